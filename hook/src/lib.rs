@@ -1,1 +1,17 @@
-//! ocinet
+//! ocinet wires the network of OCI containers, without a daemon.
+//!
+//! The floors, each importing only lower ones: [`model`] < [`oci`], [`config`] < [`request`], [`ipam`], [`driver`],
+//! [`firewall`] < [`kernel`], [`store`] < [`engine`] < `cli`. ARCHITECTURE.md tells the way through them.
+
+pub mod config;
+pub mod driver;
+pub mod engine;
+pub mod firewall;
+pub mod ipam;
+pub mod kernel;
+pub mod log;
+pub mod model;
+pub mod oci;
+pub mod plan;
+pub mod request;
+pub mod store;

@@ -1,1 +1,32 @@
-fn main() {}
+//! The command `ocinet`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use slog::{Logger, crit};
+
+use ocinet::log::logger;
+
+fn main() -> ExitCode {
+    let cli::Arguments { options, command } = cli::Arguments::parse();
+    let log = match logger(options.log_file.as_deref()) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("ocinet: --log-file {:?}: {error}", options.log_file.unwrap_or_default());
+            return ExitCode::from(2);
+        }
+    };
+    run(command, &options, &log)
+}
+
+fn run(command: cli::Command, options: &cli::Options, log: &Logger) -> ExitCode {
+    match command.run(options, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            crit!(log, "{error}"; "exit" => error.exit_code());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

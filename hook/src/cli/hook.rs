@@ -1,0 +1,43 @@
+use std::path::Path;
+
+use slog::{Logger, debug, o};
+
+use ocinet::config::Config;
+use ocinet::engine::{Engine, Result};
+use ocinet::kernel;
+use ocinet::model::{Invalid, Key};
+use ocinet::oci::{Bundle, Stage, State};
+use ocinet::request::Request;
+
+use super::Options;
+
+pub(super) fn run(stage: Stage, options: &Options, log: &Logger) -> Result<()> {
+    let state = State::parse(&kernel::read_stdin(State::MAX_BYTES)?)?;
+    let log = log.new(o!("container" => state.id.to_string(), "stage" => stage.to_string()));
+    match stage {
+        Stage::Prestart | Stage::CreateRuntime => attach(&state, options, &log),
+        Stage::Poststop => detach(&state, options, log),
+    }
+}
+
+fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
+    let path = Path::new(&state.bundle).join("config.json");
+    let json = kernel::read_regular(&path, Bundle::MAX_BYTES)?
+        .ok_or_else(|| Invalid::new("state: bundle", &state.bundle, "has no config.json"))?;
+    let config = options.config()?;
+    let bundle = Bundle::parse(&json, &path.to_string_lossy())?;
+    let Some(request) = Request::new(state, &bundle, &config)? else {
+        debug!(log, "no annotation of ours: nothing to do");
+        return Ok(());
+    };
+    let log = log.new(o!("network" => request.wiring.to_string()));
+    Engine::open(&options.state_dir, config, log)?.attach(&request).map(drop)
+}
+
+/// Reads neither bundle nor configuration: both may be gone or changed by now.
+fn detach(state: &State, options: &Options, log: Logger) -> Result<()> {
+    match Engine::open_used(&options.state_dir, Config::default(), log)? {
+        Some(mut engine) => engine.detach(&Key::new(&state.id, &state.bundle)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,114 @@
+//! The command line: one file for each command.
+
+mod gc;
+mod hook;
+mod inspect;
+mod port;
+mod ps;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use slog::Logger;
+
+use ocinet::config::Config;
+use ocinet::engine::{Engine, Error, Result};
+use ocinet::kernel;
+use ocinet::oci::Stage;
+
+/// Wires the network of OCI containers, without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "ocinet", version, disable_help_subcommand = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Where leases and records are
+    #[arg(long, global = true, value_name = "DIR", default_value = "/run/ocinet")]
+    state_dir: PathBuf,
+    /// Where config.toml is
+    #[arg(long, global = true, value_name = "DIR", default_value = "/etc/ocinet")]
+    config_dir: PathBuf,
+    /// Append every log record to FILE, as a line of JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Wire or unwire a container: called by an OCI runtime, with the container's state on stdin
+    #[command(
+        after_help = "Example, in a bundle's config.json:\n  \"hooks\": {\n    \"createRuntime\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"createRuntime\"] }],\n    \"poststop\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"poststop\"] }]\n  }"
+    )]
+    Hook {
+        /// prestart, createRuntime or poststop
+        #[arg(value_name = "STAGE")]
+        stage: Stage,
+    },
+    /// List containers, their addresses and published ports
+    #[command(visible_alias = "ls", after_help = "Example:\n  ocinet ps")]
+    Ps(ps::Arguments),
+    /// Show all about a container's network
+    #[command(after_help = "Example:\n  ocinet inspect web --json")]
+    Inspect(inspect::Arguments),
+    /// Show a container's published ports
+    #[command(after_help = "Example:\n  ocinet port web 80/tcp")]
+    Port(port::Arguments),
+    /// Take away what dead containers left behind
+    #[command(after_help = "Example:\n  ocinet gc")]
+    Gc,
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What the user is told in one line.
+    pub fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        match self {
+            Self::Hook { stage } => hook::run(stage, options, log),
+            Self::Ps(arguments) => arguments.run(options, log),
+            Self::Inspect(arguments) => arguments.run(options, log),
+            Self::Port(arguments) => arguments.run(options, log),
+            Self::Gc => gc::run(options, log),
+        }
+    }
+}
+
+impl Options {
+    fn config(&self) -> Result<Config> {
+        let path = self.config_dir.join("config.toml");
+        let Some(bytes) = kernel::read_regular(&path, Config::MAX_BYTES)? else { return Ok(Config::default()) };
+        Ok(Config::parse(&String::from_utf8_lossy(&bytes), &path.to_string_lossy())?)
+    }
+
+    /// The engine for commands that only look and undo, which need no configuration; `None` on an unused host.
+    fn engine(&self, log: &Logger) -> Result<Option<Engine>> {
+        Engine::open_used(&self.state_dir, Config::default(), log.clone())
+    }
+}
+
+/// Writes to stdout; a reader that goes away early (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Kernel(kernel::Error::refused("write to stdout", error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| kernel::Error::refused("write JSON", std::io::Error::other(error)))?;
+    print(&(text + "\n"))
+}

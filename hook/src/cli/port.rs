@@ -1,0 +1,64 @@
+use std::net::SocketAddr;
+
+use slog::Logger;
+
+use ocinet::engine::{Error, Result};
+use ocinet::model::{Invalid, PortMapping, Protocol};
+
+use super::inspect::records;
+use super::{Options, print, print_json};
+
+/// Show a container's published ports.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The container's id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+    /// Only this port of the container: 80 or 53/udp
+    #[arg(value_name = "PORT")]
+    port: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let only = self.port.as_deref().map(parse).transpose()?;
+        let mappings: Vec<PortMapping> =
+            records(&self.container, options, log)?.into_iter().flat_map(|record| record.publish).collect();
+        let single = mappings.iter().flat_map(|mapping| {
+            mapping.pairs().map(|(host_port, container_port)| PortMapping {
+                host_port,
+                container_port,
+                count: 1,
+                ..mapping.clone()
+            })
+        });
+        let shown: Vec<PortMapping> = single
+            .filter(|one| only.is_none_or(|(port, protocol)| (one.container_port, one.protocol) == (port, protocol)))
+            .collect();
+        if let (Some((port, protocol)), true) = (only, shown.is_empty()) {
+            let container = &self.container;
+            return Err(Error::NotFound(format!("container {container} publishes no port {port}/{protocol}")));
+        }
+        if self.json {
+            return print_json(&shown);
+        }
+        print(&shown.iter().map(|one| line(one, only.is_some())).collect::<String>())
+    }
+}
+
+/// As `docker port` prints it: the container's side only where it was not asked for.
+fn line(mapping: &PortMapping, bare: bool) -> String {
+    let host = SocketAddr::new(mapping.host_address.ip(), mapping.host_port);
+    if bare { format!("{host}\n") } else { format!("{}/{} -> {host}\n", mapping.container_port, mapping.protocol) }
+}
+
+fn parse(text: &str) -> Result<(u16, Protocol)> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let number = port.parse().ok().filter(|port| *port > 0);
+    let number =
+        number.ok_or_else(|| Invalid::new("port", text, "is no port from 1 to 65535, with /udp or /sctp behind it"))?;
+    Ok((number, protocol.parse()?))
+}

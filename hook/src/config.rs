@@ -1,0 +1,85 @@
+//! `/etc/ocinet/config.toml`: the host's settings.
+
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+
+use crate::model::{Invalid, NetworkName, Subnet};
+
+/// The host's settings; every one has a default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Wires containers without any `io.ocinet.*` annotation too, as this value of `io.ocinet.network` would.
+    pub default_network: Option<String>,
+    /// The address range of the network `bridge`; by default 10.90.0.0/16, or the first free neighbour of it where the
+    /// host has a route there already.
+    pub subnet: Option<Ipv4Net>,
+    /// Where we switched IP forwarding on: drop what is forwarded between two links of which neither is ours, so that
+    /// the host does not become an open router.
+    pub close_forwarding: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { default_network: None, subnet: None, close_forwarding: true }
+    }
+}
+
+impl Config {
+    /// Larger files are refused.
+    pub const MAX_BYTES: usize = 1 << 20;
+
+    /// Reads the text of the file at `path`.
+    pub fn parse(text: &str, path: &str) -> Result<Self, Invalid> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            Invalid::new(
+                format!("config {path}, line {line}"),
+                text.lines().nth(line - 1).unwrap_or(""),
+                error.message(),
+            )
+        })?;
+        if let Some(range) = config.subnet.filter(|range| range.prefix_len() > 29) {
+            return Err(Invalid::new(
+                format!("config {path}: subnet"),
+                range,
+                "has no room for containers; /29 is the least",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// The ranges to try for the network `bridge`, the best first.
+    pub fn subnets(&self) -> impl Iterator<Item = Subnet> + use<> {
+        let defaults = (90..=127).map(|second| Ipv4Net::new_assert([10, second, 0, 0].into(), 16));
+        let ranges: Vec<_> = self.subnet.map_or_else(|| defaults.collect(), |range| vec![range]);
+        ranges.into_iter().filter_map(|range| Subnet::with_first_gateway(range.into()))
+    }
+}
+
+/// The name of the network that needs no definition.
+pub fn default_bridge() -> NetworkName {
+    "bridge".parse().expect("a constant that follows the grammar")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_refused_with_their_line() {
+        let error = Config::parse("close_forwarding = false\nsubnett = 1\n", "/c").unwrap_err().to_string();
+        assert!(error.contains("/c, line 2") && error.contains("subnett"), "{error}");
+        assert!(!Config::parse("close_forwarding = false", "/c").unwrap().close_forwarding);
+        assert!(Config::parse("subnet = \"10.0.0.0/30\"", "/c").unwrap_err().to_string().contains("/30"));
+    }
+
+    #[test]
+    fn the_first_range_is_the_documented_one() {
+        let first = Config::default().subnets().next().unwrap();
+        assert_eq!(
+            (first.range.to_string().as_str(), first.gateway.to_string().as_str()),
+            ("10.90.0.0/16", "10.90.0.1")
+        );
+    }
+}

@@ -1,0 +1,88 @@
+use slog::info;
+
+use super::{Engine, Result};
+use crate::kernel::{Netns, Place};
+use crate::model::{Record, State};
+
+/// What a collection took away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// The containers whose sandboxes were dead.
+    pub dead: Vec<String>,
+    /// Drains that had been cut off, now finished.
+    pub drained: usize,
+}
+
+impl Collected {
+    /// How many records went.
+    pub fn count(&self) -> usize {
+        self.dead.len() + self.drained
+    }
+}
+
+impl Engine {
+    /// Takes away all that is left of sandboxes which died without a poststop, and of attaches and detaches that were
+    /// killed. What somebody works on, what lives, and what cannot be seen from here stays.
+    ///
+    /// # Errors
+    /// Those of the kernel and the store.
+    pub fn collect(&mut self) -> Result<Collected> {
+        let mut collected = Collected::default();
+        for record in self.store.read().records()? {
+            let (container, draining) = (record.container.to_string(), record.state == State::Draining);
+            if !self.collect_record(record)? {
+                continue;
+            }
+            if draining {
+                collected.drained += 1;
+            } else {
+                collected.dead.push(container);
+            }
+        }
+        Ok(collected)
+    }
+
+    /// Collects the record of that number if it is dead, so that what it holds is free. True when it went.
+    pub(super) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
+        let Some(record) = self.store.read().record(number)? else { return Ok(true) };
+        if record.state == State::Draining {
+            // Whoever deletes the link needs some 20 ms more.
+            drop(self.locks.exclusive(Place::Drain(record.number))?);
+        }
+        self.collect_record(record)
+    }
+
+    fn collect_record(&mut self, record: Record) -> Result<bool> {
+        let place = match record.state {
+            State::Draining => Place::Drain(record.number),
+            _ => Place::Sandbox(record.key().lock_offset()),
+        };
+        // Whoever holds it is at work on this record.
+        let Some(_lock) = self.locks.attempt(place)? else { return Ok(false) };
+        let Some(record) = self.store.read().record(record.number)? else { return Ok(true) };
+        match record.state {
+            State::Draining => self.finish(&record)?,
+            State::Attached if self.lives(&record)? => return Ok(false),
+            // Whoever was attaching or detaching it is gone: its lock is free.
+            State::Attached | State::Attaching | State::Detaching => {
+                info!(self.log, "collecting"; "container" => %record.container, "state" => %record.state);
+                self.detach_record(record)?.finish(self)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the sandbox lives. Where that cannot be seen from here, it does as long as the host's end of one of its
+    /// links is there: a dying namespace takes its links along.
+    pub(super) fn lives(&mut self, record: &Record) -> Result<bool> {
+        if let Some(lives) = Netns::lives(&record.namespace, &self.origin) {
+            return Ok(lives);
+        }
+        for endpoint in &record.endpoints {
+            if self.links.ours(endpoint.attachment.host_interface())?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,111 @@
+//! Attach, detach and collect: the only code that decides the order of things.
+//!
+//! Intent first: every name, address and port that will exist is in the store before the kernel is touched, so whatever
+//! dies, the record says what to undo. Undoing is detach, which reads the record alone and tolerates absence: it serves
+//! poststop, rollback, a repeated start and collection alike.
+//!
+//! Locks, in the order in which they may be taken: the sandbox (held through attach, detach and collection of it), a
+//! drain, the firewall, the making of bridges, the store's writer. No kernel work happens inside a transaction.
+
+mod attach;
+mod collect;
+mod detach;
+mod error;
+mod firewall;
+mod lease;
+mod network;
+
+pub use attach::Outcome;
+pub use collect::Collected;
+pub use detach::Residue;
+pub use error::{Error, Result};
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use slog::{Logger, debug};
+
+use crate::config::Config;
+use crate::kernel::{self, HostLinks, LockFile, Netns, Origin};
+use crate::model::{ContainerId, Record};
+use crate::store::{Host, Store};
+
+/// The engine of one host.
+pub struct Engine {
+    config: Config,
+    state_dir: PathBuf,
+    store: Store,
+    locks: LockFile,
+    links: HostLinks,
+    origin: Origin,
+    /// The cookie of the host's network namespace.
+    host_cookie: u64,
+    log: Logger,
+    /// When the step that runs now began.
+    since: Instant,
+}
+
+impl Engine {
+    /// Opens the host this process runs on, with its state in `state_dir`.
+    ///
+    /// # Errors
+    /// When the state directory is not ours, or the store cannot be opened.
+    pub fn open(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
+        let since = Instant::now();
+        kernel::state_dir(state_dir)?;
+        let host_cookie = Netns::own_cookie()?;
+        let locks = LockFile::new(state_dir.join("lock"));
+        let host = Host { boot: kernel::boot_id()?, cookie: host_cookie };
+        let store = Store::open(state_dir, &host, &locks)?;
+        let (links, origin) = (HostLinks::open()?, Origin::here()?);
+        let state_dir = state_dir.to_owned();
+        let mut engine = Self { config, state_dir, store, locks, links, origin, host_cookie, log, since };
+        engine.step("open");
+        Ok(engine)
+    }
+
+    /// Opens the host if ocinet was used on it since it booted; `None` means that there is nothing to see or undo.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_used(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
+        match state_dir.try_exists() {
+            Ok(false) => Ok(None),
+            _ => Self::open(state_dir, config, log).map(Some),
+        }
+    }
+
+    /// All records.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        Ok(self.store.read().records()?)
+    }
+
+    /// The records of the containers called `id`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none.
+    pub fn records_of(&self, id: &str) -> Result<Vec<Record>> {
+        let parsed: ContainerId = id.parse()?;
+        let records = self.store.read().by_container(&parsed)?;
+        if records.is_empty() {
+            return Err(Self::not_attached(id));
+        }
+        Ok(records)
+    }
+
+    /// That no container called `id` is attached.
+    pub fn not_attached(id: &str) -> Error {
+        Error::NotFound(format!("container {} is not attached; see ocinet ps", crate::model::quoted(id)))
+    }
+
+    /// Logs how long the step took that ends here.
+    fn step(&mut self, step: &'static str) {
+        let now = Instant::now();
+        let took = now.duration_since(self.since).as_micros();
+        self.since = now;
+        debug!(self.log, "step"; "step" => step, "us" => u64::try_from(took).unwrap_or(u64::MAX));
+    }
+}

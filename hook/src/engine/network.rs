@@ -1,0 +1,40 @@
+use super::{Engine, Error, Result};
+use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
+
+impl Engine {
+    /// The network of that name; the default one is defined when it is first used.
+    pub(super) fn network(&mut self, name: &NetworkName) -> Result<Network> {
+        if let Some(network) = self.store.read().network(name)? {
+            return Ok(network);
+        }
+        let bridge: InterfaceName = "ocinet0".parse().expect("a constant that follows the kernel's rule");
+        let network = Network { name: name.clone(), subnets: vec![self.free_subnet(&bridge)?], bridge };
+        self.store.write(|store| {
+            if let Some(theirs) = store.network(name)? {
+                return Ok(theirs);
+            }
+            store.add_network(&network)?;
+            Ok(network)
+        })
+    }
+
+    /// The first range that no route of the host overlaps, those of our own bridge aside.
+    fn free_subnet(&mut self, bridge: &InterfaceName) -> Result<Subnet> {
+        let routed = self.links.routed_ranges(bridge)?;
+        let overlapped = |subnet: &Subnet| {
+            routed
+                .iter()
+                .find(|route| route.contains(&subnet.range.network()) || subnet.range.contains(&route.network()))
+        };
+        let free = self.config.subnets().find(|subnet| overlapped(subnet).is_none());
+        if let (None, Some(range)) = (free, self.config.subnet) {
+            let why = "overlaps a route of the host; choose another range";
+            return Err(Invalid::new("config: subnet", range, why).into());
+        }
+        free.ok_or_else(|| {
+            Error::Exhausted(
+                "every range from 10.90.0.0/16 on overlaps a route of the host; set subnet in config.toml".into(),
+            )
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! The nftables ruleset.
+//!
+//! One static ruleset in the table `inet ocinet`, loaded whole and atomically. Networks and published ports are elements
+//! of its sets and maps, so that a container adds no rule. The rules, hook by hook:
+//!
+//! * `raw` closes what routing would leave open: the host's 127.0.0.0/8 from a container (CVE-2020-8558) and
+//!   container addresses from anywhere but their own bridges (the LAN reaches published ports only). `lo` is excepted,
+//!   or the host would lose its own gateway address.
+//! * `prerouting` and `output` lead published ports to containers, for local destinations only, and from outside never
+//!   for 127.0.0.0/8.
+//! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
+//!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
+//!   bridge, and everything that leaves for the outside.
+//! * `forward` lets through what was answered, published, or stays on one bridge; drops the rest that enters a bridge
+//!   (isolation); lets containers out; and drops what passes between strangers where forwarding was switched on by us.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{Needs, NetworkNeeds, Publish};
+use crate::model::{HostAddress, InterfaceName, Protocol};
+
+/// The table's name; its family is `inet`.
+pub const TABLE: &str = "ocinet";
+
+/// A chain of the ruleset.
+pub struct Chain {
+    /// Its name.
+    pub name: &'static str,
+    base: &'static str,
+    rules: &'static [&'static str],
+}
+
+impl Chain {
+    /// The chain's use count in the kernel: its rules and the jumps to it (`struct nft_chain`, nf_tables.h).
+    pub fn uses(&self) -> u32 {
+        let jump = format!("jump {}", self.name);
+        let jumps = CHAINS.iter().flat_map(|chain| chain.rules).filter(|rule| rule.ends_with(&jump)).count();
+        u32::try_from(self.rules.len() + jumps).expect("a handful of rules")
+    }
+}
+
+const SETS: &str = "\
+    set bridges { type ifname; }
+    set intra { type ifname . ifname; }
+    set nat_subnets4 { type ipv4_addr; flags interval; }
+    set closed { type nf_proto; }
+    map publish4_any { type inet_proto . inet_service : ipv4_addr . inet_service; }
+    map publish4_addr { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+";
+
+/// The chains of the ruleset.
+pub const CHAINS: &[Chain] = &[
+    Chain {
+        name: "raw",
+        base: "type filter hook prerouting priority raw; policy accept;",
+        rules: &[
+            "iifname @bridges ip daddr 127.0.0.0/8 drop",
+            "iifname != @bridges iifname != \"lo\" ip daddr @nat_subnets4 drop",
+        ],
+    },
+    Chain {
+        name: "publish",
+        base: "",
+        rules: &[
+            "meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @publish4_addr",
+            "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @publish4_any",
+        ],
+    },
+    Chain {
+        name: "prerouting",
+        base: "type nat hook prerouting priority dstnat; policy accept;",
+        rules: &["ip daddr != 127.0.0.0/8 fib daddr type local jump publish"],
+    },
+    Chain {
+        name: "output",
+        base: "type nat hook output priority -100; policy accept;",
+        rules: &["fib daddr type local jump publish"],
+    },
+    Chain {
+        name: "postrouting",
+        base: "type nat hook postrouting priority srcnat; policy accept;",
+        rules: &[
+            "ct status dnat ip saddr @nat_subnets4 ip daddr @nat_subnets4 masquerade",
+            "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
+            "ip saddr @nat_subnets4 oifname != @bridges oifname != \"lo\" masquerade",
+        ],
+    },
+    Chain {
+        name: "forward",
+        base: "type filter hook forward priority filter; policy accept;",
+        rules: &[
+            "ct state established,related accept",
+            "ct status dnat oifname @bridges accept",
+            "iifname . oifname @intra accept",
+            "oifname @bridges drop",
+            "iifname @bridges accept",
+            "meta nfproto @closed drop",
+        ],
+    },
+];
+
+/// The comment of the table: what tells a ruleset of this version from others.
+pub fn version() -> String {
+    format!("ocinet {:08x}", crc32fast::hash(body().as_bytes()))
+}
+
+fn body() -> String {
+    let mut text = String::from(SETS);
+    for chain in CHAINS {
+        let _ = writeln!(text, "    chain {} {{ {}", chain.name, chain.base);
+        for rule in chain.rules {
+            let _ = writeln!(text, "        {rule}");
+        }
+        text.push_str("    }\n");
+    }
+    text
+}
+
+/// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of an older one in one transaction.
+pub fn ruleset(all: &Needs) -> String {
+    let mut text = format!(
+        "table inet {TABLE} {{}}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n    comment \"{}\"\n{}}}\n",
+        version(),
+        body()
+    );
+    let mut element = |set: &str, element: String| {
+        let _ = writeln!(text, "add element inet {TABLE} {set} {{ {element} }}");
+    };
+    if all.close_forwarding {
+        element("closed", "ipv4, ipv6".into());
+    }
+    for NetworkNeeds { bridge, subnets } in &all.networks {
+        element("bridges", format!("\"{bridge}\""));
+        element("intra", format!("\"{bridge}\" . \"{bridge}\""));
+        for subnet in subnets.iter().filter(|subnet| subnet.range.addr().is_ipv4()) {
+            element("nat_subnets4", subnet.range.to_string());
+        }
+    }
+    for port in &all.publish {
+        element(map_of(port), element_text(port));
+    }
+    text
+}
+
+fn map_of(port: &Publish) -> &'static str {
+    match port.host_address {
+        HostAddress::Any => "publish4_any",
+        HostAddress::V4(_) | HostAddress::V6(_) => "publish4_addr",
+    }
+}
+
+fn element_text(port: &Publish) -> String {
+    let Publish { protocol, host_port, target, .. } = port;
+    let host = match port.host_address {
+        HostAddress::Any => String::new(),
+        address => format!("{} . ", address.ip()),
+    };
+    format!("{host}{protocol} . {host_port} comment \"{}\" : {} . {}", comment(port), target.ip(), target.port())
+}
+
+/// The container's name with everything replaced that could end a quoted string, cut to what nft shows.
+fn comment(port: &Publish) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
+    port.label.chars().take(100).map(safe).collect()
+}
+
+/// An element as the kernel takes it: network byte order, every field padded to four bytes (`NFT_REG32_SIZE`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Element {
+    /// The set or map it belongs to.
+    pub set: &'static str,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What the key leads to; empty in a set.
+    pub data: Vec<u8>,
+    /// Its comment as user data, in the form nft reads (type 0, length, text, NUL).
+    pub userdata: Vec<u8>,
+}
+
+impl From<&Publish> for Element {
+    fn from(port: &Publish) -> Self {
+        let mut key = match port.host_address {
+            HostAddress::V4(address) => address.octets().to_vec(),
+            HostAddress::Any | HostAddress::V6(_) => Vec::new(),
+        };
+        key.extend(protocol_field(port.protocol));
+        key.extend(port_field(port.host_port));
+        let comment = comment(port);
+        let length = u8::try_from(comment.len() + 1).expect("a comment of at most 100 bytes");
+        let userdata = [&[0, length], comment.as_bytes(), &[0]].concat();
+        Self { set: map_of(port), key, data: target_fields(port.target), userdata }
+    }
+}
+
+impl Element {
+    /// Only the key, which is all that a deletion needs.
+    pub fn without_data(self) -> Self {
+        Self { data: Vec::new(), userdata: Vec::new(), ..self }
+    }
+}
+
+fn protocol_field(protocol: Protocol) -> [u8; 4] {
+    [protocol.number(), 0, 0, 0]
+}
+
+fn port_field(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
+fn target_fields(target: SocketAddr) -> Vec<u8> {
+    let address = match target {
+        SocketAddr::V4(v4) => *v4.ip(),
+        SocketAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    };
+    [address.octets(), port_field(target.port())].concat()
+}
+
+/// The key under which `bridge` stands in the set of our bridges.
+pub fn bridge_key(bridge: &InterfaceName) -> Element {
+    let mut key = bridge.as_str().as_bytes().to_vec();
+    key.resize(16, 0);
+    Element { set: "bridges", key, data: Vec::new(), userdata: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Subnet;
+
+    fn port(host_address: HostAddress, label: &str) -> Publish {
+        let target = "10.90.0.2:80".parse().unwrap();
+        Publish { protocol: Protocol::Tcp, host_address, host_port: 8080, target, label: label.into() }
+    }
+
+    #[test]
+    fn elements_are_padded_and_in_network_order() {
+        let any = Element::from(&port(HostAddress::Any, "web"));
+        assert_eq!((any.set, any.key), ("publish4_any", vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0]));
+        assert_eq!(any.data, [10, 90, 0, 2, 0, 80, 0, 0]);
+        assert_eq!(any.userdata, b"\0\x04web\0");
+        let one = Element::from(&port(HostAddress::V4([127, 0, 0, 1].into()), "web"));
+        assert_eq!((one.set, &one.key[..4]), ("publish4_addr", &[127, 0, 0, 1][..]));
+    }
+
+    #[test]
+    fn names_cannot_leave_their_quotes() {
+        let needs = Needs { publish: vec![port(HostAddress::Any, "x\"; flush ruleset; \"\n")], ..Needs::default() };
+        let text = ruleset(&needs);
+        assert!(text.contains("comment \"x___flush_ruleset____\""), "{text}");
+        assert!(!text.contains("flush ruleset"));
+    }
+
+    #[test]
+    fn a_reader_finds_the_needs_in_the_text() {
+        let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
+        let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
+        let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
+        let text = ruleset(&Needs { close_forwarding: true, networks: vec![network], publish: vec![local] });
+        for line in [
+            "add element inet ocinet closed { ipv4, ipv6 }",
+            "add element inet ocinet bridges { \"ocinet0\" }",
+            "add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }",
+            "add element inet ocinet nat_subnets4 { 10.90.0.0/16 }",
+            "add element inet ocinet publish4_addr { 127.0.0.1 . tcp . 8080 comment \"web\" : 10.90.0.2 . 80 }",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn jumps_count_as_uses() {
+        let uses = |name| CHAINS.iter().find(|chain| chain.name == name).unwrap().uses();
+        assert_eq!((uses("publish"), uses("forward")), (4, 6));
+    }
+}

@@ -1,0 +1,72 @@
+use std::io;
+
+use nix::errno::Errno;
+
+/// The kernel or the host refused something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call or netlink request failed.
+    #[error("{what}: {}", describe(.source))]
+    Refused {
+        /// What was tried, with the object's name.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Something holds what we need.
+    #[error("{0}")]
+    Busy(String),
+    /// Nothing is left of what we need.
+    #[error("{0}")]
+    Exhausted(String),
+    /// A wait came to its deadline.
+    #[error("{0}")]
+    Deadline(String),
+    /// A program of the host is missing or failed.
+    #[error("{0}")]
+    Program(String),
+}
+
+/// The result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// `source` came of doing `what`.
+    pub fn refused(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Refused { what: what.into(), source: source.into() }
+    }
+
+    /// The error number, where the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+/// Says `what` was tried when a call fails.
+pub(super) trait Doing<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::refused(what(), source))
+    }
+}
+
+/// The kernel's words without Rust's "(os error 1)".
+fn describe(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code @ (libc::EPERM | libc::EACCES)) => {
+            let refusal = Errno::from_raw(code).desc();
+            format!(
+                "{refusal} (ocinet needs root on the host, with CAP_NET_ADMIN and CAP_SYS_ADMIN; it cannot wire rootless containers)"
+            )
+        }
+        Some(code) => Errno::from_raw(code).desc().to_owned(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,111 @@
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::error::{Doing, Error, Result};
+
+/// How long the runtime may take to write the state.
+const STDIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads all of stdin, up to one byte more than `limit` so that the caller sees that it is too much.
+///
+/// # Errors
+/// When nobody closes the other end within ten seconds.
+pub fn read_stdin(limit: usize) -> Result<Vec<u8>> {
+    let what = || "read the state from stdin".to_owned();
+    let deadline = Instant::now() + STDIN_PATIENCE;
+    let mut stdin = io::stdin().lock();
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 << 10];
+    while bytes.len() <= limit {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, timeout) {
+            Ok(0) => {
+                let seconds = STDIN_PATIENCE.as_secs();
+                return Err(Error::Deadline(format!(
+                    "stdin was not closed within {seconds} s; a runtime writes the state and closes it"
+                )));
+            }
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(error) => return Err(Error::refused(what(), error)),
+            Ok(_) => {}
+        }
+        match stdin.read(&mut chunk).doing(what)? {
+            0 => return Ok(bytes),
+            n => bytes.extend_from_slice(&chunk[..n]),
+        }
+    }
+    bytes.truncate(limit + 1);
+    Ok(bytes)
+}
+
+/// Reads a regular file of at most `limit` bytes; `None` where there is none. Anything else, a FIFO or a device, is
+/// refused without waiting for it.
+///
+/// # Errors
+/// When it is no regular file, too large or unreadable.
+pub fn read_regular(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    let what = || format!("read {}", path.display());
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.doing(what)?,
+    };
+    let meta = file.metadata().doing(what)?;
+    if !meta.is_file() {
+        return Err(Error::refused(what(), io::Error::other("is not a regular file")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(limit).min(limit) + 1);
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).doing(what)?;
+    if bytes.len() > limit {
+        return Err(Error::refused(what(), io::Error::other(format!("is larger than {limit} bytes"))));
+    }
+    Ok(Some(bytes))
+}
+
+/// Makes the state directory, or checks that the one there is ours alone: a directory, not a link, that belongs to us
+/// and that nobody else may enter. Whoever could write there could have us undo whatever they like.
+///
+/// # Errors
+/// When it is someone else's, or cannot be made.
+pub fn state_dir(path: &Path) -> Result<()> {
+    let what = || format!("use state directory {}", path.display());
+    match DirBuilder::new().mode(0o700).recursive(false).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::refused(what(), error)),
+        _ => {}
+    }
+    let meta = fs::symlink_metadata(path).doing(what)?;
+    let why = if !meta.is_dir() {
+        "is not a directory"
+    } else if meta.uid() != nix::unistd::geteuid().as_raw() {
+        "belongs to another user"
+    } else if meta.mode() & 0o077 != 0 {
+        "can be entered by others; its mode must be 0700"
+    } else {
+        return Ok(());
+    };
+    Err(Error::refused(what(), io::Error::other(why)))
+}
+
+/// Opens a file of ours, and makes it where there is none, readable by us alone.
+pub(super) fn create_private(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path).doing(|| format!("open {}", path.display()))
+}
+
+/// The id of this boot, without its dashes (random(4)).
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let id = fs::read_to_string(path).doing(|| format!("read {path}"))?;
+    Ok(id.trim().replace('-', ""))
+}

@@ -1,0 +1,173 @@
+//! Byte-range locks on one file that is never unlinked.
+//!
+//! They are open file description locks (fcntl_locking(2)): each belongs to the descriptor it was taken with, not to
+//! the process, so that threads exclude one another and a forked child keeps what it was given. The kernel frees them
+//! when their holder dies, however it dies. Waiters queue in the kernel.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::error::{Doing, Error, Result};
+use super::file::create_private;
+
+/// How long anyone waits for a lock.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a lock protects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The right to write to the store.
+    Writer,
+    /// The firewall: shared while published ports change, exclusive while the ruleset is loaded.
+    Firewall,
+    /// The making of bridges.
+    Bridges,
+    /// One sandbox, by its key.
+    Sandbox(u32),
+    /// The background deletion of one record's links.
+    Drain(i64),
+}
+
+impl Place {
+    fn offset(self) -> i64 {
+        match self {
+            Self::Writer => 0,
+            Self::Firewall => 1,
+            Self::Bridges => 2,
+            Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
+            Self::Drain(number) => (2 << 32) + number,
+        }
+    }
+}
+
+/// The lock file.
+#[derive(Debug, Clone)]
+pub struct LockFile(PathBuf);
+
+/// A lock, held until it is dropped.
+#[derive(Debug)]
+#[must_use = "a lock is free again as soon as it is dropped"]
+pub struct Lock(File);
+
+impl LockFile {
+    /// The lock file at `path`; it is made when first used.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Takes the lock alone.
+    ///
+    /// # Errors
+    /// When another holds it for longer than 20 seconds.
+    pub fn exclusive(&self, place: Place) -> Result<Lock> {
+        self.wait(place, libc::F_WRLCK)
+    }
+
+    /// Takes the lock together with others who share it.
+    ///
+    /// # Errors
+    /// When another holds it alone for longer than 20 seconds.
+    pub fn shared(&self, place: Place) -> Result<Lock> {
+        self.wait(place, libc::F_RDLCK)
+    }
+
+    /// Takes the lock alone if nobody has it.
+    ///
+    /// # Errors
+    /// When the file cannot be locked at all.
+    pub fn attempt(&self, place: Place) -> Result<Option<Lock>> {
+        let file = create_private(&self.0)?;
+        match set(&file, place, libc::F_WRLCK, Wait::No) {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(error) => Err(Error::refused(format!("lock {}", self.0.display()), error)),
+        }
+    }
+
+    fn wait(&self, place: Place, kind: i32) -> Result<Lock> {
+        let what = || format!("lock {}", self.0.display());
+        let file = create_private(&self.0)?;
+        match set(&file, place, kind, Wait::No) {
+            Ok(()) => return Ok(Lock(file)),
+            Err(Errno::EAGAIN | Errno::EACCES) => {}
+            Err(error) => return Err(Error::refused(what(), error)),
+        }
+        // The kernel's queue knows no deadline: a thread waits in it, and a lock that comes too late is dropped there.
+        let (send, receive) = mpsc::channel();
+        let waiter = move || {
+            let result = set(&file, place, kind, Wait::Yes);
+            let _ = send.send(result.map(|()| Lock(file)));
+        };
+        let thread = thread::Builder::new().stack_size(64 << 10).spawn(waiter).doing(what)?;
+        let lock = receive.recv_timeout(PATIENCE).map_err(|_| {
+            let (path, seconds) = (self.0.display(), PATIENCE.as_secs());
+            Error::Deadline(format!(
+                "waited {seconds} s for the lock {place:?} in {path}; see who holds it with lslocks"
+            ))
+        })?;
+        let _ = thread.join();
+        lock.doing(what)
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+enum Wait {
+    No,
+    Yes,
+}
+
+fn set(file: &File, place: Place, kind: i32, wait: Wait) -> nix::Result<()> {
+    let range = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: place.offset(),
+        l_len: 1,
+        l_pid: 0,
+    };
+    loop {
+        let result = match wait {
+            Wait::No => fcntl(file, FcntlArg::F_OFD_SETLK(&range)),
+            Wait::Yes => fcntl(file, FcntlArg::F_OFD_SETLKW(&range)),
+        };
+        match result {
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_exclude_only_themselves() {
+        let path = std::env::temp_dir().join(format!("ocinet-lock-{}", std::process::id()));
+        let file = LockFile::new(path.clone());
+        let held = file.exclusive(Place::Sandbox(7)).unwrap();
+        assert!(file.attempt(Place::Sandbox(7)).unwrap().is_none());
+        assert!(file.attempt(Place::Drain(7)).unwrap().is_some());
+        let waiter = thread::spawn({
+            let file = file.clone();
+            move || file.exclusive(Place::Sandbox(7)).map(drop)
+        });
+        drop(held);
+        waiter.join().unwrap().unwrap();
+        let shared = (file.shared(Place::Firewall).unwrap(), file.shared(Place::Firewall).unwrap());
+        assert!(file.attempt(Place::Firewall).unwrap().is_none());
+        drop(shared);
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,136 @@
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
+
+use super::error::{Doing, Error, Result};
+use super::process::process_start;
+use crate::model::{Namespace, Witness};
+
+/// A network namespace, held by a descriptor.
+pub struct Netns(OwnedFd);
+
+impl Netns {
+    /// The namespace that `path` is bound to.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn at(path: &Path) -> Result<Self> {
+        // Without blocking: what the path leads to may be a FIFO.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .doing(|| format!("open network namespace {}", path.display()))?;
+        Ok(Self(file.into()))
+    }
+
+    /// The namespace of the process `pid`, and when that process started.
+    ///
+    /// # Errors
+    /// When the process is gone, or goes while we look: then the pid may already be another's.
+    pub fn of_process(pid: i32) -> Result<(Self, u64)> {
+        let gone = || format!("find process {pid}");
+        let number = rustix::process::Pid::from_raw(pid).ok_or(nix::errno::Errno::ESRCH).doing(gone)?;
+        let guard = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()).doing(gone)?;
+        let namespace = Self::at(Path::new(&format!("/proc/{pid}/ns/net")))?;
+        let started = process_start(pid)?;
+        let mut ended = [PollFd::new(guard.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ended, PollTimeout::ZERO).doing(gone)? {
+            0 => Ok((namespace, started)),
+            _ => Err(Error::refused(gone(), nix::errno::Errno::ESRCH)),
+        }
+    }
+
+    /// Runs `work` inside the namespace, in a thread that ends with it: a thread that came back could come back wrong.
+    ///
+    /// # Errors
+    /// Those of `work`, or that the namespace cannot be entered.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let inside = || {
+            setns(&self.0, CloneFlags::CLONE_NEWNET).doing(|| "enter the container's network namespace".into())?;
+            work()
+        };
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, inside);
+            let thread = thread.doing(|| "start a thread".into())?;
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::refused("work in a namespace", std::io::Error::other("it panicked"))))
+        })
+    }
+
+    /// The namespace's `SO_NETNS_COOKIE`.
+    ///
+    /// # Errors
+    /// On kernels before 5.14.
+    pub fn cookie(&self) -> Result<u64> {
+        self.within(own_cookie)
+    }
+
+    /// The cookie of the namespace this process runs in.
+    ///
+    /// # Errors
+    /// On kernels before 5.14.
+    pub fn own_cookie() -> Result<u64> {
+        own_cookie()
+    }
+
+    /// Whether the namespace that was recorded lives; `None` where that cannot be seen from here.
+    pub fn lives(recorded: &Namespace, here: &super::Origin) -> Option<bool> {
+        if recorded.seen_from_mnt_ns != here.mnt_ns || recorded.seen_from_pid_ns != here.pid_ns {
+            return None;
+        }
+        let found = match &recorded.witness {
+            Witness::Path(path) => Self::at(path),
+            Witness::Process { pid, started } => match Self::of_process(*pid) {
+                Ok((namespace, since)) if since == *started => Ok(namespace),
+                _ => return Some(false),
+            },
+        };
+        Some(found.and_then(|namespace| namespace.cookie()).is_ok_and(|cookie| cookie == recorded.cookie))
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn own_cookie() -> Result<u64> {
+    let what = || "ask for the network namespace's cookie (Linux 5.14 or later)".to_owned();
+    let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).doing(what)?;
+    NetnsCookie.get(&probe).doing(what)
+}
+
+/// `SO_NETNS_COOKIE`, socket(7).
+#[derive(Clone, Copy)]
+struct NetnsCookie;
+
+impl GetSockOpt for NetnsCookie {
+    type Val = u64;
+
+    #[allow(unsafe_code)]
+    fn get<F: AsFd>(&self, fd: &F) -> nix::Result<u64> {
+        use std::os::fd::AsRawFd;
+        let mut cookie = 0u64;
+        let mut length = size_of::<u64>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes into `cookie`, which lives and is that large.
+        let result = unsafe {
+            libc::getsockopt(
+                fd.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NETNS_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut length,
+            )
+        };
+        nix::errno::Errno::result(result).map(|_| cookie)
+    }
+}

@@ -1,0 +1,255 @@
+//! The nftables backend: elements over netlink, the ruleset itself through `nft`.
+//!
+//! The kernel answers an nfnetlink request inside `send`. An acknowledgement does not mean committed; no error in any
+//! answer to a batch does.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, DataAttribute, Hook, InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute,
+    RuleMessage, SetElementAttribute, SetElementList, SetElementMessage, TableAttribute, TableMessage,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+use nix::errno::Errno;
+
+use super::error::{Error, Result};
+use super::netlink::Netlink;
+use super::program;
+use crate::firewall::nft::{self, CHAINS, Chain, Element, TABLE};
+use crate::firewall::{Backend, Needs, NetworkNeeds, Obstacle, Publish};
+
+/// Elements a message: its attributes' lengths are 16 bits wide.
+const CHUNK: usize = 400;
+
+/// The subsystem's number, in the header of a batch (`NFNL_SUBSYS_NFTABLES`).
+const NFTABLES: u16 = 10;
+
+/// A connection to nf_tables.
+pub struct Nftables {
+    netlink: Netlink,
+}
+
+impl Nftables {
+    /// Opens it for the namespace this process runs in.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub fn open() -> Result<Self> {
+        Ok(Self { netlink: Netlink::netfilter()? })
+    }
+
+    fn commit(&mut self, elements: &[Element], change: fn(SetElementMessage) -> NfTablesMessage) -> io::Result<()> {
+        let begin = (control(ControlMessage::BatchBegin), NLM_F_REQUEST);
+        let end = (control(ControlMessage::BatchEnd), NLM_F_REQUEST);
+        let mut batch = vec![begin];
+        for set in ["publish4_any", "publish4_addr"] {
+            let of_set: Vec<&Element> = elements.iter().filter(|element| element.set == set).collect();
+            let messages = of_set.chunks(CHUNK).map(|chunk| inet(change(message(set, chunk))));
+            batch.extend(messages.map(|message| (message, NLM_F_REQUEST | NLM_F_CREATE)));
+        }
+        batch.push(end);
+        self.netlink.batch(batch).map(drop)
+    }
+
+    fn has(&mut self, element: &Element) -> io::Result<bool> {
+        let question = inet(NfTablesMessage::GetSetElement(message(element.set, &[element])));
+        match self.netlink.batch(vec![(question, NLM_F_REQUEST)]) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a rule of `chain` names `interface`: then its owner has decided about us.
+    fn mentions(
+        &mut self,
+        family: NetfilterProtoFamily,
+        table: &str,
+        chain: &str,
+        interface: &str,
+    ) -> io::Result<bool> {
+        let attributes = vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
+        let question = NetfilterMessage::new(
+            NetfilterHeader::new(family, 0, 0),
+            NfTablesMessage::GetRule(RuleMessage { attributes }),
+        );
+        let rules = self.netlink.request(question, NLM_F_DUMP)?;
+        Ok(rules.iter().any(|rule| {
+            let mut bytes = vec![0; rule.inner.buffer_len()];
+            rule.inner.emit(&mut bytes);
+            bytes.windows(interface.len()).any(|window| window == interface.as_bytes())
+        }))
+    }
+}
+
+impl Backend for Nftables {
+    type Error = Error;
+
+    fn verify(&mut self, network: &NetworkNeeds) -> Result<bool> {
+        let table = TableMessage { attributes: vec![TableAttribute::Name(TABLE.into())] };
+        let bridge = nft::bridge_key(&network.bridge);
+        let mut questions = vec![
+            inet(NfTablesMessage::GetTable(table)),
+            inet(NfTablesMessage::GetSetElement(message(bridge.set, &[&bridge]))),
+        ];
+        questions.extend(CHAINS.iter().map(question));
+        match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
+            Ok(answers) => Ok(is_whole(&answers)),
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
+            Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
+        }
+    }
+
+    fn load(&mut self, all: &Needs) -> Result<()> {
+        program::run("nft", &["-f", "-"], &nft::ruleset(all)).map(drop)
+    }
+
+    fn apply(&mut self, ports: &[Publish]) -> Result<()> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let elements: Vec<Element> = ports.iter().map(Element::from).collect();
+        let added = self.commit(&elements, NfTablesMessage::NewSetElement);
+        added.map_err(|error| Error::refused(format!("publish {} ports in table inet {TABLE}", ports.len()), error))
+    }
+
+    fn remove(&mut self, ports: &[Publish]) -> Result<()> {
+        let what =
+            |error| Error::refused(format!("take {} published ports out of table inet {TABLE}", ports.len()), error);
+        let mut elements: Vec<Element> = ports.iter().map(Element::from).map(Element::without_data).collect();
+        // One missing element undoes the whole batch, and someone may flush between our look and our change.
+        for _ in 0..3 {
+            if elements.is_empty() {
+                return Ok(());
+            }
+            match self.commit(&elements, NfTablesMessage::DeleteSetElement) {
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+                    let mut there = Vec::new();
+                    for element in elements {
+                        if self.has(&element).map_err(what)? {
+                            there.push(element);
+                        }
+                    }
+                    elements = there;
+                }
+                result => return result.map_err(what),
+            }
+        }
+        Err(what(Errno::ENOENT.into()))
+    }
+
+    fn obstacle(&mut self, network: &NetworkNeeds) -> Result<Option<Obstacle>> {
+        let what = |error| Error::refused("list the host's forward chains", error);
+        let question = NetfilterMessage::new(
+            NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0),
+            NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }),
+        );
+        let chains = self.netlink.request(question, NLM_F_DUMP).map_err(what)?;
+        for (family, table, chain) in chains.iter().filter_map(dropping_forward_chain) {
+            let word = match family {
+                NetfilterProtoFamily::IPv4 => "ip",
+                NetfilterProtoFamily::Inet => "inet",
+                _ => continue,
+            };
+            let bridge = network.bridge.as_str();
+            // Docker asks for such rules in a chain of its own, which it leaves alone.
+            let door = if chains.iter().any(|c| is_chain(c, table, "DOCKER-USER")) { "DOCKER-USER" } else { chain };
+            if self.mentions(family, table, door, bridge).map_err(what)? {
+                continue;
+            }
+            let open = |side: &str| format!("nft insert rule {word} {table} {door} {side} {bridge} accept");
+            return Ok(Some(Obstacle {
+                place: format!("{word} {table} {chain}"),
+                remedy: format!("{} && {}", open("iifname"), open("oifname")),
+            }));
+        }
+        Ok(None)
+    }
+}
+
+impl AsFd for Nftables {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
+    }
+}
+
+fn inet(message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+}
+
+fn control(message: ControlMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
+}
+
+fn question(chain: &Chain) -> NetfilterMessage {
+    let attributes = vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(chain.name.into())];
+    inet(NfTablesMessage::GetChain(ChainMessage { attributes }))
+}
+
+fn message(set: &str, elements: &[&Element]) -> SetElementMessage {
+    let attributes = |element: &&Element| {
+        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(element.key.clone()))];
+        if !element.data.is_empty() {
+            attributes.push(SetElementAttribute::Data(DataAttribute::Value(element.data.clone())));
+        }
+        if !element.userdata.is_empty() {
+            attributes.push(SetElementAttribute::UserData(element.userdata.clone()));
+        }
+        ListAttribute::Element(attributes)
+    };
+    SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(TABLE.into()),
+            SetElementList::Set(set.into()),
+            SetElementList::Elements(elements.iter().map(attributes).collect()),
+        ],
+    }
+}
+
+/// The table carries this version's comment, and each chain all of its rules: `nft flush table` takes the rules alone.
+fn is_whole(answers: &[NetfilterMessage]) -> bool {
+    let version = nft::version();
+    let mut whole = 0;
+    for answer in answers {
+        let NetfilterMessageInner::NfTables(message) = &answer.inner else { return false };
+        whole += match message {
+            NfTablesMessage::NewTable(table) => usize::from(table.attributes.iter().any(|attribute| {
+                matches!(attribute, TableAttribute::UserData(bytes)
+                    if bytes.windows(version.len()).any(|window| window == version.as_bytes()))
+            })),
+            NfTablesMessage::NewChain(chain) => usize::from(CHAINS.iter().any(|expected| {
+                chain.attributes.contains(&ChainAttribute::Name(expected.name.into()))
+                    && chain.attributes.contains(&ChainAttribute::Use(expected.uses()))
+            })),
+            _ => 0,
+        };
+    }
+    whole == CHAINS.len() + 1
+}
+
+/// The family, table and name of a chain that drops forwarded packets by its policy and is not ours.
+fn dropping_forward_chain(message: &NetfilterMessage) -> Option<(NetfilterProtoFamily, &str, &str)> {
+    const DROP: u32 = 0;
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else { return None };
+    let (mut table, mut name, mut drops, mut forwards) = (None, None, false, false);
+    for attribute in &chain.attributes {
+        match attribute {
+            ChainAttribute::Table(text) => table = Some(text.as_str()),
+            ChainAttribute::Name(text) => name = Some(text.as_str()),
+            ChainAttribute::Policy(policy) => drops = *policy == DROP,
+            ChainAttribute::Hook(hooks) => forwards = hooks.contains(&Hook::Number(InetHookNumber::Forward.into())),
+            _ => {}
+        }
+    }
+    let (table, name) = (table.filter(|table| *table != TABLE)?, name?);
+    (drops && forwards).then_some((message.header.family, table, name))
+}
+
+fn is_chain(message: &NetfilterMessage, table: &str, name: &str) -> bool {
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else { return false };
+    let has = |attribute| chain.attributes.contains(&attribute);
+    has(ChainAttribute::Table(table.into())) && has(ChainAttribute::Name(name.into()))
+}

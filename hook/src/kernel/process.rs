@@ -1,0 +1,114 @@
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::unistd::{ForkResult, chdir, fork, setsid};
+
+use super::error::{Doing, Error, Result};
+
+/// The namespaces from which pids and paths are seen, as inode numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The pid namespace.
+    pub pid_ns: u64,
+    /// The mount namespace.
+    pub mnt_ns: u64,
+}
+
+impl Origin {
+    /// Where this process stands.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn here() -> Result<Self> {
+        let inode = |path: &str| fs::metadata(path).map(|meta| meta.ino()).doing(|| format!("look at {path}"));
+        Ok(Self { pid_ns: inode("/proc/self/ns/pid")?, mnt_ns: inode("/proc/self/ns/mnt")? })
+    }
+}
+
+/// When the process `pid` started, in clock ticks since boot (proc_pid_stat(5), field 22).
+///
+/// # Errors
+/// When there is no such process.
+pub fn process_start(pid: i32) -> Result<u64> {
+    let what = || format!("read the start time of process {pid}");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).doing(what)?;
+    // The name in field 2 may hold anything, parentheses and spaces included.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let start = fields.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok());
+    start.ok_or_else(|| Error::refused(what(), Errno::EINVAL))
+}
+
+/// Runs `work` in a child process that outlives this one and holds nothing of its caller but `keep`: neither its
+/// standard streams, which a runtime waits for, nor its directory, session or descriptors.
+///
+/// For short-lived processes with one thread only; the child ends with `work`.
+///
+/// Returns false where there are other threads; then nothing was done.
+///
+/// # Errors
+/// When no process can be made.
+#[allow(unsafe_code)]
+pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<bool> {
+    if !is_single_threaded() {
+        return Ok(false);
+    }
+    // SAFETY: there is one thread, checked above, so the child finds every lock of the allocator and of libraries free.
+    match unsafe { fork() }.doing(|| "fork".into())? {
+        ForkResult::Parent { .. } => Ok(true),
+        ForkResult::Child => {
+            let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+            keep.sort_unstable();
+            let quiet = let_go(&keep);
+            if quiet.is_ok() {
+                work();
+            }
+            // SAFETY: `_exit` runs no destructor: what the parent owns is the parent's to close.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
+/// A thread that was joined may be listed for a moment longer.
+fn is_single_threaded() -> bool {
+    (0..20).any(|_| {
+        let alone = fs::read_dir("/proc/self/task").map_or(0, Iterator::count) == 1;
+        if !alone {
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+        alone
+    })
+}
+
+#[allow(unsafe_code)]
+fn let_go(keep: &[RawFd]) -> nix::Result<()> {
+    let _ = setsid();
+    chdir("/")?;
+    let mut next: libc::c_uint = 3;
+    for fd in keep.iter().map(|fd| fd.cast_unsigned()).chain([libc::c_uint::MAX]) {
+        if next < fd {
+            // SAFETY: the descriptors closed belong to objects of the parent's that this process never uses again.
+            unsafe { libc::syscall(libc::SYS_close_range, next, fd - 1, 0) };
+        }
+        next = fd.saturating_add(1);
+    }
+    let null = fs::File::options().read(true).write(true).open("/dev/null").map_err(|_| Errno::ENOENT)?;
+    for stream in 0..3 {
+        // SAFETY: dup2 onto a standard stream; nothing in this process owns 0, 1 or 2.
+        Errno::result(unsafe { libc::dup2(null.as_raw_fd(), stream) })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_tells_processes_apart() {
+        let own = process_start(std::process::id().cast_signed()).unwrap();
+        assert!(own > process_start(1).unwrap());
+        assert!(process_start(-1).is_err());
+    }
+}

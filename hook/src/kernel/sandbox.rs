@@ -1,0 +1,81 @@
+//! The container's side, done from inside its network namespace.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use nix::errno::Errno;
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+
+use super::error::{Doing, Error, Result};
+use super::link::address_message;
+use super::netlink::Netlink;
+use super::netns::Netns;
+use super::sysctl;
+use crate::driver::SandboxStep;
+use crate::model::InterfaceName;
+
+/// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
+const LOOPBACK: u32 = 1;
+
+/// Does the steps inside `namespace`, in their order.
+///
+/// # Errors
+/// Those of the kernel.
+pub fn wire(namespace: &Netns, steps: &[SandboxStep]) -> Result<()> {
+    namespace.within(|| {
+        let mut netlink = Netlink::route()?;
+        steps.iter().try_for_each(|step| apply(&mut netlink, step))
+    })
+}
+
+fn apply(netlink: &mut Netlink, step: &SandboxStep) -> Result<()> {
+    match step {
+        SandboxStep::Loopback => up(netlink, LOOPBACK).doing(|| "set lo up".into()),
+        SandboxStep::Interface { name, addresses } => interface(netlink, name, addresses),
+        SandboxStep::DefaultRoute { gateway } => default_route(netlink, *gateway),
+    }
+}
+
+fn interface(netlink: &mut Netlink, name: &InterfaceName, addresses: &[IpNet]) -> Result<()> {
+    if addresses.iter().all(|address| address.addr().is_ipv4()) {
+        sysctl::disable_ipv6(name)?;
+    }
+    let index = index(netlink, name).doing(|| format!("look for {name} in the container"))?;
+    for address in addresses {
+        let message = RouteNetlinkMessage::NewAddress(address_message(index, *address));
+        let added = netlink.request(message, NLM_F_CREATE | NLM_F_EXCL);
+        added.doing(|| format!("give address {address} to {name} in the container"))?;
+    }
+    up(netlink, index).doing(|| format!("set {name} up in the container"))
+}
+
+/// A namespace that was wired before, as a pod's, keeps the default route it has.
+fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
+    let route = match gateway {
+        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(v4).build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(v6).build(),
+    };
+    match netlink.request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL) {
+        Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => {
+            Err(Error::refused(format!("route everything via {gateway} in the container"), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn up(netlink: &mut Netlink, index: u32) -> std::io::Result<()> {
+    let link = LinkUnspec::new_with_index(index).up().build();
+    netlink.request(RouteNetlinkMessage::NewLink(link), 0).map(drop)
+}
+
+fn index(netlink: &mut Netlink, name: &InterfaceName) -> std::io::Result<u32> {
+    let question = LinkUnspec::new_with_name(name.as_str()).build();
+    let answers = netlink.request(RouteNetlinkMessage::GetLink(question), 0)?;
+    let index = answers.into_iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
+        _ => None,
+    });
+    index.ok_or_else(|| Errno::ENODEV.into())
+}

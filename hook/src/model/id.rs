@@ -1,0 +1,261 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Invalid;
+
+/// A container's id. Unique only within one `--root` of its runtime; see [`Key`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    /// Ids become path components in every runtime, so one that could not is refused here.
+    pub const MAX: usize = 255;
+}
+
+impl FromStr for ContainerId {
+    type Err = Invalid;
+
+    fn from_str(id: &str) -> Result<Self, Invalid> {
+        let why = match id {
+            "" => "is empty",
+            "." | ".." => "is not a name",
+            _ if id.len() > Self::MAX => "is longer than 255 bytes",
+            _ if id.contains('/') => "contains a slash",
+            _ if id.contains(|c: char| c.is_control()) => "contains a control character",
+            _ => return Ok(Self(id.to_owned())),
+        };
+        Err(Invalid::new("id", id, why))
+    }
+}
+
+/// The name a container is known by: `io.ocinet.name`, by default its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContainerName(String);
+
+impl From<&ContainerId> for ContainerName {
+    fn from(id: &ContainerId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
+/// The name of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NetworkName(String);
+
+impl FromStr for NetworkName {
+    type Err = Invalid;
+
+    /// Docker's rule: a letter or digit, then letters, digits, `_`, `.` and `-`.
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        let tail = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(tail) {
+            return Ok(Self(name.to_owned()));
+        }
+        Err(Invalid::new("network", name, "is no network name: a letter or digit, then up to 63 of a-z A-Z 0-9 _ . -"))
+    }
+}
+
+/// The name of a network interface, valid for the kernel (`dev_valid_name`, net/core/dev.c).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InterfaceName(String);
+
+impl FromStr for InterfaceName {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        let why = match name {
+            "" => "is empty",
+            "." | ".." | "all" | "default" | "lo" => "is reserved",
+            _ if name.len() > 15 => "is longer than the kernel's 15 bytes",
+            _ if !name.bytes().all(|b| b.is_ascii_graphic() && !b"/:%\"".contains(&b)) => {
+                "holds a character that no interface name may have"
+            }
+            _ => return Ok(Self(name.to_owned())),
+        };
+        Err(Invalid::new("interface", name, why))
+    }
+}
+
+macro_rules! text_id {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    )*};
+}
+text_id!(ContainerId, ContainerName, NetworkName, InterfaceName);
+
+/// What a record is found by: the container's id together with its bundle, as the runtime states them.
+///
+/// Neither a pid (absent at poststop) nor the id alone (two roots, one name) would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// The key of the container `id` with the bundle directory `bundle`.
+    pub fn new(id: &ContainerId, bundle: &str) -> Self {
+        // An id holds no NUL, so the pair cannot be read in two ways.
+        Self(Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(bundle).finalize().into())
+    }
+
+    /// The key as a file name and as a column of the store: 32 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        self.0[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The place of this key's lock in the lock file.
+    pub fn lock_offset(&self) -> u32 {
+        u32::from_be_bytes([self.0[16], self.0[17], self.0[18], self.0[19]])
+    }
+}
+
+/// An Ethernet unicast address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The locally administered address that belongs to `address`, so that a reused IP address keeps its MAC and no
+    /// neighbour's ARP entry goes stale.
+    pub fn of(address: IpAddr) -> Self {
+        let low = match address {
+            IpAddr::V4(v4) => v4.octets(),
+            IpAddr::V6(v6) => {
+                let digest = Sha256::digest(v6.octets());
+                [digest[0], digest[1], digest[2], digest[3]]
+            }
+        };
+        Self([0x02, 0x0c, low[0], low[1], low[2], low[3]])
+    }
+}
+
+impl FromStr for Mac {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let wrong = |why: &str| Invalid::new("mac", text, why);
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+            let part = part.ok_or_else(|| wrong("is not six pairs of hexadecimal digits joined by colons"))?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong("is not hexadecimal"))?;
+        }
+        match bytes {
+            _ if parts.next().is_some() => Err(wrong("has more than six bytes")),
+            _ if bytes[0] & 1 == 1 => Err(wrong("is a multicast address; an interface needs a unicast one")),
+            [0, 0, 0, 0, 0, 0] => Err(wrong("is the zero address")),
+            _ => Ok(Self(bytes)),
+        }
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// An IPv4 address as people write it: four decimal numbers without leading zeros, since `010.0.0.1` is 8.0.0.1 to
+/// some readers and 10.0.0.1 to others, and `127.1` is an address to some and none to others.
+pub(super) fn strict_ipv4(text: &str) -> Option<Ipv4Addr> {
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn container_ids() {
+        for good in ["web", "a.b", "x_1+2-3", "ü", "a b"] {
+            assert!(good.parse::<ContainerId>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "../x", "a\0b", "a\nb", &"x".repeat(256)] {
+            assert!(bad.parse::<ContainerId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn interface_names() {
+        for good in ["eth0", "net.5", "a-b_c"] {
+            assert!(good.parse::<InterfaceName>().is_ok(), "{good}");
+        }
+        for bad in ["", "lo", "a/b", "abcdefghijklmnop", "a b", "a:1", "eth%d", "..", "all", "é", "a\n"] {
+            assert!(bad.parse::<InterfaceName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn macs() {
+        assert_eq!("02:0C:0a:5a:00:02".parse(), Ok(Mac([2, 12, 10, 90, 0, 2])));
+        assert_eq!(Mac::of(Ipv4Addr::new(10, 90, 0, 2).into()).to_string(), "02:0c:0a:5a:00:02");
+        for bad in [
+            "01:00:5e:00:00:01",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+            "02:0c",
+            "2:0c:0a:5a:0:2",
+            "02-0c-0a-5a-00-02",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_tell_id_and_bundle_apart() {
+        let key = |id: &str, bundle| Key::new(&id.parse().unwrap(), bundle);
+        assert_ne!(key("web", "/a"), key("web", "/b"));
+        assert_ne!(key("web", "/a"), key("web/".trim_end_matches('/'), "a"));
+        assert_eq!(key("web", "/a").hex().len(), 32);
+    }
+
+    proptest! {
+        #[test]
+        fn parsers_never_panic(text in ".{0,40}") {
+            let _ = text.parse::<ContainerId>();
+            let _ = text.parse::<NetworkName>();
+            let _ = text.parse::<InterfaceName>();
+            let _ = text.parse::<Mac>();
+        }
+
+        #[test]
+        fn a_mac_survives_its_own_text(bytes: [u8; 6]) {
+            let mac = Mac([bytes[0] & 0xfe | 2, bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]);
+            prop_assert_eq!(mac.to_string().parse(), Ok(mac));
+        }
+    }
+}

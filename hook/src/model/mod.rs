@@ -1,0 +1,15 @@
+//! Plain data: what a sandbox, an endpoint, a network and a published port are. No I/O.
+
+mod id;
+mod invalid;
+mod network;
+mod port;
+mod publish;
+mod record;
+
+pub use id::{ContainerId, ContainerName, InterfaceName, Key, Mac, NetworkName};
+pub use invalid::{Invalid, quoted};
+pub use network::{Network, Subnet};
+pub use port::{HostAddress, PortMapping, Protocol};
+pub use publish::{HostPort, PublishRequest, parse_list as parse_publish};
+pub use record::{Attachment, Endpoint, Mode, Namespace, Record, State, Witness};

@@ -1,0 +1,231 @@
+//! The grammar of `docker run -p`, joined by commas: `[[ip:][hostPort]:]containerPort[/protocol]`, where each port may
+//! be a range. See `docs.docker.com/engine/network/port-publishing` and go-connections `nat.ParsePortSpec`.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use super::id::strict_ipv4;
+use super::{HostAddress, Invalid, Protocol};
+
+/// How many ports one entry may name.
+const MAX_RANGE: u32 = 4096;
+
+/// What the user asked to publish; the plan turns it into mappings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The host's address.
+    pub host_address: HostAddress,
+    /// Which port of the host.
+    pub host_port: HostPort,
+    /// The container's port or ports.
+    pub container_ports: RangeInclusive<u16>,
+}
+
+/// Which port of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPort {
+    /// These, one for each port of the container.
+    Exactly(RangeInclusive<u16>),
+    /// One free port out of these, for the container's single port.
+    OneOf(RangeInclusive<u16>),
+    /// Any free port, one for each port of the container.
+    Free,
+}
+
+/// Parses a whole annotation. An empty text publishes nothing.
+pub fn parse_list(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
+    let mut requests = Vec::new();
+    if text.trim().is_empty() {
+        return Ok(requests);
+    }
+    for entry in text.split(',') {
+        let request = parse(entry.trim()).map_err(|why| Invalid::new("", entry.trim(), why))?;
+        if let Some(port) = requests.iter().find_map(|earlier| clash(earlier, &request)) {
+            return Err(Invalid::new("", entry.trim(), format!("names host port {port}/{} twice", request.protocol)));
+        }
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+fn parse(entry: &str) -> Result<PublishRequest, String> {
+    if entry == "all" {
+        return Err("needs a list of the image's exposed ports, which this bundle does not carry".into());
+    }
+    let (ports, protocol) = match entry.split_once('/') {
+        Some((ports, protocol)) => (ports, protocol.parse::<Protocol>().map_err(|e| e.to_string())?),
+        None => (entry, Protocol::Tcp),
+    };
+    let (host, container) = match ports.rsplit_once(':') {
+        Some((host, container)) => (host, parse_range(container)?),
+        None => ("", parse_range(ports)?),
+    };
+    let (address, host_port) = split_host(host)?;
+    let wanted = len(&container);
+    let host_port = match host_port {
+        "" => HostPort::Free,
+        text => match parse_range(text)? {
+            range if len(&range) == wanted => HostPort::Exactly(range),
+            range if wanted == 1 => HostPort::OneOf(range),
+            range => return Err(format!("has {} host ports for {wanted} container ports", len(&range))),
+        },
+    };
+    Ok(PublishRequest { protocol, host_address: parse_address(address)?, host_port, container_ports: container })
+}
+
+/// `ip:port`, `[ip6]:port`, `ip:`, `port` or nothing.
+fn split_host(host: &str) -> Result<(&str, &str), String> {
+    if let Some(rest) = host.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or("has an opening bracket without a closing one")?;
+        let port =
+            if port.is_empty() { "" } else { port.strip_prefix(':').ok_or("lacks a colon behind the bracket")? };
+        return Ok((address, port));
+    }
+    match host.split_once(':') {
+        Some((_, port)) if port.contains(':') => Err("needs brackets around an IPv6 address: [::1]:8080:80".into()),
+        Some((address, port)) => Ok((address, port)),
+        // A lone address (`127.0.0.1::80` was split at its last colon already).
+        None if host.contains('.') => Err("lacks a host port; write ADDRESS::PORT for a free one".into()),
+        None => Ok(("", host)),
+    }
+}
+
+fn parse_address(text: &str) -> Result<HostAddress, String> {
+    if text.is_empty() {
+        return Ok(HostAddress::Any);
+    }
+    let address = strict_ipv4(text).map(IpAddr::V4).or_else(|| text.parse::<Ipv6Addr>().ok().map(IpAddr::V6));
+    match address {
+        Some(ip) if ip.is_multicast() => Err(format!("has the multicast address {text} as host address")),
+        Some(IpAddr::V6(_)) => Err(format!("has the IPv6 host address {text}; only IPv4 ports are published for now")),
+        Some(ip) => Ok(HostAddress::from(Some(ip))),
+        None => {
+            Err(format!("has {text:?} where a host address is expected: four decimal numbers without leading zeros"))
+        }
+    }
+}
+
+fn parse_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (parse_port(first)?, parse_port(last)?),
+        None => (parse_port(text)?, parse_port(text)?),
+    };
+    if first > last {
+        return Err(format!("has the range {text}, which runs backwards"));
+    }
+    match len(&(first..=last)) {
+        n if n > MAX_RANGE => Err(format!("has the range {text} of {n} ports; {MAX_RANGE} is the most")),
+        _ => Ok(first..=last),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    let digits = !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u16>() {
+        Ok(port) if digits && port > 0 => Ok(port),
+        _ if text.is_empty() => Err("lacks a port".into()),
+        _ => Err(format!("has {text:?} where a port from 1 to 65535 is expected")),
+    }
+}
+
+fn len(range: &RangeInclusive<u16>) -> u32 {
+    u32::from(*range.end()) - u32::from(*range.start()) + 1
+}
+
+/// The first host port that both name on one address.
+fn clash(a: &PublishRequest, b: &PublishRequest) -> Option<u16> {
+    let (HostPort::Exactly(x), HostPort::Exactly(y)) = (&a.host_port, &b.host_port) else { return None };
+    let any = HostAddress::Any;
+    let addresses = a.host_address == b.host_address || a.host_address == any || b.host_address == any;
+    let first = *x.start().max(y.start());
+    (a.protocol == b.protocol && addresses && first <= *x.end().min(y.end())).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(text: &str) -> PublishRequest {
+        let mut list = parse_list(text).unwrap();
+        assert_eq!(list.len(), 1, "{text}");
+        list.remove(0)
+    }
+
+    #[test]
+    fn every_form_of_dockers_grammar() {
+        let any = HostAddress::Any;
+        let local = HostAddress::V4([127, 0, 0, 1].into());
+        let rows = [
+            ("80", any, HostPort::Free, 80..=80, Protocol::Tcp),
+            ("80/udp", any, HostPort::Free, 80..=80, Protocol::Udp),
+            ("8080:80", any, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Tcp),
+            (":80", any, HostPort::Free, 80..=80, Protocol::Tcp),
+            ("0.0.0.0:8080:80", any, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Tcp),
+            ("127.0.0.1:8443:443/tcp", local, HostPort::Exactly(8443..=8443), 443..=443, Protocol::Tcp),
+            ("127.0.0.1::443", local, HostPort::Free, 443..=443, Protocol::Tcp),
+            ("9000-9010:9000-9010", any, HostPort::Exactly(9000..=9010), 9000..=9010, Protocol::Tcp),
+            ("9000-9010:80", any, HostPort::OneOf(9000..=9010), 80..=80, Protocol::Tcp),
+            ("80-90", any, HostPort::Free, 80..=90, Protocol::Tcp),
+            ("5060:5060/SCTP", any, HostPort::Exactly(5060..=5060), 5060..=5060, Protocol::Sctp),
+        ];
+        for (text, host_address, host_port, container_ports, protocol) in rows {
+            assert_eq!(one(text), PublishRequest { protocol, host_address, host_port, container_ports }, "{text}");
+        }
+    }
+
+    #[test]
+    fn lists() {
+        assert_eq!(parse_list("").unwrap(), []);
+        assert_eq!(parse_list("80:80, 80:80/udp,127.0.0.1:81:80,127.0.0.2:81:80").unwrap().len(), 4);
+        assert_eq!(parse_list("8080-8090:80,8081:81").unwrap().len(), 2, "one out of a range leaves room");
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let rows = [
+            ("0:80", "port from 1"),
+            ("65536", "port from 1"),
+            ("80:65536", "port from 1"),
+            ("+80:80", "port from 1"),
+            ("80-70", "backwards"),
+            ("80-70:80-70", "backwards"),
+            ("1-5000:1-5000", "4096 is the most"),
+            ("80-81:80-82", "2 host ports for 3"),
+            ("127.1:80:80", "host address"),
+            ("010.0.0.1:80:80", "host address"),
+            ("224.0.0.1:80:80", "multicast"),
+            ("::1:80:80", "brackets"),
+            ("[::1:80:80", "bracket"),
+            ("[::1]:53:53/udp", "IPv6"),
+            ("127.0.0.1:80", "ADDRESS::PORT"),
+            ("80:80/icmp", "none of tcp"),
+            ("80:80,", "lacks a port"),
+            ("web:80:80", "host address"),
+            ("8080:80,8080:81", "twice"),
+            ("8080:80,127.0.0.1:8080:81", "twice"),
+            ("8000-8100:80-180,8050:1", "8050"),
+            ("all", "exposed"),
+        ];
+        for (text, part) in rows {
+            let error = parse_list(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "[0-9a-z:./,\\[\\] -]{0,40}") {
+            let _ = parse_list(&text);
+        }
+
+        #[test]
+        fn ranges_keep_their_length(host in 1u16..60_000, container in 1u16..60_000, more in 0u16..4096) {
+            let request = one(&format!("{host}-{}:{container}-{}/udp", host + more, container + more));
+            prop_assert_eq!(request.host_port, HostPort::Exactly(host..=host + more));
+            prop_assert_eq!(request.container_ports, container..=container + more);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerId, ContainerName, InterfaceName, Key, Mac, NetworkName, PortMapping};
+
+/// How a container is wired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Endpoints on bridge networks.
+    Bridge,
+    /// The host's own namespace.
+    Host,
+    /// Loopback only.
+    None,
+}
+
+/// How far a record's attach or detach has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The intent is written; the kernel may hold none, some or all of it.
+    Attaching,
+    /// All is in place.
+    Attached,
+    /// Being taken away; the kernel may still hold some of it.
+    Detaching,
+    /// Gone but for the link, which the kernel takes its time to delete. Until then its address is not given away.
+    Draining,
+}
+
+macro_rules! display_as_serde {
+    ($type:ident: $($variant:ident => $text:literal),*) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $text),* })
+            }
+        }
+    };
+}
+display_as_serde!(Mode: Bridge => "bridge", Host => "host", None => "none");
+display_as_serde!(State: Attaching => "attaching", Attached => "attached", Detaching => "detaching", Draining => "draining");
+
+/// Where a namespace can be found again, to see whether it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Witness {
+    /// A path that was bound to it.
+    Path(PathBuf),
+    /// A process that was in it. Pids are recycled; together with the start time (clock ticks since boot, field 22 of
+    /// proc_pid_stat(5)) they are not.
+    Process {
+        /// The process's id.
+        pid: i32,
+        /// Its start time.
+        started: u64,
+    },
+}
+
+/// A network namespace as it was seen at attach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its `SO_NETNS_COOKIE`: unlike inode numbers, never reused within one boot.
+    pub cookie: u64,
+    /// Where it was found.
+    pub witness: Witness,
+    /// The pid namespace (inode number) in which the witness's pid means something.
+    pub seen_from_pid_ns: u64,
+    /// The mount namespace (inode number) in which the witness's path means something.
+    pub seen_from_mnt_ns: u64,
+}
+
+/// One connection of a sandbox to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The network joined.
+    pub network: NetworkName,
+    /// How the network's driver connects it.
+    #[serde(flatten)]
+    pub attachment: Attachment,
+    /// The interface inside the container.
+    pub interface: InterfaceName,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses with prefix length, of either family.
+    pub addresses: Vec<IpNet>,
+    /// The default gateways, one a family at the most; none where the route stays with another endpoint.
+    pub gateways: Vec<IpAddr>,
+}
+
+impl Endpoint {
+    /// The first IPv4 address, which published IPv4 ports lead to.
+    pub fn ipv4(&self) -> Option<IpAddr> {
+        self.addresses.iter().map(IpNet::addr).find(IpAddr::is_ipv4)
+    }
+}
+
+/// What a driver puts on the host for an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "driver", rename_all = "lowercase")]
+pub enum Attachment {
+    /// A veth pair whose host end is a port of a bridge.
+    Bridge {
+        /// The bridge.
+        bridge: InterfaceName,
+        /// The host's end of the pair.
+        host_interface: InterfaceName,
+    },
+}
+
+impl Attachment {
+    /// The link on the host that belongs to this endpoint alone.
+    pub fn host_interface(&self) -> &InterfaceName {
+        match self {
+            Self::Bridge { host_interface, .. } => host_interface,
+        }
+    }
+}
+
+/// Everything that was, is or will be wired for one container. Written before the kernel is touched; alone enough to
+/// take it all away again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The number the store gave it; never reused within one boot.
+    #[serde(rename = "record")]
+    pub number: i64,
+    /// The container's id.
+    pub container: ContainerId,
+    /// Its bundle directory as the runtime states it.
+    pub bundle: String,
+    /// Its name.
+    pub name: ContainerName,
+    /// How it is wired.
+    pub mode: Mode,
+    /// How far that has come.
+    pub state: State,
+    /// The network namespace.
+    pub namespace: Namespace,
+    /// The connections; empty in `host` and `none` mode.
+    pub endpoints: Vec<Endpoint>,
+    /// The published ports; they lead to the first endpoint.
+    pub publish: Vec<PortMapping>,
+}
+
+impl Record {
+    /// What the record is found by.
+    pub fn key(&self) -> Key {
+        Key::new(&self.container, &self.bundle)
+    }
+}

@@ -1,0 +1,79 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
+use serde::Deserialize;
+
+use crate::model::Invalid;
+
+/// The parts of a bundle's config.json that we read.
+///
+/// Only those: a whole `oci_spec::runtime::Spec` refuses a document for a capability or a seccomp action newer than
+/// itself, and none of that is a reason to leave a container without its network.
+#[derive(Debug, Default, Deserialize)]
+pub struct Bundle {
+    /// The container's annotations.
+    #[serde(default)]
+    pub annotations: Option<HashMap<String, String>>,
+    #[serde(default)]
+    linux: Option<Linux>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Linux {
+    #[serde(default)]
+    namespaces: Option<Vec<LinuxNamespace>>,
+}
+
+/// Which network namespace a spec asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkNamespace {
+    /// None of its own: the runtime's.
+    Inherited,
+    /// A new one.
+    New,
+    /// The one bound to this path.
+    At(PathBuf),
+}
+
+impl Bundle {
+    /// Larger documents are refused.
+    pub const MAX_BYTES: usize = 16 << 20;
+
+    /// Reads config.json.
+    pub fn parse(json: &[u8], path: &str) -> Result<Self, Invalid> {
+        serde_json::from_slice(json)
+            .map_err(|error| Invalid::new("config", path, format!("is not an OCI spec: {error}")))
+    }
+
+    /// The network namespace of `linux.namespaces`.
+    pub fn network_namespace(&self) -> NetworkNamespace {
+        let namespaces = self.linux.as_ref().and_then(|linux| linux.namespaces.as_deref()).unwrap_or_default();
+        match namespaces.iter().find(|ns| ns.typ() == LinuxNamespaceType::Network) {
+            None => NetworkNamespace::Inherited,
+            Some(ns) => match ns.path() {
+                Some(path) if !path.as_os_str().is_empty() => NetworkNamespace::At(path.clone()),
+                _ => NetworkNamespace::New,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_namespaces() {
+        let of = |namespaces: &str| {
+            let json = format!(r#"{{"linux":{{"namespaces":[{namespaces}]}},"process":{{"capabilities":["NEW"]}}}}"#);
+            Bundle::parse(json.as_bytes(), "/b").unwrap().network_namespace()
+        };
+        assert_eq!(of(r#"{"type":"pid"}"#), NetworkNamespace::Inherited);
+        assert_eq!(of(r#"{"type":"network"}"#), NetworkNamespace::New);
+        assert_eq!(of(r#"{"type":"network","path":""}"#), NetworkNamespace::New);
+        assert_eq!(of(r#"{"type":"network","path":"/run/n"}"#), NetworkNamespace::At("/run/n".into()));
+        assert_eq!(Bundle::parse(b"{}", "/b").unwrap().network_namespace(), NetworkNamespace::Inherited);
+        assert!(Bundle::parse(b"42", "/b").unwrap_err().to_string().contains("/b"));
+    }
+}

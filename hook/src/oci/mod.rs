@@ -1,0 +1,9 @@
+//! What an OCI runtime hands to a hook: the state on stdin, the bundle's config.json, and our annotations in it.
+
+mod annotations;
+mod bundle;
+mod state;
+
+pub use annotations::Annotations;
+pub use bundle::{Bundle, NetworkNamespace};
+pub use state::{Stage, State};

@@ -1,0 +1,165 @@
+//! Request + what is leased -> the endpoint, the ports and the steps. Pure.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::driver::{self, Steps};
+use crate::model::{
+    Attachment, Endpoint, HostAddress, HostPort, InterfaceName, Mac, Network, PortMapping, Protocol, PublishRequest,
+    Record,
+};
+use crate::request::Connection;
+
+/// The MTU where the host has no uplink to take it from: Ethernet's.
+const DEFAULT_MTU: u32 = 1500;
+
+/// Which ports of the host can be had. The kernel and the store know.
+pub trait HostPorts {
+    /// What it fails with.
+    type Error;
+
+    /// Whether a port is free on an address.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    fn is_free(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool, Self::Error>;
+
+    /// Any free port, each time another.
+    ///
+    /// # Errors
+    /// When the host cannot be asked or has none left.
+    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<u16, Self::Error>;
+
+    /// That none of a range is free.
+    fn none_free(&self, request: &PublishRequest) -> Self::Error;
+}
+
+/// Chooses the host's ports. Those that were named exactly are taken as they are; whether they can be had is decided
+/// when they are leased.
+///
+/// # Errors
+/// Those of `host`.
+pub fn ports<H: HostPorts>(requests: &[PublishRequest], host: &mut H) -> Result<Vec<PortMapping>, H::Error> {
+    let mut mappings: Vec<PortMapping> = Vec::new();
+    for request in requests {
+        let PublishRequest { protocol, host_address, host_port, container_ports } = request;
+        let (protocol, host_address) = (*protocol, *host_address);
+        for (container_port, nth) in container_ports.clone().zip(0..) {
+            let host_port = match host_port {
+                HostPort::Exactly(range) => range.start() + nth,
+                HostPort::Free => host.any_free(protocol, host_address)?,
+                HostPort::OneOf(range) => {
+                    let mut free = None;
+                    for port in range.clone() {
+                        let chosen = mappings.iter().any(|m| m.protocol == protocol && m.host_port == port);
+                        if !chosen && host.is_free(protocol, host_address, port)? {
+                            free = Some(port);
+                            break;
+                        }
+                    }
+                    free.ok_or_else(|| host.none_free(request))?
+                }
+            };
+            let mapping = PortMapping { protocol, host_address, host_port, container_port, count: 1 };
+            if !mappings.last_mut().is_some_and(|last| last.absorb(&mapping)) {
+                mappings.push(mapping);
+            }
+        }
+    }
+    Ok(mappings)
+}
+
+/// The endpoint of `connection` at `address`. `uplink_mtu` is the default for its MTU, and `nonce`, 55 random bits,
+/// names the link on the host.
+pub fn endpoint(
+    connection: &Connection,
+    network: &Network,
+    address: IpNet,
+    uplink_mtu: Option<u32>,
+    nonce: u64,
+) -> Endpoint {
+    let is_v4 = |ip: &IpAddr| ip.is_ipv4() == address.addr().is_ipv4();
+    Endpoint {
+        network: network.name.clone(),
+        attachment: Attachment::Bridge { bridge: network.bridge.clone(), host_interface: host_interface(nonce) },
+        interface: connection.interface.clone().unwrap_or_else(default_interface),
+        mac: connection.mac.unwrap_or_else(|| Mac::of(address.addr())),
+        mtu: connection.mtu.or(uplink_mtu).unwrap_or(DEFAULT_MTU),
+        addresses: vec![address],
+        gateways: network.subnets.iter().map(|subnet| subnet.gateway).filter(is_v4).collect(),
+    }
+}
+
+/// What the kernel must do for the endpoints of `record`, all of `network`.
+pub fn steps(record: &Record, network: &Network) -> Vec<Steps> {
+    record.endpoints.iter().map(|endpoint| driver::bridge(network, endpoint, alias(record))).collect()
+}
+
+/// The alias of the record's links: its key, and its container for people. The kernel keeps 255 bytes (`IFALIASZ`).
+fn alias(record: &Record) -> String {
+    let mut alias = format!("ocinet:{}:{}", record.key().hex(), record.container);
+    let end = (0..=255.min(alias.len())).rev().find(|end| alias.is_char_boundary(*end));
+    alias.truncate(end.unwrap_or_default());
+    alias
+}
+
+/// `ocv` and eleven characters of five random bits each: as long as the kernel allows, so that no stranger has it.
+fn host_interface(nonce: u64) -> InterfaceName {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let tail = (0..11).map(|n| char::from(ALPHABET[(nonce >> (5 * n)) as usize & 31]));
+    "ocv".chars().chain(tail).collect::<String>().parse().expect("fourteen letters and digits")
+}
+
+fn default_interface() -> InterfaceName {
+    "eth0".parse().expect("a constant that follows the kernel's rule")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::parse_publish;
+    use std::collections::BTreeSet;
+
+    struct Taken(BTreeSet<u16>);
+
+    impl HostPorts for Taken {
+        type Error = String;
+
+        fn is_free(&mut self, _: Protocol, _: HostAddress, port: u16) -> Result<bool, String> {
+            Ok(!self.0.contains(&port))
+        }
+
+        fn any_free(&mut self, _: Protocol, _: HostAddress) -> Result<u16, String> {
+            let port = (40_000..).find(|port| self.0.insert(*port));
+            port.ok_or_else(|| "none".into())
+        }
+
+        fn none_free(&self, request: &PublishRequest) -> String {
+            format!("{:?}", request.host_port)
+        }
+    }
+
+    fn chosen(text: &str, taken: &[u16]) -> Result<Vec<String>, String> {
+        let requests = parse_publish(text).unwrap();
+        let mappings = ports(&requests, &mut Taken(taken.iter().copied().collect()))?;
+        Ok(mappings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn ports_are_chosen_and_joined() {
+        assert_eq!(chosen("8080:80", &[8080]).unwrap(), ["0.0.0.0:8080->80/tcp"], "decided when leased");
+        assert_eq!(chosen("9000-9009:80-89", &[]).unwrap(), ["0.0.0.0:9000-9009->80-89/tcp"]);
+        assert_eq!(chosen("80:80,81:81,83:83", &[]).unwrap(), ["0.0.0.0:80-81->80-81/tcp", "0.0.0.0:83->83/tcp"]);
+        assert_eq!(chosen("9000-9002:80", &[9000]).unwrap(), ["0.0.0.0:9001->80/tcp"]);
+        assert_eq!(chosen("9000-9001:80,9000-9001:80", &[]).unwrap().len(), 2);
+        assert_eq!(chosen("80,443", &[40_000]).unwrap(), ["0.0.0.0:40001->80/tcp", "0.0.0.0:40002->443/tcp"]);
+        assert!(chosen("9000-9001:80", &[9000, 9001]).is_err());
+    }
+
+    #[test]
+    fn link_names_fit_the_kernel_and_differ() {
+        let names: BTreeSet<String> = (0..100u64).map(|n| host_interface(n << 20 | n).to_string()).collect();
+        assert!(names.len() == 100 && names.iter().all(|name| name.len() == 14));
+    }
+}

@@ -1,0 +1,247 @@
+//! State + bundle + annotations + config -> [`Request`]. Everything a user can write is validated here.
+
+use std::net::IpAddr;
+
+use crate::config::{self, Config};
+use crate::model::{
+    ContainerId, ContainerName, InterfaceName, Invalid, Mac, Mode, NetworkName, PublishRequest, parse_publish,
+};
+use crate::oci::{Annotations, Bundle, NetworkNamespace, State};
+
+/// What one container asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The container's id.
+    pub container: ContainerId,
+    /// Its bundle directory.
+    pub bundle: String,
+    /// The name it is known by.
+    pub name: ContainerName,
+    /// The pid of its init process.
+    pub pid: i32,
+    /// Where its network namespace is.
+    pub namespace: NetworkNamespace,
+    /// How to wire it.
+    pub wiring: Wiring,
+    /// What is accepted but has no effect, in words.
+    pub warnings: Vec<String>,
+}
+
+/// How to wire a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wiring {
+    /// The host's own namespace; nothing to do.
+    Host,
+    /// Loopback only.
+    None,
+    /// One endpoint on a bridge network.
+    Bridge {
+        /// The connection.
+        connection: Connection,
+        /// The ports that lead to it.
+        publish: Vec<PublishRequest>,
+    },
+}
+
+impl std::fmt::Display for Wiring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host | Self::None => self.mode().fmt(f),
+            Self::Bridge { connection, .. } => connection.network.fmt(f),
+        }
+    }
+}
+
+impl Wiring {
+    /// The mode as a record states it.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Host => Mode::Host,
+            Self::None => Mode::None,
+            Self::Bridge { .. } => Mode::Bridge,
+        }
+    }
+}
+
+/// A connection to a network with the options the user gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The network.
+    pub network: NetworkName,
+    /// `ip=`: these addresses instead of the next free ones.
+    pub addresses: Vec<IpAddr>,
+    /// `mac=`: this instead of the one that follows from the address.
+    pub mac: Option<Mac>,
+    /// `interface=`: this name inside the container instead of `eth0`.
+    pub interface: Option<InterfaceName>,
+    /// `mtu=`: bytes, instead of the uplink's.
+    pub mtu: Option<u32>,
+}
+
+impl Request {
+    /// Reads what the container asks for; `None` where it asks for nothing of ours.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the annotation or field and its value.
+    pub fn new(state: &State, bundle: &Bundle, config: &Config) -> Result<Option<Self>, Invalid> {
+        let mut all = bundle.annotations.clone().unwrap_or_default();
+        all.extend(state.annotations.clone());
+        let namespace = bundle.network_namespace();
+        let annotations = match Annotations::pick(&all)? {
+            Some(annotations) => annotations,
+            // A default must not touch those who chose the host's namespace or brought a wired one.
+            None if config.default_network.is_some() && namespace == NetworkNamespace::New => Annotations::default(),
+            None => return Ok(None),
+        };
+        let pid = state.live_pid()?;
+        let network = annotations.network.as_deref().or(config.default_network.as_deref()).unwrap_or("bridge");
+        let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default())
+            .map_err(|e| e.within("annotation io.ocinet.publish"))?;
+        let (wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
+        let name = ContainerName::from(&state.id);
+        let (container, bundle) = (state.id.clone(), state.bundle.clone());
+        Ok(Some(Self { container, bundle, name, pid, namespace, wiring, warnings }))
+    }
+}
+
+fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<String>), Invalid> {
+    let unwired = match network {
+        "host" => Some(Wiring::Host),
+        "none" => Some(Wiring::None),
+        _ => None,
+    };
+    if let Some(wiring) = unwired {
+        let mode = wiring.mode();
+        let idle = (!publish.is_empty()).then(|| format!("published ports have no effect with network {mode}"));
+        return Ok((wiring, idle.into_iter().collect()));
+    }
+    if network.starts_with("container:") {
+        let why = "cannot be joined by a hook; set the path of the network namespace in config.json's linux.namespaces";
+        return Err(Invalid::new("", network, why));
+    }
+    if network.contains(';') {
+        return Err(Invalid::new("", network, "names several networks; one is the most for now"));
+    }
+    Ok((Wiring::Bridge { connection: network.parse()?, publish }, Vec::new()))
+}
+
+impl std::str::FromStr for Connection {
+    type Err = Invalid;
+
+    /// podman's grammar: `NAME[:option=value[,option=value]...]`.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        let network: NetworkName = name.parse()?;
+        if network != config::default_bridge() {
+            return Err(Invalid::new("network", name, "does not exist; there are bridge, host and none"));
+        }
+        let mut connection = Self { network, addresses: Vec::new(), mac: None, interface: None, mtu: None };
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            connection.set(option)?;
+        }
+        Ok(connection)
+    }
+}
+
+impl Connection {
+    fn set(&mut self, option: &str) -> Result<(), Invalid> {
+        let wrong = |why: &str| Invalid::new("option", option, why);
+        let (key, value) = option.split_once('=').ok_or_else(|| wrong("is not of the form key=value"))?;
+        let taken = match key {
+            "ip" => {
+                let address: std::net::Ipv4Addr =
+                    value.parse().map_err(|_| Invalid::new("ip", value, "is no IPv4 address"))?;
+                let again = !self.addresses.is_empty();
+                self.addresses.push(address.into());
+                again
+            }
+            "mac" => self.mac.replace(value.parse()?).is_some(),
+            "interface" => self.interface.replace(value.parse()?).is_some(),
+            "mtu" => self.mtu.replace(parse_mtu(value)?).is_some(),
+            _ => return Err(wrong("is none of ip=, mac=, interface=, mtu=")),
+        };
+        if taken { Err(wrong("is given twice")) } else { Ok(()) }
+    }
+}
+
+/// Bounds: RFC 791 asks for 68 bytes at least, and a veth takes 65,535 at most.
+fn parse_mtu(text: &str) -> Result<u32, Invalid> {
+    let range = 68..=65_535;
+    let mtu = text.parse().ok().filter(|mtu| range.contains(mtu));
+    mtu.ok_or_else(|| Invalid::new("mtu", text, "is no number of bytes from 68 to 65535"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(annotations: &[(&str, &str)], config: &Config) -> Result<Option<Request>, Invalid> {
+        let annotations: std::collections::HashMap<_, _> = annotations.iter().copied().collect();
+        let state = serde_json::json!({"id": "web", "pid": 42, "bundle": "/b", "annotations": annotations});
+        let bundle = Bundle::parse(br#"{"linux":{"namespaces":[{"type":"network"}]}}"#, "/b").unwrap();
+        Request::new(&State::parse(state.to_string().as_bytes())?, &bundle, config)
+    }
+
+    fn wiring_of(network: &str) -> Result<Wiring, Invalid> {
+        let request = request(&[("io.ocinet.network", network)], &Config::default())?;
+        Ok(request.expect("an annotation asks for something").wiring)
+    }
+
+    #[test]
+    fn nothing_asked_for() {
+        assert_eq!(request(&[("org.other", "x")], &Config::default()), Ok(None));
+        let config = Config { default_network: Some("none".into()), ..Config::default() };
+        assert_eq!(request(&[], &config).unwrap().unwrap().wiring, Wiring::None);
+    }
+
+    #[test]
+    fn bridge_with_options() {
+        let Wiring::Bridge { connection, .. } =
+            wiring_of("bridge:ip=10.90.0.5,mac=02:00:00:00:00:05,interface=net0,mtu=1400").unwrap()
+        else {
+            panic!("not a bridge");
+        };
+        assert_eq!(connection.addresses, ["10.90.0.5".parse::<IpAddr>().unwrap()]);
+        assert_eq!(connection.interface.unwrap().as_str(), "net0");
+        assert_eq!((connection.mac.unwrap().0[5], connection.mtu), (5, Some(1400)));
+        assert_eq!(wiring_of("bridge"), wiring_of("bridge:"));
+    }
+
+    #[test]
+    fn refusals_name_field_and_value() {
+        let rows = [
+            ("brigde", "\"brigde\""),
+            ("container:web", "linux.namespaces"),
+            ("bridge;bridge", "several"),
+            ("bridge:ip=10.90.0", "ip \"10.90.0\""),
+            ("bridge:ip=010.90.0.5", "ip \"010.90.0.5\""),
+            ("bridge:ip=10.90.0.5,ip=10.90.0.6", "twice"),
+            ("bridge:mac=01:00:5e:00:00:01", "multicast"),
+            ("bridge:interface=abcdefghijklmnop", "15 bytes"),
+            ("bridge:interface=a/b", "\"a/b\""),
+            ("bridge:mtu=67", "mtu \"67\""),
+            ("bridge:speed=9", "\"speed=9\""),
+            ("bridge:ip", "key=value"),
+        ];
+        for (network, part) in rows {
+            let error = wiring_of(network).unwrap_err().to_string();
+            assert!(error.contains(part) && error.starts_with("annotation io.ocinet.network"), "{network}: {error}");
+        }
+    }
+
+    #[test]
+    fn idle_ports_are_a_warning() {
+        for mode in ["host", "none"] {
+            let request = request(&[("io.ocinet.network", mode), ("io.ocinet.publish", "80:80")], &Config::default());
+            assert_eq!(request.unwrap().unwrap().warnings.len(), 1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(network in ".{0,60}", publish in ".{0,60}") {
+            let _ = request(&[("io.ocinet.network", &network), ("io.ocinet.publish", &publish)], &Config::default());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+use std::net::IpAddr;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::{Error, Result};
+use crate::model::{ContainerId, HostAddress, Key, Mac, Network, NetworkName, Protocol, Record};
+
+/// Who holds what somebody else wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The number of the record.
+    pub number: i64,
+    /// The first of the ports in question that it holds.
+    pub port: u16,
+}
+
+/// Longest run of ports in one row; see [`crate::model::parse_publish`].
+const MAX_RUN: u32 = 4096;
+
+/// Questions to the store.
+pub struct Read<'c> {
+    connection: &'c Connection,
+}
+
+impl<'c> Read<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection }
+    }
+
+    /// The record of `key`, unless it is draining.
+    ///
+    /// # Errors
+    /// When the store fails or the row is damaged.
+    pub fn find(&self, key: &Key) -> Result<Option<Record>> {
+        self.one("SELECT number, body, sum FROM record WHERE key = ?1 AND state <> 'draining'", key.hex())
+    }
+
+    /// The record of the sandbox whose namespace has `cookie`, unless it is draining.
+    ///
+    /// # Errors
+    /// When the store fails or the row is damaged.
+    pub fn find_by_cookie(&self, cookie: u64) -> Result<Option<Record>> {
+        let sql = "SELECT number, body, sum FROM record WHERE cookie = ?1 AND state <> 'draining'";
+        self.one(sql, cookie.cast_signed())
+    }
+
+    /// The record of that number.
+    ///
+    /// # Errors
+    /// When the store fails or the row is damaged.
+    pub fn record(&self, number: i64) -> Result<Option<Record>> {
+        self.one("SELECT number, body, sum FROM record WHERE number = ?1", number)
+    }
+
+    /// The records of all containers with that id, in however many roots.
+    ///
+    /// # Errors
+    /// When the store fails or a row is damaged.
+    pub fn by_container(&self, id: &ContainerId) -> Result<Vec<Record>> {
+        self.many("SELECT number, body, sum FROM record WHERE container = ?1 ORDER BY number", params![id.as_str()])
+    }
+
+    /// All records.
+    ///
+    /// # Errors
+    /// When the store fails or a row is damaged.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        self.many("SELECT number, body, sum FROM record ORDER BY number", params![])
+    }
+
+    /// The network of that name.
+    ///
+    /// # Errors
+    /// When the store fails or the row is damaged.
+    pub fn network(&self, name: &NetworkName) -> Result<Option<Network>> {
+        let mut statement = self.connection.prepare_cached("SELECT body, sum FROM network WHERE name = ?1")?;
+        let row = statement.query_row([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        row.map(|(body, sum): (String, i64)| checked(&body, sum, || format!("network {name}"))).transpose()
+    }
+
+    /// All networks.
+    ///
+    /// # Errors
+    /// When the store fails or a row is damaged.
+    pub fn networks(&self) -> Result<Vec<Network>> {
+        let mut statement = self.connection.prepare_cached("SELECT body, sum FROM network ORDER BY name")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.map(|row| {
+            let (body, sum): (String, i64) = row?;
+            checked(&body, sum, || "a network".into())
+        })
+        .collect()
+    }
+
+    /// Whether we switched IP forwarding on and keep it from serving strangers.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn closed_forwarding(&self) -> Result<bool> {
+        let mut statement = self.connection.prepare_cached("SELECT closed_forwarding FROM host")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
+    /// The address given out last in `network`, after which the search for the next begins.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn last_address(&self, network: &NetworkName) -> Result<Option<IpAddr>> {
+        let mut statement = self.connection.prepare_cached("SELECT last_address FROM network WHERE name = ?1")?;
+        let text: Option<Option<String>> = statement.query_row([network.as_str()], |row| row.get(0)).optional()?;
+        Ok(text.flatten().and_then(|text| text.parse().ok()))
+    }
+
+    /// The record that holds `address` in `network`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn address_holder(&self, network: &NetworkName, address: IpAddr) -> Result<Option<i64>> {
+        self.lease("address", network.as_str(), &address.to_string())
+    }
+
+    /// The record that holds `mac` in `network`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn mac_holder(&self, network: &NetworkName, mac: Mac) -> Result<Option<i64>> {
+        self.lease("mac", network.as_str(), &mac.to_string())
+    }
+
+    /// Who holds any of the ports from `first` to `last`; `Any` overlaps every address.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn port_holder(
+        &self,
+        protocol: Protocol,
+        address: HostAddress,
+        first: u16,
+        last: u16,
+    ) -> Result<Option<Owner>> {
+        let sql = "SELECT record, max(first, ?2) FROM port
+            WHERE protocol = ?1 AND first BETWEEN ?4 AND ?3 AND last >= ?2 AND (address = ?5 OR address = '' OR ?5 = '')
+            ORDER BY first LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let lowest = u32::from(first).saturating_sub(MAX_RUN);
+        let parameters = params![protocol.to_string(), first, last, lowest, address_column(address)];
+        let owner = statement.query_row(parameters, |row| Ok(Owner { number: row.get(0)?, port: row.get(1)? }));
+        Ok(owner.optional()?)
+    }
+
+    fn lease(&self, kind: &str, network: &str, value: &str) -> Result<Option<i64>> {
+        let sql = "SELECT record FROM lease WHERE kind = ?1 AND network = ?2 AND value = ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([kind, network, value], |row| row.get(0)).optional()?)
+    }
+
+    fn one(&self, sql: &str, parameter: impl rusqlite::ToSql) -> Result<Option<Record>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([parameter])?;
+        rows.next()?.map(record).transpose()
+    }
+
+    fn many(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<Record>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next()? {
+            records.push(record(row)?);
+        }
+        Ok(records)
+    }
+}
+
+pub(super) fn address_column(address: HostAddress) -> String {
+    Option::<IpAddr>::from(address).map(|ip| ip.to_string()).unwrap_or_default()
+}
+
+fn record(row: &Row<'_>) -> Result<Record> {
+    let (number, body, sum): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let record: Record = checked(&body, sum, || format!("record {number}"))?;
+    Ok(Record { number, ..record })
+}
+
+/// Reads a body and proves it whole: an address in a flipped row would be given out twice.
+fn checked<T: DeserializeOwned>(body: &str, sum: i64, what: impl Fn() -> String) -> Result<T> {
+    let damaged = |why: String| Error::Damaged { what: what(), why };
+    if i64::from(crc32fast::hash(body.as_bytes())) != sum {
+        return Err(damaged("its checksum does not match".into()));
+    }
+    serde_json::from_str(body).map_err(|error| damaged(error.to_string()))
+}

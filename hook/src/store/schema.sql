@@ -1,0 +1,52 @@
+-- Version 1. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
+
+CREATE TABLE host (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    -- We switched IP forwarding on, and so keep it from serving strangers.
+    closed_forwarding INTEGER NOT NULL
+) STRICT;
+INSERT INTO host VALUES (1, 0);
+
+CREATE TABLE network (
+    name TEXT PRIMARY KEY,
+    bridge TEXT NOT NULL UNIQUE,
+    last_address TEXT,
+    body TEXT NOT NULL,
+    sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE record (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL,
+    container TEXT NOT NULL,
+    cookie INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    body TEXT NOT NULL,
+    sum INTEGER NOT NULL
+) STRICT;
+-- A draining record only keeps leases; its container may come back meanwhile.
+CREATE UNIQUE INDEX record_by_key ON record (key) WHERE state <> 'draining';
+CREATE INDEX record_by_cookie ON record (cookie);
+
+-- What exists once: addresses and MACs in a network, links on the host (network '').
+CREATE TABLE lease (
+    kind TEXT NOT NULL,
+    network TEXT NOT NULL,
+    value TEXT NOT NULL,
+    record INTEGER NOT NULL,
+    PRIMARY KEY (kind, network, value)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lease_by_record ON lease (record);
+
+-- Published ports of the host, a row for each run of ports; address '' is any.
+CREATE TABLE port (
+    protocol TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    record INTEGER NOT NULL
+) STRICT;
+CREATE INDEX port_by_number ON port (protocol, first);
+CREATE INDEX port_by_record ON port (record);
+
+PRAGMA user_version = 1;

@@ -1,0 +1,175 @@
+use super::*;
+use crate::model::{
+    Attachment, Endpoint, HostAddress, Key, Mode, Namespace, PortMapping, Protocol, Record, State, Subnet, Witness,
+};
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ocinet-store-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn open(&self, boot: &str) -> Store {
+        let host = Host { boot: boot.into(), cookie: 7 };
+        Store::open(&self.0, &host, &LockFile::new(self.0.join("lock"))).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn record(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Record {
+    let address = format!("10.90.0.{last_octet}/16");
+    let endpoint = Endpoint {
+        network: "bridge".parse().unwrap(),
+        attachment: Attachment::Bridge {
+            bridge: "ocinet0".parse().unwrap(),
+            host_interface: format!("ocv{last_octet}").parse().unwrap(),
+        },
+        interface: "eth0".parse().unwrap(),
+        mac: format!("02:00:00:00:00:{last_octet:02x}").parse().unwrap(),
+        mtu: 1500,
+        addresses: vec![address.parse().unwrap()],
+        gateways: vec!["10.90.0.1".parse().unwrap()],
+    };
+    let publish = ports.iter().map(|&(host_address, host_port, count)| PortMapping {
+        protocol: Protocol::Tcp,
+        host_address,
+        host_port,
+        container_port: 80,
+        count,
+    });
+    let container: crate::model::ContainerId = id.parse().unwrap();
+    Record {
+        number: 0,
+        name: (&container).into(),
+        container,
+        bundle: "/b".into(),
+        mode: Mode::Bridge,
+        state: State::Attaching,
+        namespace: Namespace {
+            cookie: last_octet.into(),
+            witness: Witness::Process { pid: 2, started: 3 },
+            seen_from_pid_ns: 4,
+            seen_from_mnt_ns: 5,
+        },
+        endpoints: vec![endpoint],
+        publish: publish.collect(),
+    }
+}
+
+fn insert(store: &mut Store, record: &mut Record) -> Result<()> {
+    store.write(|write| write.insert(record))
+}
+
+#[test]
+fn a_record_comes_back_as_it_was() {
+    let scratch = Scratch::new("back");
+    let mut web = record("web", 2, &[(HostAddress::Any, 8080, 10)]);
+    insert(&mut scratch.open("a"), &mut web).unwrap();
+    let store = scratch.open("a");
+    assert_eq!(store.read().find(&web.key()).unwrap().as_ref(), Some(&web));
+    assert_eq!(store.read().find_by_cookie(2).unwrap().as_ref(), Some(&web));
+    assert_eq!(store.read().records().unwrap(), [web]);
+    assert_eq!(store.read().find(&Key::new(&"web".parse().unwrap(), "/other")).unwrap(), None);
+}
+
+#[test]
+fn nothing_is_leased_twice() {
+    let scratch = Scratch::new("twice");
+    let mut store = scratch.open("a");
+    insert(&mut store, &mut record("web", 2, &[])).unwrap();
+    assert!(insert(&mut store, &mut record("web", 3, &[])).unwrap_err().is_taken(), "one key");
+    assert!(insert(&mut store, &mut record("db", 2, &[])).unwrap_err().is_taken(), "one address");
+    assert_eq!(store.read().records().unwrap().len(), 1, "a refused insert leaves nothing");
+    insert(&mut store, &mut record("db", 3, &[])).unwrap();
+}
+
+#[test]
+fn ports_overlap_as_addresses_do() {
+    let scratch = Scratch::new("ports");
+    let mut store = scratch.open("a");
+    let one = HostAddress::V4([127, 0, 0, 1].into());
+    let two = HostAddress::V4([127, 0, 0, 2].into());
+    insert(&mut store, &mut record("web", 2, &[(one, 8000, 100), (HostAddress::Any, 9000, 1)])).unwrap();
+    let mut holder = |address, first, last| {
+        let found = store.write(|write| write.port_holder(Protocol::Tcp, address, first, last)).unwrap();
+        found.map(|owner| owner.port)
+    };
+    assert_eq!(holder(one, 8099, 8200), Some(8099));
+    assert_eq!(holder(HostAddress::Any, 7000, 8000), Some(8000));
+    assert_eq!(holder(two, 8000, 8099), None);
+    assert_eq!(holder(two, 9000, 9000), Some(9000));
+    assert_eq!(holder(one, 8100, 8999), None);
+}
+
+#[test]
+fn a_draining_record_keeps_its_address_and_frees_key_and_ports() {
+    let scratch = Scratch::new("drain");
+    let mut store = scratch.open("a");
+    let mut web = record("web", 2, &[(HostAddress::Any, 8080, 1)]);
+    insert(&mut store, &mut web).unwrap();
+    store.write(|write| write.set_state(&mut web, State::Draining)).unwrap();
+    assert_eq!(store.read().find(&web.key()).unwrap(), None);
+    assert!(insert(&mut store, &mut record("db", 2, &[])).unwrap_err().is_taken());
+    insert(&mut store, &mut record("web", 3, &[(HostAddress::Any, 8080, 1)])).unwrap();
+    store.write(|write| write.remove(web.number)).unwrap();
+    insert(&mut store, &mut record("db", 2, &[])).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_is_found() {
+    let scratch = Scratch::new("flip");
+    let mut store = scratch.open("a");
+    let mut web = record("web", 2, &[]);
+    insert(&mut store, &mut web).unwrap();
+    store.connection.execute("UPDATE record SET body = replace(body, '10.90.0.2', '10.90.0.3')", []).unwrap();
+    assert!(matches!(store.read().find(&web.key()), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn another_boot_starts_empty_and_a_newer_store_is_refused() {
+    let scratch = Scratch::new("boot");
+    insert(&mut scratch.open("a"), &mut record("web", 2, &[])).unwrap();
+    let store = scratch.open("b");
+    assert_eq!(store.read().records().unwrap(), []);
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().filter(|file| is_store_of(file, "a")).count(), 0);
+    store.connection.execute_batch("PRAGMA user_version = 99").unwrap();
+    drop(store);
+    let host = Host { boot: "b".into(), cookie: 7 };
+    let error = Store::open(&scratch.0, &host, &LockFile::new(scratch.0.join("lock"))).err().unwrap();
+    assert!(error.to_string().contains("99"), "{error}");
+}
+
+fn is_store_of(file: &std::io::Result<fs::DirEntry>, boot: &str) -> bool {
+    file.as_ref().unwrap().file_name().to_string_lossy().starts_with(&format!("store-{boot}-"))
+}
+
+#[test]
+fn a_network_remembers_its_last_address() {
+    let scratch = Scratch::new("network");
+    let mut store = scratch.open("a");
+    let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
+    let network = crate::model::Network {
+        name: "bridge".parse().unwrap(),
+        bridge: "ocinet0".parse().unwrap(),
+        subnets: vec![subnet],
+    };
+    store
+        .write::<_, Error>(|write| {
+            write.add_network(&network)?;
+            write.set_last_address(&network.name, "10.90.0.9".parse().unwrap())?;
+            assert_eq!(write.last_address(&network.name)?, Some("10.90.0.9".parse().unwrap()));
+            write.close_forwarding()
+        })
+        .unwrap();
+    assert_eq!(store.read().networks().unwrap(), [network]);
+    assert!(store.read().closed_forwarding().unwrap());
+}

@@ -1,0 +1,127 @@
+use std::net::IpAddr;
+use std::ops::Deref;
+
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use super::read::{Read, address_column};
+use super::{Error, Result};
+use crate::model::{Network, NetworkName, PortMapping, Record, State};
+
+/// Changes to the store, inside a transaction. Questions asked here see them.
+pub struct Write<'c> {
+    connection: &'c Connection,
+    read: Read<'c>,
+}
+
+impl<'c> Deref for Write<'c> {
+    type Target = Read<'c>;
+
+    fn deref(&self) -> &Read<'c> {
+        &self.read
+    }
+}
+
+impl<'c> Write<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection, read: Read::new(connection) }
+    }
+
+    /// Adds a network.
+    ///
+    /// # Errors
+    /// When its name or bridge is taken.
+    pub fn add_network(&self, network: &Network) -> Result<()> {
+        let (body, sum) = body(network)?;
+        let sql = "INSERT INTO network (name, bridge, body, sum) VALUES (?1, ?2, ?3, ?4)";
+        let parameters = params![network.name.as_str(), network.bridge.as_str(), body, sum];
+        self.run(sql, parameters)
+    }
+
+    /// Remembers that we switched IP forwarding on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn close_forwarding(&self) -> Result<()> {
+        self.run("UPDATE host SET closed_forwarding = 1", [])
+    }
+
+    /// Remembers the address given out last.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_last_address(&self, network: &NetworkName, address: IpAddr) -> Result<()> {
+        let parameters = params![network.as_str(), address.to_string()];
+        self.run("UPDATE network SET last_address = ?2 WHERE name = ?1", parameters)
+    }
+
+    /// Adds `record` with all its leases and gives it its number.
+    ///
+    /// # Errors
+    /// [`Error::is_taken`] where another record holds its key or one of its leases.
+    pub fn insert(&self, record: &mut Record) -> Result<()> {
+        let sql = "INSERT INTO record (key, container, cookie, state, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let (body, sum) = body(record)?;
+        let (key, cookie) = (record.key().hex(), record.namespace.cookie.cast_signed());
+        self.run(sql, params![key, record.container.as_str(), cookie, record.state.to_string(), body, sum])?;
+        record.number = self.connection.last_insert_rowid();
+        for endpoint in &record.endpoints {
+            let network = endpoint.network.as_str();
+            for address in &endpoint.addresses {
+                self.add_lease("address", network, &address.addr().to_string(), record.number)?;
+            }
+            self.add_lease("mac", network, &endpoint.mac.to_string(), record.number)?;
+            self.add_lease("link", "", endpoint.attachment.host_interface().as_str(), record.number)?;
+        }
+        record.publish.iter().try_for_each(|mapping| self.add_port(mapping, record.number))
+    }
+
+    /// Changes the state of `record`. Draining frees its ports: nothing of the host leads to it any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_state(&self, record: &mut Record, state: State) -> Result<()> {
+        record.state = state;
+        if state == State::Draining {
+            record.publish.clear();
+            self.run("DELETE FROM port WHERE record = ?1", [record.number])?;
+        }
+        let (body, sum) = body(record)?;
+        let parameters = params![record.number, state.to_string(), body, sum];
+        self.run("UPDATE record SET state = ?2, body = ?3, sum = ?4 WHERE number = ?1", parameters)
+    }
+
+    /// Removes a record with all its leases; none there is no error.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn remove(&self, number: i64) -> Result<()> {
+        for sql in ["lease WHERE record", "port WHERE record", "record WHERE number"] {
+            self.run(&format!("DELETE FROM {sql} = ?1"), [number])?;
+        }
+        Ok(())
+    }
+
+    fn add_lease(&self, kind: &str, network: &str, value: &str, record: i64) -> Result<()> {
+        self.run("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)", params![kind, network, value, record])
+    }
+
+    fn add_port(&self, mapping: &PortMapping, record: i64) -> Result<()> {
+        let PortMapping { protocol, host_address, host_port, .. } = mapping;
+        let (first, last) = (*host_port, mapping.last_host_port());
+        let parameters = params![protocol.to_string(), first, last, address_column(*host_address), record];
+        self.run("INSERT INTO port VALUES (?1, ?2, ?3, ?4, ?5)", parameters)
+    }
+
+    fn run(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<()> {
+        self.connection.prepare_cached(sql)?.execute(parameters)?;
+        Ok(())
+    }
+}
+
+fn body(value: &impl Serialize) -> Result<(String, i64)> {
+    let body = serde_json::to_string(value)
+        .map_err(|error| Error::Damaged { what: "a new row".into(), why: error.to_string() })?;
+    let sum = crc32fast::hash(body.as_bytes()).into();
+    Ok((body, sum))
+}

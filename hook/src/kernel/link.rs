@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use nix::errno::Errno;
@@ -29,6 +30,8 @@ pub const ALIAS: &str = "ocinet:";
 /// The links of the host's namespace.
 pub struct HostLinks {
     netlink: Netlink,
+    /// The bridge looked at last, with its index.
+    bridge: Option<(InterfaceName, u32)>,
 }
 
 /// The link that leads to the outside.
@@ -44,7 +47,7 @@ impl HostLinks {
     /// # Errors
     /// When no socket can be had.
     pub fn open() -> Result<Self> {
-        Ok(Self { netlink: Netlink::route()? })
+        Ok(Self { netlink: Netlink::route()?, bridge: None })
     }
 
     /// Does one step of an attach; the container's end of a pair is born in `namespace`.
@@ -55,7 +58,10 @@ impl HostLinks {
         match step {
             HostStep::Bridge { name, mac, mtu, addresses } => self.bridge(name, *mac, *mtu, addresses, locks),
             HostStep::Veth { name, alias, bridge, peer, mac, mtu } => {
-                let bridge_index = self.index(bridge)?;
+                let bridge_index = match &self.bridge {
+                    Some((known, index)) if known == bridge => *index,
+                    _ => self.index(bridge)?,
+                };
                 let pair = veth(name, peer, *mac, *mtu, bridge_index, namespace);
                 let index = self.create_pair(pair, name, peer, bridge)?;
                 self.open_port(index, name, alias)
@@ -72,7 +78,8 @@ impl HostLinks {
         addresses: &[IpNet],
         locks: &LockFile,
     ) -> Result<()> {
-        if self.find(name)?.is_some_and(|link| is_bridge(&link) && is_up(&link)) {
+        if let Some(link) = self.find(name)?.filter(|link| is_bridge(link) && is_up(link)) {
+            self.bridge = Some((name.clone(), link.header.index));
             return Ok(());
         }
         let _making = locks.exclusive(Place::Bridges)?;
@@ -210,8 +217,7 @@ impl HostLinks {
     }
 
     fn find(&mut self, name: &InterfaceName) -> Result<Option<LinkMessage>> {
-        let question = LinkUnspec::new_with_name(name.as_str()).build();
-        match self.netlink.request(RouteNetlinkMessage::GetLink(question), 0) {
+        match self.netlink.request(RouteNetlinkMessage::GetLink(question(name)), 0) {
             Ok(answers) => Ok(answers.into_iter().find_map(new_link)),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(Error::refused(format!("look for interface {name}"), error)),
@@ -237,6 +243,12 @@ impl HostLinks {
             _ => Ok(()),
         }
     }
+}
+
+/// Asks for a link by its name, without its counters, which make up most of an answer.
+pub(super) fn question(name: &InterfaceName) -> LinkMessage {
+    let bare = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(bare).build()
 }
 
 /// An address with its prefix, IPv6 without duplicate address detection.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::error::{Doing, Error, Result};
-use super::link::address_message;
+use super::link::{address_message, question};
 use super::netlink::Netlink;
 use super::netns::Netns;
 use super::sysctl;
@@ -71,8 +71,7 @@ fn up(netlink: &mut Netlink, index: u32) -> std::io::Result<()> {
 }
 
 fn index(netlink: &mut Netlink, name: &InterfaceName) -> std::io::Result<u32> {
-    let question = LinkUnspec::new_with_name(name.as_str()).build();
-    let answers = netlink.request(RouteNetlinkMessage::GetLink(question), 0)?;
+    let answers = netlink.request(RouteNetlinkMessage::GetLink(question(name)), 0)?;
     let index = answers.into_iter().find_map(|answer| match answer {
         RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
         _ => None,

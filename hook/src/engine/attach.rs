@@ -41,6 +41,12 @@ impl Engine {
         }
         if let Some(of) = self.owner(request, &namespace)? {
             info!(self.log, "shares the network of container {}", of.container);
+            if matches!(&request.wiring, Wiring::Bridge { publish, .. } if !publish.is_empty()) {
+                warn!(
+                    self.log,
+                    "published ports have no effect in the network namespace of container {}", of.container
+                );
+            }
             return Ok(Outcome::Member { of });
         }
         let record = match &request.wiring {
@@ -112,7 +118,7 @@ impl Engine {
             .flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port)))
             .collect();
         if !ports.is_empty() {
-            kernel::flush_host_flows(&ports)?;
+            self.warn_of(kernel::flush_host_flows(&ports));
             self.step("flows");
         }
         for steps in plan::steps(record, network) {

@@ -68,7 +68,7 @@ impl Engine {
         drop(change);
         if record.publish.iter().any(|mapping| mapping.protocol == Protocol::Udp) {
             for address in record.endpoints.iter().filter_map(|endpoint| endpoint.ipv4()) {
-                kernel::flush_published_flows(address)?;
+                self.warn_of(kernel::flush_published_flows(address));
             }
         }
         Ok((!record.publish.is_empty()).then_some(firewall))

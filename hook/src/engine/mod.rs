@@ -23,7 +23,7 @@ pub use error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use slog::{Logger, debug};
+use slog::{Logger, debug, warn};
 
 use crate::config::Config;
 use crate::kernel::{self, HostLinks, LockFile, Netns, Origin};
@@ -99,6 +99,13 @@ impl Engine {
     /// That no container called `id` is attached.
     pub fn not_attached(id: &str) -> Error {
         Error::NotFound(format!("container {} is not attached; see ocinet ps", crate::model::quoted(id)))
+    }
+
+    /// Goes on after a failure that costs less than stopping would: old UDP flows end by themselves.
+    fn warn_of(&self, result: kernel::Result<()>) {
+        if let Err(error) = result {
+            warn!(self.log, "{error}");
+        }
     }
 
     /// Logs how long the step took that ends here.

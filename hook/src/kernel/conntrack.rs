@@ -6,7 +6,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_DUMP};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
@@ -16,6 +16,8 @@ use super::netlink::Netlink;
 use super::ports::is_local;
 use crate::model::HostAddress;
 
+/// `IPCTNL_MSG_CT_GET`.
+const GET: u8 = 1;
 /// `CTA_FILTER`: which fields of the tuples in a dump request must match, with one mask for each direction.
 const FILTER: u16 = 25;
 const FILTER_ORIGINAL: u16 = 1;
@@ -29,7 +31,9 @@ const PROTOCOL: u32 = 1 << 3;
 /// # Errors
 /// When conntrack cannot be asked.
 pub fn flush_host_flows(ports: &[(HostAddress, u16)]) -> Result<()> {
-    flush(original_udp(), |flow| {
+    let tuple = vec![udp()];
+    let filter = [nested(&ConntrackAttribute::CtaTupleOrig(tuple)), mask(FILTER_ORIGINAL, PROTOCOL)];
+    flush(filter, |flow| {
         let published = |(address, port): &(HostAddress, u16)| match address {
             _ if *port != flow.port => false,
             HostAddress::Any => is_local(flow.destination),
@@ -45,14 +49,15 @@ pub fn flush_host_flows(ports: &[(HostAddress, u16)]) -> Result<()> {
 /// When conntrack cannot be asked.
 pub fn flush_published_flows(address: IpAddr) -> Result<()> {
     let tuple = vec![Tuple::Ip(vec![IPTuple::SourceAddress(address)]), udp()];
-    let filter = vec![ConntrackAttribute::CtaTupleReply(tuple), mask(FILTER_REPLY, SOURCE_ADDRESS | PROTOCOL)];
+    let filter = [nested(&ConntrackAttribute::CtaTupleReply(tuple)), mask(FILTER_REPLY, SOURCE_ADDRESS | PROTOCOL)];
     flush(filter, |flow| flow.answers_from == address && flow.is_translated())
 }
 
-fn flush(filter: Vec<ConntrackAttribute>, doomed: impl Fn(&Flow) -> bool) -> Result<()> {
+fn flush(filter: [DefaultNla; 2], doomed: impl Fn(&Flow) -> bool) -> Result<()> {
     let what = |error: io::Error| Error::refused("flush UDP flows of published ports", error);
     let mut netlink = Netlink::netfilter()?;
-    let flows = netlink.request(message(ConntrackMessage::Get(filter)), NLM_F_DUMP).map_err(what)?;
+    let question = ConntrackMessage::Other { message_type: GET, attributes: filter.into() };
+    let flows = netlink.request(message(question), NLM_F_DUMP).map_err(what)?;
     for flow in flows.iter().filter_map(Flow::read).filter(doomed) {
         let tuple = ConntrackAttribute::CtaTupleOrig(flow.tuple);
         match netlink.request(message(ConntrackMessage::Delete(vec![tuple])), 0) {
@@ -63,19 +68,21 @@ fn flush(filter: Vec<ConntrackAttribute>, doomed: impl Fn(&Flow) -> bool) -> Res
     Ok(())
 }
 
-fn original_udp() -> Vec<ConntrackAttribute> {
-    let any = IPTuple::SourceAddress([0, 0, 0, 0].into());
-    vec![ConntrackAttribute::CtaTupleOrig(vec![Tuple::Ip(vec![any]), udp()]), mask(FILTER_ORIGINAL, PROTOCOL)]
-}
-
 fn udp() -> Tuple {
     Tuple::Proto(vec![ProtoTuple::Protocol(Protocol::Udp)])
 }
 
-fn mask(direction: u16, bits: u32) -> ConntrackAttribute {
+fn mask(direction: u16, bits: u32) -> DefaultNla {
     let length = 8u16.to_ne_bytes();
     let nested = [&length[..], &direction.to_ne_bytes(), &bits.to_ne_bytes()].concat();
-    ConntrackAttribute::Other(DefaultNla::new(FILTER | netlink_packet_core::NLA_F_NESTED, nested))
+    DefaultNla::new(FILTER | NLA_F_NESTED, nested)
+}
+
+/// A dump request is strict about the flag of nested attributes, which `ConntrackAttribute::Other` drops.
+fn nested(attribute: &ConntrackAttribute) -> DefaultNla {
+    let mut value = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut value);
+    DefaultNla::new(attribute.kind() | NLA_F_NESTED, value)
 }
 
 fn message(inner: ConntrackMessage) -> NetfilterMessage {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::config::{self, Config};
 use crate::model::{
-    ContainerId, ContainerName, InterfaceName, Invalid, Mac, Mode, NetworkName, PublishRequest, parse_publish,
+    ContainerId, ContainerName, InterfaceName, Invalid, Key, Mac, Mode, NetworkName, PublishRequest, parse_publish,
 };
 use crate::oci::{Annotations, Bundle, NetworkNamespace, State};
 
@@ -79,6 +79,11 @@ pub struct Connection {
 }
 
 impl Request {
+    /// What the container's record is found by.
+    pub fn key(&self) -> Key {
+        Key::new(&self.container, &self.bundle)
+    }
+
     /// Reads what the container asks for; `None` where it asks for nothing of ours.
     ///
     /// # Errors

@@ -5,7 +5,9 @@ use ocinet::engine::Result;
 use super::{Options, print};
 
 pub(super) fn run(options: &Options, log: &Logger) -> Result<()> {
-    let collected = options.engine(log)?.map(|mut engine| engine.collect()).transpose()?.unwrap_or_default();
+    let Some(mut engine) = options.engine(log)? else { return Ok(()) };
+    let collected = engine.collect()?;
+    engine.close()?;
     let mut text: String = collected.dead.iter().map(|container| format!("collected {container}\n")).collect();
     if collected.drained > 0 {
         text += &format!("finished {} interrupted detaches\n", collected.drained);

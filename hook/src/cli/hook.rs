@@ -31,13 +31,16 @@ fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
         return Ok(());
     };
     let log = log.new(o!("network" => request.wiring.to_string()));
-    Engine::open(&options.state_dir, config, log)?.attach(&request).map(drop)
+    let mut engine = Engine::open(&options.state_dir, config, log)?;
+    let attached = engine.attach(&request);
+    let closed = engine.close();
+    attached.and(closed)
 }
 
 /// Reads neither bundle nor configuration: both may be gone or changed by now.
 fn detach(state: &State, options: &Options, log: Logger) -> Result<()> {
-    match Engine::open_used(&options.state_dir, Config::default(), log)? {
-        Some(mut engine) => engine.detach(&Key::new(&state.id, &state.bundle)),
-        None => Ok(()),
-    }
+    let Some(mut engine) = Engine::open_used(&options.state_dir, Config::default(), log)? else { return Ok(()) };
+    let detached = engine.detach(&Key::new(&state.id, &state.bundle));
+    let closed = engine.close();
+    detached.and(closed)
 }

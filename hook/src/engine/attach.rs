@@ -1,7 +1,9 @@
 use slog::{debug, info, warn};
 
+use super::lease::Lease;
 use super::{Engine, Error, Result};
-use crate::kernel::{self, Lock, Netns, Nftables, Place};
+use crate::driver::SandboxStep;
+use crate::kernel::{self, Lock, Netns, Place};
 use crate::model::{HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness};
 use crate::oci::NetworkNamespace;
 use crate::plan;
@@ -14,11 +16,8 @@ pub enum Outcome {
     Attached(Record),
     /// It was wired before, and all of it stands.
     Stands(Record),
-    /// Another container owns the sandbox; this one shares what that one has.
-    Member {
-        /// The owner's record.
-        of: Record,
-    },
+    /// Another container, this one's record, owns the sandbox; it shares what that one has.
+    Member(Record),
 }
 
 impl Engine {
@@ -32,46 +31,27 @@ impl Engine {
         }
         let (netns, namespace) = self.namespace(request)?;
         self.step("namespace");
-        let key = crate::model::Key::new(&request.container, &request.bundle);
-        let _sandbox = self.locks.exclusive(Place::Sandbox(key.lock_offset()))?;
-        if let Some(record) = self.store.read().find(&key)?
-            && let Some(record) = self.settle(record, &namespace)?
-        {
-            return Ok(Outcome::Stands(record));
-        }
-        if let Some(of) = self.owner(request, &namespace)? {
-            info!(self.log, "shares the network of container {}", of.container);
-            if matches!(&request.wiring, Wiring::Bridge { publish, .. } if !publish.is_empty()) {
-                warn!(
-                    self.log,
-                    "published ports have no effect in the network namespace of container {}", of.container
-                );
+        let _sandbox = self.locks.exclusive(Place::Sandbox(request.key().lock_offset()))?;
+        let lease = self.lease(request, &namespace)?;
+        self.step("lease");
+        let outcome = match lease {
+            Lease::Settled(outcome) => outcome,
+            Lease::Nothing(record) => self.complete(record, |_, record| match record.mode {
+                Mode::None => Ok(kernel::wire(&netns, &[SandboxStep::Loopback], None)?),
+                _ => Ok(()),
+            })?,
+            Lease::Endpoint { record, network, change } => {
+                self.complete(record, |engine, record| engine.wire(record, &network, &netns, change))?
             }
-            return Ok(Outcome::Member { of });
-        }
-        let record = match &request.wiring {
-            Wiring::Bridge { connection, publish } => {
-                let network = self.network(&connection.network)?;
-                let (record, change) = self.lease(request, connection, publish, &namespace, &network)?;
-                self.step("lease");
-                self.or_roll_back(record, |engine, record| engine.wire(record, &network, &netns, change))?
-            }
-            Wiring::None => {
-                let record = self.lease_nothing(request, namespace)?;
-                let steps = [crate::driver::SandboxStep::Loopback];
-                self.or_roll_back(record, |_, _| Ok(kernel::wire(&netns, &steps)?))?
-            }
-            Wiring::Host => self.lease_nothing(request, namespace)?,
         };
-        self.seal(record)
+        self.tell(&outcome, request);
+        Ok(outcome)
     }
 
-    /// What is to become of an earlier record of the same container: `Some` if it stands as it should, `None` once it
-    /// is out of the way.
-    fn settle(&mut self, record: Record, namespace: &Namespace) -> Result<Option<Record>> {
+    /// An earlier record of the same container: `Some` if it stands as it should, `None` once it is out of the way.
+    pub(super) fn settle_earlier(&mut self, record: Record, namespace: &Namespace) -> Result<Option<Record>> {
         if record.namespace.cookie == namespace.cookie {
             if record.state == State::Attached && self.stands(&record)? {
-                debug!(self.log, "is attached already");
                 return Ok(Some(record));
             }
         } else if self.lives(&record)? {
@@ -80,19 +60,31 @@ impl Engine {
                 record.container, record.bundle
             )));
         }
-        let residue = self.detach_record(record)?;
-        residue.finish_in_background(self)?;
+        self.detach_record(record)?;
         Ok(None)
     }
 
-    /// The record of another container that owns this sandbox. Nobody owns the host's.
-    fn owner(&mut self, request: &Request, namespace: &Namespace) -> Result<Option<Record>> {
-        if request.wiring == Wiring::Host {
-            return Ok(None);
-        }
-        match self.store.read().find_by_cookie(namespace.cookie)? {
-            Some(record) if record.state != State::Attached && self.collect_if_dead(record.number)? => Ok(None),
-            owner => Ok(owner),
+    /// The sandbox belongs to `owner`, unless the owner's attach or detach was cut off.
+    pub(super) fn settle_owned(&mut self, owner: Record) -> Result<Option<Outcome>> {
+        let gone = owner.state != State::Attached && self.collect_if_dead(owner.number)?;
+        Ok((!gone).then_some(Outcome::Member(owner)))
+    }
+
+    fn tell(&self, outcome: &Outcome, request: &Request) {
+        match outcome {
+            Outcome::Attached(record) => {
+                let addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+                let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+                info!(self.log, "attached"; "mode" => %record.mode, "addresses" => addresses.join(" "));
+            }
+            Outcome::Stands(_) => info!(self.log, "is attached already"),
+            Outcome::Member(owner) => {
+                let owner = &owner.container;
+                info!(self.log, "shares the network of container {owner}");
+                if matches!(&request.wiring, Wiring::Bridge { publish, .. } if !publish.is_empty()) {
+                    warn!(self.log, "published ports have no effect in the network namespace of container {owner}");
+                }
+            }
         }
     }
 
@@ -107,48 +99,41 @@ impl Engine {
     }
 
     fn wire(&mut self, record: &Record, network: &Network, netns: &Netns, change: Lock) -> Result<()> {
-        let mut firewall = Nftables::open()?;
-        self.open_firewall(&mut firewall, record, network, change)?;
+        self.open_firewall(record, network, change)?;
         self.step("firewall");
-        let udp = |mapping: &&crate::model::PortMapping| mapping.protocol == Protocol::Udp;
-        let ports: Vec<(HostAddress, u16)> = record
-            .publish
-            .iter()
-            .filter(udp)
-            .flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port)))
-            .collect();
+        let udp = record.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
+        let ports: Vec<(HostAddress, u16)> =
+            udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
         if !ports.is_empty() {
             self.warn_of(kernel::flush_host_flows(&ports));
             self.step("flows");
         }
         for steps in plan::steps(record, network) {
+            let mut peer = None;
             for step in &steps.host {
-                self.links.apply(step, netns, &self.locks)?;
+                peer = self.links.apply(step, netns, &self.locks)?;
             }
             self.step("links");
-            kernel::wire(netns, &steps.sandbox)?;
+            kernel::wire(netns, &steps.sandbox, peer)?;
             self.step("sandbox");
         }
         Ok(())
     }
 
-    /// Runs `work`; when it fails, takes away whatever of `record` came to be.
-    fn or_roll_back(&mut self, record: Record, work: impl FnOnce(&mut Self, &Record) -> Result<()>) -> Result<Record> {
-        let Err(attach) = work(self, &record) else { return Ok(record) };
-        debug!(self.log, "rolling back"; "error" => %attach);
-        let taken_back = self.detach_record(record).and_then(|residue| residue.finish_in_background(self));
-        Err(match taken_back {
-            Ok(()) => attach,
-            Err(detach) => Error::Rollback { attach: attach.into(), detach: detach.into() },
-        })
-    }
-
-    fn seal(&mut self, mut record: Record) -> Result<Outcome> {
-        self.store.write(|store| store.set_state(&mut record, State::Attached))?;
+    /// Does the `work` that `record` intends, and says so in the store. When it fails, whatever came to be is taken away.
+    fn complete(&mut self, mut record: Record, work: impl FnOnce(&mut Self, &Record) -> Result<()>) -> Result<Outcome> {
+        let done = work(self, &record).and_then(|()| {
+            self.store.write(|store| store.set_state(&mut record, State::Attached))?;
+            Ok(())
+        });
+        if let Err(attach) = done {
+            debug!(self.log, "rolling back"; "error" => %attach);
+            return Err(match self.detach_record(record) {
+                Ok(()) => attach,
+                Err(detach) => Error::Rollback { attach: attach.into(), detach: detach.into() },
+            });
+        }
         self.step("seal");
-        let addresses: Vec<String> =
-            record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(ToString::to_string).collect();
-        info!(self.log, "attached"; "mode" => %record.mode, "addresses" => addresses.join(" "));
         Ok(Outcome::Attached(record))
     }
 
@@ -168,20 +153,21 @@ impl Engine {
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;
-        match (request.wiring.mode(), cookie == self.host_cookie) {
+        let mode = request.wiring.mode();
+        let why = match (mode, cookie == self.host_cookie) {
             (Mode::Host, false) => {
-                let why = "needs the host's network namespace, and a hook cannot change a container's afterwards; \
-                           remove the entry of type network from linux.namespaces in config.json";
-                return Err(Invalid::new("annotation io.ocinet.network", "host", why).into());
+                "needs the host's network namespace, and a hook cannot change a container's afterwards; \
+                 remove the entry of type network from linux.namespaces in config.json"
             }
             (Mode::Bridge | Mode::None, true) => {
-                let why = "is wanted for a container that is in the host's own network namespace; \
-                           give it one of its own with an entry of type network in linux.namespaces of config.json";
-                return Err(Invalid::new("annotation io.ocinet.network", request.wiring.mode(), why).into());
+                "is wanted for a container that is in the host's own network namespace; \
+                 give it one of its own with an entry of type network in linux.namespaces of config.json"
             }
-            _ => {}
-        }
-        let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
-        Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }))
+            _ => {
+                let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
+                return Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }));
+            }
+        };
+        Err(Invalid::new("annotation io.ocinet.network", mode, why).into())
     }
 }

@@ -61,12 +61,13 @@ impl Engine {
         let Some(_lock) = self.locks.attempt(place)? else { return Ok(false) };
         let Some(record) = self.store.read().record(record.number)? else { return Ok(true) };
         match record.state {
-            State::Draining => self.finish(&record)?,
+            State::Draining => self.drain(&record)?,
             State::Attached if self.lives(&record)? => return Ok(false),
             // Whoever was attaching or detaching it is gone: its lock is free.
             State::Attached | State::Attaching | State::Detaching => {
                 info!(self.log, "collecting"; "container" => %record.container, "state" => %record.state);
-                self.detach_record(record)?.finish(self)?;
+                self.detach_record(record)?;
+                self.finish()?;
             }
         }
         Ok(true)

@@ -8,56 +8,40 @@ use crate::model::{Network, Record, State};
 impl Engine {
     /// Puts in place what `record` needs. `change` is the shared lock under which its intent was written: until the
     /// kernel holds what the store says, nobody may load the ruleset from the store.
-    pub(super) fn open_firewall(
-        &mut self,
-        firewall: &mut Nftables,
-        record: &Record,
-        network: &Network,
-        change: Lock,
-    ) -> Result<()> {
-        let needs = NetworkNeeds::from(network);
+    pub(super) fn open_firewall(&mut self, record: &Record, network: &Network, change: Lock) -> Result<()> {
+        let network = NetworkNeeds::from(network);
         let forwards = kernel::forwarding()?;
-        let closes = !forwards && self.config.close_forwarding && !self.store.read().closed_forwarding()?;
-        if closes {
+        if !forwards && self.config.close_forwarding && !self.store.read().closed_forwarding()? {
             self.store.write(|store| store.close_forwarding())?;
         }
-        let whole = !closes && firewall.verify(&needs)?;
+        let closed = self.store.read().closed_forwarding()?;
+        let whole = self.firewall()?.verify(&network, closed)?;
         if whole {
-            firewall.apply(&publish_needs(record))?;
+            self.firewall()?.apply(&publish_needs(record))?;
         }
         drop(change);
         if !whole {
-            self.load_ruleset(firewall, &needs, closes)?;
+            self.load_ruleset(&network, closed)?;
         }
         if !forwards {
             kernel::switch_forwarding_on()?;
         }
-        if let Some(obstacle) = firewall.obstacle(&needs)? {
-            warn!(
-                self.log,
-                "chain {} of another program drops what containers forward; to let network {} pass: {}",
-                obstacle.place,
-                network.name,
-                obstacle.remedy
-            );
+        if let Some(obstacle) = self.firewall()?.obstacle(&network)? {
+            let (place, bridge, remedy) = (obstacle.place, network.bridge, obstacle.remedy);
+            warn!(self.log, "chain {place} of another program drops what {bridge} forwards; to let it pass: {remedy}");
         }
         Ok(())
     }
 
-    /// Takes away what `record` has in the firewall.
-    pub(super) fn close_firewall(&mut self, firewall: &mut Nftables, record: &Record) -> Result<()> {
-        Ok(firewall.remove(&publish_needs(record))?)
-    }
-
-    fn load_ruleset(&mut self, firewall: &mut Nftables, network: &NetworkNeeds, changed: bool) -> Result<()> {
+    fn load_ruleset(&mut self, network: &NetworkNeeds, closed: bool) -> Result<()> {
         let _alone = self.locks.exclusive(Place::Firewall)?;
-        if !changed && firewall.verify(network)? {
+        if self.firewall()?.verify(network, closed)? {
             // Whoever loaded it while we waited read our record too.
             return Ok(());
         }
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
-        Ok(firewall.load(&all)?)
+        Ok(self.firewall()?.load(&all)?)
     }
 
     /// What the store says that the firewall must hold.
@@ -68,5 +52,13 @@ impl Engine {
             read.records()?.iter().filter(|record| wired(record)).flat_map(publish_needs).collect();
         let networks = read.networks()?.iter().map(NetworkNeeds::from).collect();
         Ok(Needs { close_forwarding: read.closed_forwarding()?, networks, publish })
+    }
+
+    /// The firewall, opened when it is first needed and kept: to close it can take long.
+    pub(super) fn firewall(&mut self) -> Result<&mut Nftables> {
+        if self.firewall.is_none() {
+            self.firewall = Some(Nftables::open()?);
+        }
+        Ok(self.firewall.as_mut().expect("it was opened just now"))
     }
 }

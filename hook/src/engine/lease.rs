@@ -1,193 +1,181 @@
-//! Leasing: what a container gets, decided in one transaction.
+//! Leasing: what a container gets, decided and written in one transaction.
+//!
+//! A transaction that meets something in its way ends without a change and says what it met, a [`Claim`]. That is
+//! dealt with outside, where there is time to look at the kernel, and the lease is tried again.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Outcome, Result};
 use crate::ipam;
-use crate::kernel::{self, Lock, Place, PortGuard};
+use crate::kernel::{self, Lock, Place};
 use crate::model::{
-    Endpoint, HostAddress, HostPort, Invalid, Mode, Namespace, Network, PortMapping, Protocol, PublishRequest, Record,
+    Endpoint, HostAddress, HostPort, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest, Record,
     State,
 };
-use crate::plan::{self, HostPorts};
-use crate::request::{Connection, Request};
-use crate::store::{self, Read, Write};
+use crate::plan;
+use crate::request::{Connection, Request, Wiring};
+use crate::store::Write;
 
-/// How often a lease that somebody snatched away is tried again.
+use super::ports::Ports;
+
+/// How often a lease is tried again.
 const TRIES: usize = 16;
 
-/// What stands in the way of a lease.
-enum Claim {
-    /// Another record holds this.
-    Held {
-        by: i64,
-        what: Wanted,
+/// How leasing ended.
+pub(super) enum Lease {
+    /// The intent of a container that holds nothing is written.
+    Nothing(Record),
+    /// The intent of a container on a network is written.
+    Endpoint {
+        record: Record,
+        network: Network,
+        /// The lock under which the firewall must follow.
+        change: Lock,
     },
+    /// There is nothing to do.
+    Settled(Outcome),
+}
+
+/// What stands in the way of a lease.
+pub(super) enum Claim {
+    /// The container was attached before.
+    Earlier(Box<Record>),
+    /// The sandbox is another container's.
+    Owned(Box<Record>),
+    /// The network is not defined yet.
+    NoNetwork(NetworkName),
+    /// Another record holds this.
+    Held { by: i64, what: Wanted },
     /// All addresses of the network are given away.
-    NoAddress,
+    NoAddress(Network),
+    /// The lease cannot be had at all.
     Failed(Error),
 }
 
 /// What was wanted and is held.
-enum Wanted {
+pub(super) enum Wanted {
     Address(IpAddr),
     Mac(String),
     Port { protocol: Protocol, address: HostAddress, port: u16 },
 }
 
-impl From<store::Error> for Claim {
-    fn from(error: store::Error) -> Self {
+impl<E: Into<Error>> From<E> for Claim {
+    fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl From<Invalid> for Claim {
-    fn from(error: Invalid) -> Self {
-        Self::Failed(error.into())
-    }
-}
+type Claimed<T> = std::result::Result<T, Claim>;
 
 impl Engine {
-    /// Writes a record without endpoints, for a container that holds nothing.
-    pub(super) fn lease_nothing(&mut self, request: &Request, namespace: Namespace) -> Result<Record> {
-        let mut record = intent(request, namespace, request.wiring.mode(), Vec::new(), Vec::new());
-        self.store.write(|store| store.insert(&mut record))?;
-        Ok(record)
-    }
-
-    /// Leases an address and the ports, and writes the intent. The lock that comes with the record is the one under which
-    /// the firewall must follow.
-    pub(super) fn lease(
-        &mut self,
-        request: &Request,
-        connection: &Connection,
-        publish: &[PublishRequest],
-        namespace: &Namespace,
-        network: &Network,
-    ) -> Result<(Record, Lock)> {
-        for address in publish.iter().map(|request| request.host_address) {
-            if address != HostAddress::Any && !kernel::is_local(address.ip()) {
-                return Err(Invalid::new(
-                    "annotation io.ocinet.publish: host address",
-                    address.ip(),
-                    "is not one of this host's",
-                )
-                .into());
-            }
-        }
-        let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let mut collected_all = false;
+    /// Leases what `request` asks for, and writes the intent.
+    pub(super) fn lease(&mut self, request: &Request, namespace: &Namespace) -> Result<Lease> {
         for _ in 0..TRIES {
-            let mut ports = Ports { read: self.store.read(), guards: Vec::new() };
-            let mappings = plan::ports(publish, &mut ports)?;
-            let guards = ports.guards;
-            self.refuse_listeners(publish)?;
-            let change = self.locks.shared(Place::Firewall)?;
-            let nonce =
-                getrandom::u64().map_err(|e| kernel::Error::refused("get random bytes", std::io::Error::other(e)))?;
-            let leased = self.store.write(|store| {
-                free_of_others(store, &mappings)?;
-                let address = address(store, connection, network)?;
-                let endpoint = plan::endpoint(connection, network, address, mtu, nonce);
-                if let Some(by) = store.mac_holder(&network.name, endpoint.mac)? {
-                    return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
-                }
-                let mut record = intent(request, namespace.clone(), Mode::Bridge, vec![endpoint], mappings.clone());
-                store.insert(&mut record)?;
-                store.set_last_address(&network.name, address.addr())?;
-                Ok(record)
-            });
-            drop(guards);
-            match leased {
-                Ok(record) => return Ok((record, change)),
-                Err(Claim::Failed(error)) => return Err(error),
-                Err(Claim::Held { by, what }) => {
-                    drop(change);
-                    if !self.collect_if_dead(by)? {
-                        self.refuse_held(by, &what, publish)?;
-                    }
-                }
-                Err(Claim::NoAddress) => {
-                    drop(change);
-                    if std::mem::replace(&mut collected_all, true) || self.collect()?.count() == 0 {
-                        return Err(no_address(network));
-                    }
-                }
+            let leased = match &request.wiring {
+                Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
+                Wiring::Bridge { connection, publish } => self.lease_endpoint(request, namespace, connection, publish),
+            };
+            let settled = match leased {
+                Ok(lease) => return Ok(lease),
+                Err(Claim::Earlier(record)) => self.settle_earlier(*record, namespace)?.map(Outcome::Stands),
+                Err(Claim::Owned(owner)) => self.settle_owned(*owner)?,
+                Err(other) => self.make_room(other, request).map(|()| None)?,
+            };
+            if let Some(outcome) = settled {
+                return Ok(Lease::Settled(outcome));
             }
         }
         Err(Error::Conflict(format!("lost {TRIES} races for what container {} asks for; try again", request.container)))
     }
 
-    /// Refuses ports that were asked for by number and on which a process of the host listens.
-    fn refuse_listeners(&self, publish: &[PublishRequest]) -> Result<()> {
-        for request in publish {
-            let HostPort::Exactly(range) = &request.host_port else { continue };
-            let (protocol, address) = (request.protocol, request.host_address);
-            for port in range.clone() {
-                if kernel::listener_on(protocol, address, port)? {
-                    let free = self.next_free(protocol, address, port);
-                    let socket = SocketAddr::new(address.ip(), port);
-                    return Err(Error::Conflict(format!(
-                        "{socket}/{protocol} is in use by a process of this host{free}"
-                    )));
-                }
+    fn lease_nothing(&mut self, request: &Request, namespace: &Namespace) -> Claimed<Lease> {
+        self.store.write(|store| {
+            unclaimed(store, request, namespace)?;
+            let mut record = intent(request, namespace, Vec::new(), Vec::new());
+            store.insert(&mut record)?;
+            Ok(Lease::Nothing(record))
+        })
+    }
+
+    fn lease_endpoint(
+        &mut self,
+        request: &Request,
+        namespace: &Namespace,
+        connection: &Connection,
+        publish: &[PublishRequest],
+    ) -> Claimed<Lease> {
+        let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
+        let nonce = kernel::random()?;
+        let mut ports = Ports::new(self.store.read());
+        let mappings = plan::ports(publish, &mut ports)?;
+        let guards = ports.into_guards();
+        self.refuse_unpublishable(publish)?;
+        let change = self.locks.shared(Place::Firewall)?;
+        let leased = self.store.write(|store| {
+            unclaimed(store, request, namespace)?;
+            let name = &connection.network;
+            let network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
+            free_of_others(store, &mappings)?;
+            let address = address(store, connection, &network)?;
+            let endpoint = plan::endpoint(connection, &network, address, mtu, nonce);
+            if let Some(by) = store.mac_holder(name, endpoint.mac)? {
+                return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
             }
+            let mut record = intent(request, namespace, vec![endpoint], mappings);
+            store.insert(&mut record)?;
+            store.set_last_address(name, address.addr())?;
+            Ok((record, network))
+        });
+        drop(guards);
+        leased.map(|(record, network)| Lease::Endpoint { record, network, change })
+    }
+
+    /// Deals with what stands in the way, or says that it stays there.
+    fn make_room(&mut self, claim: Claim, request: &Request) -> Result<()> {
+        match claim {
+            Claim::NoNetwork(name) => self.define_network(&name),
+            Claim::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
+            Claim::NoAddress(network) if self.collect()?.count() == 0 => Err(no_address(&network)),
+            Claim::Failed(error) => Err(error),
+            Claim::Held { .. } | Claim::NoAddress(_) | Claim::Earlier(_) | Claim::Owned(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// The error about something held by a living container; none where a port that nobody named was snatched away.
-    fn refuse_held(&self, by: i64, what: &Wanted, publish: &[PublishRequest]) -> Result<()> {
+    fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
         let Some(holder) = self.store.read().record(by)? else { return Ok(()) };
         let owner = &holder.container;
         Err(Error::Conflict(match what {
             Wanted::Address(address) => format!("address {address} is leased to container {owner}"),
             Wanted::Mac(mac) => format!("MAC address {mac} is leased to container {owner}"),
+            Wanted::Port { port, .. } if !names_port(request, *port) => return Ok(()),
             Wanted::Port { protocol, address, port } => {
-                let named = |request: &PublishRequest| matches!(&request.host_port, HostPort::Exactly(range) if range.contains(port));
-                if !publish.iter().any(named) {
-                    return Ok(());
-                }
-                let free = self.next_free(*protocol, *address, *port);
+                let free = self.next_free_port(*protocol, *address, *port);
                 format!("{}/{protocol} is published by container {owner}{free}", SocketAddr::new(address.ip(), *port))
             }
         }))
     }
+}
 
-    /// `; 8081 is free`, for people whose port is taken.
-    fn next_free(&self, protocol: Protocol, address: HostAddress, port: u16) -> String {
-        let read = self.store.read();
-        let free = |port: &u16| {
-            matches!(read.port_holder(protocol, address, *port, *port), Ok(None))
-                && matches!(kernel::listener_on(protocol, address, *port), Ok(false))
-        };
-        (port..u16::MAX).map(|port| port + 1).find(free).map(|port| format!("; {port} is free")).unwrap_or_default()
+fn names_port(request: &Request, port: u16) -> bool {
+    let Wiring::Bridge { publish, .. } = &request.wiring else { return false };
+    publish.iter().any(|entry| matches!(&entry.host_port, HostPort::Exactly(range) if range.contains(&port)))
+}
+
+/// Nobody has the container or its sandbox yet. Many share the host's namespace, and none owns it.
+fn unclaimed(store: &Write<'_>, request: &Request, namespace: &Namespace) -> Claimed<()> {
+    if let Some(record) = store.find(&request.key())? {
+        return Err(Claim::Earlier(record.into()));
+    }
+    match store.find_by_cookie(namespace.cookie)? {
+        Some(owner) if request.wiring != Wiring::Host => Err(Claim::Owned(owner.into())),
+        _ => Ok(()),
     }
 }
 
-fn intent(
-    request: &Request,
-    namespace: Namespace,
-    mode: Mode,
-    endpoints: Vec<Endpoint>,
-    publish: Vec<PortMapping>,
-) -> Record {
-    Record {
-        number: 0,
-        container: request.container.clone(),
-        bundle: request.bundle.clone(),
-        name: request.name.clone(),
-        mode,
-        state: State::Attaching,
-        namespace,
-        endpoints,
-        publish,
-    }
-}
-
-fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> std::result::Result<(), Claim> {
+fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Claimed<()> {
     for mapping in mappings {
         let PortMapping { protocol, host_address: address, host_port, .. } = *mapping;
         if let Some(owner) = store.port_holder(protocol, address, host_port, mapping.last_host_port())? {
@@ -198,8 +186,8 @@ fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> std::result::R
 }
 
 /// The address that was asked for, or the next free one.
-fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> std::result::Result<IpNet, Claim> {
-    let subnet = network.subnets.first().ok_or(Claim::NoAddress)?;
+fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Claimed<IpNet> {
+    let subnet = network.subnets.first().ok_or_else(|| Claim::NoAddress(network.clone()))?;
     let name = &network.name;
     let address = match connection.addresses.first() {
         Some(wanted) => {
@@ -211,47 +199,28 @@ fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> std
         }
         None => {
             let taken = |address| store.address_holder(name, address).map(|holder| holder.is_some());
-            ipam::next(subnet, store.last_address(name)?, taken)?.ok_or(Claim::NoAddress)?
+            let next = ipam::next(subnet, store.last_address(name)?, taken)?;
+            next.ok_or_else(|| Claim::NoAddress(network.clone()))?
         }
     };
     Ok(IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family"))
 }
 
+fn intent(request: &Request, namespace: &Namespace, endpoints: Vec<Endpoint>, publish: Vec<PortMapping>) -> Record {
+    Record {
+        number: 0,
+        container: request.container.clone(),
+        bundle: request.bundle.clone(),
+        name: request.name.clone(),
+        mode: request.wiring.mode(),
+        state: State::Attaching,
+        namespace: namespace.clone(),
+        endpoints,
+        publish,
+    }
+}
+
 fn no_address(network: &Network) -> Error {
     let ranges: Vec<String> = network.subnets.iter().map(|subnet| subnet.range.to_string()).collect();
     Error::Exhausted(format!("network {} has no free address left in {}", network.name, ranges.join(", ")))
-}
-
-/// The host's ports, as the store and the kernel know them.
-struct Ports<'e> {
-    read: Read<'e>,
-    guards: Vec<PortGuard>,
-}
-
-impl HostPorts for Ports<'_> {
-    type Error = Error;
-
-    fn is_free(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
-        let held = self.read.port_holder(protocol, address, port, port)?.is_some();
-        Ok(!held && !kernel::listener_on(protocol, address, port)?)
-    }
-
-    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<u16> {
-        // The kernel knows its listeners, the store the published ports; the guards make the kernel go on.
-        loop {
-            let (port, guard) = kernel::free_port(protocol, address)?;
-            self.guards.push(guard);
-            if self.read.port_holder(protocol, address, port, port)?.is_none() {
-                return Ok(port);
-            }
-        }
-    }
-
-    fn none_free(&self, request: &PublishRequest) -> Error {
-        let HostPort::OneOf(range) = &request.host_port else {
-            return Error::Exhausted("no host port is free".into());
-        };
-        let (first, last, protocol) = (range.start(), range.end(), request.protocol);
-        Error::Exhausted(format!("no host port from {first} to {last}/{protocol} is free; name a larger range"))
-    }
 }

@@ -8,16 +8,17 @@
 //! drain, the firewall, the making of bridges, the store's writer. No kernel work happens inside a transaction.
 
 mod attach;
+mod close;
 mod collect;
 mod detach;
 mod error;
 mod firewall;
 mod lease;
 mod network;
+mod ports;
 
 pub use attach::Outcome;
 pub use collect::Collected;
-pub use detach::Residue;
 pub use error::{Error, Result};
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use std::time::Instant;
 use slog::{Logger, debug, warn};
 
 use crate::config::Config;
-use crate::kernel::{self, HostLinks, LockFile, Netns, Origin};
+use crate::kernel::{self, HostLinks, Lock, LockFile, Netns, Nftables, Origin};
 use crate::model::{ContainerId, Record};
 use crate::store::{Host, Store};
 
@@ -37,6 +38,11 @@ pub struct Engine {
     store: Store,
     locks: LockFile,
     links: HostLinks,
+    firewall: Option<Nftables>,
+    /// Held from a deletion in the firewall on until the kernel is done with it.
+    settling: Option<Lock>,
+    /// Records whose links are still to be deleted, each with its drain lock.
+    draining: Vec<(Record, Lock)>,
     origin: Origin,
     /// The cookie of the host's network namespace.
     host_cookie: u64,
@@ -58,8 +64,22 @@ impl Engine {
         let host = Host { boot: kernel::boot_id()?, cookie: host_cookie };
         let store = Store::open(state_dir, &host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
+        let (firewall, settling, draining) = (None, None, Vec::new());
         let state_dir = state_dir.to_owned();
-        let mut engine = Self { config, state_dir, store, locks, links, origin, host_cookie, log, since };
+        let mut engine = Self {
+            config,
+            state_dir,
+            store,
+            locks,
+            links,
+            firewall,
+            settling,
+            draining,
+            origin,
+            host_cookie,
+            log,
+            since,
+        };
         engine.step("open");
         Ok(engine)
     }

@@ -2,19 +2,14 @@ use super::{Engine, Error, Result};
 use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
 
 impl Engine {
-    /// The network of that name; the default one is defined when it is first used.
-    pub(super) fn network(&mut self, name: &NetworkName) -> Result<Network> {
-        if let Some(network) = self.store.read().network(name)? {
-            return Ok(network);
-        }
+    /// Defines the default network, when it is first used.
+    pub(super) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
         let bridge: InterfaceName = "ocinet0".parse().expect("a constant that follows the kernel's rule");
         let network = Network { name: name.clone(), subnets: vec![self.free_subnet(&bridge)?], bridge };
-        self.store.write(|store| {
-            if let Some(theirs) = store.network(name)? {
-                return Ok(theirs);
-            }
-            store.add_network(&network)?;
-            Ok(network)
+        self.store.write(|store| match store.network(name)? {
+            // Somebody else was faster.
+            Some(_) => Ok(()),
+            None => Ok(store.add_network(&network)?),
         })
     }
 

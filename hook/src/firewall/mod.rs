@@ -68,11 +68,12 @@ pub trait Backend {
     /// What it fails with.
     type Error;
 
-    /// Whether the base and what `network` needs are whole; cheap, asked at every attach.
+    /// Whether the base and what `network` needs are whole, and forwarding between strangers is closed if it should be;
+    /// cheap, asked at every attach.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    fn verify(&mut self, network: &NetworkNeeds) -> Result<bool, Self::Error>;
+    fn verify(&mut self, network: &NetworkNeeds, closed: bool) -> Result<bool, Self::Error>;
 
     /// Puts the base and `all` in place at once, whatever was there of ours before.
     ///

@@ -224,6 +224,11 @@ pub fn bridge_key(bridge: &InterfaceName) -> Element {
     Element { set: "bridges", key, data: Vec::new(), userdata: Vec::new() }
 }
 
+/// The key under which forwarding between strangers is closed (`NFPROTO_IPV4`).
+pub fn closed_key() -> Element {
+    Element { set: "closed", key: vec![2], data: Vec::new(), userdata: Vec::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,21 +50,24 @@ impl HostLinks {
         Ok(Self { netlink: Netlink::route()?, bridge: None })
     }
 
-    /// Does one step of an attach; the container's end of a pair is born in `namespace`.
+    /// Does one step of an attach; the container's end of a pair is born in `namespace`, and its index there comes back
+    /// where the kernel says it.
     ///
     /// # Errors
     /// [`Error::Busy`] where a link of that name exists, [`Error::Exhausted`] where the bridge is full.
-    pub fn apply(&mut self, step: &HostStep, namespace: &Netns, locks: &LockFile) -> Result<()> {
+    pub fn apply(&mut self, step: &HostStep, namespace: &Netns, locks: &LockFile) -> Result<Option<u32>> {
         match step {
-            HostStep::Bridge { name, mac, mtu, addresses } => self.bridge(name, *mac, *mtu, addresses, locks),
+            HostStep::Bridge { name, mac, mtu, addresses } => {
+                self.bridge(name, *mac, *mtu, addresses, locks).map(|()| None)
+            }
             HostStep::Veth { name, alias, bridge, peer, mac, mtu } => {
                 let bridge_index = match &self.bridge {
                     Some((known, index)) if known == bridge => *index,
                     _ => self.index(bridge)?,
                 };
                 let pair = veth(name, peer, *mac, *mtu, bridge_index, namespace);
-                let index = self.create_pair(pair, name, peer, bridge)?;
-                self.open_port(index, name, alias)
+                let (index, peer) = self.create_pair(pair, name, peer, bridge)?;
+                self.open_port(index, name, alias).map(|()| peer)
             }
         }
     }
@@ -104,28 +107,27 @@ impl HostLinks {
         self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))
     }
 
+    /// Makes a veth pair and returns the indexes of both ends: the kernel's echo of the request holds them.
     fn create_pair(
         &mut self,
         pair: LinkMessage,
         name: &InterfaceName,
         peer: &InterfaceName,
         bridge: &InterfaceName,
-    ) -> Result<u32> {
-        let what = || format!("create veth {name} on {bridge} with {peer} in the container");
-        match self.new_link(pair, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO) {
-            Ok(Some(link)) => Ok(link.header.index),
-            Ok(None) => self.index(name),
-            Err(error) => match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::EEXIST) => Err(Error::Busy(format!(
-                    "interface {peer} exists in the container's network namespace already; choose another with interface="
-                ))),
-                // BR_MAX_PORTS, net/bridge/br_private.h.
-                Some(Errno::EXFULL) => {
-                    Err(Error::Exhausted(format!("bridge {bridge} is full; a Linux bridge has 1023 ports")))
-                }
-                _ => Err(Error::refused(what(), error)),
-            },
-        }
+    ) -> Result<(u32, Option<u32>)> {
+        let error = match self.new_link(pair, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO) {
+            Ok(Some(link)) => return Ok((link.header.index, peer_index(&link))),
+            Ok(None) => return Ok((self.index(name)?, None)),
+            Err(error) => error,
+        };
+        Err(match errno(&error) {
+            Errno::EEXIST => Error::Busy(format!(
+                "interface {peer} exists in the container's network namespace already; choose another with interface="
+            )),
+            // BR_MAX_PORTS, net/bridge/br_private.h.
+            Errno::EXFULL => Error::Exhausted(format!("bridge {bridge} is full; a Linux bridge has 1023 ports")),
+            _ => Error::refused(format!("create veth {name} on {bridge} with {peer} in the container"), error),
+        })
     }
 
     /// Hairpin mode, or a container could not reach itself through its published port; and up.
@@ -311,6 +313,13 @@ fn destination(route: &RouteMessage) -> Option<IpNet> {
         RouteAttribute::Destination(RouteAddress::Inet(address)) => {
             IpNet::new(IpAddr::V4(*address), route.header.destination_prefix_length).ok()
         }
+        _ => None,
+    })
+}
+
+fn peer_index(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => Some(*index),
         _ => None,
     })
 }

@@ -29,6 +29,8 @@ pub enum Place {
     Firewall,
     /// The making of bridges.
     Bridges,
+    /// Shared by those who deleted elements of the firewall a moment ago.
+    Settling,
     /// One sandbox, by its key.
     Sandbox(u32),
     /// The background deletion of one record's links.
@@ -41,6 +43,7 @@ impl Place {
             Self::Writer => 0,
             Self::Firewall => 1,
             Self::Bridges => 2,
+            Self::Settling => 3,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
         }

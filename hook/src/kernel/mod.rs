@@ -11,6 +11,7 @@ mod nftables;
 mod ports;
 mod process;
 mod program;
+mod random;
 mod sandbox;
 mod sysctl;
 
@@ -23,5 +24,6 @@ pub use netns::Netns;
 pub use nftables::Nftables;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
 pub use process::{Origin, in_background, process_start};
+pub use random::random;
 pub use sandbox::wire;
 pub use sysctl::{forwarding, switch_forwarding_on};

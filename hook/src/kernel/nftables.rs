@@ -55,8 +55,7 @@ impl Nftables {
     }
 
     fn has(&mut self, element: &Element) -> io::Result<bool> {
-        let question = inet(NfTablesMessage::GetSetElement(message(element.set, &[element])));
-        match self.netlink.batch(vec![(question, NLM_F_REQUEST)]) {
+        match self.netlink.batch(vec![(element_question(element), NLM_F_REQUEST)]) {
             Ok(_) => Ok(true),
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
             Err(error) => Err(error),
@@ -88,14 +87,12 @@ impl Nftables {
 impl Backend for Nftables {
     type Error = Error;
 
-    fn verify(&mut self, network: &NetworkNeeds) -> Result<bool> {
+    fn verify(&mut self, network: &NetworkNeeds, closed: bool) -> Result<bool> {
         let table = TableMessage { attributes: vec![TableAttribute::Name(TABLE.into())] };
-        let bridge = nft::bridge_key(&network.bridge);
-        let mut questions = vec![
-            inet(NfTablesMessage::GetTable(table)),
-            inet(NfTablesMessage::GetSetElement(message(bridge.set, &[&bridge]))),
-        ];
-        questions.extend(CHAINS.iter().map(question));
+        let elements = [Some(nft::bridge_key(&network.bridge)), closed.then(nft::closed_key)];
+        let mut questions = vec![inet(NfTablesMessage::GetTable(table))];
+        questions.extend(CHAINS.iter().map(chain_question));
+        questions.extend(elements.iter().flatten().map(element_question));
         match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
             Ok(answers) => Ok(is_whole(&answers)),
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
@@ -184,7 +181,11 @@ fn control(message: ControlMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
 }
 
-fn question(chain: &Chain) -> NetfilterMessage {
+fn element_question(element: &Element) -> NetfilterMessage {
+    inet(NfTablesMessage::GetSetElement(message(element.set, &[element])))
+}
+
+fn chain_question(chain: &Chain) -> NetfilterMessage {
     let attributes = vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(chain.name.into())];
     inet(NfTablesMessage::GetChain(ChainMessage { attributes }))
 }

@@ -19,30 +19,30 @@ use crate::model::InterfaceName;
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
 
-/// Does the steps inside `namespace`, in their order.
+/// Does the steps inside `namespace`, in their order. `index` is the interface's, where the caller knows it.
 ///
 /// # Errors
 /// Those of the kernel.
-pub fn wire(namespace: &Netns, steps: &[SandboxStep]) -> Result<()> {
+pub fn wire(namespace: &Netns, steps: &[SandboxStep], index: Option<u32>) -> Result<()> {
     namespace.within(|| {
         let mut netlink = Netlink::route()?;
-        steps.iter().try_for_each(|step| apply(&mut netlink, step))
+        steps.iter().try_for_each(|step| apply(&mut netlink, step, index))
     })
 }
 
-fn apply(netlink: &mut Netlink, step: &SandboxStep) -> Result<()> {
+fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Result<()> {
     match step {
         SandboxStep::Loopback => up(netlink, LOOPBACK).doing(|| "set lo up".into()),
-        SandboxStep::Interface { name, addresses } => interface(netlink, name, addresses),
+        SandboxStep::Interface { name, addresses } => interface(netlink, name, index, addresses),
         SandboxStep::DefaultRoute { gateway } => default_route(netlink, *gateway),
     }
 }
 
-fn interface(netlink: &mut Netlink, name: &InterfaceName, addresses: &[IpNet]) -> Result<()> {
+fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, addresses: &[IpNet]) -> Result<()> {
     if addresses.iter().all(|address| address.addr().is_ipv4()) {
         sysctl::disable_ipv6(name)?;
     }
-    let index = index(netlink, name).doing(|| format!("look for {name} in the container"))?;
+    let index = known.map_or_else(|| index(netlink, name), Ok).doing(|| format!("look for {name} in the container"))?;
     for address in addresses {
         let message = RouteNetlinkMessage::NewAddress(address_message(index, *address));
         let added = netlink.request(message, NLM_F_CREATE | NLM_F_EXCL);

@@ -63,8 +63,7 @@ impl Store {
     /// A file of its own boot needs neither syncing nor a journal that is made anew each time.
     fn prepare(&mut self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(Duration::from_secs(20))?;
-        self.connection
-            .execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = PERSIST; PRAGMA temp_store = MEMORY")
+        self.connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
     }
 
     fn version(&self, path: &Path) -> Result<i64> {

@@ -1,0 +1,53 @@
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use slog::{Discard, Logger, debug, o};
+
+use super::{Engine, Result};
+use crate::config::Config;
+use crate::kernel::{self, Place};
+
+/// How long the kernel frees deleted elements of the firewall: one RCU grace period, with room to spare. A netfilter
+/// socket that is closed in that time waits for it, and makes everyone else wait who changes the firewall.
+const SETTLE: Duration = Duration::from_millis(60);
+
+impl Engine {
+    /// Ends the engine of a short-lived process. What takes the kernel long, the deletion of links and the end of a netfilter
+    /// socket after deletions, goes on in a child process that nobody waits for. If that one is killed, its locks are
+    /// free, and collection goes on where it stopped.
+    ///
+    /// # Errors
+    /// When no process can be made and it fails here too.
+    pub fn close(mut self) -> Result<()> {
+        let unsettled = self.firewall.is_some() && self.is_settling()?;
+        if self.draining.is_empty() && !unsettled {
+            return Ok(());
+        }
+        let firewall = self.firewall.iter().map(AsFd::as_fd);
+        let drains = self.draining.iter().map(|(_, drain)| drain.as_fd());
+        let keep: Vec<_> = firewall.chain(self.settling.iter().map(AsFd::as_fd)).chain(drains).collect();
+        // The child has nothing else of ours: no log, no store. What it leaves, collection finds.
+        let work = || {
+            if !self.draining.is_empty() {
+                let silent = Logger::root(Discard, o!());
+                let engine = Engine::open(&self.state_dir, Config::default(), silent);
+                let _ =
+                    engine.and_then(|mut engine| self.draining.iter().try_for_each(|(record, _)| engine.drain(record)));
+            }
+            if unsettled {
+                thread::sleep(SETTLE);
+            }
+        };
+        if kernel::in_background(&keep, work)? {
+            return Ok(());
+        }
+        debug!(self.log, "several threads: finishing in the foreground");
+        self.finish()
+    }
+
+    /// Whether elements of the firewall were deleted a moment ago, by us or by others.
+    fn is_settling(&self) -> Result<bool> {
+        Ok(self.settling.is_some() || self.locks.attempt(Place::Settling)?.is_none())
+    }
+}

@@ -110,7 +110,11 @@ impl Request {
 }
 
 fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<String>), Invalid> {
-    let unwired = match network {
+    let (name, options) = network.split_once(':').unwrap_or((network, ""));
+    let unwired = match name {
+        "host" | "none" if !options.is_empty() => {
+            return Err(Invalid::new("", network, format!("has options, which {name} does not take")));
+        }
         "host" => Some(Wiring::Host),
         "none" => Some(Wiring::None),
         _ => None,
@@ -120,7 +124,7 @@ fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<St
         let idle = (!publish.is_empty()).then(|| format!("published ports have no effect with network {mode}"));
         return Ok((wiring, idle.into_iter().collect()));
     }
-    if network.starts_with("container:") {
+    if name == "container" {
         let why = "cannot be joined by a hook; set the path of the network namespace in config.json's linux.namespaces";
         return Err(Invalid::new("", network, why));
     }
@@ -184,7 +188,8 @@ mod tests {
     fn request(annotations: &[(&str, &str)], config: &Config) -> Result<Option<Request>, Invalid> {
         let annotations: std::collections::HashMap<_, _> = annotations.iter().copied().collect();
         let state = serde_json::json!({"id": "web", "pid": 42, "bundle": "/b", "annotations": annotations});
-        let bundle = Bundle::parse(br#"{"linux":{"namespaces":[{"type":"network"}]}}"#, "/b").unwrap();
+        let bundle =
+            Bundle::parse(br#"{"root":{"path":"r"},"linux":{"namespaces":[{"type":"network"}]}}"#, "/b").unwrap();
         Request::new(&State::parse(state.to_string().as_bytes())?, &bundle, config)
     }
 
@@ -228,6 +233,7 @@ mod tests {
             ("bridge:mtu=67", "mtu \"67\""),
             ("bridge:speed=9", "\"speed=9\""),
             ("bridge:ip", "key=value"),
+            ("none:ip=10.90.0.5", "options"),
         ];
         for (network, part) in rows {
             let error = wiring_of(network).unwrap_err().to_string();

@@ -22,7 +22,8 @@ pub(super) fn run(stage: Stage, options: &Options, log: &Logger) -> Result<()> {
 
 fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
     let path = Path::new(&state.bundle).join("config.json");
-    let json = kernel::read_regular(&path, Bundle::MAX_BYTES)?
+    let json = kernel::read_regular(&path, Bundle::MAX_BYTES)
+        .map_err(|error| Invalid::new("state: bundle", &state.bundle, error.to_string()))?
         .ok_or_else(|| Invalid::new("state: bundle", &state.bundle, "has no config.json"))?;
     let config = options.config()?;
     let bundle = Bundle::parse(&json, &path.to_string_lossy())?;

@@ -26,11 +26,12 @@ impl Engine {
     /// # Errors
     /// With nothing of it left; where even that failed, [`Error::Rollback`].
     pub fn attach(&mut self, request: &Request) -> Result<Outcome> {
-        for warning in &request.warnings {
-            warn!(self.log, "{warning}");
-        }
         let (netns, namespace) = self.namespace(request)?;
         self.step("namespace");
+        if request.wiring.mode() == Mode::Bridge {
+            // Asked before anything is leased: without the right to it, it could not be taken back either.
+            self.firewall()?.permitted()?;
+        }
         let _sandbox = self.locks.exclusive(Place::Sandbox(request.key().lock_offset()))?;
         let lease = self.lease(request, &namespace)?;
         self.step("lease");
@@ -70,7 +71,11 @@ impl Engine {
         Ok((!gone).then_some(Outcome::Member(owner)))
     }
 
+    /// Warns only once the attach is done: a failure is one line.
     fn tell(&self, outcome: &Outcome, request: &Request) {
+        for warning in &request.warnings {
+            warn!(self.log, "{warning}");
+        }
         match outcome {
             Outcome::Attached(record) => {
                 let addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
@@ -154,13 +159,17 @@ impl Engine {
         };
         let cookie = netns.cookie().map_err(wrong)?;
         let mode = request.wiring.mode();
+        let place = match &witness {
+            Witness::Path(path) => path.display().to_string(),
+            Witness::Process { pid, .. } => format!("/proc/{pid}/ns/net"),
+        };
         let why = match (mode, cookie == self.host_cookie) {
             (Mode::Host, false) => {
                 "needs the host's network namespace, and a hook cannot change a container's afterwards; \
                  remove the entry of type network from linux.namespaces in config.json"
             }
             (Mode::Bridge | Mode::None, true) => {
-                "is wanted for a container that is in the host's own network namespace; \
+                "is wanted for a container whose network namespace is the host's own; \
                  give it one of its own with an entry of type network in linux.namespaces of config.json"
             }
             _ => {
@@ -168,6 +177,6 @@ impl Engine {
                 return Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }));
             }
         };
-        Err(Invalid::new("annotation io.ocinet.network", mode, why).into())
+        Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why} (it is {place})")).into())
     }
 }

@@ -139,12 +139,15 @@ impl HostLinks {
     /// Lets no frame pass through a port of a bridge any more. Quick, unlike its deletion.
     ///
     /// # Errors
-    /// When the kernel refuses for another reason than that the link is gone.
+    /// When the kernel refuses for another reason than that the link is gone, or its bridge.
     pub fn close_port(&mut self, index: u32) -> Result<()> {
         let disabled = InfoBridgePort::State(BridgePortState::Disabled);
         let port = LinkBridgePort::new(index).append_info_data(disabled).build();
         match self.new_link(port, 0) {
-            Err(error) if !is_gone(&error) => Err(Error::refused(format!("disable the bridge port {index}"), error)),
+            // Not supported: it is no port, for somebody deleted the bridge or took the link out.
+            Err(error) if !is_gone(&error) && errno(&error) != Errno::EOPNOTSUPP => {
+                Err(Error::refused(format!("disable the bridge port {index}"), error))
+            }
             _ => Ok(()),
         }
     }

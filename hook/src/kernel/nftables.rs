@@ -41,6 +41,15 @@ impl Nftables {
         Ok(Self { netlink: Netlink::netfilter()? })
     }
 
+    /// Whether this process may change the network of its namespace: asked with a batch that changes nothing.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn permitted(&mut self) -> Result<()> {
+        self.commit(&[], NfTablesMessage::NewSetElement)
+            .map_err(|error| Error::refused("change the host's network", error))
+    }
+
     fn commit(&mut self, elements: &[Element], change: fn(SetElementMessage) -> NfTablesMessage) -> io::Result<()> {
         let begin = (control(ControlMessage::BatchBegin), NLM_F_REQUEST);
         let end = (control(ControlMessage::BatchEnd), NLM_F_REQUEST);

@@ -41,7 +41,8 @@ pub fn parse_list(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
         return Ok(requests);
     }
     for entry in text.split(',') {
-        let request = parse(entry.trim()).map_err(|why| Invalid::new("", entry.trim(), why))?;
+        let named = if entry.trim().is_empty() { text } else { entry.trim() };
+        let request = parse(entry.trim()).map_err(|why| Invalid::new("", named, why))?;
         if let Some(port) = requests.iter().find_map(|earlier| clash(earlier, &request)) {
             return Err(Invalid::new("", entry.trim(), format!("names host port {port}/{} twice", request.protocol)));
         }

@@ -17,6 +17,7 @@ pub struct Bundle {
     pub annotations: Option<HashMap<String, String>>,
     #[serde(default)]
     linux: Option<Linux>,
+    root: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -42,8 +43,13 @@ impl Bundle {
 
     /// Reads config.json.
     pub fn parse(json: &[u8], path: &str) -> Result<Self, Invalid> {
-        serde_json::from_slice(json)
-            .map_err(|error| Invalid::new("config", path, format!("is not an OCI spec: {error}")))
+        let wrong = |why: String| Invalid::new("config", path, why);
+        let bundle: Self =
+            serde_json::from_slice(json).map_err(|error| wrong(format!("is not an OCI spec: {error}")))?;
+        if bundle.root.is_none() {
+            return Err(wrong("has no root: the container has no file system".into()));
+        }
+        Ok(bundle)
     }
 
     /// The network namespace of `linux.namespaces`.
@@ -66,14 +72,20 @@ mod tests {
     #[test]
     fn network_namespaces() {
         let of = |namespaces: &str| {
-            let json = format!(r#"{{"linux":{{"namespaces":[{namespaces}]}},"process":{{"capabilities":["NEW"]}}}}"#);
+            let json = format!(
+                r#"{{"root":{{"path":"r"}},"linux":{{"namespaces":[{namespaces}]}},"process":{{"capabilities":["NEW"]}}}}"#
+            );
             Bundle::parse(json.as_bytes(), "/b").unwrap().network_namespace()
         };
         assert_eq!(of(r#"{"type":"pid"}"#), NetworkNamespace::Inherited);
         assert_eq!(of(r#"{"type":"network"}"#), NetworkNamespace::New);
         assert_eq!(of(r#"{"type":"network","path":""}"#), NetworkNamespace::New);
         assert_eq!(of(r#"{"type":"network","path":"/run/n"}"#), NetworkNamespace::At("/run/n".into()));
-        assert_eq!(Bundle::parse(b"{}", "/b").unwrap().network_namespace(), NetworkNamespace::Inherited);
+        assert_eq!(
+            Bundle::parse(br#"{"root":{"path":"r"}}"#, "/b").unwrap().network_namespace(),
+            NetworkNamespace::Inherited
+        );
         assert!(Bundle::parse(b"42", "/b").unwrap_err().to_string().contains("/b"));
+        assert!(Bundle::parse(b"{}", "/b").unwrap_err().to_string().contains("root"));
     }
 }

@@ -25,7 +25,7 @@ pub struct State {
 struct Raw {
     id: String,
     #[serde(default)]
-    pid: i64,
+    pid: serde_json::Value,
     bundle: String,
     #[serde(default)]
     annotations: Option<HashMap<String, String>>,
@@ -55,7 +55,11 @@ impl State {
         if !raw.bundle.starts_with('/') || raw.bundle.contains('\0') {
             return Err(Invalid::new("state: bundle", &raw.bundle, "is not an absolute path"));
         }
-        Ok(Self { id, pid: raw.pid, bundle: raw.bundle, annotations: raw.annotations.unwrap_or_default() })
+        let pid = match &raw.pid {
+            serde_json::Value::Null => 0,
+            value => value.as_i64().ok_or_else(|| Invalid::new("state: pid", value, "is not a number"))?,
+        };
+        Ok(Self { id, pid, bundle: raw.bundle, annotations: raw.annotations.unwrap_or_default() })
     }
 
     /// The pid of the container's init process, which exists while a container is created.
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn refusals_name_the_field() {
-        let rows: [(&str, &str); 7] = [
+        let rows: [(&str, &str); 8] = [
             ("", "empty"),
             ("  \n", "empty"),
             ("{\"id\":", "not an OCI state"),
@@ -127,6 +131,7 @@ mod tests {
             (r#"{"id":"a/b","bundle":"/b"}"#, "state: id"),
             (r#"{"id":"a\u0000b","bundle":"/b"}"#, "state: id"),
             (r#"{"id":"a","bundle":"b"}"#, "state: bundle"),
+            (r#"{"id":"a","bundle":"/b","pid":"7"}"#, "state: pid"),
         ];
         for (json, part) in rows {
             let error = State::parse(json.as_bytes()).unwrap_err().to_string();

@@ -17,7 +17,14 @@ pub struct Bundle {
     pub annotations: Option<HashMap<String, String>>,
     #[serde(default)]
     linux: Option<Linux>,
-    root: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    root: Option<Root>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Root {
+    #[serde(default)]
+    path: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,8 +53,8 @@ impl Bundle {
         let wrong = |why: String| Invalid::new("config", path, why);
         let bundle: Self =
             serde_json::from_slice(json).map_err(|error| wrong(format!("is not an OCI spec: {error}")))?;
-        if bundle.root.is_none() {
-            return Err(wrong("has no root: the container has no file system".into()));
+        if bundle.root.as_ref().is_none_or(|root| root.path.is_empty()) {
+            return Err(wrong("has no root.path: the container has no file system".into()));
         }
         Ok(bundle)
     }

@@ -1,1 +1,42 @@
-//! Fixtures for the tests: private hosts.
+//! Fixtures for the tests of `ocinet`: private hosts, containers on them, and the checker.
+//!
+//! A test is a story told to a [`Host`], a machine of its own made of namespaces, with a LAN peer behind a cable:
+//!
+//! ```no_run
+//! # use ocinet_integration::{Proto::Tcp, Settings};
+//! Settings::default().test(|host| {
+//!     let web = host.container("web").publish("8080:80").run()?;
+//!     host.peer().reaches(Tcp, "198.51.100.1:8080")?.is("web")?;
+//!     web.delete()
+//! }).expect("a story that ends well");
+//! ```
+//!
+//! Every story ends with the [`check`]er, which compares the store with the kernel and the host with what it was before.
+
+mod binary;
+pub mod check;
+mod command;
+mod container;
+mod draft;
+mod host;
+mod place;
+mod poll;
+mod record;
+mod runtime;
+mod settings;
+mod spec;
+mod table;
+mod traffic;
+
+pub use binary::{is_static, ocinet};
+pub use command::{Background, Output};
+pub use container::Container;
+pub use draft::Draft;
+pub use host::{GATEWAY, Host, PEER, UPLINK};
+pub use place::Place;
+pub use poll::eventually;
+pub use record::{Endpoint, Mode, Publish, Record, State};
+pub use runtime::Runtime;
+pub use settings::{Settings, in_every_world, on_every_runtime};
+pub use table::every;
+pub use traffic::{Answer, Proto, Watch};

@@ -22,6 +22,7 @@ pub struct Bundle {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename = "root")]
 struct Root {
     #[serde(default)]
     path: String,

@@ -1,0 +1,145 @@
+//! The client and the server of the traffic tests: one static program that runs in any root file system.
+//!
+//! A server answers over TCP (as a web server) and UDP with its name and the address it sees the client at, so that one
+//! answer shows both where a packet went and whether it was masqueraded.
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
+       probe listen tcp|udp ADDRESS:PORT
+       probe ask tcp|udp ADDRESS:PORT MILLISECONDS
+       probe keep-asking ADDRESS:PORT SOURCE-PORT";
+
+type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve", name, ref ports @ ..] => serve(name, ports),
+        ["listen", protocol, address] => listen(protocol, address.parse()?),
+        ["ask", protocol, address, patience] => {
+            println!("{}", ask(protocol, address.parse()?, Duration::from_millis(patience.parse()?))?);
+            Ok(())
+        }
+        ["keep-asking", address, port] => keep_asking(address.parse()?, port.parse()?),
+        _ => Err(USAGE.into()),
+    }
+}
+
+/// Answers on every port, over TCP and UDP, for ever.
+fn serve(name: &str, ranges: &[&str]) -> Outcome {
+    for range in ranges {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        for port in first.parse::<u16>()?..=last.parse()? {
+            let (tcp, udp) = (TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?, UdpSocket::bind(("0.0.0.0", port))?);
+            let (for_tcp, for_udp) = (name.to_owned(), name.to_owned());
+            thread::spawn(move || serve_tcp(&for_tcp, &tcp));
+            thread::spawn(move || serve_udp(&for_udp, &udp));
+        }
+    }
+    ready()
+}
+
+/// Holds a port, and answers nobody.
+fn listen(protocol: &str, address: SocketAddr) -> Outcome {
+    let _held: Box<dyn Send> = match protocol {
+        "udp" => Box::new(UdpSocket::bind(address)?),
+        _ => Box::new(TcpListener::bind(address)?),
+    };
+    ready()
+}
+
+/// Says that the ports are open, and stays.
+fn ready() -> Outcome {
+    println!("ready");
+    io::stdout().flush()?;
+    loop {
+        thread::park();
+    }
+}
+
+fn serve_tcp(name: &str, socket: &TcpListener) {
+    for stream in socket.incoming().flatten() {
+        // A client that goes away half-way is its own affair.
+        let _ = answer_http(name, stream);
+    }
+}
+
+fn answer_http(name: &str, mut stream: TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let (mut request, mut bytes) = (Vec::new(), [0; 512]);
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut bytes)? {
+            0 => break,
+            count => request.extend_from_slice(&bytes[..count]),
+        }
+    }
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n{name} {}", stream.peer_addr()?.ip())
+}
+
+fn serve_udp(name: &str, socket: &UdpSocket) {
+    let mut bytes = [0; 512];
+    loop {
+        if let Ok((_, client)) = socket.recv_from(&mut bytes) {
+            let _ = socket.send_to(format!("{name} {}", client.ip()).as_bytes(), client);
+        }
+    }
+}
+
+/// Asks until somebody answers or the patience is over.
+fn ask(protocol: &str, server: SocketAddr, patience: Duration) -> Outcome<String> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = match protocol {
+            "udp" => ask_udp(server),
+            _ => ask_tcp(server, left.max(Duration::from_millis(1))),
+        };
+        match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() >= deadline => return Err(format!("{protocol} {server}: {error}").into()),
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn ask_tcp(server: SocketAddr, patience: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&server, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    let (_, body) = response.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(body.to_owned())
+}
+
+fn ask_udp(server: SocketAddr) -> io::Result<String> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    socket.connect(server)?;
+    socket.send(b"who are you?")?;
+    receive(&socket)
+}
+
+/// Asks every 20 milliseconds from one port, for ever; prints each answer, and `-` where none came.
+fn keep_asking(server: SocketAddr, port: u16) -> Outcome {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    loop {
+        let sent = socket.send_to(b"who are you?", server);
+        let answer = sent.and_then(|_| receive(&socket)).unwrap_or_else(|_| "- 0.0.0.0".to_owned());
+        println!("{answer}");
+        io::stdout().flush()?;
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn receive(socket: &UdpSocket) -> io::Result<String> {
+    let mut bytes = [0; 512];
+    let count = socket.recv(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
+}

@@ -1,0 +1,149 @@
+//! Whether the store and the kernel agree, one to one and in both directions.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::elements;
+use super::snapshot::BRIDGE;
+use crate::host::{Host, Live};
+use crate::{Endpoint, Mode, Place, Record, State};
+
+/// A link in the words of `ip -json -details link`.
+#[derive(Debug, Deserialize)]
+struct Link {
+    ifname: String,
+    #[serde(default)]
+    ifalias: String,
+    #[serde(default)]
+    master: String,
+    flags: Vec<String>,
+    mtu: u32,
+    address: String,
+    #[serde(default)]
+    linkinfo: Value,
+    #[serde(default)]
+    addr_info: Vec<Address>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Address {
+    local: String,
+    prefixlen: u8,
+    scope: String,
+}
+
+/// Compares every record with the kernel and the kernel with every record; `live` says where containers are.
+pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
+    let records = host.settled_records()?;
+    let links: Vec<Link> = host.json("ip -json -details link show")?;
+    let mut complaints = Vec::new();
+    for record in &records {
+        complaints
+            .extend(about_record(record, &links, live)?.into_iter().map(|what| format!("{}: {what}", record.name)));
+    }
+    complaints.extend(strays(&records, &links));
+    complaints.extend(about_elements(host, &records)?);
+    ensure!(complaints.is_empty(), "the store and the kernel disagree:\n{}\n{records:#?}", complaints.join("\n"));
+    Ok(())
+}
+
+fn about_record(record: &Record, links: &[Link], live: &Live) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    if record.state != State::Attached {
+        complaints.push(format!("its state is {:?}", record.state));
+    }
+    if (record.mode == Mode::Bridge) == record.endpoints.is_empty() {
+        complaints.push(format!("mode {:?} with {} endpoints", record.mode, record.endpoints.len()));
+    }
+    let Some(container) = live.get(&(record.container.clone(), record.bundle.clone())) else {
+        complaints.push("there is no such container".to_owned());
+        return Ok(complaints);
+    };
+    for endpoint in &record.endpoints {
+        complaints.extend(about_host_end(endpoint, links));
+        complaints.extend(about_container_end(endpoint, container)?);
+    }
+    Ok(complaints)
+}
+
+/// The end on the host: named in the record, marked as ours, up, and a hairpin port of the bridge.
+fn about_host_end(endpoint: &Endpoint, links: &[Link]) -> Vec<String> {
+    let name = &endpoint.host_interface;
+    let Some(link) = links.iter().find(|link| link.ifname == *name) else {
+        return vec![format!("link {name} is missing")];
+    };
+    let facts = [
+        (link.ifalias.starts_with("ocinet:"), format!("{name} has the alias {:?}", link.ifalias)),
+        (link.master == endpoint.bridge, format!("{name} is a port of {:?}, not of {}", link.master, endpoint.bridge)),
+        (link.linkinfo["info_slave_data"]["hairpin"] == true, format!("{name} is no hairpin port")),
+        (link.flags.iter().any(|flag| flag == "UP"), format!("{name} is down")),
+        (link.mtu == endpoint.mtu, format!("{name} has MTU {}, not {}", link.mtu, endpoint.mtu)),
+    ];
+    facts.into_iter().filter(|(holds, _)| !holds).map(|(_, complaint)| complaint).collect()
+}
+
+/// The end in the container: exactly the interface, addresses and default routes of the record.
+fn about_container_end(endpoint: &Endpoint, container: &Place) -> Result<Vec<String>> {
+    let name = &endpoint.interface;
+    let links: Vec<Link> = container.json("ip -json address show")?;
+    let Some(link) = links.iter().find(|link| link.ifname == *name) else {
+        return Ok(vec![format!("there is no {name} in the container")]);
+    };
+    let addresses: BTreeSet<_> = link
+        .addr_info
+        .iter()
+        .filter(|at| at.scope == "global")
+        .map(|at| format!("{}/{}", at.local, at.prefixlen))
+        .collect();
+    let gateways: BTreeSet<_> = container
+        .json::<Vec<Value>>("ip -json route show default")?
+        .iter()
+        .filter(|route| route["dev"] == **name)
+        .filter_map(|route| route["gateway"].as_str().map(str::to_owned))
+        .collect();
+    let mut complaints = Vec::new();
+    let mut expect = |what: &str, seen: String, recorded: String| {
+        if seen != recorded {
+            complaints.push(format!("{name} has {what} {seen}, but the record says {recorded}"));
+        }
+    };
+    expect(
+        "the address",
+        format!("{addresses:?}"),
+        format!("{:?}", endpoint.addresses.iter().collect::<BTreeSet<_>>()),
+    );
+    expect("the gateway", format!("{gateways:?}"), format!("{:?}", endpoint.gateways.iter().collect::<BTreeSet<_>>()));
+    expect("the MAC", link.address.clone(), endpoint.mac.clone());
+    expect("the MTU", link.mtu.to_string(), endpoint.mtu.to_string());
+    expect("the flags", format!("up={}", link.flags.iter().any(|flag| flag == "UP")), "up=true".to_owned());
+    Ok(complaints)
+}
+
+/// Links of ours on the host that no record names.
+fn strays(records: &[Record], links: &[Link]) -> Vec<String> {
+    let known: BTreeSet<_> =
+        records.iter().flat_map(|record| &record.endpoints).map(|endpoint| endpoint.host_interface.as_str()).collect();
+    let ours = |link: &&Link| link.ifname.starts_with("ocv") || link.ifalias.starts_with("ocinet:");
+    links
+        .iter()
+        .filter(ours)
+        .filter(|link| link.ifname != BRIDGE && !known.contains(link.ifname.as_str()))
+        .map(|link| format!("link {} ({}) belongs to no record", link.ifname, link.ifalias))
+        .collect()
+}
+
+/// The published ports: exactly the union of the records', each element naming its container.
+fn about_elements(host: &Place, records: &[Record]) -> Result<Vec<String>> {
+    let (kernel, store) = (elements::in_kernel(host)?, elements::in_store(records));
+    let missing = store.keys().filter(|element| !kernel.contains_key(*element));
+    let stray = kernel.keys().filter(|element| !store.contains_key(*element));
+    let unnamed = store.iter().filter(|(element, id)| kernel.get(*element).is_some_and(|name| !name.contains(*id)));
+    Ok(missing
+        .map(|element| format!("element {element} is missing"))
+        .chain(stray.map(|element| format!("element {element} belongs to no record")))
+        .chain(unnamed.map(|(element, id)| format!("the comment of element {element} does not name {id}")))
+        .collect())
+}

@@ -1,0 +1,52 @@
+//! The elements of our maps, as the kernel has them and as the store wants them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{Place, Record};
+
+/// From `tcp . 8080 : 10.90.0.2 . 80` to the comment.
+pub(super) type Elements = BTreeMap<String, String>;
+
+/// The elements of the `publish` maps in the kernel.
+pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
+    let ruleset: Value = host.json("nft --json list ruleset")?;
+    let objects = ruleset["nftables"].as_array().context("nft prints an array")?;
+    let ours =
+        |map: &&Value| map["table"] == "ocinet" && map["name"].as_str().is_some_and(|name| name.starts_with("publish"));
+    let maps = objects.iter().map(|object| &object["map"]).filter(ours);
+    let elements = maps.filter_map(|map| map["elem"].as_array()).flatten();
+    Ok(elements.map(|element| read(&element[0], &element[1])).collect())
+}
+
+/// The elements that `records` call for.
+pub(super) fn in_store(records: &[Record]) -> Elements {
+    let mut elements = Elements::new();
+    for record in records {
+        let address = record.address().map(|address| address.to_string()).unwrap_or_default();
+        for port in &record.publish {
+            let host = port.host_address.map(|address| format!("{address} . ")).unwrap_or_default();
+            for (outer, inner) in port.pairs() {
+                let key = format!("{host}{} . {outer} : {address} . {inner}", port.protocol);
+                elements.insert(key, record.container.clone());
+            }
+        }
+    }
+    elements
+}
+
+/// An element of `nft --json`: where it has a comment, the key is wrapped.
+fn read(key: &Value, data: &Value) -> (String, String) {
+    let wrapped = &key["elem"];
+    let key = if wrapped.is_null() { key } else { &wrapped["val"] };
+    let comment = wrapped["comment"].as_str().unwrap_or_default();
+    (format!("{} : {}", concatenation(key), concatenation(data)), comment.to_owned())
+}
+
+fn concatenation(value: &Value) -> String {
+    let fields = value["concat"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |field: &Value| field.as_str().map_or_else(|| field.to_string(), str::to_owned);
+    fields.iter().map(text).collect::<Vec<_>>().join(" . ")
+}

@@ -1,0 +1,206 @@
+//! A container's life, the same whether a runtime leads it or we do.
+
+use std::fs;
+use std::ops::Deref;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::draft::Namespace;
+use crate::runtime::Handle;
+use crate::{Background, Draft, Host, Output, Place, Record, eventually};
+
+/// A container, and as a [`Place`] its network namespace seen with the host's programs. Deleted when dropped.
+#[derive(Debug)]
+pub struct Container<'h> {
+    host: &'h Host,
+    draft: Draft<'h>,
+    bundle: String,
+    /// The runtime's; 0 until it has started.
+    pid: u32,
+    place: Place,
+    /// Where there is no runtime: the process, until it is dead.
+    process: Option<Background>,
+    /// Whether the runtime still has something to delete, or poststop has still to be called.
+    owed: bool,
+}
+
+impl Deref for Container<'_> {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl<'h> Container<'h> {
+    pub(crate) fn prepare(draft: Draft<'h>) -> Result<Self> {
+        let host = draft.host;
+        let bundle = draft.write_bundle()?;
+        let mut container =
+            Self { host, draft, bundle, pid: 0, place: host.place().clone(), process: None, owed: false };
+        if host.runtime().program().is_none() {
+            container.start_process()?;
+        }
+        Ok(container)
+    }
+
+    /// The program in a namespace as the draft wants it, but without a root file system of its own.
+    fn start_process(&mut self) -> Result<()> {
+        let into = match &self.draft.namespace {
+            Namespace::Private => "--net".to_owned(),
+            Namespace::At(path) => format!("--net={path}"),
+            Namespace::Host => "--net=/proc/1/ns/net".to_owned(),
+        };
+        let enter = if self.draft.namespace == Namespace::Private { "unshare" } else { "nsenter" };
+        let program = self.draft.argv();
+        let argv: Vec<_> = [enter, &into, "--"].into_iter().chain(program.iter().map(String::as_str)).collect();
+        let mut process = self.host.background(&argv)?;
+        if self.draft.is_server() {
+            ensure!(process.line()? == "ready", "the server of {} did not get ready", self.draft.id);
+        }
+        self.born(process.pid());
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// The rest of the start, after [`Draft::prepare`]: the runtime's `run`, or the hook at each stage.
+    pub(crate) fn start(&mut self) -> Result<Output> {
+        self.owed = true;
+        let Some(handle) = self.handle() else { return self.call_each_stage() };
+        let output = handle.run(self.host, &self.bundle)?;
+        if output.code == 0 {
+            self.born(fs::read_to_string(self.host.path(format!("{}/pid", self.bundle)))?.parse()?);
+            self.wait_until_ready()?;
+        }
+        Ok(output)
+    }
+
+    fn call_each_stage(&self) -> Result<Output> {
+        let mut outputs = self.draft.stages.iter().map(|stage| self.hook(stage));
+        let first = outputs.next().context("a container without a stage")??;
+        outputs.try_fold(first, |last, next| if last.code == 0 { next } else { Ok(last) })
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let stdout = self.host.path(format!("{}/stdout", self.bundle));
+        let is_ready = || Ok(!self.draft.is_server() || fs::read_to_string(&stdout)?.contains("ready"));
+        eventually(&format!("the server of {} is ready", self.draft.id), is_ready)
+    }
+
+    fn born(&mut self, pid: u32) {
+        self.pid = pid;
+        self.place = self.host.of_process(pid);
+        self.host.lives(self.key(), self.place.clone());
+    }
+
+    /// Its id and its bundle, which together tell it from every other container of the host.
+    pub(crate) fn key(&self) -> (String, String) {
+        (self.draft.id.clone(), self.bundle.clone())
+    }
+
+    /// Its first process, as seen on the host.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its bundle, on the host.
+    pub fn bundle(&self) -> &str {
+        &self.bundle
+    }
+
+    /// What a runtime would tell a hook about it at `stage`, `pid` left out where it is dead.
+    pub fn state(&self, stage: &str) -> Value {
+        let Self { draft, bundle, pid, .. } = self;
+        let status = if stage == "poststop" { "stopped" } else { "creating" };
+        let mut state = json!({
+            "ociVersion": "1.0.2", "id": draft.id, "status": status, "bundle": bundle, "annotations": draft.annotations,
+        });
+        if stage != "poststop" {
+            state["pid"] = json!(pid);
+        }
+        state
+    }
+
+    /// Calls the hook as a runtime would.
+    pub fn hook(&self, stage: &str) -> Result<Output> {
+        self.host.hook(stage, self.state(stage).to_string())
+    }
+
+    /// Its record in the store; there must be one.
+    pub fn record(&self) -> Result<Record> {
+        let (id, bundle) = self.key();
+        let records = self.host.records()?;
+        let ours = records.iter().find(|record| record.container == id && record.bundle == bundle);
+        ours.cloned().with_context(|| format!("the store has no record of {id} in {bundle}, but {records:#?}"))
+    }
+
+    /// `ADDRESS:PORT` of a port inside it.
+    pub fn at(&self, port: u16) -> Result<String> {
+        let address = self.record()?.address().with_context(|| format!("{} has no address", self.draft.id))?;
+        Ok(format!("{address}:{port}"))
+    }
+
+    /// The host's end of its cable.
+    pub fn host_interface(&self) -> Result<String> {
+        let record = self.record()?;
+        let endpoint = record.endpoints.first().with_context(|| format!("{} has no endpoint", self.draft.id))?;
+        Ok(endpoint.host_interface.clone())
+    }
+
+    /// Runs a program in the container, with the runtime's `exec`.
+    pub fn exec(&self, argv: &[&str]) -> Result<String> {
+        self.handle().context("exec needs a runtime")?.exec(self.host, argv)
+    }
+
+    /// Kills its processes; nobody is told.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            return process.kill();
+        }
+        if self.pid != 0 {
+            self.host.sh(&format!("kill -KILL {} 2>/dev/null || true", self.pid))?;
+            let process = self.host.path(format!("/proc/{}", self.pid));
+            eventually(&format!("process {} is gone", self.pid), || Ok(!process.exists()))?;
+        }
+        Ok(())
+    }
+
+    /// Stops it for good: the runtime's `delete`, or the end of the process and poststop.
+    pub fn delete(mut self) -> Result<()> {
+        self.end()
+    }
+
+    /// Kills it, and sees to it that poststop never comes.
+    pub fn abandon(mut self) -> Result<()> {
+        self.owed = false;
+        self.kill()?;
+        self.host.is_dead(&self.key());
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let owed = std::mem::replace(&mut self.owed, false);
+        self.kill()?;
+        self.host.is_dead(&self.key());
+        match self.handle() {
+            Some(handle) if owed => handle.delete(self.host),
+            None if owed => self.hook("poststop")?.exits(0).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        let runtime = self.host.runtime();
+        let root = self.draft.root.clone().unwrap_or_else(|| runtime.root());
+        Some(Handle { program: runtime.program()?, root, id: self.draft.id.clone() })
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            self.host.accuse(format!("deleting container {}: {error:#}", self.draft.id));
+        }
+    }
+}

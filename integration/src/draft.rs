@@ -1,0 +1,166 @@
+//! What a container shall be, before there is one.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
+
+use crate::spec::spec;
+use crate::traffic::PROBE;
+use crate::{Container, Host, Output};
+
+/// The network namespace a container asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Namespace {
+    /// One of its own, made by the runtime.
+    Private,
+    /// One that is there already, at this path.
+    At(String),
+    /// The host's.
+    Host,
+}
+
+/// A container's description: by default on the network `bridge`, with a server called by its id on port 80.
+#[derive(Clone, Debug)]
+pub struct Draft<'h> {
+    pub(crate) host: &'h Host,
+    pub(crate) id: String,
+    pub(crate) annotations: Map<String, Value>,
+    pub(crate) namespace: Namespace,
+    pub(crate) stages: Vec<String>,
+    pub(crate) later_hook_fails: bool,
+    pub(crate) root: Option<String>,
+    ports: Vec<String>,
+    command: Option<Vec<String>>,
+}
+
+impl<'h> Draft<'h> {
+    pub(crate) fn new(host: &'h Host, id: &str) -> Self {
+        let draft = Self {
+            host,
+            id: id.to_owned(),
+            annotations: Map::new(),
+            namespace: Namespace::Private,
+            stages: vec!["createRuntime".to_owned()],
+            later_hook_fails: false,
+            root: None,
+            ports: vec!["80".to_owned()],
+            command: None,
+        };
+        draft.network("bridge")
+    }
+
+    /// The annotation `io.ocinet.network`.
+    pub fn network(self, value: &str) -> Self {
+        self.annotation("io.ocinet.network", value)
+    }
+
+    /// The annotation `io.ocinet.publish`.
+    pub fn publish(self, value: &str) -> Self {
+        self.annotation("io.ocinet.publish", value)
+    }
+
+    /// Any annotation.
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// No annotation at all.
+    pub fn without_annotations(mut self) -> Self {
+        self.annotations.clear();
+        self
+    }
+
+    /// The container uses the namespace at `path`.
+    pub fn in_namespace(mut self, path: &str) -> Self {
+        self.namespace = Namespace::At(path.to_owned());
+        self
+    }
+
+    /// The container stays in the host's namespace.
+    pub fn in_host_namespace(mut self) -> Self {
+        self.namespace = Namespace::Host;
+        self
+    }
+
+    /// The stages at which the hook is called before the container runs.
+    pub fn stages(mut self, stages: &[&str]) -> Self {
+        self.stages = stages.iter().map(|stage| (*stage).to_owned()).collect();
+        self
+    }
+
+    /// Another program's hook fails after ours has succeeded.
+    pub fn later_hook_fails(mut self) -> Self {
+        self.later_hook_fails = true;
+        self
+    }
+
+    /// The runtime's state folder: ids are unique within one only.
+    pub fn root(mut self, folder: &str) -> Self {
+        self.root = Some(folder.to_owned());
+        self
+    }
+
+    /// The ports its server listens on (`80`, `9000-9010`).
+    pub fn serving(mut self, ports: &[&str]) -> Self {
+        self.ports = ports.iter().map(|port| (*port).to_owned()).collect();
+        self
+    }
+
+    /// Another program than the usual server.
+    pub fn command(mut self, argv: &[&str]) -> Self {
+        self.command = Some(argv.iter().map(|word| (*word).to_owned()).collect());
+        self
+    }
+
+    /// Starts it: the runtime's `run`, or the bare process and the hook at each stage. It must succeed.
+    pub fn run(self) -> Result<Container<'h>> {
+        let what = format!("starting container {}", self.id);
+        self.start().and_then(|(container, output)| container.with_context(|| output.to_string())).context(what)
+    }
+
+    /// Starts it, which must fail; what was said is the answer.
+    pub fn refused(self) -> Result<Output> {
+        let id = self.id.clone();
+        let (container, output) = self.start()?;
+        ensure!(container.is_none(), "container {id} should have been refused");
+        Ok(output)
+    }
+
+    /// Only its bundle and, where there is no runtime, its process: the hook has not been called yet.
+    pub fn prepare(self) -> Result<Container<'h>> {
+        Container::prepare(self)
+    }
+
+    /// Starts it; the output is that of the runtime, or of the hook that was called last.
+    pub fn start(self) -> Result<(Option<Container<'h>>, Output)> {
+        let mut container = self.prepare()?;
+        let output = container.start()?;
+        if output.code == 0 {
+            return Ok((Some(container), output));
+        }
+        container.abandon()?;
+        Ok((None, output))
+    }
+
+    /// The container's program.
+    pub(crate) fn argv(&self) -> Vec<String> {
+        let server = || [PROBE, "serve", &self.id].map(str::to_owned).into_iter().chain(self.ports.clone());
+        self.command.clone().unwrap_or_else(|| server().collect())
+    }
+
+    /// Whether its program says when it is ready.
+    pub(crate) fn is_server(&self) -> bool {
+        self.command.is_none()
+    }
+
+    /// Writes the bundle, and returns where it is on the host.
+    pub(crate) fn write_bundle(&self) -> Result<String> {
+        let (bundle, cgroup) = self.host.next_bundle(&self.id);
+        let folder = self.host.path(&bundle);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("config.json"), serde_json::to_vec(&spec(self, &bundle, &cgroup))?)?;
+        Ok(bundle)
+    }
+}

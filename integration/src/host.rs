@@ -1,0 +1,236 @@
+//! A private host: a machine of its own for one test, made of namespaces.
+//!
+//! One process holds everything: the first of a process namespace, in a network and a mount namespace of its own (see
+//! `host/setup.sh`). When it ends the kernel kills every other process on the host, and with them go namespaces, mounts
+//! and links. It ends when its stdin is closed, which happens even where the test itself is killed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::Deref;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::check::{self, Snapshot};
+use crate::{Draft, Output, Place, Record, Runtime, Settings, State, binary, eventually};
+
+/// The host's address in the LAN.
+pub const UPLINK: &str = "198.51.100.1";
+/// The LAN peer's address; it routes to the rest of the world, and has 203.0.113.1 too.
+pub const PEER: &str = "198.51.100.2";
+/// The host's address on the network `bridge`.
+pub const GATEWAY: &str = "10.90.0.1";
+/// The program under test, on a private host.
+pub(crate) const OCINET: &str = "/mnt/bin/ocinet";
+
+/// Containers by id and bundle, with their network namespaces.
+pub(crate) type Live = BTreeMap<(String, String), Place>;
+
+/// A private host; as a [`Place`] its own network namespace.
+#[derive(Debug)]
+pub struct Host {
+    place: Place,
+    settings: Settings,
+    /// The control group of all its containers.
+    cgroup: String,
+    bundles: AtomicU32,
+    live: Mutex<Live>,
+    accusations: Mutex<Vec<String>>,
+    before: Snapshot,
+    _machine: Machine,
+}
+
+impl Deref for Host {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Host {
+    /// Makes a host.
+    pub fn new(settings: Settings) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let cgroup = format!("ocinet-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let machine = Machine::boot(&settings, &cgroup)?;
+        let place = Place::host(machine.init);
+        let before = Snapshot::take(&place)?;
+        Ok(Self {
+            place,
+            settings,
+            cgroup,
+            bundles: AtomicU32::default(),
+            live: Mutex::default(),
+            accusations: Mutex::default(),
+            before,
+            _machine: machine,
+        })
+    }
+
+    /// What starts and stops containers here.
+    pub fn runtime(&self) -> Runtime {
+        self.settings.runtime
+    }
+
+    /// The host's own network namespace.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The neighbour in the LAN.
+    pub fn peer(&self) -> Place {
+        self.beside("/run/netns/peer")
+    }
+
+    /// A container still to be described.
+    pub fn container(&self, id: &str) -> Draft<'_> {
+        Draft::new(self, id)
+    }
+
+    /// Runs `ocinet` with arguments as one types them.
+    pub fn ocinet(&self, arguments: &str) -> Result<Output> {
+        let arguments: Vec<_> = arguments.split_whitespace().collect();
+        self.output(&[&[OCINET], &arguments[..]].concat())
+    }
+
+    /// Calls the hook with `state` on its stdin.
+    pub fn hook(&self, stage: &str, state: impl AsRef<[u8]>) -> Result<Output> {
+        Output::of(&mut self.hook_command(stage), state.as_ref())
+    }
+
+    /// The hook, to be started by the caller.
+    pub fn hook_command(&self, stage: &str) -> Command {
+        self.command(&[OCINET, "hook", stage])
+    }
+
+    /// Everything in the store.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        self.json(&format!("{OCINET} ps --all --json"))
+    }
+
+    /// Everything in the store, once nothing drains any more.
+    pub fn settled_records(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        eventually("no record drains", || {
+            records = self.records()?;
+            Ok(!records.iter().any(|record| record.state == State::Draining))
+        })?;
+        Ok(records)
+    }
+
+    /// Waits until the store is empty.
+    pub fn settles(&self) -> Result<()> {
+        let records = self.settled_records()?;
+        ensure!(records.is_empty(), "the store should be empty, but holds {records:#?}");
+        Ok(())
+    }
+
+    /// The checker: the store and the kernel agree, and what is not ours is as it was.
+    pub fn check(&self) -> Result<()> {
+        check::agreement(self, &self.lock(&self.live).clone())?;
+        check::same("before", &self.before.foreign(), "now", &Snapshot::take(&self.place)?.foreign())
+    }
+
+    /// Makes sure that `deed` changes nothing at all on the host, but perhaps files of ours.
+    pub fn unchanged_by<T>(&self, deed: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = Snapshot::take(&self.place)?.without_our_files();
+        let result = deed()?;
+        let after = Snapshot::take(&self.place)?.without_our_files();
+        check::same("before", &before, "after", &after)?;
+        Ok(result)
+    }
+
+    /// The end of a story: nothing is left, and nobody was accused.
+    pub(crate) fn farewell(&self) -> Result<()> {
+        let accusations = self.lock(&self.accusations).join("\n");
+        ensure!(accusations.is_empty(), "{accusations}");
+        self.check()?;
+        self.settles()
+    }
+
+    pub(crate) fn lives(&self, key: (String, String), place: Place) {
+        self.lock(&self.live).insert(key, place);
+    }
+
+    pub(crate) fn is_dead(&self, key: &(String, String)) {
+        self.lock(&self.live).remove(key);
+    }
+
+    /// Notes a failure that could not be returned; the story's end reports it.
+    pub(crate) fn accuse(&self, accusation: String) {
+        self.lock(&self.accusations).push(accusation);
+    }
+
+    /// A folder for a bundle, and the path of a control group, that nobody has.
+    pub(crate) fn next_bundle(&self, id: &str) -> (String, String) {
+        let number = self.bundles.fetch_add(1, Ordering::Relaxed);
+        (format!("/mnt/bundles/{number}-{id}"), format!("/{}/{number}", self.cgroup))
+    }
+
+    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> std::sync::MutexGuard<'a, T> {
+        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The process that holds a host, from the outside.
+#[derive(Debug)]
+struct Machine {
+    keeper: Child,
+    init: u32,
+    cgroup: String,
+}
+
+impl Machine {
+    fn boot(settings: &Settings, cgroup: &str) -> Result<Self> {
+        let mut keeper = Command::new("unshare")
+            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", include_str!("host/setup.sh")])
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("OCINET", binary::ocinet()?)
+            .env("PROBE", binary::probe()?)
+            .env("MTU", settings.mtu.to_string())
+            .env("BRIDGE_NF", u8::from(settings.bridge_nf).to_string())
+            .env("PREPARE", &settings.prepare)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("unshare")?;
+        let (stdout, stderr) = (keeper.stdout.take(), keeper.stderr.take());
+        let mut machine = Self { keeper, init: 0, cgroup: cgroup.to_owned() };
+        let mut line = String::new();
+        BufReader::new(stdout.context("stdout is piped")?).read_line(&mut line)?;
+        let mut complaint = String::new();
+        if line.is_empty() {
+            stderr.context("stderr is piped")?.read_to_string(&mut complaint)?;
+        }
+        machine.init = line.trim().parse().with_context(|| format!("host/setup.sh: {complaint}"))?;
+        Ok(machine)
+    }
+
+    /// The folders of the containers' control groups, in each hierarchy of this machine.
+    fn remove_cgroups(&self) {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in hierarchies.chain(["/sys/fs/cgroup".into()]) {
+            let group = hierarchy.join(&self.cgroup);
+            for container in fs::read_dir(&group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir())
+            {
+                let _ = fs::remove_dir(container.path());
+            }
+            let _ = fs::remove_dir(group);
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        if let Err(error) = self.keeper.wait() {
+            eprintln!("waiting for the end of {}: {error}", self.cgroup);
+        }
+        self.remove_cgroups();
+    }
+}

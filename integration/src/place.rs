@@ -1,0 +1,78 @@
+//! Where programs run: a private host's mount and process namespaces, and one of the network namespaces on it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+
+use crate::{Background, Output};
+
+/// Longer than any command of a story takes; whatever hangs is killed after it, so that a test fails rather than hangs.
+const DEADLINE: &str = "60";
+
+/// A network namespace on a private host, seen by programs of that host: the host itself, its peer, a container.
+#[derive(Clone, Debug)]
+pub struct Place {
+    init: u32,
+    net: PathBuf,
+}
+
+impl Place {
+    /// The host whose first process has the pid `init`.
+    pub(crate) fn host(init: u32) -> Self {
+        Self { init, net: format!("/proc/{init}/ns/net").into() }
+    }
+
+    /// The network namespace that `file` on the same host stands for.
+    pub fn beside(&self, file: &str) -> Self {
+        Self { init: self.init, net: self.path(file) }
+    }
+
+    /// The network namespace of process `pid` of the same host.
+    pub fn of_process(&self, pid: u32) -> Self {
+        self.beside(&format!("/proc/{pid}/ns/net"))
+    }
+
+    /// A file of the host, as this process can open it.
+    pub fn path(&self, file: impl AsRef<Path>) -> PathBuf {
+        let file = file.as_ref();
+        Path::new(&format!("/proc/{}/root", self.init)).join(file.strip_prefix("/").unwrap_or(file))
+    }
+
+    /// The way in; the program and its arguments are still to be added.
+    pub(crate) fn enter(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.init.to_string(), "--mount", "--pid"]);
+        command.arg(format!("--net={}", self.net.display())).arg("--").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// A program here, to be started by the caller.
+    pub fn command(&self, argv: &[&str]) -> Command {
+        let mut command = self.enter();
+        command.args(["timeout", "--signal=KILL", DEADLINE]).args(argv);
+        command
+    }
+
+    /// Runs a program to its end.
+    pub fn output(&self, argv: &[&str]) -> Result<Output> {
+        Output::of(&mut self.command(argv), &[])
+    }
+
+    /// Runs a shell script that must succeed, and returns what it printed.
+    pub fn sh(&self, script: &str) -> Result<String> {
+        self.output(&["sh", "-euc", script])?.success()
+    }
+
+    /// Runs a shell script that must succeed, and reads what it printed as JSON.
+    pub fn json<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
+        let text = self.sh(script)?;
+        serde_json::from_str(&text).with_context(|| format!("{script} printed {text:?}"))
+    }
+
+    /// Starts a program in the background.
+    pub fn background(&self, argv: &[&str]) -> Result<Background> {
+        Background::start(self, argv)
+    }
+}

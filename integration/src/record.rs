@@ -1,0 +1,106 @@
+//! What `ocinet ps --json` prints, read with the eyes of somebody who knows its documentation only.
+
+use std::net::Ipv4Addr;
+
+use serde::Deserialize;
+
+/// One sandbox of the store.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Record {
+    /// The runtime's id of the container.
+    pub container: String,
+    /// The bundle, as the runtime stated it.
+    pub bundle: String,
+    /// The container's name: its id where nothing else was said.
+    pub name: String,
+    /// What kind of network it has.
+    pub mode: Mode,
+    /// How far it got.
+    pub state: State,
+    /// Its connections, one a network.
+    pub endpoints: Vec<Endpoint>,
+    /// Its ports on the host.
+    pub publish: Vec<Publish>,
+}
+
+/// The kinds of networking.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Connected to a bridge.
+    Bridge,
+    /// Loopback only.
+    None,
+    /// The host's own namespace.
+    Host,
+}
+
+/// The life of a record.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Chosen and stored; the kernel may or may not have it yet.
+    Attaching,
+    /// Done.
+    Attached,
+    /// Being taken down.
+    Detaching,
+    /// Taken down, but its link is not gone yet.
+    Draining,
+}
+
+/// A sandbox's connection to one network.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Endpoint {
+    /// The network's name.
+    pub network: String,
+    /// The network's interface on the host.
+    pub bridge: String,
+    /// The interface inside the container.
+    pub interface: String,
+    /// The other end of the cable, on the host.
+    pub host_interface: String,
+    /// The interface's hardware address.
+    pub mac: String,
+    /// Its largest packet.
+    pub mtu: u32,
+    /// Its addresses with their prefix lengths.
+    pub addresses: Vec<String>,
+    /// The default routes' next hops.
+    pub gateways: Vec<String>,
+}
+
+/// A port of the host that leads into a container.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Publish {
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// The one address it is published on; none stands for every address of the host.
+    pub host_address: Option<Ipv4Addr>,
+    /// The port on the host, or the first of several.
+    pub host_port: u16,
+    /// The port in the container.
+    pub container_port: u16,
+    /// How many ports in a row, on either side.
+    #[serde(default = "one")]
+    pub count: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+impl Publish {
+    /// Each port on the host with the one in the container that it leads to.
+    pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> {
+        (0..self.count).map(|offset| (self.host_port + offset, self.container_port + offset))
+    }
+}
+
+impl Record {
+    /// The first address, without its prefix length.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        let (address, _) = self.endpoints.first()?.addresses.first()?.split_once('/')?;
+        address.parse().ok()
+    }
+}

@@ -1,0 +1,70 @@
+//! What a story wants its host to be, and the ways to tell a story.
+
+use anyhow::{Context, Result};
+
+use crate::{Host, Runtime};
+
+/// How a private host is made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What starts and stops containers.
+    pub runtime: Runtime,
+    /// `net.bridge.bridge-nf-call-iptables`: whether frames on a bridge pass the IP hooks too.
+    pub bridge_nf: bool,
+    /// The MTU of the uplink.
+    pub mtu: u32,
+    /// A shell script run on the host before the first snapshot.
+    pub prepare: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { runtime: Runtime::Bare, bridge_nf: true, mtu: 1500, prepare: String::new() }
+    }
+}
+
+impl Settings {
+    /// Containers are started and stopped by `runtime`.
+    pub fn runtime(self, runtime: Runtime) -> Self {
+        Self { runtime, ..self }
+    }
+
+    /// Frames on a bridge pass the IP hooks too, or not.
+    pub fn bridge_nf(self, bridge_nf: bool) -> Self {
+        Self { bridge_nf, ..self }
+    }
+
+    /// The uplink's MTU.
+    pub fn mtu(self, mtu: u32) -> Self {
+        Self { mtu, ..self }
+    }
+
+    /// What is done on the host before anything else: the state that must survive.
+    pub fn prepare(self, script: &str) -> Self {
+        Self { prepare: format!("{}\n{script}", self.prepare), ..self }
+    }
+
+    /// Makes a host, tells the story, and checks what it left. The host is gone afterwards, whatever happened.
+    pub fn test(self, story: impl FnOnce(&Host) -> Result<()>) -> Result<()> {
+        let Self { runtime, bridge_nf, .. } = self;
+        let world = format!("under {runtime:?} with bridge-nf-call-iptables={}", u8::from(bridge_nf));
+        let host = Host::new(self).context("making a private host")?;
+        story(&host).with_context(|| world.clone())?;
+        host.farewell().with_context(|| format!("{world}, at the end of the story"))
+    }
+}
+
+/// Tells a story about packets in every world they may travel in: both runtimes, bridges seen by the IP hooks or not.
+pub fn in_every_world(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
+    for runtime in [Runtime::Runc, Runtime::Crun] {
+        for bridge_nf in [false, true] {
+            Settings::default().runtime(runtime).bridge_nf(bridge_nf).test(&story)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells a story about life and death under both runtimes.
+pub fn on_every_runtime(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
+    [Runtime::Runc, Runtime::Crun].into_iter().try_for_each(|runtime| Settings::default().runtime(runtime).test(&story))
+}

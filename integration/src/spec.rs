@@ -1,0 +1,65 @@
+//! The `config.json` of a test's container: the smallest that runc and crun both take.
+
+use serde_json::{Value, json};
+
+use crate::draft::{Draft, Namespace};
+use crate::host::OCINET;
+
+/// The whole specification of what `draft` describes, for `bundle` and a control group of its own.
+pub(crate) fn spec(draft: &Draft<'_>, bundle: &str, cgroup: &str) -> Value {
+    let mut annotations = draft.annotations.clone();
+    // crun throws away what a hook says unless it is told where to put it.
+    annotations.insert("run.oci.hooks.stderr".to_owned(), format!("{bundle}/hook-stderr").into());
+    json!({
+        "ociVersion": "1.0.2",
+        "hostname": draft.id,
+        "root": { "path": "/mnt/rootfs", "readonly": true },
+        "process": {
+            "cwd": "/",
+            "user": { "uid": 0, "gid": 0 },
+            "args": draft.argv(),
+            "env": ["PATH=/bin"],
+            "capabilities": capabilities(),
+        },
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"] },
+        ],
+        "annotations": annotations,
+        "hooks": hooks(draft),
+        "linux": { "namespaces": namespaces(&draft.namespace), "cgroupsPath": cgroup },
+    })
+}
+
+/// A web server's, on a port below 1024.
+fn capabilities() -> Value {
+    let names = ["CAP_NET_BIND_SERVICE", "CAP_KILL"];
+    json!({ "bounding": names, "effective": names, "permitted": names })
+}
+
+fn namespaces(network: &Namespace) -> Value {
+    let mut list: Vec<_> = ["pid", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind })).into();
+    match network {
+        Namespace::Private => list.push(json!({ "type": "network" })),
+        Namespace::At(path) => list.push(json!({ "type": "network", "path": path })),
+        Namespace::Host => {}
+    }
+    json!(list)
+}
+
+/// Ours at each stage asked for and at `poststop`, and perhaps somebody's who fails after us.
+fn hooks(draft: &Draft<'_>) -> Value {
+    let mut hooks = json!({ "poststop": [ours("poststop")] });
+    for stage in &draft.stages {
+        hooks[stage] = json!([ours(stage)]);
+    }
+    if draft.later_hook_fails {
+        let last = draft.stages.last().map_or("createRuntime", String::as_str);
+        hooks[last] = json!([ours(last), { "path": "/bin/false" }]);
+    }
+    hooks
+}
+
+fn ours(stage: &str) -> Value {
+    json!({ "path": OCINET, "args": ["ocinet", "hook", stage] })
+}

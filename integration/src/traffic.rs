@@ -1,0 +1,142 @@
+//! Asking servers and being one: the packets of a story.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, bail, ensure};
+
+use crate::{Background, Output, Place};
+
+/// `probe`, on a private host and in every container.
+pub(crate) const PROBE: &str = "/mnt/bin/probe";
+
+/// How long an answer may take that must come, in milliseconds.
+const PATIENCE: &str = "5000";
+
+/// How long we listen for an answer that must not come, in milliseconds. Each such wait stands beside one that succeeds.
+const DISTRUST: &str = "350";
+
+/// A transport protocol the tests send packets over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Proto {
+    /// A page is fetched.
+    Tcp,
+    /// A datagram is sent and answered.
+    Udp,
+}
+
+impl Proto {
+    /// Every protocol.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// Its name, as in a published port.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// What a server says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The server's name.
+    pub name: String,
+    /// The address it sees the client at.
+    pub client: IpAddr,
+}
+
+impl Answer {
+    /// Itself, if it came from the server called `name`.
+    pub fn is(self, name: &str) -> Result<Self> {
+        ensure!(self.name == name, "{} answered instead of {name}", self.name);
+        Ok(self)
+    }
+
+    /// Itself, if the server saw the client at `address`.
+    pub fn seen_from(self, address: impl ToString) -> Result<Self> {
+        let expected: IpAddr = address.to_string().parse()?;
+        ensure!(self.client == expected, "{} saw its client at {}, not at {expected}", self.name, self.client);
+        Ok(self)
+    }
+}
+
+impl FromStr for Answer {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, client) = text.trim().split_once(' ').with_context(|| format!("{text:?} is no answer"))?;
+        Ok(Self { name: name.to_owned(), client: client.parse()? })
+    }
+}
+
+impl Place {
+    /// The answer of the server at `address`, waiting for it.
+    pub fn reaches(&self, proto: Proto, address: impl ToString) -> Result<Answer> {
+        self.ask(proto, &address.to_string(), PATIENCE)?.success()?.parse()
+    }
+
+    /// Makes sure that nobody at `address` answers. Such a test needs another that shows that somebody could.
+    pub fn cannot_reach(&self, proto: Proto, address: impl ToString) -> Result<()> {
+        let address = address.to_string();
+        let output = self.ask(proto, &address, DISTRUST)?;
+        ensure!(output.code != 0, "{} {address} must not answer, but did:\n{output}", proto.name());
+        Ok(())
+    }
+
+    /// A server on `ports` (`80`, `9000-9010`) that calls itself `name`, until dropped.
+    pub fn serve(&self, name: &str, ports: &[&str]) -> Result<Background> {
+        self.ready(&[&[PROBE, "serve", name], ports].concat())
+    }
+
+    /// A process that listens at `address` and answers nobody, until dropped.
+    pub fn listen(&self, proto: Proto, address: &str) -> Result<Background> {
+        self.ready(&[PROBE, "listen", proto.name(), address])
+    }
+
+    /// A client that keeps sending datagrams to `address` from one port, until dropped.
+    pub fn keep_asking(&self, address: &str, source_port: u16) -> Result<Watch> {
+        Ok(Watch(self.background(&[PROBE, "keep-asking", address, &source_port.to_string()])?))
+    }
+
+    fn ask(&self, proto: Proto, address: &str, patience: &str) -> Result<Output> {
+        self.output(&[PROBE, "ask", proto.name(), address, patience])
+    }
+
+    fn ready(&self, argv: &[&str]) -> Result<Background> {
+        let mut server = self.background(argv)?;
+        ensure!(server.line()? == "ready", "{argv:?} did not get ready");
+        Ok(server)
+    }
+}
+
+/// The answers that a client which never stops asking gets.
+#[derive(Debug)]
+pub struct Watch(Background);
+
+impl Watch {
+    /// Waits until the server called `name` answers (`-`: until nobody does).
+    pub fn hears(&mut self, name: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut last = String::new();
+        while Instant::now() < deadline {
+            last = self.0.line()?.parse::<Answer>()?.name;
+            if last == name {
+                return Ok(());
+            }
+        }
+        bail!("the client never heard {name}, but {last:?}")
+    }
+
+    /// Makes sure that the server called `name` does not answer for a while.
+    pub fn never_hears(&mut self, name: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_millis(400);
+        while Instant::now() < deadline {
+            let heard = self.0.line()?.parse::<Answer>()?.name;
+            ensure!(heard != name, "the client heard {name}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! Bundles and settings that are wrong. Each is refused in one line that names the file or the field, and the host
+//! stays as it is.
+
+use anyhow::Result;
+use ocinet_integration::{Host, Settings, every};
+
+/// Damages the bundle of a container that waits for its attach, calls the hook, and expects a refusal with `words`.
+fn refused(host: &Host, damage: &str, words: &[&str]) -> Result<()> {
+    let web = host.container("web").prepare()?;
+    host.sh(&damage.replace("CONFIG", &format!("{}/config.json", web.bundle())))?;
+    let refusal = host.unchanged_by(|| web.hook("createRuntime"))?;
+    host.settles()?;
+    refusal.is_refusal()?.says(words).map(drop)
+}
+
+/// `config.json` is missing, or something else than a file with JSON in it. Nobody waits for a writer of a FIFO.
+#[test]
+fn a_configuration_that_cannot_be_read() -> Result<()> {
+    Settings::default().test(|host| {
+        let damages = [
+            "rm CONFIG",
+            "rm CONFIG; mkfifo CONFIG",
+            "rm CONFIG; mkdir CONFIG",
+            "rm CONFIG; ln -s /dev/zero CONFIG",
+            ": >CONFIG",
+            "echo hello >CONFIG",
+            "truncate --size=100 CONFIG",
+            "jq '.root = 7' CONFIG >/mnt/new; mv /mnt/new CONFIG",
+        ];
+        every(damages, |damage| refused(host, damage, &["config.json"]))
+    })
+}
+
+/// A specification without a root file system.
+#[test]
+fn a_specification_without_root() -> Result<()> {
+    Settings::default().test(|host| {
+        every(["del(.root)", ".root.path = \"\""], |edit| {
+            refused(host, &format!("jq '{edit}' CONFIG >/mnt/new; mv /mnt/new CONFIG"), &["root"])
+        })
+    })
+}
+
+/// A namespace that is the host's own, or none.
+#[test]
+fn a_namespace_that_is_wrong() -> Result<()> {
+    Settings::default().test(|host| {
+        host.sh("touch /run/netns/host; mount --bind /proc/1/ns/net /run/netns/host")?;
+        let paths =
+            ["/proc/1/ns/net", "/run/netns/host", "/run/netns/none", "/etc/passwd", "/proc/1/ns/uts", "netns/x"];
+        every(paths, |path| {
+            let edit = format!(r#"(.linux.namespaces[] | select(.type == "network")).path = "{path}""#);
+            refused(host, &format!("jq '{edit}' CONFIG >/mnt/new; mv /mnt/new CONFIG"), &[path])
+        })?;
+        host.sh("umount /run/netns/host; rm /run/netns/host").map(drop)
+    })
+}
+
+/// Settings of the host that nobody knows.
+#[test]
+fn settings_that_are_wrong() -> Result<()> {
+    Settings::default().test(|host| {
+        let file = "/etc/ocinet/config.toml";
+        let lines =
+            [("colour = \"red\"", "colour"), ("default_network = 7", "default_network"), ("= =", "config.toml")];
+        every(lines, |(line, word)| {
+            let web = host.container("web").prepare()?;
+            host.sh(&format!("echo '{line}' >{file}"))?;
+            let refusal = host.unchanged_by(|| web.hook("createRuntime"));
+            host.sh(&format!("rm {file}"))?;
+            refusal?.is_refusal()?.says(&[file, word]).map(drop)
+        })
+    })
+}

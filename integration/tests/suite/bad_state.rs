@@ -1,0 +1,142 @@
+//! What a runtime may say on stdin that is wrong. Each is refused in one line that names the field and the value, and
+//! the host stays as it is.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{Container, Settings, every};
+use serde_json::{Value, json};
+
+/// The state of `web` with one field replaced; null takes it out.
+fn with(web: &Container<'_>, field: &str, value: Value) -> Vec<u8> {
+    let mut state = web.state("createRuntime");
+    match value {
+        Value::Null => state.as_object_mut().map(|fields| fields.remove(field)).map(drop),
+        value => state.as_object_mut().map(|fields| fields.insert(field.to_owned(), value)).map(drop),
+    };
+    state.to_string().into_bytes()
+}
+
+/// Text that is no state.
+#[test]
+fn a_state_that_cannot_be_read() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").prepare()?;
+        let whole = web.state("createRuntime").to_string().into_bytes();
+        let huge = with(&web, "annotations", json!({ "org.example": "x".repeat(10 << 20) }));
+        let states = [
+            ("empty", Vec::new()),
+            ("blank", b" \n".to_vec()),
+            ("cut off", whole[..whole.len() / 2].to_vec()),
+            ("not JSON", b"hello".to_vec()),
+            ("another type", b"[]".to_vec()),
+            ("not UTF-8", b"\xff\xfe{}".to_vec()),
+            ("two of them", [&whole[..], &whole[..]].concat()),
+            ("10 MiB of blanks", vec![b' '; 10 << 20]),
+            ("10 MiB of annotations", huge),
+        ];
+        every(states, |(_, state)| {
+            let refusal = host.unchanged_by(|| host.hook("createRuntime", state))?;
+            ensure!(refusal.stderr.len() < 1000, "a message is no dump: {} bytes", refusal.stderr.len());
+            refusal.is_refusal()?.says(&["state"]).map(drop)
+        })
+    })
+}
+
+/// A process that is not the container's.
+#[test]
+fn a_pid_that_is_wrong() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").prepare()?;
+        let pids = [json!(-1), json!(0), json!(1), json!(4_194_304), json!(1_u64 << 40), json!("seven"), Value::Null];
+        every(pids, |pid| {
+            let value = if pid.is_null() { "pid".to_owned() } else { pid.to_string().replace('"', "") };
+            let state = with(&web, "pid", pid.clone());
+            let refusal = host.unchanged_by(|| host.hook("createRuntime", &state))?;
+            refusal.is_refusal()?.says(&["pid", &value]).map(drop)
+        })
+    })
+}
+
+/// A process that has just died.
+#[test]
+fn a_pid_that_is_dead() -> Result<()> {
+    Settings::default().test(|host| {
+        let mut web = host.container("web").prepare()?;
+        web.kill()?;
+        let refusal = host.unchanged_by(|| web.hook("createRuntime"))?;
+        refusal.is_refusal()?.says(&["pid", &web.pid().to_string()]).map(drop)
+    })
+}
+
+/// An id is a name, never a path.
+#[test]
+fn an_id_that_is_wrong() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").prepare()?;
+        let ids = [
+            (json!("a/b"), "a/b"),
+            (json!("../../etc"), "../../etc"),
+            (json!(".."), ".."),
+            (json!("."), "."),
+            (json!("a\0b"), "a"),
+            (json!("a\nb"), "a"),
+            (json!("x".repeat(4096)), "id"),
+            (json!(""), "id"),
+            (json!(7), "7"),
+            (Value::Null, "id"),
+        ];
+        every(ids, |(id, value)| {
+            for stage in ["createRuntime", "poststop"] {
+                let state = with(&web, "id", id.clone());
+                let refusal = host.unchanged_by(|| host.hook(stage, &state))?;
+                ensure!(refusal.stderr.len() < 1000, "a message is no dump: {} bytes", refusal.stderr.len());
+                refusal.is_refusal()?.says(&["id", value])?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// A runtime that never closes the pipe: the hook has a deadline of its own.
+#[test]
+fn stdin_that_is_never_closed() -> Result<()> {
+    Settings::default().test(|host| {
+        let mut hook = host.hook_command("createRuntime");
+        let mut child = hook.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let open = child.stdin.take();
+        let output = child.wait_with_output()?;
+        drop(open);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code().is_some_and(|code| [1, 2].contains(&code)), "{:?} {message}", output.status);
+        ensure!(message.lines().count() == 1 && message.contains("state"), "{message}");
+        Ok(())
+    })
+}
+
+/// A stage that is none of ours.
+#[test]
+fn a_stage_that_is_wrong() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").prepare()?;
+        for stage in ["createContainer", "create-runtime", ""] {
+            let refusal = host.unchanged_by(|| web.hook(stage))?;
+            ensure!(refusal.code == 2 && refusal.stderr.contains(stage), "{refusal}");
+        }
+        Ok(())
+    })
+}
+
+/// Without power over the host there is one clear line, and nothing half done.
+#[test]
+fn without_cap_net_admin() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").prepare()?;
+        fs::write(host.path("/mnt/state"), web.state("createRuntime").to_string())?;
+        let script = "exec setpriv --bounding-set=-net_admin --inh-caps=-net_admin /mnt/bin/ocinet hook createRuntime </mnt/state";
+        let refusal = host.unchanged_by(|| host.output(&["sh", "-c", script]))?;
+        ensure!(refusal.code != 0, "{refusal}");
+        refusal.is_one_line()?.says(&["CAP_NET_ADMIN"]).map(drop)
+    })
+}

@@ -1,0 +1,176 @@
+//! What somebody else has already: a port, a listener, a rule that drops.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{Host, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK};
+
+/// Publishes `second` while a container called `first` publishes `first`, and expects a refusal that contains `words`.
+fn conflict(host: &Host, first: &str, second: &str, words: &[&str]) -> Result<()> {
+    let _first = host.container("first").publish(first).run()?;
+    let refusal = host.unchanged_by(|| host.container("second").publish(second).refused())?;
+    refusal.exits(3)?.is_one_line()?.says(words)?;
+    host.check()
+}
+
+/// The error names the port, its owner, and the next port that is free.
+#[test]
+fn a_published_port_is_refused_to_others() -> Result<()> {
+    Settings::default().test(|host| {
+        conflict(host, "8080:80", "8080:80", &["0.0.0.0:8080/tcp", "first", "8081 is free"])?;
+        conflict(host, "8080-8084:80-84", "8082:80", &["8082/tcp", "first", "8085 is free"])?;
+        conflict(host, "8080:80/udp", "8080:80/udp", &["8080/udp", "first", "8081 is free"])
+    })
+}
+
+/// Every address contains each single one, and the other way round.
+#[test]
+fn every_address_overlaps_a_single_one() -> Result<()> {
+    Settings::default().test(|host| {
+        for single in ["127.0.0.1:8080:80", "198.51.100.1:8080:80"] {
+            conflict(host, "8080:80", single, &["8080/tcp", "first"])?;
+            conflict(host, single, "8080:80", &["8080/tcp", "first"])?;
+            conflict(host, single, single, &["8080/tcp", "first"])?;
+        }
+        conflict(host, "8080:80", "0.0.0.0:8080:80", &["8080/tcp", "first"])
+    })
+}
+
+/// Another protocol or another single address is another port.
+#[test]
+fn what_does_not_overlap_is_granted() -> Result<()> {
+    Settings::default().test(|host| {
+        let _one = host.container("one").publish("127.0.0.1:8080:80").run()?;
+        let _two = host.container("two").publish("198.51.100.1:8080:80,8080:80/udp").run()?;
+        host.reaches(Tcp, "127.0.0.1:8080")?.is("one")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("two")?;
+        host.peer().reaches(Udp, format!("{UPLINK}:8080"))?.is("two")?;
+        host.check()
+    })
+}
+
+/// The runtime shows the refusal to whoever called it.
+#[test]
+fn the_runtimes_show_the_refusal() -> Result<()> {
+    for runtime in [Runtime::Runc, Runtime::Crun] {
+        Settings::default().runtime(runtime).test(|host| {
+            let _first = host.container("first").publish("8080:80").run()?;
+            let refusal = host.container("second").publish("8080:80").refused()?;
+            refusal.says(&["8080/tcp is published by container first"])?;
+            host.check()
+        })?;
+    }
+    Ok(())
+}
+
+/// A process of the host listens. Publishing there would take its clients away, or give it those of the container.
+#[test]
+fn a_listener_of_the_host_is_respected() -> Result<()> {
+    Settings::default().test(|host| {
+        for (proto, listener, publish) in [
+            (Tcp, "0.0.0.0:8080", "8080:80"),
+            (Tcp, "127.0.0.1:8080", "8080:80"),
+            (Tcp, "198.51.100.1:8080", "8080:80"),
+            (Tcp, "0.0.0.0:8080", "127.0.0.1:8080:80"),
+            (Tcp, "[::]:8080", "8080:80"),
+            (Udp, "0.0.0.0:8080", "8080:80/udp"),
+            (Udp, "127.0.0.53:8080", "8080:80/udp"),
+            (Tcp, "0.0.0.0:8082", "8080-8085:80-85"),
+        ] {
+            let _listener = host.listen(proto, listener)?;
+            let port = listener.rsplit(':').next().unwrap_or_default();
+            let refusal = host.unchanged_by(|| host.container("web").publish(publish).refused())?;
+            refusal.exits(3)?.is_one_line()?.says(&[&format!("{port}/{}", proto.name())])?;
+            host.settles()?;
+        }
+        Ok(())
+    })
+}
+
+/// A listener elsewhere does no harm.
+#[test]
+fn a_listener_elsewhere_does_not_matter() -> Result<()> {
+    Settings::default().test(|host| {
+        for (proto, listener, publish) in [
+            (Tcp, "127.0.0.1:8080", "198.51.100.1:8080:80"),
+            (Udp, "0.0.0.0:8080", "8080:80/tcp"),
+            (Tcp, "0.0.0.0:8081", "8080:80"),
+        ] {
+            let _listener = host.listen(proto, listener)?;
+            let web = host.container("web").publish(publish).run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            web.delete()?;
+            host.settles()?;
+        }
+        Ok(())
+    })
+}
+
+/// A free port is one that neither a container nor a listener has.
+#[test]
+fn a_free_port_is_free() -> Result<()> {
+    Settings::default().test(|host| {
+        let containers = (0..3).map(|number| host.container(&format!("web{number}")).publish("80,80/udp").run());
+        let containers = containers.collect::<Result<Vec<_>>>()?;
+        for (number, container) in containers.iter().enumerate() {
+            for port in container.record()?.publish {
+                let proto = if port.protocol == "udp" { Udp } else { Tcp };
+                host.peer().reaches(proto, format!("{UPLINK}:{}", port.host_port))?.is(&format!("web{number}"))?;
+            }
+        }
+        host.check()
+    })
+}
+
+/// Somebody else's chain drops what is forwarded: we start, and say which chain it is and what opens it. The command
+/// is tried out as it stands in the warning.
+#[test]
+fn a_chain_that_drops_is_a_warning() -> Result<()> {
+    let docker = "nft add table ip filter
+        nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'";
+    Settings::default().prepare(docker).test(|host| {
+        let (web, output) = host.container("web").publish("8080:80,8080:80/udp").start()?;
+        let output = output.exits(0)?.is_one_line()?.says(&["warning", "filter", "FORWARD", "nft insert rule"])?;
+        ensure!(web.is_some(), "it runs");
+        for proto in Proto::ALL {
+            host.peer().cannot_reach(proto, format!("{UPLINK}:8080"))?;
+        }
+        let command = output.stderr.rsplit(": ").next().unwrap_or_default();
+        host.sh(command)?;
+        for proto in Proto::ALL {
+            host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+        }
+        let quiet = host.container("quiet").start()?.1;
+        ensure!(quiet.stderr.is_empty(), "the chain is open now:\n{quiet}");
+        host.sh("nft flush chain ip filter FORWARD").map(drop)
+    })
+}
+
+/// The kernel refuses when half of the work is done: what was done is taken back.
+#[test]
+fn a_failed_attach_leaves_nothing() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("earlier").run()?.delete()?;
+        host.settles()?;
+        host.sh("ip netns add pod; ip -netns pod link add eth0 type bridge")?;
+        let draft = host.container("web").in_namespace("/run/netns/pod").publish("8080:80,8080:80/udp");
+        let refusal = host.unchanged_by(|| {
+            let refusal = draft.refused()?;
+            host.settles()?;
+            Ok(refusal)
+        })?;
+        refusal.exits(3)?.is_one_line()?.says(&["eth0"])?;
+        host.sh("ip -netns pod -details link show eth0 | grep -q bridge; ip netns del pod").map(drop)
+    })
+}
+
+/// Somebody else's interface has the name of our bridge. It stays theirs.
+#[test]
+fn a_strangers_interface_is_not_taken_over() -> Result<()> {
+    Settings::default().test(|host| {
+        host.sh("ip link add ocinet0 type veth peer name ocinet0-peer")?;
+        host.container("web").publish("8080:80").refused()?.exits(3)?.is_one_line()?.says(&["ocinet0"])?;
+        host.settles()?;
+        let link = host.sh("ip -details link show ocinet0; ip address show dev ocinet0")?;
+        ensure!(link.contains("veth") && !link.contains("alias") && !link.contains(" inet "), "{link}");
+        host.sh("ip link del ocinet0").map(drop)
+    })
+}

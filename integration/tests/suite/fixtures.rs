@@ -1,0 +1,82 @@
+//! The fixtures themselves: a private host is private, and the checker sees what it should.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{Host, Proto::Tcp, Settings};
+
+/// Whatever a story does to property of strangers, the checker tells.
+#[test]
+fn the_checker_sees_every_change_of_foreign_property() -> Result<()> {
+    let host = Host::new(Settings::default())?;
+    host.check()?;
+    for (deed, undo, section) in [
+        ("ip link set uplink mtu 1400", "ip link set uplink mtu 1500", "links"),
+        ("ip link add veth9 type veth peer name veth8", "ip link del veth9", "links"),
+        ("ip address add 192.0.2.9/32 dev stranger0", "ip address del 192.0.2.9/32 dev stranger0", "addresses"),
+        ("ip route add 192.0.2.9/32 via 198.51.100.2", "ip route del 192.0.2.9/32", "routes"),
+        ("ip rule add from 192.0.2.9 lookup 9", "ip rule del from 192.0.2.9 lookup 9", "rules"),
+        (
+            "nft add element inet stranger known { 192.0.2.9 }",
+            "nft delete element inet stranger known { 192.0.2.9 }",
+            "nftables",
+        ),
+        ("iptables-legacy -A INPUT -s 192.0.2.9", "iptables-legacy -D INPUT -s 192.0.2.9", "iptables"),
+        ("sysctl -q net.ipv4.conf.uplink.rp_filter=1", "sysctl -q net.ipv4.conf.uplink.rp_filter=0", "sysctls"),
+        ("mount --bind /run/stranger /run/stranger", "umount /run/stranger", "mounts"),
+        ("touch /run/file", "rm /run/file", "files"),
+        ("touch /etc/ocinet/config.toml", "rm /etc/ocinet/config.toml", "files"),
+    ] {
+        host.sh(deed)?;
+        let complaint = host.check().expect_err(deed).to_string();
+        ensure!(complaint.contains(&format!("@ {section}\n")), "{deed}: {complaint}");
+        host.sh(undo)?;
+        host.check()?;
+    }
+    Ok(())
+}
+
+/// Links and elements that look like ours and stand in no record.
+#[test]
+fn the_checker_sees_what_belongs_to_no_record() -> Result<()> {
+    let host = Host::new(Settings::default())?;
+    for (deed, undo) in [
+        ("ip link add ocv12345678901 type veth peer name other", "ip link del ocv12345678901"),
+        ("ip link add other type veth peer name else; ip link set other alias ocinet:7", "ip link del other"),
+    ] {
+        host.sh(deed)?;
+        let complaint = host.check().expect_err(deed).to_string();
+        ensure!(complaint.contains("belongs to no record"), "{deed}: {complaint}");
+        host.sh(undo)?;
+    }
+    host.check()
+}
+
+/// What happens on one host is seen on no other, and the uplink is a cable to the peer.
+#[test]
+fn a_host_is_private() -> Result<()> {
+    let (one, two) = (Host::new(Settings::default())?, Host::new(Settings::default())?);
+    let _server = one.serve("one", &["80"])?;
+    one.peer().reaches(Tcp, "198.51.100.1:80")?.is("one")?.seen_from("198.51.100.2")?;
+    two.peer().cannot_reach(Tcp, "198.51.100.1:80")?;
+    one.sh("ip link set uplink down; touch /run/one /etc/ocinet/one; sysctl -q net.bridge.bridge-nf-call-iptables=0")?;
+    two.check()
+}
+
+/// Nothing of a host outlives it, not even where a program runs for ever.
+#[test]
+fn nothing_of_a_host_outlives_it() -> Result<()> {
+    let host = Host::new(Settings::default())?;
+    let name = format!("sleep-{}-of-a-host", std::process::id());
+    host.sh(&format!(
+        "cp $(command -v sleep) /mnt/bin/{name}; setsid /mnt/bin/{name} 1000 </dev/null >/dev/null 2>&1 &"
+    ))?;
+    let runs = || -> Result<bool> {
+        let processes = std::fs::read_dir("/proc")?.flatten();
+        Ok(processes
+            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+            .any(|line| String::from_utf8_lossy(&line).contains(&name)))
+    };
+    ocinet_integration::eventually("the program runs", runs)?;
+    drop(host);
+    ensure!(!runs()?, "{name} still runs");
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Packets that must not arrive. Each attack is shown to work once the rules are gone.
+
+use anyhow::Result;
+use ocinet_integration::{GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, in_every_world};
+
+/// Takes every guard away, and leaves the sets and maps.
+const DISARM: &str = "nft flush table inet ocinet";
+
+/// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
+const OTHER_LAN: &str = "
+    ip netns add other
+    sysctl -q net.ipv6.conf.default.disable_ipv6=1
+    ip link add lan2 type veth peer name eth0 netns other
+    ip address add 192.0.2.1/30 dev lan2
+    ip link set lan2 up
+    ip -netns other address add 192.0.2.2/30 dev eth0
+    ip -netns other link set eth0 up
+    ip -netns other route add default via 192.0.2.1
+    ip -netns peer route add 192.0.2.0/30 via 198.51.100.1";
+
+/// A port published on 127.0.0.1 is the host's own affair.
+#[test]
+fn a_port_on_loopback_is_reached_from_the_host_only() -> Result<()> {
+    in_every_world(|host| {
+        let _web =
+            host.container("web").publish("127.0.0.1:8081:80,127.0.0.1:8081:80/udp,8080:80,8080:80/udp").run()?;
+        let sibling = host.container("sibling").run()?;
+        for proto in Proto::ALL {
+            host.reaches(proto, "127.0.0.1:8081")?.is("web")?;
+            for client in [&host.peer(), &*sibling] {
+                client.reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+                client.cannot_reach(proto, format!("{UPLINK}:8081"))?;
+            }
+            sibling.cannot_reach(proto, format!("{GATEWAY}:8081"))?;
+            host.cannot_reach(proto, format!("{UPLINK}:8081"))?;
+        }
+        host.check()
+    })
+}
+
+/// CVE-2020-8558: a container sends packets for 127.0.0.1 to the gateway, which would take them as its own.
+#[test]
+fn a_container_cannot_reach_the_hosts_loopback() -> Result<()> {
+    in_every_world(|host| {
+        let _secret = host.serve("secret", &["9999"])?;
+        let _web = host.container("web").publish("127.0.0.1:8081:80").run()?;
+        let attacker = host.container("attacker").run()?;
+        attacker.sh(&format!(
+            "sysctl -q net.ipv4.conf.eth0.route_localnet=1
+             ip address del 127.0.0.1/8 dev lo
+             ip route add 127.0.0.1 via {GATEWAY}"
+        ))?;
+        attacker.cannot_reach(Tcp, "127.0.0.1:9999")?;
+        attacker.cannot_reach(Tcp, "127.0.0.1:8081")?;
+        host.sh(DISARM)?;
+        attacker.reaches(Tcp, "127.0.0.1:9999")?.is("secret").map(drop)
+    })
+}
+
+/// Nobody in the LAN reaches a port that is not published by sending it through the host, nor what the host offers to its
+/// containers at the gateway's address.
+#[test]
+fn a_route_of_the_peer_leads_nowhere() -> Result<()> {
+    in_every_world(|host| {
+        let _service = host.serve("service", &["9999"])?;
+        let web = host.container("web").publish("8080:80").serving(&["80", "81"]).run()?;
+        let peer = host.peer();
+        peer.sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
+        peer.reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        for proto in Proto::ALL {
+            for port in [80, 81] {
+                peer.cannot_reach(proto, web.at(port)?)?;
+            }
+        }
+        for port in [8080, 9999] {
+            peer.cannot_reach(Tcp, format!("{GATEWAY}:{port}"))?;
+        }
+        host.sh(DISARM)?;
+        for proto in Proto::ALL {
+            peer.reaches(proto, web.at(81)?)?.is("web")?;
+        }
+        peer.reaches(Tcp, format!("{GATEWAY}:9999"))?.is("service").map(drop)
+    })
+}
+
+/// We need forwarding, but for our own containers. Whoever did not forward before does not forward for strangers now.
+#[test]
+fn a_host_does_not_become_a_router() -> Result<()> {
+    Settings::default().prepare(OTHER_LAN).test(|host| {
+        let other = host.beside("/run/netns/other");
+        let _server = other.serve("other", &["7000"])?;
+        host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
+        let web = host.container("web").run()?;
+        web.reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+        for proto in Proto::ALL {
+            host.peer().cannot_reach(proto, "192.0.2.2:7000")?;
+        }
+        web.delete()?;
+        host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
+        host.sh(DISARM)?;
+        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
+        Ok(())
+    })
+}
+
+/// A host that was a router stays one.
+#[test]
+fn a_router_stays_a_router() -> Result<()> {
+    Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv4.ip_forward=1").test(|host| {
+        let other = host.beside("/run/netns/other");
+        let _server = other.serve("other", &["7000"])?;
+        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+        let web = host.container("web").run()?;
+        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
+        web.delete()?;
+        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+        Ok(())
+    })
+}

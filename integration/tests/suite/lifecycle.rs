@@ -1,0 +1,183 @@
+//! What is left when a container has stopped, however it stopped: nothing.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{Proto::Tcp, Runtime, Settings, UPLINK, eventually, every, in_every_world, on_every_runtime};
+
+/// Start, stop, and start again. The checker at the end finds a host with nothing on it.
+#[test]
+fn nothing_is_left_after_delete() -> Result<()> {
+    in_every_world(|host| {
+        for _ in 0..2 {
+            let web = host.container("web").publish("8080:80,8080-8085:80-85/udp,127.0.0.1:99:99").run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.check()?;
+            web.delete()?;
+            host.settles()?;
+            host.check()?;
+            ensure!(host.sh("ip -oneline link show type veth | grep ocv || true")?.is_empty(), "no link");
+        }
+        Ok(())
+    })
+}
+
+/// What remains after the last container is the bridge, `ip_forward` and the ruleset, and none of it a second time.
+#[test]
+fn the_second_container_changes_nothing_for_good() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("first").publish("8080:80").run()?.delete()?;
+        host.settles()?;
+        host.unchanged_by(|| {
+            host.container("second").publish("8081:80").run()?.delete()?;
+            host.settles()
+        })
+    })
+}
+
+/// Detach reads the record alone. Whatever else has gone meanwhile does not matter.
+#[test]
+fn poststop_cleans_whatever_else_is_gone() -> Result<()> {
+    Settings::default().test(|host| {
+        let losses = [
+            ("nothing", "true"),
+            ("the bundle", "rm -r BUNDLE"),
+            ("the configuration", "rm BUNDLE/config.json"),
+            ("a valid configuration", "echo nonsense >BUNDLE/config.json"),
+            ("valid host settings", "echo nonsense = >/etc/ocinet/config.toml"),
+            ("the link", "ip link del LINK"),
+            ("the rules", "nft flush table inet ocinet"),
+            ("the table", "nft delete table inet ocinet"),
+            ("the elements", "nft flush map inet ocinet publish4_any"),
+            ("the bridge", "ip link del ocinet0"),
+            ("the process", "kill -KILL PID"),
+        ];
+        every(losses, |(_, deed)| {
+            let web = host.container("web").publish("8080:80,8081:81").run()?;
+            let deed = deed.replace("BUNDLE", web.bundle()).replace("LINK", &web.host_interface()?);
+            host.sh(&deed.replace("PID", &web.pid().to_string()))?;
+            let output = web.hook("poststop")?;
+            host.sh("rm -f /etc/ocinet/config.toml")?;
+            ensure!(output.code == 0 && output.stderr.is_empty(), "{output}");
+            host.settles()?;
+            host.check()
+        })
+    })
+}
+
+/// `pid` is left out by runc and 0 under crun; a runtime may also name the dead process, or nothing but the id.
+#[test]
+fn poststop_does_not_look_at_the_pid() -> Result<()> {
+    Settings::default().test(|host| {
+        for pid in ["0", "-1", "4194304", "dead"] {
+            let mut web = host.container("web").publish("8080:80").run()?;
+            web.kill()?;
+            let mut state = web.state("poststop");
+            state["pid"] = if pid == "dead" { web.pid().into() } else { serde_json::from_str(pid)? };
+            host.hook("poststop", state.to_string())?.exits(0)?;
+            host.settles()?;
+        }
+        Ok(())
+    })
+}
+
+/// Twice, and for somebody who never was there.
+#[test]
+fn poststop_may_come_too_often() -> Result<()> {
+    Settings::default().test(|host| {
+        let never = host.container("never").prepare()?;
+        host.unchanged_by(|| never.hook("poststop")?.success())?;
+        let web = host.container("web").publish("8080:80").run()?;
+        web.hook("poststop")?.success()?;
+        host.settles()?;
+        host.unchanged_by(|| web.hook("poststop")?.success()).map(drop)
+    })
+}
+
+/// One id under two runtime roots: two containers, and the end of one is not the end of the other.
+#[test]
+fn two_containers_may_have_one_id() -> Result<()> {
+    on_every_runtime(|host| {
+        let one = host.container("web").publish("8080:80").run()?;
+        let two = host.container("web").publish("8081:80").root("/mnt/other-root").run()?;
+        ensure!(one.record()?.address() != two.record()?.address(), "{:#?}", host.records()?);
+        host.check()?;
+        one.delete()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("web")?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        host.check()?;
+        two.delete()
+    })
+}
+
+/// After a failed start runc calls poststop at once.
+#[test]
+fn a_later_hook_fails_under_runc() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        host.container("web").publish("8080:80").later_hook_fails().refused()?;
+        host.settles()?;
+        host.check()
+    })
+}
+
+/// After a failed start crun never calls poststop. Collection does what it should have done.
+#[test]
+fn a_later_hook_fails_under_crun() -> Result<()> {
+    Settings::default().runtime(Runtime::Crun).test(|host| {
+        host.container("web").publish("8080:80").later_hook_fails().refused()?;
+        ensure!(host.records()?.len() == 1, "crun has learned to call poststop: {:#?}", host.records()?);
+        host.ocinet("gc")?.success()?;
+        host.settles()?;
+        host.check()
+    })
+}
+
+/// Collection takes the dead, and neither the living nor strangers.
+#[test]
+fn gc_takes_the_dead_only() -> Result<()> {
+    Settings::default().test(|host| {
+        let living = host.container("living").publish("8080:80").run()?;
+        host.container("dead").publish("8081:80").run()?.abandon()?;
+        host.sh("ip link add ocvstranger type veth peer name ocvother")?;
+        host.ocinet("gc")?.success()?;
+        ensure!(host.settled_records()? == [living.record()?], "{:#?}", host.records()?);
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("living")?;
+        host.sh("ip link del ocvstranger")?;
+        host.check()
+    })
+}
+
+/// Nobody has to call `gc`: what a dead container holds is free for whoever wants it.
+#[test]
+fn what_the_dead_hold_can_be_had() -> Result<()> {
+    Settings::default().test(|host| {
+        let network = "bridge:ip=10.90.0.9";
+        host.container("dead").network(network).publish("8080:80").run()?.abandon()?;
+        let _heir = host.container("heir").network(network).publish("8080:80").run()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("heir")?;
+        host.check()
+    })
+}
+
+/// Somebody holds the namespace of a stopped container: its port on the bridge is dead at once, its address taken
+/// until the link is gone.
+#[test]
+fn a_kept_namespace_keeps_its_address_from_others() -> Result<()> {
+    Settings::default().test(|host| {
+        let network = "bridge:ip=10.90.0.9";
+        let web = host.container("web").network(network).publish("8080:80").run()?;
+        let link = web.host_interface()?;
+        let holder = web.background(&["sleep", "1000"])?;
+        let kept = host.of_process(holder.pid());
+        web.delete()?;
+        let ports = host.sh("bridge -oneline link show master ocinet0 | grep -v 'state disabled' || true")?;
+        ensure!(!ports.contains(&link), "{link} is still open: {ports}");
+        let mut heir = None;
+        eventually("the address can be had", || {
+            let (container, output) = host.container("heir").network(network).start()?;
+            ensure!(output.code == 0 || output.code == 3, "{output}");
+            heir = container;
+            Ok(heir.is_some())
+        })?;
+        ensure!(kept.sh("ip -oneline link show type veth")?.is_empty(), "10.90.0.9 is there twice");
+        host.check()
+    })
+}

@@ -1,0 +1,119 @@
+//! Several hooks at once.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Container, Host, Output, Settings};
+
+/// Calls the hook for each container at the same time.
+fn at_once(containers: &[Container<'_>], stage: &str) -> Result<Vec<Output>> {
+    thread::scope(|scope| {
+        let calls: Vec<_> = containers.iter().map(|container| scope.spawn(|| container.hook(stage))).collect();
+        calls.into_iter().map(|call| call.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?).collect()
+    })
+}
+
+/// Containers that wait for their attach, each with a port of its own.
+fn waiting(host: &Host, count: usize) -> Result<Vec<Container<'_>>> {
+    let prepare = |number| host.container(&format!("web{number}")).publish(&format!("{}:80", 8000 + number)).prepare();
+    (0..count).map(prepare).collect()
+}
+
+/// On a fresh host everything has to be made: store, bridge, ruleset. Once.
+#[test]
+fn two_first_attaches_at_once() -> Result<()> {
+    for _ in 0..5 {
+        Settings::default().test(|host| {
+            let containers = waiting(host, 2)?;
+            for output in at_once(&containers, "createRuntime")? {
+                ensure!(output.exits(0)?.stderr.is_empty(), "without a word");
+            }
+            host.check()?;
+            for output in at_once(&containers, "poststop")? {
+                output.success()?;
+            }
+            host.settles()
+        })?;
+    }
+    Ok(())
+}
+
+/// A crowd comes, and goes.
+#[test]
+fn thirty_attaches_at_once() -> Result<()> {
+    Settings::default().test(|host| {
+        let containers = waiting(host, 30)?;
+        for output in at_once(&containers, "createRuntime")? {
+            output.success()?;
+        }
+        let records = host.records()?;
+        let addresses: BTreeSet<_> = records.iter().filter_map(ocinet_integration::Record::address).collect();
+        ensure!(addresses.len() == containers.len(), "an address is given twice: {records:#?}");
+        host.check()?;
+        for output in at_once(&containers, "poststop")? {
+            output.success()?;
+        }
+        host.settles()
+    })
+}
+
+/// Ten containers want one port: one gets it.
+#[test]
+fn one_port_goes_to_one_container() -> Result<()> {
+    Settings::default().test(|host| {
+        let prepare = |number| host.container(&format!("web{number}")).publish("8080:80").prepare();
+        let containers = (0..10).map(prepare).collect::<Result<Vec<_>>>()?;
+        let codes: Vec<_> = at_once(&containers, "createRuntime")?.iter().map(|output| output.code).collect();
+        ensure!(codes.iter().filter(|code| **code == 0).count() == 1, "{codes:?}");
+        ensure!(codes.iter().all(|code| [0, 3].contains(code)), "{codes:?}");
+        host.check()?;
+        for output in at_once(&containers, "poststop")? {
+            output.success()?;
+        }
+        host.settles()
+    })
+}
+
+/// A start and a stop of one container at the same time: either may come first, and neither leaves half of anything.
+#[test]
+fn attach_and_delete_of_one_key_at_once() -> Result<()> {
+    Settings::default().test(|host| {
+        for _ in 0..12 {
+            let web = host.container("web").publish("8080:80").prepare()?;
+            let (attach, detach) = thread::scope(|scope| {
+                let attach = scope.spawn(|| web.hook("createRuntime"));
+                let detach = web.hook("poststop");
+                (attach.join().ok(), detach)
+            });
+            attach.context("a thread panicked")??.success()?;
+            detach?.success()?;
+            host.check()?;
+            web.hook("poststop")?.success()?;
+            host.settles()?;
+        }
+        Ok(())
+    })
+}
+
+/// A runtime that calls twice at once for one container: one attach, and two that say so.
+#[test]
+fn two_attaches_of_one_key_at_once() -> Result<()> {
+    Settings::default().test(|host| {
+        for _ in 0..8 {
+            let web = host.container("web").publish("8080:80").prepare()?;
+            let (one, other) = thread::scope(|scope| {
+                let one = scope.spawn(|| web.hook("createRuntime"));
+                let other = web.hook("createRuntime");
+                (one.join().ok(), other)
+            });
+            one.context("a thread panicked")??.success()?;
+            other?.success()?;
+            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            host.check()?;
+            web.hook("poststop")?.success()?;
+            host.settles()?;
+        }
+        Ok(())
+    })
+}

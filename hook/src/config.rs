@@ -1,5 +1,7 @@
 //! `/etc/ocinet/config.toml`: the host's settings.
 
+use std::net::IpAddr;
+
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
@@ -14,6 +16,8 @@ pub struct Config {
     /// The address range of the network `bridge`; by default 10.90.0.0/16, or the first free neighbour of it where the
     /// host has a route there already.
     pub subnet: Option<Ipv4Net>,
+    /// Name servers for containers where the host has none but on its loopback.
+    pub dns_fallback: Vec<IpAddr>,
     /// Where we switched IP forwarding on: drop what is forwarded between two links of which neither is ours, so that
     /// the host does not become an open router.
     pub close_forwarding: bool,
@@ -21,7 +25,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { default_network: None, subnet: None, close_forwarding: true }
+        Self { default_network: None, subnet: None, dns_fallback: Vec::new(), close_forwarding: true }
     }
 }
 

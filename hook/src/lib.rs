@@ -6,7 +6,9 @@
 pub mod config;
 pub mod driver;
 pub mod engine;
+pub mod files;
 pub mod firewall;
+pub mod identity;
 pub mod ipam;
 pub mod kernel;
 pub mod log;

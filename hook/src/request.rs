@@ -1,11 +1,12 @@
 //! State + bundle + annotations + config -> [`Request`]. Everything a user can write is validated here.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use crate::config::{self, Config};
-use crate::model::{
-    ContainerId, ContainerName, InterfaceName, Invalid, Key, Mac, Mode, NetworkName, PublishRequest, parse_publish,
-};
+use crate::files::File;
+use crate::identity::Identity;
+use crate::model::{ContainerId, InterfaceName, Invalid, Key, Mac, Mode, NetworkName, PublishRequest, parse_publish};
 use crate::oci::{Annotations, Bundle, NetworkNamespace, State};
 
 /// What one container asks for.
@@ -15,8 +16,10 @@ pub struct Request {
     pub container: ContainerId,
     /// Its bundle directory.
     pub bundle: String,
-    /// The name it is known by.
-    pub name: ContainerName,
+    /// What it is called and whom it asks for names.
+    pub identity: Identity,
+    /// Where its files go.
+    pub root: RootFs,
     /// The pid of its init process.
     pub pid: i32,
     /// Where its network namespace is.
@@ -25,6 +28,17 @@ pub struct Request {
     pub wiring: Wiring,
     /// What is accepted but has no effect, in words.
     pub warnings: Vec<String>,
+}
+
+/// A container's root file system, and what we mount into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootFs {
+    /// Its path on the host.
+    pub path: PathBuf,
+    /// The SELinux label under which the container may read our files.
+    pub label: Option<String>,
+    /// Our files: those that the spec does not mount itself.
+    pub files: Vec<File>,
 }
 
 /// How to wire a container.
@@ -103,9 +117,14 @@ impl Request {
         let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default())
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
         let (wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
-        let name = ContainerName::from(&state.id);
+        let identity = Identity::new(&annotations, bundle, &state.id)?;
+        let root = RootFs {
+            path: bundle.root(&state.bundle),
+            label: bundle.mount_label().map(String::from),
+            files: File::ALL.into_iter().filter(|file| !bundle.mounts(&format!("/etc/{}", file.name()))).collect(),
+        };
         let (container, bundle) = (state.id.clone(), state.bundle.clone());
-        Ok(Some(Self { container, bundle, name, pid, namespace, wiring, warnings }))
+        Ok(Some(Self { container, bundle, identity, root, pid, namespace, wiring, warnings }))
     }
 }
 

@@ -3,7 +3,7 @@ use slog::{debug, info, warn};
 use super::lease::Lease;
 use super::{Engine, Error, Result};
 use crate::driver::SandboxStep;
-use crate::kernel::{self, Lock, Netns, Place};
+use crate::kernel::{self, Lock, Netns, Place, Process};
 use crate::model::{HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness};
 use crate::oci::NetworkNamespace;
 use crate::plan;
@@ -26,7 +26,9 @@ impl Engine {
     /// # Errors
     /// With nothing of it left; where even that failed, [`Error::Rollback`].
     pub fn attach(&mut self, request: &Request) -> Result<Outcome> {
-        let (netns, namespace) = self.namespace(request)?;
+        let process = Process::open(request.pid)
+            .map_err(|error| Invalid::new("state: pid", request.pid, format!("is no running process: {error}")))?;
+        let (netns, namespace) = self.namespace(request, &process)?;
         self.step("namespace");
         if request.wiring.mode() == Mode::Bridge {
             // Asked before anything is leased: without the right to it, it could not be taken back either.
@@ -37,13 +39,16 @@ impl Engine {
         self.step("lease");
         let outcome = match lease {
             Lease::Settled(outcome) => outcome,
-            Lease::Nothing(record) => self.complete(record, |_, record| match record.mode {
-                Mode::None => Ok(kernel::wire(&netns, &[SandboxStep::Loopback], None)?),
-                _ => Ok(()),
+            Lease::Nothing(record) => self.complete(record, |engine, record| {
+                if record.mode == Mode::None {
+                    kernel::wire(&netns, &[SandboxStep::Loopback], None)?;
+                }
+                engine.provide_files(request, record, &process)
             })?,
-            Lease::Endpoint { record, network, change } => {
-                self.complete(record, |engine, record| engine.wire(record, &network, &netns, change))?
-            }
+            Lease::Endpoint { record, network, change } => self.complete(record, |engine, record| {
+                engine.wire(record, &network, &netns, change)?;
+                engine.provide_files(request, record, &process)
+            })?,
         };
         self.tell(&outcome, request);
         Ok(outcome)
@@ -142,8 +147,8 @@ impl Engine {
         Ok(Outcome::Attached(record))
     }
 
-    /// Finds the container's network namespace and how to recognise it later.
-    fn namespace(&self, request: &Request) -> Result<(Netns, Namespace)> {
+    /// The container's network namespace, and how to recognise it later.
+    fn namespace(&self, request: &Request, process: &Process) -> Result<(Netns, Namespace)> {
         let wrong = |error: kernel::Error| match &request.namespace {
             NetworkNamespace::At(path) => {
                 Invalid::new("config: path of the network namespace", path.display(), error.to_string())
@@ -153,8 +158,8 @@ impl Engine {
         let (netns, witness) = match &request.namespace {
             NetworkNamespace::At(path) => (Netns::at(path).map_err(wrong)?, Witness::Path(path.clone())),
             NetworkNamespace::New | NetworkNamespace::Inherited => {
-                let (netns, started) = Netns::of_process(request.pid).map_err(wrong)?;
-                (netns, Witness::Process { pid: request.pid, started })
+                let (pid, started) = (request.pid, process.started);
+                (process.net.try_clone().map_err(wrong)?, Witness::Process { pid, started })
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;

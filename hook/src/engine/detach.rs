@@ -25,6 +25,7 @@ impl Engine {
             self.withdraw(&mut record)?;
             self.step("firewall");
         }
+        self.remove_files(&record.key())?;
         let mut draining = false;
         for endpoint in &record.endpoints {
             if let Some(index) = self.links.ours(endpoint.attachment.host_interface())? {

@@ -211,7 +211,7 @@ fn intent(request: &Request, namespace: &Namespace, endpoints: Vec<Endpoint>, pu
         number: 0,
         container: request.container.clone(),
         bundle: request.bundle.clone(),
-        name: request.name.clone(),
+        name: request.identity.name.clone(),
         mode: request.wiring.mode(),
         state: State::Attaching,
         namespace: namespace.clone(),

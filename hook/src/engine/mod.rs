@@ -12,6 +12,7 @@ mod close;
 mod collect;
 mod detach;
 mod error;
+mod files;
 mod firewall;
 mod lease;
 mod network;

@@ -1,10 +1,12 @@
 //! The only code that touches the kernel, the host's files and its programs. It knows how; the engine knows when.
 
+mod apart;
 mod conntrack;
 mod error;
 mod file;
 mod link;
 mod lock;
+mod mount;
 mod netlink;
 mod netns;
 mod nftables;
@@ -13,17 +15,22 @@ mod process;
 mod program;
 mod random;
 mod sandbox;
+mod sandbox_files;
 mod sysctl;
+mod uts;
 
 pub use conntrack::{flush_host_flows, flush_published_flows};
 pub use error::{Error, Result};
 pub use file::{boot_id, read_regular, read_stdin, state_dir};
 pub use link::{HostLinks, Uplink};
 pub use lock::{Lock, LockFile, Place};
+pub use mount::{Overlay, mount_over};
 pub use netns::Netns;
 pub use nftables::Nftables;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
-pub use process::{Origin, in_background, process_start};
+pub use process::{Origin, Process, in_background, process_start};
 pub use random::random;
 pub use sandbox::wire;
+pub use sandbox_files::{remove_files, write_files};
 pub use sysctl::{forwarding, switch_forwarding_on};
+pub use uts::{hostname, set_hostname};

@@ -2,14 +2,13 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::thread;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
 
-use super::error::{Doing, Error, Result};
-use super::process::process_start;
+use super::apart::apart;
+use super::error::{Doing, Result};
+use super::process::Process;
 use crate::model::{Namespace, Witness};
 
 /// A network namespace, held by a descriptor.
@@ -30,38 +29,22 @@ impl Netns {
         Ok(Self(file.into()))
     }
 
-    /// The namespace of the process `pid`, and when that process started.
+    /// The same namespace, held once more.
     ///
     /// # Errors
-    /// When the process is gone, or goes while we look: then the pid may already be another's.
-    pub fn of_process(pid: i32) -> Result<(Self, u64)> {
-        let gone = || format!("find process {pid}");
-        let number = rustix::process::Pid::from_raw(pid).ok_or(nix::errno::Errno::ESRCH).doing(gone)?;
-        let guard = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()).doing(gone)?;
-        let namespace = Self::at(Path::new(&format!("/proc/{pid}/ns/net")))?;
-        let started = process_start(pid)?;
-        let mut ended = [PollFd::new(guard.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut ended, PollTimeout::ZERO).doing(gone)? {
-            0 => Ok((namespace, started)),
-            _ => Err(Error::refused(gone(), nix::errno::Errno::ESRCH)),
-        }
+    /// When this process has no descriptor left.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self(self.0.try_clone().doing(|| "hold a namespace".into())?))
     }
 
-    /// Runs `work` inside the namespace, in a thread that ends with it: a thread that came back could come back wrong.
+    /// Runs `work` inside the namespace.
     ///
     /// # Errors
     /// Those of `work`, or that the namespace cannot be entered.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let inside = || {
+        apart(|| {
             setns(&self.0, CloneFlags::CLONE_NEWNET).doing(|| "enter the container's network namespace".into())?;
             work()
-        };
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, inside);
-            let thread = thread.doing(|| "start a thread".into())?;
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(Error::refused("work in a namespace", std::io::Error::other("it panicked"))))
         })
     }
 
@@ -88,8 +71,8 @@ impl Netns {
         }
         let found = match &recorded.witness {
             Witness::Path(path) => Self::at(path),
-            Witness::Process { pid, started } => match Self::of_process(*pid) {
-                Ok((namespace, since)) if since == *started => Ok(namespace),
+            Witness::Process { pid, started } => match Process::open(*pid) {
+                Ok(process) if process.started == *started => Ok(process.net),
                 _ => return Some(false),
             },
         };

@@ -1,11 +1,16 @@
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, chdir, fork, setsid};
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 use super::error::{Doing, Error, Result};
+use super::netns::Netns;
 
 /// The namespaces from which pids and paths are seen, as inode numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,65 @@ impl Origin {
         let inode = |path: &str| fs::metadata(path).map(|meta| meta.ino()).doing(|| format!("look at {path}"));
         Ok(Self { pid_ns: inode("/proc/self/ns/pid")?, mnt_ns: inode("/proc/self/ns/mnt")? })
     }
+}
+
+/// A process and its namespaces, all opened while it was certain to be that process.
+pub struct Process {
+    /// Its network namespace.
+    pub net: Netns,
+    /// Its mount namespace.
+    pub mnt: OwnedFd,
+    /// Its UTS namespace.
+    pub uts: OwnedFd,
+    /// When it started, see [`process_start`].
+    pub started: u64,
+}
+
+impl Process {
+    /// Opens the process `pid`.
+    ///
+    /// # Errors
+    /// When the process is gone, or goes while we look: then the pid may already be another's.
+    pub fn open(pid: i32) -> Result<Self> {
+        let gone = || format!("find process {pid}");
+        let number = Pid::from_raw(pid).ok_or(Errno::ESRCH).doing(gone)?;
+        let guard = pidfd_open(number, PidfdFlags::empty()).doing(gone)?;
+        let namespace = |kind: &str| {
+            let path = format!("/proc/{pid}/ns/{kind}");
+            fs::File::open(&path).map(OwnedFd::from).doing(|| format!("open {path}"))
+        };
+        let net = Netns::at(Path::new(&format!("/proc/{pid}/ns/net")))?;
+        let (mnt, uts, started) = (namespace("mnt")?, namespace("uts")?, process_start(pid)?);
+        let mut ended = [PollFd::new(guard.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ended, PollTimeout::ZERO).doing(gone)? {
+            0 => Ok(Self { net, mnt, uts, started }),
+            _ => Err(Error::refused(gone(), Errno::ESRCH)),
+        }
+    }
+
+    /// Whether it has a mount namespace of its own: mounts in it are nobody else's.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn has_own_mounts(&self) -> Result<bool> {
+        differs(&self.mnt, "mnt")
+    }
+
+    /// Whether it has a UTS namespace, and so a host name, of its own.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn has_own_hostname(&self) -> Result<bool> {
+        differs(&self.uts, "uts")
+    }
+}
+
+/// Whether a namespace is another than this process's.
+fn differs(namespace: &OwnedFd, kind: &str) -> Result<bool> {
+    let path = format!("/proc/self/ns/{kind}");
+    let what = || format!("look at {path}");
+    let (theirs, ours) = (rustix::fs::fstat(namespace).doing(what)?, fs::metadata(&path).doing(what)?);
+    Ok((theirs.st_dev, theirs.st_ino) != (ours.dev(), ours.ino()))
 }
 
 /// When the process `pid` started, in clock ticks since boot (proc_pid_stat(5), field 22).

@@ -44,6 +44,57 @@ impl From<&ContainerId> for ContainerName {
     }
 }
 
+impl FromStr for ContainerName {
+    type Err = Invalid;
+
+    /// Docker's rule, and short enough for a DNS label: a letter or digit, then letters, digits, `_`, `.` and `-`.
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        if name.len() <= 63 && is_name(name) {
+            return Ok(Self(name.to_owned()));
+        }
+        Err(Invalid::new("", name, "is no name: a letter or digit, then up to 62 of a-z A-Z 0-9 _ . -"))
+    }
+}
+
+/// The name of a host: labels of letters, digits and `-`, joined by dots (RFC 1123, section 2.1; RFC 1035, section 2.3.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HostName(String);
+
+impl HostName {
+    /// The host name nearest to `text`: what does not fit becomes a hyphen.
+    pub fn resembling(text: &str) -> Self {
+        let fitting = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+        let name: String = text.chars().take(63).map(fitting).collect();
+        let name = name.trim_matches(['-', '.']).to_owned();
+        name.parse().unwrap_or_else(|_| Self("container".into()))
+    }
+}
+
+impl FromStr for HostName {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        let label = |label: &str| {
+            let inside = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            (1..=63).contains(&label.len())
+                && label.chars().all(inside)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        // The kernel keeps 64 bytes of a host name (__NEW_UTS_LEN), DNS 253 of a domain name.
+        if name.len() <= 253 && name.split('.').all(label) {
+            return Ok(Self(name.to_owned()));
+        }
+        Err(Invalid::new("", name, "is no host name: labels of up to 63 letters, digits and hyphens, joined by dots"))
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let tail = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(tail)
+}
+
 /// The name of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -54,8 +105,7 @@ impl FromStr for NetworkName {
 
     /// Docker's rule: a letter or digit, then letters, digits, `_`, `.` and `-`.
     fn from_str(name: &str) -> Result<Self, Invalid> {
-        let tail = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(tail) {
+        if name.len() <= 64 && is_name(name) {
             return Ok(Self(name.to_owned()));
         }
         Err(Invalid::new("network", name, "is no network name: a letter or digit, then up to 63 of a-z A-Z 0-9 _ . -"))
@@ -100,7 +150,7 @@ macro_rules! text_id {
         }
     )*};
 }
-text_id!(ContainerId, ContainerName, NetworkName, InterfaceName);
+text_id!(ContainerId, ContainerName, HostName, NetworkName, InterfaceName);
 
 /// What a record is found by: the container's id together with its bundle, as the runtime states them.
 ///

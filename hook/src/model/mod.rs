@@ -7,7 +7,7 @@ mod port;
 mod publish;
 mod record;
 
-pub use id::{ContainerId, ContainerName, InterfaceName, Key, Mac, NetworkName};
+pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
 pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};

@@ -14,12 +14,32 @@ pub struct Annotations {
     pub network: Option<String>,
     /// `io.ocinet.publish`.
     pub publish: Option<String>,
+    /// `io.ocinet.name`.
+    pub name: Option<String>,
+    /// `io.ocinet.hostname`.
+    pub hostname: Option<String>,
+    /// `io.ocinet.dns`.
+    pub dns: Option<String>,
+    /// `io.ocinet.dns-search`.
+    pub dns_search: Option<String>,
+    /// `io.ocinet.dns-option`.
+    pub dns_option: Option<String>,
+    /// `io.ocinet.add-host`.
+    pub add_host: Option<String>,
 }
 
 impl Annotations {
     /// The one table of keys.
-    const KEYS: [(&'static str, Field); 2] =
-        [("io.ocinet.network", |a| &mut a.network), ("io.ocinet.publish", |a| &mut a.publish)];
+    const KEYS: [(&'static str, Field); 8] = [
+        ("io.ocinet.network", |a| &mut a.network),
+        ("io.ocinet.publish", |a| &mut a.publish),
+        ("io.ocinet.name", |a| &mut a.name),
+        ("io.ocinet.hostname", |a| &mut a.hostname),
+        ("io.ocinet.dns", |a| &mut a.dns),
+        ("io.ocinet.dns-search", |a| &mut a.dns_search),
+        ("io.ocinet.dns-option", |a| &mut a.dns_option),
+        ("io.ocinet.add-host", |a| &mut a.add_host),
+    ];
 
     /// Picks ours out of all; `None` where there is none, which means: this container is not our business.
     pub fn pick(all: &HashMap<String, String>) -> Result<Option<Self>, Invalid> {

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 use serde::Deserialize;
@@ -15,10 +15,20 @@ pub struct Bundle {
     /// The container's annotations.
     #[serde(default)]
     pub annotations: Option<HashMap<String, String>>,
+    /// The host name that the runtime sets.
+    #[serde(default)]
+    pub hostname: Option<String>,
     #[serde(default)]
     linux: Option<Linux>,
     #[serde(default)]
     root: Option<Root>,
+    #[serde(default)]
+    mounts: Option<Vec<Mount>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Mount {
+    destination: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,9 +39,12 @@ struct Root {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Linux {
     #[serde(default)]
     namespaces: Option<Vec<LinuxNamespace>>,
+    #[serde(default)]
+    mount_label: Option<String>,
 }
 
 /// Which network namespace a spec asks for.
@@ -60,10 +73,34 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// The root file system, for a bundle in `directory`.
+    pub fn root(&self, directory: &str) -> PathBuf {
+        let root = self.root.as_ref().map_or("", |root| &root.path);
+        Path::new(directory).join(root)
+    }
+
+    /// Whether the spec mounts something of its own at `path`.
+    pub fn mounts(&self, path: &str) -> bool {
+        self.mounts.iter().flatten().any(|mount| mount.destination.components().eq(Path::new(path).components()))
+    }
+
+    /// The SELinux label for what is mounted into the container.
+    pub fn mount_label(&self) -> Option<&str> {
+        self.linux.as_ref()?.mount_label.as_deref().filter(|label| !label.is_empty())
+    }
+
+    /// Whether the container has a host name of its own.
+    pub fn has_own_uts_namespace(&self) -> bool {
+        self.namespace(LinuxNamespaceType::Uts).is_some()
+    }
+
+    fn namespace(&self, kind: LinuxNamespaceType) -> Option<&LinuxNamespace> {
+        self.linux.as_ref()?.namespaces.as_ref()?.iter().find(|namespace| namespace.typ() == kind)
+    }
+
     /// The network namespace of `linux.namespaces`.
     pub fn network_namespace(&self) -> NetworkNamespace {
-        let namespaces = self.linux.as_ref().and_then(|linux| linux.namespaces.as_deref()).unwrap_or_default();
-        match namespaces.iter().find(|ns| ns.typ() == LinuxNamespaceType::Network) {
+        match self.namespace(LinuxNamespaceType::Network) {
             None => NetworkNamespace::Inherited,
             Some(ns) => match ns.path() {
                 Some(path) if !path.as_os_str().is_empty() => NetworkNamespace::At(path.clone()),

@@ -1,0 +1,105 @@
+//! The container's `/etc/resolv.conf`, `/etc/hosts`, `/etc/hostname`, and its host name.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use slog::warn;
+
+use super::{Engine, Result};
+use crate::files::{self, File, Resolver};
+use crate::identity::{HostNameSource, Identity};
+use crate::kernel::{self, Overlay, Process};
+use crate::model::{HostName, Key, Mode, Record};
+use crate::request::Request;
+
+/// Where the host says which name servers it has.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where systemd-resolved says which servers it asks itself, when the former names only its own stub.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+const MAX_BYTES: usize = 64 << 10;
+
+impl Engine {
+    /// Makes the container's files and mounts them over its own, and sets its host name where the runtime will not.
+    pub(super) fn provide_files(&mut self, request: &Request, record: &Record, process: &Process) -> Result<()> {
+        let hostname = self.provide_hostname(&request.identity, process)?;
+        if !process.has_own_mounts()? {
+            // Its /etc is the host's.
+            return Ok(());
+        }
+        let texts =
+            request.root.files.iter().map(|file| Ok((file.name(), self.text(*file, request, record, &hostname)?)));
+        let texts = texts.collect::<Result<Vec<_>>>()?;
+        let directory = self.files_of(&record.key());
+        kernel::write_files(&directory, &texts, request.root.label.as_deref())?;
+        let overlays: Vec<Overlay> = texts
+            .iter()
+            .map(|(name, _)| Overlay { source: directory.join(name), target: format!("etc/{name}") })
+            .collect();
+        for missing in kernel::mount_over(process.mnt.as_fd(), &request.root.path, &overlays)? {
+            warn!(self.log, "the image has no {missing} and cannot be given one: the container goes without it");
+        }
+        self.step("files");
+        Ok(())
+    }
+
+    /// Takes away the files of a container. Its mounts of them went with its mount namespace.
+    pub(super) fn remove_files(&self, key: &Key) -> Result<()> {
+        Ok(kernel::remove_files(&self.files_of(key))?)
+    }
+
+    fn provide_hostname(&self, identity: &Identity, process: &Process) -> Result<HostName> {
+        match &identity.hostname {
+            HostNameSource::Spec(name) => Ok(name.clone()),
+            HostNameSource::Ours(name) if process.has_own_hostname()? => {
+                kernel::set_hostname(process.uts.as_fd(), name)?;
+                Ok(name.clone())
+            }
+            HostNameSource::Ours(_) | HostNameSource::Host => Ok(kernel::hostname()?),
+        }
+    }
+
+    fn text(&self, file: File, request: &Request, record: &Record, hostname: &HostName) -> Result<String> {
+        let identity = &request.identity;
+        Ok(match file {
+            File::HostName => format!("{hostname}\n"),
+            File::Hosts => {
+                let addresses: Vec<IpAddr> =
+                    record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr()).collect();
+                let gateway = record.endpoints.iter().find_map(|endpoint| endpoint.gateways.first().copied());
+                files::hosts(identity, hostname, &addresses, gateway)
+            }
+            File::ResolvConf => {
+                let shares_host = record.mode == Mode::Host;
+                let host = host_resolver(shares_host)?;
+                let resolver = host.for_container(identity, &self.config.dns_fallback, shares_host);
+                if resolver.nameservers.is_empty() && record.mode != Mode::None {
+                    let why = "this host has name servers only on its loopback";
+                    warn!(
+                        self.log,
+                        "the container has no name server: {why}; set io.ocinet.dns, or dns_fallback in config.toml"
+                    );
+                }
+                resolver.text()
+            }
+        })
+    }
+
+    /// The directory of a container's files. Ids are not file names: keys are hashed.
+    fn files_of(&self, key: &Key) -> PathBuf {
+        self.state_dir.join("containers").join(key.hex())
+    }
+}
+
+/// The host's name servers: those it asks itself if the container shares its network, else those that others can ask.
+fn host_resolver(shares_host: bool) -> Result<Resolver> {
+    let read = |path: &str| -> Result<Option<Resolver>> {
+        let bytes = kernel::read_regular(Path::new(path), MAX_BYTES)?;
+        Ok(bytes.map(|bytes| Resolver::parse(&String::from_utf8_lossy(&bytes))))
+    };
+    let own = read(RESOLV_CONF)?.unwrap_or_default();
+    if shares_host || !own.is_loopback_only() {
+        return Ok(own);
+    }
+    Ok(read(RESOLVED)?.filter(|resolved| !resolved.nameservers.is_empty()).unwrap_or(own))
+}

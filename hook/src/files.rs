@@ -1,0 +1,169 @@
+//! The contents of the files we make for a container. Pure.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::identity::{HostTarget, Identity, LOCALHOST};
+use crate::model::HostName;
+
+/// A file made for a container and mounted over its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum File {
+    /// `/etc/resolv.conf`.
+    ResolvConf,
+    /// `/etc/hosts`.
+    Hosts,
+    /// `/etc/hostname`.
+    HostName,
+}
+
+impl File {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ResolvConf, Self::Hosts, Self::HostName];
+
+    /// Its name, in `/etc` and among our files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ResolvConf => "resolv.conf",
+            Self::Hosts => "hosts",
+            Self::HostName => "hostname",
+        }
+    }
+}
+
+/// What a resolv.conf(5) says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// The name servers, in order.
+    pub nameservers: Vec<String>,
+    /// The search domains.
+    pub search: Vec<String>,
+    /// The options.
+    pub options: Vec<String>,
+}
+
+impl Resolver {
+    /// Reads a resolv.conf as the C library does: a later `search` or `domain` replaces an earlier one, options add up.
+    pub fn parse(text: &str) -> Self {
+        let mut resolver = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace().map(String::from);
+            match words.next().as_deref() {
+                Some("nameserver") => resolver.nameservers.extend(words.next()),
+                Some("search" | "domain") => resolver.search = words.collect(),
+                Some("options") => resolver.options.extend(words),
+                _ => {}
+            }
+        }
+        resolver
+    }
+
+    /// Whether every name server is on the host's loopback, out of a container's reach.
+    pub fn is_loopback_only(&self) -> bool {
+        self.nameservers.iter().all(|server| is_loopback(server))
+    }
+
+    /// What a container gets: the host's settings without servers it cannot reach, unless its annotations say otherwise.
+    pub fn for_container(&self, identity: &Identity, fallback: &[IpAddr], shares_host: bool) -> Self {
+        let reachable = |server: &&String| shares_host || !is_loopback(server);
+        let mut nameservers: Vec<String> = match identity.dns.as_slice() {
+            [] => self.nameservers.iter().filter(reachable).cloned().collect(),
+            wanted => wanted.iter().map(ToString::to_string).collect(),
+        };
+        if nameservers.is_empty() {
+            nameservers = fallback.iter().map(ToString::to_string).collect();
+        }
+        let or_hosts =
+            |wanted: &[String], hosts: &[String]| if wanted.is_empty() { hosts.to_vec() } else { wanted.to_vec() };
+        let mut search = or_hosts(&identity.search, &self.search);
+        if search.iter().any(|domain| domain == ".") {
+            search.clear();
+        }
+        Self { nameservers, search, options: or_hosts(&identity.options, &self.options) }
+    }
+
+    /// The text of a resolv.conf.
+    pub fn text(&self) -> String {
+        let mut text: String = self.nameservers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        for (word, values) in [("search", &self.search), ("options", &self.options)] {
+            if !values.is_empty() {
+                let _ = writeln!(text, "{word} {}", values.join(" "));
+            }
+        }
+        text
+    }
+}
+
+fn is_loopback(server: &str) -> bool {
+    // A scope, as in fe80::1%eth0, is no part of the address.
+    let address = server.split('%').next().unwrap_or(server);
+    address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// `/etc/hosts` of a container at `addresses`, whose host answers at `gateway`.
+pub fn hosts(identity: &Identity, hostname: &HostName, addresses: &[IpAddr], gateway: Option<IpAddr>) -> String {
+    let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let name = HostName::resembling(identity.name.as_str());
+    let names = if name == *hostname { hostname.to_string() } else { format!("{hostname} {name}") };
+    let own = if addresses.is_empty() { &[LOCALHOST] } else { addresses };
+    for address in own {
+        let _ = writeln!(text, "{address}\t{names}");
+    }
+    for (name, target) in &identity.hosts {
+        let address = match target {
+            HostTarget::Address(address) => *address,
+            HostTarget::Gateway => gateway.unwrap_or(LOCALHOST),
+        };
+        let _ = writeln!(text, "{address}\t{name}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::HostNameSource;
+
+    fn identity() -> Identity {
+        Identity {
+            name: "web".parse().unwrap(),
+            hostname: HostNameSource::Ours("www".parse().unwrap()),
+            dns: Vec::new(),
+            search: Vec::new(),
+            options: Vec::new(),
+            hosts: vec![("host".parse().unwrap(), HostTarget::Gateway)],
+        }
+    }
+
+    #[test]
+    fn loopback_servers_are_left_out() {
+        let host =
+            Resolver::parse("# made by\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch a b\noptions ndots:2\n");
+        let text = host.for_container(&identity(), &[], false).text();
+        assert_eq!(text, "nameserver 192.0.2.1\nsearch a b\noptions ndots:2\n");
+        assert!(host.for_container(&identity(), &[], true).text().contains("127.0.0.53"));
+        let stub = Resolver::parse("nameserver 127.0.0.53\nnameserver ::1\n");
+        assert!(stub.is_loopback_only());
+        assert_eq!(stub.for_container(&identity(), &["192.0.2.7".parse().unwrap()], false).nameservers, ["192.0.2.7"]);
+    }
+
+    #[test]
+    fn annotations_replace_the_hosts_settings() {
+        let host = Resolver::parse("nameserver 192.0.2.1\ndomain a\n");
+        let wanted = Identity {
+            dns: vec!["192.0.2.9".parse().unwrap()],
+            search: vec![".".into()],
+            options: vec!["edns0".into()],
+            ..identity()
+        };
+        assert_eq!(host.for_container(&wanted, &[], false).text(), "nameserver 192.0.2.9\noptions edns0\n");
+    }
+
+    #[test]
+    fn hosts_name_the_container_and_its_host() {
+        let address = "10.90.0.2".parse().unwrap();
+        let text = hosts(&identity(), &"www".parse().unwrap(), &[address], Some("10.90.0.1".parse().unwrap()));
+        assert!(text.ends_with("10.90.0.2\twww web\n10.90.0.1\thost\n"), "{text}");
+        assert!(hosts(&identity(), &"web".parse().unwrap(), &[], None).contains("127.0.0.1\tweb\n"));
+    }
+}

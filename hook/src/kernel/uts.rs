@@ -1,0 +1,28 @@
+use std::os::fd::BorrowedFd;
+
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::{gethostname, sethostname};
+
+use super::apart::apart;
+use super::error::{Doing, Result};
+use crate::model::HostName;
+
+/// Sets the host name of the UTS namespace `namespace`. It lasts only where the spec has none: runtimes set theirs later.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn set_hostname(namespace: BorrowedFd<'_>, name: &HostName) -> Result<()> {
+    apart(|| {
+        setns(namespace, CloneFlags::CLONE_NEWUTS).doing(|| "enter the container's UTS namespace".into())?;
+        sethostname(name.as_str()).doing(|| format!("set the host name {name}"))
+    })
+}
+
+/// The host's own name.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn hostname() -> Result<HostName> {
+    let name = gethostname().doing(|| "ask for the host name".into())?;
+    Ok(HostName::resembling(&name.to_string_lossy()))
+}

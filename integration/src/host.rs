@@ -9,8 +9,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Deref;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -24,7 +24,7 @@ pub const PEER: &str = "198.51.100.2";
 /// The host's address on the network `bridge`.
 pub const GATEWAY: &str = "10.90.0.1";
 /// The program under test, on a private host.
-pub(crate) const OCINET: &str = "/mnt/bin/ocinet";
+pub const OCINET: &str = "/mnt/bin/ocinet";
 
 /// Containers by id and bundle, with their network namespaces.
 pub(crate) type Live = BTreeMap<(String, String), Place>;
@@ -131,7 +131,7 @@ impl Host {
 
     /// The checker: the store and the kernel agree, and what is not ours is as it was.
     pub fn check(&self) -> Result<()> {
-        check::agreement(self, &self.lock(&self.live).clone())?;
+        check::agreement(self, &lock(&self.live).clone())?;
         check::same("before", &self.before.foreign(), "now", &Snapshot::take(&self.place)?.foreign())
     }
 
@@ -146,23 +146,23 @@ impl Host {
 
     /// The end of a story: nothing is left, and nobody was accused.
     pub(crate) fn farewell(&self) -> Result<()> {
-        let accusations = self.lock(&self.accusations).join("\n");
+        let accusations = lock(&self.accusations).join("\n");
         ensure!(accusations.is_empty(), "{accusations}");
         self.check()?;
         self.settles()
     }
 
     pub(crate) fn lives(&self, key: (String, String), place: Place) {
-        self.lock(&self.live).insert(key, place);
+        lock(&self.live).insert(key, place);
     }
 
     pub(crate) fn is_dead(&self, key: &(String, String)) {
-        self.lock(&self.live).remove(key);
+        lock(&self.live).remove(key);
     }
 
     /// Notes a failure that could not be returned; the story's end reports it.
     pub(crate) fn accuse(&self, accusation: String) {
-        self.lock(&self.accusations).push(accusation);
+        lock(&self.accusations).push(accusation);
     }
 
     /// A folder for a bundle, and the path of a control group, that nobody has.
@@ -170,10 +170,11 @@ impl Host {
         let number = self.bundles.fetch_add(1, Ordering::Relaxed);
         (format!("/mnt/bundles/{number}-{id}"), format!("/{}/{number}", self.cgroup))
     }
+}
 
-    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> std::sync::MutexGuard<'a, T> {
-        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+/// What a thread that panicked left in a mutex is as good as before: every change here is a single step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The process that holds a host, from the outside.

@@ -32,7 +32,7 @@ pub use binary::{is_static, ocinet};
 pub use command::{Background, Output};
 pub use container::Container;
 pub use draft::Draft;
-pub use host::{GATEWAY, Host, PEER, UPLINK};
+pub use host::{GATEWAY, Host, OCINET, PEER, UPLINK};
 pub use place::Place;
 pub use poll::eventually;
 pub use record::{Endpoint, Mode, Publish, Record, State};

@@ -11,7 +11,7 @@ use super::snapshot::BRIDGE;
 use crate::host::{Host, Live};
 use crate::{Endpoint, Mode, Place, Record, State};
 
-/// A link in the words of `ip -json -details link`.
+/// A link in the words of `ip -json -details address`.
 #[derive(Debug, Deserialize)]
 struct Link {
     ifname: String,
@@ -38,7 +38,7 @@ struct Address {
 /// Compares every record with the kernel and the kernel with every record; `live` says where containers are.
 pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
     let records = host.settled_records()?;
-    let links: Vec<Link> = host.json("ip -json -details link show")?;
+    let links: Vec<Link> = host.json("ip -json -details address show")?;
     let mut complaints = Vec::new();
     for record in &records {
         complaints
@@ -64,6 +64,7 @@ fn about_record(record: &Record, links: &[Link], live: &Live) -> Result<Vec<Stri
     };
     for endpoint in &record.endpoints {
         complaints.extend(about_host_end(endpoint, links));
+        complaints.extend(about_bridge(endpoint, links));
         complaints.extend(about_container_end(endpoint, container)?);
     }
     Ok(complaints)
@@ -83,6 +84,18 @@ fn about_host_end(endpoint: &Endpoint, links: &[Link]) -> Vec<String> {
         (link.mtu == endpoint.mtu, format!("{name} has MTU {}, not {}", link.mtu, endpoint.mtu)),
     ];
     facts.into_iter().filter(|(holds, _)| !holds).map(|(_, complaint)| complaint).collect()
+}
+
+/// The bridge: up, and with the gateways' addresses.
+fn about_bridge(endpoint: &Endpoint, links: &[Link]) -> Vec<String> {
+    let name = &endpoint.bridge;
+    let Some(link) = links.iter().find(|link| link.ifname == *name) else {
+        return vec![format!("bridge {name} is missing")];
+    };
+    let has = |gateway: &&String| link.addr_info.iter().any(|address| address.local == **gateway);
+    let missing = endpoint.gateways.iter().filter(|gateway| !has(gateway));
+    let down = (!link.flags.iter().any(|flag| flag == "UP")).then(|| format!("bridge {name} is down"));
+    missing.map(|gateway| format!("bridge {name} has no address {gateway}")).chain(down).collect()
 }
 
 /// The end in the container: exactly the interface, addresses and default routes of the record.

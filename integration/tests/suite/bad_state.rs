@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Container, Settings, every};
+use ocinet_integration::{Container, OCINET, Settings, every};
 use serde_json::{Value, json};
 
 /// The state of `web` with one field replaced; null takes it out.
@@ -134,8 +134,9 @@ fn without_cap_net_admin() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80").prepare()?;
         fs::write(host.path("/mnt/state"), web.state("createRuntime").to_string())?;
-        let script = "exec setpriv --bounding-set=-net_admin --inh-caps=-net_admin /mnt/bin/ocinet hook createRuntime </mnt/state";
-        let refusal = host.unchanged_by(|| host.output(&["sh", "-c", script]))?;
+        let powerless = "setpriv --bounding-set=-net_admin --inh-caps=-net_admin";
+        let script = format!("exec {powerless} {OCINET} hook createRuntime </mnt/state");
+        let refusal = host.unchanged_by(|| host.output(&["sh", "-c", &script]))?;
         ensure!(refusal.code != 0, "{refusal}");
         refusal.is_one_line()?.says(&["CAP_NET_ADMIN"]).map(drop)
     })

@@ -1,7 +1,7 @@
 //! What somebody else has already: a port, a listener, a rule that drops.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Host, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK};
+use ocinet_integration::{Host, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK, every};
 
 /// Publishes `second` while a container called `first` publishes `first`, and expects a refusal that contains `words`.
 fn conflict(host: &Host, first: &str, second: &str, words: &[&str]) -> Result<()> {
@@ -166,11 +166,23 @@ fn a_failed_attach_leaves_nothing() -> Result<()> {
 #[test]
 fn a_strangers_interface_is_not_taken_over() -> Result<()> {
     Settings::default().test(|host| {
-        host.sh("ip link add ocinet0 type veth peer name ocinet0-peer")?;
-        host.container("web").publish("8080:80").refused()?.exits(3)?.is_one_line()?.says(&["ocinet0"])?;
-        host.settles()?;
-        let link = host.sh("ip -details link show ocinet0; ip address show dev ocinet0")?;
-        ensure!(link.contains("veth") && !link.contains("alias") && !link.contains(" inet "), "{link}");
-        host.sh("ip link del ocinet0").map(drop)
+        let links = [
+            "ip link add ocinet0 type veth peer name ocinet0-peer",
+            "ip link add ocinet0 type bridge",
+            "ip link add ocinet0 type bridge; ip link set ocinet0 up; ip address add 192.168.78.1/24 dev ocinet0",
+        ];
+        every(links, |link| {
+            host.sh(link)?;
+            let look =
+                || host.sh("ip -details -oneline address show dev ocinet0 | grep -oE 'UP|alias.*|inet .*' || true");
+            let before = look()?;
+            let (web, output) = host.container("web").publish("8080:80").start()?;
+            let after = look()?;
+            drop(web);
+            host.sh("ip link del ocinet0")?;
+            host.settles()?;
+            ensure!(before == after, "{before}\nbecame\n{after}");
+            output.exits(3)?.is_one_line()?.says(&["ocinet0"]).map(drop)
+        })
     })
 }

@@ -1,7 +1,11 @@
 //! What is left when a container has stopped, however it stopped: nothing.
 
+use std::fs;
+
 use anyhow::{Result, ensure};
-use ocinet_integration::{Proto::Tcp, Runtime, Settings, UPLINK, eventually, every, in_every_world, on_every_runtime};
+use ocinet_integration::{
+    OCINET, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every, in_every_world, on_every_runtime,
+};
 
 /// Start, stop, and start again. The checker at the end finds a host with nothing on it.
 #[test]
@@ -179,5 +183,28 @@ fn a_kept_namespace_keeps_its_address_from_others() -> Result<()> {
         })?;
         ensure!(kept.sh("ip -oneline link show type veth")?.is_empty(), "10.90.0.9 is there twice");
         host.check()
+    })
+}
+
+/// What goes on in the background must not hold the hook's stdout or stderr: runc waits for their end. We look for the
+/// moment in which the work goes on and nobody holds them; it is short, hence several tries.
+#[test]
+fn nothing_in_the_background_holds_the_runtimes_pipes() -> Result<()> {
+    Settings::default().test(|host| {
+        let script = format!(
+            "{OCINET} hook poststop </mnt/state >/mnt/said 2>&1
+             sleep 0.005
+             ls -l /proc/[0-9]*/fd 2>/dev/null | grep -qE '/mnt/(state|said)' && exit 1
+             grep -qsx ocinet /proc/[0-9]*/comm"
+        );
+        let mut seen = false;
+        for _ in 0..10 {
+            let web = host.container("web").publish("8080:80").run()?;
+            fs::write(host.path("/mnt/state"), web.state("poststop").to_string())?;
+            seen |= host.output(&["sh", "-c", &script])?.code == 0;
+            host.settles()?;
+        }
+        ensure!(seen, "the work in the background holds stdin, stdout or stderr as long as it lasts");
+        Ok(())
     })
 }

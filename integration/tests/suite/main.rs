@@ -4,6 +4,7 @@ mod bad_bundle;
 mod bad_options;
 mod bad_state;
 mod binary;
+mod commands;
 mod conflicts;
 mod fixtures;
 mod isolation;

@@ -20,8 +20,6 @@ pub struct Request {
     pub identity: Identity,
     /// Where its files go.
     pub root: RootFs,
-    /// The pid of its init process.
-    pub pid: i32,
     /// Where its network namespace is.
     pub namespace: NetworkNamespace,
     /// How to wire it.
@@ -112,7 +110,6 @@ impl Request {
             None if config.default_network.is_some() && namespace == NetworkNamespace::New => Annotations::default(),
             None => return Ok(None),
         };
-        let pid = state.live_pid()?;
         let network = annotations.network.as_deref().or(config.default_network.as_deref()).unwrap_or("bridge");
         let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default())
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
@@ -124,7 +121,7 @@ impl Request {
             files: File::ALL.into_iter().filter(|file| !bundle.mounts(&format!("/etc/{}", file.name()))).collect(),
         };
         let (container, bundle) = (state.id.clone(), state.bundle.clone());
-        Ok(Some(Self { container, bundle, identity, root, pid, namespace, wiring, warnings }))
+        Ok(Some(Self { container, bundle, identity, root, namespace, wiring, warnings }))
     }
 }
 

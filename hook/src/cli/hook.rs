@@ -21,21 +21,27 @@ pub(super) fn run(stage: Stage, options: &Options, log: &Logger) -> Result<()> {
 }
 
 fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
-    let path = Path::new(&state.bundle).join("config.json");
-    let json = kernel::read_regular(&path, Bundle::MAX_BYTES)
-        .map_err(|error| Invalid::new("state: bundle", &state.bundle, error.to_string()))?
-        .ok_or_else(|| Invalid::new("state: bundle", &state.bundle, "has no config.json"))?;
+    let bundle = read_bundle(state)?;
     let config = options.config()?;
-    let bundle = Bundle::parse(&json, &path.to_string_lossy())?;
     let Some(request) = Request::new(state, &bundle, &config)? else {
         debug!(log, "no annotation of ours: nothing to do");
         return Ok(());
     };
+    let pid = state.live_pid()?;
     let log = log.new(o!("network" => request.wiring.to_string()));
     let mut engine = Engine::open(&options.state_dir, config, log)?;
-    let attached = engine.attach(&request);
+    let attached = engine.attach(&request, pid);
     let closed = engine.close();
     attached.and(closed)
+}
+
+/// Reads the bundle's config.json.
+pub(super) fn read_bundle(state: &State) -> Result<Bundle> {
+    let path = Path::new(&state.bundle).join("config.json");
+    let json = kernel::read_regular(&path, Bundle::MAX_BYTES)
+        .map_err(|error| Invalid::new("bundle", &state.bundle, error.to_string()))?
+        .ok_or_else(|| Invalid::new("bundle", &state.bundle, "has no config.json"))?;
+    Ok(Bundle::parse(&json, &path.to_string_lossy())?)
 }
 
 /// Reads neither bundle nor configuration: both may be gone or changed by now.

@@ -3,6 +3,7 @@
 mod gc;
 mod hook;
 mod inspect;
+mod plan;
 mod port;
 mod ps;
 mod table;
@@ -53,6 +54,9 @@ pub enum Command {
         #[arg(value_name = "STAGE")]
         stage: Stage,
     },
+    /// Show what an attach would do, as commands that you could type; nothing is changed
+    #[command(after_help = "Example:\n  ocinet plan /srv/web")]
+    Plan(plan::Arguments),
     /// List containers, their addresses and published ports
     #[command(visible_alias = "ls", after_help = "Example:\n  ocinet ps")]
     Ps(ps::Arguments),
@@ -75,6 +79,7 @@ impl Command {
     pub fn run(self, options: &Options, log: &Logger) -> Result<()> {
         match self {
             Self::Hook { stage } => hook::run(stage, options, log),
+            Self::Plan(arguments) => arguments.run(options, log),
             Self::Ps(arguments) => arguments.run(options, log),
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),

@@ -67,3 +67,60 @@ pub enum SandboxStep {
         gateway: IpAddr,
     },
 }
+
+impl HostStep {
+    /// The step as commands that a person could type; `pid` is the container's init process.
+    pub fn lines(&self, pid: &str) -> Vec<String> {
+        match self {
+            Self::Bridge { name, mac, mtu, addresses } => {
+                let mut lines = vec![
+                    format!("ip link add {name} address {mac} mtu {mtu} type bridge"),
+                    format!("sysctl -qw net.ipv6.conf.{name}.accept_ra=0 net.ipv6.conf.{name}.disable_ipv6=1"),
+                    format!("sysctl -qw net.ipv4.conf.{name}.route_localnet=1"),
+                ];
+                lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
+                lines.push(format!("ip link set {name} alias ocinet:network up"));
+                lines
+            }
+            Self::Veth { name, alias, bridge, peer, mac, mtu } => vec![
+                format!(
+                    "ip link add {name} mtu {mtu} master {bridge} type veth \
+                     peer {peer} address {mac} mtu {mtu} netns {pid}"
+                ),
+                format!("ip link set {name} alias {} up type bridge_slave hairpin on", quoted(alias)),
+            ],
+        }
+    }
+}
+
+impl SandboxStep {
+    /// The step as commands that a person could type inside the container's network namespace.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Loopback => vec!["ip link set lo up".into()],
+            Self::Interface { name, addresses } => {
+                let v4_only = addresses.iter().all(|address| address.addr().is_ipv4());
+                let quiet = v4_only.then(|| format!("sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1"));
+                let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
+                quiet.into_iter().chain(addresses).chain([format!("ip link set {name} up")]).collect()
+            }
+            Self::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
+        }
+    }
+}
+
+/// `text` as one word of a shell.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leaves_its_quotes() {
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("'; reboot"), r"''\''; reboot'");
+    }
+}

@@ -21,14 +21,14 @@ pub enum Outcome {
 }
 
 impl Engine {
-    /// Wires the sandbox that `request` asks for, or finds it wired.
+    /// Wires the sandbox of the process `pid` as `request` asks, or finds it wired.
     ///
     /// # Errors
     /// With nothing of it left; where even that failed, [`Error::Rollback`].
-    pub fn attach(&mut self, request: &Request) -> Result<Outcome> {
-        let process = Process::open(request.pid)
-            .map_err(|error| Invalid::new("state: pid", request.pid, format!("is no running process: {error}")))?;
-        let (netns, namespace) = self.namespace(request, &process)?;
+    pub fn attach(&mut self, request: &Request, pid: i32) -> Result<Outcome> {
+        let process = Process::open(pid)
+            .map_err(|error| Invalid::new("state: pid", pid, format!("is no running process: {error}")))?;
+        let (netns, namespace) = self.namespace(request, pid, &process)?;
         self.step("namespace");
         if request.wiring.mode() == Mode::Bridge {
             // Asked before anything is leased: without the right to it, it could not be taken back either.
@@ -148,18 +148,17 @@ impl Engine {
     }
 
     /// The container's network namespace, and how to recognise it later.
-    fn namespace(&self, request: &Request, process: &Process) -> Result<(Netns, Namespace)> {
+    fn namespace(&self, request: &Request, pid: i32, process: &Process) -> Result<(Netns, Namespace)> {
         let wrong = |error: kernel::Error| match &request.namespace {
             NetworkNamespace::At(path) => {
                 Invalid::new("config: path of the network namespace", path.display(), error.to_string())
             }
-            _ => Invalid::new("state: pid", request.pid, error.to_string()),
+            _ => Invalid::new("state: pid", pid, error.to_string()),
         };
         let (netns, witness) = match &request.namespace {
             NetworkNamespace::At(path) => (Netns::at(path).map_err(wrong)?, Witness::Path(path.clone())),
             NetworkNamespace::New | NetworkNamespace::Inherited => {
-                let (pid, started) = (request.pid, process.started);
-                (process.net.try_clone().map_err(wrong)?, Witness::Process { pid, started })
+                (process.net.try_clone().map_err(wrong)?, Witness::Process { pid, started: process.started })
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;

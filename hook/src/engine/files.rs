@@ -27,9 +27,7 @@ impl Engine {
             // Its /etc is the host's.
             return Ok(());
         }
-        let texts =
-            request.root.files.iter().map(|file| Ok((file.name(), self.text(*file, request, record, &hostname)?)));
-        let texts = texts.collect::<Result<Vec<_>>>()?;
+        let texts = self.texts(request, record, &hostname)?;
         let directory = self.files_of(&record.key());
         kernel::write_files(&directory, &texts, request.root.label.as_deref())?;
         let overlays: Vec<Overlay> = texts
@@ -59,6 +57,16 @@ impl Engine {
         }
     }
 
+    /// The container's files, by name.
+    pub(super) fn texts(
+        &self,
+        request: &Request,
+        record: &Record,
+        hostname: &HostName,
+    ) -> Result<Vec<(&'static str, String)>> {
+        request.root.files.iter().map(|file| Ok((file.name(), self.text(*file, request, record, hostname)?))).collect()
+    }
+
     fn text(&self, file: File, request: &Request, record: &Record, hostname: &HostName) -> Result<String> {
         let identity = &request.identity;
         Ok(match file {
@@ -86,7 +94,7 @@ impl Engine {
     }
 
     /// The directory of a container's files. Ids are not file names: keys are hashed.
-    fn files_of(&self, key: &Key) -> PathBuf {
+    pub(super) fn files_of(&self, key: &Key) -> PathBuf {
         self.state_dir.join("containers").join(key.hex())
     }
 }

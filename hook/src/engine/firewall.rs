@@ -45,7 +45,7 @@ impl Engine {
     }
 
     /// What the store says that the firewall must hold.
-    fn all_needs(&self) -> Result<Needs> {
+    pub(super) fn all_needs(&self) -> Result<Needs> {
         let read = self.store.read();
         let wired = |record: &Record| matches!(record.state, State::Attaching | State::Attached);
         let publish: Vec<Publish> =

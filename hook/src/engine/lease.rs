@@ -67,7 +67,7 @@ impl<E: Into<Error>> From<E> for Claim {
     }
 }
 
-type Claimed<T> = std::result::Result<T, Claim>;
+pub(super) type Claimed<T> = std::result::Result<T, Claim>;
 
 impl Engine {
     /// Leases what `request` asks for, and writes the intent.
@@ -113,20 +113,10 @@ impl Engine {
         let guards = ports.into_guards();
         self.refuse_unpublishable(publish)?;
         let change = self.locks.shared(Place::Firewall)?;
+        let wishes = Wishes { request, namespace, connection, mappings, mtu, nonce };
         let leased = self.store.write(|store| {
             unclaimed(store, request, namespace)?;
-            let name = &connection.network;
-            let network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
-            free_of_others(store, &mappings)?;
-            let address = address(store, connection, &network)?;
-            let endpoint = plan::endpoint(connection, &network, address, mtu, nonce);
-            if let Some(by) = store.mac_holder(name, endpoint.mac)? {
-                return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
-            }
-            let mut record = intent(request, namespace, vec![endpoint], mappings);
-            store.insert(&mut record)?;
-            store.set_last_address(name, address.addr())?;
-            Ok((record, network))
+            grant(store, wishes)
         });
         drop(guards);
         leased.map(|(record, network)| Lease::Endpoint { record, network, change })
@@ -144,7 +134,7 @@ impl Engine {
     }
 
     /// The error about something held by a living container; none where a port that nobody named was snatched away.
-    fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
+    pub(super) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
         let Some(holder) = self.store.read().record(by)? else { return Ok(()) };
         let owner = &holder.container;
         Err(Error::Conflict(match what {
@@ -157,6 +147,33 @@ impl Engine {
             }
         }))
     }
+}
+
+/// All that a record on a network is made of.
+pub(super) struct Wishes<'r> {
+    pub request: &'r Request,
+    pub namespace: &'r Namespace,
+    pub connection: &'r Connection,
+    pub mappings: Vec<PortMapping>,
+    pub mtu: Option<u32>,
+    pub nonce: u64,
+}
+
+/// Writes a record with everything it leases.
+pub(super) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Record, Network)> {
+    let Wishes { request, namespace, connection, mappings, mtu, nonce } = wishes;
+    let name = &connection.network;
+    let network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
+    free_of_others(store, &mappings)?;
+    let address = address(store, connection, &network)?;
+    let endpoint = plan::endpoint(connection, &network, address, mtu, nonce);
+    if let Some(by) = store.mac_holder(name, endpoint.mac)? {
+        return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
+    }
+    let mut record = intent(request, namespace, vec![endpoint], mappings);
+    store.insert(&mut record)?;
+    store.set_last_address(name, address.addr())?;
+    Ok((record, network))
 }
 
 fn names_port(request: &Request, port: u16) -> bool {
@@ -206,7 +223,12 @@ fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Cla
     Ok(IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family"))
 }
 
-fn intent(request: &Request, namespace: &Namespace, endpoints: Vec<Endpoint>, publish: Vec<PortMapping>) -> Record {
+pub(super) fn intent(
+    request: &Request,
+    namespace: &Namespace,
+    endpoints: Vec<Endpoint>,
+    publish: Vec<PortMapping>,
+) -> Record {
     Record {
         number: 0,
         container: request.container.clone(),
@@ -220,7 +242,7 @@ fn intent(request: &Request, namespace: &Namespace, endpoints: Vec<Endpoint>, pu
     }
 }
 
-fn no_address(network: &Network) -> Error {
+pub(super) fn no_address(network: &Network) -> Error {
     let ranges: Vec<String> = network.subnets.iter().map(|subnet| subnet.range.to_string()).collect();
     Error::Exhausted(format!("network {} has no free address left in {}", network.name, ranges.join(", ")))
 }

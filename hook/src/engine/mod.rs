@@ -16,11 +16,13 @@ mod files;
 mod firewall;
 mod lease;
 mod network;
+mod plan;
 mod ports;
 
 pub use attach::Outcome;
 pub use collect::Collected;
 pub use error::{Error, Result};
+pub use plan::Plan;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -60,10 +62,29 @@ impl Engine {
     pub fn open(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         let since = Instant::now();
         kernel::state_dir(state_dir)?;
+        Self::with_store(state_dir, config, log, since, |host, locks| Store::open(state_dir, host, locks))
+    }
+
+    /// Opens the host to look at it only. Nothing is made where there is nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_to_plan(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
+        Self::with_store(state_dir, config, log, Instant::now(), |host, locks| {
+            if Store::exists(state_dir, host) { Store::open(state_dir, host, locks) } else { Store::in_memory(locks) }
+        })
+    }
+
+    fn with_store(
+        state_dir: &Path,
+        config: Config,
+        log: Logger,
+        since: Instant,
+        open: impl FnOnce(&Host, &LockFile) -> crate::store::Result<Store>,
+    ) -> Result<Self> {
         let host_cookie = Netns::own_cookie()?;
         let locks = LockFile::new(state_dir.join("lock"));
-        let host = Host { boot: kernel::boot_id()?, cookie: host_cookie };
-        let store = Store::open(state_dir, &host, &locks)?;
+        let store = open(&Host { boot: kernel::boot_id()?, cookie: host_cookie }, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
         let (firewall, settling, draining) = (None, None, Vec::new());
         let state_dir = state_dir.to_owned();

@@ -4,13 +4,18 @@ use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
 impl Engine {
     /// Defines the default network, when it is first used.
     pub(super) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
-        let bridge: InterfaceName = "ocinet0".parse().expect("a constant that follows the kernel's rule");
-        let network = Network { name: name.clone(), subnets: vec![self.free_subnet(&bridge)?], bridge };
+        let network = self.new_network(name)?;
         self.store.write(|store| match store.network(name)? {
             // Somebody else was faster.
             Some(_) => Ok(()),
             None => Ok(store.add_network(&network)?),
         })
+    }
+
+    /// The default network as it would be defined now.
+    pub(super) fn new_network(&mut self, name: &NetworkName) -> Result<Network> {
+        let bridge: InterfaceName = "ocinet0".parse().expect("a constant that follows the kernel's rule");
+        Ok(Network { name: name.clone(), subnets: vec![self.free_subnet(&bridge)?], bridge })
     }
 
     /// The first range that no route of the host overlaps, those of our own bridge aside.

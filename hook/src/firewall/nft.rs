@@ -40,14 +40,14 @@ impl Chain {
     }
 }
 
-const SETS: &str = "\
-    set bridges { type ifname; }
-    set intra { type ifname . ifname; }
-    set nat_subnets4 { type ipv4_addr; flags interval; }
-    set closed { type nf_proto; }
-    map publish4_any { type inet_proto . inet_service : ipv4_addr . inet_service; }
-    map publish4_addr { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
-";
+const SETS: [&str; 6] = [
+    "set bridges { type ifname; }",
+    "set intra { type ifname . ifname; }",
+    "set nat_subnets4 { type ipv4_addr; flags interval; }",
+    "set closed { type nf_proto; }",
+    "map publish4_any { type inet_proto . inet_service : ipv4_addr . inet_service; }",
+    "map publish4_addr { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
+];
 
 /// The chains of the ruleset.
 pub const CHAINS: &[Chain] = &[
@@ -106,7 +106,7 @@ pub fn version() -> String {
 }
 
 fn body() -> String {
-    let mut text = String::from(SETS);
+    let mut text: String = SETS.iter().map(|set| format!("    {set}\n")).collect();
     for chain in CHAINS {
         let _ = writeln!(text, "    chain {} {{ {}", chain.name, chain.base);
         for rule in chain.rules {
@@ -141,6 +141,11 @@ pub fn ruleset(all: &Needs) -> String {
         element(map_of(port), element_text(port));
     }
     text
+}
+
+/// A published port as a command that a person could type.
+pub fn line(port: &Publish) -> String {
+    format!("nft add element inet {TABLE} {} '{{ {} }}'", map_of(port), element_text(port))
 }
 
 fn map_of(port: &Publish) -> &'static str {

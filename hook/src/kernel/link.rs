@@ -72,6 +72,14 @@ impl HostLinks {
         }
     }
 
+    /// Whether the bridge `name` is there and done.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has_bridge(&mut self, name: &InterfaceName) -> Result<bool> {
+        Ok(self.find(name)?.is_some_and(|link| is_bridge(&link) && is_up(&link)))
+    }
+
     /// Makes the bridge if it is not there. It is up when, and only when, all else about it is done.
     fn bridge(
         &mut self,

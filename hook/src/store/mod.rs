@@ -60,6 +60,21 @@ impl Store {
         }
     }
 
+    /// An empty store that ends with this process, for an unused host.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn in_memory(locks: &LockFile) -> Result<Self> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { connection, locks: locks.clone() })
+    }
+
+    /// Whether `host` has a store in `directory`.
+    pub fn exists(directory: &Path, host: &Host) -> bool {
+        file(directory, host).exists()
+    }
+
     /// A file of its own boot needs neither syncing nor a journal that is made anew each time.
     fn prepare(&mut self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(Duration::from_secs(20))?;
@@ -96,6 +111,19 @@ impl Store {
         let result = work(&Write::new(&transaction))?;
         transaction.commit().map_err(Error::from)?;
         Ok(result)
+    }
+
+    /// Runs `work` in a transaction of which nothing is kept.
+    ///
+    /// # Errors
+    /// Those of `work`, or that the store cannot be read.
+    pub fn rehearse<T, E: From<Error>>(
+        &mut self,
+        work: impl FnOnce(&Write<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let begin = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begin.map_err(Error::from)?;
+        work(&Write::new(&transaction))
     }
 
     /// Asks questions, each seeing the latest commit.

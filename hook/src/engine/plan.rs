@@ -1,0 +1,151 @@
+//! The look before the leap: what an attach would do, with nothing of it done.
+
+use std::path::Path;
+
+use slog::Logger;
+
+use super::lease::{Claim, Wishes, grant, intent};
+use super::ports::Ports;
+use super::{Engine, Error, Result};
+use crate::config::Config;
+use crate::driver::{HostStep, SandboxStep, quoted};
+use crate::firewall::{Backend, Needs, NetworkNeeds, nft, publish_needs};
+use crate::identity::HostNameSource;
+use crate::kernel;
+use crate::model::{Namespace, Network, PublishRequest, Record, Witness};
+use crate::plan;
+use crate::request::{Connection, Request, Wiring};
+
+/// What an attach would do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The record it would write.
+    pub record: Record,
+    /// What it would do, as commands that a person could type; `$PID` is the container's init process.
+    pub commands: Vec<String>,
+}
+
+impl Engine {
+    /// What an attach of `request` would do on the host whose state is in `state_dir`. Nothing is changed, nothing leased.
+    ///
+    /// # Errors
+    /// Those that the attach would meet.
+    pub fn plan(state_dir: &Path, config: Config, log: Logger, request: &Request) -> Result<Plan> {
+        let mut engine = Self::open_to_plan(state_dir, config, log)?;
+        // The container is yet to be.
+        let witness = Witness::Process { pid: 0, started: 0 };
+        let namespace = Namespace { cookie: 0, witness, seen_from_pid_ns: 0, seen_from_mnt_ns: 0 };
+        let (record, mut commands) = match &request.wiring {
+            Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),
+            Wiring::None => {
+                let record = intent(request, &namespace, Vec::new(), Vec::new());
+                (record, inside(&[SandboxStep::Loopback]))
+            }
+            Wiring::Bridge { connection, publish } => {
+                let (record, network) = engine.rehearse(request, &namespace, connection, publish)?;
+                let mut commands = engine.firewall_commands(&record, &network)?;
+                for steps in plan::steps(&record, &network) {
+                    for step in &steps.host {
+                        if !engine.is_done(step)? {
+                            commands.extend(step.lines("$PID"));
+                        }
+                    }
+                    commands.extend(inside(&steps.sandbox));
+                }
+                (record, commands)
+            }
+        };
+        commands.extend(engine.file_commands(request, &record)?);
+        Ok(Plan { record, commands })
+    }
+
+    /// Leases in a transaction of which nothing is kept.
+    fn rehearse(
+        &mut self,
+        request: &Request,
+        namespace: &Namespace,
+        connection: &Connection,
+        publish: &[PublishRequest],
+    ) -> Result<(Record, Network)> {
+        let known = self.store.read().network(&connection.network)?;
+        let new = if known.is_none() { Some(self.new_network(&connection.network)?) } else { None };
+        let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
+        let nonce = kernel::random()?;
+        let mut ports = Ports::new(self.store.read());
+        let mappings = plan::ports(publish, &mut ports)?;
+        drop(ports);
+        self.refuse_unpublishable(publish)?;
+        let granted = self.store.rehearse(|store| {
+            if let Some(network) = &new {
+                store.add_network(network)?;
+            }
+            grant(store, Wishes { request, namespace, connection, mappings, mtu, nonce })
+        });
+        granted.map_err(|claim| match claim {
+            Claim::Failed(error) => error,
+            Claim::Held { by, what } => match self.refuse_held(by, &what, request) {
+                Err(error) => error,
+                Ok(()) => Error::Conflict("a port was taken meanwhile; try again".into()),
+            },
+            Claim::NoAddress(network) => super::lease::no_address(&network),
+            Claim::Earlier(_) | Claim::Owned(_) | Claim::NoNetwork(_) => {
+                Error::Conflict(format!("container {} is in the way of its own plan", request.container))
+            }
+        })
+    }
+
+    /// Whether an earlier attach has done the step.
+    fn is_done(&mut self, step: &HostStep) -> Result<bool> {
+        match step {
+            HostStep::Bridge { name, .. } => Ok(self.links.has_bridge(name)?),
+            HostStep::Veth { .. } => Ok(false),
+        }
+    }
+
+    fn firewall_commands(&mut self, record: &Record, network: &Network) -> Result<Vec<String>> {
+        let needs = NetworkNeeds::from(network);
+        let forwards = kernel::forwarding()?;
+        let closed = self.store.read().closed_forwarding()? || (!forwards && self.config.close_forwarding);
+        let mut commands = Vec::new();
+        if self.firewall()?.verify(&needs, closed)? {
+            commands.extend(publish_needs(record).iter().map(nft::line));
+        } else {
+            let mut all: Needs = self.all_needs()?;
+            all.close_forwarding = closed;
+            if !all.networks.contains(&needs) {
+                all.networks.push(needs);
+            }
+            all.publish.extend(publish_needs(record));
+            commands.push(format!("nft -f - <<'END'\n{}END", nft::ruleset(&all)));
+        }
+        if !forwards {
+            commands.push("sysctl -qw net.ipv4.ip_forward=1".into());
+        }
+        Ok(commands)
+    }
+
+    fn file_commands(&self, request: &Request, record: &Record) -> Result<Vec<String>> {
+        let mut commands = Vec::new();
+        let hostname = match &request.identity.hostname {
+            HostNameSource::Spec(name) => name.clone(),
+            HostNameSource::Host => kernel::hostname()?,
+            HostNameSource::Ours(name) => {
+                commands.push(format!("nsenter -t $PID -u hostname {name}"));
+                name.clone()
+            }
+        };
+        let directory = self.files_of(&record.key());
+        let path = |name: &str| quoted(&directory.join(name).to_string_lossy());
+        commands.push(format!("mkdir -p {}", quoted(&directory.to_string_lossy())));
+        for (name, text) in self.texts(request, record, &hostname)? {
+            commands.push(format!("cat > {} <<'END'\n{text}END", path(name)));
+            let target = quoted(&request.root.path.join("etc").join(name).to_string_lossy());
+            commands.push(format!("nsenter -t $PID -m mount -o bind,ro {} {target}", path(name)));
+        }
+        Ok(commands)
+    }
+}
+
+fn inside(steps: &[SandboxStep]) -> Vec<String> {
+    steps.iter().flat_map(SandboxStep::lines).map(|line| format!("nsenter -t $PID -n {line}")).collect()
+}

@@ -29,7 +29,7 @@ impl Engine {
         let mut draining = false;
         for endpoint in &record.endpoints {
             if let Some(index) = self.links.ours(endpoint.attachment.host_interface())? {
-                self.links.close_port(index)?;
+                self.links.shut(index)?;
                 draining = true;
             }
         }

@@ -97,7 +97,7 @@ impl Engine {
     /// Whether an earlier attach has done the step.
     fn is_done(&mut self, step: &HostStep) -> Result<bool> {
         match step {
-            HostStep::Bridge { name, .. } => Ok(self.links.has_bridge(name)?),
+            HostStep::Bridge { name, mac, .. } => Ok(self.links.has_bridge(name, *mac)?),
             HostStep::Veth { .. } => Ok(false),
         }
     }

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use nix::errno::Errno;
@@ -76,8 +76,8 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn has_bridge(&mut self, name: &InterfaceName) -> Result<bool> {
-        Ok(self.find(name)?.is_some_and(|link| is_bridge(&link) && is_up(&link)))
+    pub fn has_bridge(&mut self, name: &InterfaceName, mac: Mac) -> Result<bool> {
+        Ok(self.find(name)?.is_some_and(|link| is_our_bridge(&link, mac) && is_up(&link)))
     }
 
     /// Makes the bridge if it is not there. It is up when, and only when, all else about it is done.
@@ -89,16 +89,14 @@ impl HostLinks {
         addresses: &[IpNet],
         locks: &LockFile,
     ) -> Result<()> {
-        if let Some(link) = self.find(name)?.filter(|link| is_bridge(link) && is_up(link)) {
+        if let Some(link) = self.find(name)?.filter(|link| is_our_bridge(link, mac) && is_up(link)) {
             self.bridge = Some((name.clone(), link.header.index));
             return Ok(());
         }
         let _making = locks.exclusive(Place::Bridges)?;
         match self.find(name)? {
-            Some(link) if !is_bridge(&link) => {
-                return Err(Error::Busy(format!(
-                    "interface {name} is in use and is no bridge; rename it or remove it"
-                )));
+            Some(link) if !is_our_bridge(&link, mac) => {
+                return Err(Error::Busy(format!("interface {name} is there and is not ours; rename it or remove it")));
             }
             Some(_) => {}
             None => {
@@ -138,24 +136,24 @@ impl HostLinks {
         })
     }
 
-    /// Hairpin mode, or a container could not reach itself through its published port; and up.
+    /// Hairpin mode, or a container could not reach itself through its published port; no IPv6 address of its own, which
+    /// only the kernel's chatter with the container would use; and up, once the rest is done.
     fn open_port(&mut self, index: u32, name: &InterfaceName, alias: &str) -> Result<()> {
-        let port = LinkBridgePort::new(index).hairpin(true).alias(alias).up().build();
-        self.new_link(port, 0).map(drop).doing(|| format!("set {name} up"))
+        let quiet = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let quiet = LinkAttribute::AfSpecUnspec(vec![quiet]);
+        let port = LinkBridgePort::new(index).hairpin(true).alias(alias).append_extra_attribute(quiet).build();
+        self.new_link(port, 0).doing(|| format!("set up {name} as a port of its bridge"))?;
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.new_link(up, 0).map(drop).doing(|| format!("set {name} up"))
     }
 
-    /// Lets no frame pass through a port of a bridge any more. Quick, unlike its deletion.
+    /// Lets nothing pass through a link of ours any more, whatever its other end does. Quicker than its deletion.
     ///
     /// # Errors
-    /// When the kernel refuses for another reason than that the link is gone, or its bridge.
-    pub fn close_port(&mut self, index: u32) -> Result<()> {
-        let disabled = InfoBridgePort::State(BridgePortState::Disabled);
-        let port = LinkBridgePort::new(index).append_info_data(disabled).build();
-        match self.new_link(port, 0) {
-            // Not supported: it is no port, for somebody deleted the bridge or took the link out.
-            Err(error) if !is_gone(&error) && errno(&error) != Errno::EOPNOTSUPP => {
-                Err(Error::refused(format!("disable the bridge port {index}"), error))
-            }
+    /// When the kernel refuses for another reason than that the link is gone.
+    pub fn shut(&mut self, index: u32) -> Result<()> {
+        match self.new_link(LinkUnspec::new_with_index(index).down().build(), 0) {
+            Err(error) if !is_gone(&error) => Err(Error::refused(format!("set link {index} down"), error)),
             _ => Ok(()),
         }
     }
@@ -346,8 +344,10 @@ fn kind(link: &LinkMessage) -> Option<&InfoKind> {
     })
 }
 
-fn is_bridge(link: &LinkMessage) -> bool {
-    kind(link) == Some(&InfoKind::Bridge)
+/// A bridge with our alias, or with none and the MAC that ours is made with, where somebody was cut off in between.
+fn is_our_bridge(link: &LinkMessage, mac: Mac) -> bool {
+    let has_our_mac = link.attributes.contains(&LinkAttribute::Address(mac.0.to_vec()));
+    kind(link) == Some(&InfoKind::Bridge) && alias(link).map_or(has_our_mac, |alias| alias.starts_with(ALIAS))
 }
 
 fn is_up(link: &LinkMessage) -> bool {
@@ -355,11 +355,14 @@ fn is_up(link: &LinkMessage) -> bool {
 }
 
 fn is_ours(link: &LinkMessage) -> bool {
-    let alias = link.attributes.iter().find_map(|attribute| match attribute {
+    kind(link) == Some(&InfoKind::Veth) && alias(link).is_none_or(|alias| alias.starts_with(ALIAS))
+}
+
+fn alias(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
         _ => None,
-    });
-    kind(link) == Some(&InfoKind::Veth) && alias.is_none_or(|alias| alias.starts_with(ALIAS))
+    })
 }
 
 fn errno(error: &std::io::Error) -> Errno {

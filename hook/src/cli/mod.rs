@@ -112,6 +112,15 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Fits the table to the terminal, where stdout is one.
+fn print_table<const N: usize>(table: &table::Table<N>) -> Result<()> {
+    let columns = kernel::terminal_columns().map(usize::from);
+    // https://no-color.org; and a terminal that says it is none.
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    print(&table.render(table::Screen { columns, colour: columns.is_some() && !unwanted && !dumb }))
+}
+
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| kernel::Error::refused("write JSON", std::io::Error::other(error)))?;

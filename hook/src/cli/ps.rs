@@ -4,7 +4,7 @@ use ocinet::engine::{Engine, Result};
 use ocinet::model::{Record, State};
 
 use super::table::Table;
-use super::{Options, print, print_json};
+use super::{Options, print_json, print_table};
 
 /// List containers.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ impl Arguments {
         if self.json {
             return print_json(&shown);
         }
-        let mut table = Table::new(&["CONTAINER", "NETWORK", "ADDRESS", "PORTS", "STATE"]);
+        let mut table = Table::new(["CONTAINER", "NETWORK", "ADDRESS", "PORTS", "STATE"]).judge(4, "attached");
         for record in shown {
             table.row([
                 record.container.to_string(),
@@ -34,7 +34,7 @@ impl Arguments {
                 record.state.to_string(),
             ]);
         }
-        print(&table.to_string())
+        print_table(&table)
     }
 }
 

@@ -18,6 +18,7 @@ mod sandbox;
 mod sandbox_files;
 mod sysctl;
 mod uts;
+mod terminal;
 
 pub use conntrack::{flush_host_flows, flush_published_flows};
 pub use error::{Error, Result};
@@ -34,3 +35,4 @@ pub use sandbox::wire;
 pub use sandbox_files::{remove_files, write_files};
 pub use sysctl::{forwarding, switch_forwarding_on};
 pub use uts::{hostname, set_hostname};
+pub use terminal::terminal_columns;

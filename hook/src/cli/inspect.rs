@@ -3,7 +3,7 @@ use std::fmt::Write;
 use slog::Logger;
 
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Record, Witness};
+use ocinet::model::{Attachment, Namespace, Record, Witness};
 
 use super::{Options, print, print_json};
 
@@ -33,7 +33,7 @@ impl Arguments {
 pub(super) fn records(container: &str, options: &Options, log: &Logger) -> Result<Vec<Record>> {
     match options.engine(log)? {
         Some(engine) => engine.records_of(container),
-        None => Err(Engine::not_attached(container)),
+        None => Err(Engine::not_attached(container, &[])),
     }
 }
 
@@ -43,16 +43,23 @@ fn describe(record: &Record) -> String {
         let _ = writeln!(text, "{key:<12} {value}");
     };
     line("container", &record.container);
+    line("name", &record.name);
     line("bundle", &record.bundle);
-    line("network", &record.mode);
+    line("record", &format!("{} ({})", record.number, record.key().hex()));
+    line("mode", &record.mode);
     line("state", &record.state);
-    match &record.namespace.witness {
+    let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns } = &record.namespace;
+    match witness {
         Witness::Path(path) => line("namespace", &path.display()),
-        Witness::Process { pid, .. } => line("namespace", &format!("/proc/{pid}/ns/net")),
+        Witness::Process { pid, started } => line("namespace", &format!("/proc/{pid}/ns/net (started {started})")),
     }
+    line("cookie", cookie);
+    line("seen from", &format!("pid:[{seen_from_pid_ns}] mnt:[{seen_from_mnt_ns}]"));
     for endpoint in &record.endpoints {
-        line("interface", &format!("{} on {}", endpoint.interface, endpoint.network));
-        line("host link", endpoint.attachment.host_interface());
+        let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
+        line("network", &endpoint.network);
+        line("interface", &endpoint.interface);
+        line("host link", &format!("{host_interface} on bridge {bridge}"));
         line("mac", &endpoint.mac);
         line("mtu", &endpoint.mtu);
         endpoint.addresses.iter().for_each(|address| line("address", address));

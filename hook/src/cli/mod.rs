@@ -4,6 +4,7 @@ mod gc;
 mod hook;
 mod inspect;
 mod plan;
+mod network;
 mod port;
 mod ps;
 mod table;
@@ -20,7 +21,12 @@ use ocinet::oci::Stage;
 
 /// Wires the network of OCI containers, without a daemon.
 #[derive(Debug, Parser)]
-#[command(name = "ocinet", version, disable_help_subcommand = true)]
+#[command(
+    name = "ocinet",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  ocinet ps\n  ocinet inspect web"
+)]
 pub struct Arguments {
     #[command(flatten)]
     pub options: Options,
@@ -66,6 +72,9 @@ pub enum Command {
     /// Show a container's published ports
     #[command(after_help = "Example:\n  ocinet port web 80/tcp")]
     Port(port::Arguments),
+    /// Show the networks and who is on them
+    #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
+    Network(network::Command),
     /// Take away what dead containers left behind
     #[command(after_help = "Example:\n  ocinet gc")]
     Gc,
@@ -83,6 +92,7 @@ impl Command {
             Self::Ps(arguments) => arguments.run(options, log),
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),
+            Self::Network(command) => command.run(options, log),
             Self::Gc => gc::run(options, log),
         }
     }
@@ -125,4 +135,34 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| kernel::Error::refused("write JSON", std::io::Error::other(error)))?;
     print(&(text + "\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    fn walk(command: &mut clap::Command, path: &str, visit: &mut impl FnMut(&str, String)) {
+        let path = format!("{path} {}", command.get_name());
+        visit(&path, command.render_long_help().to_string());
+        command.get_subcommands_mut().for_each(|command| walk(command, &path, visit));
+    }
+
+    #[test]
+    fn every_help_has_an_example() {
+        let mut seen = 0;
+        walk(&mut Arguments::command(), "", &mut |path, help| {
+            seen += 1;
+            let example = help.split_once("Example").unwrap_or_else(|| panic!("{path} has no example")).1;
+            let example = example.split_once('\n').map_or("", |(_, lines)| lines);
+            assert!(example.starts_with("  ") && !example.trim().is_empty(), "{path}: {example:?}");
+        });
+        assert!(seen > 6, "{seen}");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
 }

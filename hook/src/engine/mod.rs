@@ -23,6 +23,7 @@ pub use attach::Outcome;
 pub use collect::Collected;
 pub use error::{Error, Result};
 pub use plan::Plan;
+pub use network::default_network;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -31,7 +32,7 @@ use slog::{Logger, debug, warn};
 
 use crate::config::Config;
 use crate::kernel::{self, HostLinks, Lock, LockFile, Netns, Nftables, Origin};
-use crate::model::{ContainerId, Record};
+use crate::model::{ContainerId, Network, Record, quoted, similar};
 use crate::store::{Host, Store};
 
 /// The engine of one host.
@@ -133,14 +134,26 @@ impl Engine {
         let parsed: ContainerId = id.parse()?;
         let records = self.store.read().by_container(&parsed)?;
         if records.is_empty() {
-            return Err(Self::not_attached(id));
+            return Err(Self::not_attached(id, &self.records()?));
         }
         Ok(records)
     }
 
-    /// That no container called `id` is attached.
-    pub fn not_attached(id: &str) -> Error {
-        Error::NotFound(format!("container {} is not attached; see ocinet ps", crate::model::quoted(id)))
+    /// That no container called `id` is among the `attached`, and which of them may have been meant.
+    pub fn not_attached(id: &str, attached: &[Record]) -> Error {
+        let hint = match similar(id, attached.iter().map(|record| record.container.as_str())) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "see ocinet ps".to_owned(),
+        };
+        Error::NotFound(format!("container {} is not attached; {hint}", quoted(id)))
+    }
+
+    /// The networks that were defined so far; `bridge` is defined by its first container.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn networks(&self) -> Result<Vec<Network>> {
+        Ok(self.store.read().networks()?)
     }
 
     /// Goes on after a failure that costs less than stopping would: old UDP flows end by themselves.

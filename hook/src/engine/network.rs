@@ -1,5 +1,16 @@
 use super::{Engine, Error, Result};
+use crate::config::{self, Config};
+use crate::kernel::HostLinks;
 use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
+
+/// The network `bridge` as its first container would define it now. Nothing is kept: another route may take its range
+/// until then.
+///
+/// # Errors
+/// When the host has no range left for it, or its routes cannot be read.
+pub fn default_network(config: &Config) -> Result<Network> {
+    undefined(&config::default_bridge(), config, &mut HostLinks::open()?)
+}
 
 impl Engine {
     /// Defines the default network, when it is first used.
@@ -14,27 +25,29 @@ impl Engine {
 
     /// The default network as it would be defined now.
     pub(super) fn new_network(&mut self, name: &NetworkName) -> Result<Network> {
-        let bridge: InterfaceName = "ocinet0".parse().expect("a constant that follows the kernel's rule");
-        Ok(Network { name: name.clone(), subnets: vec![self.free_subnet(&bridge)?], bridge })
+        undefined(name, &self.config, &mut self.links)
     }
+}
 
-    /// The first range that no route of the host overlaps, those of our own bridge aside.
-    fn free_subnet(&mut self, bridge: &InterfaceName) -> Result<Subnet> {
-        let routed = self.links.routed_ranges(bridge)?;
-        let overlapped = |subnet: &Subnet| {
-            routed
-                .iter()
-                .find(|route| route.contains(&subnet.range.network()) || subnet.range.contains(&route.network()))
-        };
-        let free = self.config.subnets().find(|subnet| overlapped(subnet).is_none());
-        if let (None, Some(range)) = (free, self.config.subnet) {
-            let why = "overlaps a route of the host; choose another range";
-            return Err(Invalid::new("config: subnet", range, why).into());
-        }
-        free.ok_or_else(|| {
-            Error::Exhausted(
-                "every range from 10.90.0.0/16 on overlaps a route of the host; set subnet in config.toml".into(),
-            )
-        })
+fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Result<Network> {
+    let bridge: InterfaceName = "ocinet0".parse().expect("a constant that follows the kernel's rule");
+    Ok(Network { name: name.clone(), subnets: vec![free_subnet(&bridge, config, links)?], bridge })
+}
+
+/// The first range that no route of the host overlaps, those of our own bridge aside.
+fn free_subnet(bridge: &InterfaceName, config: &Config, links: &mut HostLinks) -> Result<Subnet> {
+    let routed = links.routed_ranges(bridge)?;
+    let overlapped = |subnet: &Subnet| {
+        routed.iter().find(|route| route.contains(&subnet.range.network()) || subnet.range.contains(&route.network()))
+    };
+    let free = config.subnets().find(|subnet| overlapped(subnet).is_none());
+    if let (None, Some(range)) = (free, config.subnet) {
+        let why = "overlaps a route of the host; choose another range";
+        return Err(Invalid::new("config: subnet", range, why).into());
     }
+    free.ok_or_else(|| {
+        Error::Exhausted(
+            "every range from 10.90.0.0/16 on overlaps a route of the host; set subnet in config.toml".into(),
+        )
+    })
 }

@@ -6,6 +6,7 @@ mod network;
 mod port;
 mod publish;
 mod record;
+mod similar;
 
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
@@ -13,3 +14,4 @@ pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use publish::{HostPort, PublishRequest, parse_list as parse_publish};
 pub use record::{Attachment, Endpoint, Mode, Namespace, Record, State, Witness};
+pub use similar::similar;

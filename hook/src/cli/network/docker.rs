@@ -1,0 +1,196 @@
+//! A network in the words of Docker's API (`GET /networks/{id}`), for programs that read `docker network inspect`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use ocinet::config;
+use ocinet::model::{self, Record, Subnet};
+
+use super::{Kind, View};
+
+/// A network. Docker's `Created` is left out: nobody remembers it here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Network {
+    name: String,
+    id: String,
+    scope: &'static str,
+    driver: &'static str,
+    #[serde(rename = "EnableIPv4")]
+    enable_ipv4: bool,
+    #[serde(rename = "EnableIPv6")]
+    enable_ipv6: bool,
+    #[serde(rename = "IPAM")]
+    ipam: Ipam,
+    internal: bool,
+    attachable: bool,
+    ingress: bool,
+    config_from: ConfigFrom,
+    config_only: bool,
+    containers: BTreeMap<String, Container>,
+    options: Map,
+    labels: Map,
+}
+
+type Map = BTreeMap<&'static str, String>;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ipam {
+    driver: &'static str,
+    options: Map,
+    config: Vec<Range>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Range {
+    subnet: String,
+    gateway: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConfigFrom {
+    network: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    name: String,
+    /// The host's link of the endpoint, which no other endpoint has; empty in the modes `host` and `none`.
+    #[serde(rename = "EndpointID")]
+    endpoint_id: String,
+    mac_address: String,
+    #[serde(rename = "IPv4Address")]
+    ipv4_address: String,
+    #[serde(rename = "IPv6Address")]
+    ipv6_address: String,
+}
+
+impl From<&View> for Network {
+    fn from(view: &View) -> Self {
+        let (subnets, options): (&[Subnet], _) = match &view.kind {
+            Kind::Bridge(network) => (&network.subnets, options(network)),
+            Kind::Host | Kind::None => (&[], Map::new()),
+        };
+        let bridged = matches!(view.kind, Kind::Bridge(_));
+        let range = |subnet: &Subnet| Range { subnet: subnet.range.to_string(), gateway: subnet.gateway.to_string() };
+        Self {
+            name: view.name.clone(),
+            id: id(&view.name),
+            scope: "local",
+            driver: view.kind.driver(),
+            // Docker says so of `host` and `none`, too.
+            enable_ipv4: !bridged || subnets.iter().any(|subnet| subnet.gateway.is_ipv4()),
+            enable_ipv6: subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
+            ipam: Ipam { driver: "default", options: Map::new(), config: subnets.iter().map(range).collect() },
+            internal: false,
+            attachable: false,
+            ingress: false,
+            config_from: ConfigFrom { network: "" },
+            config_only: false,
+            containers: containers(view),
+            options,
+            labels: Map::new(),
+        }
+    }
+}
+
+/// 64 hexadecimal digits that follow from the name, which no other network has: as podman does for its default one.
+fn id(name: &str) -> String {
+    Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn options(network: &model::Network) -> Map {
+    let mut options = Map::from([
+        ("com.docker.network.bridge.name", network.bridge.to_string()),
+        ("com.docker.network.bridge.enable_icc", true.to_string()),
+        ("com.docker.network.bridge.enable_ip_masquerade", true.to_string()),
+    ]);
+    if network.name == config::default_bridge() {
+        options.insert("com.docker.network.bridge.default_bridge", true.to_string());
+    }
+    options
+}
+
+/// By container id; where two roots of a runtime have the same, the later ones by id and bundle.
+fn containers(view: &View) -> BTreeMap<String, Container> {
+    let mut containers = BTreeMap::new();
+    for record in &view.records {
+        let id = record.container.to_string();
+        let key = if containers.contains_key(&id) { format!("{id}@{}", record.bundle) } else { id };
+        containers.insert(key, container(view, record));
+    }
+    containers
+}
+
+fn container(view: &View, record: &Record) -> Container {
+    let endpoint = view.endpoint(record);
+    let address = |is_wanted: fn(&&ipnet::IpNet) -> bool| {
+        let addresses = endpoint.map_or(&[][..], |endpoint| &endpoint.addresses);
+        addresses.iter().find(is_wanted).map(ToString::to_string).unwrap_or_default()
+    };
+    Container {
+        name: record.name.to_string(),
+        endpoint_id: endpoint.map(|e| e.attachment.host_interface().to_string()).unwrap_or_default(),
+        mac_address: endpoint.map(|e| e.mac.to_string()).unwrap_or_default(),
+        ipv4_address: address(|address| address.addr().is_ipv4()),
+        ipv6_address: address(|address| address.addr().is_ipv6()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::network::arrange;
+    use serde_json::json;
+
+    fn record(id: &str, bundle: &str, mode: &str, octet: u8) -> Record {
+        let endpoint = json!({
+            "network": "bridge", "driver": "bridge", "bridge": "ocinet0", "host_interface": format!("ocv{octet}"),
+            "interface": "eth0", "mac": "02:0c:0a:5a:00:02", "mtu": 1500,
+            "addresses": [format!("10.90.0.{octet}/16")], "gateways": ["10.90.0.1"],
+        });
+        let record = json!({
+            "record": 1, "container": id, "bundle": bundle, "name": id, "mode": mode, "state": "attached",
+            "namespace": {"cookie": 1, "witness": {"path": "/n"}, "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1},
+            "endpoints": if mode == "bridge" { vec![endpoint] } else { vec![] }, "publish": [],
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    fn bridge() -> model::Network {
+        let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
+        model::Network { name: config::default_bridge(), bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] }
+    }
+
+    #[test]
+    fn a_bridge_reads_like_dockers() {
+        let views = arrange(vec![bridge()], &[record("web", "/b", "bridge", 2), record("vpn", "/b", "host", 0)]);
+        assert_eq!(views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>(), ["bridge", "host", "none"]);
+        let found = serde_json::to_value(Network::from(&views[0])).unwrap();
+        let fields = "Attachable ConfigFrom ConfigOnly Containers Driver EnableIPv4 EnableIPv6 IPAM Id Ingress Internal \
+                      Labels Name Options Scope";
+        assert_eq!(found.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), fields);
+        assert_eq!(found["IPAM"]["Config"], json!([{"Subnet": "10.90.0.0/16", "Gateway": "10.90.0.1"}]));
+        assert_eq!(found["Options"]["com.docker.network.bridge.name"], "ocinet0");
+        let expected = json!({"web": {
+            "Name": "web", "EndpointID": "ocv2", "MacAddress": "02:0c:0a:5a:00:02",
+            "IPv4Address": "10.90.0.2/16", "IPv6Address": "",
+        }});
+        assert_eq!(found["Containers"], expected);
+        let host = serde_json::to_value(Network::from(&views[1])).unwrap();
+        assert_eq!((&host["Driver"], &host["Containers"]["vpn"]["IPv4Address"]), (&json!("host"), &json!("")));
+    }
+
+    #[test]
+    fn no_container_hides_another_of_the_same_id() {
+        let views = arrange(vec![bridge()], &[record("web", "/a", "bridge", 2), record("web", "/b", "bridge", 3)]);
+        let keys: Vec<String> = containers(&views[0]).into_keys().collect();
+        assert_eq!(keys, ["web", "web@/b"]);
+    }
+}

@@ -5,7 +5,6 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-use slog::{Logger, crit};
 
 use ocinet::log::logger;
 
@@ -18,15 +17,5 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    run(command, &options, &log)
-}
-
-fn run(command: cli::Command, options: &cli::Options, log: &Logger) -> ExitCode {
-    match command.run(options, log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            crit!(log, "{error}"; "exit" => error.exit_code());
-            ExitCode::from(error.exit_code())
-        }
-    }
+    command.run(&options, &log)
 }

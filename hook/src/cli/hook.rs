@@ -1,26 +1,76 @@
 use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
 
 use slog::{Logger, debug, o};
 
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Result};
 use ocinet::kernel;
+use ocinet::log::Timings;
 use ocinet::model::{Invalid, Key};
 use ocinet::oci::{Bundle, Stage, State};
 use ocinet::request::Request;
 
-use super::Options;
+use super::{Options, report};
 
-pub(super) fn run(stage: Stage, options: &Options, log: &Logger) -> Result<()> {
-    let state = State::parse(&kernel::read_stdin(State::MAX_BYTES)?)?;
-    let log = log.new(o!("container" => state.id.to_string(), "stage" => stage.to_string()));
-    match stage {
-        Stage::Prestart | Stage::CreateRuntime => attach(&state, options, &log),
-        Stage::Poststop => detach(&state, options, log),
+/// Wire or unwire a container.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// When in the container's life the runtime calls
+    #[arg(value_name = "STAGE", value_parser = stages())]
+    stage: Stage,
+    /// Say on stderr how long each step took, in microseconds
+    #[arg(long)]
+    timings: bool,
+}
+
+fn stages() -> impl clap::builder::TypedValueParser<Value = Stage> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    PossibleValuesParser::new(Stage::NAMES).try_map(|name| name.parse::<Stage>())
+}
+
+impl Arguments {
+    /// Reports by itself, since what it logs belongs to a container.
+    pub(super) fn run(self, options: &Options, log: &Logger) -> ExitCode {
+        let timings = self.timings.then(Timings::start);
+        let log = timings.as_ref().map_or_else(|| log.clone(), |timings| timings.listen(log));
+        let log = log.new(o!("stage" => self.stage.to_string()));
+        let began = Instant::now();
+        let code = match read_state() {
+            Ok(state) => {
+                let log = log.new(o!("container" => state.id.to_string()));
+                step(&log, "state", began);
+                report(self.wire(&state, options, &log), &log)
+            }
+            Err(error) => report(Err(error), &log),
+        };
+        if let Some(timings) = timings {
+            timings.tell();
+        }
+        code
+    }
+
+    fn wire(&self, state: &State, options: &Options, log: &Logger) -> Result<()> {
+        match self.stage {
+            Stage::Prestart | Stage::CreateRuntime => attach(state, options, log),
+            Stage::Poststop => detach(state, options, log.clone()),
+        }
     }
 }
 
+/// As the engine logs its steps.
+fn step(log: &Logger, step: &str, since: Instant) {
+    let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+    debug!(log, "step"; "step" => step, "us" => took);
+}
+
+fn read_state() -> Result<State> {
+    Ok(State::parse(&kernel::read_stdin(State::MAX_BYTES)?)?)
+}
+
 fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
+    let since = Instant::now();
     let bundle = read_bundle(state)?;
     let config = options.config()?;
     let Some(request) = Request::new(state, &bundle, &config)? else {
@@ -28,6 +78,7 @@ fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
         return Ok(());
     };
     let pid = state.live_pid()?;
+    step(log, "request", since);
     let log = log.new(o!("network" => request.wiring.to_string()));
     let mut engine = Engine::open(&options.state_dir, config, log)?;
     let attached = engine.attach(&request, pid);

@@ -10,14 +10,14 @@ mod ps;
 mod table;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use slog::Logger;
+use slog::{Logger, crit};
 
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Error, Result};
 use ocinet::kernel;
-use ocinet::oci::Stage;
 
 /// Wires the network of OCI containers, without a daemon.
 #[derive(Debug, Parser)]
@@ -55,11 +55,7 @@ pub enum Command {
     #[command(
         after_help = "Example, in a bundle's config.json:\n  \"hooks\": {\n    \"createRuntime\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"createRuntime\"] }],\n    \"poststop\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"poststop\"] }]\n  }"
     )]
-    Hook {
-        /// prestart, createRuntime or poststop
-        #[arg(value_name = "STAGE")]
-        stage: Stage,
-    },
+    Hook(hook::Arguments),
     /// Show what an attach would do, as commands that you could type; nothing is changed
     #[command(after_help = "Example:\n  ocinet plan /srv/web")]
     Plan(plan::Arguments),
@@ -81,20 +77,18 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// What the user is told in one line.
-    pub fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        match self {
-            Self::Hook { stage } => hook::run(stage, options, log),
+    /// Runs the command, and tells the user in one line why it failed.
+    pub fn run(self, options: &Options, log: &Logger) -> ExitCode {
+        let done = match self {
+            Self::Hook(arguments) => return arguments.run(options, log),
             Self::Plan(arguments) => arguments.run(options, log),
             Self::Ps(arguments) => arguments.run(options, log),
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
             Self::Gc => gc::run(options, log),
-        }
+        };
+        report(done, log)
     }
 }
 
@@ -109,6 +103,12 @@ impl Options {
     fn engine(&self, log: &Logger) -> Result<Option<Engine>> {
         Engine::open_used(&self.state_dir, Config::default(), log.clone())
     }
+}
+
+fn report(done: Result<()>, log: &Logger) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    crit!(log, "{error}"; "exit" => error.exit_code());
+    ExitCode::from(error.exit_code())
 }
 
 /// Writes to stdout; a reader that goes away early (`| head`) is no error.

@@ -1,6 +1,6 @@
 use std::os::fd::AsFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Discard, Logger, debug, o};
 
@@ -20,6 +20,14 @@ impl Engine {
     /// # Errors
     /// When no process can be made and it fails here too.
     pub fn close(mut self) -> Result<()> {
+        // A step that failed did not end, and its time is not this one's.
+        self.since = Instant::now();
+        let left = self.leave();
+        self.step("close");
+        left
+    }
+
+    fn leave(&mut self) -> Result<()> {
         let unsettled = self.firewall.is_some() && self.is_settling()?;
         if self.draining.is_empty() && !unsettled {
             return Ok(());

@@ -84,6 +84,11 @@ pub enum Stage {
     Poststop,
 }
 
+impl Stage {
+    /// What the stages are called.
+    pub const NAMES: [&str; 3] = ["prestart", "createRuntime", "poststop"];
+}
+
 impl FromStr for Stage {
     type Err = String;
 
@@ -92,7 +97,7 @@ impl FromStr for Stage {
             "prestart" => Ok(Self::Prestart),
             "createRuntime" => Ok(Self::CreateRuntime),
             "poststop" => Ok(Self::Poststop),
-            _ => Err("is none of prestart, createRuntime, poststop".into()),
+            _ => Err(format!("is none of {}", Self::NAMES.join(", "))),
         }
     }
 }

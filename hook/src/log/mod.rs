@@ -1,5 +1,9 @@
 //! Where log records go: warnings and errors as one line each to stderr, everything as JSON lines to a file.
 
+mod timings;
+
+pub use timings::Timings;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;

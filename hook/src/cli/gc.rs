@@ -1,11 +1,13 @@
 use slog::Logger;
 
 use ocinet::engine::Result;
+use ocinet::log::with_journal;
 
 use super::{Options, print};
 
 pub(super) fn run(options: &Options, log: &Logger) -> Result<()> {
-    let Some(mut engine) = options.engine(log)? else { return Ok(()) };
+    let log = with_journal(log);
+    let Some(mut engine) = options.engine(&log)? else { return Ok(()) };
     let collected = engine.collect()?;
     engine.close()?;
     let mut text: String = collected.dead.iter().map(|container| format!("collected {container}\n")).collect();

@@ -7,7 +7,7 @@ use slog::{Logger, debug, o};
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Result};
 use ocinet::kernel;
-use ocinet::log::Timings;
+use ocinet::log::{Timings, with_journal};
 use ocinet::model::{Invalid, Key};
 use ocinet::oci::{Bundle, Stage, State};
 use ocinet::request::Request;
@@ -35,7 +35,7 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> ExitCode {
         let timings = self.timings.then(Timings::start);
         let log = timings.as_ref().map_or_else(|| log.clone(), |timings| timings.listen(log));
-        let log = log.new(o!("stage" => self.stage.to_string()));
+        let log = with_journal(&log).new(o!("stage" => self.stage.to_string()));
         let began = Instant::now();
         let code = match read_state() {
             Ok(state) => {

@@ -34,7 +34,7 @@ impl Engine {
             }
         }
         self.step("links");
-        info!(self.log, "detached"; "draining" => draining);
+        info!(self.log, "detached"; "container" => %record.container, "draining" => draining);
         if draining {
             let drain = self.locks.exclusive(Place::Drain(record.number))?;
             self.store.write(|store| store.set_state(&mut record, State::Draining))?;

@@ -1,7 +1,10 @@
-//! Where log records go: warnings and errors as one line each to stderr, everything as JSON lines to a file.
+//! Where log records go: warnings and errors as one line each to stderr, everything as JSON lines to a file, and, for
+//! commands that nobody watches, what matters to the journal.
 
+mod journal;
 mod timings;
 
+pub use journal::with_journal;
 pub use timings::Timings;
 
 use std::fs::{File, OpenOptions};

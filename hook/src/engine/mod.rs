@@ -126,26 +126,29 @@ impl Engine {
         Ok(self.store.read().records()?)
     }
 
-    /// The records of the containers called `id`.
+    /// The records of the containers with that id or, where there is none, with that name.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is none.
-    pub fn records_of(&self, id: &str) -> Result<Vec<Record>> {
-        let parsed: ContainerId = id.parse()?;
-        let records = self.store.read().by_container(&parsed)?;
-        if records.is_empty() {
-            return Err(Self::not_attached(id, &self.records()?));
+    /// [`Error::NotFound`] where there is neither.
+    pub fn records_of(&self, container: &str) -> Result<Vec<Record>> {
+        let id: ContainerId = container.parse()?;
+        let with_id = self.store.read().by_container(&id)?;
+        if !with_id.is_empty() {
+            return Ok(with_id);
         }
-        Ok(records)
+        let all = self.records()?;
+        let named: Vec<Record> = all.iter().filter(|record| record.name.as_str() == container).cloned().collect();
+        if named.is_empty() { Err(Self::not_attached(container, &all)) } else { Ok(named) }
     }
 
-    /// That no container called `id` is among the `attached`, and which of them may have been meant.
-    pub fn not_attached(id: &str, attached: &[Record]) -> Error {
-        let hint = match similar(id, attached.iter().map(|record| record.container.as_str())) {
+    /// That no `container` of that id or name is among the `attached`, and which of them may have been meant.
+    pub fn not_attached(container: &str, attached: &[Record]) -> Error {
+        let known = attached.iter().flat_map(|record| [record.container.as_str(), record.name.as_str()]);
+        let hint = match similar(container, known) {
             Some(near) => format!("did you mean {near}?"),
             None => "see ocinet ps".to_owned(),
         };
-        Error::NotFound(format!("container {} is not attached; {hint}", quoted(id)))
+        Error::NotFound(format!("container {} is not attached; {hint}", quoted(container)))
     }
 
     /// The networks that were defined so far; `bridge` is defined by its first container.

@@ -258,6 +258,14 @@ mod tests {
     }
 
     #[test]
+    fn every_example_of_the_manual_is_accepted() {
+        for key in Annotations::KEYS {
+            let request = request(&[(key.name, key.example)], &Config::default());
+            assert!(matches!(request, Ok(Some(_))), "{}: {request:?}", key.name);
+        }
+    }
+
+    #[test]
     fn idle_ports_are_a_warning() {
         for mode in ["host", "none"] {
             let request = request(&[("io.ocinet.network", mode), ("io.ocinet.publish", "80:80")], &Config::default());

@@ -4,9 +4,6 @@ use crate::model::Invalid;
 
 const PREFIX: &str = "io.ocinet.";
 
-/// Where a key's value goes.
-type Field = fn(&mut Annotations) -> &mut Option<String>;
-
 /// Our annotations of a container, each still as text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
@@ -28,28 +25,110 @@ pub struct Annotations {
     pub add_host: Option<String>,
 }
 
+/// A key, and what people are told about it.
+pub struct AnnotationKey {
+    /// The whole key.
+    pub name: &'static str,
+    /// The grammar of its values: what is to be replaced in capitals, what may be left out in brackets.
+    pub grammar: &'static str,
+    /// What it means and what is so without it, in whole sentences, a paragraph each.
+    pub help: &'static [&'static str],
+    /// A value that says something.
+    pub example: &'static str,
+    /// Where the value goes.
+    field: fn(&mut Annotations) -> &mut Option<String>,
+}
+
 impl Annotations {
     /// The one table of keys.
-    const KEYS: [(&'static str, Field); 8] = [
-        ("io.ocinet.network", |a| &mut a.network),
-        ("io.ocinet.publish", |a| &mut a.publish),
-        ("io.ocinet.name", |a| &mut a.name),
-        ("io.ocinet.hostname", |a| &mut a.hostname),
-        ("io.ocinet.dns", |a| &mut a.dns),
-        ("io.ocinet.dns-search", |a| &mut a.dns_search),
-        ("io.ocinet.dns-option", |a| &mut a.dns_option),
-        ("io.ocinet.add-host", |a| &mut a.add_host),
+    pub const KEYS: &[AnnotationKey] = &[
+        AnnotationKey {
+            name: "io.ocinet.network",
+            grammar: "bridge[:OPTION,...] | host | none",
+            help: &[
+                "How the container is wired. bridge: an interface on the default network, with an address of its own. \
+                 none: loopback only. host: the host's network, in which the container must be already, since a hook \
+                 cannot move it there. Without this key: bridge.",
+                "The options of bridge: ip=ADDRESS instead of the next free one; mac=ADDRESS instead of the one that \
+                 follows from the IP address; interface=NAME inside the container instead of eth0; mtu=BYTES instead \
+                 of that of the host's default route.",
+            ],
+            example: "bridge:ip=10.90.0.5,interface=net0",
+            field: |a| &mut a.network,
+        },
+        AnnotationKey {
+            name: "io.ocinet.publish",
+            grammar: "[[HOST-ADDRESS:][HOST-PORT]:]CONTAINER-PORT[/PROTOCOL],...",
+            help: &[
+                "Ports of the host that lead to ports of the container, as docker run -p takes them. A port may be a \
+                 range, FIRST-LAST. Without HOST-PORT a free one is chosen; for one CONTAINER-PORT and a range of the \
+                 host's, the first free one of it. PROTOCOL is tcp, udp or sctp; tcp if it is left out.",
+                "Without HOST-ADDRESS they are published on every address of the host. An IPv6 address goes in brackets. \
+                 Without this key nothing is published; with the networks host and none it has no effect.",
+            ],
+            example: "8080:80,127.0.0.1:8443:443,9000-9002:9000-9002/udp",
+            field: |a| &mut a.publish,
+        },
+        AnnotationKey {
+            name: "io.ocinet.name",
+            grammar: "NAME",
+            help: &["What the container is called in tables, messages and comments of the firewall. Without this key: its id."],
+            example: "web",
+            field: |a| &mut a.name,
+        },
+        AnnotationKey {
+            name: "io.ocinet.hostname",
+            grammar: "HOST-NAME",
+            help: &[
+                "The container's host name, of at most 64 bytes. Where config.json has a hostname, the runtime sets that \
+                 one after its hooks, and another here is an error. Without this key: the name, or the first 12 \
+                 characters of the id.",
+            ],
+            example: "www.example.org",
+            field: |a| &mut a.hostname,
+        },
+        AnnotationKey {
+            name: "io.ocinet.dns",
+            grammar: "ADDRESS,...",
+            help: &["Name servers for /etc/resolv.conf. Without this key: the host's, but those on its loopback."],
+            example: "192.0.2.53,2001:db8::53",
+            field: |a| &mut a.dns,
+        },
+        AnnotationKey {
+            name: "io.ocinet.dns-search",
+            grammar: "DOMAIN,... | .",
+            help: &["Search domains for /etc/resolv.conf; a dot for none. Without this key: the host's."],
+            example: "example.org,example.net",
+            field: |a| &mut a.dns_search,
+        },
+        AnnotationKey {
+            name: "io.ocinet.dns-option",
+            grammar: "OPTION,...",
+            help: &["Options for /etc/resolv.conf, see resolv.conf(5). Without this key: the host's."],
+            example: "ndots:2,timeout:1",
+            field: |a| &mut a.dns_option,
+        },
+        AnnotationKey {
+            name: "io.ocinet.add-host",
+            grammar: "HOST-NAME:ADDRESS,...",
+            help: &[
+                "Further lines of /etc/hosts. The address host-gateway stands for the host, as the container reaches it; \
+                 one of IPv6 may go in brackets.",
+            ],
+            example: "db:192.0.2.9,host.internal:host-gateway",
+            field: |a| &mut a.add_host,
+        },
     ];
 
     /// Picks ours out of all; `None` where there is none, which means: this container is not our business.
     pub fn pick(all: &HashMap<String, String>) -> Result<Option<Self>, Invalid> {
         let mut picked = None;
         for (key, value) in all.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
-            let Some((_, field)) = Self::KEYS.iter().find(|(known, _)| known == key) else {
+            let Some(known) = Self::KEYS.iter().find(|known| known.name == key) else {
                 let why = format!("is no key of ocinet; did you mean {}?", nearest(key));
                 return Err(Invalid::new("annotation", key, why));
             };
-            *field(picked.get_or_insert_default()) = Some(value.clone());
+            *(known.field)(picked.get_or_insert_default()) = Some(value.clone());
         }
         Ok(picked)
     }
@@ -57,7 +136,7 @@ impl Annotations {
 
 fn nearest(key: &str) -> &'static str {
     let distance = |known: &str| strsim::damerau_levenshtein(known, key);
-    Annotations::KEYS.iter().map(|(known, _)| *known).min_by_key(|known| distance(known)).unwrap_or(PREFIX)
+    Annotations::KEYS.iter().map(|known| known.name).min_by_key(|known| distance(known)).unwrap_or(PREFIX)
 }
 
 #[cfg(test)]

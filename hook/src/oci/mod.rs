@@ -4,6 +4,6 @@ mod annotations;
 mod bundle;
 mod state;
 
-pub use annotations::Annotations;
+pub use annotations::{AnnotationKey, Annotations};
 pub use bundle::{Bundle, NetworkNamespace};
 pub use state::{Stage, State};

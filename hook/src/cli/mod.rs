@@ -1,9 +1,11 @@
 //! The command line: one file for each command.
 
+mod completion;
 mod gc;
 mod hook;
 mod inspect;
 mod plan;
+mod man;
 mod network;
 mod port;
 mod ps;
@@ -20,11 +22,15 @@ use ocinet::engine::{Engine, Error, Result};
 use ocinet::kernel;
 
 /// Wires the network of OCI containers, without a daemon.
+///
+/// An OCI runtime calls ocinet hook when it starts a container and when it has deleted it; annotations of the container say
+/// what to do, see ocinet-annotations(7). The other commands show what was done.
 #[derive(Debug, Parser)]
 #[command(
     name = "ocinet",
     version,
     disable_help_subcommand = true,
+    subcommand_value_name = "COMMAND",
     after_help = "Examples:\n  ocinet ps\n  ocinet inspect web"
 )]
 pub struct Arguments {
@@ -36,6 +42,7 @@ pub struct Arguments {
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Options {
     /// Where leases and records are
     #[arg(long, global = true, value_name = "DIR", default_value = "/run/ocinet")]
@@ -74,6 +81,12 @@ pub enum Command {
     /// Take away what dead containers left behind
     #[command(after_help = "Example:\n  ocinet gc")]
     Gc,
+    /// Print the manual page ocinet(1), or write all pages to a directory
+    #[command(after_help = "Examples:\n  ocinet man | man -l -\n  ocinet man /usr/local/share/man")]
+    Man(man::Arguments),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  ocinet completion bash > /etc/bash_completion.d/ocinet")]
+    Completion(completion::Arguments),
 }
 
 impl Command {
@@ -87,6 +100,8 @@ impl Command {
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
             Self::Gc => gc::run(options, log),
+            Self::Man(arguments) => arguments.run(),
+            Self::Completion(arguments) => arguments.run(),
         };
         report(done, log)
     }

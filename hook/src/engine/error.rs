@@ -36,7 +36,17 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The exit code of a command that fails with this: 1 failed, 2 invalid, 3 conflict, 4 exhausted, 5 not found.
+    /// The exit codes of commands, and what they mean.
+    pub const EXIT_CODES: [(u8, &str); 6] = [
+        (0, "Done."),
+        (1, "The kernel, the host or the store failed."),
+        (2, "The input is invalid."),
+        (3, "Somebody else has what was asked for."),
+        (4, "Nothing is left of what was asked for."),
+        (5, "What was named does not exist."),
+    ];
+
+    /// The exit code of a command that fails with this, one of [`Error::EXIT_CODES`].
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Invalid(_) => 2,

@@ -22,8 +22,8 @@ mod ports;
 pub use attach::Outcome;
 pub use collect::Collected;
 pub use error::{Error, Result};
-pub use plan::Plan;
 pub use network::default_network;
+pub use plan::Plan;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -72,7 +72,9 @@ impl Annotations {
         AnnotationKey {
             name: "io.ocinet.name",
             grammar: "NAME",
-            help: &["What the container is called in tables, messages and comments of the firewall. Without this key: its id."],
+            help: &[
+                "What the container is called in tables, messages and comments of the firewall. Without this key: its id.",
+            ],
             example: "web",
             field: |a| &mut a.name,
         },

@@ -205,7 +205,8 @@ mod tests {
         let annotations: std::collections::HashMap<_, _> = annotations.iter().copied().collect();
         let state = serde_json::json!({"id": "web", "pid": 42, "bundle": "/b", "annotations": annotations});
         let bundle =
-            Bundle::parse(br#"{"root":{"path":"r"},"linux":{"namespaces":[{"type":"network"}]}}"#, "/b").unwrap();
+            Bundle::parse(br#"{"root":{"path":"r"},"linux":{"namespaces":[{"type":"network"},{"type":"uts"}]}}"#, "/b")
+                .unwrap();
         Request::new(&State::parse(state.to_string().as_bytes())?, &bundle, config)
     }
 

@@ -63,7 +63,7 @@ impl Annotations {
                 "Ports of the host that lead to ports of the container, as docker run -p takes them. A port may be a \
                  range, FIRST-LAST. Without HOST-PORT a free one is chosen; for one CONTAINER-PORT and a range of the \
                  host's, the first free one of it. PROTOCOL is tcp, udp or sctp; tcp if it is left out.",
-                "Without HOST-ADDRESS they are published on every address of the host. An IPv6 address goes in brackets. \
+                "Without HOST-ADDRESS they are published on every IPv4 address of the host. \
                  Without this key nothing is published; with the networks host and none it has no effect.",
             ],
             example: "8080:80,127.0.0.1:8443:443,9000-9002:9000-9002/udp",

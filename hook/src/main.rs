@@ -9,7 +9,10 @@ use clap::Parser;
 use ocinet::log::logger;
 
 fn main() -> ExitCode {
-    let cli::Arguments { options, command } = cli::Arguments::parse();
+    let cli::Arguments { options, command } = match cli::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::usage(&error),
+    };
     let log = match logger(options.log_file.as_deref()) {
         Ok(log) => log,
         Err(error) => {

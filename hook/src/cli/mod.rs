@@ -126,6 +126,24 @@ fn report(done: Result<()>, log: &Logger) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
+/// Help and versions as they are; what is wrong with a command line in one line, with clap's tips.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let asked = !error.use_stderr();
+    if asked || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody is left to tell that nobody listens.
+        let _ = error.print();
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let mut line = paragraph.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+    for tip in text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
+        line = format!("{line}; {tip}");
+    }
+    eprintln!("ocinet: {line}; see ocinet --help");
+    ExitCode::from(2)
+}
+
 /// Writes to stdout; a reader that goes away early (`| head`) is no error.
 fn print(text: &str) -> Result<()> {
     use std::io::Write;

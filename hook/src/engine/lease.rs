@@ -44,6 +44,8 @@ pub(super) enum Claim {
     Earlier(Box<Record>),
     /// The sandbox is another container's.
     Owned(Box<Record>),
+    /// A record of the sandbox drains: its interface has the name that the new one wants.
+    Draining(i64),
     /// The network is not defined yet.
     NoNetwork(NetworkName),
     /// Another record holds this.
@@ -126,6 +128,7 @@ impl Engine {
     fn make_room(&mut self, claim: Claim, request: &Request) -> Result<()> {
         match claim {
             Claim::NoNetwork(name) => self.define_network(&name),
+            Claim::Draining(number) => self.collect_if_dead(number).map(drop),
             Claim::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
             Claim::NoAddress(network) if self.collect()?.count() == 0 => Err(no_address(&network)),
             Claim::Failed(error) => Err(error),
@@ -186,9 +189,15 @@ fn unclaimed(store: &Write<'_>, request: &Request, namespace: &Namespace) -> Cla
     if let Some(record) = store.find(&request.key())? {
         return Err(Claim::Earlier(record.into()));
     }
-    match store.find_by_cookie(namespace.cookie)? {
-        Some(owner) if request.wiring != Wiring::Host => Err(Claim::Owned(owner.into())),
-        _ => Ok(()),
+    if request.wiring == Wiring::Host {
+        return Ok(());
+    }
+    if let Some(owner) = store.find_by_cookie(namespace.cookie)? {
+        return Err(Claim::Owned(owner.into()));
+    }
+    match store.draining_in(namespace.cookie)? {
+        Some(number) => Err(Claim::Draining(number)),
+        None => Ok(()),
     }
 }
 

@@ -88,7 +88,7 @@ impl Engine {
                 Ok(()) => Error::Conflict("a port was taken meanwhile; try again".into()),
             },
             Claim::NoAddress(network) => super::lease::no_address(&network),
-            Claim::Earlier(_) | Claim::Owned(_) | Claim::NoNetwork(_) => {
+            Claim::Earlier(_) | Claim::Owned(_) | Claim::Draining(_) | Claim::NoNetwork(_) => {
                 Error::Conflict(format!("container {} is in the way of its own plan", request.container))
             }
         })

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat};
+use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::apart::apart;
@@ -61,16 +62,15 @@ fn detached(source: &Path) -> Result<OwnedFd> {
 /// Puts the mount `tree` over `target` beneath `root`. The target comes back where there is none and none can be made.
 fn attach(tree: &OwnedFd, root: &OwnedFd, target: &str) -> Result<Option<String>> {
     let what = || format!("mount over /{target} in the container");
+    uncover(root, target).doing(what)?;
     let place = match open_beneath(root, target, OFlags::PATH) {
-        Err(rustix::io::Errno::NOENT) => match make(root, target) {
-            Err(rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
-                return Ok(Some(format!("/{target}")));
-            }
+        Err(Errno::NOENT) => match make(root, target) {
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => return Ok(Some(format!("/{target}"))),
             made => made.doing(what)?,
         },
         opened => opened.doing(what)?,
     };
-    let (there, ours) = (rustix::fs::fstat(&place).doing(what)?, rustix::fs::fstat(tree).doing(what)?);
+    let (there, ours) = (fstat(&place).doing(what)?, fstat(tree).doing(what)?);
     if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile {
         return Err(Error::refused(
             what(),
@@ -85,6 +85,19 @@ fn attach(tree: &OwnedFd, root: &OwnedFd, target: &str) -> Result<Option<String>
     Ok(None)
 }
 
+/// Takes off what an attach mounted that was taken back since: its file is gone from the host, and nothing can be
+/// mounted over it.
+fn uncover(root: &OwnedFd, target: &str) -> rustix::io::Result<()> {
+    while let Ok(place) = open_beneath(root, target, OFlags::PATH) {
+        if fstat(&place)?.st_nlink > 0 {
+            break;
+        }
+        let path = format!("/proc/thread-self/fd/{}", place.as_raw_fd());
+        rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)?;
+    }
+    Ok(())
+}
+
 fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let walk = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o644) } else { Mode::empty() };
@@ -95,7 +108,7 @@ fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result
 fn make(root: &OwnedFd, target: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match open_beneath(root, target, flags) {
-        Err(rustix::io::Errno::NOENT) => {
+        Err(Errno::NOENT) => {
             let place = link_beneath(root, target).unwrap_or_else(|| target.to_owned());
             make_parents(root, &place)?;
             open_beneath(root, &place, flags)?
@@ -122,7 +135,7 @@ fn make_parents(root: &OwnedFd, path: &str) -> rustix::io::Result<()> {
     for part in parents.split('/').filter(|part| !part.is_empty() && *part != ".") {
         walked = format!("{walked}/{part}");
         at = match open_beneath(root, &walked, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(rustix::io::Errno::NOENT) => {
+            Err(Errno::NOENT) => {
                 rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755))?;
                 open_beneath(root, &walked, OFlags::PATH | OFlags::DIRECTORY)?
             }

@@ -45,6 +45,16 @@ impl<'c> Read<'c> {
         self.one(sql, cookie.cast_signed())
     }
 
+    /// The number of a draining record of the sandbox whose namespace has `cookie`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn draining_in(&self, cookie: u64) -> Result<Option<i64>> {
+        let sql = "SELECT number FROM record WHERE cookie = ?1 AND state = 'draining' LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([cookie.cast_signed()], |row| row.get(0)).optional()?)
+    }
+
     /// The record of that number.
     ///
     /// # Errors

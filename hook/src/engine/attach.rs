@@ -56,8 +56,7 @@ impl Engine {
 
     /// An earlier record of the same container: `Some` if it stands as it should, `None` once it is out of the way.
     pub(super) fn settle_earlier(&mut self, record: Record, namespace: &Namespace) -> Result<Option<Record>> {
-        let same_namespace = record.namespace.cookie == namespace.cookie;
-        if same_namespace {
+        if record.namespace.cookie == namespace.cookie {
             if record.state == State::Attached && self.stands(&record)? {
                 return Ok(Some(record));
             }
@@ -68,10 +67,6 @@ impl Engine {
             )));
         }
         self.detach_record(record)?;
-        if same_namespace {
-            // The old interface has the name that the new one wants.
-            self.finish()?;
-        }
         Ok(None)
     }
 

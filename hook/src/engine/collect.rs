@@ -44,6 +44,11 @@ impl Engine {
 
     /// Collects the record of that number if it is dead, so that what it holds is free. True when it went.
     pub(super) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
+        if self.draining.iter().any(|(record, _)| record.number == number) {
+            // Ours, from an earlier attach of this container: nobody else will.
+            self.finish()?;
+            return Ok(true);
+        }
         let Some(record) = self.store.read().record(number)? else { return Ok(true) };
         if record.state == State::Draining {
             // Whoever deletes the link needs some 20 ms more.

@@ -6,11 +6,15 @@ use slog::{Discard, Logger, debug, o};
 
 use super::{Engine, Result};
 use crate::config::Config;
-use crate::kernel::{self, Place};
+use crate::kernel::{self, Lock, Place};
 
 /// How long the kernel frees deleted elements of the firewall: one RCU grace period, with room to spare. A netfilter
-/// socket that is closed in that time waits for it, and makes everyone else wait who changes the firewall.
+/// socket that is closed in that time waits for it, and makes everyone else wait who changes the firewall
+/// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c).
 const SETTLE: Duration = Duration::from_millis(60);
+
+/// How long it waits for others to stop deleting, where containers come and go all the time.
+const QUIET: Duration = Duration::from_secs(3);
 
 impl Engine {
     /// Ends the engine of a short-lived process. What takes the kernel long, the deletion of links and the end of a netfilter
@@ -45,6 +49,9 @@ impl Engine {
             }
             if unsettled {
                 thread::sleep(SETTLE);
+                self.settling.iter().for_each(Lock::release);
+                // Held until this process is gone, and its socket with it.
+                std::mem::forget(self.locks.exclusive_within(Place::Settling, QUIET));
             }
         };
         if kernel::in_background(&keep, work)? {

@@ -70,7 +70,15 @@ impl LockFile {
     /// # Errors
     /// When another holds it for longer than 20 seconds.
     pub fn exclusive(&self, place: Place) -> Result<Lock> {
-        self.wait(place, libc::F_WRLCK)
+        self.wait(place, libc::F_WRLCK, PATIENCE)
+    }
+
+    /// Takes the lock alone, if that takes no longer than `patience`.
+    ///
+    /// # Errors
+    /// When another holds it for longer.
+    pub fn exclusive_within(&self, place: Place, patience: Duration) -> Result<Lock> {
+        self.wait(place, libc::F_WRLCK, patience)
     }
 
     /// Takes the lock together with others who share it.
@@ -78,7 +86,7 @@ impl LockFile {
     /// # Errors
     /// When another holds it alone for longer than 20 seconds.
     pub fn shared(&self, place: Place) -> Result<Lock> {
-        self.wait(place, libc::F_RDLCK)
+        self.wait(place, libc::F_RDLCK, PATIENCE)
     }
 
     /// Takes the lock alone if nobody has it.
@@ -94,7 +102,7 @@ impl LockFile {
         }
     }
 
-    fn wait(&self, place: Place, kind: i32) -> Result<Lock> {
+    fn wait(&self, place: Place, kind: i32, patience: Duration) -> Result<Lock> {
         let what = || format!("lock {}", self.0.display());
         let file = create_private(&self.0)?;
         match set(&file, place, kind, Wait::No) {
@@ -109,14 +117,29 @@ impl LockFile {
             let _ = send.send(result.map(|()| Lock(file)));
         };
         let thread = thread::Builder::new().stack_size(64 << 10).spawn(waiter).doing(what)?;
-        let lock = receive.recv_timeout(PATIENCE).map_err(|_| {
-            let (path, seconds) = (self.0.display(), PATIENCE.as_secs());
+        let lock = receive.recv_timeout(patience).map_err(|_| {
+            let (path, seconds) = (self.0.display(), patience.as_secs());
             Error::Deadline(format!(
                 "waited {seconds} s for the lock {place:?} in {path}; see who holds it with lslocks"
             ))
         })?;
         let _ = thread.join();
         lock.doing(what)
+    }
+}
+
+impl Lock {
+    /// Gives the lock back before its descriptors go, for all processes that share it.
+    pub fn release(&self) {
+        let range = libc::flock {
+            l_type: libc::F_UNLCK as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        // A descriptor of ours with a lock cannot fail to give it back (fcntl_locking(2)).
+        let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&range));
     }
 }
 

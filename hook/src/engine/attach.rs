@@ -162,25 +162,29 @@ impl Engine {
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;
-        let mode = request.wiring.mode();
         let place = match &witness {
             Witness::Path(path) => path.display().to_string(),
             Witness::Process { pid, .. } => format!("/proc/{pid}/ns/net"),
         };
-        let why = match (mode, cookie == self.host_cookie) {
-            (Mode::Host, false) => {
-                "needs the host's network namespace, and a hook cannot change a container's afterwards; \
-                 remove the entry of type network from linux.namespaces in config.json"
-            }
-            (Mode::Bridge | Mode::None, true) => {
-                "is wanted for a container whose network namespace is the host's own; \
-                 give it one of its own with an entry of type network in linux.namespaces of config.json"
-            }
-            _ => {
-                let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
-                return Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }));
-            }
-        };
-        Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why} (it is {place})")).into())
+        refuse_misplaced(request, cookie == self.host_cookie, &place)?;
+        let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
+        Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }))
     }
+}
+
+/// Refuses to wire the host's own namespace, and to call another the host's.
+pub(super) fn refuse_misplaced(request: &Request, is_hosts: bool, place: &str) -> std::result::Result<(), Invalid> {
+    let mode = request.wiring.mode();
+    let why = match (mode, is_hosts) {
+        (Mode::Host, false) => {
+            "needs the host's network namespace, and a hook cannot change a container's afterwards; \
+             remove the entry of type network from linux.namespaces in config.json"
+        }
+        (Mode::Bridge | Mode::None, true) => {
+            "is wanted for a container whose network namespace is the host's own; \
+             give it one of its own with an entry of type network in linux.namespaces of config.json"
+        }
+        _ => return Ok(()),
+    };
+    Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why} (it is {place})")))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use slog::Logger;
 
+use super::attach::refuse_misplaced;
 use super::lease::{Claim, Wishes, grant, intent};
 use super::ports::Ports;
 use super::{Engine, Error, Result};
@@ -11,8 +12,9 @@ use crate::config::Config;
 use crate::driver::{HostStep, SandboxStep, quoted};
 use crate::firewall::{Backend, Needs, NetworkNeeds, nft, publish_needs};
 use crate::identity::HostNameSource;
-use crate::kernel;
-use crate::model::{Namespace, Network, PublishRequest, Record, Witness};
+use crate::kernel::{self, Netns};
+use crate::model::{Invalid, Namespace, Network, PublishRequest, Record, Witness};
+use crate::oci::NetworkNamespace;
 use crate::plan;
 use crate::request::{Connection, Request, Wiring};
 
@@ -32,6 +34,7 @@ impl Engine {
     /// Those that the attach would meet.
     pub fn plan(state_dir: &Path, config: Config, log: Logger, request: &Request) -> Result<Plan> {
         let mut engine = Self::open_to_plan(state_dir, config, log)?;
+        engine.refuse_planned_place(request)?;
         // The container is yet to be.
         let witness = Witness::Process { pid: 0, started: 0 };
         let namespace = Namespace { cookie: 0, witness, seen_from_pid_ns: 0, seen_from_mnt_ns: 0 };
@@ -57,6 +60,21 @@ impl Engine {
         };
         commands.extend(engine.file_commands(request, &record)?);
         Ok(Plan { record, commands })
+    }
+
+    /// Refuses what the attach would refuse of the network namespace that the container is going to have.
+    fn refuse_planned_place(&self, request: &Request) -> Result<()> {
+        let (is_hosts, place) = match &request.namespace {
+            NetworkNamespace::New => (false, "a new one".to_owned()),
+            NetworkNamespace::Inherited => (true, "the runtime's".to_owned()),
+            NetworkNamespace::At(path) => {
+                let cookie = Netns::at(path).and_then(|namespace| namespace.cookie()).map_err(|error| {
+                    Invalid::new("config: path of the network namespace", path.display(), error.to_string())
+                })?;
+                (cookie == self.host_cookie, path.display().to_string())
+            }
+        };
+        Ok(refuse_misplaced(request, is_hosts, &place)?)
     }
 
     /// Leases in a transaction of which nothing is kept.
@@ -140,6 +158,7 @@ impl Engine {
         for (name, text) in self.texts(request, record, &hostname)? {
             commands.push(format!("cat > {} <<'END'\n{text}END", path(name)));
             let target = quoted(&request.root.path.join("etc").join(name).to_string_lossy());
+            commands.push(format!("[ -e {target} ] || install -D -m 644 /dev/null {target}"));
             commands.push(format!("nsenter -t $PID -m mount -o bind,ro {} {target}", path(name)));
         }
         Ok(commands)

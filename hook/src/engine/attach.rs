@@ -162,18 +162,14 @@ impl Engine {
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;
-        let place = match &witness {
-            Witness::Path(path) => path.display().to_string(),
-            Witness::Process { pid, .. } => format!("/proc/{pid}/ns/net"),
-        };
-        refuse_misplaced(request, cookie == self.host_cookie, &place)?;
+        refuse_misplaced(request, cookie == self.host_cookie)?;
         let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
         Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }))
     }
 }
 
 /// Refuses to wire the host's own namespace, and to call another the host's.
-pub(super) fn refuse_misplaced(request: &Request, is_hosts: bool, place: &str) -> std::result::Result<(), Invalid> {
+pub(super) fn refuse_misplaced(request: &Request, is_hosts: bool) -> std::result::Result<(), Invalid> {
     let mode = request.wiring.mode();
     let why = match (mode, is_hosts) {
         (Mode::Host, false) => {
@@ -186,5 +182,9 @@ pub(super) fn refuse_misplaced(request: &Request, is_hosts: bool, place: &str) -
         }
         _ => return Ok(()),
     };
-    Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why} (it is {place})")))
+    let place = match &request.namespace {
+        NetworkNamespace::At(path) => format!(" (its path is {})", path.display()),
+        NetworkNamespace::New | NetworkNamespace::Inherited => String::new(),
+    };
+    Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why}{place}")))
 }

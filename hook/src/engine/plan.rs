@@ -64,17 +64,17 @@ impl Engine {
 
     /// Refuses what the attach would refuse of the network namespace that the container is going to have.
     fn refuse_planned_place(&self, request: &Request) -> Result<()> {
-        let (is_hosts, place) = match &request.namespace {
-            NetworkNamespace::New => (false, "a new one".to_owned()),
-            NetworkNamespace::Inherited => (true, "the runtime's".to_owned()),
+        let is_hosts = match &request.namespace {
+            NetworkNamespace::New => false,
+            NetworkNamespace::Inherited => true,
             NetworkNamespace::At(path) => {
                 let cookie = Netns::at(path).and_then(|namespace| namespace.cookie()).map_err(|error| {
                     Invalid::new("config: path of the network namespace", path.display(), error.to_string())
                 })?;
-                (cookie == self.host_cookie, path.display().to_string())
+                cookie == self.host_cookie
             }
         };
-        Ok(refuse_misplaced(request, is_hosts, &place)?)
+        Ok(refuse_misplaced(request, is_hosts)?)
     }
 
     /// Leases in a transaction of which nothing is kept.

@@ -114,7 +114,8 @@ fn every_stage_attaches_once() -> Result<()> {
     on_every_runtime(|host| {
         for stages in [&["prestart"][..], &["createRuntime"], &["prestart", "createRuntime"]] {
             let web = host.container("web").publish("8080:80").stages(stages).run()?;
-            ensure!(host.records()?.len() == 1 && web.record()?.endpoints.len() == 1, "{:#?}", host.records()?);
+            let records = host.settled_records()?;
+            ensure!(records.len() == 1 && records[0].endpoints.len() == 1, "{records:#?}");
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
             host.check()?;
             web.delete()?;

@@ -1,6 +1,7 @@
 //! What a container shall be, before there is one.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
@@ -32,6 +33,7 @@ pub struct Draft<'h> {
     pub(crate) root: Option<String>,
     ports: Vec<String>,
     command: Option<Vec<String>>,
+    edits: Vec<String>,
 }
 
 impl<'h> Draft<'h> {
@@ -46,6 +48,7 @@ impl<'h> Draft<'h> {
             root: None,
             ports: vec!["80".to_owned()],
             command: None,
+            edits: Vec::new(),
         };
         draft.network("bridge")
     }
@@ -114,6 +117,17 @@ impl<'h> Draft<'h> {
         self
     }
 
+    /// Its root file system, on the host; writable.
+    pub fn image(self, folder: &str) -> Self {
+        self.edit(&format!(r#".root = {{path: "{folder}", readonly: false}}"#))
+    }
+
+    /// A change of its `config.json`, in the language of jq.
+    pub fn edit(mut self, filter: &str) -> Self {
+        self.edits.push(filter.to_owned());
+        self
+    }
+
     /// Starts it: the runtime's `run`, or the bare process and the hook at each stage. It must succeed.
     pub fn run(self) -> Result<Container<'h>> {
         let what = format!("starting container {}", self.id);
@@ -160,7 +174,11 @@ impl<'h> Draft<'h> {
         let (bundle, cgroup) = self.host.next_bundle(&self.id);
         let folder = self.host.path(&bundle);
         fs::create_dir_all(&folder)?;
-        fs::write(folder.join("config.json"), serde_json::to_vec(&spec(self, &bundle, &cgroup))?)?;
+        let mut text = spec(self, &bundle, &cgroup).to_string();
+        if !self.edits.is_empty() {
+            text = Output::of(Command::new("jq").arg(self.edits.join(" | ")), text.as_bytes())?.success()?;
+        }
+        fs::write(folder.join("config.json"), text)?;
         Ok(bundle)
     }
 }

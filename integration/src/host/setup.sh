@@ -18,6 +18,8 @@ mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t overlay -o lowerdir=/etc,upperdir=/mnt/etc,workdir=/mnt/etc-work overlay /etc
 mkdir -p /etc/ocinet
 mount -t tmpfs -o mode=0755 tmpfs /etc/ocinet
+rm -f /etc/resolv.conf # It may be a link into the machine's /run.
+printf 'nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n' >/etc/resolv.conf
 
 # The programs, and one root file system for every container.
 cp "$OCINET" "$PROBE" /mnt/bin

@@ -1,0 +1,204 @@
+//! The container's files: how they get into it, and what of the image and of the host they leave alone.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{Host, Runtime, Settings, every, on_every_runtime};
+
+/// Where an image of a story's own is.
+const IMAGE: &str = "/mnt/image";
+const FILES: [&str; 3] = ["resolv.conf", "hosts", "hostname"];
+
+/// Makes an image with the usual programs, and runs `script` in its folder.
+fn image(host: &Host, script: &str) -> Result<()> {
+    host.sh(&format!("rm -rf {IMAGE}; cp -a /mnt/rootfs {IMAGE}; cd {IMAGE}; {script}")).map(drop)
+}
+
+/// All of an image: names, modes, contents.
+fn listing(host: &Host) -> Result<String> {
+    host.sh(&format!("cd {IMAGE}; find . -printf '%P %M %U:%G %l\\n' | sort; find . -type f | sort | xargs md5sum"))
+}
+
+/// A container must not fill the host's `/run`, nor write to what is mounted for it.
+#[test]
+fn the_files_are_read_only() -> Result<()> {
+    on_every_runtime(|host| {
+        image(host, "for file in resolv.conf hosts hostname; do echo image >etc/$file; done")?;
+        let web = host.container("web").image(IMAGE).run()?;
+        web.exec(&["sh", "-c", "echo writable >/tmp/file"])?;
+        every(FILES, |file| {
+            let script = format!("if echo mine >/etc/{file}; then exit 1; fi; cat /etc/{file}");
+            let text = web.exec(&["sh", "-c", &script])?;
+            ensure!(!text.contains("mine") && !text.contains("image"), "{text}");
+            let mount = web.exec(&["sh", "-c", &format!("busybox grep ' /etc/{file} ' /proc/self/mountinfo")])?;
+            let options = mount.split(' ').nth(5).unwrap_or_default();
+            ensure!(["ro", "nosuid", "nodev", "noexec"].iter().all(|word| options.contains(word)), "{mount}");
+            Ok(())
+        })
+    })
+}
+
+/// What the image has there stays as it was; what it has not becomes an empty file that anybody may read.
+#[test]
+fn the_image_stays_as_it_was() -> Result<()> {
+    let rows = [
+        (
+            "all files",
+            "for file in resolv.conf hosts hostname; do echo image >etc/$file; done; chmod 600 etc/hosts",
+            "",
+        ),
+        ("no file", "rm -f etc/hosts etc/hostname etc/resolv.conf", "etc/hostname etc/hosts etc/resolv.conf"),
+        ("no folder", "rm -rf etc", "etc etc/hostname etc/hosts etc/resolv.conf"),
+        (
+            "a link in the image",
+            "echo image >www/hosts; ln -sf ../www/hosts etc/hosts; touch etc/hostname etc/resolv.conf",
+            "",
+        ),
+        (
+            "an absolute link",
+            "echo image >www/hosts; ln -sf /www/hosts etc/hosts; touch etc/hostname etc/resolv.conf",
+            "",
+        ),
+    ];
+    on_every_runtime(|host| {
+        every(rows, |(_, script, new)| {
+            image(host, &format!("rm -f etc/*; {script}"))?;
+            let before = listing(host)?;
+            let web = host.container("web").image(IMAGE).run()?;
+            every(FILES, |file| {
+                let text = web.exec(&["cat", &format!("/etc/{file}")])?;
+                ensure!(!text.is_empty() && !text.contains("image"), "{text}");
+                Ok(())
+            })?;
+            web.delete()?;
+            let after = listing(host)?;
+            ensure!(before.lines().all(|line| after.contains(line)), "{before}\nbecame\n{after}");
+            let names = host.sh(&format!("cd {IMAGE}; for file in {new} .; do stat -c '%n %s %a' $file; done"))?;
+            let empty = |line: &&str| line.ends_with(" 0 644") || line.starts_with("etc ") && line.ends_with(" 755");
+            ensure!(names.lines().filter(empty).count() == new.split_whitespace().count(), "{names}");
+            let more = after.lines().filter(|line| !before.contains(*line)).count();
+            let made = new.split_whitespace().count();
+            let files = new.split_whitespace().filter(|name| name.contains('/')).count();
+            ensure!(more == made + files, "{before}\nbecame\n{after}");
+            Ok(())
+        })
+    })
+}
+
+/// The root file system of most containers is read-only, and their umask is their own affair.
+#[test]
+fn read_only_roots_and_umasks() -> Result<()> {
+    let careful = r#".hooks.createRuntime[0] =
+        {path: "/bin/sh", args: ["sh", "-c", "umask 077; exec /mnt/bin/ocinet hook createRuntime"]}"#;
+    let rows = [
+        ("read-only root", ".root.readonly = true", "touch etc/resolv.conf etc/hosts etc/hostname"),
+        ("read-only root, nothing there", ".root.readonly = true", "rm -rf etc"),
+        ("umask 077", careful, "touch etc/resolv.conf etc/hosts etc/hostname"),
+        ("umask 077, nothing there", careful, "rm -rf etc"),
+        ("another user", ".process.user = {uid: 1000, gid: 1000}", "rm -rf etc"),
+    ];
+    on_every_runtime(|host| {
+        every(rows, |(_, edit, script)| {
+            image(host, script)?;
+            let web = host.container("web").image(IMAGE).edit(edit).serving(&["8088"]).run()?;
+            every(FILES, |file| {
+                let seen = web.exec(&["busybox", "stat", "-c", "%a %u:%g", &format!("/etc/{file}")])?;
+                ensure!(seen.trim() == "644 0:0", "{seen}");
+                ensure!(!web.exec(&["cat", &format!("/etc/{file}")])?.is_empty(), "empty");
+                Ok(())
+            })?;
+            web.delete()?;
+            ensure!(
+                listing(host)?.lines().all(|line| !line.starts_with("etc/") || line.contains("-rw-r--r--")),
+                "{}",
+                listing(host)?
+            );
+            Ok(())
+        })
+    })
+}
+
+/// An engine that mounts files of its own there knows what it does: each of ours gives way, alone.
+#[test]
+fn mounts_of_the_spec_are_respected() -> Result<()> {
+    on_every_runtime(|host| {
+        host.sh("echo engine >/mnt/theirs")?;
+        image(host, "touch etc/resolv.conf etc/hosts etc/hostname")?;
+        every(
+            FILES.map(|file| (file, format!("/etc/{file}"))).into_iter().chain([("hosts", "/etc/.//hosts".into())]),
+            |(theirs, path)| {
+                let mount = format!(
+                    r#".mounts += [{{destination: "{path}", type: "bind", source: "/mnt/theirs", options: ["bind", "ro"]}}]"#
+                );
+                let web = host.container("web").image(IMAGE).edit(&mount).run()?;
+                every(FILES, |file| {
+                    let text = web.exec(&["cat", &format!("/etc/{file}")])?;
+                    ensure!((text == "engine\n") == (file == theirs), "{text}");
+                    Ok(())
+                })?;
+                web.delete()
+            },
+        )
+    })
+}
+
+/// On a host whose mounts are shared, as systemd makes them, nothing of a container's mounts gets out.
+#[test]
+fn the_hosts_mounts_stay_as_they_were() -> Result<()> {
+    for runtime in [Runtime::Runc, Runtime::Crun] {
+        Settings::default().runtime(runtime).prepare("mount --make-rshared /").test(|host| {
+            image(host, "rm -f etc/*")?;
+            every(["private", "slave", "shared", "rshared"], |propagation| {
+                let before = host.sh("cat /proc/self/mountinfo")?;
+                let draft = host.container("web").image(IMAGE);
+                let web = draft.edit(&format!(".linux.rootfsPropagation = \"{propagation}\"")).run()?;
+                ensure!(web.exec(&["cat", "/etc/hostname"])? == "web\n", "its own file");
+                let during = host.sh("cat /proc/self/mountinfo")?;
+                ensure!(during == before, "{before}\nbecame\n{during}");
+                web.delete()?;
+                let after = host.sh("cat /proc/self/mountinfo")?;
+                ensure!(after == before, "{before}\nbecame\n{after}");
+                Ok(())
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Root in the container is nobody on the host, and reads its files all the same.
+#[test]
+fn a_container_with_its_own_users_reads_them() -> Result<()> {
+    let ids = "[{containerID: 0, hostID: 100000, size: 65536}]";
+    let users =
+        format!(r#".linux.namespaces += [{{type: "user"}}] | .linux.uidMappings = {ids} | .linux.gidMappings = {ids}"#);
+    on_every_runtime(|host| {
+        every(["touch etc/resolv.conf etc/hosts etc/hostname", "rm -rf etc"], |script| {
+            image(host, script)?;
+            let web = host.container("web").image(IMAGE).edit(&users).run()?;
+            ensure!(host.sh(&format!("stat -c %u /proc/{}", web.pid()))?.trim() == "100000", "not mapped");
+            for (file, word) in [("resolv.conf", "192.0.2.53"), ("hosts", "localhost"), ("hostname", "web")] {
+                let text = web.exec(&["cat", &format!("/etc/{file}")])?;
+                ensure!(text.contains(word), "{file}: {text}");
+            }
+            host.check()?;
+            web.delete()
+        })
+    })
+}
+
+/// A file of a container lives as long as the container.
+#[test]
+fn the_files_go_with_the_container() -> Result<()> {
+    on_every_runtime(|host| {
+        let files = || host.sh("find /run/ocinet/containers -mindepth 1 2>/dev/null | wc -l");
+        let one = host.container("one").run()?;
+        let two = host.container("two").run()?;
+        ensure!(files()?.trim() == "8", "two folders with three files each: {}", files()?);
+        one.delete()?;
+        ensure!(files()?.trim() == "4", "one folder: {}", files()?);
+        ensure!(two.exec(&["cat", "/etc/hostname"])? == "two\n", "the other's");
+        two.abandon()?;
+        host.ocinet("gc")?.success()?;
+        host.settles()?;
+        ensure!(files()?.trim() == "0", "{}", host.sh("find /run/ocinet/containers")?);
+        Ok(())
+    })
+}

@@ -1,6 +1,7 @@
 //! The stories that `ocinet` has to stand, each on a private host. One binary, so that they all run side by side.
 
 mod bad_bundle;
+mod bad_names;
 mod bad_options;
 mod bad_state;
 mod binary;

@@ -15,6 +15,7 @@ mod isolation;
 mod lifecycle;
 mod modes;
 mod name_servers;
+mod plan;
 mod races;
 mod repair;
 mod replacement;

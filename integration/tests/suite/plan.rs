@@ -1,0 +1,186 @@
+//! `ocinet plan`: the look before the leap tells what the leap will do, and is none.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{
+    Container, Host, Output, Proto::Tcp, Record, Runtime, Settings, State, UPLINK, eventually, every,
+};
+use serde::Deserialize;
+
+/// What `ocinet plan --json` prints.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {
+    record: Record,
+    commands: Vec<String>,
+}
+
+fn plan(host: &Host, container: &Container<'_>, more: &str) -> Result<Output> {
+    host.ocinet(&format!("plan {} --id web {more}", container.bundle()))
+}
+
+fn plan_json(host: &Host, container: &Container<'_>) -> Result<Plan> {
+    let text = plan(host, container, "--json")?.success()?;
+    serde_json::from_str(&text).with_context(|| text.clone())
+}
+
+/// Nothing is changed and no lease is taken, on a fresh host and on a used one: the attach that follows gets what was planned.
+#[test]
+fn a_plan_changes_nothing() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").prepare()?;
+        let whole = || host.sh("find /run /etc/ocinet -printf '%p %m %s %T@\\n' | sort; nft list ruleset; ip -o link");
+        let before = whole()?;
+        let planned = host.unchanged_by(|| plan_json(host, &web))?;
+        host.unchanged_by(|| plan(host, &web, "")?.success())?;
+        ensure!(whole()? == before, "{before}\nbecame\n{}", whole()?);
+        ensure!(!host.path("/run/ocinet").exists(), "not even a folder");
+
+        let first = host.container("first").run()?;
+        ensure!(first.record()?.address() == planned.record.address(), "a plan has taken the first address");
+        let before = (host.records()?, host.sh("find /run/ocinet | sort")?);
+        let (planned, again) = (plan_json(host, &web)?, plan_json(host, &web)?);
+        ensure!(planned.record.address() == again.record.address(), "a plan takes addresses");
+        ensure!((host.records()?, host.sh("find /run/ocinet | sort")?) == before, "{:#?}", host.records()?);
+
+        web.hook("createRuntime")?.success()?;
+        let record = web.record()?;
+        ensure!(record.address() == planned.record.address(), "{record:#?}\nis not as planned\n{planned:#?}");
+        ensure!(record.endpoints[0].mac == planned.record.endpoints[0].mac, "{record:#?}");
+        ensure!(record.publish == planned.record.publish, "{record:#?}");
+        web.hook("poststop")?.success().map(drop)
+    })
+}
+
+/// Programs get the record that would be written, and the very lines that people get.
+#[test]
+fn a_plan_for_programs() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80,53:53/udp").annotation("io.ocinet.name", "shop").prepare()?;
+        let Plan { record, commands } = plan_json(host, &web)?;
+        ensure!(record.container == "web" && record.bundle == web.bundle() && record.name == "shop", "{record:#?}");
+        ensure!(record.state == State::Attaching && record.endpoints.len() == 1, "{record:#?}");
+        ensure!(record.publish.len() == 2, "{record:#?}");
+        // The host's end of the cable has another name every time.
+        let plain = |text: &str| text.replace(&record.endpoints[0].host_interface, "LINK");
+        let lines = plan(host, &web, "")?.success()?;
+        ensure!(lines.lines().count() == plain(&commands.join("\n")).lines().count(), "{lines}\n{commands:#?}");
+        every(["ip link add", "nft", "sysctl", "/etc/resolv.conf", "$PID"], |word| {
+            ensure!(lines.contains(word), "{lines}");
+            Ok(())
+        })
+    })
+}
+
+/// The lines, typed on a fresh host by somebody who has a process in namespaces of its own, make a container of it.
+#[test]
+fn the_lines_of_a_plan_work_as_typed() -> Result<()> {
+    Settings::default().test(|host| {
+        host.sh("mkdir -p /mnt/typed; cp -a /mnt/rootfs /mnt/typed")?;
+        let draft = host.container("web").image("/mnt/typed/rootfs").edit("del(.hostname)");
+        let bundle = draft.publish("8080:80,127.0.0.1:9000:80").prepare()?;
+        let lines = plan(host, &bundle, "")?.success()?;
+        fs::write(host.path("/mnt/typed/lines"), &lines)?;
+
+        let argv = ["unshare", "--net", "--mount", "--uts", "--", "/mnt/bin/probe", "serve", "web", "80"];
+        let mut process = host.background(&argv)?;
+        ensure!(process.line()? == "ready", "the server");
+        let pid = process.pid();
+        host.sh(&format!("PID={pid}; set -x; . /mnt/typed/lines")).with_context(|| lines.clone())?;
+
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.reaches(Tcp, "127.0.0.1:9000")?.is("web")?;
+        host.of_process(pid).sh("ping -c 1 -W 2 203.0.113.1")?;
+        let inside = |script: &str| host.sh(&format!("nsenter -t {pid} -m -u sh -euc '{script}'"));
+        ensure!(inside("hostname")? == "web\n", "{}", inside("hostname")?);
+        every([("resolv.conf", "192.0.2.53"), ("hosts", "10.90.0.2\tweb"), ("hostname", "web")], |(file, word)| {
+            let text = inside(&format!("cat /mnt/typed/rootfs/etc/{file}"))?;
+            ensure!(text.contains(word), "{text}");
+            let wrote = inside(&format!("echo >/mnt/typed/rootfs/etc/{file}"));
+            ensure!(wrote.is_err(), "{file} is writable");
+            Ok(())
+        })?;
+
+        // What was typed by hand is taken away by hand.
+        drop(process);
+        host.sh("nft delete table inet ocinet; ip link del ocinet0; rm -rf /run/ocinet")?;
+        eventually("the cable is gone", || Ok(host.sh("ip -o link show type veth")?.lines().count() == 1))
+    })
+}
+
+/// What the attach would say, the plan says: same line, same exit code.
+#[test]
+fn a_plan_fails_as_the_attach_would() -> Result<()> {
+    Settings::default().test(|host| {
+        let _owner = host.container("owner").network("bridge:ip=10.90.0.9").publish("8080:80").run()?;
+        let _listener = host.serve("listener", &["8088"])?;
+        let rows = [
+            ("io.ocinet.publish", "8080:80", 3),
+            ("io.ocinet.publish", "8088:80", 3),
+            ("io.ocinet.publish", "203.0.113.1:81:80", 2),
+            ("io.ocinet.publish", "nonsense", 2),
+            ("io.ocinet.network", "bridge:ip=10.90.0.9", 3),
+            ("io.ocinet.network", "bridge:ip=192.0.2.1", 2),
+            ("io.ocinet.hostname", "other", 2),
+            ("io.ocinet.nmae", "web", 2),
+        ];
+        every(rows, |(key, value, code)| {
+            let web = host.container("web").annotation(key, value).prepare()?;
+            let planned = host.unchanged_by(|| plan(host, &web, ""))?.exits(*code)?.is_refusal()?;
+            let attached = web.hook("createRuntime")?.exits(*code)?;
+            ensure!(planned.stderr == attached.stderr, "{planned}\n{attached}");
+            Ok(())
+        })
+    })
+}
+
+/// Whose namespace a container has stands in its bundle, so the plan knows when a network does not fit.
+#[test]
+fn a_plan_knows_the_namespace() -> Result<()> {
+    Settings::default().test(|host| {
+        let rows =
+            [host.container("web").network("host"), host.container("web").in_host_namespace().serving(&["8088"])];
+        every(rows, |draft| {
+            let web = draft.clone().prepare()?;
+            let attached = web.hook("createRuntime")?.exits(2)?.is_refusal()?;
+            let planned = plan(host, &web, "")?.exits(2)?;
+            ensure!(planned.stderr == attached.stderr, "{planned}\n{attached}");
+            Ok(())
+        })
+    })
+}
+
+/// A bundle that is none, or that says nothing of us.
+#[test]
+fn a_plan_needs_a_bundle() -> Result<()> {
+    Settings::default().test(|host| {
+        let silent = host.container("web").without_annotations().prepare()?;
+        let silent = silent.bundle().to_owned();
+        let rows = [("/mnt/none", "/mnt/none"), ("/mnt/bin", "config.json"), (&silent, "io.ocinet.*")];
+        every(rows, |(bundle, word)| {
+            let refusal = host.unchanged_by(|| host.ocinet(&format!("plan {bundle}")))?;
+            ensure!(refusal.stderr.contains(word), "{refusal}");
+            refusal.exits(2)?.is_refusal().map(drop)
+        })?;
+        ensure!(!host.path("/run/ocinet").exists(), "not even a folder");
+        Ok(())
+    })
+}
+
+/// The modes without a cable have a plan as well.
+#[test]
+fn a_plan_without_a_cable() -> Result<()> {
+    Settings::default().runtime(Runtime::Crun).test(|host| {
+        let rows = [
+            (host.container("web").network("none"), "link set lo up"),
+            (host.container("web").network("host").in_host_namespace(), "resolv.conf"),
+        ];
+        every(rows, |(draft, word)| {
+            let web = draft.clone().prepare()?;
+            let lines = plan(host, &web, "")?.success()?;
+            ensure!(lines.contains(word) && !lines.contains("veth") && !lines.contains("nft"), "{lines}");
+            Ok(())
+        })
+    })
+}

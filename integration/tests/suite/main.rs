@@ -17,6 +17,7 @@ mod modes;
 mod name_servers;
 mod plan;
 mod races;
+mod readme;
 mod repair;
 mod replacement;
 mod traffic;

@@ -1,0 +1,165 @@
+//! The command line itself: help, manual pages, completions, tables, and what is said to those who mistype.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Host, OCINET, Output, Settings, every};
+
+/// Every command with its subcommands, as `--help` lists them.
+fn commands(host: &Host, parent: &str) -> Result<Vec<String>> {
+    let help = host.ocinet(&format!("{parent} --help"))?.success()?;
+    let list = help.split_once("Commands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap_or_default());
+    let mut all = vec![parent.to_owned()];
+    for line in list.lines() {
+        let name = line.split_whitespace().next().context("a name")?;
+        all.extend(commands(host, format!("{parent} {name}").trim())?);
+    }
+    Ok(all)
+}
+
+/// Nobody has to guess how a command is used.
+#[test]
+fn every_help_has_an_example() -> Result<()> {
+    Settings::default().test(|host| {
+        let all = commands(host, "")?;
+        ensure!(all.len() > 10 && all.contains(&"network inspect".to_owned()), "{all:?}");
+        every(all, |command| {
+            every(["--help", "-h"], |flag| {
+                let help = host.ocinet(&format!("{command} {flag}"))?.success()?;
+                let (_, example) = help.split_once("Example").with_context(|| help.clone())?;
+                ensure!(example.contains("ocinet"), "{help}");
+                ensure!(help.lines().all(|line| line.chars().count() <= 200), "{help}");
+                Ok(())
+            })
+        })
+    })
+}
+
+/// One line each, with what was meant perhaps.
+#[test]
+fn a_command_line_that_is_wrong() -> Result<()> {
+    Settings::default().test(|host| {
+        let rows: [(&str, &[&str]); 13] = [
+            ("isnpect web", &["isnpect", "inspect"]),
+            ("network lss", &["lss", "ls"]),
+            ("network inspct bridge", &["inspct", "inspect"]),
+            ("ps --jsn", &["--jsn", "--json"]),
+            ("hook createruntime", &["createruntime", "createRuntime"]),
+            ("completion bsh", &["bsh", "bash"]),
+            ("--nonsense", &["--nonsense"]),
+            ("gc now", &["now"]),
+            ("inspect", &["CONTAINER"]),
+            ("inspect one two", &["two"]),
+            ("port web 99999", &["99999"]),
+            ("plan", &["BUNDLE"]),
+            ("--state-dir", &["--state-dir"]),
+        ];
+        host.unchanged_by(|| {
+            every(rows, |(line, words)| host.ocinet(line)?.exits(2)?.is_refusal()?.says(words).map(drop))
+        })
+    })
+}
+
+/// Pages for `man`, without a complaint from it, and in them what there is.
+#[test]
+fn the_manual_can_be_read() -> Result<()> {
+    Settings::default().test(|host| {
+        host.ocinet("man /mnt/man")?.success()?;
+        let pages = host.sh("cd /mnt/man; find . -type f | sort")?;
+        let commands = commands(host, "")?.into_iter().map(|name| name.replace(' ', "-"));
+        let expected = commands.map(|name| format!("./man1/{}.1", format!("ocinet-{name}").trim_end_matches('-')));
+        every(expected.chain(["./man7/ocinet-annotations.7".to_owned()]), |page| {
+            ensure!(pages.lines().any(|line| line == page), "no such page in {pages}");
+            Ok(())
+        })?;
+        ensure!(host.sh("cat /mnt/man/man1/ocinet.1")? == host.ocinet("man")?.success()?, "one page, two ways");
+        let annotations = host.sh("cat /mnt/man/man7/ocinet-annotations.7")?.replace('\\', "");
+        let keys = ["network", "publish", "name", "hostname", "dns", "dns-search", "dns-option", "add-host"];
+        every(keys, |key| {
+            ensure!(annotations.contains(&format!("io.ocinet.{key}")), "is not in the manual");
+            Ok(())
+        })?;
+        if host.output(&["sh", "-c", "command -v man"])?.code != 0 {
+            return Ok(());
+        }
+        every(pages.lines(), |page| {
+            let script = format!("cd /mnt/man; LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings --local-file {page}");
+            let read = host.output(&["sh", "-c", &script])?.exits(0)?;
+            ensure!(read.stderr.is_empty() && read.stdout.contains("ocinet"), "{read}");
+            Ok(())
+        })
+    })
+}
+
+/// Scripts that their shells accept, and one that completes.
+#[test]
+fn the_shells_accept_their_completions() -> Result<()> {
+    Settings::default().test(|host| {
+        every(["bash", "zsh", "fish"], |shell| {
+            host.sh(&format!("{OCINET} completion {shell} >/mnt/completion.{shell}"))?;
+            let script = format!("! command -v {shell} >/dev/null || {shell} -n /mnt/completion.{shell}");
+            let output = host.output(&["sh", "-c", &script])?.exits(0)?;
+            ensure!(output.stderr.is_empty(), "{output}");
+            Ok(())
+        })?;
+        every([("ins", "inspect"), ("net", "network"), ("comp", "completion")], |(typed, whole)| {
+            let script = format!(
+                "source /mnt/completion.bash; COMP_WORDS=(ocinet {typed}) COMP_CWORD=1
+                 _ocinet ocinet {typed} ocinet; echo \"${{COMPREPLY[*]}}\""
+            );
+            let completed = host.output(&["bash", "-c", &script])?.success()?;
+            ensure!(completed.trim() == *whole, "{completed}");
+            Ok(())
+        })
+    })
+}
+
+/// Where the time went, for those who ask, and not a word for others.
+#[test]
+fn timings_tell_each_step() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").prepare()?;
+        let hook = |stage: &str, steps: &[&str]| -> Result<()> {
+            let mut command = host.command(&[OCINET, "hook", stage, "--timings"]);
+            let told = Output::of(&mut command, web.state(stage).to_string().as_bytes())?.exits(0)?;
+            ensure!(told.stdout.is_empty(), "{told}");
+            let mut times = Vec::new();
+            for line in told.stderr.lines() {
+                let [who, step, time, unit] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                    anyhow::bail!("{line:?} is no step");
+                };
+                ensure!(who == "ocinet:" && unit == "us", "{line:?}");
+                times.push((step.to_owned(), time.parse::<u64>()?));
+            }
+            let (last, total) = times.pop().context("no line")?;
+            ensure!(last == "total" && total == times.iter().map(|(_, time)| time).sum::<u64>(), "{told}");
+            let named = |step: &&&str| times.iter().any(|(name, _)| name == **step);
+            ensure!(steps.iter().filter(named).count() == steps.len(), "{steps:?} in {told}");
+            Ok(())
+        };
+        hook("createRuntime", &["state", "request", "namespace", "lease", "firewall", "links", "sandbox", "seal"])?;
+        hook("poststop", &["state", "rest"])
+    })
+}
+
+/// On a terminal a table fits into it, and has colour unless unwanted; elsewhere it is plain text.
+#[test]
+fn tables_fit_the_terminal() -> Result<()> {
+    Settings::default().test(|host| {
+        let ports = "8080:80,8081:81,127.0.0.1:8082:82,9000-9100:9000-9100,127.0.0.1:53:53/udp";
+        let _web = host.container("a-container-with-quite-a-long-name").publish(ports).run()?;
+        let on_terminal = |columns: u16, more: &str| {
+            let line = format!("stty cols {columns}; {more} {OCINET} ps");
+            host.output(&["script", "--quiet", "--return", "--command", &line, "/dev/null"])?.success()
+        };
+        ensure!(!host.ocinet("ps")?.success()?.contains('\u{1b}'), "colour in a pipe");
+        every([60, 100, 200], |columns| {
+            let table = on_terminal(*columns, "NO_COLOR=1 TERM=xterm")?;
+            ensure!(!table.contains('\u{1b}'), "{table:?}");
+            let widest = table.lines().map(|line| line.trim_end().chars().count()).max();
+            ensure!(widest <= Some(usize::from(*columns)), "{widest:?} columns:\n{table}");
+            Ok(())
+        })?;
+        ensure!(on_terminal(100, "env -u NO_COLOR TERM=xterm")?.contains('\u{1b}'), "no colour on a terminal");
+        ensure!(!on_terminal(100, "TERM=dumb")?.contains('\u{1b}'), "colour on a dumb terminal");
+        Ok(())
+    })
+}

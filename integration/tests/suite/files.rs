@@ -90,7 +90,8 @@ fn annotations_say_what_is_in_the_files() -> Result<()> {
 fn the_host_name_has_an_order_of_sources() -> Result<()> {
     let (none, empty, named) = ("del(.hostname)", ".hostname = \"\"", ".hostname = \"spec.example\"");
     let long = "0123456789abcdef";
-    let rows: [(&str, &str, &[(&str, &str)], &str); 8] = [
+    type Annotations<'t> = &'t [(&'t str, &'t str)];
+    let rows: [(&str, &str, Annotations<'_>, &str); 8] = [
         ("web", none, &[], "web"),
         ("web", empty, &[], "web"),
         (long, none, &[], "0123456789ab"),

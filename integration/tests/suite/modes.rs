@@ -108,6 +108,20 @@ fn without_annotations_a_container_runs() -> Result<()> {
     })
 }
 
+/// `default_network` wires those who ask for nothing and have a new namespace of their own, and nobody else.
+#[test]
+fn a_default_network_is_for_new_namespaces() -> Result<()> {
+    on_every_runtime(|host| {
+        host.sh("echo 'default_network = \"bridge\"' >/etc/ocinet/config.toml")?;
+        let web = host.container("web").without_annotations().run()?;
+        ensure!(web.sh("ip -o -4 address show eth0")?.contains("10.90.0.2/16"), "no address");
+        let _guest = host.container("guest").without_annotations().in_host_namespace().run()?;
+        ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+        host.sh("rm /etc/ocinet/config.toml")?;
+        web.delete()
+    })
+}
+
 /// Old and new name of one stage: `prestart` alone, or both.
 #[test]
 fn every_stage_attaches_once() -> Result<()> {

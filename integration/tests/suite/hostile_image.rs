@@ -131,6 +131,41 @@ fn an_image_that_changes_while_we_look() -> Result<()> {
     })
 }
 
+/// A walk through `..` has to be tried again when something is renamed or mounted anywhere on the machine meanwhile, and
+/// many images have such a link: `../run/systemd/resolve/stub-resolv.conf`.
+#[test]
+fn a_link_through_the_parent_on_a_busy_machine() -> Result<()> {
+    // Long, so that hardly a walk is left alone.
+    let link = format!("../{}run/stub.conf", "run/../".repeat(20));
+    with_sentinel(|host| {
+        image(host, &format!("mkdir ../run; echo image >../run/stub.conf; ln -s {link} resolv.conf"))?;
+        let elsewhere = host.path("/mnt/elsewhere");
+        fs::create_dir_all(elsewhere.join("one"))?;
+        let stop = AtomicBool::new(false);
+        let rename = || -> Result<()> {
+            let names = [elsewhere.join("one"), elsewhere.join("other")];
+            while !stop.load(Ordering::Relaxed) {
+                fs::rename(&names[0], &names[1])?;
+                fs::rename(&names[1], &names[0])?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| -> Result<()> {
+            let neighbour = scope.spawn(rename);
+            let told = (0..10).try_for_each(|_| {
+                let web = host.container("web").image(IMAGE).run()?;
+                let found = web.exec(&["cat", "/etc/resolv.conf"])?;
+                ensure!(found.starts_with("nameserver 192.0.2.53\n"), "{found}");
+                web.delete()
+            });
+            stop.store(true, Ordering::Relaxed);
+            neighbour.join().ok().context("the neighbour panicked")??;
+            told
+        })?;
+        host.settles()
+    })
+}
+
 /// Puts links out of the root, links to nowhere, and honest files in the place of resolv.conf, by turns.
 fn swap(etc: &Path, stop: &AtomicBool, swaps: &AtomicU32) -> Result<()> {
     let (place, next) = (etc.join("resolv.conf"), etc.join("next"));

@@ -108,7 +108,10 @@ pub fn version() -> String {
 fn body() -> String {
     let mut text: String = SETS.iter().map(|set| format!("    {set}\n")).collect();
     for chain in CHAINS {
-        let _ = writeln!(text, "    chain {} {{ {}", chain.name, chain.base);
+        let _ = writeln!(text, "    chain {} {{", chain.name);
+        if !chain.base.is_empty() {
+            let _ = writeln!(text, "        {}", chain.base);
+        }
         for rule in chain.rules {
             let _ = writeln!(text, "        {rule}");
         }

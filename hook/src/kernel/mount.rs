@@ -17,6 +17,9 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use super::apart::apart;
 use super::error::{Doing, Error, Result};
 
+/// How often a disturbed walk is begun again: a neighbour must not keep us for ever.
+const MOST_WALKS: usize = 1000;
+
 /// A file of ours and where it belongs in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlay {
@@ -98,10 +101,14 @@ fn uncover(root: &OwnedFd, target: &str) -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Walks `path` without ever leaving `root`. While anything is renamed or mounted anywhere on the host, the kernel cannot
+/// tell whether a `..` led out of the root, and says "try again" (openat2(2)).
 fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let walk = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o644) } else { Mode::empty() };
-    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, mode, walk)
+    let open = || rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, mode, walk);
+    let disturbed = |opened: &rustix::io::Result<OwnedFd>| matches!(opened, Err(Errno::AGAIN));
+    (0..MOST_WALKS).map(|_| open()).find(|opened| !disturbed(opened)).unwrap_or(Err(Errno::AGAIN))
 }
 
 /// Makes an empty file to mount over, where the image has none or a link to nowhere.

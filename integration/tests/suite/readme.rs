@@ -33,7 +33,7 @@ const STAND_INS: [(&str, &str); 5] = [
 ];
 
 /// Scripts of this tree that install things on the machine, and are tests of their own.
-const INSTALLERS: [&str; 2] = ["packaging/quickstart", "integration/test"];
+const INSTALLERS: [&str; 3] = ["packaging/quickstart", "integration/test", "integration/compare"];
 
 /// A fenced block of the README.
 #[derive(Debug)]

@@ -47,6 +47,8 @@ impl Engine {
                 let _ =
                     engine.and_then(|mut engine| self.draining.iter().try_for_each(|(record, _)| engine.drain(record)));
             }
+            // Whoever waits for an address or an interface waits for the links alone.
+            self.draining.iter().for_each(|(_, drain)| drain.release());
             if unsettled {
                 thread::sleep(SETTLE);
                 self.settling.iter().for_each(Lock::release);

@@ -4,8 +4,9 @@
 //! dies, the record says what to undo. Undoing is detach, which reads the record alone and tolerates absence: it serves
 //! poststop, rollback, a repeated start and collection alike.
 //!
-//! Locks, in the order in which they may be taken: the sandbox (held through attach, detach and collection of it), a
-//! drain, the firewall, the making of bridges, the store's writer. No kernel work happens inside a transaction.
+//! Locks, in the order in which they may be taken: the sandbox (held through attach, detach and collection of it), the
+//! settling of the firewall, the firewall, a drain, the making of bridges, the store's writer. No kernel work happens
+//! inside a transaction.
 
 mod attach;
 mod close;

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -238,15 +238,11 @@ impl fmt::Display for Mac {
     }
 }
 
-/// An IPv4 address as people write it: four decimal numbers without leading zeros, since `010.0.0.1` is 8.0.0.1 to
-/// some readers and 10.0.0.1 to others, and `127.1` is an address to some and none to others.
-pub(super) fn strict_ipv4(text: &str) -> Option<Ipv4Addr> {
-    text.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     #[test]

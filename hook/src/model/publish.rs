@@ -1,10 +1,9 @@
 //! The grammar of `docker run -p`, joined by commas: `[[ip:][hostPort]:]containerPort[/protocol]`, where each port may
 //! be a range. See `docs.docker.com/engine/network/port-publishing` and go-connections `nat.ParsePortSpec`.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::id::strict_ipv4;
 use super::{HostAddress, Invalid, Protocol};
 
 /// How many ports one entry may name.
@@ -97,8 +96,8 @@ fn parse_address(text: &str) -> Result<HostAddress, String> {
     if text.is_empty() {
         return Ok(HostAddress::Any);
     }
-    let address = strict_ipv4(text).map(IpAddr::V4).or_else(|| text.parse::<Ipv6Addr>().ok().map(IpAddr::V6));
-    match address {
+    // Rust takes neither 010.0.0.1, which is 8.0.0.1 to some readers, nor 127.1, which is no address to others.
+    match text.parse::<IpAddr>().ok() {
         Some(ip) if ip.is_multicast() => Err(format!("has the multicast address {text} as host address")),
         Some(IpAddr::V6(_)) => Err(format!("has the IPv6 host address {text}; only IPv4 ports are published for now")),
         Some(ip) => Ok(HostAddress::from(Some(ip))),

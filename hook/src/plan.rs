@@ -1,13 +1,13 @@
 //! Request + what is leased -> the endpoint, the ports and the steps. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
 use crate::driver::{self, Steps};
 use crate::model::{
-    Attachment, Endpoint, HostAddress, HostPort, InterfaceName, Mac, Network, PortMapping, Protocol, PublishRequest,
-    Record,
+    Alias, Attachment, Endpoint, HostAddress, HostPort, InterfaceName, Mac, Network, PortMapping, Protocol,
+    PublishRequest, Record,
 };
 use crate::request::Connection;
 
@@ -70,19 +70,22 @@ pub fn ports<H: HostPorts>(requests: &[PublishRequest], host: &mut H) -> Result<
     Ok(mappings)
 }
 
-/// The endpoint of `connection` at `address`. `uplink_mtu` is the default for its MTU, and `nonce`, 55 random bits,
-/// names the link on the host.
+/// The endpoint of `connection` at `address`. `uplink_mtu` is the default for its MTU, and `name` numbers the names that
+/// its link on the host can have.
 pub fn endpoint(
     connection: &Connection,
     network: &Network,
     address: IpNet,
     uplink_mtu: Option<u32>,
-    nonce: u64,
+    name: u8,
 ) -> Endpoint {
     let is_v4 = |ip: &IpAddr| ip.is_ipv4() == address.addr().is_ipv4();
     Endpoint {
         network: network.name.clone(),
-        attachment: Attachment::Bridge { bridge: network.bridge.clone(), host_interface: host_interface(nonce) },
+        attachment: Attachment::Bridge {
+            bridge: network.bridge.clone(),
+            host_interface: host_interface(address.addr(), name),
+        },
         interface: connection.interface.clone().unwrap_or_else(default_interface),
         mac: connection.mac.unwrap_or_else(|| Mac::of(address.addr())),
         mtu: connection.mtu.or(uplink_mtu).unwrap_or(DEFAULT_MTU),
@@ -96,19 +99,30 @@ pub fn steps(record: &Record, network: &Network) -> Vec<Steps> {
     record.endpoints.iter().map(|endpoint| driver::bridge(network, endpoint, alias(record))).collect()
 }
 
-/// The alias of the record's links: its key, and its container for people. The kernel keeps 255 bytes (`IFALIASZ`).
-fn alias(record: &Record) -> String {
-    let mut alias = format!("ocinet:{}:{}", record.key().hex(), record.container);
-    let end = (0..=255.min(alias.len())).rev().find(|end| alias.is_char_boundary(*end));
-    alias.truncate(end.unwrap_or_default());
-    alias
+/// The alias of the record's links.
+pub fn alias(record: &Record) -> Alias {
+    Alias::endpoint(record.key(), record.container.as_str())
 }
 
-/// `ocv` and eleven characters of five random bits each: as long as the kernel allows, so that no stranger has it.
-fn host_interface(nonce: u64) -> InterfaceName {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let tail = (0..11).map(|n| char::from(ALPHABET[(nonce >> (5 * n)) as usize & 31]));
-    "ocv".chars().chain(tail).collect::<String>().parse().expect("fourteen letters and digits")
+/// `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where a stranger has that.
+///
+/// The kernel has a name only once. So it refuses the second of two links with one address even where the store has
+/// forgotten the first, and the name of a link tells its address.
+fn host_interface(address: IpAddr, name: u8) -> InterfaceName {
+    let base = match address {
+        IpAddr::V4(v4) => format!("ocv{:08x}", u32::from(v4)),
+        IpAddr::V6(v6) => format!("ocv6{:08x}", crc32fast::hash(&v6.octets())),
+    };
+    let text = if name == 0 { base } else { format!("{base}-{}", name % 10) };
+    text.parse().expect("up to fourteen letters and digits")
+}
+
+/// The address that a link of ours has by its name; none for those of IPv6.
+pub fn address_of(host_interface: &InterfaceName) -> Option<IpAddr> {
+    let digits = host_interface.as_str().strip_prefix("ocv")?.split('-').next()?;
+    let is_number = digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let number = is_number.then(|| u32::from_str_radix(digits, 16).ok()).flatten()?;
+    Some(Ipv4Addr::from(number).into())
 }
 
 fn default_interface() -> InterfaceName {
@@ -158,8 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn link_names_fit_the_kernel_and_differ() {
-        let names: BTreeSet<String> = (0..100u64).map(|n| host_interface(n << 20 | n).to_string()).collect();
-        assert!(names.len() == 100 && names.iter().all(|name| name.len() == 14));
+    fn a_link_is_named_after_its_address() {
+        let name = |text: &str, nth| host_interface(text.parse().unwrap(), nth);
+        assert_eq!(name("10.90.0.2", 0).as_str(), "ocv0a5a0002");
+        assert_eq!(name("10.90.0.2", 1).as_str(), "ocv0a5a0002-1");
+        assert_eq!(address_of(&name("10.90.0.2", 1)), Some("10.90.0.2".parse().unwrap()));
+        assert_eq!(address_of(&name("fd00::2", 0)), None);
+        assert_ne!(name("fd00::2", 0), name("fd00::3", 0));
+        assert_eq!(address_of(&"ocv+a5a0002".parse().unwrap()), None, "digits only");
     }
 }

@@ -1,24 +1,15 @@
-use super::{HostStep, SandboxStep, Steps};
-use crate::model::{Attachment, Endpoint, Mac, Network};
+use super::{Bridge, HostStep, SandboxStep, Steps, Veth};
+use crate::model::{Alias, Attachment, Endpoint, Mac, Network};
 
 /// The steps that connect `endpoint` to a bridge network; `alias` marks the link that belongs to it.
-pub fn bridge(network: &Network, endpoint: &Endpoint, alias: String) -> Steps {
+pub fn bridge(network: &Network, endpoint: &Endpoint, alias: Alias) -> Steps {
     let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
     let mut sandbox = vec![
         SandboxStep::Loopback,
         SandboxStep::Interface { name: endpoint.interface.clone(), addresses: endpoint.addresses.clone() },
     ];
     sandbox.extend(endpoint.gateways.iter().map(|gateway| SandboxStep::DefaultRoute { gateway: *gateway }));
-    let mut host = Vec::new();
-    if let Some(first) = network.subnets.first() {
-        host.push(HostStep::Bridge {
-            name: bridge.clone(),
-            mac: Mac::of(first.gateway),
-            mtu: endpoint.mtu,
-            addresses: network.subnets.iter().map(|subnet| subnet.gateway_with_prefix()).collect(),
-        });
-    }
-    host.push(HostStep::Veth {
+    let pair = HostStep::Veth(Veth {
         name: host_interface.clone(),
         alias,
         bridge: bridge.clone(),
@@ -26,5 +17,16 @@ pub fn bridge(network: &Network, endpoint: &Endpoint, alias: String) -> Steps {
         mac: endpoint.mac,
         mtu: endpoint.mtu,
     });
+    let host = bridge_of(network).map(HostStep::Bridge).into_iter().chain([pair]).collect();
     Steps { host, sandbox }
+}
+
+/// The bridge of `network`; none where it has no address range to derive a MAC from.
+pub fn bridge_of(network: &Network) -> Option<Bridge> {
+    Some(Bridge {
+        name: network.bridge.clone(),
+        alias: Alias::Network(network.name.clone()),
+        mac: Mac::of(network.subnets.first()?.gateway),
+        addresses: network.subnets.iter().map(|subnet| subnet.gateway_with_prefix()).collect(),
+    })
 }

@@ -2,12 +2,12 @@
 
 mod bridge;
 
-pub use bridge::bridge;
+pub use bridge::{bridge, bridge_of};
 
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-use crate::model::{InterfaceName, Mac};
+use crate::model::{Alias, InterfaceName, Mac};
 
 /// What an endpoint needs, in the order in which it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,31 +22,39 @@ pub struct Steps {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostStep {
     /// A bridge of ours is there and up.
-    Bridge {
-        /// Its name.
-        name: InterfaceName,
-        /// Its own MAC, since udev and the kernel would otherwise change it with the ports.
-        mac: Mac,
-        /// Its MTU in bytes when it is made.
-        mtu: u32,
-        /// The gateway addresses.
-        addresses: Vec<IpNet>,
-    },
-    /// A veth pair: one end a port of the bridge, its peer born in the container's namespace.
-    Veth {
-        /// The host's end.
-        name: InterfaceName,
-        /// What tells whose it is, readable by `ip -d link`.
-        alias: String,
-        /// The bridge.
-        bridge: InterfaceName,
-        /// The container's end.
-        peer: InterfaceName,
-        /// The MAC of the container's end.
-        mac: Mac,
-        /// The MTU of both ends.
-        mtu: u32,
-    },
+    Bridge(Bridge),
+    /// A veth pair connects the container to it.
+    Veth(Veth),
+}
+
+/// A bridge of ours. Its MTU follows its ports'.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its name.
+    pub name: InterfaceName,
+    /// What tells whose it is, readable by `ip -d link`.
+    pub alias: Alias,
+    /// Its own MAC, since udev and the kernel would otherwise change it with the ports.
+    pub mac: Mac,
+    /// The gateway addresses.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A veth pair: one end a port of the bridge, its peer born in the container's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Veth {
+    /// The host's end.
+    pub name: InterfaceName,
+    /// What tells whose it is, readable by `ip -d link`.
+    pub alias: Alias,
+    /// The bridge.
+    pub bridge: InterfaceName,
+    /// The container's end.
+    pub peer: InterfaceName,
+    /// The MAC of the container's end.
+    pub mac: Mac,
+    /// The MTU of both ends.
+    pub mtu: u32,
 }
 
 /// One thing in the container's namespace.
@@ -72,22 +80,22 @@ impl HostStep {
     /// The step as commands that a person could type; `pid` is the container's init process.
     pub fn lines(&self, pid: &str) -> Vec<String> {
         match self {
-            Self::Bridge { name, mac, mtu, addresses } => {
+            Self::Bridge(Bridge { name, alias, mac, addresses }) => {
                 let mut lines = vec![
-                    format!("ip link add {name} address {mac} mtu {mtu} type bridge"),
+                    format!("ip link add {name} address {mac} type bridge"),
                     format!("sysctl -qw net.ipv6.conf.{name}.accept_ra=0 net.ipv6.conf.{name}.disable_ipv6=1"),
                     format!("sysctl -qw net.ipv4.conf.{name}.route_localnet=1"),
                 ];
                 lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
-                lines.push(format!("ip link set {name} alias ocinet:network up"));
+                lines.push(format!("ip link set {name} alias {alias} up"));
                 lines
             }
-            Self::Veth { name, alias, bridge, peer, mac, mtu } => vec![
+            Self::Veth(Veth { name, alias, bridge, peer, mac, mtu }) => vec![
                 format!(
                     "ip link add {name} mtu {mtu} master {bridge} type veth \
                      peer {peer} address {mac} mtu {mtu} netns {pid}"
                 ),
-                format!("ip link set {name} alias {} up type bridge_slave hairpin on", quoted(alias)),
+                format!("ip link set {name} alias {} up type bridge_slave hairpin on", quoted(&alias.to_string())),
             ],
         }
     }

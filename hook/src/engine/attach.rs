@@ -2,9 +2,9 @@ use slog::{debug, info, warn};
 
 use super::lease::Lease;
 use super::{Engine, Error, Result};
-use crate::driver::SandboxStep;
+use crate::driver::{HostStep, SandboxStep};
 use crate::kernel::{self, Lock, Netns, Place, Process};
-use crate::model::{HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness};
+use crate::model::{Attachment, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness};
 use crate::oci::NetworkNamespace;
 use crate::plan;
 use crate::request::{Request, Wiring};
@@ -18,6 +18,16 @@ pub enum Outcome {
     Stands(Record),
     /// Another container, this one's record, owns the sandbox; it shares what that one has.
     Member(Record),
+}
+
+/// How many names of a link are tried before strangers are taken to have them all.
+const NAMES: u8 = 4;
+
+/// A container to be wired.
+struct Sandbox {
+    process: Process,
+    netns: Netns,
+    namespace: Namespace,
 }
 
 impl Engine {
@@ -35,23 +45,37 @@ impl Engine {
             self.firewall()?.permitted()?;
         }
         let _sandbox = self.locks.exclusive(Place::Sandbox(request.key().lock_offset()))?;
-        let lease = self.lease(request, &namespace)?;
-        self.step("lease");
-        let outcome = match lease {
-            Lease::Settled(outcome) => outcome,
-            Lease::Nothing(record) => self.complete(record, |engine, record| {
-                if record.mode == Mode::None {
-                    kernel::wire(&netns, &[SandboxStep::Loopback], None)?;
-                }
-                engine.provide_files(request, record, &process)
-            })?,
-            Lease::Endpoint { record, network, change } => self.complete(record, |engine, record| {
-                engine.wire(record, &network, &netns, change)?;
-                engine.provide_files(request, record, &process)
-            })?,
+        let sandbox = Sandbox { process, netns, namespace };
+        let mut names = 0..NAMES;
+        let outcome = loop {
+            let name = names.next();
+            match self.attach_once(request, &sandbox, name.unwrap_or(NAMES)) {
+                // A stranger's: it stays, and ours is called otherwise.
+                Err(Error::Kernel(kernel::Error::Taken { .. })) if name.is_some() => {}
+                result => break result?,
+            }
         };
         self.tell(&outcome, request);
         Ok(outcome)
+    }
+
+    /// One try, with the `name`th of the names that its link can have.
+    fn attach_once(&mut self, request: &Request, sandbox: &Sandbox, name: u8) -> Result<Outcome> {
+        let lease = self.lease(request, &sandbox.namespace, name)?;
+        self.step("lease");
+        match lease {
+            Lease::Settled(outcome) => Ok(outcome),
+            Lease::Nothing(record) => self.complete(record, |engine, record| {
+                if record.mode == Mode::None {
+                    kernel::wire(&sandbox.netns, &[SandboxStep::Loopback], None)?;
+                }
+                engine.provide_files(request, record, &sandbox.process)
+            }),
+            Lease::Endpoint { record, network, change } => self.complete(record, |engine, record| {
+                engine.wire(record, &network, &sandbox.netns, change)?;
+                engine.provide_files(request, record, &sandbox.process)
+            }),
+        }
     }
 
     /// An earlier record of the same container: `Some` if it stands as it should, `None` once it is out of the way.
@@ -98,10 +122,11 @@ impl Engine {
         }
     }
 
-    /// Whether the links of an attached record are there.
-    fn stands(&mut self, record: &Record) -> Result<bool> {
+    /// Whether the links of an attached record are there, and lead to its networks.
+    pub(super) fn stands(&mut self, record: &Record) -> Result<bool> {
         for endpoint in &record.endpoints {
-            if self.links.ours(endpoint.attachment.host_interface())?.is_none() {
+            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
+            if !self.links.is_joined(host_interface, &plan::alias(record), bridge)? {
                 return Ok(false);
             }
         }
@@ -121,7 +146,10 @@ impl Engine {
         for steps in plan::steps(record, network) {
             let mut peer = None;
             for step in &steps.host {
-                peer = self.links.apply(step, netns, &self.locks)?;
+                match step {
+                    HostStep::Bridge(bridge) => self.ensure_bridge(bridge)?,
+                    HostStep::Veth(pair) => peer = self.links.connect(pair, netns)?,
+                }
             }
             self.step("links");
             kernel::wire(netns, &steps.sandbox, peer)?;

@@ -2,7 +2,8 @@ use slog::info;
 
 use super::{Engine, Result};
 use crate::kernel::{Netns, Place};
-use crate::model::{Record, State};
+use crate::model::{Attachment, Record, State};
+use crate::plan;
 
 /// What a collection took away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,11 +85,17 @@ impl Engine {
         if let Some(lives) = Netns::lives(&record.namespace, &self.origin) {
             return Ok(lives);
         }
+        Ok(self.links_of(record)?.len() == record.endpoints.len())
+    }
+
+    /// The indexes of those links of `record` that are there.
+    pub(super) fn links_of(&mut self, record: &Record) -> Result<Vec<u32>> {
+        let alias = plan::alias(record);
+        let mut indexes = Vec::new();
         for endpoint in &record.endpoints {
-            if self.links.ours(endpoint.attachment.host_interface())?.is_none() {
-                return Ok(false);
-            }
+            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
+            indexes.extend(self.links.ours(host_interface, &alias, bridge)?);
         }
-        Ok(true)
+        Ok(indexes)
     }
 }

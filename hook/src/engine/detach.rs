@@ -26,12 +26,10 @@ impl Engine {
             self.step("firewall");
         }
         self.remove_files(&record.key())?;
-        let mut draining = false;
-        for endpoint in &record.endpoints {
-            if let Some(index) = self.links.ours(endpoint.attachment.host_interface())? {
-                self.links.shut(index)?;
-                draining = true;
-            }
+        let links = self.links_of(&record)?;
+        let draining = !links.is_empty();
+        for index in links {
+            self.links.shut(index)?;
         }
         self.step("links");
         info!(self.log, "detached"; "container" => %record.container, "draining" => draining);
@@ -75,10 +73,8 @@ impl Engine {
 
     /// Deletes the links of a draining record, whose drain lock the caller holds, and then the record.
     pub(super) fn drain(&mut self, record: &Record) -> Result<()> {
-        for endpoint in &record.endpoints {
-            if let Some(index) = self.links.ours(endpoint.attachment.host_interface())? {
-                self.links.delete(index)?;
-            }
+        for index in self.links_of(record)? {
+            self.links.delete(index)?;
         }
         Ok(self.store.write(|store| store.remove(record.number))?)
     }

@@ -3,7 +3,7 @@ use slog::{info, warn};
 use super::{Engine, Result};
 use crate::firewall::{Backend, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, Lock, Nftables, Place};
-use crate::model::{Network, Record, State};
+use crate::model::{Network, Record};
 
 impl Engine {
     /// Puts in place what `record` needs. `change` is the shared lock under which its intent was written: until the
@@ -47,9 +47,8 @@ impl Engine {
     /// What the store says that the firewall must hold.
     pub(super) fn all_needs(&self) -> Result<Needs> {
         let read = self.store.read();
-        let wired = |record: &Record| matches!(record.state, State::Attaching | State::Attached);
         let publish: Vec<Publish> =
-            read.records()?.iter().filter(|record| wired(record)).flat_map(publish_needs).collect();
+            read.records()?.iter().filter(|record| record.state.is_wired()).flat_map(publish_needs).collect();
         let networks = read.networks()?.iter().map(NetworkNeeds::from).collect();
         Ok(Needs { close_forwarding: read.closed_forwarding()?, networks, publish })
     }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{Engine, Error, Outcome, Result};
 use crate::ipam;
-use crate::kernel::{self, Lock, Place};
+use crate::kernel::{Lock, Place};
 use crate::model::{
     Endpoint, HostAddress, HostPort, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest, Record,
     State,
@@ -72,12 +72,14 @@ impl<E: Into<Error>> From<E> for Claim {
 pub(super) type Claimed<T> = std::result::Result<T, Claim>;
 
 impl Engine {
-    /// Leases what `request` asks for, and writes the intent.
-    pub(super) fn lease(&mut self, request: &Request, namespace: &Namespace) -> Result<Lease> {
+    /// Leases what `request` asks for, with the `name`th of the names that its link can have, and writes the intent.
+    pub(super) fn lease(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Result<Lease> {
         for _ in 0..TRIES {
             let leased = match &request.wiring {
                 Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
-                Wiring::Bridge { connection, publish } => self.lease_endpoint(request, namespace, connection, publish),
+                Wiring::Bridge { connection, publish } => {
+                    self.lease_endpoint(request, namespace, connection, publish, name)
+                }
             };
             let settled = match leased {
                 Ok(lease) => return Ok(lease),
@@ -107,15 +109,15 @@ impl Engine {
         namespace: &Namespace,
         connection: &Connection,
         publish: &[PublishRequest],
+        name: u8,
     ) -> Claimed<Lease> {
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let nonce = kernel::random()?;
         let mut ports = Ports::new(self.store.read());
         let mappings = plan::ports(publish, &mut ports)?;
         let guards = ports.into_guards();
         self.refuse_unpublishable(publish)?;
         let change = self.locks.shared(Place::Firewall)?;
-        let wishes = Wishes { request, namespace, connection, mappings, mtu, nonce };
+        let wishes = Wishes { request, namespace, connection, mappings, mtu, name };
         let leased = self.store.write(|store| {
             unclaimed(store, request, namespace)?;
             grant(store, wishes)
@@ -159,17 +161,18 @@ pub(super) struct Wishes<'r> {
     pub connection: &'r Connection,
     pub mappings: Vec<PortMapping>,
     pub mtu: Option<u32>,
-    pub nonce: u64,
+    /// The number of the link's name: 0 unless a stranger has that.
+    pub name: u8,
 }
 
 /// Writes a record with everything it leases.
 pub(super) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Record, Network)> {
-    let Wishes { request, namespace, connection, mappings, mtu, nonce } = wishes;
+    let Wishes { request, namespace, connection, mappings, mtu, name: link } = wishes;
     let name = &connection.network;
     let network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
     free_of_others(store, &mappings)?;
     let address = address(store, connection, &network)?;
-    let endpoint = plan::endpoint(connection, &network, address, mtu, nonce);
+    let endpoint = plan::endpoint(connection, &network, address, mtu, link);
     if let Some(by) = store.mac_holder(name, endpoint.mac)? {
         return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
     }

@@ -1,7 +1,9 @@
 use super::{Engine, Error, Result};
 use crate::config::{self, Config};
-use crate::kernel::HostLinks;
-use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
+use crate::driver::Bridge;
+use crate::kernel::{self, HostLinks};
+use crate::model::{Attachment, InterfaceName, Invalid, Network, NetworkName, Subnet};
+use crate::plan;
 
 /// The network `bridge` as its first container would define it now. Nothing is kept: another route may take its range
 /// until then.
@@ -13,6 +15,20 @@ pub fn default_network(config: &Config) -> Result<Network> {
 }
 
 impl Engine {
+    /// The bridge is there and guarded. Where it has to be made, the containers that were on it are on it again.
+    pub(super) fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<()> {
+        if self.links.has_bridge(bridge)? {
+            return Ok(kernel::guard_bridge(&bridge.name)?);
+        }
+        let mut ports = Vec::new();
+        for record in self.store.read().records()?.iter().filter(|record| record.state.is_wired()) {
+            let links = record.endpoints.iter().map(|endpoint| &endpoint.attachment);
+            let on_bridge = links.filter(|Attachment::Bridge { bridge: name, .. }| *name == bridge.name);
+            ports.extend(on_bridge.map(|link| (link.host_interface().clone(), plan::alias(record))));
+        }
+        Ok(self.links.make_bridge(bridge, &ports, &self.locks)?)
+    }
+
     /// Defines the default network, when it is first used.
     pub(super) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
         let network = self.new_network(name)?;

@@ -88,7 +88,6 @@ impl Engine {
         let known = self.store.read().network(&connection.network)?;
         let new = if known.is_none() { Some(self.new_network(&connection.network)?) } else { None };
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let nonce = kernel::random()?;
         let mut ports = Ports::new(self.store.read());
         let mappings = plan::ports(publish, &mut ports)?;
         drop(ports);
@@ -97,7 +96,7 @@ impl Engine {
             if let Some(network) = &new {
                 store.add_network(network)?;
             }
-            grant(store, Wishes { request, namespace, connection, mappings, mtu, nonce })
+            grant(store, Wishes { request, namespace, connection, mappings, mtu, name: 0 })
         });
         granted.map_err(|claim| match claim {
             Claim::Failed(error) => error,
@@ -115,8 +114,8 @@ impl Engine {
     /// Whether an earlier attach has done the step.
     fn is_done(&mut self, step: &HostStep) -> Result<bool> {
         match step {
-            HostStep::Bridge { name, mac, .. } => Ok(self.links.has_bridge(name, *mac)?),
-            HostStep::Veth { .. } => Ok(false),
+            HostStep::Bridge(bridge) => Ok(self.links.has_bridge(bridge)?),
+            HostStep::Veth(_) => Ok(false),
         }
     }
 

@@ -2,6 +2,8 @@ use std::io;
 
 use nix::errno::Errno;
 
+use crate::model::InterfaceName;
+
 /// The kernel or the host refused something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -13,6 +15,14 @@ pub enum Error {
         /// The kernel's answer.
         #[source]
         source: io::Error,
+    },
+    /// The host has a link of the name that ours should have.
+    #[error("interface {name} is there already; its alias is {alias:?}")]
+    Taken {
+        /// The name.
+        name: InterfaceName,
+        /// The link's alias, which tells whether it is ours.
+        alias: String,
     },
     /// Something holds what we need.
     #[error("{0}")]

@@ -29,16 +29,49 @@ pub(super) fn disable_ipv6(interface: &InterfaceName) -> Result<()> {
 
 /// What a bridge of an IPv4 network needs before it is up: no address or route from a router advertisement of a
 /// container (CVE-2020-13401), no IPv6, and a way for the host's own 127.0.0.1 to a published port.
-pub(super) fn guard_bridge(bridge: &InterfaceName) -> Result<()> {
-    optional(&format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"), "0")?;
-    disable_ipv6(bridge)?;
-    let path = format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet");
-    fs::write(&path, "1").doing(|| format!("write 1 to {path}"))
+///
+/// # Errors
+/// When /proc cannot be written, as in a hardened unit.
+pub fn guard_bridge(bridge: &InterfaceName) -> Result<()> {
+    for (path, value) in bridge_guards(bridge) {
+        optional(&path, value)?;
+    }
+    Ok(())
 }
 
+/// The settings of a bridge that are not as [`guard_bridge`] makes them, each with the value it should have.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn open_guards(bridge: &InterfaceName) -> Result<Vec<(String, &'static str)>> {
+    let mut open = Vec::new();
+    for (path, value) in bridge_guards(bridge) {
+        if !is_set(&path, value)? {
+            open.push((path, value));
+        }
+    }
+    Ok(open)
+}
+
+fn bridge_guards(bridge: &InterfaceName) -> [(String, &'static str); 3] {
+    [
+        (format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"), "0"),
+        (format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "1"),
+        (format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1"),
+    ]
+}
+
+/// Writes only what differs: a write takes the lock of all links, a look does not. A kernel without IPv6 lacks its files.
 fn optional(path: &str, value: &str) -> Result<()> {
-    match fs::write(path, value) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.doing(|| format!("write {value} to {path}")),
+    if is_set(path, value)? {
+        return Ok(());
+    }
+    fs::write(path, value).doing(|| format!("write {value} to {path}"))
+}
+
+fn is_set(path: &str, value: &str) -> Result<bool> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        result => Ok(result.doing(|| format!("read {path}"))?.trim_ascii() == value.as_bytes()),
     }
 }

@@ -155,24 +155,54 @@ text_id!(ContainerId, ContainerName, HostName, NetworkName, InterfaceName);
 /// What a record is found by: the container's id together with its bundle, as the runtime states them.
 ///
 /// Neither a pid (absent at poststop) nor the id alone (two roots, one name) would do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key([u8; 32]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key([u8; 16]);
 
 impl Key {
     /// The key of the container `id` with the bundle directory `bundle`.
     pub fn new(id: &ContainerId, bundle: &str) -> Self {
         // An id holds no NUL, so the pair cannot be read in two ways.
-        Self(Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(bundle).finalize().into())
+        let digest = Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(bundle).finalize();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self(half)
     }
 
-    /// The key as a file name and as a column of the store: 32 hexadecimal digits.
+    /// The key as a file name, in an alias and as a column of the store: 32 hexadecimal digits.
     pub fn hex(&self) -> String {
-        self.0[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The place of this key's lock in the lock file.
     pub fn lock_offset(&self) -> u32 {
-        u32::from_be_bytes([self.0[16], self.0[17], self.0[18], self.0[19]])
+        u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
+    }
+}
+
+impl FromStr for Key {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let wrong = || Invalid::new("key", text, "is not 32 hexadecimal digits");
+        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        u128::from_str_radix(text, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| wrong())
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.hex()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Plain data: what a sandbox, an endpoint, a network and a published port are. No I/O.
 
+mod alias;
 mod id;
 mod invalid;
 mod network;
@@ -8,6 +9,7 @@ mod publish;
 mod record;
 mod similar;
 
+pub use alias::Alias;
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
 pub use network::{Network, Subnet};

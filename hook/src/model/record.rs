@@ -33,6 +33,13 @@ pub enum State {
     Draining,
 }
 
+impl State {
+    /// Whether the container has, or is about to have, what its record says.
+    pub fn is_wired(self) -> bool {
+        matches!(self, Self::Attaching | Self::Attached)
+    }
+}
+
 macro_rules! display_as_serde {
     ($type:ident: $($variant:ident => $text:literal),*) => {
         impl fmt::Display for $type {

@@ -139,7 +139,8 @@ fn about_container_end(endpoint: &Endpoint, container: &Place) -> Result<Vec<Str
 fn strays(records: &[Record], links: &[Link]) -> Vec<String> {
     let known: BTreeSet<_> =
         records.iter().flat_map(|record| &record.endpoints).map(|endpoint| endpoint.host_interface.as_str()).collect();
-    let ours = |link: &&Link| link.ifname.starts_with("ocv") || link.ifalias.starts_with("ocinet:");
+    // Half made, a link has no alias yet, but its bridge.
+    let ours = |link: &&Link| link.ifalias.starts_with("ocinet:") || (link.ifalias.is_empty() && link.master == BRIDGE);
     links
         .iter()
         .filter(ours)

@@ -186,3 +186,24 @@ fn a_strangers_interface_is_not_taken_over() -> Result<()> {
         })
     })
 }
+
+/// Somebody else's interface has the name that a container's link would get. It stays theirs, and ours is called otherwise.
+#[test]
+fn a_strangers_link_keeps_its_name() -> Result<()> {
+    Settings::default().test(|host| {
+        let strangers =
+            ["type veth peer name other", "type bridge", "address 02:00:00:00:00:77 type veth peer name other"];
+        every(strangers, |stranger| {
+            host.sh(&format!("ip link add ocv0a5a0007 {stranger}; ip link set ocv0a5a0007 up"))?;
+            let look = || host.sh("ip -oneline link show ocv0a5a0007");
+            let before = look()?;
+            let web = host.container("web").network("bridge:ip=10.90.0.7").publish("8080:80").run()?;
+            ensure!(web.host_interface()? == "ocv0a5a0007-1", "{}", web.host_interface()?);
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            web.delete()?;
+            host.settles()?;
+            ensure!(look()? == before, "{before}\nbecame\n{}", look()?);
+            host.sh("ip link del ocv0a5a0007").map(drop)
+        })
+    })
+}

@@ -39,7 +39,10 @@ fn the_checker_sees_every_change_of_foreign_property() -> Result<()> {
 fn the_checker_sees_what_belongs_to_no_record() -> Result<()> {
     let host = Host::new(Settings::default())?;
     for (deed, undo) in [
-        ("ip link add ocv12345678901 type veth peer name other", "ip link del ocv12345678901"),
+        (
+            "ip link add ocinet0 type bridge; ip link add ocv0a5a0002 master ocinet0 type veth peer name other",
+            "ip link del ocv0a5a0002; ip link del ocinet0",
+        ),
         ("ip link add other type veth peer name else; ip link set other alias ocinet:7", "ip link del other"),
     ] {
         host.sh(deed)?;

@@ -83,16 +83,51 @@ fn a_key_belongs_to_one_namespace() -> Result<()> {
     })
 }
 
-/// The bridge was deleted under a running container. The next one gets a bridge that works.
+/// The bridge was deleted under running containers. The next one gets a bridge that works, and they are on it again.
 #[test]
 fn the_next_attach_restores_the_bridge() -> Result<()> {
     Settings::default().test(|host| {
-        let web = host.container("web").run()?;
+        let _web = host.container("web").publish("8080:80").run()?;
+        let db = host.container("db").run()?;
+        let before = host.sh(SHAPE)?;
         host.sh("ip link del ocinet0")?;
-        web.delete()?;
-        let _next = host.container("next").publish("8081:80").run()?;
-        host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("next")?;
-        host.reaches(Tcp, "127.0.0.1:8081")?.is("next")?;
-        host.check()
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        let next = host.container("next").publish("8081:80").run()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
+        next.reaches(Tcp, db.at(80)?)?.is("db")?;
+        host.check()?;
+        next.delete()?;
+        host.settled_records()?;
+        ensure!(host.sh(SHAPE)? == before, "{before}\nbecame\n{}", host.sh(SHAPE)?);
+        Ok(())
     })
+}
+
+/// What a bridge and its ports look like, without the numbers that the kernel gives.
+const SHAPE: &str = "for link in /sys/class/net/oc*; do
+    cd $link; echo $(basename $link) $(cat mtu address ifalias flags)
+    if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode brport/state); fi
+done
+ip -brief address show ocinet0
+sysctl net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.accept_ra net.ipv6.conf.ocinet0.disable_ipv6";
+
+/// Somebody has turned our settings back. The next attach turns them on again.
+#[test]
+fn the_next_attach_restores_the_settings() -> Result<()> {
+    let settings = ["ipv4.ip_forward=0", "ipv4.conf.ocinet0.route_localnet=0", "ipv6.conf.ocinet0.disable_ipv6=0"];
+    for setting in settings {
+        Settings::default().test(|host| {
+            let _web = host.container("web").publish("8080:80").run()?;
+            let name = setting.split('=').next().unwrap_or_default();
+            let before = host.sh(&format!("sysctl net.{name}"))?;
+            host.sh(&format!("sysctl -w net.{setting}"))?;
+            let _next = host.container("next").run()?;
+            ensure!(host.sh(&format!("sysctl net.{name}"))? == before, "{setting} stays");
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

@@ -1,0 +1,118 @@
+//! Bridges of ours, and the ports on them.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkInfo,
+    LinkMessage,
+};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkUnspec};
+
+use super::HostLinks;
+use super::read::{alias, controller, is_up, kind};
+use crate::driver::Bridge;
+use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::lock::{LockFile, Place};
+use crate::kernel::sysctl;
+use crate::model::{Alias, InterfaceName, Mac};
+
+impl HostLinks {
+    /// Whether the bridge `name` is there and done.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has_bridge(&mut self, bridge: &Bridge) -> Result<bool> {
+        let link = self.find(&bridge.name)?.filter(|link| is_our_bridge(link, bridge.mac) && is_up(link));
+        self.bridge = link.as_ref().map(|link| (bridge.name.clone(), link.header.index));
+        Ok(link.is_some())
+    }
+
+    /// Makes the bridge, with `ports` that were on it before. It is up when, and only when, all else about it is done.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where a stranger has its name.
+    pub fn make_bridge(&mut self, bridge: &Bridge, ports: &[(InterfaceName, Alias)], locks: &LockFile) -> Result<()> {
+        let Bridge { name, alias, mac, addresses } = bridge;
+        let (name, mac) = (name, *mac);
+        let _making = locks.exclusive(Place::Bridges)?;
+        match self.find(name)? {
+            Some(link) if !is_our_bridge(&link, mac) => {
+                return Err(Error::Busy(format!("interface {name} is there and is not ours; rename it or remove it")));
+            }
+            Some(_) => {}
+            None => {
+                let link = LinkBridge::new(name.as_str()).address(mac.0.to_vec()).build();
+                self.new_link(link, NLM_F_CREATE | NLM_F_EXCL).doing(|| format!("create bridge {name}"))?;
+            }
+        }
+        sysctl::guard_bridge(name)?;
+        let index = self.index(name)?;
+        for address in addresses {
+            self.add_address(index, *address, name)?;
+        }
+        for (port, owner) in ports {
+            self.rejoin(port, owner, name)?;
+        }
+        let up = LinkUnspec::new_with_index(index).alias(alias.to_string()).up().build();
+        self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))
+    }
+
+    /// Hairpin mode, or a container could not reach itself through its published port; no IPv6 address of its own, which
+    /// only the kernel's chatter with the container would use; and up, once the rest is done.
+    pub(super) fn open_port(&mut self, index: u32, name: &InterfaceName, owner: &Alias) -> Result<()> {
+        let quiet = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let quiet = LinkAttribute::AfSpecUnspec(vec![quiet]);
+        let owner = owner.to_string();
+        let port = LinkBridgePort::new(index).hairpin(true).alias(owner).append_extra_attribute(quiet).build();
+        self.new_link(port, 0).doing(|| format!("set up {name} as a port of its bridge"))?;
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.new_link(up, 0).map(drop).doing(|| format!("set {name} up"))
+    }
+
+    /// Makes the link `name` of `owner` a port of `bridge` again, as it was when it was made. None there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn rejoin(&mut self, name: &InterfaceName, owner: &Alias, bridge: &InterfaceName) -> Result<()> {
+        let Some(index) = self.ours(name, owner, bridge)? else { return Ok(()) };
+        let controller = self.bridge_index(bridge)?;
+        let port = LinkUnspec::new_with_index(index).controller(controller).build();
+        self.new_link(port, 0).doing(|| format!("make {name} a port of {bridge}"))?;
+        self.open_port(index, name, owner)
+    }
+
+    /// Whether the link `name` of `owner` is there, up, and a port of `bridge` with hairpin mode.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_joined(&mut self, name: &InterfaceName, owner: &Alias, bridge: &InterfaceName) -> Result<bool> {
+        if self.ours(name, owner, bridge)?.is_none() {
+            return Ok(false);
+        }
+        let Some(bridge) = self.find(bridge)? else { return Ok(false) };
+        let Some(link) = self.find(name)? else { return Ok(false) };
+        Ok(controller(&link) == Some(bridge.header.index) && is_up(&link) && is_hairpin(&link))
+    }
+
+    pub(super) fn bridge_index(&mut self, bridge: &InterfaceName) -> Result<u32> {
+        match &self.bridge {
+            Some((known, index)) if known == bridge => Ok(*index),
+            _ => self.index(bridge),
+        }
+    }
+}
+
+/// A bridge with our alias, or with none and the MAC that ours is made with, where somebody was cut off in between.
+fn is_our_bridge(link: &LinkMessage, mac: Mac) -> bool {
+    let has_our_mac = link.attributes.contains(&LinkAttribute::Address(mac.0.to_vec()));
+    kind(link) == Some(&InfoKind::Bridge) && alias(link).map_or(has_our_mac, Alias::is_ours)
+}
+
+fn is_hairpin(link: &LinkMessage) -> bool {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    infos.flatten().any(|info| {
+        matches!(info, LinkInfo::PortData(InfoPortData::BridgePort(port)) if port.contains(&InfoBridgePort::HairpinMode(true)))
+    })
+}

@@ -1,0 +1,189 @@
+//! Links, addresses and routes of the host's namespace.
+
+mod bridge;
+mod read;
+mod route;
+
+pub use route::Uplink;
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
+use nix::errno::Errno;
+use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use super::error::{Doing, Error, Result};
+use super::netlink::Netlink;
+use super::netns::Netns;
+use crate::driver::Veth;
+use crate::model::{Alias, InterfaceName};
+use read::{alias, controller, kind, new_link, peer_index};
+
+/// The links of the host's namespace.
+pub struct HostLinks {
+    netlink: Netlink,
+    /// The bridge looked at last, with its index.
+    bridge: Option<(InterfaceName, u32)>,
+}
+
+impl HostLinks {
+    /// Opens the namespace this process runs in.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub fn open() -> Result<Self> {
+        Ok(Self { netlink: Netlink::route()?, bridge: None })
+    }
+
+    /// Connects a container by a veth pair whose peer is born in `namespace`; the peer's index there comes back where the
+    /// kernel says it.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] where the host has a link of that name, [`Error::Busy`] where the container has one of the peer's,
+    /// [`Error::Exhausted`] where the bridge is full.
+    pub fn connect(&mut self, pair: &Veth, namespace: &Netns) -> Result<Option<u32>> {
+        let bridge = self.bridge_index(&pair.bridge)?;
+        let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
+        self.open_port(index, &pair.name, &pair.alias).map(|()| peer)
+    }
+
+    /// Makes a veth pair and returns the indexes of both ends: the kernel's echo of the request holds them.
+    fn create_pair(&mut self, message: LinkMessage, pair: &Veth) -> Result<(u32, Option<u32>)> {
+        let Veth { name, peer, bridge, .. } = pair;
+        let error = match self.new_link(message, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO) {
+            Ok(Some(link)) => return Ok((link.header.index, peer_index(&link))),
+            Ok(None) => return Ok((self.index(name)?, None)),
+            Err(error) => error,
+        };
+        Err(match errno(&error) {
+            Errno::EEXIST => match self.find(name)? {
+                Some(link) => {
+                    Error::Taken { name: name.clone(), alias: alias(&link).map(str::to_owned).unwrap_or_default() }
+                }
+                None => Error::Busy(format!(
+                    "interface {peer} exists in the container's network namespace already; \
+                     choose another with interface="
+                )),
+            },
+            // BR_MAX_PORTS, net/bridge/br_private.h.
+            Errno::EXFULL => Error::Exhausted(format!("bridge {bridge} is full; a Linux bridge has 1023 ports")),
+            _ => Error::refused(format!("create veth {name} on {bridge} with {peer} in the container"), error),
+        })
+    }
+
+    /// Lets nothing pass through a link of ours any more, whatever its other end does. Quicker than its deletion.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason than that the link is gone.
+    pub fn shut(&mut self, index: u32) -> Result<()> {
+        match self.new_link(LinkUnspec::new_with_index(index).down().build(), 0) {
+            Err(error) if !is_gone(&error) => Err(Error::refused(format!("set link {index} down"), error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The index of the link `name` if it is there and is `owner`'s: a veth with that alias, or a port of `bridge` with none
+    /// where an attach was cut off between making and naming it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn ours(&mut self, name: &InterfaceName, owner: &Alias, bridge: &InterfaceName) -> Result<Option<u32>> {
+        let Some(link) = self.find(name)?.filter(|link| kind(link) == Some(&InfoKind::Veth)) else { return Ok(None) };
+        let is_ours = match alias(&link) {
+            Some(text) => text == owner.to_string(),
+            None => self.find(bridge)?.is_some_and(|bridge| controller(&link) == Some(bridge.header.index)),
+        };
+        Ok(is_ours.then_some(link.header.index))
+    }
+
+    /// Deletes a link. Takes some 20 ms, for the kernel waits until nobody uses it (`synchronize_net`).
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason than that the link is gone.
+    pub fn delete(&mut self, index: u32) -> Result<()> {
+        let link = LinkUnspec::new_with_index(index).build();
+        match self.netlink.request(RouteNetlinkMessage::DelLink(link), 0) {
+            Err(error) if !is_gone(&error) => Err(Error::refused(format!("delete link {index}"), error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&mut self, name: &InterfaceName) -> Result<Option<LinkMessage>> {
+        match self.netlink.request(RouteNetlinkMessage::GetLink(question(name)), 0) {
+            Ok(answers) => Ok(answers.into_iter().find_map(new_link)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(Error::refused(format!("look for interface {name}"), error)),
+        }
+    }
+
+    fn index(&mut self, name: &InterfaceName) -> Result<u32> {
+        let link = self.find(name)?.ok_or(Errno::ENODEV).doing(|| format!("look for interface {name}"))?;
+        Ok(link.header.index)
+    }
+
+    fn new_link(&mut self, link: LinkMessage, flags: u16) -> std::io::Result<Option<LinkMessage>> {
+        let answers = self.netlink.request(RouteNetlinkMessage::NewLink(link), flags)?;
+        Ok(answers.into_iter().find_map(new_link))
+    }
+
+    fn add_address(&mut self, index: u32, address: IpNet, name: &InterfaceName) -> Result<()> {
+        let message = RouteNetlinkMessage::NewAddress(address_message(index, address));
+        match self.netlink.request(message, NLM_F_CREATE | NLM_F_EXCL) {
+            Err(error) if errno(&error) != Errno::EEXIST => {
+                Err(Error::refused(format!("give address {address} to {name}"), error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Asks for a link by its name, without its counters, which make up most of an answer.
+pub(super) fn question(name: &InterfaceName) -> LinkMessage {
+    let bare = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(bare).build()
+}
+
+/// An address with its prefix, IPv6 without duplicate address detection.
+pub(super) fn address_message(index: u32, address: IpNet) -> netlink_packet_route::address::AddressMessage {
+    use netlink_packet_route::address::AddressHeaderFlags;
+    match address {
+        IpNet::V4(v4) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(v4.addr(), v4.prefix_len()).build()
+        }
+        IpNet::V6(v6) => {
+            let builder = AddressMessageBuilder::<std::net::Ipv6Addr>::new().index(index);
+            let mut message = builder.address(v6.addr(), v6.prefix_len()).build();
+            message.header.flags |= AddressHeaderFlags::Nodad;
+            message
+        }
+    }
+}
+
+/// One request makes both ends, with the peer in the container's namespace and the host's end on its bridge. Neither
+/// end is up: the peer cannot be before its twin exists.
+fn veth(pair: &Veth, bridge: u32, namespace: &Netns) -> LinkMessage {
+    let inside = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(pair.peer.as_str())
+        .address(pair.mac.0.to_vec())
+        .mtu(pair.mtu)
+        .setns_by_fd(namespace.as_fd().as_raw_fd())
+        .build();
+    LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(inside)))
+        .name(pair.name.as_str())
+        .mtu(pair.mtu)
+        .controller(bridge)
+        .build()
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    errno(error) == Errno::ENODEV
+}

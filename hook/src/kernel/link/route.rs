@@ -1,0 +1,72 @@
+//! Where the host's routes lead.
+
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::LinkAttribute;
+use nix::errno::Errno;
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+
+use super::read::{destination, new_link, new_route, output_interface};
+use super::{HostLinks, errno};
+use crate::kernel::error::{Doing, Error, Result};
+use crate::model::InterfaceName;
+
+/// The link that leads to the outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+impl HostLinks {
+    /// The link by which the outside is reached, if there is one.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn uplink(&mut self) -> Result<Option<Uplink>> {
+        let Some(index) = self.route_to(Ipv4Addr::new(1, 1, 1, 1))? else { return Ok(None) };
+        let question = LinkUnspec::new_with_index(index).build();
+        let answers = self.netlink.request(RouteNetlinkMessage::GetLink(question), 0);
+        let link = answers.doing(|| format!("look at link {index}"))?.into_iter().find_map(new_link);
+        let mtu = link.and_then(|link| {
+            link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Mtu(mtu) => Some(*mtu),
+                _ => None,
+            })
+        });
+        Ok(mtu.map(|mtu| Uplink { mtu }))
+    }
+
+    /// The interface that the routing table chooses for `address`. A question only: nothing is sent there.
+    fn route_to(&mut self, address: Ipv4Addr) -> Result<Option<u32>> {
+        let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+        match self.netlink.request(RouteNetlinkMessage::GetRoute(question), 0) {
+            Ok(answers) => Ok(answers.into_iter().find_map(new_route).and_then(|route| output_interface(&route))),
+            Err(error)
+                if matches!(
+                    errno(&error),
+                    Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Error::refused("ask for the default route", error)),
+        }
+    }
+
+    /// The destinations of all IPv4 routes but the default ones and those of the bridge `except`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn routed_ranges(&mut self, except: &InterfaceName) -> Result<Vec<IpNet>> {
+        let own = self.find(except)?.map(|link| link.header.index);
+        let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let answers = self.netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP);
+        let routes = answers.doing(|| "list the host's routes".into())?.into_iter().filter_map(new_route);
+        let foreign = routes.filter(|route| own.is_none() || output_interface(route) != own);
+        Ok(foreign.filter_map(|route| destination(&route)).collect())
+    }
+}

@@ -1,0 +1,86 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Invalid, Key, NetworkName};
+
+/// What a link of ours carries as its alias (`IFLA_IFALIAS`, shown by `ip link`), so that the kernel alone is enough to
+/// find what is ours and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alias {
+    /// The bridge of a network.
+    Network(NetworkName),
+    /// The host's end of an endpoint.
+    Endpoint {
+        /// The key of the record it belongs to.
+        key: Key,
+        /// The container's id, for people; cut off where the alias would be too long.
+        container: String,
+    },
+}
+
+impl Alias {
+    /// What every alias of ours begins with.
+    const PREFIX: &str = "ocinet:";
+    /// The kernel keeps 255 bytes (`IFALIASZ`, include/uapi/linux/if.h).
+    const MAX: usize = 255;
+
+    /// The alias of the endpoints of the container `container` with `key`.
+    pub fn endpoint(key: Key, container: &str) -> Self {
+        let room = Self::MAX - Self::PREFIX.len() - key.hex().len() - 1;
+        let end = (0..=room.min(container.len())).rev().find(|end| container.is_char_boundary(*end));
+        Self::Endpoint { key, container: container[..end.unwrap_or_default()].to_owned() }
+    }
+
+    /// Whether `text` is the alias of a link of ours, of whatever version.
+    pub fn is_ours(text: &str) -> bool {
+        text.starts_with(Self::PREFIX)
+    }
+}
+
+impl fmt::Display for Alias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = Self::PREFIX;
+        match self {
+            Self::Network(name) => write!(f, "{prefix}network:{name}"),
+            Self::Endpoint { key, container } => write!(f, "{prefix}{}:{container}", key.hex()),
+        }
+    }
+}
+
+impl FromStr for Alias {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let wrong = || Invalid::new("alias", text, "is not one of ocinet's");
+        let (kind, rest) = text.strip_prefix(Self::PREFIX).and_then(|rest| rest.split_once(':')).ok_or_else(wrong)?;
+        match kind {
+            "network" => Ok(Self::Network(rest.parse()?)),
+            hex => Ok(Self::Endpoint { key: hex.parse()?, container: rest.to_owned() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_alias_fits_the_kernel_and_comes_back(container in "\\PC{0,300}", bundle: String) {
+            let key = Key::new(&"web".parse().unwrap(), &bundle);
+            let alias = Alias::endpoint(key, &container);
+            prop_assert!(alias.to_string().len() <= 255);
+            prop_assert_eq!(alias.to_string().parse::<Alias>().unwrap(), alias);
+        }
+    }
+
+    #[test]
+    fn strangers_are_told_apart() {
+        let network: Alias = "ocinet:network:front".parse().unwrap();
+        assert_eq!(network, Alias::Network("front".parse().unwrap()));
+        for stranger in ["", "ocinet:", "ocinet:network", "ocinet:0123:web", "uplink", "ocinet:network:a/b"] {
+            assert!(stranger.parse::<Alias>().is_err(), "{stranger}");
+        }
+    }
+}

@@ -131,7 +131,10 @@ impl<'h> Container<'h> {
     pub fn record(&self) -> Result<Record> {
         let (id, bundle) = self.key();
         let records = self.host.records()?;
-        let ours = records.iter().find(|record| record.container == id && record.bundle == bundle);
+        // After a store was lost, nobody knows the bundle.
+        let is_ours =
+            |record: &&Record| record.container == id && (record.bundle == bundle || record.bundle.is_empty());
+        let ours = records.iter().find(is_ours);
         ours.cloned().with_context(|| format!("the store has no record of {id} in {bundle}, but {records:#?}"))
     }
 

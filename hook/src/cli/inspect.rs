@@ -32,7 +32,7 @@ impl Arguments {
 /// The records of a container that must be there.
 pub(super) fn records(container: &str, options: &Options, log: &Logger) -> Result<Vec<Record>> {
     match options.engine(log)? {
-        Some(engine) => engine.records_of(container),
+        Some(mut engine) => engine.records_of(container),
         None => Err(Engine::not_attached(container, &[])),
     }
 }
@@ -50,6 +50,7 @@ fn describe(record: &Record) -> String {
     line("state", &record.state);
     let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns } = &record.namespace;
     match witness {
+        Witness::Unseen => line("namespace", &"not seen: rebuilt from its link"),
         Witness::Path(path) => line("namespace", &path.display()),
         Witness::Process { pid, started } => line("namespace", &format!("/proc/{pid}/ns/net (started {started})")),
     }

@@ -19,7 +19,7 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let records = options.engine(log)?.as_ref().map_or(Ok(Vec::new()), Engine::records)?;
+        let records = options.engine(log)?.as_mut().map_or(Ok(Vec::new()), Engine::records)?;
         let shown: Vec<&Record> = records.iter().filter(|record| self.all || record.state != State::Draining).collect();
         if self.json {
             return print_json(&shown);

@@ -4,7 +4,9 @@ use super::lease::Lease;
 use super::{Engine, Error, Result};
 use crate::driver::{HostStep, SandboxStep};
 use crate::kernel::{self, Lock, Netns, Place, Process};
-use crate::model::{Attachment, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness};
+use crate::model::{
+    Alias, Attachment, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness,
+};
 use crate::oci::NetworkNamespace;
 use crate::plan;
 use crate::request::{Request, Wiring};
@@ -46,17 +48,30 @@ impl Engine {
         }
         let _sandbox = self.locks.exclusive(Place::Sandbox(request.key().lock_offset()))?;
         let sandbox = Sandbox { process, netns, namespace };
-        let mut names = 0..NAMES;
-        let outcome = loop {
-            let name = names.next();
-            match self.attach_once(request, &sandbox, name.unwrap_or(NAMES)) {
-                // A stranger's: it stays, and ours is called otherwise.
-                Err(Error::Kernel(kernel::Error::Taken { .. })) if name.is_some() => {}
-                result => break result?,
+        let outcome = match self.attach_under_a_free_name(request, &sandbox) {
+            Err(error) if Self::is_store_lost(&error) => {
+                self.renew_store(&error)?;
+                // It may hold what we made before, or not all of it: from the beginning, then.
+                self.detach_found(&request.key())?;
+                self.attach_under_a_free_name(request, &sandbox)?
             }
+            result => result?,
         };
         self.tell(&outcome, request);
         Ok(outcome)
+    }
+
+    /// A stranger's link keeps its name, and ours is called otherwise.
+    fn attach_under_a_free_name(&mut self, request: &Request, sandbox: &Sandbox) -> Result<Outcome> {
+        let mut name = 0;
+        loop {
+            match self.attach_once(request, sandbox, name) {
+                Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if name < NAMES && !Alias::is_ours(&alias) => {
+                    name += 1;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// One try, with the `name`th of the names that its link can have.
@@ -190,7 +205,7 @@ impl Engine {
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;
-        refuse_misplaced(request, cookie == self.host_cookie)?;
+        refuse_misplaced(request, cookie == self.host.cookie)?;
         let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
         Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }))
     }

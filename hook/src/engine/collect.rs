@@ -1,8 +1,9 @@
 use slog::info;
 
+use super::files::CONTAINERS;
 use super::{Engine, Result};
-use crate::kernel::{Netns, Place};
-use crate::model::{Attachment, Record, State};
+use crate::kernel::{self, Netns, Place};
+use crate::model::{Attachment, Key, Record, State};
 use crate::plan;
 
 /// What a collection took away.
@@ -28,6 +29,16 @@ impl Engine {
     /// # Errors
     /// Those of the kernel and the store.
     pub fn collect(&mut self) -> Result<Collected> {
+        match self.collect_all() {
+            Err(error) if Self::is_store_lost(&error) => {
+                self.renew_store(&error)?;
+                self.collect_all()
+            }
+            result => result,
+        }
+    }
+
+    fn collect_all(&mut self) -> Result<Collected> {
         let mut collected = Collected::default();
         for record in self.store.read().records()? {
             let (container, draining) = (record.container.to_string(), record.state == State::Draining);
@@ -40,7 +51,20 @@ impl Engine {
                 collected.dead.push(container);
             }
         }
+        self.collect_files()?;
         Ok(collected)
+    }
+
+    /// Removes the files of containers that no record knows, as after a store was lost.
+    fn collect_files(&self) -> Result<()> {
+        for name in kernel::names_in(&self.state_dir.join(CONTAINERS))? {
+            let Ok(key) = name.parse::<Key>() else { continue };
+            let Some(_lock) = self.locks.attempt(Place::Sandbox(key.lock_offset()))? else { continue };
+            if self.store.read().find(&key)?.is_none() {
+                self.remove_files(&key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Collects the record of that number if it is dead, so that what it holds is free. True when it went.

@@ -12,9 +12,20 @@ impl Engine {
     /// Those of the kernel and the store; the record stays, so that it can be tried again.
     pub fn detach(&mut self, key: &Key) -> Result<()> {
         let _sandbox = self.locks.exclusive(Place::Sandbox(key.lock_offset()))?;
+        match self.detach_found(key) {
+            Err(error) if Self::is_store_lost(&error) => {
+                self.renew_store(&error)?;
+                self.detach_found(key)
+            }
+            result => result,
+        }
+    }
+
+    pub(super) fn detach_found(&mut self, key: &Key) -> Result<()> {
         match self.store.read().find(key)? {
             Some(record) => self.detach_record(record),
-            None => Ok(()),
+            // A store that was lost may have known it; its files are known by their name.
+            None => self.remove_files(key),
         }
     }
 

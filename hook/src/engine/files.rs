@@ -18,6 +18,8 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where systemd-resolved says which servers it asks itself, when the former names only its own stub.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 const MAX_BYTES: usize = 64 << 10;
+/// Where the files are, in the state directory.
+pub(super) const CONTAINERS: &str = "containers";
 
 impl Engine {
     /// Makes the container's files and mounts them over its own, and sets its host name where the runtime will not.
@@ -95,7 +97,7 @@ impl Engine {
 
     /// The directory of a container's files. Ids are not file names: keys are hashed.
     pub(super) fn files_of(&self, key: &Key) -> PathBuf {
-        self.state_dir.join("containers").join(key.hex())
+        self.state_dir.join(CONTAINERS).join(key.hex())
     }
 }
 

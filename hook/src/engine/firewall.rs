@@ -44,6 +44,18 @@ impl Engine {
         Ok(self.firewall()?.load(&all)?)
     }
 
+    /// After the store was made anew, the firewall holds what the store says and nothing else: not the port of a container
+    /// that nobody remembers, whose address is another's by now.
+    pub(super) fn level_firewall(&mut self) -> Result<()> {
+        let _alone = self.locks.exclusive(Place::Firewall)?;
+        let all = self.all_needs()?;
+        if !self.firewall()?.matches(&all)? {
+            info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
+            self.firewall()?.load(&all)?;
+        }
+        Ok(())
+    }
+
     /// What the store says that the firewall must hold.
     pub(super) fn all_needs(&self) -> Result<Needs> {
         let read = self.store.read();

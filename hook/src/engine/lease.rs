@@ -245,6 +245,7 @@ pub(super) fn intent(
         number: 0,
         container: request.container.clone(),
         bundle: request.bundle.clone(),
+        adopted: None,
         name: request.identity.name.clone(),
         mode: request.wiring.mode(),
         state: State::Attaching,

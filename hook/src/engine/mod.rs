@@ -19,6 +19,7 @@ mod lease;
 mod network;
 mod plan;
 mod ports;
+mod rebuild;
 
 pub use attach::Outcome;
 pub use collect::Collected;
@@ -34,7 +35,8 @@ use slog::{Logger, debug, warn};
 use crate::config::Config;
 use crate::kernel::{self, HostLinks, Lock, LockFile, Netns, Nftables, Origin};
 use crate::model::{ContainerId, Network, Record, quoted, similar};
-use crate::store::{Host, Store};
+use crate::store::{self, Host, Read, Store};
+use rebuild::Site;
 
 /// The engine of one host.
 pub struct Engine {
@@ -49,8 +51,7 @@ pub struct Engine {
     /// Records whose links are still to be deleted, each with its drain lock.
     draining: Vec<(Record, Lock)>,
     origin: Origin,
-    /// The cookie of the host's network namespace.
-    host_cookie: u64,
+    host: Host,
     log: Logger,
     /// When the step that runs now began.
     since: Instant,
@@ -64,7 +65,16 @@ impl Engine {
     pub fn open(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         let since = Instant::now();
         kernel::state_dir(state_dir)?;
-        Self::with_store(state_dir, config, log, since, |host, locks| Store::open(state_dir, host, locks))
+        let mut is_new = false;
+        let mut engine = Self::with_store(state_dir, config, log.clone(), since, |host, locks| {
+            let (store, made) = Site { state_dir, host, locks, log: &log }.open()?;
+            is_new = made;
+            Ok(store)
+        })?;
+        if is_new {
+            engine.level_firewall()?;
+        }
+        Ok(engine)
     }
 
     /// Opens the host to look at it only. Nothing is made where there is nothing.
@@ -73,7 +83,7 @@ impl Engine {
     /// As [`Engine::open`].
     pub fn open_to_plan(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         Self::with_store(state_dir, config, log, Instant::now(), |host, locks| {
-            if Store::exists(state_dir, host) { Store::open(state_dir, host, locks) } else { Store::in_memory(locks) }
+            Ok(Store::open(state_dir, host, locks)?.map_or_else(|| Store::in_memory(locks), Ok)?)
         })
     }
 
@@ -82,28 +92,16 @@ impl Engine {
         config: Config,
         log: Logger,
         since: Instant,
-        open: impl FnOnce(&Host, &LockFile) -> crate::store::Result<Store>,
+        open: impl FnOnce(&Host, &LockFile) -> Result<Store>,
     ) -> Result<Self> {
-        let host_cookie = Netns::own_cookie()?;
+        let host = Host { boot: kernel::boot_id()?, cookie: Netns::own_cookie()? };
         let locks = LockFile::new(state_dir.join("lock"));
-        let store = open(&Host { boot: kernel::boot_id()?, cookie: host_cookie }, &locks)?;
+        let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
         let (firewall, settling, draining) = (None, None, Vec::new());
         let state_dir = state_dir.to_owned();
-        let mut engine = Self {
-            config,
-            state_dir,
-            store,
-            locks,
-            links,
-            firewall,
-            settling,
-            draining,
-            origin,
-            host_cookie,
-            log,
-            since,
-        };
+        let mut engine =
+            Self { config, state_dir, store, locks, links, firewall, settling, draining, origin, host, log, since };
         engine.step("open");
         Ok(engine)
     }
@@ -123,17 +121,17 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn records(&self) -> Result<Vec<Record>> {
-        Ok(self.store.read().records()?)
+    pub fn records(&mut self) -> Result<Vec<Record>> {
+        self.read(|store| store.records())
     }
 
     /// The records of the containers with that id or, where there is none, with that name.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is neither.
-    pub fn records_of(&self, container: &str) -> Result<Vec<Record>> {
+    pub fn records_of(&mut self, container: &str) -> Result<Vec<Record>> {
         let id: ContainerId = container.parse()?;
-        let with_id = self.store.read().by_container(&id)?;
+        let with_id = self.read(|store| store.by_container(&id))?;
         if !with_id.is_empty() {
             return Ok(with_id);
         }
@@ -156,8 +154,19 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn networks(&self) -> Result<Vec<Network>> {
-        Ok(self.store.read().networks()?)
+    pub fn networks(&mut self) -> Result<Vec<Network>> {
+        self.read(|store| store.networks())
+    }
+
+    /// Asks the store, which is rebuilt if it turns out to be damaged.
+    fn read<T>(&mut self, question: impl Fn(&Read<'_>) -> store::Result<T>) -> Result<T> {
+        match question(&self.store.read()).map_err(Error::from) {
+            Err(error) if Self::is_store_lost(&error) => {
+                self.renew_store(&error)?;
+                Ok(question(&self.store.read())?)
+            }
+            result => result,
+        }
     }
 
     /// Goes on after a failure that costs less than stopping would: old UDP flows end by themselves.

@@ -45,8 +45,13 @@ impl Engine {
     }
 }
 
+/// The bridge of the default network.
+pub(super) fn default_interface() -> InterfaceName {
+    "ocinet0".parse().expect("a constant that follows the kernel's rule")
+}
+
 fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Result<Network> {
-    let bridge: InterfaceName = "ocinet0".parse().expect("a constant that follows the kernel's rule");
+    let bridge = default_interface();
     Ok(Network { name: name.clone(), subnets: vec![free_subnet(&bridge, config, links)?], bridge })
 }
 

@@ -71,7 +71,7 @@ impl Engine {
                 let cookie = Netns::at(path).and_then(|namespace| namespace.cookie()).map_err(|error| {
                     Invalid::new("config: path of the network namespace", path.display(), error.to_string())
                 })?;
-                cookie == self.host_cookie
+                cookie == self.host.cookie
             }
         };
         Ok(refuse_misplaced(request, is_hosts)?)

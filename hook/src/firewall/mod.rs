@@ -81,6 +81,30 @@ pub trait Backend {
     /// When the kernel or the host's tools refuse; then what was there stays.
     fn load(&mut self, all: &Needs) -> Result<(), Self::Error>;
 
+    /// Whether the kernel holds `all`, and nothing else of ours; looks at everything.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn matches(&mut self, all: &Needs) -> Result<bool, Self::Error>;
+
+    /// The published ports that the kernel holds, for when the store has forgotten them.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn published(&mut self) -> Result<Vec<Publish>, Self::Error>;
+
+    /// Whether the kernel keeps forwarding between strangers closed.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn closes_forwarding(&mut self) -> Result<bool, Self::Error>;
+
+    /// Takes everything of ours away; none there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn unload(&mut self) -> Result<(), Self::Error>;
+
     /// Adds published ports; those that are there already stay.
     ///
     /// # Errors

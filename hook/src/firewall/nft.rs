@@ -15,7 +15,7 @@
 //!   (isolation); lets containers out; and drops what passes between strangers where forwarding was switched on by us.
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{Needs, NetworkNeeds, Publish};
 use crate::model::{HostAddress, InterfaceName, Protocol};
@@ -173,6 +173,29 @@ fn comment(port: &Publish) -> String {
     port.label.chars().take(100).map(safe).collect()
 }
 
+/// The sets and maps of the ruleset by their names.
+pub const NAMES: [&str; 6] = ["bridges", "intra", "nat_subnets4", "closed", "publish4_any", "publish4_addr"];
+
+/// Every element that `all` calls for. Of a range, its beginning: the kernel keeps its end as an element of its own.
+pub fn elements(all: &Needs) -> Vec<Element> {
+    let element = |set, key| Element { set, key, data: Vec::new(), userdata: Vec::new() };
+    let mut elements = Vec::new();
+    if all.close_forwarding {
+        elements.extend([closed_key(), element("closed", vec![10])]);
+    }
+    for NetworkNeeds { bridge, subnets } in &all.networks {
+        let bridge = bridge_key(bridge);
+        elements.push(element("intra", [&bridge.key[..], &bridge.key[..]].concat()));
+        elements.push(bridge);
+        elements.extend(subnets.iter().filter_map(|subnet| match subnet.range.network() {
+            IpAddr::V4(network) => Some(element("nat_subnets4", network.octets().to_vec())),
+            IpAddr::V6(_) => None,
+        }));
+    }
+    elements.extend(all.publish.iter().map(Element::from));
+    elements
+}
+
 /// An element as the kernel takes it: network byte order, every field padded to four bytes (`NFT_REG32_SIZE`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
@@ -202,6 +225,29 @@ impl From<&Publish> for Element {
 }
 
 impl Element {
+    /// The published port that the element stands for; none where it is no element of ours.
+    pub fn publish(&self) -> Option<Publish> {
+        let (host_address, rest) = match self.set {
+            "publish4_any" => (HostAddress::Any, &self.key[..]),
+            "publish4_addr" => {
+                let (address, rest) = self.key.split_first_chunk::<4>()?;
+                (HostAddress::V4(Ipv4Addr::from(*address)), rest)
+            }
+            _ => return None,
+        };
+        let (&[number, _, _, _, high, low, _, _], &[a, b, c, d, target_high, target_low, ..]) =
+            (rest.first_chunk::<8>()?, self.data.first_chunk::<8>()?);
+        let target = SocketAddr::from(([a, b, c, d], u16::from_be_bytes([target_high, target_low])));
+        let label = self.userdata.get(2..).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(Publish {
+            protocol: Protocol::ALL.into_iter().find(|protocol| protocol.number() == number)?,
+            host_address,
+            host_port: u16::from_be_bytes([high, low]),
+            target,
+            label: String::from_utf8_lossy(label).into_owned(),
+        })
+    }
+
     /// Only the key, which is all that a deletion needs.
     pub fn without_data(self) -> Self {
         Self { data: Vec::new(), userdata: Vec::new(), ..self }
@@ -255,6 +301,17 @@ mod tests {
         assert_eq!(any.userdata, b"\0\x04web\0");
         let one = Element::from(&port(HostAddress::V4([127, 0, 0, 1].into()), "web"));
         assert_eq!((one.set, &one.key[..4]), ("publish4_addr", &[127, 0, 0, 1][..]));
+    }
+
+    #[test]
+    fn a_published_port_is_read_back_from_its_element() {
+        for address in [HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into())] {
+            let port = port(address, "web");
+            assert_eq!(Element::from(&port).publish(), Some(port));
+        }
+        assert_eq!(bridge_key(&"ocinet0".parse().unwrap()).publish(), None);
+        let short = Element { key: vec![6], ..Element::from(&port(HostAddress::Any, "web")) };
+        assert_eq!(short.publish(), None);
     }
 
     #[test]

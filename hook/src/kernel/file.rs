@@ -112,6 +112,33 @@ pub(super) fn create_private(path: &Path) -> Result<File> {
     options.open(path).doing(|| format!("open {}", path.display()))
 }
 
+/// The names of what is in a directory; none where there is no directory.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn names_in(path: &Path) -> Result<Vec<String>> {
+    let what = || format!("list {}", path.display());
+    match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => {
+            let names = entries.doing(what)?.flatten().map(|entry| entry.file_name());
+            Ok(names.filter_map(|name| name.into_string().ok()).collect())
+        }
+    }
+}
+
+/// How many bytes more fit on the file system of `path`; none where no further file can be made. As many as one likes
+/// where the kernel does not know.
+pub fn room_beside(path: &Path) -> u64 {
+    let Ok(system) = rustix::fs::statvfs(path.parent().unwrap_or(path)) else { return u64::MAX };
+    match system {
+        // Without a limit, a memory file system says that it has no blocks at all.
+        _ if system.f_blocks == 0 => u64::MAX,
+        _ if system.f_files > 0 && system.f_favail < 4 => 0,
+        _ => system.f_bavail.saturating_mul(system.f_frsize),
+    }
+}
+
 /// The id of this boot, without its dashes (random(4)).
 ///
 /// # Errors

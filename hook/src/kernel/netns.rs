@@ -70,6 +70,7 @@ impl Netns {
             return None;
         }
         let found = match &recorded.witness {
+            Witness::Unseen => return None,
             Witness::Path(path) => Self::at(path),
             Witness::Process { pid, started } => match Process::open(*pid) {
                 Ok(process) if process.started == *started => Ok(process.net),

@@ -3,13 +3,14 @@
 //! The kernel answers an nfnetlink request inside `send`. An acknowledgement does not mean committed; no error in any
 //! answer to a batch does.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook, InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute,
-    RuleMessage, SetElementAttribute, SetElementList, SetElementMessage, TableAttribute, TableMessage,
+    RuleMessage, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
@@ -63,6 +64,26 @@ impl Nftables {
         self.netlink.batch(batch).map(drop)
     }
 
+    /// The elements of a set of ours, without the ends of ranges; none where there is no such set.
+    fn elements(&mut self, set: &'static str) -> Result<Vec<Element>> {
+        let answers = match self.netlink.request(inet(NfTablesMessage::GetSetElement(message(set, &[]))), NLM_F_DUMP) {
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(Vec::new()),
+            result => result.map_err(|error| Error::refused(format!("list set {set} of table inet {TABLE}"), error))?,
+        };
+        let mut elements = Vec::new();
+        for answer in answers {
+            let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(answer)) = answer.inner else {
+                continue;
+            };
+            let lists = answer.attributes.into_iter().filter_map(|attribute| match attribute {
+                SetElementList::Elements(list) => Some(list),
+                _ => None,
+            });
+            elements.extend(lists.flatten().filter_map(|entry| read_element(set, entry)));
+        }
+        Ok(elements)
+    }
+
     fn has(&mut self, element: &Element) -> io::Result<bool> {
         match self.netlink.batch(vec![(element_question(element), NLM_F_REQUEST)]) {
             Ok(_) => Ok(true),
@@ -111,6 +132,36 @@ impl Backend for Nftables {
 
     fn load(&mut self, all: &Needs) -> Result<()> {
         program::run("nft", &["-f", "-"], &nft::ruleset(all)).map(drop)
+    }
+
+    fn matches(&mut self, all: &Needs) -> Result<bool> {
+        for network in &all.networks {
+            if !self.verify(network, all.close_forwarding)? {
+                return Ok(false);
+            }
+        }
+        let parts = |element: Element| (element.set, element.key, element.data);
+        let expected: BTreeSet<_> = nft::elements(all).into_iter().map(parts).collect();
+        let mut found = BTreeSet::new();
+        for set in nft::NAMES {
+            found.extend(self.elements(set)?.into_iter().map(parts));
+        }
+        Ok(found == expected)
+    }
+
+    fn published(&mut self) -> Result<Vec<Publish>> {
+        let mut elements = self.elements("publish4_any")?;
+        elements.extend(self.elements("publish4_addr")?);
+        Ok(elements.iter().filter_map(Element::publish).collect())
+    }
+
+    fn closes_forwarding(&mut self) -> Result<bool> {
+        Ok(!self.elements("closed")?.is_empty())
+    }
+
+    fn unload(&mut self) -> Result<()> {
+        // Naming it first makes the deletion of one that is not there no error.
+        program::run("nft", &["-f", "-"], &format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n")).map(drop)
     }
 
     fn apply(&mut self, ports: &[Publish]) -> Result<()> {
@@ -180,6 +231,21 @@ impl AsFd for Nftables {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.netlink.as_fd()
     }
+}
+
+fn read_element(set: &'static str, entry: ListAttribute<SetElementAttribute>) -> Option<Element> {
+    let ListAttribute::Element(attributes) = entry else { return None };
+    let mut element = Element { set, key: Vec::new(), data: Vec::new(), userdata: Vec::new() };
+    for attribute in attributes {
+        match attribute {
+            SetElementAttribute::Key(DataAttribute::Value(bytes)) => element.key = bytes,
+            SetElementAttribute::Data(DataAttribute::Value(bytes)) => element.data = bytes,
+            SetElementAttribute::UserData(bytes) => element.userdata = bytes,
+            SetElementAttribute::Flags(flags) if flags.contains(SetElementFlags::IntervalEnd) => return None,
+            _ => {}
+        }
+    }
+    Some(element)
 }
 
 fn inet(message: NfTablesMessage) -> NetfilterMessage {

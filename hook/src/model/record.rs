@@ -66,6 +66,8 @@ pub enum Witness {
         /// Its start time.
         started: u64,
     },
+    /// Nothing: it was found by its link alone.
+    Unseen,
 }
 
 /// A network namespace as it was seen at attach.
@@ -139,8 +141,12 @@ pub struct Record {
     pub number: i64,
     /// The container's id.
     pub container: ContainerId,
-    /// Its bundle directory as the runtime states it.
+    /// Its bundle directory as the runtime states it; empty where the record was rebuilt from the kernel, which does not
+    /// know it.
     pub bundle: String,
+    /// The key, where the bundle is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Key>,
     /// Its name.
     pub name: ContainerName,
     /// How it is wired.
@@ -158,6 +164,6 @@ pub struct Record {
 impl Record {
     /// What the record is found by.
     pub fn key(&self) -> Key {
-        Key::new(&self.container, &self.bundle)
+        self.adopted.unwrap_or_else(|| Key::new(&self.container, &self.bundle))
     }
 }

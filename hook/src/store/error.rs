@@ -1,4 +1,7 @@
+use std::io;
 use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
 
 use crate::kernel;
 
@@ -32,6 +35,18 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// Somebody has put another store in the place of the one that is open.
+    #[error("store {} was replaced; try again", .0.display())]
+    Replaced(PathBuf),
+    /// The file system refused.
+    #[error("cannot {what} the store: {source}")]
+    File {
+        /// What was tried, with the path.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The lock for writers could not be had.
     #[error(transparent)]
     Lock(#[from] kernel::Error),
@@ -41,6 +56,10 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    pub(super) fn file(what: &str, path: &Path, source: io::Error) -> Self {
+        Self::File { what: format!("{what} {} of", path.display()), source }
+    }
+
     pub(super) fn sql(what: &str, path: &Path, source: rusqlite::Error) -> Self {
         Self::Sql { what: format!("{what} {} of", path.display()), source }
     }
@@ -48,7 +67,25 @@ impl Error {
     /// Whether a unique column refused a value that is there already.
     pub fn is_taken(&self) -> bool {
         let Self::Sql { source: rusqlite::Error::SqliteFailure(failure, _), .. } = self else { return false };
-        failure.code == rusqlite::ErrorCode::ConstraintViolation
+        failure.code == ErrorCode::ConstraintViolation
+    }
+
+    /// Whether the store is not what was written: then it can be set aside and rebuilt. A file system that is full or a
+    /// lock that is held says nothing about it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sql { source: rusqlite::Error::SqliteFailure(failure, _), .. } => match failure.code {
+                // What the same transaction found free is taken, or a table is not where the schema has it.
+                ErrorCode::ConstraintViolation | ErrorCode::Unknown | ErrorCode::TypeMismatch => true,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SchemaChanged => true,
+                ErrorCode::SystemIoFailure => failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ,
+                _ => false,
+            },
+            // A value that is not of its column's type.
+            Self::Sql { .. } => true,
+            Self::Newer { .. } | Self::Replaced(_) | Self::File { .. } | Self::Lock(_) => false,
+        }
     }
 }
 

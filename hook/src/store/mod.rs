@@ -14,16 +14,21 @@ pub use read::{Owner, Read};
 pub use write::Write;
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::kernel::{LockFile, Place};
+use crate::kernel::{self, Lock, LockFile, Place};
 
 /// The schema's version, in SQLite's `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
+
+/// What a transaction may need beside the store itself: the journal, in bytes.
+const JOURNAL_ROOM: u64 = 1 << 20;
 
 /// The host whose containers a store holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +43,79 @@ pub struct Host {
 pub struct Store {
     connection: Connection,
     locks: LockFile,
+    path: PathBuf,
+    /// Which file it is; `None` for one in memory.
+    file: Option<FileId>,
 }
 
+/// Device and inode.
+type FileId = (u64, u64);
+
 impl Store {
-    /// Opens the store of `host` in `directory`; makes it if this is its first use since boot.
+    /// Opens the store of `host` in `directory`; `None` if there is none.
     ///
     /// # Errors
-    /// When it cannot be opened, or was written by a newer version.
-    pub fn open(directory: &Path, host: &Host, locks: &LockFile) -> Result<Self> {
+    /// [`Error::is_damage`] when it is not whole, [`Error::Newer`] when a newer version of ocinet made it.
+    pub fn open(directory: &Path, host: &Host, locks: &LockFile) -> Result<Option<Self>> {
         let path = file(directory, host);
-        let connection = Connection::open(&path).map_err(|e| Error::sql("open", &path, e))?;
-        let mut store = Self { connection, locks: locks.clone() };
-        store.prepare().map_err(|e| Error::sql("prepare", &path, e))?;
-        match store.version(&path)? {
-            VERSION => Ok(store),
-            0 => {
-                store.create(directory, &path, host)?;
-                Ok(store)
-            }
-            newer => Err(Error::Newer { path, found: newer, known: VERSION }),
+        // Looked at first: if it is replaced meanwhile, that shows as soon as we write.
+        let Some(id) = file_id(&path)? else { return Ok(None) };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(|e| Error::sql("open", &path, e))?;
+        let mut store = Self { connection, locks: locks.clone(), path, file: Some(id) };
+        store.prepare()?;
+        match store.version()? {
+            VERSION => {}
+            1 => store.upgrade()?,
+            found => return Err(Error::Newer { path: store.path, found, known: VERSION }),
         }
+        Ok(Some(store))
+    }
+
+    /// Makes the store of `host` in `directory` with what `fill` puts into it; there whole, or not at all. `_writing` is the
+    /// lock [`Place::Writer`], held alone.
+    ///
+    /// # Errors
+    /// When it cannot be written, or those of `fill`.
+    pub fn create(
+        directory: &Path,
+        host: &Host,
+        locks: &LockFile,
+        _writing: &Lock,
+        fill: impl FnOnce(&Write<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let path = file(directory, host);
+        let draft = path.with_extension("new");
+        forget_drafts_and_other_boots(directory, host);
+        let connection = Connection::open(&draft).map_err(|e| Error::sql("create", &draft, e))?;
+        let mut store = Self { connection, locks: locks.clone(), path: draft, file: None };
+        store.prepare()?;
+        let transaction = store.connection.transaction().map_err(|e| Error::sql("create", &store.path, e))?;
+        transaction.execute_batch(SCHEMA).map_err(|e| Error::sql("create", &path, e))?;
+        fill(&Write::new(&transaction))?;
+        transaction.commit().map_err(|e| Error::sql("create", &path, e))?;
+        // SQLite does not write to a file that was renamed under it: it is opened anew.
+        let Self { connection, path: draft, .. } = store;
+        drop(connection);
+        fs::rename(&draft, &path).map_err(|e| Error::file("make", &path, e))?;
+        Self::open(directory, host, locks)?.ok_or_else(|| Error::Replaced(path))
+    }
+
+    /// Moves the store of `host` out of the way, and says where it is now. `_writing` is the lock [`Place::Writer`], held alone.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn set_aside(directory: &Path, host: &Host, _writing: &Lock) -> Result<PathBuf> {
+        let path = file(directory, host);
+        let aside = path.with_extension("damaged");
+        let move_it = |from: &Path, to: &Path| match fs::rename(from, to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("set aside", from, error)),
+            _ => Ok(()),
+        };
+        // The journal first: it must never meet the next store.
+        move_it(&journal(&path), &journal(&aside))?;
+        move_it(&path, &aside)?;
+        Ok(aside)
     }
 
     /// An empty store that ends with this process, for an unused host.
@@ -67,50 +125,76 @@ impl Store {
     pub fn in_memory(locks: &LockFile) -> Result<Self> {
         let connection = Connection::open_in_memory()?;
         connection.execute_batch(SCHEMA)?;
-        Ok(Self { connection, locks: locks.clone() })
+        Ok(Self { connection, locks: locks.clone(), path: PathBuf::new(), file: None })
     }
 
-    /// Whether `host` has a store in `directory`.
-    pub fn exists(directory: &Path, host: &Host) -> bool {
-        file(directory, host).exists()
+    /// Whether this is the store that whoever opens it now finds.
+    pub fn is_current(&self) -> bool {
+        self.file.is_none() || file_id(&self.path).is_ok_and(|id| id == self.file)
     }
 
-    /// A file of its own boot needs neither syncing nor a journal that is made anew each time.
-    fn prepare(&mut self) -> rusqlite::Result<()> {
-        self.connection.busy_timeout(Duration::from_secs(20))?;
-        self.connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
+    /// A file of its own boot needs no syncing.
+    fn prepare(&mut self) -> Result<()> {
+        let prepared = self
+            .connection
+            .busy_timeout(Duration::from_secs(20))
+            .and_then(|()| self.connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY"));
+        prepared.map_err(|e| Error::sql("prepare", &self.path, e))
     }
 
-    fn version(&self, path: &Path) -> Result<i64> {
-        let version = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0));
-        version.map_err(|e| Error::sql("read the version of", path, e))
-    }
-
-    fn create(&mut self, directory: &Path, path: &Path, host: &Host) -> Result<()> {
-        let _writing = self.locks.exclusive(Place::Writer)?;
-        if self.version(path)? != 0 {
-            return Ok(());
+    /// The version of the schema.
+    fn version(&self) -> Result<i64> {
+        let pragma = |name: &str| {
+            let value = self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+            value.map_err(|e| Error::sql("read the version of", &self.path, e))
+        };
+        match (pragma("user_version")?, pragma("application_id")?) {
+            // The first version did not say it twice.
+            (1, 0) => Ok(1),
+            (version, mark) if version > 1 && mark == application_id(version) => Ok(version),
+            (version, mark) => Err(Error::Damaged {
+                what: self.path.display().to_string(),
+                why: format!("it has the version {version} and the mark {mark:#x}"),
+            }),
         }
-        forget_other_boots(directory, host);
-        // The schema sets the version, so that it is there whole or not at all.
-        let schema = format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT");
-        self.connection.execute_batch(&schema).map_err(|e| Error::sql("create", path, e))
+    }
+
+    /// Brings a store of version 1 up to date: rows are the same, but newer ones may say more.
+    fn upgrade(&mut self) -> Result<()> {
+        let _writing = self.locks.exclusive(Place::Writer)?;
+        let mark = application_id(VERSION);
+        let change =
+            format!("BEGIN IMMEDIATE; PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark}; COMMIT");
+        self.connection.execute_batch(&change).map_err(|e| Error::sql("upgrade", &self.path, e))
     }
 
     /// Runs `work` in one transaction, alone among all writers. All of it is kept, or, where it fails, none.
     ///
     /// # Errors
-    /// Those of `work`, or that the store cannot be written.
+    /// Those of `work`, that the store cannot be written, or that it is not the current one any more.
     pub fn write<T, E: From<Error>>(
         &mut self,
         work: impl FnOnce(&Write<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let _writing = self.locks.exclusive(Place::Writer).map_err(Error::from)?;
+        if !self.is_current() {
+            return Err(Error::Replaced(self.path.clone()).into());
+        }
+        self.choose_journal()?;
         let begin = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begin.map_err(Error::from)?;
         let result = work(&Write::new(&transaction))?;
         transaction.commit().map_err(Error::from)?;
         Ok(result)
+    }
+
+    /// Where the file system is full, a detach must work all the same: its changes fit into the store as it is, and its
+    /// journal into memory. A process that is killed in that moment leaves a damaged store, which is rebuilt.
+    fn choose_journal(&self) -> Result<()> {
+        if self.file.is_some() && kernel::room_beside(&self.path) < JOURNAL_ROOM {
+            self.connection.execute_batch("PRAGMA journal_mode = MEMORY")?;
+        }
+        Ok(())
     }
 
     /// Runs `work` in a transaction of which nothing is kept.
@@ -136,13 +220,33 @@ fn file(directory: &Path, host: &Host) -> PathBuf {
     directory.join(format!("store-{}-{:x}.db", host.boot, host.cookie))
 }
 
-fn forget_other_boots(directory: &Path, host: &Host) {
+fn journal(path: &Path) -> PathBuf {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    journal.into()
+}
+
+fn file_id(path: &Path) -> Result<Option<FileId>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(Some((meta.dev(), meta.ino()))),
+        Ok(_) => Err(Error::Damaged { what: path.display().to_string(), why: "it is not a regular file".into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("look at", path, error)),
+    }
+}
+
+/// SQLite's place for a mark of the application's: `oc` and the version.
+fn application_id(version: i64) -> i64 {
+    (i64::from(u16::from_be_bytes(*b"oc")) << 16) + version
+}
+
+/// Left over, they would only take up room.
+fn forget_drafts_and_other_boots(directory: &Path, host: &Host) {
     let ours = format!("store-{}-", host.boot);
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("store-") && !name.starts_with(&ours) {
-            // Left over, it would only take up room.
+        if name.starts_with("store-") && (!name.starts_with(&ours) || name.contains(".new")) {
             let _ = fs::remove_file(entry.path());
         }
     }

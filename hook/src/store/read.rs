@@ -138,6 +138,25 @@ impl<'c> Read<'c> {
         self.lease("mac", network.as_str(), &mac.to_string())
     }
 
+    /// Whether nobody has any of what `record` would lease: so it is unknown here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn holds_none_of(&self, record: &Record) -> Result<bool> {
+        for endpoint in &record.endpoints {
+            let network = endpoint.network.as_str();
+            let mut leases = vec![("link", "", endpoint.attachment.host_interface().to_string())];
+            leases.push(("mac", network, endpoint.mac.to_string()));
+            leases.extend(endpoint.addresses.iter().map(|net| ("address", network, net.addr().to_string())));
+            for (kind, network, value) in leases {
+                if self.lease(kind, network, &value)?.is_some() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(self.find(&record.key())?.is_none())
+    }
+
     /// Who holds any of the ports from `first` to `last`; `Any` overlaps every address.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
--- Version 1. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
+-- Version 2. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
 
 CREATE TABLE host (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -49,4 +49,6 @@ CREATE TABLE port (
 CREATE INDEX port_by_number ON port (protocol, first);
 CREATE INDEX port_by_record ON port (record);
 
-PRAGMA user_version = 1;
+-- The version twice, so that a flipped bit is not taken for a newer one.
+PRAGMA user_version = 2;
+PRAGMA application_id = 0x6f630002;

@@ -14,9 +14,20 @@ impl Scratch {
     }
 
     fn open(&self, boot: &str) -> Store {
-        let host = Host { boot: boot.into(), cookie: 7 };
-        Store::open(&self.0, &host, &LockFile::new(self.0.join("lock"))).unwrap()
+        let (host, locks) = (host(boot), self.locks());
+        Store::open(&self.0, &host, &locks).unwrap().unwrap_or_else(|| {
+            let writing = locks.exclusive(Place::Writer).unwrap();
+            Store::create(&self.0, &host, &locks, &writing, |_| Ok(())).unwrap()
+        })
     }
+
+    fn locks(&self) -> LockFile {
+        LockFile::new(self.0.join("lock"))
+    }
+}
+
+fn host(boot: &str) -> Host {
+    Host { boot: boot.into(), cookie: 7 }
 }
 
 impl Drop for Scratch {
@@ -52,6 +63,7 @@ fn record(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Record
         name: (&container).into(),
         container,
         bundle: "/b".into(),
+        adopted: None,
         mode: Mode::Bridge,
         state: State::Attaching,
         namespace: Namespace {
@@ -141,11 +153,77 @@ fn another_boot_starts_empty_and_a_newer_store_is_refused() {
     let store = scratch.open("b");
     assert_eq!(store.read().records().unwrap(), []);
     assert_eq!(fs::read_dir(&scratch.0).unwrap().filter(|file| is_store_of(file, "a")).count(), 0);
-    store.connection.execute_batch("PRAGMA user_version = 99").unwrap();
+    let next =
+        format!("PRAGMA user_version = {}; PRAGMA application_id = {}", VERSION + 1, application_id(VERSION + 1));
+    store.connection.execute_batch(&next).unwrap();
     drop(store);
-    let host = Host { boot: "b".into(), cookie: 7 };
-    let error = Store::open(&scratch.0, &host, &LockFile::new(scratch.0.join("lock"))).err().unwrap();
-    assert!(error.to_string().contains("99"), "{error}");
+    let error = Store::open(&scratch.0, &host("b"), &scratch.locks()).err().unwrap();
+    assert!(matches!(error, Error::Newer { found, known, .. } if found == known + 1), "{error}");
+    assert!(!error.is_damage(), "what a newer version wrote is whole");
+}
+
+/// What each version wrote is read by this one. A new version adds its own file.
+#[test]
+fn stores_of_every_version_are_read() {
+    let fixtures = [include_str!("fixtures/version-1.sql"), include_str!("fixtures/version-2.sql")];
+    assert_eq!(fixtures.len(), usize::try_from(VERSION).unwrap());
+    for (fixture, version) in fixtures.iter().zip(1..) {
+        let scratch = Scratch::new(&format!("version-{version}"));
+        Connection::open(file(&scratch.0, &host("a"))).unwrap().execute_batch(fixture).unwrap();
+        let mut store = Store::open(&scratch.0, &host("a"), &scratch.locks()).unwrap().unwrap();
+        assert_eq!(store.version().unwrap(), VERSION);
+        let records = store.read().records().unwrap();
+        let [shop, job] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((shop.name.as_str(), shop.endpoints[0].ipv4()), ("shop", Some("10.90.0.2".parse().unwrap())));
+        assert_eq!((shop.publish[1].count, job.mode), (10, Mode::None));
+        assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
+        assert_eq!(store.read().networks().unwrap()[0].name.as_str(), "bridge");
+        assert!(store.read().closed_forwarding().unwrap());
+        assert!(insert(&mut store, &mut record("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
+    }
+}
+
+/// Whatever byte is another, there is an error or all is as it was written; never a panic, and never a store of a newer
+/// version, which nobody would repair.
+#[test]
+fn a_store_with_any_byte_flipped_is_an_error_or_whole() {
+    let scratch = Scratch::new("any");
+    let (locks, path) = (scratch.locks(), file(&scratch.0, &host("a")));
+    let mut store = scratch.open("a");
+    let mut records: Vec<Record> = (2..5).map(|n| record(&format!("c{n}"), n, &[(HostAddress::Any, 80, 2)])).collect();
+    records.iter_mut().zip(1u16..).for_each(|(record, n)| record.publish[0].host_port += 10 * n);
+    records.iter_mut().for_each(|record| insert(&mut store, record).unwrap());
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    for offset in (0..whole.len()).step_by(13) {
+        let mut bytes = whole.clone();
+        bytes[offset] ^= 0x40 | u8::try_from(offset % 64).unwrap();
+        fs::write(&path, &bytes).unwrap();
+        let read = Store::open(&scratch.0, &host("a"), &locks).and_then(|store| {
+            let store = store.expect("the file is there");
+            let found = store.read().records()?;
+            Ok(found)
+        });
+        match read {
+            Ok(found) => assert!(found.iter().all(|record| records.contains(record)), "offset {offset}: {found:?}"),
+            Err(error) => assert!(error.is_damage(), "offset {offset}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_store_that_was_replaced_is_not_written_to() {
+    let scratch = Scratch::new("replaced");
+    let mut store = scratch.open("a");
+    assert!(store.is_current());
+    let (locks, host) = (scratch.locks(), host("a"));
+    let writing = locks.exclusive(Place::Writer).unwrap();
+    let aside = Store::set_aside(&scratch.0, &host, &writing).unwrap();
+    assert!(Store::open(&scratch.0, &host, &locks).unwrap().is_none());
+    let next = Store::create(&scratch.0, &host, &locks, &writing, |_| Ok(())).unwrap();
+    drop(writing);
+    assert!(matches!(insert(&mut store, &mut record("web", 2, &[])), Err(Error::Replaced(_))));
+    assert!(aside.exists() && next.is_current() && next.read().records().unwrap().is_empty());
 }
 
 fn is_store_of(file: &std::io::Result<fs::DirEntry>, boot: &str) -> bool {

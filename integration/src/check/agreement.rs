@@ -58,7 +58,11 @@ fn about_record(record: &Record, links: &[Link], live: &Live) -> Result<Vec<Stri
     if (record.mode == Mode::Bridge) == record.endpoints.is_empty() {
         complaints.push(format!("mode {:?} with {} endpoints", record.mode, record.endpoints.len()));
     }
-    let Some(container) = live.get(&(record.container.clone(), record.bundle.clone())) else {
+    // After a store was lost, nobody knows the bundle.
+    let is_it = |(id, bundle): &(String, String)| {
+        *id == record.container && (*bundle == record.bundle || record.bundle.is_empty())
+    };
+    let Some((_, container)) = live.iter().find(|(key, _)| is_it(key)) else {
         complaints.push("there is no such container".to_owned());
         return Ok(complaints);
     };

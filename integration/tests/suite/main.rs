@@ -14,6 +14,7 @@ mod help;
 mod hostile_image;
 mod isolation;
 mod lifecycle;
+mod lost_store;
 mod modes;
 mod name_servers;
 mod networks;

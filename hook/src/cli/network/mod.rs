@@ -7,7 +7,7 @@ mod ls;
 use slog::Logger;
 
 use ocinet::config;
-use ocinet::engine::{self, Engine, Result};
+use ocinet::engine::{self, Result};
 use ocinet::model::{Endpoint, Mode, Network, Record, State};
 
 use super::Options;
@@ -69,7 +69,7 @@ impl View {
 /// All networks by name. The default one is there before its first container, as that would define it.
 fn views(options: &Options, log: &Logger) -> Result<Vec<View>> {
     let (mut networks, records) = match options.engine(log)? {
-        Some(engine) => (engine.networks()?, Engine::records(&engine)?),
+        Some(mut engine) => (engine.networks()?, engine.records()?),
         None => (Vec::new(), Vec::new()),
     };
     if !networks.iter().any(|network| network.name == config::default_bridge()) {

@@ -3,8 +3,11 @@
 mod bridge;
 mod read;
 mod route;
+mod survey;
 
 pub use route::Uplink;
+pub use survey::OurLink;
+pub(super) use survey::address_on;
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};

@@ -1,0 +1,150 @@
+//! Looking for the namespaces of containers that the store has forgotten, and into them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::LinkUnspec;
+
+use super::error::{Doing, Result};
+use super::link::{HostLinks, address_on};
+use super::netlink::Netlink;
+use super::netns::Netns;
+use super::process::{Origin, process_start};
+use crate::model::{InterfaceName, Mac, Namespace, Witness};
+
+/// A network namespace that was found.
+pub struct Found {
+    /// The namespace itself.
+    pub netns: Netns,
+    /// How to recognise it.
+    pub namespace: Namespace,
+}
+
+/// An interface in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inside {
+    /// Its name.
+    pub name: InterfaceName,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its addresses with their prefixes, those that the kernel gives itself aside.
+    pub addresses: Vec<IpNet>,
+    /// The next hops of its default routes.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// The network namespaces that can be seen from here and have a link in common with the host's, by the number that the
+/// host's has for them. Those with a path are known by it, the others by their oldest process.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn namespaces(links: &mut HostLinks, here: &Origin) -> Result<BTreeMap<i32, Found>> {
+    let mut found = BTreeMap::new();
+    for (path, witness) in bound_paths()?.into_iter().chain(oldest_processes()?) {
+        let Ok(netns) = Netns::at(&path) else { continue };
+        let Some(number) = links.number_of(&netns)? else { continue };
+        // Whoever ended while we looked is nobody's witness.
+        let Ok(cookie) = netns.cookie() else { continue };
+        let namespace = Namespace { cookie, witness, seen_from_pid_ns: here.pid_ns, seen_from_mnt_ns: here.mnt_ns };
+        if Netns::lives(&namespace, here) == Some(true) {
+            found.entry(number).or_insert(Found { netns, namespace });
+        }
+    }
+    Ok(found)
+}
+
+/// The paths to which network namespaces are bound (proc_pid_mountinfo(5)).
+fn bound_paths() -> Result<Vec<(PathBuf, Witness)>> {
+    let path = "/proc/self/mountinfo";
+    let text = fs::read_to_string(path).doing(|| format!("read {path}"))?;
+    let bound = text.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        root.starts_with("net:[").then(|| PathBuf::from(unescaped(point)))
+    });
+    Ok(bound.map(|path| (path.clone(), Witness::Path(path))).collect())
+}
+
+/// mountinfo writes blanks and backslashes as three octal digits.
+fn unescaped(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
+}
+
+/// Of each network namespace, the process in it that started first.
+fn oldest_processes() -> Result<Vec<(PathBuf, Witness)>> {
+    let mut oldest = BTreeMap::<PathBuf, (u64, i32)>::new();
+    let processes = fs::read_dir("/proc").doing(|| "list /proc".into())?.flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        // Many processes share a namespace: the link's text tells which without opening it.
+        let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/net")) else { continue };
+        let Ok(started) = process_start(pid) else { continue };
+        let entry = oldest.entry(namespace).or_insert((started, pid));
+        *entry = (*entry).min((started, pid));
+    }
+    let witness = |(started, pid): (u64, i32)| {
+        let path = Path::new("/proc").join(pid.to_string()).join("ns/net");
+        (path, Witness::Process { pid, started })
+    };
+    Ok(oldest.into_values().map(witness).collect())
+}
+
+/// The interface with `index` in `netns`; none where it is gone.
+///
+/// # Errors
+/// When the namespace cannot be entered or asked.
+pub fn interface_in(netns: &Netns, index: u32) -> Result<Option<Inside>> {
+    netns.within(|| {
+        let mut netlink = Netlink::route()?;
+        let what = || format!("look at link {index} of a container");
+        let question = LinkUnspec::new_with_index(index).build();
+        let Ok(links) = netlink.request(RouteNetlinkMessage::GetLink(question), 0) else { return Ok(None) };
+        let (mut name, mut mac) = (None, None);
+        for link in links {
+            let RouteNetlinkMessage::NewLink(link) = link else { continue };
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(text) => name = text.parse().ok(),
+                    LinkAttribute::Address(bytes) => mac = bytes.try_into().ok().map(Mac),
+                    _ => {}
+                }
+            }
+        }
+        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let addresses = netlink.request(question, NLM_F_DUMP).doing(what)?;
+        let addresses = addresses.iter().filter_map(|answer| address_on(answer, index));
+        let addresses = addresses.filter(|net| !is_link_local(net.addr())).collect();
+        let routes = netlink.request(RouteNetlinkMessage::GetRoute(RouteMessage::default()), NLM_F_DUMP).doing(what)?;
+        let gateways = routes.iter().filter_map(|answer| default_gateway(answer, index)).collect();
+        Ok(name.zip(mac).map(|(name, mac)| Inside { name, mac, addresses, gateways }))
+    })
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+fn default_gateway(answer: &RouteNetlinkMessage, index: u32) -> Option<IpAddr> {
+    let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
+    let leads_out = route.attributes.contains(&RouteAttribute::Oif(index));
+    if !leads_out || route.header.destination_prefix_length != 0 {
+        return None;
+    }
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some((*v4).into()),
+        RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => Some((*v6).into()),
+        _ => None,
+    })
+}

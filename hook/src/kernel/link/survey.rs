@@ -1,0 +1,122 @@
+//! All links of ours, as the kernel has them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::LinkUnspec;
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::HostLinks;
+use super::read::{alias, controller, is_up, new_link, peer_index};
+use crate::kernel::error::{Doing, Result};
+use crate::kernel::netns::Netns;
+use crate::model::{Alias, InterfaceName};
+
+/// A link with an alias of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OurLink {
+    /// Its name.
+    pub name: InterfaceName,
+    /// What its alias says.
+    pub alias: Alias,
+    /// Its index.
+    pub index: u32,
+    /// The index of the bridge whose port it is.
+    pub controller: Option<u32>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub is_up: bool,
+    /// The other end of a veth pair: the number that the host's namespace has for the other one, and the index there.
+    pub peer: Option<(i32, u32)>,
+}
+
+impl HostLinks {
+    /// All links with an alias of ours, whatever the store says.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn all_ours(&mut self) -> Result<Vec<OurLink>> {
+        let question = LinkUnspec::new_with_index(0).build();
+        let answers = self.netlink.request(RouteNetlinkMessage::GetLink(question), NLM_F_DUMP);
+        Ok(answers
+            .doing(|| "list the host's links".into())?
+            .into_iter()
+            .filter_map(new_link)
+            .filter_map(ours)
+            .collect())
+    }
+
+    /// The addresses of a link with their prefixes.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn addresses_of(&mut self, index: u32) -> Result<Vec<IpNet>> {
+        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.netlink.request(question, NLM_F_DUMP).doing(|| "list the host's addresses".into())?;
+        Ok(answers.iter().filter_map(|answer| address_on(answer, index)).collect())
+    }
+
+    /// The number that the host's namespace has for another one; none where they have no link in common.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn number_of(&mut self, namespace: &Netns) -> Result<Option<i32>> {
+        let mut question = NsidMessage::default();
+        question.attributes.push(NsidAttribute::Fd(namespace.as_fd().as_raw_fd().cast_unsigned()));
+        let answers = self.netlink.request(RouteNetlinkMessage::GetNsId(question), 0);
+        let answers = answers.doing(|| "ask for the number of a network namespace".into())?;
+        let numbers = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewNsId(message) => Some(message.attributes),
+            _ => None,
+        });
+        Ok(numbers.flatten().find_map(|attribute| match attribute {
+            NsidAttribute::Id(number) if number >= 0 => Some(number),
+            _ => None,
+        }))
+    }
+}
+
+fn ours(link: LinkMessage) -> Option<OurLink> {
+    let alias = alias(&link)?.parse().ok()?;
+    let (mut name, mut mtu, mut number) = (None, 0, None);
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = text.parse().ok(),
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            LinkAttribute::LinkNetNsId(id) => number = Some(*id),
+            _ => {}
+        }
+    }
+    Some(OurLink {
+        name: name?,
+        alias,
+        index: link.header.index,
+        controller: controller(&link),
+        mtu,
+        is_up: is_up(&link),
+        peer: number.zip(peer_index(&link)),
+    })
+}
+
+/// The address with its prefix that an answer gives to the link `index`.
+pub(in crate::kernel) fn address_on(answer: &RouteNetlinkMessage, index: u32) -> Option<IpNet> {
+    let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address: Option<IpAddr> = local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    });
+    (message.header.index == index).then(|| IpNet::new(address?, message.header.prefix_len).ok())?
+}

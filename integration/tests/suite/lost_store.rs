@@ -1,0 +1,143 @@
+//! The store is lost, cut, flipped or full while containers run. Nothing that lives is disturbed, no address is given out
+//! twice, and all of it can still be taken away.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Host, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every};
+
+/// The path of the only store of a host.
+fn store(host: &Host) -> Result<String> {
+    Ok(host.sh("ls -d /run/ocinet/store-*.db")?.trim().to_owned())
+}
+
+/// What is left where the store and everything beside it is gone: links, rules and processes.
+#[test]
+fn a_lost_store_is_rebuilt_from_the_kernel() -> Result<()> {
+    for loss in ["rm /run/ocinet/store-*", "rm -r /run/ocinet", "truncate -s 0 /run/ocinet/store-*.db"] {
+        Settings::default().test(|host| {
+            let web = host.container("web").publish("8080-8082:80-82,127.0.0.1:8090:80,8080:80/udp").run()?;
+            let db = host.container("db").network("bridge:mac=02:00:00:00:00:77,interface=net7").run()?;
+            let before = host.records()?;
+            host.sh(loss)?;
+            let next = host.container("next").run()?;
+            ensure!(host.records()?.len() == 3, "{:#?}", host.records()?);
+            for (mut record, found) in before.into_iter().zip([web.record()?, db.record()?]) {
+                record.bundle.clear();
+                ensure!(record == found, "{record:#?}\nbecame\n{found:#?}");
+            }
+            host.check()?;
+            for proto in Proto::ALL {
+                host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+            }
+            web.delete()?;
+            host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+            db.delete()?;
+            next.delete()
+        })?;
+    }
+    Ok(())
+}
+
+/// A store whose bytes are not what was written, at every place in it: the next attach works, and nobody has the address of
+/// one that runs.
+#[test]
+fn a_store_damaged_anywhere_gives_no_address_twice() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let db = host.container("db").publish("8081:80").run()?;
+        let size: usize = host.sh(&format!("stat -c %s {}", store(host)?))?.trim().parse()?;
+        for offset in (0..size).step_by(601) {
+            let damage = if offset % 5 == 0 {
+                format!("truncate -s {offset} {}", store(host)?)
+            } else {
+                let path = store(host)?;
+                format!(
+                    "printf '\\{:03o}' | dd of={path} bs=1 seek={offset} conv=notrunc status=none",
+                    1 + offset % 255
+                )
+            };
+            host.sh(&damage)?;
+            let next = host.container("next").run().with_context(|| damage.clone())?;
+            let addresses = [&web, &db, &next].map(|container| container.at(80));
+            let [web_at, db_at, next_at] = addresses;
+            let (web_at, db_at, next_at) = (web_at?, db_at?, next_at?);
+            ensure!(next_at != web_at && next_at != db_at, "{damage}: {next_at}, {web_at}, {db_at}");
+            host.ocinet("gc")?.success()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080")).with_context(|| damage.clone())?.is("web")?;
+            next.delete().with_context(|| damage.clone())?;
+        }
+        web.delete()?;
+        db.delete()?;
+        host.ocinet("gc")?.success().map(drop)
+    })
+}
+
+/// Poststop and collection mend the store, too.
+#[test]
+fn a_damaged_store_can_be_left() -> Result<()> {
+    Settings::default().test(|host| {
+        let garbage = |host: &Host| host.sh(&format!("head -c 30000 /dev/urandom >{}", store(host)?));
+        let web = host.container("web").publish("8080:80").run()?;
+        let db = host.container("db").publish("8081:80").run()?;
+        garbage(host)?;
+        web.delete()?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("db")?;
+        garbage(host)?;
+        db.abandon()?;
+        host.ocinet("gc")?.exits(0)?.says(&["set aside"])?;
+        // Its namespace cannot be seen any more, and its link goes a moment later.
+        eventually("the dead container is collected", || {
+            host.ocinet("gc")?.success()?;
+            Ok(host.records()?.is_empty())
+        })?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8081"))?;
+        host.sh("ls /run/ocinet/store-*.damaged").map(drop)
+    })
+}
+
+/// What a newer version wrote is whole, and not for us.
+#[test]
+fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("web").run()?.delete()?;
+        host.settles()?;
+        let path = store(host)?;
+        // The version and its mark, each at its place in the header (SQLite's file format, section 1.3).
+        host.sh(&format!(
+            "cp {path} /mnt/whole
+            printf '\\3' | dd of={path} bs=1 seek=63 conv=notrunc status=none
+            printf '\\3' | dd of={path} bs=1 seek=71 conv=notrunc status=none"
+        ))?;
+        every(["ps", "gc"], |command| {
+            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 3", "version 2", "newer"]).map(drop)
+        })?;
+        host.container("web").refused()?.exits(1)?.is_one_line()?.says(&["version 3"])?;
+        host.sh(&format!("cp /mnt/whole {path}")).map(drop)
+    })
+}
+
+/// A full state directory: an attach fails and leaves nothing, and a detach works.
+#[test]
+fn a_full_disk_lets_containers_go() -> Result<()> {
+    let small = "mkdir -m 700 /run/ocinet; mount -t tmpfs -o size=1m,mode=0700 tmpfs /run/ocinet";
+    // With files of its own, which a container without a runtime does not get.
+    Settings::default().runtime(Runtime::Runc).prepare(small).test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let db = host.container("db").publish("8081:80").run()?;
+        host.sh("dd if=/dev/zero of=/run/ocinet/ballast bs=4k status=none || true")?;
+        let refusal = host.unchanged_by(|| {
+            let refusal = host.container("next").publish("8082:80").refused()?;
+            host.settled_records()?;
+            Ok(refusal)
+        })?;
+        refusal.says(&["/run/ocinet", "No space left"])?;
+        web.delete()?;
+        host.check()?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("db")?;
+        db.delete()?;
+        host.settles()?;
+        host.sh("rm /run/ocinet/ballast")?;
+        host.container("next").publish("8082:80").run()?.delete()
+    })
+}

@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 
 mod completion;
+mod doctor;
 mod gc;
 mod hook;
 mod inspect;
@@ -9,6 +10,7 @@ mod network;
 mod plan;
 mod port;
 mod ps;
+mod reset;
 mod table;
 
 use std::path::PathBuf;
@@ -81,6 +83,12 @@ pub enum Command {
     /// Take away what dead containers left behind
     #[command(after_help = "Example:\n  ocinet gc")]
     Gc,
+    /// Say what is wrong, ours or not, and put right what is ours
+    #[command(after_help = "Example:\n  ocinet doctor --fix")]
+    Doctor(doctor::Arguments),
+    /// Take everything of ocinet off this host
+    #[command(after_help = "Example:\n  ocinet reset")]
+    Reset(reset::Arguments),
     /// Print the manual page ocinet(1), or write all pages to a directory
     #[command(after_help = "Examples:\n  ocinet man | man -l -\n  ocinet man /usr/local/share/man")]
     Man(man::Arguments),
@@ -100,6 +108,8 @@ impl Command {
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
             Self::Gc => gc::run(options, log),
+            Self::Doctor(arguments) => return arguments.run(options, log),
+            Self::Reset(arguments) => arguments.run(options, log),
             Self::Man(arguments) => arguments.run(),
             Self::Completion(arguments) => arguments.run(),
         };

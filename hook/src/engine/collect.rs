@@ -83,12 +83,8 @@ impl Engine {
     }
 
     fn collect_record(&mut self, record: Record) -> Result<bool> {
-        let place = match record.state {
-            State::Draining => Place::Drain(record.number),
-            _ => Place::Sandbox(record.key().lock_offset()),
-        };
         // Whoever holds it is at work on this record.
-        let Some(_lock) = self.locks.attempt(place)? else { return Ok(false) };
+        let Some(_lock) = self.locks.attempt(Self::place_of(&record))? else { return Ok(false) };
         let Some(record) = self.store.read().record(record.number)? else { return Ok(true) };
         match record.state {
             State::Draining => self.drain(&record)?,
@@ -101,6 +97,14 @@ impl Engine {
             }
         }
         Ok(true)
+    }
+
+    /// The lock of whoever works on `record`.
+    pub(super) fn place_of(record: &Record) -> Place {
+        match record.state {
+            State::Draining => Place::Drain(record.number),
+            _ => Place::Sandbox(record.key().lock_offset()),
+        }
     }
 
     /// Whether the sandbox lives. Where that cannot be seen from here, it does as long as the host's end of one of its

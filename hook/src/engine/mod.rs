@@ -12,6 +12,7 @@ mod attach;
 mod close;
 mod collect;
 mod detach;
+mod doctor;
 mod error;
 mod files;
 mod firewall;
@@ -20,12 +21,15 @@ mod network;
 mod plan;
 mod ports;
 mod rebuild;
+mod reset;
 
 pub use attach::Outcome;
 pub use collect::Collected;
+pub use doctor::{Finding, Remedy};
 pub use error::{Error, Result};
 pub use network::default_network;
 pub use plan::Plan;
+pub use reset::Reset;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -111,10 +115,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_used(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
-        match state_dir.try_exists() {
-            Ok(false) => Ok(None),
-            _ => Self::open(state_dir, config, log).map(Some),
+        let is_unused = matches!(state_dir.try_exists(), Ok(false));
+        // Somebody may have removed the directory.
+        if is_unused && HostLinks::open()?.all_ours()?.is_empty() {
+            return Ok(None);
         }
+        Self::open(state_dir, config, log).map(Some)
     }
 
     /// All records.

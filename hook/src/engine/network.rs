@@ -20,6 +20,11 @@ impl Engine {
         if self.links.has_bridge(bridge)? {
             return Ok(kernel::guard_bridge(&bridge.name)?);
         }
+        self.restore_bridge(bridge)
+    }
+
+    /// The bridge is as it was made, whatever it is now, and the containers that were on it are on it again.
+    pub(super) fn restore_bridge(&mut self, bridge: &Bridge) -> Result<()> {
         let mut ports = Vec::new();
         for record in self.store.read().records()?.iter().filter(|record| record.state.is_wired()) {
             let links = record.endpoints.iter().map(|endpoint| &endpoint.attachment);

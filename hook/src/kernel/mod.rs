@@ -33,6 +33,9 @@ pub use ports::{PortGuard, free_port, is_local, listener_on};
 pub use process::{Origin, Process, in_background, process_start};
 pub use sandbox::wire;
 pub use sandbox_files::{remove_files, write_files};
-pub use sysctl::{forwarding, guard_bridge, open_guards, switch_forwarding_on};
+pub use sysctl::{
+    forwarding, frames_pass_ip_hooks, guard_bridge, open_guards, strict_reverse_path, switch_forwarding_off,
+    switch_forwarding_on,
+};
 pub use terminal::terminal_columns;
 pub use uts::{hostname, set_hostname};

@@ -66,18 +66,26 @@ impl Netns {
 
     /// Whether the namespace that was recorded lives; `None` where that cannot be seen from here.
     pub fn lives(recorded: &Namespace, here: &super::Origin) -> Option<bool> {
+        let is_elsewhere = recorded.seen_from_mnt_ns != here.mnt_ns || recorded.seen_from_pid_ns != here.pid_ns;
+        if is_elsewhere || recorded.witness == Witness::Unseen {
+            return None;
+        }
+        Some(Self::find(recorded, here).is_some())
+    }
+
+    /// The namespace that was recorded; `None` where it is dead or cannot be seen from here.
+    pub fn find(recorded: &Namespace, here: &super::Origin) -> Option<Self> {
         if recorded.seen_from_mnt_ns != here.mnt_ns || recorded.seen_from_pid_ns != here.pid_ns {
             return None;
         }
-        let found = match &recorded.witness {
+        let namespace = match &recorded.witness {
             Witness::Unseen => return None,
-            Witness::Path(path) => Self::at(path),
-            Witness::Process { pid, started } => match Process::open(*pid) {
-                Ok(process) if process.started == *started => Ok(process.net),
-                _ => return Some(false),
-            },
+            Witness::Path(path) => Self::at(path).ok()?,
+            Witness::Process { pid, started } => {
+                Process::open(*pid).ok().filter(|process| process.started == *started)?.net
+            }
         };
-        Some(found.and_then(|namespace| namespace.cookie()).is_ok_and(|cookie| cookie == recorded.cookie))
+        namespace.cookie().is_ok_and(|cookie| cookie == recorded.cookie).then_some(namespace)
     }
 }
 

@@ -27,6 +27,14 @@ pub(super) fn disable_ipv6(interface: &InterfaceName) -> Result<()> {
     optional(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
 }
 
+/// Lets this namespace forward IPv4 no more.
+///
+/// # Errors
+/// When /proc cannot be written, as in a hardened unit.
+pub fn switch_forwarding_off() -> Result<()> {
+    fs::write(FORWARDING, "0").doing(|| format!("write 0 to {FORWARDING}"))
+}
+
 /// What a bridge of an IPv4 network needs before it is up: no address or route from a router advertisement of a
 /// container (CVE-2020-13401), no IPv6, and a way for the host's own 127.0.0.1 to a published port.
 ///
@@ -51,6 +59,24 @@ pub fn open_guards(bridge: &InterfaceName) -> Result<Vec<(String, &'static str)>
         }
     }
     Ok(open)
+}
+
+/// Whether frames within a bridge pass the host's IP hooks as well (`br_netfilter`).
+pub fn frames_pass_ip_hooks() -> bool {
+    is_one("/proc/sys/net/bridge/bridge-nf-call-iptables")
+}
+
+/// Whether `interface` drops what it would not send back the same way (RFC 3704, section 2.2). The kernel takes the
+/// larger of the setting for all and the interface's own; 2 is the loose form.
+pub fn strict_reverse_path(interface: &InterfaceName) -> bool {
+    let setting = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
+    let largest =
+        ["all", interface.as_str()].into_iter().filter_map(|name| setting(name).ok()?.trim().parse().ok()).max();
+    largest == Some(1)
+}
+
+fn is_one(path: &str) -> bool {
+    fs::read(path).is_ok_and(|text| text.starts_with(b"1"))
 }
 
 fn bridge_guards(bridge: &InterfaceName) -> [(String, &'static str); 3] {

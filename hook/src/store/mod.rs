@@ -118,6 +118,21 @@ impl Store {
         Ok(aside)
     }
 
+    /// Removes every store in `directory`, and whatever was set aside. Whoever has one open notices when they write.
+    /// `_writing` is the lock [`Place::Writer`], held alone.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn remove_all(directory: &Path, _writing: &Lock) -> Result<()> {
+        let entries = fs::read_dir(directory).map_err(|e| Error::file("look for", directory, e))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("store-")) {
+                fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// An empty store that ends with this process, for an unused host.
     ///
     /// # Errors

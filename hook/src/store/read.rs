@@ -143,18 +143,43 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails.
     pub fn holds_none_of(&self, record: &Record) -> Result<bool> {
-        for endpoint in &record.endpoints {
-            let network = endpoint.network.as_str();
-            let mut leases = vec![("link", "", endpoint.attachment.host_interface().to_string())];
-            leases.push(("mac", network, endpoint.mac.to_string()));
-            leases.extend(endpoint.addresses.iter().map(|net| ("address", network, net.addr().to_string())));
-            for (kind, network, value) in leases {
-                if self.lease(kind, network, &value)?.is_some() {
-                    return Ok(false);
-                }
+        for (kind, network, value) in leases_of(record) {
+            if self.lease(kind, &network, &value)?.is_some() {
+                return Ok(false);
             }
         }
         Ok(self.find(&record.key())?.is_none())
+    }
+
+    /// Proves that the store is whole: the file, every row, and that what is leased is what the records say.
+    ///
+    /// # Errors
+    /// [`Error::is_damage`] where it is not.
+    pub fn integrity(&self) -> Result<()> {
+        let damaged = |why: String| Err(Error::Damaged { what: "the file".into(), why });
+        let verdict: String = self.connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return damaged(verdict);
+        }
+        let (mut leases, mut ports) = (0, 0_i64);
+        for record in self.records()? {
+            for (kind, network, value) in leases_of(&record) {
+                if self.lease(kind, &network, &value)? != Some(record.number) {
+                    return damaged(format!("{kind} {value} is not leased to container {}", record.container));
+                }
+                leases += 1;
+            }
+            ports += i64::try_from(record.publish.len()).unwrap_or(i64::MAX);
+        }
+        self.networks()?;
+        self.closed_forwarding()?;
+        let count = |table: &str| -> Result<i64> {
+            Ok(self.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
+        };
+        match (count("lease")?, count("port")?) {
+            held if held == (leases, ports) => Ok(()),
+            (l, p) => damaged(format!("{l} leases and {p} ports are held, but {leases} and {ports} recorded")),
+        }
     }
 
     /// Who holds any of the ports from `first` to `last`; `Any` overlaps every address.
@@ -199,6 +224,18 @@ impl<'c> Read<'c> {
         }
         Ok(records)
     }
+}
+
+/// What exists once and `record` has: kind, network and value.
+pub(super) fn leases_of(record: &Record) -> Vec<(&'static str, String, String)> {
+    let mut leases = Vec::new();
+    for endpoint in &record.endpoints {
+        let network = endpoint.network.to_string();
+        leases.extend(endpoint.addresses.iter().map(|net| ("address", network.clone(), net.addr().to_string())));
+        leases.push(("mac", network, endpoint.mac.to_string()));
+        leases.push(("link", String::new(), endpoint.attachment.host_interface().to_string()));
+    }
+    leases
 }
 
 pub(super) fn address_column(address: HostAddress) -> String {

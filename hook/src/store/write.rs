@@ -4,7 +4,7 @@ use std::ops::Deref;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::read::{Read, address_column};
+use super::read::{Read, address_column, leases_of};
 use super::{Error, Result};
 use crate::model::{Network, NetworkName, PortMapping, Record, State};
 
@@ -65,13 +65,8 @@ impl<'c> Write<'c> {
         let (key, cookie) = (record.key().hex(), record.namespace.cookie.cast_signed());
         self.run(sql, params![key, record.container.as_str(), cookie, record.state.to_string(), body, sum])?;
         record.number = self.connection.last_insert_rowid();
-        for endpoint in &record.endpoints {
-            let network = endpoint.network.as_str();
-            for address in &endpoint.addresses {
-                self.add_lease("address", network, &address.addr().to_string(), record.number)?;
-            }
-            self.add_lease("mac", network, &endpoint.mac.to_string(), record.number)?;
-            self.add_lease("link", "", endpoint.attachment.host_interface().as_str(), record.number)?;
+        for (kind, network, value) in leases_of(record) {
+            self.run("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)", params![kind, network, value, record.number])?;
         }
         record.publish.iter().try_for_each(|mapping| self.add_port(mapping, record.number))
     }
@@ -100,10 +95,6 @@ impl<'c> Write<'c> {
             self.run(&format!("DELETE FROM {sql} = ?1"), [number])?;
         }
         Ok(())
-    }
-
-    fn add_lease(&self, kind: &str, network: &str, value: &str, record: i64) -> Result<()> {
-        self.run("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)", params![kind, network, value, record])
     }
 
     fn add_port(&self, mapping: &PortMapping, record: i64) -> Result<()> {

@@ -7,6 +7,7 @@ mod bad_state;
 mod binary;
 mod commands;
 mod conflicts;
+mod doctor;
 mod file_mounts;
 mod files;
 mod fixtures;

@@ -53,6 +53,15 @@ impl HostLinks {
             .collect())
     }
 
+    /// The addresses of the link `name` with their prefixes; none where it is gone.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn addresses_of_link(&mut self, name: &InterfaceName) -> Result<Vec<IpNet>> {
+        let index = self.find(name)?.map(|link| link.header.index);
+        index.map_or(Ok(Vec::new()), |index| self.addresses_of(index))
+    }
+
     /// The addresses of a link with their prefixes.
     ///
     /// # Errors

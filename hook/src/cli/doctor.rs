@@ -1,0 +1,75 @@
+use std::process::ExitCode;
+
+use slog::Logger;
+
+use ocinet::engine::{Engine, Finding, Remedy, Result};
+use ocinet::log::with_journal;
+
+use super::{Options, print, print_json, report};
+
+/// Say what is wrong, ours or not, and put right what is ours.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Put right what is ours
+    #[arg(long)]
+    fix: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    /// Exits with 1 where something is wrong, or is still wrong after mending.
+    pub(super) fn run(self, options: &Options, log: &Logger) -> ExitCode {
+        match self.examine(options, &with_journal(log)) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => report(Err(error), log),
+        }
+    }
+
+    /// True where nothing is wrong in the end.
+    fn examine(&self, options: &Options, log: &Logger) -> Result<bool> {
+        let Some(mut engine) = Engine::open_used(&options.state_dir, options.config()?, log.clone())? else {
+            if self.json {
+                print_json(&Vec::<Finding>::new())?;
+            } else {
+                print("ocinet was not used on this host since it booted\n")?;
+            }
+            return Ok(true);
+        };
+        let mut findings = engine.examine()?;
+        let mut mended = Vec::new();
+        if self.fix && findings.iter().any(|finding| finding.remedy == Remedy::Ours) {
+            engine.restore()?;
+            let left = engine.examine()?;
+            mended = findings.into_iter().filter(|finding| !left.contains(finding)).collect();
+            findings = left;
+        }
+        engine.close()?;
+        if self.json {
+            print_json(&findings)?;
+        } else {
+            print(&text(&mended, &findings))?;
+        }
+        Ok(!findings.iter().any(Finding::is_fault))
+    }
+}
+
+/// A line for each finding, faults first, each with what to do on a second one.
+fn text(mended: &[Finding], findings: &[Finding]) -> String {
+    let sentence = |finding: &Finding| format!("{} {}", finding.subject, finding.trouble);
+    let mut text: String = mended.iter().map(|finding| format!("mended: {}\n", sentence(finding))).collect();
+    for finding in findings.iter().filter(|finding| finding.is_fault()) {
+        let remedy = match &finding.remedy {
+            Remedy::Yours(remedy) => remedy,
+            _ => "ocinet doctor --fix",
+        };
+        text += &format!("wrong: {}\n       to mend it: {remedy}\n", sentence(finding));
+    }
+    if !findings.iter().any(Finding::is_fault) {
+        text += "nothing is wrong\n";
+    }
+    text.extend(findings.iter().filter(|f| !f.is_fault()).map(|finding| format!("note: {}\n", sentence(finding))));
+    text
+}

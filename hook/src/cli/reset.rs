@@ -1,0 +1,29 @@
+use slog::Logger;
+
+use ocinet::engine::Result;
+use ocinet::log::with_journal;
+
+use super::{Options, print};
+
+/// Take everything of ocinet off this host.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Also while containers run, which lose their network
+    #[arg(long, short)]
+    force: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let Some(mut engine) = options.engine(&with_journal(log))? else { return Ok(()) };
+        let reset = engine.reset(self.force)?;
+        engine.close()?;
+        let mut text: String = reset.containers.iter().map(|container| format!("detached {container}\n")).collect();
+        text.extend(reset.bridges.iter().map(|bridge| format!("deleted bridge {bridge}\n")));
+        text += "deleted firewall table inet ocinet\n";
+        if reset.forwarding_off {
+            text += "net.ipv4.ip_forward is 0 again; if something else relies on it: sysctl -w net.ipv4.ip_forward=1\n";
+        }
+        print(&text)
+    }
+}

@@ -1,0 +1,73 @@
+//! The doctor: what is not as the store says, what outside of it stands in the way, and putting right what is ours.
+
+mod ours;
+mod outside;
+mod restore;
+
+use serde::Serialize;
+
+use super::{Engine, Result};
+
+/// Something that an operator should know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is about: `bridge ocinet0`, `container web`.
+    pub subject: String,
+    /// What is the matter, in words.
+    pub trouble: String,
+    /// What to do about it.
+    #[serde(flatten)]
+    pub remedy: Remedy,
+}
+
+/// What to do about a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "remedy", rename_all = "lowercase")]
+pub enum Remedy {
+    /// It is wrong, and [`Engine::restore`] puts it right.
+    Ours,
+    /// It is wrong, and not ours to change: what the operator can do.
+    Yours(String),
+    /// Nothing is wrong; but who looks for a cause should know.
+    Note,
+}
+
+impl Finding {
+    fn ours(subject: impl Into<String>, trouble: impl Into<String>) -> Self {
+        Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Ours }
+    }
+
+    fn yours(subject: impl Into<String>, trouble: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Yours(remedy.into()) }
+    }
+
+    fn note(subject: impl Into<String>, trouble: impl Into<String>) -> Self {
+        Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Note }
+    }
+
+    /// Whether something is wrong.
+    pub fn is_fault(&self) -> bool {
+        self.remedy != Remedy::Note
+    }
+}
+
+impl Engine {
+    /// Looks at everything that ocinet made on this host, and at what may stand in its way. Changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel or the store cannot be asked.
+    pub fn examine(&mut self) -> Result<Vec<Finding>> {
+        if let Err(error) = self.store.read().integrity() {
+            if error.is_damage() {
+                // Nothing that it says can be held against the host.
+                return Ok(vec![Finding::ours("store", error.to_string())]);
+            }
+            return Err(error.into());
+        }
+        let mut findings = self.examine_containers()?;
+        findings.extend(self.examine_networks()?);
+        findings.extend(self.examine_firewall()?);
+        findings.extend(self.examine_outside()?);
+        Ok(findings)
+    }
+}

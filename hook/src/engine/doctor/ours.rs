@@ -1,0 +1,117 @@
+//! What ocinet made, beside what the store says.
+
+use super::Finding;
+use crate::driver;
+use crate::engine::{Engine, Result};
+use crate::firewall::Backend;
+use crate::kernel::{self, Place};
+use crate::model::{Alias, Attachment, Mode, Network, Record, State};
+use crate::plan;
+
+impl Engine {
+    /// The containers: dead ones that hold something, and links that are not as they were made.
+    pub(super) fn examine_containers(&mut self) -> Result<Vec<Finding>> {
+        let records = self.store.read().records()?;
+        let mut findings = Vec::new();
+        for record in &records {
+            // Somebody is at work on it.
+            let Some(_lock) = self.locks.attempt(Self::place_of(record))? else { continue };
+            let subject = format!("container {}", record.container);
+            match record.state {
+                State::Attaching | State::Detaching | State::Draining => {
+                    findings.push(Finding::ours(subject, format!("was left {}", record.state)));
+                }
+                State::Attached if !self.lives(record)? => {
+                    findings.push(Finding::ours(subject, format!("is dead, and still holds {}", holdings(record))));
+                }
+                State::Attached => findings.extend(self.examine_links(record, &subject)?),
+            }
+        }
+        findings.extend(self.strays(&records)?);
+        Ok(findings)
+    }
+
+    fn examine_links(&mut self, record: &Record, subject: &str) -> Result<Vec<Finding>> {
+        let alias = plan::alias(record);
+        let mut findings = Vec::new();
+        for endpoint in &record.endpoints {
+            let Attachment::Bridge { bridge, host_interface: link } = &endpoint.attachment;
+            if self.links.ours(link, &alias, bridge)?.is_none() {
+                findings.push(Finding::ours(subject, format!("has lost its link {link}")));
+            } else if !self.links.is_joined(link, &alias, bridge)? {
+                findings.push(Finding::ours(
+                    subject,
+                    format!("is not connected: {link} is no port of {bridge}, or is down"),
+                ));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Links with our alias that no record names.
+    fn strays(&mut self, records: &[Record]) -> Result<Vec<Finding>> {
+        let endpoints = || records.iter().flat_map(|record| &record.endpoints);
+        let is_known = |name| endpoints().any(|endpoint| endpoint.attachment.host_interface() == name);
+        let links = self.links.all_ours()?;
+        let stray = links.iter().filter(|link| matches!(link.alias, Alias::Endpoint { .. }) && !is_known(&link.name));
+        Ok(stray
+            .map(|link| Finding::ours(format!("link {}", link.name), "belongs to no container that is known"))
+            .collect())
+    }
+
+    /// The bridges of the networks in use.
+    pub(super) fn examine_networks(&mut self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for network in self.networks_in_use()? {
+            let Some(bridge) = driver::bridge_of(&network) else { continue };
+            let subject = format!("bridge {}", bridge.name);
+            if !self.links.has_bridge(&bridge)? {
+                findings.push(Finding::ours(subject, format!("of network {} is missing, or down", network.name)));
+                continue;
+            }
+            let there = self.links.addresses_of_link(&bridge.name)?;
+            let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
+            findings.extend(missing.map(|address| Finding::ours(&subject, format!("has lost its address {address}"))));
+            for (path, value) in kernel::open_guards(&bridge.name)? {
+                findings.push(Finding::ours(&subject, format!("has another value than {value} in {path}")));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The networks that a container is on.
+    pub(super) fn networks_in_use(&mut self) -> Result<Vec<Network>> {
+        let records = self.store.read().records()?;
+        let endpoints = || records.iter().filter(|record| record.state.is_wired()).flat_map(|record| &record.endpoints);
+        let mut networks = self.store.read().networks()?;
+        networks.retain(|network| endpoints().any(|endpoint| endpoint.network == network.name));
+        Ok(networks)
+    }
+
+    /// The ruleset, and the switch without which it has nothing to do.
+    pub(super) fn examine_firewall(&mut self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        // Nobody is between the store and the kernel then.
+        let alone = self.locks.exclusive(Place::Firewall)?;
+        let all = self.all_needs()?;
+        if !self.firewall()?.matches(&all)? {
+            let trouble =
+                "is missing, or is not what the containers need: published ports may be closed, or guards open";
+            findings.push(Finding::ours("firewall table inet ocinet", trouble));
+        }
+        drop(alone);
+        if !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
+            findings.push(Finding::ours("sysctl net.ipv4.ip_forward", "is 0: no container reaches the outside"));
+        }
+        Ok(findings)
+    }
+}
+
+/// What a record keeps from others.
+fn holdings(record: &Record) -> String {
+    if record.mode != Mode::Bridge {
+        return "its files".into();
+    }
+    let addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr().to_string());
+    addresses.chain(record.publish.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
+}

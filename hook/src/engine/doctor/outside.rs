@@ -1,0 +1,112 @@
+//! What is not ours and may stand in the way.
+
+use std::net::SocketAddr;
+
+use super::Finding;
+use crate::engine::{Engine, Result};
+use crate::firewall::{Backend, NetworkNeeds};
+use crate::kernel;
+use crate::model::{Network, Record};
+
+impl Engine {
+    pub(super) fn examine_outside(&mut self) -> Result<Vec<Finding>> {
+        let networks = self.networks_in_use()?;
+        let mut findings = Vec::new();
+        for network in &networks {
+            findings.extend(self.examine_passage(network)?);
+            findings.extend(self.examine_routes(network)?);
+        }
+        let records = self.store.read().records()?;
+        for record in records.iter().filter(|record| record.state.is_wired()) {
+            findings.extend(shadowed_listeners(record)?);
+            findings.extend(self.examine_mtu(record)?);
+        }
+        if !networks.is_empty() {
+            findings.extend(self.notes(&networks)?);
+        }
+        Ok(findings)
+    }
+
+    /// Another program's chain that drops what our networks forward.
+    fn examine_passage(&mut self, network: &Network) -> Result<Option<Finding>> {
+        let obstacle = self.firewall()?.obstacle(&NetworkNeeds::from(network))?;
+        Ok(obstacle.map(|obstacle| {
+            let trouble = format!("of another program drops what {} forwards", network.bridge);
+            Finding::yours(format!("chain {}", obstacle.place), trouble, obstacle.remedy)
+        }))
+    }
+
+    /// Routes that lead elsewhere for addresses of ours; of a wider one ours wins, but hides what is behind it.
+    fn examine_routes(&mut self, network: &Network) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        let routes = self.links.routed_ranges(&network.bridge)?;
+        for subnet in &network.subnets {
+            let (range, name) = (subnet.range, &network.name);
+            for route in routes.iter().filter(|route| route.prefix_len() > 0) {
+                let subject = format!("route {route}");
+                if range.contains(&route.network()) {
+                    let trouble = format!("leads elsewhere with addresses of network {name} ({range})");
+                    let remedy =
+                        format!("ip route del {route}, or set another subnet in config.toml after ocinet reset");
+                    findings.push(Finding::yours(subject, trouble, remedy));
+                } else if route.contains(&range.network()) {
+                    findings.push(Finding::note(
+                        subject,
+                        format!("is hidden by network {name} where they overlap ({range})"),
+                    ));
+                }
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Larger packets than the uplink takes; harmless where every router says so, and not all do.
+    fn examine_mtu(&mut self, record: &Record) -> Result<Option<Finding>> {
+        let Some(uplink) = self.links.uplink()? else { return Ok(None) };
+        let larger = record.endpoints.iter().find(|endpoint| endpoint.mtu > uplink.mtu);
+        Ok(larger.map(|endpoint| {
+            let trouble = format!("has MTU {} on {}, and the uplink {}", endpoint.mtu, endpoint.interface, uplink.mtu);
+            let remedy = format!("start it again, or set mtu={} in io.ocinet.network", uplink.mtu);
+            Finding::yours(format!("container {}", record.container), trouble, remedy)
+        }))
+    }
+
+    fn notes(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
+        let mut notes = Vec::new();
+        if self.store.read().closed_forwarding()? {
+            let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
+                own; close_forwarding = false in config.toml leaves them alone";
+            notes.push(Finding::note("sysctl net.ipv4.ip_forward", trouble));
+        }
+        if kernel::frames_pass_ip_hooks() {
+            let trouble = "is 1: another program's firewall also sees, and may drop, what passes within one network";
+            notes.push(Finding::note("sysctl net.bridge.bridge-nf-call-iptables", trouble));
+        }
+        for network in networks {
+            if kernel::strict_reverse_path(&network.bridge) {
+                let trouble =
+                    format!("is strict for {}: packets are dropped whose way back leads elsewhere", network.bridge);
+                notes.push(Finding::note("sysctl net.ipv4.conf.*.rp_filter", trouble));
+            }
+        }
+        Ok(notes)
+    }
+}
+
+/// Listeners of the host that nobody reaches, since their port leads to a container.
+fn shadowed_listeners(record: &Record) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for mapping in &record.publish {
+        let (protocol, address) = (mapping.protocol, mapping.host_address);
+        for (port, _) in mapping.pairs() {
+            if kernel::listener_on(protocol, address, port)? {
+                let socket = SocketAddr::new(address.ip(), port);
+                let trouble =
+                    format!("is listened on by a process of the host, but leads to container {}", record.container);
+                let remedy = format!("stop that process, see ss -lp sport = {port}, or publish another port");
+                findings.push(Finding::yours(format!("port {socket}/{protocol}"), trouble, remedy));
+            }
+        }
+    }
+    Ok(findings)
+}

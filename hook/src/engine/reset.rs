@@ -1,0 +1,81 @@
+use slog::info;
+
+use super::files::CONTAINERS;
+use super::{Engine, Error, Result};
+use crate::firewall::Backend;
+use crate::kernel::{self, Place};
+use crate::model::{Alias, InterfaceName, State};
+use crate::store::Store;
+
+/// What a reset took off the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reset {
+    /// The containers that were cut off, or had left something.
+    pub containers: Vec<String>,
+    /// The bridges.
+    pub bridges: Vec<InterfaceName>,
+    /// Whether IP forwarding, which we had switched on, is off again.
+    pub forwarding_off: bool,
+}
+
+impl Engine {
+    /// Takes everything of ours off the host: links, rules, settings, files and the store. The lock file stays, since
+    /// somebody may be waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while containers run, unless they are to be cut off; those of the kernel and the store.
+    pub fn reset(&mut self, cut_off: bool) -> Result<Reset> {
+        self.adopt()?;
+        if !cut_off {
+            self.refuse_while_attached()?;
+        }
+        let mut reset = Reset::default();
+        for record in self.records()? {
+            info!(self.log, "resetting"; "container" => %record.container);
+            reset.containers.push(record.container.to_string());
+            let _worker = self.locks.exclusive(Self::place_of(&record))?;
+            match self.store.read().record(record.number)? {
+                Some(record) if record.state == State::Draining => self.drain(&record)?,
+                Some(record) => self.detach_record(record)?,
+                None => {}
+            }
+            self.finish()?;
+        }
+        let _alone = self.locks.exclusive(Place::Firewall)?;
+        let _bridges = self.locks.exclusive(Place::Bridges)?;
+        let writing = self.locks.exclusive(Place::Writer)?;
+        if let Some(record) = self.store.read().records()?.first() {
+            return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", record.container)));
+        }
+        // Off before the rules go that kept strangers from using it.
+        if self.store.read().closed_forwarding()? {
+            kernel::switch_forwarding_off()?;
+            reset.forwarding_off = true;
+        }
+        for link in self.links.all_ours()?.into_iter().filter(|link| matches!(link.alias, Alias::Network(_))) {
+            self.links.delete(link.index)?;
+            reset.bridges.push(link.name);
+        }
+        self.firewall()?.unload()?;
+        kernel::remove_files(&self.state_dir.join(CONTAINERS))?;
+        Store::remove_all(&self.state_dir, &writing)?;
+        Ok(reset)
+    }
+
+    fn refuse_while_attached(&mut self) -> Result<()> {
+        let mut attached = Vec::new();
+        for record in self.records()? {
+            if record.state == State::Attached && self.lives(&record)? {
+                attached.push(record.container.to_string());
+            }
+        }
+        if attached.is_empty() {
+            return Ok(());
+        }
+        let (number, names) = (attached.len(), attached.iter().take(5).cloned().collect::<Vec<_>>().join(", "));
+        let more = if number > 5 { ", ..." } else { "" };
+        Err(Error::Conflict(format!(
+            "{number} containers run and would lose their network ({names}{more}); stop them, or say --force"
+        )))
+    }
+}

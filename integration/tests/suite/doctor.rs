@@ -1,0 +1,166 @@
+//! `ocinet doctor`: what is wrong is said in words, what is ours is put right for the containers that run, and what is not
+//! ours is explained and left alone.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Host, Proto, Proto::Tcp, Settings, UPLINK, every};
+
+/// A host without other people's rules: `nft flush ruleset` would take them along.
+fn alone() -> Settings {
+    Settings::default().prepare("nft delete table inet stranger")
+}
+
+/// Everything about a host's network that somebody gave it: not the numbers that the kernel counts up, nor the MAC of a
+/// host's end, which means nothing.
+fn look(host: &Host) -> Result<String> {
+    host.sh("ip -brief link | sed 's/@[^ ]*//' | awk '{ print $1, $2 }' | sort; ip -brief address show ocinet0; ip route
+        for link in /sys/class/net/oc*; do
+            cd $link; echo $(basename $link) $(cat mtu ifalias flags)
+            if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode brport/state); fi
+        done
+        nft --stateless list table inet ocinet
+        sysctl net.ipv4.ip_forward net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.disable_ipv6")
+}
+
+/// Damage, and what the doctor says of it; then all is as it was, down to the kernel's words.
+#[test]
+fn what_is_ours_is_put_right() -> Result<()> {
+    alone().test(|host| {
+        let web = host.container("web").publish("8080:80,127.0.0.1:8081:80,8080:80/udp").run()?;
+        let db = host.container("db").network("bridge:mac=02:00:00:00:00:77,interface=net7,mtu=1400").run()?;
+        let before = look(host)?;
+        let (web_link, db_link) = (web.host_interface()?, db.host_interface()?);
+        every(
+            [
+                ("nft flush ruleset", "table inet ocinet"),
+                ("nft flush table inet ocinet", "table inet ocinet"),
+                ("nft delete table inet ocinet", "table inet ocinet"),
+                ("nft delete element inet ocinet publish4_any '{ tcp . 8080 }'", "table inet ocinet"),
+                ("nft add element inet ocinet publish4_any '{ tcp . 99 : 10.90.0.9 . 99 }'", "table inet ocinet"),
+                ("nft delete element inet ocinet nat_subnets4 '{ 10.90.0.0/16 }'", "table inet ocinet"),
+                ("ip link del ocinet0", "bridge ocinet0"),
+                ("ip link set ocinet0 down", "bridge ocinet0"),
+                ("ip address flush dev ocinet0", "10.90.0.1/16"),
+                ("ip link del WEB", "container web"),
+                ("ip link del DB", "container db"),
+                ("ip link set WEB nomaster", "container web"),
+                ("ip link set WEB down", "container web"),
+                ("ip link set WEB type bridge_slave hairpin off", "container web"),
+                ("sysctl -w net.ipv4.ip_forward=0", "net.ipv4.ip_forward"),
+                ("sysctl -w net.ipv4.conf.ocinet0.route_localnet=0", "route_localnet"),
+                ("sysctl -w net.ipv6.conf.ocinet0.disable_ipv6=0", "disable_ipv6"),
+                ("rm -r /run/ocinet; sysctl -w net.ipv4.ip_forward=0", "net.ipv4.ip_forward"),
+            ],
+            |(damage, words)| {
+                host.sh(&damage.replace("WEB", &web_link).replace("DB", &db_link))?;
+                let told = host.ocinet("doctor")?.exits(1)?.stdout;
+                ensure!(told.contains(words) && told.contains("wrong: ") && told.contains("doctor --fix"), "{told}");
+                let mended = host.ocinet("doctor --fix")?.success()?;
+                ensure!(mended.contains("mended: ") && mended.contains("nothing is wrong"), "{mended}");
+                ensure!(look(host)? == before, "{before}\nbecame\n{}", look(host)?);
+                for proto in Proto::ALL {
+                    host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+                }
+                host.reaches(Tcp, "127.0.0.1:8081")?.is("web")?;
+                web.reaches(Tcp, db.at(80)?)?.is("db")?;
+                host.check()
+            },
+        )
+    })
+}
+
+/// A host where all is well, and one that was never used.
+#[test]
+fn nothing_is_wrong_with_a_healthy_host() -> Result<()> {
+    Settings::default().test(|host| {
+        let told = host.unchanged_by(|| host.ocinet("doctor --fix")?.success())?;
+        ensure!(told.contains("not used"), "{told}");
+        let _web = host.container("web").publish("8080:80").run()?;
+        let told = host.unchanged_by(|| host.ocinet("doctor --fix")?.success())?;
+        ensure!(told.starts_with("nothing is wrong\n"), "{told}");
+        let json: Vec<serde_json::Value> = serde_json::from_str(&host.ocinet("doctor --json")?.success()?)?;
+        ensure!(json.iter().all(|finding| finding["kind"] == "note"), "{json:?}");
+        Ok(())
+    })
+}
+
+/// What is not ours is named with what to do about it, and stays as it is.
+#[test]
+fn what_is_outside_is_explained() -> Result<()> {
+    Settings::default().mtu(1500).test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        every(
+            [
+                (
+                    "nft add table ip other; nft add chain ip other passage '{ type filter hook forward priority 0; policy drop; }'",
+                    "wrong: chain ip other passage",
+                    "nft insert rule ip other passage iifname ocinet0 accept",
+                    "nft delete table ip other",
+                ),
+                ("ip route add 10.90.7.0/24 dev uplink", "wrong: route 10.90.7.0/24", "ip route del 10.90.7.0/24", "ip route del 10.90.7.0/24"),
+                ("ip route add 10.0.0.0/8 dev uplink", "note: route 10.0.0.0/8", "", "ip route del 10.0.0.0/8"),
+                ("ip link set uplink mtu 1400", "wrong: container web has MTU 1500", "mtu=1400", "ip link set uplink mtu 1500"),
+                (
+                    "sysctl -w net.ipv4.conf.all.rp_filter=1",
+                    "note: sysctl net.ipv4.conf.*.rp_filter is strict",
+                    "",
+                    "sysctl -w net.ipv4.conf.all.rp_filter=0",
+                ),
+                (
+                    "sysctl -w net.bridge.bridge-nf-call-iptables=1",
+                    "note: sysctl net.bridge.bridge-nf-call-iptables is 1",
+                    "",
+                    "true",
+                ),
+            ],
+            |(deed, trouble, remedy, undo)| {
+                host.sh(deed)?;
+                let code = i32::from(trouble.starts_with("wrong"));
+                let told = host.unchanged_by(|| Ok(host.ocinet("doctor --fix")?.exits(code)?.stdout))?;
+                host.sh(undo)?;
+                ensure!(told.contains(trouble) && told.contains(remedy), "{told}");
+                Ok(())
+            },
+        )?;
+        let _listener = host.listen(Tcp, "0.0.0.0:8080").context("a listener that came later")?;
+        let told = host.ocinet("doctor")?.exits(1)?.stdout;
+        ensure!(told.contains("port 0.0.0.0:8080/tcp is listened on") && told.contains("container web"), "{told}");
+        drop(web);
+        Ok(())
+    })
+}
+
+/// The dead are found and buried.
+#[test]
+fn the_dead_are_collected() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("web").publish("8080:80").run()?.abandon()?;
+        let told = host.ocinet("doctor")?.exits(1)?.stdout;
+        ensure!(told.contains("container web is dead, and still holds 10.90.0.2, 0.0.0.0:8080->80/tcp"), "{told}");
+        host.ocinet("doctor --fix")?.success()?;
+        ensure!(host.settled_records()?.is_empty());
+        Ok(())
+    })
+}
+
+/// Everything of ours goes, and nothing else; not while containers run, unless one insists.
+#[test]
+fn a_reset_leaves_the_host_as_it_was() -> Result<()> {
+    Settings::default().test(|host| {
+        let before = host.sh("sysctl net.ipv4.ip_forward; ip -brief link | wc -l; nft list tables")?;
+        let web = host.container("web").publish("8080:80").run()?;
+        host.container("dead").publish("8081:80").run()?.abandon()?;
+        let refusal = host.ocinet("reset")?;
+        refusal.exits(3)?.is_one_line()?.says(&["web", "--force"])?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let told = host.ocinet("reset --force")?.success()?;
+        for words in ["detached web", "detached dead", "ocinet0", "ip_forward is 0 again"] {
+            ensure!(told.contains(words), "{words}: {told}");
+        }
+        let after = host.sh("sysctl net.ipv4.ip_forward; ip -brief link | wc -l; nft list tables")?;
+        ensure!(after == before, "{before}\nbecame\n{after}");
+        ensure!(host.sh("ls /run/ocinet")? == "lock\n");
+        host.ocinet("reset")?.success()?;
+        web.delete()?;
+        host.container("next").publish("8080:80").run()?.delete()
+    })
+}

@@ -12,13 +12,15 @@ fn alone() -> Settings {
 /// Everything about a host's network that somebody gave it: not the numbers that the kernel counts up, nor the MAC of a
 /// host's end, which means nothing.
 fn look(host: &Host) -> Result<String> {
-    host.sh("ip -brief link | sed 's/@[^ ]*//' | awk '{ print $1, $2 }' | sort; ip -brief address show ocinet0; ip route
+    host.sh(
+        "ip -brief link | sed 's/@[^ ]*//' | awk '{ print $1, $2 }' | sort; ip -brief address show ocinet0; ip route
         for link in /sys/class/net/oc*; do
             cd $link; echo $(basename $link) $(cat mtu ifalias flags)
             if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode brport/state); fi
         done
         nft --stateless list table inet ocinet
-        sysctl net.ipv4.ip_forward net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.disable_ipv6")
+        sysctl net.ipv4.ip_forward net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.disable_ipv6",
+    )
 }
 
 /// Damage, and what the doctor says of it; then all is as it was, down to the kernel's words.

@@ -131,3 +131,21 @@ fn the_next_attach_restores_the_settings() -> Result<()> {
     }
     Ok(())
 }
+
+/// The bridge is made down, and set up last: whoever finds it up finds it done, whenever its maker was killed.
+#[test]
+fn the_bridge_is_up_when_all_else_is_done() -> Result<()> {
+    Settings::default().test(|host| {
+        let mut monitor = host.background(&["ip", "-oneline", "monitor", "link", "address"])?;
+        host.sh("until ss --family=netlink | grep -q rtnl:ip/; do sleep 0.01; done")?;
+        let _web = host.container("web").run()?;
+        let mut news = Vec::new();
+        while !news.last().is_some_and(|line: &String| line.contains("ocinet0") && line.contains(",UP")) {
+            news.push(monitor.line()?);
+        }
+        let address = news.iter().position(|line| line.contains("ocinet0") && line.contains("inet 10.90.0.1/16"));
+        ensure!(address.is_some(), "it was up before it had its address: {news:#?}");
+        ensure!(host.sh("cat /proc/sys/net/ipv6/conf/ocinet0/disable_ipv6")? == "1\n", "with IPv6");
+        Ok(())
+    })
+}

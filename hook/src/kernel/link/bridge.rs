@@ -5,7 +5,7 @@ use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkInfo,
     LinkMessage,
 };
-use rtnetlink::{LinkBridge, LinkBridgePort, LinkUnspec};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
 use super::HostLinks;
 use super::read::{alias, controller, is_up, kind};
@@ -40,7 +40,8 @@ impl HostLinks {
             }
             Some(_) => {}
             None => {
-                let link = LinkBridge::new(name.as_str()).address(mac.0.to_vec()).build();
+                // `LinkBridge::new` would make it up at once, and so seem done to everyone if we die before it is.
+                let link = LinkMessageBuilder::<LinkBridge>::new(name.as_str()).address(mac.0.to_vec()).build();
                 self.new_link(link, NLM_F_CREATE | NLM_F_EXCL).doing(|| format!("create bridge {name}"))?;
             }
         }

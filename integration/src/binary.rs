@@ -1,4 +1,4 @@
-//! The programs the fixtures need: the `ocinet` under test, and our own `probe`.
+//! The programs the fixtures need: the `ocinet` under test, and our own helpers.
 
 use std::env;
 use std::fs;
@@ -25,11 +25,11 @@ pub fn ocinet() -> Result<PathBuf> {
     Ok(fs::canonicalize(path)?)
 }
 
-/// The client and server of the traffic tests, built by cargo next to the running test or benchmark.
-pub(crate) fn probe() -> Result<PathBuf> {
+/// A program of our own for private hosts (`probe`, `caller`), built by cargo next to the running test or benchmark.
+pub(crate) fn helper(name: &str) -> Result<PathBuf> {
     let test = env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test runs from target/*/deps")?;
-    let path = folder.join("probe");
+    let path = folder.join(name);
     ensure!(path.exists(), "{} is missing: run `cargo build -p ocinet-integration`", path.display());
     Ok(path)
 }

@@ -54,7 +54,9 @@ impl<'h> Container<'h> {
         };
         let enter = if self.draft.namespace == Namespace::Private { "unshare" } else { "nsenter" };
         let program = self.draft.argv();
-        let argv: Vec<_> = [enter, &into, "--"].into_iter().chain(program.iter().map(String::as_str)).collect();
+        let more: &[&str] = if self.draft.isolated { &["--mount", "--uts"] } else { &[] };
+        let words = [enter, &into].into_iter().chain(more.iter().copied()).chain(["--"]);
+        let argv: Vec<_> = words.chain(program.iter().map(String::as_str)).collect();
         let mut process = self.host.background(&argv)?;
         if self.draft.is_server() {
             ensure!(process.line()? == "ready", "the server of {} did not get ready", self.draft.id);

@@ -31,6 +31,7 @@ pub struct Draft<'h> {
     pub(crate) stages: Vec<String>,
     pub(crate) later_hook_fails: bool,
     pub(crate) root: Option<String>,
+    pub(crate) isolated: bool,
     ports: Vec<String>,
     command: Option<Vec<String>>,
     edits: Vec<String>,
@@ -46,6 +47,7 @@ impl<'h> Draft<'h> {
             stages: vec!["createRuntime".to_owned()],
             later_hook_fails: false,
             root: None,
+            isolated: false,
             ports: vec!["80".to_owned()],
             command: None,
             edits: Vec::new(),
@@ -102,6 +104,13 @@ impl<'h> Draft<'h> {
     /// The runtime's state folder: ids are unique within one only.
     pub fn root(mut self, folder: &str) -> Self {
         self.root = Some(folder.to_owned());
+        self
+    }
+
+    /// Where there is no runtime: the process has mount and UTS namespaces of its own too, and the bundle has no host
+    /// name, so that the hook has everything to do that it has under a runtime.
+    pub fn isolated(mut self) -> Self {
+        self.isolated = true;
         self
     }
 

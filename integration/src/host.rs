@@ -131,7 +131,7 @@ impl Host {
 
     /// The checker: the store and the kernel agree, and what is not ours is as it was.
     pub fn check(&self) -> Result<()> {
-        check::agreement(self, &lock(&self.live).clone())?;
+        check::agreement(self, &self.living())?;
         check::same("before", &self.before.foreign(), "now", &Snapshot::take(&self.place)?.foreign())
     }
 
@@ -154,6 +154,10 @@ impl Host {
 
     pub(crate) fn lives(&self, key: (String, String), place: Place) {
         lock(&self.live).insert(key, place);
+    }
+
+    pub(crate) fn living(&self) -> Live {
+        lock(&self.live).clone()
     }
 
     pub(crate) fn is_dead(&self, key: &(String, String)) {
@@ -191,7 +195,8 @@ impl Machine {
             .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", include_str!("host/setup.sh")])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("OCINET", binary::ocinet()?)
-            .env("PROBE", binary::probe()?)
+            .env("PROBE", binary::helper("probe")?)
+            .env("CALLER", binary::helper("caller")?)
             .env("MTU", settings.mtu.to_string())
             .env("BRIDGE_NF", u8::from(settings.bridge_nf).to_string())
             .env("PREPARE", &settings.prepare)

@@ -25,6 +25,7 @@ mod record;
 mod runtime;
 mod settings;
 mod spec;
+pub mod survive;
 mod table;
 mod traffic;
 

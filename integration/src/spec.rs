@@ -12,7 +12,7 @@ pub(crate) fn spec(draft: &Draft<'_>, bundle: &str, cgroup: &str) -> Value {
     annotations.insert("run.oci.hooks.stderr".to_owned(), format!("{bundle}/hook-stderr").into());
     json!({
         "ociVersion": "1.0.2",
-        "hostname": draft.id,
+        "hostname": if draft.isolated { "" } else { &draft.id },
         "root": { "path": "/mnt/rootfs", "readonly": true },
         "process": {
             "cwd": "/",

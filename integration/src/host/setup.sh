@@ -1,4 +1,4 @@
-# Makes a private host out of the fresh namespaces this runs in. From the environment: OCINET and PROBE, the programs;
+# Makes a private host out of the fresh namespaces this runs in. From the environment: OCINET, PROBE and CALLER, the programs;
 # MTU and BRIDGE_NF, the uplink's and the bridges' settings; PREPARE, what a story wants done before the first snapshot.
 
 read -r pid rest </proc/self/stat # The machine's /proc still: the pid by which others find this process.
@@ -22,7 +22,7 @@ rm -f /etc/resolv.conf # It may be a link into the machine's /run.
 printf 'nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n' >/etc/resolv.conf
 
 # The programs, and one root file system for every container.
-cp "$OCINET" "$PROBE" /mnt/bin
+cp "$OCINET" "$PROBE" "$CALLER" /mnt/bin
 cd /mnt/rootfs
 mkdir -p bin dev etc mnt/bin proc sys tmp www
 cp "$(command -v busybox)" bin

@@ -14,6 +14,7 @@ mod fixtures;
 mod help;
 mod hostile_image;
 mod isolation;
+mod killed;
 mod lifecycle;
 mod lost_store;
 mod modes;

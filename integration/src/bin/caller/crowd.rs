@@ -1,0 +1,47 @@
+//! Many calls at the same time.
+
+use std::io::{Read, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// One call: the arguments that tell it from the others, and what it finds on its stdin.
+#[derive(Deserialize)]
+struct Call {
+    arguments: Vec<String>,
+    stdin: Value,
+}
+
+/// Starts the program once for each call of a JSON array, all at the same moment, and prints what became of each.
+pub(crate) fn at_once(program: &[&str], input: &[u8]) -> Result<ExitCode> {
+    let calls: Vec<Call> = serde_json::from_slice(input)?;
+    let barrier = Barrier::new(calls.len());
+    let results = thread::scope(|scope| {
+        let threads: Vec<_> = calls.iter().map(|call| scope.spawn(|| one(program, call, &barrier))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().ok().context("a thread panicked")?);
+        joined.collect::<Result<Vec<_>>>()
+    })?;
+    println!("{}", serde_json::to_string(&results)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The time is that of a whole process, as a runtime waits for it: until it has ended and its pipes are closed.
+fn one(program: &[&str], call: &Call, barrier: &Barrier) -> Result<Value> {
+    let mut command = Command::new(program.first().context("no program")?);
+    command.args(&program[1..]).args(&call.arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    barrier.wait();
+    let start = Instant::now();
+    let mut child = command.spawn()?;
+    child.stdin.take().context("stdin is piped")?.write_all(call.stdin.to_string().as_bytes())?;
+    let mut said = String::new();
+    child.stderr.take().context("stderr is piped")?.read_to_string(&mut said)?;
+    let status = child.wait()?;
+    let micros = u64::try_from(start.elapsed().as_micros())?;
+    Ok(json!({ "code": status.code().unwrap_or(-1), "micros": micros, "stderr": said }))
+}

@@ -1,0 +1,77 @@
+//! Calls programs as a runtime calls a hook, and kills them: at one system call, or at one moment.
+//!
+//! Runs on a private host, so that nothing but the program under test stands between a call and its figures.
+
+mod clock;
+mod crowd;
+mod sandboxes;
+mod tracer;
+
+use std::io::{Read, Write, stdin};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: caller trace PROGRAM [ARGUMENT]...
+       caller kill-at TRACEE CALL PROGRAM [ARGUMENT]...
+       caller kill-after MICROSECONDS one|all PROGRAM [ARGUMENT]...
+       caller measure PROGRAM [ARGUMENT]...
+       caller crowd PROGRAM [ARGUMENT]...
+       caller sandboxes COUNT";
+
+/// The exit code of a shell for a program that SIGKILL has ended.
+const KILLED: u8 = 137;
+
+fn main() -> Result<ExitCode> {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["trace", ref program @ ..] => {
+            let tracees = tracer::follow(program, &input()?, None)?.tracees;
+            println!("{}", serde_json::to_string(&tracees)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        ["kill-at", tracee, call, ref program @ ..] => {
+            let followed = tracer::follow(program, &input()?, Some((tracee.parse()?, call.parse()?)))?;
+            verdict(followed.killed, followed.code)
+        }
+        ["kill-after", moment, who, ref program @ ..] => {
+            let killed = clock::kill_after(program, &input()?, moment.parse()?, who == "all")?;
+            verdict(killed.is_some(), killed.unwrap_or_default())
+        }
+        ["measure", ref program @ ..] => {
+            println!("{}", serde_json::to_string(&tracer::peak(program, &input()?)?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        ["crowd", ref program @ ..] => crowd::at_once(program, &input()?),
+        ["sandboxes", count] => sandboxes::hold(count.parse()?),
+        _ => bail!(USAGE),
+    }
+}
+
+/// Says on stderr whether the kill has happened: a runtime shows that of a hook that fails.
+fn verdict(killed: bool, code: i32) -> Result<ExitCode> {
+    eprintln!("caller: {}", if killed { "killed" } else { "not killed" });
+    Ok(ExitCode::from(if killed { KILLED } else { u8::try_from(code)? }))
+}
+
+fn input() -> Result<Vec<u8>> {
+    let mut input = Vec::new();
+    stdin().read_to_end(&mut input)?;
+    Ok(input)
+}
+
+/// A program that starts when it is given its input, by [`release`]: until then it is a shell that waits, and can be
+/// taken hold of.
+fn start(program: &[&str]) -> Result<Child> {
+    let shell = ["sh", "-c", "read -r go; exec \"$@\"", "sh"];
+    let argv = [&shell, program].concat();
+    Command::new(argv[0]).args(&argv[1..]).stdin(Stdio::piped()).spawn().with_context(|| format!("{program:?}"))
+}
+
+/// A program that ends without reading everything is no error.
+fn release(child: &mut Child, input: &[u8]) -> Result<()> {
+    let mut pipe = child.stdin.take().context("stdin is piped")?;
+    pipe.write_all(b"\n")?;
+    let _ = pipe.write_all(input);
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What happens in life after a kill.
+
+use anyhow::{Context, Result, ensure};
+
+use super::leftovers;
+use super::scene::{Scene, sandbox};
+use crate::{Container, Host, check};
+
+/// The next thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Aftermath {
+    /// The runtime deletes the container, and calls poststop.
+    Poststop,
+    /// Nothing; later a new container wants the same address and port.
+    Heir,
+    /// The runtime tries the same container once more.
+    Again,
+    /// The operator, or a timer, calls `gc`.
+    Gc,
+}
+
+impl Aftermath {
+    pub const ALL: [Self; 4] = [Self::Poststop, Self::Heir, Self::Again, Self::Gc];
+
+    /// Lets it happen to the container of a call that was killed, and sees to it that in the end nothing is left.
+    pub fn happen(self, host: &Host, scene: Scene, mut container: Container<'_>) -> Result<()> {
+        match self {
+            Self::Poststop => {
+                end(host, &mut container)?;
+                container.hook("poststop")?.success()?;
+            }
+            Self::Heir => {
+                end(host, &mut container)?;
+                heir(host)?;
+            }
+            Self::Again => again(host, scene, &mut container)?,
+            Self::Gc => {
+                end(host, &mut container)?;
+                host.ocinet("gc")?.success()?;
+            }
+        }
+        leftovers::none(host)
+    }
+}
+
+fn end(host: &Host, container: &mut Container<'_>) -> Result<()> {
+    container.kill()?;
+    host.is_dead(&container.key());
+    Ok(())
+}
+
+/// A new container wants the port, and the address where one was given.
+fn heir(host: &Host) -> Result<()> {
+    let held = host.records()?.first().and_then(crate::Record::address);
+    let network = held.map_or("bridge".to_owned(), |address| format!("bridge:ip={address}"));
+    let mut heir = sandbox(host, "heir").network(&network).publish("8080:80").prepare()?;
+    heir.hook("createRuntime")?.success().context("the heir's attach")?;
+    let records = host.settled_records()?;
+    ensure!(records.len() == 1 && records[0].container == "heir", "the heir is not alone: {records:#?}");
+    wired(host, &heir)?;
+    end(host, &mut heir)?;
+    heir.hook("poststop")?.success().map(drop)
+}
+
+/// The same key: in the same namespace where that lives, else in a new one.
+fn again(host: &Host, scene: Scene, container: &mut Container<'_>) -> Result<()> {
+    let lives = !matches!(scene, Scene::Detach | Scene::Collect);
+    let mut successor = if lives { None } else { Some(scene.draft(host).prepare()?) };
+    let mut state = container.state("createRuntime");
+    if let Some(successor) = &successor {
+        state["pid"] = successor.pid().into();
+        host.lives(container.key(), (**successor).clone());
+    }
+    let output = host.hook("createRuntime", state.to_string())?;
+    if scene == Scene::Rollback {
+        output.exits(1)?.says(&["/etc/hostname"])?;
+    } else {
+        output.success().context("the same once more")?;
+        ensure!(host.settled_records()?.len() == 1, "not alone: {:#?}", host.records()?);
+        wired(host, successor.as_ref().unwrap_or(container))?;
+    }
+    if let Some(successor) = &mut successor {
+        end(host, successor)?;
+    }
+    end(host, container)?;
+    container.hook("poststop")?.success().map(drop)
+}
+
+/// Everything stands that the store speaks of, and each of the container's files is there once.
+fn wired(host: &Host, container: &Container<'_>) -> Result<()> {
+    check::agreement(host, &host.living())?;
+    leftovers::files_once(host, container.pid())
+}

@@ -1,0 +1,15 @@
+//! What ocinet survives, tried out and counted: kills, crowds, long lives, lost rulesets.
+//!
+//! The same machinery serves two: `integration/survive`, which tries everything and prints the figures, and the tests,
+//! which try a share.
+
+mod aftermath;
+mod kills;
+mod leftovers;
+mod point;
+mod scene;
+mod share;
+
+pub use kills::{Tally, at_every_call};
+pub use scene::Scene;
+pub use share::Share;

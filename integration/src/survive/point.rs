@@ -1,0 +1,61 @@
+use std::fmt;
+
+use anyhow::Result;
+
+use crate::{Host, Output};
+
+/// The helper that calls and kills, on a private host.
+pub(super) const CALLER: &str = "/mnt/bin/caller";
+
+/// What is called: a program on the host, and what it finds on its stdin.
+pub(super) struct Call {
+    pub argv: Vec<String>,
+    pub stdin: String,
+}
+
+impl Call {
+    /// Calls it by way of the helper.
+    pub fn through(&self, host: &Host, way: &[&str]) -> Result<Output> {
+        let program = self.argv.iter().map(String::as_str);
+        let argv: Vec<_> = [CALLER].into_iter().chain(way.iter().copied()).chain(program).collect();
+        Output::of(&mut host.command(&argv), self.stdin.as_bytes())
+    }
+
+    /// The system calls of each thread and child, in the order of birth. The call is made, to its end.
+    pub fn trace(&self, host: &Host) -> Result<Vec<Vec<u64>>> {
+        Ok(serde_json::from_str(&self.through(host, &["trace"])?.success()?)?)
+    }
+}
+
+/// A moment to be killed at: before one system call of one thread or child.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    /// Which thread or child, in the order of birth; 0 is the program itself.
+    pub tracee: usize,
+    /// Which of its calls.
+    pub call: usize,
+    /// That call's number on this machine.
+    pub number: u64,
+}
+
+impl Point {
+    /// Every point of a trace.
+    pub fn all(trace: &[Vec<u64>]) -> impl Iterator<Item = Self> {
+        let of = |(tracee, calls): (usize, &Vec<u64>)| {
+            calls.iter().enumerate().map(move |(call, &number)| Self { tracee, call, number }).collect::<Vec<_>>()
+        };
+        trace.iter().enumerate().flat_map(of)
+    }
+
+    /// Makes the call and kills it here. False if it came to its end alive.
+    pub fn kill(self, host: &Host, call: &Call) -> Result<bool> {
+        let output = call.through(host, &["kill-at", &self.tracee.to_string(), &self.call.to_string()])?;
+        Ok(output.stderr.contains("caller: killed"))
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call {} of tracee {} (system call {})", self.call, self.tracee, self.number)
+    }
+}

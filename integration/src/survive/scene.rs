@@ -1,0 +1,103 @@
+//! What goes on when the kill comes.
+
+use anyhow::{Result, ensure};
+
+use super::point::Call;
+use crate::host::OCINET;
+use crate::{Container, Draft, Host};
+
+/// What is killed, and how the host is before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scene {
+    /// The first attach of a host: store, bridge and ruleset have to be made.
+    FirstAttach,
+    /// Any other attach.
+    Attach,
+    /// An attach that fails when nearly everything is done, and takes it all back.
+    Rollback,
+    /// A detach after the end of the container, as runtimes call it.
+    Detach,
+    /// A detach while the namespace lives on.
+    DetachKept,
+    /// `gc` finds a dead container.
+    Collect,
+}
+
+impl Scene {
+    /// Every scene.
+    pub const ALL: [Self; 6] =
+        [Self::FirstAttach, Self::Attach, Self::Rollback, Self::Detach, Self::DetachKept, Self::Collect];
+
+    /// Its name, for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FirstAttach => "first attach of a host",
+            Self::Attach => "attach",
+            Self::Rollback => "attach that fails",
+            Self::Detach => "detach",
+            Self::DetachKept => "detach, namespace kept",
+            Self::Collect => "gc",
+        }
+    }
+
+    /// Brings the host to where the call is made, and returns the container that it is about.
+    pub(super) fn set(self, host: &Host) -> Result<Container<'_>> {
+        if self == Self::FirstAttach {
+            host.sh(
+                "rm -rf /run/ocinet; nft delete table inet ocinet 2>/dev/null || true
+                 ip link del ocinet0 2>/dev/null || true; echo 0 >/proc/sys/net/ipv4/ip_forward",
+            )?;
+        }
+        let mut container = self.draft(host).prepare()?;
+        if matches!(self, Self::Detach | Self::DetachKept | Self::Collect) {
+            container.hook("createRuntime")?.success()?;
+        }
+        if matches!(self, Self::Detach | Self::Collect) {
+            container.kill()?;
+        }
+        Ok(container)
+    }
+
+    /// The container of this scene: one published port, on the default network.
+    pub(super) fn draft(self, host: &Host) -> Draft<'_> {
+        let draft = sandbox(host, "web").publish("8080:80");
+        // A folder cannot be mounted over by a file.
+        if self == Self::Rollback { draft.image("/mnt/broken") } else { draft }
+    }
+
+    /// The call that is killed.
+    pub(super) fn call(self, container: &Container<'_>) -> Call {
+        let (argv, stage) = match self {
+            Self::FirstAttach | Self::Attach | Self::Rollback => ([OCINET, "hook", "createRuntime"], "createRuntime"),
+            Self::Detach | Self::DetachKept => ([OCINET, "hook", "poststop"], "poststop"),
+            Self::Collect => return Call { argv: [OCINET, "gc"].map(str::to_owned).into(), stdin: String::new() },
+        };
+        Call { argv: argv.map(str::to_owned).into(), stdin: container.state(stage).to_string() }
+    }
+
+    /// The system calls that it makes, learned on a host that is as it will be each time.
+    pub(super) fn trace(self, host: &Host) -> Result<Vec<Vec<u64>>> {
+        let container = self.set(host)?;
+        let trace = self.call(&container).trace(host)?;
+        ensure!(trace.first().is_some_and(|calls| calls.len() > 50), "too short to be true: {trace:?}");
+        drop(container);
+        host.ocinet("gc")?.success()?;
+        host.settles()?;
+        Ok(trace)
+    }
+
+    /// Makes a host fit for this scene: used before, and with an image that cannot be given its files.
+    pub(super) fn prepare(host: &Host) -> Result<()> {
+        host.sh("cp -r /mnt/rootfs /mnt/broken; rm -f /mnt/broken/etc/hostname; mkdir -p /mnt/broken/etc/hostname")?;
+        let first = sandbox(host, "first").publish("8080:80").prepare()?;
+        first.hook("createRuntime")?.success()?;
+        first.hook("poststop")?.success()?;
+        drop(first);
+        host.settles()
+    }
+}
+
+/// A container that only sleeps, with everything of its own that the hook looks at.
+pub(super) fn sandbox<'h>(host: &'h Host, id: &str) -> Draft<'h> {
+    host.container(id).isolated().command(&["sleep", "100000"])
+}

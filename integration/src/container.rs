@@ -63,6 +63,10 @@ impl<'h> Container<'h> {
         }
         self.born(process.pid());
         self.process = Some(process);
+        if self.draft.namespace == Namespace::Private {
+            let namespace = |pid| fs::read_link(self.host.path(format!("/proc/{pid}/ns/net")));
+            eventually("it has a namespace of its own", || Ok(namespace(self.pid)? != namespace(1)?))?;
+        }
         Ok(())
     }
 

@@ -63,6 +63,7 @@ impl Engine {
 
     /// A stranger's link keeps its name, and ours is called otherwise.
     fn attach_under_a_free_name(&mut self, request: &Request, sandbox: &Sandbox) -> Result<Outcome> {
+        self.take_up_drains(&request.key())?;
         let mut name = 0;
         loop {
             match self.attach_once(request, sandbox, name) {

@@ -22,11 +22,24 @@ impl Engine {
     }
 
     pub(super) fn detach_found(&mut self, key: &Key) -> Result<()> {
+        self.take_up_drains(key)?;
         match self.store.read().find(key)? {
             Some(record) => self.detach_record(record),
             // A store that was lost may have known it; its files are known by their name.
             None => self.remove_files(key),
         }
+    }
+
+    /// Goes on with earlier drains of the container, whose sandbox lock the caller holds, where whoever was at it was killed.
+    pub(super) fn take_up_drains(&mut self, key: &Key) -> Result<()> {
+        for record in self.store.read().draining_of(key)? {
+            let Some(drain) = self.locks.attempt(Place::Drain(record.number))? else { continue };
+            // It may have been finished before we had the lock.
+            if self.store.read().record(record.number)?.is_some() {
+                self.draining.push((record, drain));
+            }
+        }
+        Ok(())
     }
 
     /// Detaches a record whose sandbox lock the caller holds. Nothing leads to its container any more then; its addresses

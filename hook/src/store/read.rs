@@ -36,6 +36,14 @@ impl<'c> Read<'c> {
         self.one("SELECT number, body, sum FROM record WHERE key = ?1 AND state <> 'draining'", key.hex())
     }
 
+    /// The draining records of `key`.
+    ///
+    /// # Errors
+    /// When the store fails or a row is damaged.
+    pub fn draining_of(&self, key: &Key) -> Result<Vec<Record>> {
+        self.many("SELECT number, body, sum FROM record WHERE key = ?1 AND state = 'draining'", params![key.hex()])
+    }
+
     /// The record of the sandbox whose namespace has `cookie`, unless it is draining.
     ///
     /// # Errors

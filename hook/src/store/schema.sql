@@ -26,6 +26,7 @@ CREATE TABLE record (
 ) STRICT;
 -- A draining record only keeps leases; its container may come back meanwhile.
 CREATE UNIQUE INDEX record_by_key ON record (key) WHERE state <> 'draining';
+CREATE INDEX draining_by_key ON record (key) WHERE state = 'draining';
 CREATE INDEX record_by_cookie ON record (cookie);
 
 -- What exists once: addresses and MACs in a network, links on the host (network '').

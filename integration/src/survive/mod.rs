@@ -11,5 +11,6 @@ mod scene;
 mod share;
 
 pub use kills::{Tally, at_every_call};
+pub use point::CALLER;
 pub use scene::Scene;
 pub use share::Share;

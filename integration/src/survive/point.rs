@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{Host, Output};
 
 /// The helper that calls and kills, on a private host.
-pub(super) const CALLER: &str = "/mnt/bin/caller";
+pub const CALLER: &str = "/mnt/bin/caller";
 
 /// What is called: a program on the host, and what it finds on its stdin.
 pub(super) struct Call {
@@ -23,7 +23,9 @@ impl Call {
 
     /// The system calls of each thread and child, in the order of birth. The call is made, to its end.
     pub fn trace(&self, host: &Host) -> Result<Vec<Vec<u64>>> {
-        Ok(serde_json::from_str(&self.through(host, &["trace"])?.success()?)?)
+        let said = self.through(host, &["trace"])?.success()?;
+        // The call itself may have said something before.
+        Ok(serde_json::from_str(said.lines().last().unwrap_or_default())?)
     }
 }
 

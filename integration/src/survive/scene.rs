@@ -1,10 +1,12 @@
 //! What goes on when the kill comes.
 
+use std::fs::{self, DirEntry};
+
 use anyhow::{Result, ensure};
 
 use super::point::Call;
 use crate::host::OCINET;
-use crate::{Container, Draft, Host};
+use crate::{Container, Draft, Host, eventually};
 
 /// What is killed, and how the host is before.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +15,8 @@ pub enum Scene {
     FirstAttach,
     /// Any other attach.
     Attach,
+    /// An attach while others of the host have just detached, and the firewall is not yet done with that.
+    AttachBeside,
     /// An attach that fails when nearly everything is done, and takes it all back.
     Rollback,
     /// A detach after the end of the container, as runtimes call it.
@@ -25,14 +29,22 @@ pub enum Scene {
 
 impl Scene {
     /// Every scene.
-    pub const ALL: [Self; 6] =
-        [Self::FirstAttach, Self::Attach, Self::Rollback, Self::Detach, Self::DetachKept, Self::Collect];
+    pub const ALL: [Self; 7] = [
+        Self::FirstAttach,
+        Self::Attach,
+        Self::AttachBeside,
+        Self::Rollback,
+        Self::Detach,
+        Self::DetachKept,
+        Self::Collect,
+    ];
 
     /// Its name, for tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::FirstAttach => "first attach of a host",
             Self::Attach => "attach",
+            Self::AttachBeside => "attach beside a detach",
             Self::Rollback => "attach that fails",
             Self::Detach => "detach",
             Self::DetachKept => "detach, namespace kept",
@@ -43,17 +55,23 @@ impl Scene {
     /// Brings the host to where the call is made, and returns the container that it is about.
     pub(super) fn set(self, host: &Host) -> Result<Container<'_>> {
         if self == Self::FirstAttach {
-            host.sh(
-                "rm -rf /run/ocinet; nft delete table inet ocinet 2>/dev/null || true
-                 ip link del ocinet0 2>/dev/null || true; echo 0 >/proc/sys/net/ipv4/ip_forward",
-            )?;
+            host.sh("rm -rf /run/ocinet; nft delete table inet ocinet 2>/dev/null || true
+                 ip link del ocinet0 2>/dev/null || true; echo 0 >/proc/sys/net/ipv4/ip_forward")?;
         }
         let mut container = self.draft(host).prepare()?;
+        quiet(host)?;
+        if self == Self::AttachBeside {
+            let other = sandbox(host, "other").publish("8081:80").prepare()?;
+            other.hook("createRuntime")?.success()?;
+            other.hook("poststop")?.success()?;
+        }
         if matches!(self, Self::Detach | Self::DetachKept | Self::Collect) {
             container.hook("createRuntime")?.success()?;
         }
         if matches!(self, Self::Detach | Self::Collect) {
+            let link = host.path(format!("/sys/class/net/{}", container.host_interface()?));
             container.kill()?;
+            eventually("the link has gone with its namespace", || Ok(!link.exists()))?;
         }
         Ok(container)
     }
@@ -68,9 +86,9 @@ impl Scene {
     /// The call that is killed.
     pub(super) fn call(self, container: &Container<'_>) -> Call {
         let (argv, stage) = match self {
-            Self::FirstAttach | Self::Attach | Self::Rollback => ([OCINET, "hook", "createRuntime"], "createRuntime"),
             Self::Detach | Self::DetachKept => ([OCINET, "hook", "poststop"], "poststop"),
             Self::Collect => return Call { argv: [OCINET, "gc"].map(str::to_owned).into(), stdin: String::new() },
+            _ => ([OCINET, "hook", "createRuntime"], "createRuntime"),
         };
         Call { argv: argv.map(str::to_owned).into(), stdin: container.state(stage).to_string() }
     }
@@ -95,6 +113,14 @@ impl Scene {
         drop(first);
         host.settles()
     }
+}
+
+/// Waits until no earlier call goes on in the background: it would change which system calls the next one makes.
+fn quiet(host: &Host) -> Result<()> {
+    let is_ours = |entry: &DirEntry| fs::read(entry.path().join("comm")).is_ok_and(|name| name == b"ocinet\n");
+    eventually("nothing goes on in the background", || {
+        Ok(!fs::read_dir(host.path("/proc"))?.flatten().any(|entry| is_ours(&entry)))
+    })
 }
 
 /// A container that only sleeps, with everything of its own that the hook looks at.

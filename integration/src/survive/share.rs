@@ -31,6 +31,11 @@ impl Share {
     /// Its part of a list, spread evenly over the whole.
     pub fn pick<T>(self, cases: Vec<T>) -> Vec<T> {
         let step = |index: usize| (index as f64 * self.percent / 100.0 + self.phase).floor();
-        cases.into_iter().enumerate().filter(|(index, _)| step(*index + 1) > step(*index)).map(|(_, case)| case).collect()
+        cases
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| step(*index + 1) > step(*index))
+            .map(|(_, case)| case)
+            .collect()
     }
 }

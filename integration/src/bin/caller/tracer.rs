@@ -30,7 +30,7 @@ pub(crate) struct Followed {
 /// A program under observation.
 struct Tracer {
     main: Pid,
-    /// Whether the program runs yet, and not the shell that waited for us.
+    /// Whether the program runs yet, and not the shell that waits for us, and which we may see starting.
     running: bool,
     target: Option<(usize, usize)>,
     order: BTreeMap<Pid, usize>,
@@ -75,7 +75,7 @@ impl Tracer {
                 self.resume(pid, None)?;
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
-                self.running |= event == PTRACE_EVENT_EXEC;
+                self.running |= event == PTRACE_EVENT_EXEC && field(pid, "Name")? != "sh";
                 self.know(pid);
                 self.resume(pid, None)?;
             }

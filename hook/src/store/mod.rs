@@ -178,8 +178,9 @@ impl Store {
     fn upgrade(&mut self) -> Result<()> {
         let _writing = self.locks.exclusive(Place::Writer)?;
         let mark = application_id(VERSION);
-        let change =
-            format!("BEGIN IMMEDIATE; PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark}; COMMIT");
+        let index = "CREATE INDEX IF NOT EXISTS draining_by_key ON record (key) WHERE state = 'draining'";
+        let marks = format!("PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark}");
+        let change = format!("BEGIN IMMEDIATE; {index}; {marks}; COMMIT");
         self.connection.execute_batch(&change).map_err(|e| Error::sql("upgrade", &self.path, e))
     }
 

@@ -4,13 +4,22 @@
 //! which try a share.
 
 mod aftermath;
+mod crowd;
+mod crowds;
+mod cycles;
+mod flush;
 mod kills;
 mod leftovers;
 mod point;
 mod scene;
 mod share;
+mod times;
 
+pub use crowds::{Crowds, crowds, too_small_a_subnet};
+pub use cycles::{Look, cycles, is_flat};
+pub use flush::recovery;
 pub use kills::{Tally, at_every_call};
 pub use point::CALLER;
 pub use scene::Scene;
 pub use share::Share;
+pub use times::Times;

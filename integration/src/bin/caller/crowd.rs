@@ -7,6 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,27 +17,45 @@ use serde_json::{Value, json};
 struct Call {
     arguments: Vec<String>,
     stdin: Value,
+    /// A process that is killed before.
+    end: Option<i32>,
 }
 
 /// Starts the program once for each call of a JSON array, all at the same moment, and prints what became of each.
 pub(crate) fn at_once(program: &[&str], input: &[u8]) -> Result<ExitCode> {
     let calls: Vec<Call> = serde_json::from_slice(input)?;
     let barrier = Barrier::new(calls.len());
+    let together = &|call| {
+        barrier.wait();
+        one(program, call)
+    };
     let results = thread::scope(|scope| {
-        let threads: Vec<_> = calls.iter().map(|call| scope.spawn(|| one(program, call, &barrier))).collect();
+        let threads: Vec<_> = calls.iter().map(|call| scope.spawn(move || together(call))).collect();
         let joined = threads.into_iter().map(|thread| thread.join().ok().context("a thread panicked")?);
         joined.collect::<Result<Vec<_>>>()
     })?;
-    println!("{}", serde_json::to_string(&results)?);
+    tell(&results)
+}
+
+/// The same, one after the other.
+pub(crate) fn in_turn(program: &[&str], input: &[u8]) -> Result<ExitCode> {
+    let calls: Vec<Call> = serde_json::from_slice(input)?;
+    tell(&calls.iter().map(|call| one(program, call)).collect::<Result<Vec<_>>>()?)
+}
+
+fn tell(results: &[Value]) -> Result<ExitCode> {
+    println!("{}", serde_json::to_string(results)?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// The time is that of a whole process, as a runtime waits for it: until it has ended and its pipes are closed.
-fn one(program: &[&str], call: &Call, barrier: &Barrier) -> Result<Value> {
+fn one(program: &[&str], call: &Call) -> Result<Value> {
+    if let Some(pid) = call.end {
+        kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    }
     let mut command = Command::new(program.first().context("no program")?);
     command.args(&program[1..]).args(&call.arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    barrier.wait();
     let start = Instant::now();
     let mut child = command.spawn()?;
     child.stdin.take().context("stdin is piped")?.write_all(call.stdin.to_string().as_bytes())?;

@@ -1,0 +1,38 @@
+//! The firewall is flushed while many containers run.
+
+use anyhow::{Result, ensure};
+
+use super::crowd::{Crowd, Pace, call};
+use super::{Times, leftovers};
+use crate::{Host, Settings};
+
+/// How long the next hook takes that finds the rules of `size` endpoints gone, and brings back all of them.
+pub fn recovery(size: usize, rounds: usize) -> Result<Times> {
+    // Rules of strangers would go with ours.
+    let host = Host::new(Settings::default().prepare("nft delete table inet stranger"))?;
+    let crowd = Crowd::new(&host, "web", size, 10_000)?;
+    let calls: Vec<_> = (0..size).map(|number| crowd.attach(number)).collect();
+    let called = call(&host, Pace::AtOnce, &calls)?;
+    ensure!(called.iter().all(|one| one.code == 0), "{called:#?}");
+    let mut times = Times::default();
+    for round in 0..rounds {
+        host.sh("nft flush ruleset")?;
+        let next = Crowd::new(&host, "next", 1, 20_000)?;
+        let called = call(&host, Pace::AtOnce, &[next.attach(0)])?;
+        ensure!(called.iter().all(|one| one.code == 0), "{called:#?}");
+        times.add(called[0].micros);
+        if round == 0 {
+            host.check()?;
+        }
+        let called = call(&host, Pace::InTurn, &[next.end_and_detach(0)])?;
+        ensure!(called.iter().all(|one| one.code == 0), "{called:#?}");
+        host.settled_records()?;
+    }
+    host.check()?;
+    crowd.end(0..size)?;
+    let calls: Vec<_> = (0..size).map(|number| crowd.detach(number)).collect();
+    ensure!(call(&host, Pace::AtOnce, &calls)?.iter().all(|one| one.code == 0), "a detach failed");
+    leftovers::none(&host)?;
+    host.farewell()?;
+    Ok(times)
+}

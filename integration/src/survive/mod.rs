@@ -18,7 +18,7 @@ mod times;
 pub use crowds::{Crowds, crowds, too_small_a_subnet};
 pub use cycles::{Look, cycles, is_flat};
 pub use flush::recovery;
-pub use kills::{Tally, at_every_call};
+pub use kills::{Tally, at_every_call, at_random};
 pub use point::CALLER;
 pub use scene::Scene;
 pub use share::Share;

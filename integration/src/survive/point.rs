@@ -1,6 +1,7 @@
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use crate::{Host, Output};
 
@@ -19,6 +20,15 @@ impl Call {
         let program = self.argv.iter().map(String::as_str);
         let argv: Vec<_> = [CALLER].into_iter().chain(way.iter().copied()).chain(program).collect();
         Output::of(&mut host.command(&argv), self.stdin.as_bytes())
+    }
+
+    /// How long it takes, in microseconds.
+    pub fn time(&self, host: &Host) -> Result<u64> {
+        let stdin: Value = serde_json::from_str(&self.stdin).unwrap_or_default();
+        let call = json!([{ "arguments": self.argv[1..], "stdin": stdin }]).to_string();
+        let said = Output::of(&mut host.command(&[CALLER, "series", &self.argv[0]]), call.as_bytes())?.success()?;
+        let called: Value = serde_json::from_str(&said)?;
+        called[0]["micros"].as_u64().context("the helper says how long it took")
     }
 
     /// The system calls of each thread and child, in the order of birth. The call is made, to its end.

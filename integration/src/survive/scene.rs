@@ -104,6 +104,24 @@ impl Scene {
         Ok(trace)
     }
 
+    /// How long it takes, in microseconds, until it is back and its caller goes on; with a little room.
+    pub(super) fn length(self, host: &Host) -> Result<u64> {
+        let mut longest = 0;
+        for _ in 0..3 {
+            let container = self.set(host)?;
+            longest = longest.max(self.call(&container).time(host)?);
+            drop(container);
+            host.ocinet("gc")?.success()?;
+            host.settles()?;
+        }
+        Ok(longest)
+    }
+
+    /// Whether something goes on in the background after the call.
+    pub(super) fn goes_on(self) -> bool {
+        matches!(self, Self::AttachBeside | Self::Rollback | Self::Detach | Self::DetachKept | Self::Collect)
+    }
+
     /// Makes a host fit for this scene: used before, and with an image that cannot be given its files.
     pub(super) fn prepare(host: &Host) -> Result<()> {
         host.sh("cp -r /mnt/rootfs /mnt/broken; rm -f /mnt/broken/etc/hostname; mkdir -p /mnt/broken/etc/hostname")?;

@@ -1,7 +1,7 @@
 //! Hooks are killed: at their system calls, at random times, by the end of their runtime. Nothing is left.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::survive::{CALLER, Scene, Share, at_every_call};
+use ocinet_integration::survive::{CALLER, Scene, Share, at_every_call, at_random};
 use ocinet_integration::{OCINET, Output, Settings, State};
 
 /// The child that a detach leaves behind to delete the link is killed. Whatever is called next for the container goes on
@@ -33,4 +33,10 @@ fn killed_at_system_calls() -> Result<()> {
         at_every_call(scene, Share::percent(1.0), 4)?.is_clean()?;
     }
     Ok(())
+}
+
+/// At any moment, whatever goes on.
+#[test]
+fn killed_at_random_moments() -> Result<()> {
+    at_random(100, Share::ALL, 4)?.is_clean()
 }

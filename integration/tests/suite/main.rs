@@ -9,6 +9,8 @@ mod commands;
 mod conflicts;
 mod doctor;
 mod file_mounts;
+mod crowds;
+mod cycles;
 mod files;
 mod fixtures;
 mod help;

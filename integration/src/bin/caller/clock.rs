@@ -1,43 +1,47 @@
 //! Kills at a moment in time, however far the program has come.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// Runs a program for so many microseconds and kills it then; where it has ended by then, what it left running. With
-/// `all`, the children of a program that still runs are killed too. The program's exit code if somebody was killed.
-pub(crate) fn kill_after(program: &[&str], input: &[u8], micros: u64, all: bool) -> Result<Option<i32>> {
+/// `all`, the children of a program that still runs are killed too. Whether somebody was killed.
+pub(crate) fn kill_after(program: &[&str], input: &[u8], micros: u64, all: bool) -> Result<bool> {
     // What the program leaves running becomes ours, so that it can be found.
     set_child_subreaper(true)?;
-    let mut child = crate::start(program)?;
-    let start = Instant::now();
-    crate::release(&mut child, input)?;
-    while start.elapsed() < Duration::from_micros(micros) {
-        thread::yield_now();
+    let mut command = Command::new(program.first().context("no program")?);
+    let mut child = command.args(&program[1..]).stdin(Stdio::piped()).spawn()?;
+    let main = Pid::from_raw(child.id().cast_signed());
+    // It may end without reading everything.
+    let _ = child.stdin.take().context("stdin is piped")?.write_all(input);
+    thread::sleep(Duration::from_micros(micros));
+    if child.try_wait()?.is_some() {
+        let victims = children("self");
+        victims.iter().for_each(|victim| strike(*victim));
+        return Ok(victims.into_iter().any(died_of_it));
     }
-    let mut victims = Vec::new();
-    if child.try_wait()?.is_none() {
-        let descendants = if all { children(&child.id().to_string()) } else { Vec::new() };
-        victims.extend([Pid::from_raw(child.id().cast_signed())].into_iter().chain(descendants));
-    } else {
-        victims = children("self");
-    }
-    let hit = victims.iter().filter(|victim| kill(**victim, Signal::SIGKILL).is_ok()).count() > 0;
-    let status = child.wait()?;
-    // A child that had ended and a program that ended just before the signal were no kill.
-    let happened = hit && (status.signal() == Some(9) || victims.first().is_some_and(|first| was_ours(*first)));
-    Ok(happened.then(|| status.code().unwrap_or(-1)))
+    let descendants = if all { children(&main.to_string()) } else { Vec::new() };
+    strike(main);
+    descendants.into_iter().for_each(strike);
+    Ok(child.wait()?.signal() == Some(Signal::SIGKILL as i32))
 }
 
-/// Whether a child that was killed died of it.
-fn was_ours(child: Pid) -> bool {
-    use nix::sys::wait::{WaitStatus, waitpid};
+/// Who has just ended is no victim.
+fn strike(pid: Pid) {
+    let _ = kill(pid, Signal::SIGKILL);
+}
+
+/// Whether a child of ours that was struck did not end by itself before.
+fn died_of_it(child: Pid) -> bool {
     matches!(waitpid(child, None), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)))
 }
 

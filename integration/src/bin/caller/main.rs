@@ -35,8 +35,7 @@ fn main() -> Result<ExitCode> {
             verdict(followed.killed, followed.code)
         }
         ["kill-after", moment, who, ref program @ ..] => {
-            let killed = clock::kill_after(program, &input()?, moment.parse()?, who == "all")?;
-            verdict(killed.is_some(), killed.unwrap_or_default())
+            verdict(clock::kill_after(program, &input()?, moment.parse()?, who == "all")?, 0)
         }
         ["measure", ref program @ ..] => {
             println!("{}", serde_json::to_string(&tracer::peak(program, &input()?)?)?);

@@ -1,4 +1,6 @@
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -70,4 +72,9 @@ impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "call {} of tracee {} (system call {})", self.call, self.tracee, self.number)
     }
+}
+
+/// A number below `end`, each time another.
+pub(super) fn random(end: u64) -> u64 {
+    RandomState::new().build_hasher().finish() % end
 }

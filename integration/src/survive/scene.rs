@@ -134,7 +134,7 @@ impl Scene {
 }
 
 /// Waits until no earlier call goes on in the background: it would change which system calls the next one makes.
-fn quiet(host: &Host) -> Result<()> {
+pub(super) fn quiet(host: &Host) -> Result<()> {
     let is_ours = |entry: &DirEntry| fs::read(entry.path().join("comm")).is_ok_and(|name| name == b"ocinet\n");
     eventually("nothing goes on in the background", || {
         Ok(!fs::read_dir(host.path("/proc"))?.flatten().any(|entry| is_ours(&entry)))

@@ -1,7 +1,7 @@
 //! Hooks are killed: at their system calls, at random times, by the end of their runtime. Nothing is left.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::survive::{CALLER, Scene, Share, at_every_call, at_random};
+use ocinet_integration::survive::{CALLER, Scene, Share, Stage, at_every_call, at_random, runtime_killed, under_runc};
 use ocinet_integration::{OCINET, Output, Settings, State};
 
 /// The child that a detach leaves behind to delete the link is killed. Whatever is called next for the container goes on
@@ -39,4 +39,18 @@ fn killed_at_system_calls() -> Result<()> {
 #[test]
 fn killed_at_random_moments() -> Result<()> {
     at_random(100, Share::ALL, 4)?.is_clean()
+}
+
+/// runc's own way of going on after a hook of its was killed.
+#[test]
+fn killed_under_runc() -> Result<()> {
+    [Stage::Attach, Stage::Detach]
+        .into_iter()
+        .try_for_each(|stage| under_runc(stage, Share::percent(4.0), 2)?.is_clean())
+}
+
+/// runc is killed while it starts a container: no poststop ever comes.
+#[test]
+fn killed_runtimes() -> Result<()> {
+    runtime_killed(20, Share::ALL, 2)?.is_clean()
 }

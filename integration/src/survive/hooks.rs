@@ -1,0 +1,98 @@
+//! Kills of the hook, called as a runtime would call it: at every system call of every thread and child, and at any
+//! moment.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+
+use super::aftermath::Aftermath;
+use super::kills::{Case, Tally, run};
+use super::point::{Call, Point, random};
+use super::{Scene, Share};
+use crate::{Host, Settings};
+
+/// How long a detach goes on in the background, in microseconds.
+const BACKGROUND: u64 = 100_000;
+
+/// When the kill comes.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    At(Point),
+    /// At random within so many microseconds; all its processes at once, or one.
+    Within(u64, bool),
+}
+
+impl Moment {
+    fn kill(self, host: &Host, call: &Call) -> Result<bool> {
+        match self {
+            Self::At(point) => point.kill(host, call),
+            Self::Within(longest, all) => {
+                let moment = random(longest).to_string();
+                let way = ["kill-after", &moment, if all { "all" } else { "one" }];
+                Ok(call.through(host, &way)?.stderr.contains("caller: killed"))
+            }
+        }
+    }
+}
+
+/// A call of the hook that is killed.
+#[derive(Clone, Copy, Debug)]
+struct Killed {
+    scene: Scene,
+    moment: Moment,
+    aftermath: Aftermath,
+}
+
+impl Case for Killed {
+    /// A host that has had a container before.
+    fn host() -> Result<Host> {
+        let host = Host::new(Settings::default()).context("making a private host")?;
+        Scene::prepare(&host)?;
+        Ok(host)
+    }
+
+    fn happen(self, host: &Host) -> Result<bool> {
+        let container = self.scene.set(host)?;
+        let hit = self.moment.kill(host, &self.scene.call(&container))?;
+        // A call that came to its end must leave nothing either.
+        self.aftermath.happen(host, self.scene, container)?;
+        Ok(hit)
+    }
+}
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scene, moment, aftermath } = self;
+        match moment {
+            Moment::At(point) => write!(f, "{}, killed at {point}, then {aftermath:?}", scene.name()),
+            Moment::Within(longest, _) => {
+                write!(f, "{}, killed within {longest} us, then {aftermath:?}", scene.name())
+            }
+        }
+    }
+}
+
+/// Kills the call of `scene` at a share of its system calls, each followed by each of the things that may come next.
+pub fn at_every_call(scene: Scene, share: Share, workers: usize) -> Result<Tally> {
+    let host = Killed::host()?;
+    let trace = scene.trace(&host).with_context(|| format!("tracing: {}", scene.name()))?;
+    drop(host);
+    let cases = |point| Aftermath::ALL.map(|aftermath| Killed { scene, moment: Moment::At(point), aftermath });
+    let cases: Vec<_> = Point::all(&trace).flat_map(cases).collect();
+    run(cases.len(), share.pick(cases), workers)
+}
+
+/// Kills every kind of call at random moments, `count` in all; a quarter of the moments lie in what goes on behind it.
+pub fn at_random(count: usize, share: Share, workers: usize) -> Result<Tally> {
+    let host = Killed::host()?;
+    let longest: Vec<_> = Scene::ALL.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;
+    drop(host);
+    let case = |number: usize| {
+        let (scene, turn) = (number % Scene::ALL.len(), number / Scene::ALL.len());
+        let behind = turn % 4 == 3 && Scene::ALL[scene].goes_on();
+        let longest = if behind { BACKGROUND } else { longest[scene] };
+        let aftermath = Aftermath::ALL[turn / 4 % Aftermath::ALL.len()];
+        Killed { scene: Scene::ALL[scene], moment: Moment::Within(longest, turn % 3 == 0), aftermath }
+    };
+    run(count, (0..share.of(count)).map(case).collect(), workers)
+}

@@ -1,0 +1,198 @@
+//! Kills under a real runtime, and of the runtime itself.
+
+use std::fmt;
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::kills::{Case, Tally, run};
+use super::point::{CALLER, Point, random};
+use super::scene::quiet;
+use super::{Share, leftovers};
+use crate::{Draft, Host, OCINET, Output, Record, Runtime, Settings, check};
+
+/// Where a hook that is killed, or traced, says what became of it.
+const VERDICT: &str = "/mnt/verdict";
+
+/// Which of the hooks is killed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// `createRuntime`: runc stops the container and calls `poststop` at once.
+    Attach,
+    /// `poststop`: runc goes on, and nobody calls it again.
+    Detach,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// A new container wants the same address and port.
+    Heir,
+    /// Somebody calls `gc`.
+    Gc,
+    /// Somebody calls `runc delete --force`, and then `gc`, for runc may know nothing of the container.
+    Delete,
+}
+
+impl Next {
+    fn happen(self, host: &Host, id: &str) -> Result<()> {
+        match self {
+            Self::Heir => {
+                let held = host.records()?.first().and_then(Record::address);
+                let network = held.map_or("bridge".to_owned(), |address| format!("bridge:ip={address}"));
+                let heir = host.container("heir").network(&network).publish("8080:80").run()?;
+                check::agreement(host, &host.living())?;
+                heir.delete()?;
+            }
+            Self::Gc => drop(host.ocinet("gc")?.success()?),
+            Self::Delete => {
+                host.output(&["runc", "--root", "/mnt/runc", "delete", "--force", id])?;
+                host.ocinet("gc")?.success()?;
+            }
+        }
+        leftovers::none(host)
+    }
+}
+
+/// A hook of runc's that is killed.
+#[derive(Clone, Copy, Debug)]
+struct Hook {
+    stage: Stage,
+    point: Point,
+    next: Next,
+}
+
+impl Case for Hook {
+    fn host() -> Result<Host> {
+        let host = Host::new(Settings::default().runtime(Runtime::Runc)).context("making a private host")?;
+        host.container("first").publish("8080:80").run()?.delete()?;
+        host.settles()?;
+        Ok(host)
+    }
+
+    fn happen(self, host: &Host) -> Result<bool> {
+        quiet(host)?;
+        let Self { stage, point, next } = self;
+        let by = format!("kill-at {} {}", point.tracee, point.call);
+        let (container, output) = stage.by(web(host, "web"), &by).start()?;
+        if let Some(container) = container {
+            // Where the kill did not happen at the detach either, this is an error of the case's, not of runc's.
+            container.delete()?;
+        } else if stage == Stage::Detach {
+            output.success()?;
+        }
+        next.happen(host, "web")?;
+        Ok(fs::read_to_string(host.path(VERDICT))?.contains("caller: killed"))
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} under runc, killed at {}, then {:?}", self.stage, self.point, self.next)
+    }
+}
+
+impl Stage {
+    /// Lets the hook of this stage be called by the helper.
+    fn by<'h>(self, draft: Draft<'h>, way: &str) -> Draft<'h> {
+        let stage = match self {
+            Self::Attach => "createRuntime",
+            Self::Detach => "poststop",
+        };
+        let script = format!("exec {CALLER} {way} {OCINET} hook {stage} >{VERDICT} 2>&1");
+        draft.edit(&format!(r#".hooks.{stage} = [{{path: "/bin/sh", args: ["sh", "-c", "{script}"]}}]"#))
+    }
+
+    fn trace(self, host: &Host) -> Result<Vec<Vec<u64>>> {
+        quiet(host)?;
+        self.by(web(host, "traced"), "trace").run()?.delete()?;
+        host.settles()?;
+        let said = fs::read_to_string(host.path(VERDICT))?;
+        serde_json::from_str(said.lines().last().unwrap_or_default()).with_context(|| format!("a trace: {said}"))
+    }
+}
+
+/// Kills the hook at a share of its system calls while runc waits for it.
+pub fn under_runc(stage: Stage, share: Share, workers: usize) -> Result<Tally> {
+    let trace = stage.trace(&Hook::host()?)?;
+    let nexts = [Next::Heir, Next::Gc];
+    let case = |(number, point)| Hook { stage, point, next: nexts[number % nexts.len()] };
+    let cases: Vec<_> = Point::all(&trace).enumerate().map(case).collect();
+    run(cases.len(), share.pick(cases), workers)
+}
+
+/// A `runc run` that is killed at random within so many microseconds, alone or with the hook that it waits for.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    longest: u64,
+    all: bool,
+    next: Next,
+}
+
+impl Case for Run {
+    fn host() -> Result<Host> {
+        Hook::host()
+    }
+
+    fn happen(self, host: &Host) -> Result<bool> {
+        let moment = random(self.longest).to_string();
+        let id = next_id();
+        let way = [CALLER, "kill-after", &moment, if self.all { "all" } else { "one" }];
+        let output = start(host, &id, &way)?;
+        // The hook goes on without its runtime, and so does what the container has become by then.
+        quiet(host)?;
+        end_all_containers(host)?;
+        self.next.happen(host, &id)?;
+        Ok(output.stderr.contains("caller: killed"))
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "runc killed within {} us (all: {}), then {:?}", self.longest, self.all, self.next)
+    }
+}
+
+/// Kills runc while it starts a container, at random moments.
+pub fn runtime_killed(count: usize, share: Share, workers: usize) -> Result<Tally> {
+    let host = Run::host()?;
+    let (id, start_of) = (next_id(), Instant::now());
+    start(&host, &id, &[])?.success()?;
+    let longest = start_of.elapsed().as_micros().try_into()?;
+    drop(host);
+    let nexts = [Next::Heir, Next::Gc, Next::Delete];
+    let case = |number| Run { longest, all: number / nexts.len() % 2 == 1, next: nexts[number % nexts.len()] };
+    run(count, (0..share.of(count)).map(case).collect(), workers)
+}
+
+/// `runc run`, called by way of the helper or directly.
+fn start(host: &Host, id: &str, way: &[&str]) -> Result<Output> {
+    let container = web(host, id).prepare()?;
+    let bundle = container.bundle();
+    let run = format!("exec runc --root /mnt/runc run --detach --bundle {bundle} {id} </dev/null >/dev/null 2>&1");
+    host.output(&[way, &["sh", "-c", &run]].concat())
+}
+
+/// runc keeps what it knows of a container that was killed with it: each needs an id of its own.
+fn next_id() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("web{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn web<'h>(host: &'h Host, id: &str) -> Draft<'h> {
+    host.container(id).publish("8080:80").command(&["sleep", "100000"])
+}
+
+/// Kills every process that is in a network namespace other than the host's and the peer's.
+fn end_all_containers(host: &Host) -> Result<()> {
+    host.sh(
+        "own=$(readlink /proc/1/ns/net)
+         for process in /proc/[0-9]*; do
+             there=$(readlink $process/ns/net) || continue
+             test \"$there\" = \"$own\" || kill -KILL ${process#/proc/} 2>/dev/null || true
+         done",
+    )
+    .map(drop)
+}

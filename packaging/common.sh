@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What packaging/quickstart and integration/test have in common. Sourced, never run.
+# What packaging/quickstart and the scripts in integration/ have in common. Sourced, never run.
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # `su` without a dash leaves them out
@@ -45,6 +45,13 @@ install_missing() {
     command -v apt-get >/dev/null || die "please install ${packages[*]}: there is no apt-get here to do it with"
     echo "Installing ${packages[*]}"
     apt_get --no-remove install "${packages[@]}"
+}
+
+# For frames of bridges on the IP hooks, which the tests try both ways. The bridges of this host go on without.
+need_br_netfilter() {
+    [[ ! -d /proc/sys/net/bridge ]] || return 0
+    modprobe br_netfilter || die "this kernel has no br_netfilter"
+    sysctl -q -w net.bridge.bridge-nf-call-{ip,ip6,arp}tables=0
 }
 
 is_static() {

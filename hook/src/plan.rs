@@ -1,5 +1,6 @@
 //! Request + what is leased -> the endpoint, the ports and the steps. Pure.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
@@ -35,25 +36,31 @@ pub trait HostPorts {
     fn none_free(&self, request: &PublishRequest) -> Self::Error;
 }
 
-/// Chooses the host's ports. Those that were named exactly are taken as they are; whether they can be had is decided
-/// when they are leased.
+/// Chooses the host's ports, none of them twice. Those that were named exactly are taken as they are; whether they can be
+/// had is decided when they are leased.
 ///
 /// # Errors
 /// Those of `host`.
 pub fn ports<H: HostPorts>(requests: &[PublishRequest], host: &mut H) -> Result<Vec<PortMapping>, H::Error> {
     let mut mappings: Vec<PortMapping> = Vec::new();
+    let mut spoken_for: HashSet<(Protocol, u16)> = requests.iter().flat_map(named).collect();
     for request in requests {
         let PublishRequest { protocol, host_address, host_port, container_ports } = request;
         let (protocol, host_address) = (*protocol, *host_address);
         for (container_port, nth) in container_ports.clone().zip(0..) {
             let host_port = match host_port {
                 HostPort::Exactly(range) => range.start() + nth,
-                HostPort::Free => host.any_free(protocol, host_address)?,
+                HostPort::Free => loop {
+                    let port = host.any_free(protocol, host_address)?;
+                    if spoken_for.insert((protocol, port)) {
+                        break port;
+                    }
+                },
                 HostPort::OneOf(range) => {
                     let mut free = None;
                     for port in range.clone() {
-                        let chosen = mappings.iter().any(|m| m.protocol == protocol && m.host_port == port);
-                        if !chosen && host.is_free(protocol, host_address, port)? {
+                        if !spoken_for.contains(&(protocol, port)) && host.is_free(protocol, host_address, port)? {
+                            spoken_for.insert((protocol, port));
                             free = Some(port);
                             break;
                         }
@@ -68,6 +75,13 @@ pub fn ports<H: HostPorts>(requests: &[PublishRequest], host: &mut H) -> Result<
         }
     }
     Ok(mappings)
+}
+
+/// The ports of the host that a request names one by one.
+fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + use<> {
+    let (protocol, range) = (request.protocol, request.host_port.clone());
+    let range = if let HostPort::Exactly(range) = range { Some(range) } else { None };
+    range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
 /// The endpoint of `connection` at `address`. `uplink_mtu` is the default for its MTU, and `name` numbers the names that
@@ -181,5 +195,14 @@ mod tests {
         assert_eq!(address_of(&name("fd00::2", 0)), None);
         assert_ne!(name("fd00::2", 0), name("fd00::3", 0));
         assert_eq!(address_of(&"ocv+a5a0002".parse().unwrap()), None, "digits only");
+    }
+
+    #[test]
+    fn no_port_is_chosen_twice() {
+        let of = |text: &str| chosen(text, &[]).unwrap();
+        assert_eq!(of("8000-8001:80,8000:81"), ["0.0.0.0:8001->80/tcp", "0.0.0.0:8000->81/tcp"], "named further on");
+        assert_eq!(of("8000-8001:80-81,8001-8002:90")[1], "0.0.0.0:8002->90/tcp", "the end of a range");
+        assert_eq!(of("80,40000:81")[0], "0.0.0.0:40001->80/tcp", "a free one that is named");
+        assert!(chosen("8000-8001:80,8000-8001:81-82", &[]).is_err());
     }
 }

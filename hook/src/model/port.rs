@@ -121,6 +121,9 @@ fn is_one(count: &u16) -> bool {
 }
 
 impl PortMapping {
+    /// The most ports in a row: whoever looks for the holder of a port looks no further back.
+    pub const MAX_COUNT: u16 = 4096;
+
     /// The last port of the host.
     pub fn last_host_port(&self) -> u16 {
         self.host_port + (self.count - 1)
@@ -136,6 +139,7 @@ impl PortMapping {
     pub fn absorb(&mut self, next: &Self) -> bool {
         let follows = self.protocol == next.protocol
             && self.host_address == next.host_address
+            && u32::from(self.count) + u32::from(next.count) <= u32::from(Self::MAX_COUNT)
             && u32::from(self.host_port) + u32::from(self.count) == u32::from(next.host_port)
             && u32::from(self.container_port) + u32::from(self.count) == u32::from(next.container_port);
         if follows {
@@ -175,6 +179,8 @@ mod tests {
         assert!(ports.absorb(&PortMapping { host_port: 8081, container_port: 81, ..ports.clone() }));
         assert!(!ports.absorb(&PortMapping { host_port: 8083, container_port: 82, ..ports.clone() }));
         assert_eq!(ports.to_string(), "0.0.0.0:8080-8081->80-81/tcp");
+        let longest = PortMapping { count: PortMapping::MAX_COUNT, ..ports.clone() };
+        assert!(!longest.clone().absorb(&PortMapping { host_port: 12_176, container_port: 4176, count: 1, ..longest }));
         ports.host_address = HostAddress::V6(Ipv6Addr::LOCALHOST);
         assert_eq!(ports.to_string(), "[::1]:8080-8081->80-81/tcp");
     }

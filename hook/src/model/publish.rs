@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{HostAddress, Invalid, Protocol};
+use super::{HostAddress, Invalid, PortMapping, Protocol};
 
 /// How many ports one entry may name.
-const MAX_RANGE: u32 = 4096;
+const MAX_RANGE: u32 = PortMapping::MAX_COUNT as u32;
 
 /// What the user asked to publish; the plan turns it into mappings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::{Error, Result};
-use crate::model::{ContainerId, HostAddress, Key, Mac, Network, NetworkName, Protocol, Record};
+use crate::model::{ContainerId, HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Record};
 
 /// Who holds what somebody else wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,9 +14,6 @@ pub struct Owner {
     /// The first of the ports in question that it holds.
     pub port: u16,
 }
-
-/// Longest run of ports in one row; see [`crate::model::parse_publish`].
-const MAX_RUN: u32 = 4096;
 
 /// Questions to the store.
 pub struct Read<'c> {
@@ -205,7 +202,7 @@ impl<'c> Read<'c> {
             WHERE protocol = ?1 AND first BETWEEN ?4 AND ?3 AND last >= ?2 AND (address = ?5 OR address = '' OR ?5 = '')
             ORDER BY first LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let lowest = u32::from(first).saturating_sub(MAX_RUN);
+        let lowest = first.saturating_sub(PortMapping::MAX_COUNT);
         let parameters = params![protocol.to_string(), first, last, lowest, address_column(address)];
         let owner = statement.query_row(parameters, |row| Ok(Owner { number: row.get(0)?, port: row.get(1)? }));
         Ok(owner.optional()?)

@@ -81,22 +81,29 @@ impl HostStep {
     pub fn lines(&self, pid: &str) -> Vec<String> {
         match self {
             Self::Bridge(Bridge { name, alias, mac, addresses }) => {
+                let (accept_ra, disable) =
+                    (setting("ipv6", name, "accept_ra=0"), setting("ipv6", name, "disable_ipv6=1"));
+                let route_localnet = setting("ipv4", name, "route_localnet=1");
+                let name = word(name.as_str());
                 let mut lines = vec![
                     format!("ip link add {name} address {mac} type bridge"),
-                    format!("sysctl -qw net.ipv6.conf.{name}.accept_ra=0 net.ipv6.conf.{name}.disable_ipv6=1"),
-                    format!("sysctl -qw net.ipv4.conf.{name}.route_localnet=1"),
+                    format!("sysctl -qw {accept_ra} {disable}"),
+                    format!("sysctl -qw {route_localnet}"),
                 ];
                 lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
-                lines.push(format!("ip link set {name} alias {alias} up"));
+                lines.push(format!("ip link set {name} alias {} up", word(&alias.to_string())));
                 lines
             }
-            Self::Veth(Veth { name, alias, bridge, peer, mac, mtu }) => vec![
-                format!(
-                    "ip link add {name} mtu {mtu} master {bridge} type veth \
-                     peer {peer} address {mac} mtu {mtu} netns {pid}"
-                ),
-                format!("ip link set {name} alias {} up type bridge_slave hairpin on", quoted(&alias.to_string())),
-            ],
+            Self::Veth(Veth { name, alias, bridge, peer, mac, mtu }) => {
+                let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
+                vec![
+                    format!(
+                        "ip link add {name} mtu {mtu} master {bridge} type veth \
+                         peer name {peer} address {mac} mtu {mtu} netns {pid}"
+                    ),
+                    format!("ip link set {name} alias {} up type bridge_slave hairpin on", quoted(&alias.to_string())),
+                ]
+            }
         }
     }
 }
@@ -108,18 +115,40 @@ impl SandboxStep {
             Self::Loopback => vec!["ip link set lo up".into()],
             Self::Interface { name, addresses } => {
                 let v4_only = addresses.iter().all(|address| address.addr().is_ipv4());
-                let quiet = v4_only.then(|| format!("sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1"));
+                let quiet = v4_only.then(|| format!("sysctl -qw {}", setting("ipv6", name, "disable_ipv6=1")));
+                let name = word(name.as_str());
                 let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
-                quiet.into_iter().chain(addresses).chain([format!("ip link set {name} up")]).collect()
+                quiet.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
             }
             Self::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
         }
     }
 }
 
+/// An interface's setting as sysctl(8) takes it: between slashes, since a name may hold dots.
+fn setting(family: &str, interface: &InterfaceName, assignment: &str) -> String {
+    word(&format!("net/{family}/conf/{interface}/{assignment}"))
+}
+
+/// `text` as one word of a shell, in quotes where it needs them: an interface may be called `$(reboot)`.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+:/=,@".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { quoted(text) }
+}
+
 /// `text` as one word of a shell.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// `command` with `text`, which ends its last line, on its stdin: a here-document that no line of the text ends, be it
+/// the name of a host called `END`.
+pub fn fed(command: &str, text: &str) -> String {
+    let mut end = "END".to_owned();
+    while text.lines().any(|line| line == end) {
+        end.push('_');
+    }
+    format!("{command} <<'{end}'\n{text}{end}")
 }
 
 #[cfg(test)]
@@ -130,5 +159,16 @@ mod tests {
     fn no_name_leaves_its_quotes() {
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("'; reboot"), r"''\''; reboot'");
+        let of = |name: &str| {
+            let (name, addresses) = (name.parse().unwrap(), vec!["10.90.0.2/16".parse().unwrap()]);
+            SandboxStep::Interface { name, addresses }.lines()
+        };
+        assert_eq!(of("a;reboot")[2], "ip link set dev 'a;reboot' up");
+        assert_eq!(of("eth0.5")[0], "sysctl -qw net/ipv6/conf/eth0.5/disable_ipv6=1");
+    }
+    #[test]
+    fn no_line_ends_a_document_early() {
+        assert_eq!(fed("cat", "web\n"), "cat <<'END'\nweb\nEND");
+        assert_eq!(fed("cat", "END\nEND_\n"), "cat <<'END__'\nEND\nEND_\nEND__");
     }
 }

@@ -9,7 +9,7 @@ use super::lease::{Claim, Wishes, grant, intent};
 use super::ports::Ports;
 use super::{Engine, Error, Result};
 use crate::config::Config;
-use crate::driver::{HostStep, SandboxStep, quoted};
+use crate::driver::{HostStep, SandboxStep, fed, quoted};
 use crate::firewall::{Backend, Needs, NetworkNeeds, nft, publish_needs};
 use crate::identity::HostNameSource;
 use crate::kernel::{self, Netns};
@@ -133,7 +133,7 @@ impl Engine {
                 all.networks.push(needs);
             }
             all.publish.extend(publish_needs(record));
-            commands.push(format!("nft -f - <<'END'\n{}END", nft::ruleset(&all)));
+            commands.push(fed("nft -f -", &nft::ruleset(&all)));
         }
         if !forwards {
             commands.push("sysctl -qw net.ipv4.ip_forward=1".into());
@@ -155,7 +155,7 @@ impl Engine {
         let path = |name: &str| quoted(&directory.join(name).to_string_lossy());
         commands.push(format!("mkdir -p {}", quoted(&directory.to_string_lossy())));
         for (name, text) in self.texts(request, record, &hostname)? {
-            commands.push(format!("cat > {} <<'END'\n{text}END", path(name)));
+            commands.push(fed(&format!("cat > {}", path(name)), &text));
             let target = quoted(&request.root.path.join("etc").join(name).to_string_lossy());
             commands.push(format!("[ -e {target} ] || install -D -m 644 /dev/null {target}"));
             commands.push(format!("nsenter -t $PID -m mount -o bind,ro {} {target}", path(name)));

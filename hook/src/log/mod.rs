@@ -39,7 +39,7 @@ impl Drain for Stderr {
             Level::Warning => "warning: ",
             _ => return Ok(()),
         };
-        let message = record.msg().to_string().replace(['\n', '\r'], " ");
+        let message = record.msg().to_string().replace(char::is_control, " ");
         // Nobody is left to tell that nobody listens.
         let _ = writeln!(io::stderr(), "ocinet: {word}{message}");
         Ok(())

@@ -2,7 +2,7 @@ use std::fmt;
 
 /// Input that is refused: which field, its value, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {}: {why}", quoted(.value))]
+#[error("{field} {}: {}", quoted(.value), plain(.why))]
 pub struct Invalid {
     /// The field as the user wrote it: `annotation io.ocinet.publish`, `state: id`.
     pub field: String,
@@ -35,6 +35,19 @@ pub fn quoted(value: &str) -> String {
     format!("{text:?}")
 }
 
+/// An explanation on one line and of bounded length: a parser's may quote what it read.
+fn plain(why: &str) -> String {
+    const SHOWN: usize = 400;
+    let mut text = String::new();
+    for c in why.chars().take(SHOWN) {
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    if why.chars().nth(SHOWN).is_some() {
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +56,8 @@ mod tests {
     fn hostile_values_stay_on_one_short_line() {
         let line = Invalid::new("state: id", "a\nb\u{1b}[31m".repeat(1000), "is too long").to_string();
         assert!(!line.contains('\n') && !line.contains('\u{1b}') && line.len() < 400, "{line}");
+        let quoting = format!("has the unknown variant `{}`", "a\nb\u{1b}[31m".repeat(1000));
+        let line = Invalid::new("config", "/b", quoting).to_string();
+        assert!(!line.contains('\n') && !line.contains('\u{1b}') && line.len() < 3000, "{line}");
     }
 }

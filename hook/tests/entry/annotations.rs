@@ -1,0 +1,164 @@
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::json;
+
+use ocinet::config::{Config, default_bridge};
+use ocinet::driver::quoted;
+use ocinet::files::{self, Resolver};
+use ocinet::firewall::nft::Element;
+use ocinet::firewall::{Needs, NetworkNeeds, publish_needs};
+use ocinet::identity::{HostNameSource, Identity};
+use ocinet::model::{Invalid, Namespace, Network, PublishRequest, Record, State as Progress, Witness};
+use ocinet::oci::{Annotations, Bundle, State};
+use ocinet::plan;
+use ocinet::request::{Connection, Request, Wiring};
+
+use super::ports::{EveryPort, disjoint};
+use super::publish::in_range;
+use super::{one_line, shell};
+
+/// A container's annotations and the rest that its engine writes: id, bundle, names.
+///
+/// The bytes are fields that end at 0xff, which no text holds; the first byte of a field says which it is.
+pub fn annotations(bytes: &[u8]) {
+    let request = match Said::from(bytes).request() {
+        Ok(Some(request)) => request,
+        Ok(None) => return,
+        Err(error) => return one_line(&error),
+    };
+    request.warnings.iter().for_each(one_line);
+    texts(&request.identity);
+    let Wiring::Bridge { connection, publish } = &request.wiring else { return };
+    publish.iter().for_each(in_range);
+    disjoint(publish, &mut EveryPort::default());
+    wired(&request, connection, publish);
+}
+
+/// What is said about one container.
+#[derive(Default)]
+struct Said {
+    annotations: HashMap<String, String>,
+    id: Option<String>,
+    bundle: Option<String>,
+    hostname: Option<String>,
+    default_network: Option<String>,
+    shares_names: bool,
+}
+
+impl From<&[u8]> for Said {
+    fn from(bytes: &[u8]) -> Self {
+        let mut said = Self::default();
+        for field in bytes.split(|byte| *byte == 0xff) {
+            let Some((which, text)) = field.split_first() else { continue };
+            let text = String::from_utf8_lossy(text).into_owned();
+            match (Annotations::KEYS.get(usize::from(*which)), which) {
+                (Some(key), _) => drop(said.annotations.insert(key.name.into(), text)),
+                (None, b'i') => said.id = Some(text),
+                (None, b'b') => said.bundle = Some(format!("/{text}")),
+                (None, b'h') => said.hostname = Some(text),
+                (None, b'd') => said.default_network = Some(text),
+                (None, b's') => said.shares_names = true,
+                (None, _) => drop(said.annotations.insert(text, String::new())),
+            }
+        }
+        said
+    }
+}
+
+impl Said {
+    /// The way of a hook from stdin to the request.
+    fn request(self) -> Result<Option<Request>, Invalid> {
+        let id = self.id.as_deref().unwrap_or("web");
+        let bundle = self.bundle.as_deref().unwrap_or("/b");
+        let state = json!({ "id": id, "pid": 42, "bundle": bundle, "annotations": self.annotations });
+        let kinds: &[&str] = if self.shares_names { &["network"] } else { &["network", "uts"] };
+        let namespaces: Vec<_> = kinds.iter().map(|kind| json!({ "type": kind })).collect();
+        let spec = json!({ "root": { "path": "r" }, "hostname": self.hostname, "linux": { "namespaces": namespaces } });
+        let state = State::parse(state.to_string().as_bytes())?;
+        let spec = Bundle::parse(spec.to_string().as_bytes(), "/b/config.json").expect("the engine's own words");
+        Request::new(&state, &spec, &Config { default_network: self.default_network, ..Config::default() })
+    }
+}
+
+/// Makes sure that the container's files say what they should, line by line.
+fn texts(identity: &Identity) {
+    one_line(&identity.name);
+    let hostname = match &identity.hostname {
+        HostNameSource::Spec(name) | HostNameSource::Ours(name) => name.clone(),
+        HostNameSource::Host => "host".parse().expect("a name"),
+    };
+    assert!(hostname.as_str().len() <= 64, "{hostname}");
+    let (own, gateway): (IpAddr, IpAddr) = ([10, 90, 0, 2].into(), [10, 90, 0, 1].into());
+    let hosts = files::hosts(identity, &hostname, &[own], Some(gateway));
+    assert_eq!(hosts.lines().count(), 3 + identity.hosts.len(), "{hosts}");
+    for line in hosts.lines() {
+        let (address, names) = line.split_once('\t').unwrap_or_else(|| panic!("{line:?}"));
+        assert!(address.parse::<IpAddr>().is_ok(), "{line:?}");
+        assert!(names.split(' ').all(|name| !name.is_empty()) && names.chars().all(is_visible), "{line:?}");
+    }
+    let resolver = Resolver::default().for_container(identity, &[], false);
+    let text = resolver.text();
+    assert!(text.chars().all(|c| c == '\n' || is_visible(c)), "{text:?}");
+    assert_eq!(Resolver::parse(&text), resolver, "{text}");
+}
+
+fn is_visible(c: char) -> bool {
+    c == ' ' || c.is_ascii_graphic()
+}
+
+/// Makes sure of everything that is made of a request on a bridge: the record, the steps, the lines, the rules.
+fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest]) {
+    let Ok(ports) = plan::ports(publish, &mut EveryPort::default()) else { return };
+    let subnet = Config::default().subnets().next().expect("the documented range");
+    let bridge = "ocinet0".parse().expect("a name");
+    let network = Network { name: default_bridge(), bridge, subnets: vec![subnet] };
+    let address = IpNet::new([10, 90, 0, 2].into(), 16).expect("an address");
+    let endpoint = plan::endpoint(connection, &network, address, None, 0);
+    assert!((68..=65_535).contains(&endpoint.mtu) && endpoint.mac.0[0] & 1 == 0, "{endpoint:?}");
+    let record = Record {
+        number: 1,
+        container: request.container.clone(),
+        bundle: request.bundle.clone(),
+        name: request.identity.name.clone(),
+        mode: request.wiring.mode(),
+        state: Progress::Attaching,
+        namespace: Namespace {
+            cookie: 1,
+            witness: Witness::Process { pid: 42, started: 1 },
+            seen_from_pid_ns: 1,
+            seen_from_mnt_ns: 1,
+        },
+        endpoints: vec![endpoint],
+        publish: ports,
+        adopted: None,
+    };
+    assert_eq!(request.key(), record.key());
+    let stored = serde_json::to_string(&record).expect("a record is JSON");
+    assert_eq!(serde_json::from_str::<Record>(&stored).as_ref().ok(), Some(&record), "{stored}");
+    lines(&record, &network);
+    let publish = publish_needs(&record);
+    for port in &publish {
+        let element = Element::from(port);
+        assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
+        assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
+    }
+    shell::only_elements(&Needs { close_forwarding: true, networks: vec![NetworkNeeds::from(&network)], publish });
+}
+
+/// Makes sure that each step is one command a line, whatever is called how, and that the alias fits the kernel.
+fn lines(record: &Record, network: &Network) {
+    let alias = plan::alias(record).to_string();
+    assert!(alias.len() <= 255, "{alias}");
+    for steps in plan::steps(record, network) {
+        let host = steps.host.iter().flat_map(|step| step.lines("42"));
+        let lines: Vec<Vec<String>> =
+            host.chain(steps.sandbox.iter().flat_map(|step| step.lines())).map(|line| shell::words(&line)).collect();
+        assert!(lines.iter().flatten().any(|word| *word == alias), "{alias} in {lines:?}");
+        let interface = record.endpoints[0].interface.as_str();
+        assert!(lines.iter().flatten().any(|word| word == interface), "{interface} in {lines:?}");
+    }
+    let bundle = quoted(&record.bundle);
+    assert_eq!(bundle.replace(r"'\''", "'"), format!("'{}'", record.bundle));
+}

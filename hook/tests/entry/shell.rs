@@ -1,0 +1,55 @@
+//! What a shell and `nft` make of the lines that `ocinet plan` prints and `nft -f` is fed.
+
+use ocinet::firewall::{Needs, nft};
+
+/// The words of a line that must be one simple command. Outside quotes only what no shell takes for more than a letter.
+pub fn words(line: &str) -> Vec<String> {
+    assert!(!line.contains(char::is_control), "{line:?}");
+    let mut words = vec![String::new()];
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        let word = words.last_mut().expect("never empty");
+        match c {
+            ' ' => words.push(String::new()),
+            '\'' => {
+                let (quoted, behind) =
+                    rest.as_str().split_once('\'').unwrap_or_else(|| panic!("an open quote: {line}"));
+                word.push_str(quoted);
+                rest = behind.chars();
+            }
+            '\\' => word.extend(rest.next()),
+            _ if c.is_ascii_alphanumeric() || "._-+:/=,@%".contains(c) => word.push(c),
+            _ => panic!("{c:?} means something to a shell in: {line}"),
+        }
+    }
+    words
+}
+
+/// Makes sure that a ruleset is the fixed one and, a line each, elements that cannot be read as anything else.
+pub fn only_elements(needs: &Needs) {
+    let fixed = nft::ruleset(&Needs::default());
+    let text = nft::ruleset(needs);
+    let elements = text.strip_prefix(&fixed).expect("the rules depend on nothing");
+    let expected = usize::from(needs.close_forwarding)
+        + needs.networks.iter().map(|network| 2 + network.subnets.len()).sum::<usize>()
+        + needs.publish.len();
+    assert_eq!(elements.lines().count(), expected, "{elements}");
+    elements.lines().for_each(one_element);
+    for port in &needs.publish {
+        let line = words(&nft::line(port));
+        assert!(line.len() == 7 && line[..5] == ["nft", "add", "element", "inet", nft::TABLE], "{line:?}");
+        one_element(&line[1..].join(" "));
+    }
+}
+
+/// `add element inet ocinet SET { ... }` with nothing in the braces that ends a string, a brace or a line.
+fn one_element(line: &str) {
+    let inside = line.strip_prefix("add element inet ocinet ").and_then(|rest| rest.split_once(" { "));
+    let inside = inside.and_then(|(_, rest)| rest.strip_suffix(" }")).unwrap_or_else(|| panic!("{line:?}"));
+    let parts: Vec<&str> = inside.split('"').collect();
+    assert!(parts.len() % 2 == 1, "an open string in {line:?}");
+    for (nth, part) in parts.into_iter().enumerate() {
+        let harmless = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c) || nth % 2 == 0 && " ,:/".contains(c);
+        assert!(part.chars().all(harmless), "{line:?}");
+    }
+}

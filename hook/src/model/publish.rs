@@ -9,6 +9,9 @@ use super::{HostAddress, Invalid, PortMapping, Protocol};
 /// How many ports one entry may name.
 const MAX_RANGE: u32 = PortMapping::MAX_COUNT as u32;
 
+/// How many entries a list may have: each is compared with all before it.
+const MAX_ENTRIES: usize = 4096;
+
 /// What the user asked to publish; the plan turns it into mappings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishRequest {
@@ -44,6 +47,9 @@ pub fn parse_list(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
         let request = parse(entry.trim()).map_err(|why| Invalid::new("", named, why))?;
         if let Some(port) = requests.iter().find_map(|earlier| clash(earlier, &request)) {
             return Err(Invalid::new("", entry.trim(), format!("names host port {port}/{} twice", request.protocol)));
+        }
+        if requests.len() == MAX_ENTRIES {
+            return Err(Invalid::new("", text, format!("has more than {MAX_ENTRIES} entries; name ranges")));
         }
         requests.push(request);
     }
@@ -213,6 +219,8 @@ mod tests {
             let error = parse_list(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
+        let error = parse_list(&"80,".repeat(300_000)).unwrap_err().to_string();
+        assert!(error.contains("more than 4096 entries"), "{error}");
     }
 
     proptest! {

@@ -226,6 +226,32 @@ fn a_store_that_was_replaced_is_not_written_to() {
     assert!(aside.exists() && next.is_current() && next.read().records().unwrap().is_empty());
 }
 
+/// Another boot's may be of any version or none at all, and its journal lies beside it. Another host of this boot is no
+/// other boot.
+#[test]
+fn what_other_boots_left_is_never_read() {
+    let scratch = Scratch::new("stale");
+    let left = || {
+        let files = fs::read_dir(&scratch.0).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut files: Vec<String> = files.filter(|name| name != "lock").collect();
+        files.sort();
+        files
+    };
+    insert(&mut scratch.open("a"), &mut record("web", 2, &[])).unwrap();
+    for name in ["store-0-1.db", "store-0-1.db-journal", "store-0-1.new", "store-0-1.damaged"] {
+        fs::write(scratch.0.join(name), b"nonsense").unwrap();
+    }
+    fs::copy(file(&scratch.0, &host("a")), file(&scratch.0, &host("future"))).unwrap();
+    let later = Connection::open(file(&scratch.0, &host("future"))).unwrap();
+    later.execute_batch("PRAGMA user_version = 99").unwrap();
+    assert_eq!(scratch.open("b").read().records().unwrap(), []);
+    assert_eq!(left(), ["store-b-7.db"]);
+
+    let (neighbour, locks) = (Host { cookie: 8, ..host("b") }, scratch.locks());
+    Store::create(&scratch.0, &neighbour, &locks, &locks.exclusive(Place::Writer).unwrap(), |_| Ok(())).unwrap();
+    assert_eq!(left(), ["store-b-7.db", "store-b-8.db"]);
+}
+
 fn is_store_of(file: &std::io::Result<fs::DirEntry>, boot: &str) -> bool {
     file.as_ref().unwrap().file_name().to_string_lossy().starts_with(&format!("store-{boot}-"))
 }

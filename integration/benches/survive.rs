@@ -73,7 +73,8 @@ fn row(what: impl Display, figures: impl Display) {
 
 fn kills(what: &str, tally: &Tally) -> bool {
     let Tally { points, tried, missed, leaks } = tally;
-    let figures = format!("{tried:>6} of {points:>6} kills, {:>2} did not happen, {:>2} leaks", missed.len(), leaks.len());
+    let figures =
+        format!("{tried:>6} of {points:>6} kills, {:>2} did not happen, {:>2} leaks", missed.len(), leaks.len());
     row(what, figures);
     for failure in missed.iter().chain(leaks) {
         println!("    {}", failure.replace('\n', "\n      "));

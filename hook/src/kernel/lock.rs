@@ -4,9 +4,11 @@
 //! the process, so that threads exclude one another and a forked child keeps what it was given. The kernel frees them
 //! when their holder dies, however it dies. Waiters queue in the kernel.
 
-use std::fs::File;
+use std::fmt;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::error::{Doing, Error, Result};
-use super::file::create_private;
+use super::file::{create_private, names_in};
 
 /// How long anyone waits for a lock.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,6 +40,7 @@ pub enum Place {
 }
 
 impl Place {
+    /// The kernel's number of the byte.
     fn offset(self) -> i64 {
         match self {
             Self::Writer => 0,
@@ -47,6 +50,19 @@ impl Place {
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
         }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writer => "the store",
+            Self::Firewall => "the firewall",
+            Self::Bridges => "the bridges",
+            Self::Settling => "the settling firewall",
+            Self::Sandbox(_) => "this container",
+            Self::Drain(_) => "links being deleted",
+        })
     }
 }
 
@@ -119,9 +135,12 @@ impl LockFile {
         let thread = thread::Builder::new().stack_size(64 << 10).spawn(waiter).doing(what)?;
         let lock = receive.recv_timeout(patience).map_err(|_| {
             let (path, seconds) = (self.0.display(), patience.as_secs());
-            Error::Deadline(format!(
-                "waited {seconds} s for the lock {place:?} in {path}; see who holds it with lslocks"
-            ))
+            let holder = match holders(&self.0, place).as_slice() {
+                [] => "a process that cannot be seen from here holds it".to_owned(),
+                [one] => format!("{one} holds it; wait for it, or stop it"),
+                many => format!("{} hold it; wait for them, or stop them", many.join(" and ")),
+            };
+            Error::Deadline(format!("waited {seconds} s for the lock of {place} ({path}): {holder}"))
         })?;
         let _ = thread.join();
         lock.doing(what)
@@ -174,6 +193,37 @@ fn set(file: &File, place: Place, kind: i32, wait: Wait) -> nix::Result<()> {
     }
 }
 
+/// The processes that hold `place` in the file at `path`, by name and pid. The kernel tells no owner of an open file
+/// description lock (`l_pid` is -1), but says of each descriptor what is locked through it (proc_pid_fdinfo(5)).
+fn holders(path: &Path, place: Place) -> Vec<String> {
+    let Ok(ours) = fs::metadata(path).map(|meta| (meta.dev(), meta.ino())) else { return Vec::new() };
+    let is_lock_file = |link: &Path| fs::metadata(link).is_ok_and(|meta| (meta.dev(), meta.ino()) == ours);
+    let mut holders = Vec::new();
+    for pid in names_in(Path::new("/proc")).unwrap_or_default().iter().filter(|name| name.parse::<u32>().is_ok()) {
+        let process = Path::new("/proc").join(pid);
+        let descriptors = names_in(&process.join("fd")).unwrap_or_default();
+        let holds = |fd: &String| {
+            is_lock_file(&process.join("fd").join(fd))
+                && fs::read_to_string(process.join("fdinfo").join(fd))
+                    .is_ok_and(|text| locks_byte(&text, place.offset()))
+        };
+        if descriptors.iter().any(holds) {
+            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            holders.push(format!("process {pid} ({})", name.trim()));
+        }
+    }
+    holders
+}
+
+/// Whether an fdinfo says `lock: 1: OFDLCK ADVISORY WRITE -1 00:19:1234 FIRST LAST` of a range with the byte `at`.
+fn locks_byte(fdinfo: &str, at: i64) -> bool {
+    fdinfo.lines().filter_map(|line| line.strip_prefix("lock:")).any(|line| {
+        let mut range = line.split_whitespace().rev().take(2).map(|end| end.parse().unwrap_or(i64::MAX));
+        let (last, first) = (range.next(), range.next());
+        first.zip(last).is_some_and(|(first, last)| (first..=last).contains(&at))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +244,18 @@ mod tests {
         let shared = (file.shared(Place::Firewall).unwrap(), file.shared(Place::Firewall).unwrap());
         assert!(file.attempt(Place::Firewall).unwrap().is_none());
         drop(shared);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_wait_that_ends_names_the_holder() {
+        let path = std::env::temp_dir().join(format!("ocinet-holder-{}", std::process::id()));
+        let file = LockFile::new(path.clone());
+        let _held = file.exclusive(Place::Writer).unwrap();
+        let error = file.exclusive_within(Place::Writer, Duration::from_millis(10)).unwrap_err().to_string();
+        let us = format!("process {} (", std::process::id());
+        assert!(error.contains("lock of the store") && error.contains(&us), "{error}");
+        assert!(holders(&path, Place::Firewall).is_empty());
         std::fs::remove_file(path).unwrap();
     }
 }

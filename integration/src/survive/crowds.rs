@@ -96,7 +96,11 @@ fn collectors(host: &Host) -> Result<Vec<crate::Background>> {
         .iter()
         .map(|elsewhere| {
             let gc = format!("{elsewhere} {} gc >/dev/null 2>>/mnt/gc-complaints", crate::OCINET);
-            host.background(&["sh", "-c", &format!("while :; do {gc} || echo exit $? >>/mnt/gc-complaints; sleep 0.1; done")])
+            host.background(&[
+                "sh",
+                "-c",
+                &format!("while :; do {gc} || echo exit $? >>/mnt/gc-complaints; sleep 0.1; done"),
+            ])
         })
         .collect()
 }

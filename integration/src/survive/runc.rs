@@ -187,12 +187,10 @@ fn web<'h>(host: &'h Host, id: &str) -> Draft<'h> {
 
 /// Kills every process that is in a network namespace other than the host's and the peer's.
 fn end_all_containers(host: &Host) -> Result<()> {
-    host.sh(
-        "own=$(readlink /proc/1/ns/net)
+    host.sh("own=$(readlink /proc/1/ns/net)
          for process in /proc/[0-9]*; do
              there=$(readlink $process/ns/net) || continue
              test \"$there\" = \"$own\" || kill -KILL ${process#/proc/} 2>/dev/null || true
-         done",
-    )
-    .map(drop)
+         done")
+        .map(drop)
 }

@@ -117,3 +117,23 @@ fn two_attaches_of_one_key_at_once() -> Result<()> {
         Ok(())
     })
 }
+
+/// Somebody holds the lock of the store and does not let go. The wait ends, nothing is left, and the error names them.
+#[test]
+fn a_wait_for_a_lock_ends_and_names_its_holder() -> Result<()> {
+    // fcntl_locking(2): F_SETLK is 6, F_WRLCK 1; the byte is the first one.
+    const HOLD: &str = r#"open(my $f, "+<", "/run/ocinet/lock") or die;
+        my $lock = pack("ssx4qqix4", 1, 0, 0, 1, 0); fcntl($f, 6, $lock) or die; $| = 1; print "held\n"; sleep 100"#;
+    Settings::default().test(|host| {
+        host.container("earlier").run()?.delete()?;
+        host.settles()?;
+        let mut holder = host.background(&["perl", "-e", HOLD])?;
+        ensure!(holder.line()? == "held");
+        let pid = holder.pid();
+        let refusal = host.unchanged_by(|| host.container("web").publish("8080:80").refused())?;
+        let words = [format!("process {pid} (perl) holds it"), "waited 20 s for the lock of the store".to_owned()];
+        refusal.exits(1)?.is_one_line()?.says(&words.each_ref().map(String::as_str))?;
+        drop(holder);
+        host.container("web").publish("8080:80").run()?.delete()
+    })
+}

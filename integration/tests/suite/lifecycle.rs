@@ -208,3 +208,32 @@ fn nothing_in_the_background_holds_the_runtimes_pipes() -> Result<()> {
         Ok(())
     })
 }
+
+/// The pid of a dead container is somebody else's by now, in the same network namespace even. That is not the container.
+#[test]
+fn a_recycled_pid_is_not_the_container() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let pid = web.pid();
+        let holder = host.background(&["nsenter", &format!("--net=/proc/{pid}/ns/net"), "sleep", "1000"])?;
+        let namespace = format!("/proc/{}/ns/net", holder.pid());
+        web.abandon()?;
+        let recycle = format!(
+            "for try in $(seq 100); do
+                echo {} >/proc/sys/kernel/ns_last_pid
+                nsenter --net={namespace} sleep 1000 </dev/null >/dev/null 2>&1 &
+                if [ $! = {pid} ]; then exit; fi
+                kill $!
+            done
+            exit 1",
+            pid - 1
+        );
+        host.sh(&recycle)?;
+        ensure!(host.ocinet("doctor")?.exits(1)?.stdout.contains("container web is dead"), "the doctor was taken in");
+        host.ocinet("gc")?.success()?;
+        ensure!(host.settled_records()?.is_empty(), "{:#?}", host.records()?);
+        host.sh(&format!("kill {pid}"))?;
+        drop(holder);
+        Ok(())
+    })
+}

@@ -74,6 +74,32 @@ fn a_store_damaged_anywhere_gives_no_address_twice() -> Result<()> {
     })
 }
 
+/// A container of which the store knows nothing, though it opens: the kernel refuses to hold its address twice, and it is
+/// taken up.
+#[test]
+fn the_kernel_knows_who_has_an_address() -> Result<()> {
+    Settings::default().test(|host| {
+        let _web = host.container("web").run()?;
+        let alias = format!("ocinet:{}:ghost", "0123456789abcdef".repeat(2));
+        host.sh(&format!(
+            "ip netns add ghost
+            ip link add ocv0a5a0009 master ocinet0 type veth peer name eth0 netns ghost
+            ip link set ocv0a5a0009 alias {alias} up
+            ip -netns ghost address add 10.90.0.9/16 dev eth0"
+        ))?;
+        let thief = host.container("thief").network("bridge:ip=10.90.0.9,mac=02:00:00:00:00:99");
+        thief.refused()?.exits(3)?.says(&["10.90.0.9 is leased to container ghost"])?;
+        let records = host.settled_records()?;
+        ensure!(records.len() == 2 && records.iter().any(|record| record.container == "ghost"), "{records:#?}");
+        host.ocinet("gc")?.success()?;
+        host.sh("ip link show ocv0a5a0009; ip netns del ghost").map(drop)?;
+        eventually("the ghost is collected", || {
+            host.ocinet("gc")?.success()?;
+            Ok(host.records()?.len() == 1)
+        })
+    })
+}
+
 /// Files of containers that no record knows any more go with their container, or are collected.
 #[test]
 fn files_of_a_lost_record_are_not_forgotten() -> Result<()> {

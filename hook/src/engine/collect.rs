@@ -74,18 +74,60 @@ impl Engine {
             self.finish()?;
             return Ok(true);
         }
-        let Some(record) = self.store.read().record(number)? else { return Ok(true) };
-        if record.state == State::Draining {
-            // Whoever deletes the link needs some 20 ms more.
-            drop(self.locks.exclusive(Place::Drain(record.number))?);
+        // Twice: whoever detaches it may leave its draining to a child.
+        for _ in 0..2 {
+            match self.store.read().record(number)? {
+                Some(record) if self.is_leaving(&record)? => self.wait_for(&record)?,
+                _ => break,
+            }
         }
-        self.collect_record(record)
+        match self.store.read().record(number)? {
+            Some(record) => self.collect_record(record),
+            None => Ok(true),
+        }
+    }
+
+    /// Makes addresses free, or waits for one that somebody else is about to free. False where none can be expected.
+    pub(super) fn free_addresses(&mut self) -> Result<bool> {
+        if !self.draining.is_empty() {
+            self.finish()?;
+            return Ok(true);
+        }
+        if self.collect()?.count() > 0 {
+            return Ok(true);
+        }
+        for record in self.store.read().records()? {
+            if self.is_leaving(&record)? {
+                self.wait_for(&record)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether somebody takes the record away, or could.
+    fn is_leaving(&mut self, record: &Record) -> Result<bool> {
+        Ok(matches!(record.state, State::Detaching | State::Draining) || !self.lives(record)?)
+    }
+
+    /// Waits until nobody works on the record. Where somebody takes it away, that is a matter of some 20 ms.
+    fn wait_for(&mut self, record: &Record) -> Result<()> {
+        // Who waits must hold nothing that the others could be waiting for.
+        self.finish()?;
+        drop(self.locks.exclusive(Self::place_of(record))?);
+        Ok(())
     }
 
     fn collect_record(&mut self, record: Record) -> Result<bool> {
         // Whoever holds it is at work on this record.
-        let Some(_lock) = self.locks.attempt(Self::place_of(&record))? else { return Ok(false) };
+        let place = Self::place_of(&record);
+        let Some(lock) = self.locks.attempt(place)? else { return Ok(false) };
         let Some(record) = self.store.read().record(record.number)? else { return Ok(true) };
+        if Self::place_of(&record) != place {
+            // It drains by now, and that is another's to lock.
+            drop(lock);
+            return self.collect_record(record);
+        }
         match record.state {
             State::Draining => self.drain(&record)?,
             State::Attached if self.lives(&record)? => return Ok(false),

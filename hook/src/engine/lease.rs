@@ -132,7 +132,7 @@ impl Engine {
             Claim::NoNetwork(name) => self.define_network(&name),
             Claim::Draining(number) => self.collect_if_dead(number).map(drop),
             Claim::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
-            Claim::NoAddress(network) if self.collect()?.count() == 0 => Err(no_address(&network)),
+            Claim::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
             Claim::Failed(error) => Err(error),
             Claim::Held { .. } | Claim::NoAddress(_) | Claim::Earlier(_) | Claim::Owned(_) => Ok(()),
         }

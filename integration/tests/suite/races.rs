@@ -137,3 +137,24 @@ fn a_wait_for_a_lock_ends_and_names_its_holder() -> Result<()> {
         host.container("web").publish("8080:80").run()?.delete()
     })
 }
+
+/// A dead container is collected while another wants what it holds: that one waits for it, and is not refused.
+#[test]
+fn an_heir_and_gc_at_once() -> Result<()> {
+    Settings::default().test(|host| {
+        for _ in 0..20 {
+            host.container("dead").publish("8080:80").run()?.abandon()?;
+            let heir = host.container("heir").publish("8080:80").prepare()?;
+            let (attach, gc) = thread::scope(|scope| {
+                let gc = scope.spawn(|| host.ocinet("gc"));
+                (heir.hook("createRuntime"), gc.join().ok())
+            });
+            attach?.success()?;
+            gc.context("a thread panicked")??.success()?;
+            host.check()?;
+            heir.hook("poststop")?.success()?;
+            host.settles()?;
+        }
+        Ok(())
+    })
+}

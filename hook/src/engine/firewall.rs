@@ -34,7 +34,9 @@ impl Engine {
     }
 
     fn load_ruleset(&mut self, network: &NetworkNeeds, closed: bool) -> Result<()> {
-        let _alone = self.locks.exclusive(Place::Firewall)?;
+        let alone = self.locks.exclusive(Place::Firewall)?;
+        // Were it free while a program of ours still loads, that could put back what others change after us.
+        alone.inherit()?;
         if self.firewall()?.verify(network, closed)? {
             // Whoever loaded it while we waited read our record too.
             return Ok(());

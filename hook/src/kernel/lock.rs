@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::error::{Doing, Error, Result};
 use super::file::{create_private, names_in};
@@ -148,6 +148,15 @@ impl LockFile {
 }
 
 impl Lock {
+    /// Lets the programs that this process starts from now on hold the lock too, each to its end: what they do needs it
+    /// also if we are killed meanwhile.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn inherit(&self) -> Result<()> {
+        fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).doing(|| "let programs inherit a lock".into())
+    }
+
     /// Gives the lock back before its descriptors go, for all processes that share it.
     pub fn release(&self) {
         let range = libc::flock {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ocinet_integration::survive::{CALLER, Scene, Share, Stage, at_every_call, at_random, runtime_killed, under_runc};
-use ocinet_integration::{OCINET, Output, Settings, State};
+use ocinet_integration::{OCINET, Output, Proto::Tcp, Settings, State, UPLINK};
 
 /// The child that a detach leaves behind to delete the link is killed. Whatever is called next for the container goes on
 /// where it stopped: nobody else has to want the address first.
@@ -53,4 +53,27 @@ fn killed_under_runc() -> Result<()> {
 #[test]
 fn killed_runtimes() -> Result<()> {
     runtime_killed(20, Share::ALL, 2)?.is_clean()
+}
+
+/// A hook is killed while `nft` loads the ruleset for it. That goes on alone, and must not come after others have made
+/// their changes: it would load what the store said before them.
+#[test]
+fn an_orphaned_nft_undoes_nobodys_work() -> Result<()> {
+    Settings::default().test(|host| {
+        host.sh(
+            "cp $(command -v nft) /mnt/nft
+             printf '#!/bin/sh\\nsleep 1\\nexec /mnt/nft \"$@\"\\n' >/mnt/slow-nft; chmod 755 /mnt/slow-nft
+             mount --bind /mnt/slow-nft $(command -v nft)",
+        )?;
+        let first = host.container("first").publish("8080:80").prepare()?;
+        let mut attach = host.command(&[CALLER, "kill-after", "400000", "one", OCINET, "hook", "createRuntime"]);
+        let killed = Output::of(&mut attach, first.state("createRuntime").to_string().as_bytes())?;
+        ensure!(killed.stderr.contains("caller: killed"), "{killed}");
+        host.sh("umount --lazy $(command -v nft)")?;
+        let _second = host.container("second").publish("8081:80").run()?;
+        host.sh("while grep -qx nft /proc/[0-9]*/comm || grep -qx slow-nft /proc/[0-9]*/comm; do sleep 0.05; done")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("second")?;
+        first.hook("poststop")?.success()?;
+        host.check()
+    })
 }

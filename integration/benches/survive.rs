@@ -26,7 +26,7 @@ const PARTS: [(&str, fn(Share) -> Result<bool>); 8] = [
 ];
 
 /// Kills wait more than they work: a small machine does several at once.
-const WORKERS: usize = 4;
+const WORKERS: usize = 6;
 
 fn main() -> Result<ExitCode> {
     let mut good = true;

@@ -5,6 +5,7 @@ mod bad_names;
 mod bad_options;
 mod bad_state;
 mod binary;
+mod collected;
 mod commands;
 mod conflicts;
 mod crowds;

@@ -34,28 +34,31 @@ impl Engine {
     }
 
     fn load_ruleset(&mut self, network: &NetworkNeeds, closed: bool) -> Result<()> {
-        let alone = self.locks.exclusive(Place::Firewall)?;
-        // Were it free while a program of ours still loads, that could put back what others change after us.
-        alone.inherit()?;
-        if self.firewall()?.verify(network, closed)? {
-            // Whoever loaded it while we waited read our record too.
-            return Ok(());
-        }
+        let _alone = self.alone_at_firewall()?;
+        // Whoever loaded it while we waited read our record too.
+        if self.firewall()?.verify(network, closed)? { Ok(()) } else { self.load_all() }
+    }
+
+    /// The firewall holds what the store says and nothing else: not the port of a container that nobody remembers, whose
+    /// address is another's by now.
+    pub(super) fn level_firewall(&mut self) -> Result<()> {
+        let _alone = self.alone_at_firewall()?;
+        let all = self.all_needs()?;
+        if self.firewall()?.matches(&all)? { Ok(()) } else { self.load_all() }
+    }
+
+    fn load_all(&mut self) -> Result<()> {
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
         Ok(self.firewall()?.load(&all)?)
     }
 
-    /// After the store was made anew, the firewall holds what the store says and nothing else: not the port of a container
-    /// that nobody remembers, whose address is another's by now.
-    pub(super) fn level_firewall(&mut self) -> Result<()> {
-        let _alone = self.locks.exclusive(Place::Firewall)?;
-        let all = self.all_needs()?;
-        if !self.firewall()?.matches(&all)? {
-            info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
-            self.firewall()?.load(&all)?;
-        }
-        Ok(())
+    /// The lock under which the ruleset is loaded. Were it free while a program of ours still loads, that could put back what
+    /// others change after us: the program holds it, too.
+    pub(super) fn alone_at_firewall(&self) -> Result<Lock> {
+        let alone = self.locks.exclusive(Place::Firewall)?;
+        alone.inherit()?;
+        Ok(alone)
     }
 
     /// What the store says that the firewall must hold.

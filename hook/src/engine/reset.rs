@@ -41,7 +41,7 @@ impl Engine {
             }
             self.finish()?;
         }
-        let _alone = self.locks.exclusive(Place::Firewall)?;
+        let _alone = self.alone_at_firewall()?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = self.locks.exclusive(Place::Writer)?;
         if let Some(record) = self.store.read().records()?.first() {

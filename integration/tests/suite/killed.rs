@@ -60,11 +60,9 @@ fn killed_runtimes() -> Result<()> {
 #[test]
 fn an_orphaned_nft_undoes_nobodys_work() -> Result<()> {
     Settings::default().test(|host| {
-        host.sh(
-            "cp $(command -v nft) /mnt/nft
+        host.sh("cp $(command -v nft) /mnt/nft
              printf '#!/bin/sh\\nsleep 1\\nexec /mnt/nft \"$@\"\\n' >/mnt/slow-nft; chmod 755 /mnt/slow-nft
-             mount --bind /mnt/slow-nft $(command -v nft)",
-        )?;
+             mount --bind /mnt/slow-nft $(command -v nft)")?;
         let first = host.container("first").publish("8080:80").prepare()?;
         let mut attach = host.command(&[CALLER, "kill-after", "400000", "one", OCINET, "hook", "createRuntime"]);
         let killed = Output::of(&mut attach, first.state("createRuntime").to_string().as_bytes())?;

@@ -26,6 +26,7 @@ mod networks;
 mod plan;
 mod races;
 mod readme;
+mod reboot;
 mod repair;
 mod replacement;
 mod traffic;

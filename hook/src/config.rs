@@ -50,6 +50,10 @@ impl Config {
                 "has no room for containers; /29 is the least",
             ));
         }
+        if let Some(range) = config.subnet.filter(|range| !is_for_hosts(range)) {
+            let why = "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
+            return Err(Invalid::new(format!("config {path}: subnet"), range, why));
+        }
         Ok(config)
     }
 
@@ -59,6 +63,11 @@ impl Config {
         let ranges: Vec<_> = self.subnet.map_or_else(|| defaults.collect(), |range| vec![range]);
         ranges.into_iter().filter_map(|range| Subnet::with_first_gateway(range.into()))
     }
+}
+
+/// Whether hosts can have the addresses of `range` (RFC 6890, section 2.2.2).
+fn is_for_hosts(range: &Ipv4Net) -> bool {
+    range.prefix_len() >= 8 && !matches!(range.addr().octets()[0], 0 | 127 | 224..)
 }
 
 /// The name of the network that needs no definition.
@@ -75,7 +84,10 @@ mod tests {
         let error = Config::parse("close_forwarding = false\nsubnett = 1\n", "/c").unwrap_err().to_string();
         assert!(error.contains("/c, line 2") && error.contains("subnett"), "{error}");
         assert!(!Config::parse("close_forwarding = false", "/c").unwrap().close_forwarding);
-        assert!(Config::parse("subnet = \"10.0.0.0/30\"", "/c").unwrap_err().to_string().contains("/30"));
+        for range in ["10.0.0.0/30", "0.0.0.0/0", "10.0.0.0/7", "127.0.0.0/8", "224.0.0.0/8", "0.1.0.0/16"] {
+            let error = Config::parse(&format!("subnet = \"{range}\""), "/c").unwrap_err().to_string();
+            assert!(error.contains(range), "{error}");
+        }
     }
 
     #[test]

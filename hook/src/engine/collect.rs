@@ -1,9 +1,8 @@
 use slog::info;
 
-use super::files::CONTAINERS;
 use super::{Engine, Result};
-use crate::kernel::{self, Netns, Place};
-use crate::model::{Attachment, Key, Record, State};
+use crate::kernel::{Netns, Place};
+use crate::model::{Attachment, Record, State};
 use crate::plan;
 
 /// What a collection took away.
@@ -53,18 +52,6 @@ impl Engine {
         }
         self.collect_files()?;
         Ok(collected)
-    }
-
-    /// Removes the files of containers that no record knows, as after a store was lost.
-    fn collect_files(&self) -> Result<()> {
-        for name in kernel::names_in(&self.state_dir.join(CONTAINERS))? {
-            let Ok(key) = name.parse::<Key>() else { continue };
-            let Some(_lock) = self.locks.attempt(Place::Sandbox(key.lock_offset()))? else { continue };
-            if self.store.read().find(&key)?.is_none() {
-                self.remove_files(&key)?;
-            }
-        }
-        Ok(())
     }
 
     /// Collects the record of that number if it is dead, so that what it holds is free. True when it went.

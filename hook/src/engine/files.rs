@@ -9,9 +9,10 @@ use slog::warn;
 use super::{Engine, Result};
 use crate::files::{self, File, Resolver};
 use crate::identity::{HostNameSource, Identity};
-use crate::kernel::{self, Overlay, Process};
+use crate::kernel::{self, Overlay, Place, Process};
 use crate::model::{HostName, Key, Mode, Record};
 use crate::request::Request;
+use crate::store::Host;
 
 /// Where the host says which name servers it has.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -95,9 +96,32 @@ impl Engine {
         })
     }
 
-    /// The directory of a container's files. Ids are not file names: keys are hashed.
+    /// The directory of a container's files. Ids are not file names: keys are hashed. Two hosts that share a /run may have
+    /// one key each.
     pub(super) fn files_of(&self, key: &Key) -> PathBuf {
-        self.state_dir.join(CONTAINERS).join(key.hex())
+        let Host { boot, cookie } = &self.host;
+        self.state_dir.join(CONTAINERS).join(format!("{boot}-{cookie:x}-{}", key.hex()))
+    }
+
+    /// Removes the files of containers that no record knows, as after a store was lost, and those of other boots.
+    pub(super) fn collect_files(&self) -> Result<()> {
+        let Host { boot, cookie } = &self.host;
+        let (this_boot, this_host) = (format!("{boot}-"), format!("{boot}-{cookie:x}-"));
+        let directory = self.state_dir.join(CONTAINERS);
+        for name in kernel::names_in(&directory)? {
+            match name.strip_prefix(&this_host).and_then(|hex| hex.parse::<Key>().ok()) {
+                Some(key) => {
+                    let Some(_lock) = self.locks.attempt(Place::Sandbox(key.lock_offset()))? else { continue };
+                    if self.store.read().find(&key)?.is_none() {
+                        self.remove_files(&key)?;
+                    }
+                }
+                // Another host's, which shares this /run.
+                None if name.starts_with(&this_boot) => {}
+                None => kernel::remove_files(&directory.join(name))?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -57,8 +57,9 @@ impl Engine {
             reset.bridges.push(link.name);
         }
         self.firewall()?.unload()?;
-        kernel::remove_files(&self.state_dir.join(CONTAINERS))?;
-        Store::remove_all(&self.state_dir, &writing)?;
+        self.collect_files()?;
+        kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));
+        Store::remove(&self.state_dir, &self.host, &writing)?;
         Ok(reset)
     }
 

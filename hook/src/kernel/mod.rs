@@ -32,7 +32,7 @@ pub use nftables::Nftables;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
 pub use process::{Origin, Process, in_background, process_start};
 pub use sandbox::wire;
-pub use sandbox_files::{remove_files, write_files};
+pub use sandbox_files::{remove_files, remove_if_empty, write_files};
 pub use sysctl::{
     forwarding, frames_pass_ip_hooks, guard_bridge, open_guards, strict_reverse_path, switch_forwarding_off,
     switch_forwarding_on,

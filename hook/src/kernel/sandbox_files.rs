@@ -35,6 +35,12 @@ pub fn write_files(directory: &Path, files: &[(&str, String)], label: Option<&st
     Ok(())
 }
 
+/// Removes `directory` if nothing is in it.
+pub fn remove_if_empty(directory: &Path) {
+    // Whatever is in it is somebody's, and says that it is wanted.
+    let _ = fs::remove_dir(directory);
+}
+
 /// Removes `directory` with the files in it; none there is no error.
 ///
 /// # Errors

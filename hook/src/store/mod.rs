@@ -118,15 +118,16 @@ impl Store {
         Ok(aside)
     }
 
-    /// Removes every store in `directory`, and whatever was set aside. Whoever has one open notices when they write.
-    /// `_writing` is the lock [`Place::Writer`], held alone.
+    /// Removes the store of `host`, and what was set aside of it. Whoever has it open notices when they write. `_writing` is
+    /// the lock [`Place::Writer`], held alone.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn remove_all(directory: &Path, _writing: &Lock) -> Result<()> {
+    pub fn remove(directory: &Path, host: &Host, _writing: &Lock) -> Result<()> {
+        let stem = file(directory, host).with_extension("");
         let entries = fs::read_dir(directory).map_err(|e| Error::file("look for", directory, e))?;
         for path in entries.flatten().map(|entry| entry.path()) {
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("store-")) {
+            if path.with_extension("") == stem {
                 fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
             }
         }

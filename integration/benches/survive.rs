@@ -13,8 +13,11 @@ use ocinet_integration::survive::{
 const USAGE: &str = "usage: integration/survive [--share PERCENT] [PART[=PERCENT]]...
 parts: calls, random, runc, runtime, crowds, subnet, cycles, flush";
 
-/// Everything that is tried, with what runs it. Each says whether it found anything wrong.
-const PARTS: [(&str, fn(Share) -> Result<bool>); 8] = [
+/// Tries something, prints the figures, and says whether all was well.
+type Run = fn(Share) -> Result<bool>;
+
+/// Everything that is tried.
+const PARTS: [(&str, Run); 8] = [
     ("calls", calls),
     ("random", random),
     ("runc", runc),
@@ -38,10 +41,8 @@ fn main() -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-type Part = (&'static str, fn(Share) -> Result<bool>, Share);
-
 /// The parts that the command line asks for, each with its share.
-fn wanted(mut words: impl Iterator<Item = String>) -> Result<Vec<Part>> {
+fn wanted(mut words: impl Iterator<Item = String>) -> Result<Vec<(&'static str, Run, Share)>> {
     let share = |percent: &str| -> Result<Share> {
         let percent: f64 = percent.parse().with_context(|| format!("{percent:?} is no number of per cent"))?;
         ensure!(percent > 0.0 && percent <= 100.0, "a share is more than 0 and at most 100 per cent, not {percent}");

@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Context, Result};
 
 use super::aftermath::Aftermath;
-use super::kills::{Case, Tally, run};
+use super::kills::{Case, Tally, Unready, run};
 use super::point::{Call, Point, random};
 use super::{Scene, Share};
 use crate::{Host, Settings};
@@ -52,7 +52,7 @@ impl Case for Killed {
     }
 
     fn happen(self, host: &Host) -> Result<bool> {
-        let container = self.scene.set(host)?;
+        let container = self.scene.set(host).context(Unready)?;
         let hit = self.moment.kill(host, &self.scene.call(&container))?;
         // A call that came to its end must leave nothing either.
         self.aftermath.happen(host, self.scene, container)?;

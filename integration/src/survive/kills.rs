@@ -1,6 +1,6 @@
 //! Many kills, on several hosts side by side, and what came of them.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Mutex;
 use std::thread;
 
@@ -37,12 +37,23 @@ impl Tally {
     }
 }
 
+/// A host that could not be brought to where the kill belongs: a machine that stalls, nothing of the hook's doing. The
+/// case is tried on another host.
+#[derive(Debug)]
+pub(super) struct Unready;
+
+impl Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("before the kill")
+    }
+}
+
 /// A kill and what comes after.
 pub(super) trait Case: Copy + Display + Send {
     /// A host for such cases.
     fn host() -> Result<Host>;
 
-    /// Lets it happen. False if the kill did not; an error if something was left.
+    /// Lets it happen. False if the kill did not; an error if something was left, or [`Unready`].
     fn happen(self, host: &Host) -> Result<bool>;
 }
 
@@ -68,9 +79,14 @@ fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<(
             }
             Ok(hit)
         });
-        if told.is_err() {
-            host = C::host()?;
-        }
+        let told = match told {
+            Err(error) => {
+                host = C::host()?;
+                // A host that stalled has had its chance; on this one the same is an error like any other.
+                if error.is::<Unready>() { insist(case, &host) } else { Err(error) }
+            }
+            told => told,
+        };
         let mut tally = tally.lock().ok().context("a thread panicked")?;
         tally.tried += usize::from(!matches!(told, Ok(false)));
         match told {

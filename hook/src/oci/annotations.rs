@@ -4,6 +4,9 @@ use crate::model::Invalid;
 
 const PREFIX: &str = "io.ocinet.";
 
+/// Where an edited spec says how to undo the edit. It asks for nothing.
+pub(super) const UNDO: &str = "io.ocinet.undo";
+
 /// Our annotations of a container, each still as text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
@@ -125,7 +128,7 @@ impl Annotations {
     /// Picks ours out of all; `None` where there is none, which means: this container is not our business.
     pub fn pick(all: &HashMap<String, String>) -> Result<Option<Self>, Invalid> {
         let mut picked = None;
-        for (key, value) in all.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
+        for (key, value) in all.iter().filter(|(key, _)| key.starts_with(PREFIX) && *key != UNDO) {
             let Some(known) = Self::KEYS.iter().find(|known| known.name == key) else {
                 let why = format!("is no key of ocinet; did you mean {}?", nearest(key));
                 return Err(Invalid::new("annotation", key, why));
@@ -154,6 +157,7 @@ mod tests {
         assert_eq!(pick(&[("org.x", "y"), ("io.ocinetwork", "z")]), Ok(None));
         let ours = pick(&[("io.ocinet.network", "none"), ("org.x", "y")]).unwrap().unwrap();
         assert_eq!((ours.network.as_deref(), ours.publish), (Some("none"), None));
+        assert_eq!(pick(&[(UNDO, "[]")]), Ok(None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod annotations;
 mod bundle;
+pub mod edit;
 mod state;
 
 pub use annotations::{AnnotationKey, Annotations};

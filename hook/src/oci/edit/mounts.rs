@@ -1,0 +1,50 @@
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::Document;
+use super::change::{Change, Position};
+use crate::model::Invalid;
+
+const LIST: [&str; 1] = ["mounts"];
+
+/// A file of the host that a container sees, read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileMount {
+    /// The file on the host.
+    pub source: PathBuf,
+    /// Where the container sees it.
+    pub destination: PathBuf,
+}
+
+impl Document {
+    pub(super) fn check_mounts(&self) -> Result<(), Invalid> {
+        self.expect(&LIST, "a list", Value::is_array)?;
+        match self.items(&LIST).iter().find(|mount| destination(mount).is_none()) {
+            Some(mount) => Err(self.misshapen("mounts", mount, "a mount: it has no destination")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn mount(&mut self, mount: &FileMount, changes: &mut Vec<Change>) {
+        let taken = self.items(&LIST).iter().any(|theirs| is_at(theirs, &mount.destination));
+        if !taken {
+            let entry = json!({
+                "destination": mount.destination.to_string_lossy(),
+                "type": "bind",
+                "source": mount.source.to_string_lossy(),
+                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+            });
+            self.add(&LIST, Position::Last, entry, changes);
+        }
+    }
+}
+
+/// Whether a mount covers `path`, however it is written.
+pub(super) fn is_at(mount: &Value, path: &Path) -> bool {
+    destination(mount).is_some_and(|theirs| Path::new(theirs).components().eq(path.components()))
+}
+
+fn destination(mount: &Value) -> Option<&str> {
+    mount.get("destination")?.as_str()
+}

@@ -1,0 +1,79 @@
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::Document;
+use super::change::{Change, Position};
+use crate::model::Invalid;
+
+const LIST: [&str; 2] = ["linux", "namespaces"];
+const SYSCTL: [&str; 2] = ["linux", "sysctl"];
+
+/// Where a container's network namespace comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// It has one of its own: a new one, or that whose path the spec has already.
+    Own,
+    /// It stays in the host's.
+    Host,
+    /// It joins the one that this path leads to.
+    At(PathBuf),
+}
+
+impl Document {
+    pub(super) fn check_namespaces(&self) -> Result<(), Invalid> {
+        let field = LIST.join(".");
+        self.expect(&LIST, "a list", Value::is_array)?;
+        let namespaces = self.items(&LIST);
+        if let Some(entry) = namespaces.iter().find(|entry| !entry.get("type").is_some_and(Value::is_string)) {
+            return Err(self.misshapen(&field, entry, "a namespace: it has no type"));
+        }
+        if namespaces.iter().filter(|entry| is_network(entry)).count() > 1 {
+            return Err(Invalid::new(format!("config {}: {field}", self.name), "network", "is there twice"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn place(&mut self, placement: &Placement, changes: &mut Vec<Change>) -> Result<(), Invalid> {
+        let index = self.items(&LIST).iter().position(is_network);
+        match (placement, index) {
+            (Placement::Own, Some(_)) => {}
+            (Placement::Own, None) => self.add(&LIST, Position::Last, json!({ "type": "network" }), changes),
+            (Placement::Host, _) => {
+                self.refuse_network_sysctls()?;
+                self.take(&LIST, is_network, changes);
+            }
+            (Placement::At(path), Some(index)) => {
+                let mut entry = self.items(&LIST)[index].clone();
+                entry["path"] = text(path);
+                self.replace(&LIST, index, entry, changes);
+            }
+            (Placement::At(path), None) => {
+                let entry = json!({ "type": "network", "path": text(path) });
+                self.add(&LIST, Position::Last, entry, changes);
+            }
+        }
+        Ok(())
+    }
+
+    /// In the host's namespace they would be the host's settings, and every runtime refuses them there.
+    fn refuse_network_sysctls(&self) -> Result<(), Invalid> {
+        let sysctls = self.at(&SYSCTL).and_then(Value::as_object);
+        match sysctls.into_iter().flatten().find(|(key, _)| key.starts_with("net.")) {
+            Some((key, value)) => {
+                let why = "needs a network namespace of the container's own, and it is to use the host's; remove it";
+                let value = value.as_str().map_or_else(|| value.to_string(), String::from);
+                Err(Invalid::new(format!("config {}: linux.sysctl {key}", self.name), value, why))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn is_network(entry: &Value) -> bool {
+    entry.get("type").is_some_and(|kind| kind == "network")
+}
+
+fn text(path: &std::path::Path) -> Value {
+    path.to_string_lossy().into_owned().into()
+}

@@ -1,0 +1,289 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// As `runc spec` writes it, with tabs, plus what other tools and later versions may add.
+const SPEC: &str = r#"{
+	"ociVersion": "1.0.2",
+	"future": {
+		"zeta": 1,
+		"alpha": 18446744073709551615
+	},
+	"root": {
+		"path": "rootfs"
+	},
+	"hostname": "runc",
+	"hooks": {
+		"createRuntime": [
+			{
+				"path": "/usr/bin/first"
+			}
+		],
+		"poststop": [
+			{
+				"path": "/usr/bin/last",
+				"timeout": 3
+			}
+		],
+		"later": []
+	},
+	"linux": {
+		"namespaces": [
+			{
+				"type": "pid"
+			},
+			{
+				"type": "network"
+			},
+			{
+				"type": "mount"
+			}
+		]
+	}
+}"#;
+
+fn document(text: &str) -> Document {
+    Document::parse(text.as_bytes(), "/b/config.json").unwrap()
+}
+
+fn text(document: &Document) -> String {
+    String::from_utf8(document.to_json()).unwrap()
+}
+
+fn value(document: &Document) -> Value {
+    Value::Object(document.spec.clone())
+}
+
+fn everything(network: Placement) -> Edit {
+    Edit {
+        hooks: Some(HookCommand {
+            program: "/usr/bin/ocinet".into(),
+            options: vec!["--state-dir".into(), "/run/x".into()],
+        }),
+        network: Some(network),
+        annotations: vec![("io.ocinet.network", "bridge".into()), ("io.ocinet.publish", "8080:80".into())],
+        hostname: Some("web".parse().unwrap()),
+        mounts: vec![FileMount { source: "/run/ocinet/h".into(), destination: "/etc/hosts".into() }],
+    }
+}
+
+#[test]
+fn what_is_not_ours_stays_as_it_was() {
+    let mut edited = document(SPEC);
+    edited.edit(&everything(Placement::Own)).unwrap();
+    let spec = value(&edited);
+    assert_eq!(spec["hooks"]["createRuntime"][0]["path"], "/usr/bin/first");
+    assert_eq!(spec["hooks"]["createRuntime"][1]["args"][2], "createRuntime");
+    assert_eq!(spec["hooks"]["createRuntime"][1]["args"][3], "--state-dir");
+    assert_eq!(spec["hooks"]["poststop"][0]["path"], "/usr/bin/ocinet");
+    assert_eq!(spec["hooks"]["poststop"][1]["timeout"], 3);
+    assert_eq!(spec["future"]["alpha"], u64::MAX);
+    assert_eq!((&spec["hostname"], &spec["annotations"]["io.ocinet.publish"]), (&"web".into(), &"8080:80".into()));
+    let (text, keys) = (text(&edited), ["ociVersion", "future", "zeta", "alpha", "root", "hostname", "linux"]);
+    let places: Vec<_> = keys.iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
+    assert!(places.is_sorted() && text.contains("\n\t\t\"zeta\""), "{text}");
+}
+
+#[test]
+fn an_edit_made_twice_is_made_once() {
+    for network in [Placement::Own, Placement::Host, Placement::At("/proc/7/ns/net".into())] {
+        let mut edited = document(SPEC);
+        edited.edit(&everything(network.clone())).unwrap();
+        let once = text(&edited);
+        edited.edit(&everything(network.clone())).unwrap();
+        assert_eq!(text(&edited), once);
+        let mut other = document(SPEC);
+        other.edit(&everything(Placement::Host)).unwrap();
+        other.edit(&everything(network)).unwrap();
+        assert_eq!(text(&other), once, "an edit starts from where the last one did");
+    }
+}
+
+#[test]
+fn undo_gives_the_text_back() {
+    let compact = r#"{"root":{"path":"r"},"annotations":{"a":"b","io.ocinet.network":"none","c":"d"},"mounts":null}"#;
+    let ended = format!("{SPEC}\n");
+    for original in [SPEC, compact, &ended, "{}"] {
+        for network in [Placement::Own, Placement::Host, Placement::At("/proc/7/ns/net".into())] {
+            let mut edited = document(original);
+            edited.edit(&everything(network)).unwrap();
+            assert_ne!(text(&edited), original);
+            let mut read_again = document(&text(&edited));
+            assert!(read_again.undo().unwrap());
+            assert_eq!(text(&read_again), original);
+            assert!(!read_again.undo().unwrap());
+        }
+    }
+}
+
+#[test]
+fn undo_leaves_what_others_did_since() {
+    let mut edited = document(SPEC);
+    edited.edit(&everything(Placement::Host)).unwrap();
+    let since = text(&edited).replace("/usr/bin/first", "/usr/bin/newer").replace("\"web\"", "\"theirs\"");
+    let mut since = document(&since);
+    since.spec["linux"]["namespaces"].as_array_mut().unwrap().clear();
+    since.undo().unwrap();
+    let spec = value(&since);
+    assert_eq!(spec["hooks"]["createRuntime"], serde_json::json!([{"path": "/usr/bin/newer"}]));
+    assert_eq!(spec["linux"]["namespaces"], serde_json::json!([{"type": "network"}]));
+    assert!(spec.get("annotations").is_none());
+}
+
+#[test]
+fn namespaces_follow_the_placement() {
+    let network = |original: &str, placement: Placement| {
+        let mut edited = document(original);
+        edited.edit(&Edit { network: Some(placement), ..Edit::default() }).unwrap();
+        let spec = value(&edited);
+        let list = spec["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
+        list.iter().find(|entry| entry["type"] == "network").cloned()
+    };
+    let own = r#"{"linux":{"namespaces":[{"type":"network"}]}}"#;
+    let at = r#"{"linux":{"namespaces":[{"type":"network","path":"/run/netns/x"}]}}"#;
+    let none = r#"{"linux":{}}"#;
+    for original in [own, at, none] {
+        assert_eq!(network(original, Placement::Host), None);
+        assert_eq!(network(original, Placement::At("/p".into())).unwrap()["path"], "/p");
+        assert!(network(original, Placement::Own).is_some());
+    }
+    assert_eq!(network(at, Placement::Own).unwrap()["path"], "/run/netns/x");
+}
+
+#[test]
+fn a_hook_of_ours_is_brought_up_to_date_in_its_place() {
+    for stage in ["prestart", "createRuntime"] {
+        let spec = serde_json::json!({"hooks": {stage: [
+            {"path": "/old/ocinet", "args": ["ocinet", "hook", stage]}, {"path": "/usr/bin/other"}]}});
+        let mut edited = document(&spec.to_string());
+        edited.edit(&everything(Placement::Own)).unwrap();
+        let hooks = value(&edited)["hooks"].clone();
+        let attaching = ["prestart", "createRuntime"].map(|stage| hooks[stage].as_array().map_or(0, Vec::len));
+        assert_eq!(attaching.iter().sum::<usize>(), 2, "{hooks}");
+        assert_eq!(hooks[stage][0]["path"], "/usr/bin/ocinet");
+        edited.undo().unwrap();
+        assert_eq!(value(&edited), spec);
+    }
+}
+
+#[test]
+fn another_tool_that_wires_is_not_doubled() {
+    let nerdctl = |networks: &str| {
+        serde_json::json!({"annotations": {"nerdctl/networks": networks}, "hooks": {"createRuntime": [
+            {"path": "/usr/bin/nerdctl", "args": ["/usr/bin/nerdctl", "--data-root=/d", "internal", "oci-hook", "createRuntime"]}]}})
+    };
+    let docker = serde_json::json!({"hooks": {"prestart": [
+        {"path": "/proc/7/exe", "args": ["libnetwork-setkey", "-exec-root=/var/run/docker", "id", "key"]}]}});
+    for (spec, tool) in [(nerdctl(r#"["bridge"]"#), "nerdctl"), (docker, "Docker")] {
+        let mut edited = document(&spec.to_string());
+        let error = edited.edit(&everything(Placement::Own)).unwrap_err().to_string();
+        assert!(error.contains(tool) && error.contains("--network none"), "{error}");
+        assert_eq!(value(&edited), spec, "untouched");
+    }
+    document(&nerdctl(r#"["none"]"#).to_string()).edit(&everything(Placement::Own)).unwrap();
+}
+
+#[test]
+fn what_is_not_understood_is_refused_by_name() {
+    let rows = [
+        ("[]", "no JSON object"),
+        ("{", "config.json"),
+        (r#"{"windows":{}}"#, "Windows"),
+        (r#"{"vm":{}}"#, "virtual machine"),
+        (r#"{"solaris":{}}"#, "Solaris"),
+        (r#"{"hooks":[]}"#, "hooks"),
+        (r#"{"hooks":{"poststop":{}}}"#, "hooks.poststop"),
+        (r#"{"hooks":{"poststop":[{}]}}"#, "hooks.poststop"),
+        (r#"{"annotations":{"a":1}}"#, "annotation a"),
+        (r#"{"annotations":7}"#, "annotations"),
+        (r#"{"linux":{"namespaces":{}}}"#, "linux.namespaces"),
+        (r#"{"linux":{"namespaces":[{}]}}"#, "linux.namespaces"),
+        (r#"{"linux":{"namespaces":[{"type":"network"},{"type":"network"}]}}"#, "twice"),
+        (r#"{"mounts":{}}"#, "mounts"),
+        (r#"{"mounts":[{}]}"#, "destination"),
+        (r#"{"hostname":7}"#, "hostname"),
+    ];
+    for (json, part) in rows {
+        let error = Document::parse(json.as_bytes(), "/b/config.json").unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains("/b/config.json"), "{json}: {error}");
+    }
+    let mut sysctl = document(r#"{"linux":{"sysctl":{"net.core.somaxconn":"9"}}}"#);
+    let error = sysctl.edit(&everything(Placement::Host)).unwrap_err().to_string();
+    assert!(error.contains("net.core.somaxconn \"9\""), "{error}");
+    let mut note = document(&format!(r#"{{"annotations":{{"{UNDO}":"x"}}}}"#));
+    assert!(note.undo().unwrap_err().to_string().contains(UNDO));
+}
+
+#[test]
+fn podmans_own_files_give_way_and_its_users_stay() {
+    let own = "/run/containers/storage/overlay-containers/0abf/userdata";
+    let spec = serde_json::json!({
+        "annotations": {"io.container.manager": "libpod"},
+        "mounts": [
+            {"destination": "/etc/hosts", "source": format!("{own}/hosts")},
+            {"destination": "/etc/hostname", "source": "/home/me/userdata/hostname"},
+            {"destination": "/dev/shm", "source": format!("{own}/shm")}],
+        "linux": {"sysctl": {"net.ipv4.ping_group_range": "0 0", "net.core.somaxconn": "9"}}});
+    let mut document = document(&spec.to_string());
+    assert!(document.is_podmans());
+    assert_eq!(document.podmans_file("hosts"), Some(format!("{own}/hosts").into()));
+    assert_eq!(document.podmans_file("hostname"), None);
+    document.leave_to_us(true);
+    let left = value(&document);
+    let mounts: Vec<_> = left["mounts"].as_array().unwrap().iter().map(|mount| &mount["destination"]).collect();
+    assert_eq!(mounts, ["/etc/hostname", "/dev/shm"]);
+    assert_eq!(left["linux"]["sysctl"], serde_json::json!({"net.core.somaxconn": "9"}));
+}
+
+/// Any JSON whose objects may have the names that we look for.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z<>&\"\\\\\u{e9}]{0,6}".prop_map(Value::from),
+    ];
+    let name = prop_oneof![
+        Just("type".to_owned()),
+        Just("path".to_owned()),
+        Just("namespaces".to_owned()),
+        Just("poststop".to_owned()),
+        "[a-z]{1,3}"
+    ];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((name.clone(), inner), 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn undo_reverses_every_edit(
+        members in prop::collection::vec(
+            (prop_oneof![Just("annotations"), Just("hooks"), Just("mounts"), Just("linux"), Just("x")], any_json()), 0..5),
+        placement in prop_oneof![Just(Placement::Own), Just(Placement::Host), Just(Placement::At("/p".into()))],
+    ) {
+        let spec: Map<String, Value> = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let original = serde_json::to_string(&spec).unwrap();
+        if let Ok(mut edited) = Document::parse(original.as_bytes(), "/b") {
+            let before = text(&edited);
+            prop_assert_eq!(&before, &original);
+            if edited.edit(&everything(placement)).is_ok() {
+                let mut again = document(&text(&edited));
+                prop_assert_eq!(text(&again), text(&edited));
+                again.undo().unwrap();
+                prop_assert_eq!(text(&again), original);
+            }
+        }
+    }
+
+    #[test]
+    fn never_panics(bytes: Vec<u8>) {
+        let _ = Document::parse(&bytes, "/b");
+    }
+}

@@ -53,6 +53,8 @@ pub enum Wiring {
         /// The ports that lead to it.
         publish: Vec<PublishRequest>,
     },
+    /// The sandbox of another container, called by its id, its name or the beginning of its id.
+    Member(ContainerId),
 }
 
 impl std::fmt::Display for Wiring {
@@ -60,16 +62,17 @@ impl std::fmt::Display for Wiring {
         match self {
             Self::Host | Self::None => self.mode().fmt(f),
             Self::Bridge { connection, .. } => connection.network.fmt(f),
+            Self::Member(owner) => write!(f, "container:{owner}"),
         }
     }
 }
 
 impl Wiring {
-    /// The mode as a record states it.
+    /// The mode as a record states it; that of a member, which has no record, is what it gets of its own.
     pub fn mode(&self) -> Mode {
         match self {
             Self::Host => Mode::Host,
-            Self::None => Mode::None,
+            Self::None | Self::Member(_) => Mode::None,
             Self::Bridge { .. } => Mode::Bridge,
         }
     }
@@ -114,6 +117,9 @@ impl Request {
         let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default())
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
         let (wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
+        if matches!(wiring, Wiring::Member(_)) {
+            refuse_own_names(&annotations, network)?;
+        }
         let identity = Identity::new(&annotations, bundle, &state.id)?;
         let root = RootFs {
             path: bundle.root(&state.bundle),
@@ -141,13 +147,35 @@ fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<St
         return Ok((wiring, idle.into_iter().collect()));
     }
     if name == "container" {
-        let why = "cannot be joined by a hook; set the path of the network namespace in config.json's linux.namespaces";
-        return Err(Invalid::new("", network, why));
+        if !publish.is_empty() {
+            let why = "shares that container's network, so publish the ports there, not with io.ocinet.publish here";
+            return Err(Invalid::new("", network, why));
+        }
+        return Ok((Wiring::Member(options.parse()?), Vec::new()));
     }
     if network.contains(';') {
         return Err(Invalid::new("", network, "names several networks; one is the most for now"));
     }
     Ok((Wiring::Bridge { connection: network.parse()?, publish }, Vec::new()))
+}
+
+/// As in Docker, a container that shares another's network shares its names.
+fn refuse_own_names(annotations: &Annotations, network: &str) -> Result<(), Invalid> {
+    let Annotations { hostname, dns, dns_search, dns_option, add_host, .. } = annotations;
+    let own = [
+        ("hostname", hostname),
+        ("dns", dns),
+        ("dns-search", dns_search),
+        ("dns-option", dns_option),
+        ("add-host", add_host),
+    ];
+    match own.into_iter().find_map(|(key, value)| Some((key, value.as_ref()?))) {
+        Some((key, value)) => {
+            let why = format!("has no effect with network {network}, whose names the container shares; give it there");
+            Err(Invalid::new(format!("annotation io.ocinet.{key}"), value, why))
+        }
+        None => Ok(()),
+    }
 }
 
 impl std::str::FromStr for Connection {
@@ -239,7 +267,8 @@ mod tests {
     fn refusals_name_field_and_value() {
         let rows = [
             ("brigde", "\"brigde\""),
-            ("container:web", "linux.namespaces"),
+            ("container:", "is empty"),
+            ("container:a/b", "slash"),
             ("bridge;bridge", "several"),
             ("bridge:ip=10.90.0", "ip \"10.90.0\""),
             ("bridge:ip=010.90.0.5", "ip \"010.90.0.5\""),
@@ -263,6 +292,18 @@ mod tests {
         for key in Annotations::KEYS {
             let request = request(&[(key.name, key.example)], &Config::default());
             assert!(matches!(request, Ok(Some(_))), "{}: {request:?}", key.name);
+        }
+    }
+
+    #[test]
+    fn a_member_has_nothing_of_its_own() {
+        assert_eq!(wiring_of("container:web"), Ok(Wiring::Member("web".parse().unwrap())));
+        for (key, value) in [("publish", "80:80"), ("hostname", "x"), ("dns", "192.0.2.1"), ("add-host", "a:192.0.2.1")]
+        {
+            let key = format!("io.ocinet.{key}");
+            let pairs = [("io.ocinet.network", "container:web"), (&key, value)];
+            let error = request(&pairs, &Config::default()).unwrap_err().to_string();
+            assert!(error.contains(&key) && error.contains("container:web"), "{error}");
         }
     }
 

@@ -12,7 +12,7 @@ use ocinet::model::{Invalid, Key};
 use ocinet::oci::{Bundle, Stage, State};
 use ocinet::request::Request;
 
-use super::{Options, report};
+use super::{Options, precreate, report};
 
 /// Wire or unwire a container.
 #[derive(Debug, clap::Args)]
@@ -36,6 +36,9 @@ impl Arguments {
         let timings = self.timings.then(Timings::start);
         let log = timings.as_ref().map_or_else(|| log.clone(), |timings| timings.listen(log));
         let log = with_journal(&log).new(o!("stage" => self.stage.to_string()));
+        if self.stage == Stage::Precreate {
+            return report(precreate::run(options, &log), &log);
+        }
         let began = Instant::now();
         let code = match read_state() {
             Ok(state) => {
@@ -53,7 +56,7 @@ impl Arguments {
 
     fn wire(&self, state: &State, options: &Options, log: &Logger) -> Result<()> {
         match self.stage {
-            Stage::Prestart | Stage::CreateRuntime => attach(state, options, log),
+            Stage::Precreate | Stage::Prestart | Stage::CreateRuntime => attach(state, options, log),
             Stage::Poststop => detach(state, options, log.clone()),
         }
     }

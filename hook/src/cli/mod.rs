@@ -9,11 +9,13 @@ mod man;
 mod network;
 mod plan;
 mod port;
+mod precreate;
+mod prepare;
 mod ps;
 mod reset;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +24,8 @@ use slog::{Logger, crit};
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Error, Result};
 use ocinet::kernel;
+use ocinet::model::Invalid;
+use ocinet::oci::edit::HookCommand;
 
 /// Wires the network of OCI containers, without a daemon.
 ///
@@ -65,6 +69,11 @@ pub enum Command {
         after_help = "Example, in a bundle's config.json:\n  \"hooks\": {\n    \"createRuntime\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"createRuntime\"] }],\n    \"poststop\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"poststop\"] }]\n  }"
     )]
     Hook(hook::Arguments),
+    /// Edit a bundle's config.json so that its runtime calls ocinet
+    #[command(
+        after_help = "Examples:\n  ocinet prepare -p 8080:80 /srv/web && runc run --bundle /srv/web web\n  ocinet prepare --network container:web /srv/sidecar\n  ocinet prepare --undo /srv/web"
+    )]
+    Prepare(prepare::Arguments),
     /// Show what an attach would do, as commands that you could type; nothing is changed
     #[command(after_help = "Example:\n  ocinet plan /srv/web")]
     Plan(plan::Arguments),
@@ -102,6 +111,7 @@ impl Command {
     pub fn run(self, options: &Options, log: &Logger) -> ExitCode {
         let done = match self {
             Self::Hook(arguments) => return arguments.run(options, log),
+            Self::Prepare(arguments) => arguments.run(options, log),
             Self::Plan(arguments) => arguments.run(options, log),
             Self::Ps(arguments) => arguments.run(options, log),
             Self::Inspect(arguments) => arguments.run(options, log),
@@ -122,6 +132,24 @@ impl Options {
         let path = self.config_dir.join("config.toml");
         let Some(bytes) = kernel::read_regular(&path, Config::MAX_BYTES)? else { return Ok(Config::default()) };
         Ok(Config::parse(&String::from_utf8_lossy(&bytes), &path.to_string_lossy())?)
+    }
+
+    /// How a runtime is to call this very program, with the same state and settings.
+    fn hook_command(&self) -> Result<HookCommand> {
+        let mut options = Vec::new();
+        let paths = [
+            ("--state-dir", Some(&self.state_dir), "/run/ocinet"),
+            ("--config-dir", Some(&self.config_dir), "/etc/ocinet"),
+            ("--log-file", self.log_file.as_ref(), ""),
+        ];
+        for (option, path, default) in paths {
+            let Some(path) = path.filter(|path| *path != Path::new(default)) else { continue };
+            let absolute = std::path::absolute(path).ok().and_then(|path| path.into_os_string().into_string().ok());
+            let absolute =
+                absolute.ok_or_else(|| Invalid::new(option, path.display(), "is no path that a spec can hold"))?;
+            options.extend([option.to_owned(), absolute]);
+        }
+        Ok(HookCommand { program: kernel::own_program()?, options })
     }
 
     /// The engine for commands that only look and undo, which need no configuration; `None` on an unused host.

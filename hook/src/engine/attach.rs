@@ -206,29 +206,32 @@ impl Engine {
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;
-        refuse_misplaced(request, cookie == self.host.cookie)?;
+        self.refuse_misplaced(request, cookie == self.host.cookie)?;
         let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
         Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }))
     }
-}
 
-/// Refuses to wire the host's own namespace, and to call another the host's.
-pub(super) fn refuse_misplaced(request: &Request, is_hosts: bool) -> std::result::Result<(), Invalid> {
-    let mode = request.wiring.mode();
-    let why = match (mode, is_hosts) {
-        (Mode::Host, false) => {
-            "needs the host's network namespace, and a hook cannot change a container's afterwards; \
-             remove the entry of type network from linux.namespaces in config.json"
+    /// Refuses to wire the host's own namespace, and to call another the host's.
+    pub(super) fn refuse_misplaced(&self, request: &Request, is_hosts: bool) -> Result<()> {
+        if let Wiring::Member(owner) = &request.wiring {
+            return self.refuse_outsider(request, owner, is_hosts);
         }
-        (Mode::Bridge | Mode::None, true) => {
-            "is wanted for a container whose network namespace is the host's own; \
-             give it one of its own with an entry of type network in linux.namespaces of config.json"
-        }
-        _ => return Ok(()),
-    };
-    let place = match &request.namespace {
-        NetworkNamespace::At(path) => format!(" (its path is {})", path.display()),
-        NetworkNamespace::New | NetworkNamespace::Inherited => String::new(),
-    };
-    Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why}{place}")))
+        let mode = request.wiring.mode();
+        let why = match (mode, is_hosts) {
+            (Mode::Host, false) => {
+                "needs the host's network namespace, and a hook cannot change a container's afterwards; \
+                 ocinet prepare takes the entry of type network out of linux.namespaces in config.json"
+            }
+            (Mode::Bridge | Mode::None, true) => {
+                "is wanted for a container whose network namespace is the host's own; \
+                 ocinet prepare gives it one of its own, with an entry of type network in linux.namespaces of config.json"
+            }
+            _ => return Ok(()),
+        };
+        let place = match &request.namespace {
+            NetworkNamespace::At(path) => format!(" (its path is {})", path.display()),
+            NetworkNamespace::New | NetworkNamespace::Inherited => String::new(),
+        };
+        Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why}{place}")).into())
+    }
 }

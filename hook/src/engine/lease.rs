@@ -80,6 +80,7 @@ impl Engine {
                 Wiring::Bridge { connection, publish } => {
                     self.lease_endpoint(request, namespace, connection, publish, name)
                 }
+                Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
             };
             let settled = match leased {
                 Ok(lease) => return Ok(lease),

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use slog::Logger;
 
-use super::attach::refuse_misplaced;
 use super::lease::{Claim, Wishes, grant, intent};
 use super::ports::Ports;
 use super::{Engine, Error, Result};
@@ -39,6 +38,10 @@ impl Engine {
         let witness = Witness::Process { pid: 0, started: 0 };
         let namespace = Namespace { cookie: 0, witness, seen_from_pid_ns: 0, seen_from_mnt_ns: 0 };
         let (record, mut commands) = match &request.wiring {
+            // The sandbox is wired, and the files are the owner's.
+            Wiring::Member(owner) => {
+                return Ok(Plan { record: engine.neighbour(owner)?.record, commands: Vec::new() });
+            }
             Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),
             Wiring::None => {
                 let record = intent(request, &namespace, Vec::new(), Vec::new());
@@ -74,7 +77,7 @@ impl Engine {
                 cookie == self.host.cookie
             }
         };
-        Ok(refuse_misplaced(request, is_hosts)?)
+        self.refuse_misplaced(request, is_hosts)
     }
 
     /// Leases in a transaction of which nothing is kept.

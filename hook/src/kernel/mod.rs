@@ -14,6 +14,7 @@ mod nftables;
 mod ports;
 mod process;
 mod program;
+mod replace;
 mod sandbox;
 mod sandbox_files;
 mod sysctl;
@@ -30,7 +31,8 @@ pub use mount::{Overlay, mount_over};
 pub use netns::Netns;
 pub use nftables::Nftables;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
-pub use process::{Origin, Process, in_background, process_start};
+pub use process::{Origin, Process, in_background, own_program, process_start};
+pub use replace::Replaceable;
 pub use sandbox::wire;
 pub use sandbox_files::{remove_files, remove_if_empty, write_files};
 pub use sysctl::{

@@ -104,6 +104,16 @@ pub fn process_start(pid: i32) -> Result<u64> {
     start.ok_or_else(|| Error::refused(what(), Errno::EINVAL))
 }
 
+/// The absolute path of this program's file.
+///
+/// # Errors
+/// When the file is gone, or its name is not UTF-8: then no runtime could start it by that name.
+pub fn own_program() -> Result<String> {
+    let what = || "find the file of this program".to_owned();
+    let path = std::env::current_exe().and_then(|path| path.canonicalize()).doing(what)?;
+    path.into_os_string().into_string().map_err(|_| Error::refused(what(), Errno::EILSEQ))
+}
+
 /// Runs `work` in a child process that outlives this one and holds nothing of its caller but `keep`: neither its
 /// standard streams, which a runtime waits for, nor its directory, session or descriptors.
 ///

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use crate::model::Invalid;
 
-const PREFIX: &str = "io.ocinet.";
+pub(super) const PREFIX: &str = "io.ocinet.";
 
 /// Where an edited spec says how to undo the edit. It asks for nothing.
 pub(super) const UNDO: &str = "io.ocinet.undo";
@@ -47,11 +47,13 @@ impl Annotations {
     pub const KEYS: &[AnnotationKey] = &[
         AnnotationKey {
             name: "io.ocinet.network",
-            grammar: "bridge[:OPTION,...] | host | none",
+            grammar: "bridge[:OPTION,...] | host | none | container:CONTAINER",
             help: &[
                 "How the container is wired. bridge: an interface on the default network, with an address of its own. \
-                 none: loopback only. host: the host's network, in which the container must be already, since a hook \
-                 cannot move it there. Without this key: bridge.",
+                 none: loopback only. host: the host's network. container: that of another container, with its names, \
+                 called by its id, its name or the beginning of its id. Without this key: bridge.",
+                "For host and container:CONTAINER the container must be in that network namespace already, since a hook \
+                 cannot move it there: ocinet prepare and podman's precreate stage see to that.",
                 "The options of bridge: ip=ADDRESS instead of the next free one; mac=ADDRESS instead of the one that \
                  follows from the IP address; interface=NAME inside the container instead of eth0; mtu=BYTES instead \
                  of that of the host's default route.",

@@ -73,9 +73,12 @@ impl State {
     }
 }
 
-/// The point of a container's life at which a runtime calls its hooks (runtime-spec, "POSIX-platform Hooks").
+/// The point of a container's life at which a runtime calls its hooks (runtime-spec, "POSIX-platform Hooks"; podman's
+/// oci-hooks(5) for `precreate`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Before the container exists: the hook gets its spec, and gives it back edited.
+    Precreate,
     /// The deprecated forerunner of `createRuntime`.
     Prestart,
     /// After the namespaces exist, before pivot_root.
@@ -86,7 +89,7 @@ pub enum Stage {
 
 impl Stage {
     /// What the stages are called.
-    pub const NAMES: [&str; 3] = ["prestart", "createRuntime", "poststop"];
+    pub const NAMES: [&str; 4] = ["precreate", "prestart", "createRuntime", "poststop"];
 }
 
 impl FromStr for Stage {
@@ -94,6 +97,7 @@ impl FromStr for Stage {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "precreate" => Ok(Self::Precreate),
             "prestart" => Ok(Self::Prestart),
             "createRuntime" => Ok(Self::CreateRuntime),
             "poststop" => Ok(Self::Poststop),
@@ -105,6 +109,7 @@ impl FromStr for Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Precreate => "precreate",
             Self::Prestart => "prestart",
             Self::CreateRuntime => "createRuntime",
             Self::Poststop => "poststop",

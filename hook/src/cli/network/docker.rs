@@ -175,7 +175,9 @@ mod tests {
         let found = serde_json::to_value(Network::from(&views[0])).unwrap();
         let fields = "Attachable ConfigFrom ConfigOnly Containers Driver EnableIPv4 EnableIPv6 IPAM Id Ingress Internal \
                       Labels Name Options Scope";
-        assert_eq!(found.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), fields);
+        let mut names: Vec<_> = found.as_object().unwrap().keys().cloned().collect();
+        names.sort_unstable();
+        assert_eq!(names.join(" "), fields);
         assert_eq!(found["IPAM"]["Config"], json!([{"Subnet": "10.90.0.0/16", "Gateway": "10.90.0.1"}]));
         assert_eq!(found["Options"]["com.docker.network.bridge.name"], "ocinet0");
         let expected = json!({"web": {

@@ -68,8 +68,8 @@ impl HostLinks {
                     Error::Taken { name: name.clone(), alias: alias(&link).map(str::to_owned).unwrap_or_default() }
                 }
                 None => Error::Busy(format!(
-                    "interface {peer} exists in the container's network namespace already; \
-                     choose another with interface="
+                    "interface {peer} exists in the container's network namespace already, as after podman run without \
+                     --network=none; let nobody else wire it, or choose another name with interface="
                 )),
             },
             // BR_MAX_PORTS, net/bridge/br_private.h.

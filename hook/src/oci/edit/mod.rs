@@ -17,12 +17,13 @@ mod tests;
 pub use hooks::HookCommand;
 pub use mounts::FileMount;
 pub use namespaces::Placement;
+pub use podman::PodmansHosts;
 
 use serde_json::{Map, Value};
 
 use self::change::Change;
 use self::layout::Layout;
-use super::annotations::UNDO;
+use super::annotations::{PREFIX, UNDO};
 use crate::model::{HostName, Invalid};
 
 /// What is to become of a spec.
@@ -73,6 +74,22 @@ impl Document {
         document.check_mounts()?;
         document.expect(&["hostname"], "text", Value::is_string)?;
         Ok(document)
+    }
+
+    /// The value of an annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.at(&["annotations", key])?.as_str()
+    }
+
+    /// Whether any annotation is ours.
+    pub fn asks_for_us(&self) -> bool {
+        let annotations = self.at(&["annotations"]).and_then(Value::as_object);
+        annotations.into_iter().flatten().any(|(key, _)| key.starts_with(PREFIX) && key != UNDO)
+    }
+
+    /// The host name that the runtime sets.
+    pub fn hostname(&self) -> Option<&str> {
+        self.at(&["hostname"])?.as_str()
     }
 
     /// The spec as JSON, laid out as it was read.

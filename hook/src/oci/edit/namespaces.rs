@@ -34,6 +34,17 @@ impl Document {
         Ok(())
     }
 
+    /// Whether the container is to have a namespace of that type, apart from the host's.
+    pub fn has_namespace(&self, kind: &str) -> bool {
+        self.items(&LIST).iter().any(|entry| entry.get("type").is_some_and(|theirs| theirs == kind))
+    }
+
+    /// Whether the container is to have a new network namespace, in which nothing is wired yet.
+    pub fn has_unwired_namespace(&self) -> bool {
+        let has_path = |entry: &Value| entry.get("path").and_then(Value::as_str).is_some_and(|path| !path.is_empty());
+        self.items(&LIST).iter().any(|entry| is_network(entry) && !has_path(entry))
+    }
+
     pub(super) fn place(&mut self, placement: &Placement, changes: &mut Vec<Change>) -> Result<(), Invalid> {
         let index = self.items(&LIST).iter().position(is_network);
         match (placement, index) {

@@ -1,11 +1,13 @@
 //! What podman puts into a spec by itself, as podman 4.3 was seen to do it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::Document;
 use super::mounts::is_at;
+use crate::model::HostName;
 
 /// The sysctl that podman gives to every container (`default_sysctls`, containers.conf(5)), but none in the host's network.
 const DEFAULT_SYSCTL: &str = "net.ipv4.ping_group_range";
@@ -31,6 +33,34 @@ impl Document {
         if shares_host {
             self.remove(&["linux", "sysctl", DEFAULT_SYSCTL]);
         }
+    }
+}
+
+/// What podman's `/etc/hosts` of a container says that ours would not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodmansHosts {
+    /// The container's name: podman puts it behind the host name.
+    pub name: Option<String>,
+    /// Names of others, as `--add-host` and the host's own file give them, but those of the loopback.
+    pub others: Vec<(String, IpAddr)>,
+}
+
+impl PodmansHosts {
+    /// Reads the file of the container that is called `hostname`.
+    pub fn parse(text: &str, hostname: &str) -> Self {
+        let mut hosts = Self::default();
+        for line in text.lines() {
+            let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+            let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
+            let names: Vec<&str> = words.collect();
+            if names.first() == Some(&hostname) {
+                hosts.name = names.get(1).map(|name| (*name).to_owned());
+            } else if !address.is_loopback() {
+                let fitting = names.into_iter().filter(|name| name.parse::<HostName>().is_ok());
+                hosts.others.extend(fitting.map(|name| (name.to_owned(), address)));
+            }
+        }
+        hosts
     }
 }
 

@@ -1,0 +1,82 @@
+//! podman's stage before a container exists: its spec comes in on stdin and goes out, edited, on stdout.
+//!
+//! podman throws away what a hook of this stage says, and shows only that it failed. So what is wrong with the
+//! annotations is no failure here: the spec goes out as it came, and `createRuntime` refuses the container with a line
+//! that people get to see.
+
+use std::net::IpAddr;
+
+use slog::{Logger, warn};
+
+use ocinet::engine::Result;
+use ocinet::kernel;
+use ocinet::model::ContainerName;
+use ocinet::oci::Bundle;
+use ocinet::oci::edit::{Document, PodmansHosts};
+
+use super::prepare::{NETWORK, edit_for};
+use super::{Options, print};
+
+const NAME: &str = "io.ocinet.name";
+const HOSTNAME: &str = "io.ocinet.hostname";
+const ADD_HOST: &str = "io.ocinet.add-host";
+
+/// The name by which podman's containers know their host (podman-run(1), --add-host).
+const HOST: &str = "host.containers.internal:host-gateway";
+
+/// podman's hosts files are larger than this only where the host's own is.
+const MAX_HOSTS: usize = 1 << 20;
+
+pub(super) fn run(options: &Options, log: &Logger) -> Result<()> {
+    let json = kernel::read_stdin(Bundle::MAX_BYTES)?;
+    let spec = Document::parse(&json, "on stdin")?;
+    let edited = match edited(spec.clone(), options, log) {
+        Ok(spec) => spec,
+        Err(error) => {
+            warn!(log, "the spec stays as it is, and the container will not start: {error}");
+            spec
+        }
+    };
+    print(&String::from_utf8_lossy(&edited.to_json()))
+}
+
+fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Document> {
+    // Whoever has a namespace that somebody wires, or the host's, has all the files that go with it, too.
+    if !spec.asks_for_us() || !spec.has_unwired_namespace() {
+        return Ok(spec);
+    }
+    let network = spec.annotation(NETWORK).unwrap_or("bridge").to_owned();
+    let mut edit = edit_for(&spec, &network, options, log)?;
+    let hostname = spec.annotation(HOSTNAME).map(str::parse).transpose()?;
+    edit.hostname = hostname.or(edit.hostname);
+    let hosts = podmans_hosts(&spec)?;
+    if let (None, Some(name)) = (spec.annotation(NAME), hosts.name) {
+        edit.annotations.extend(name.parse::<ContainerName>().ok().map(|name| (NAME, name.to_string())));
+    }
+    if !network.starts_with("container:") {
+        let ours = spec.annotation(ADD_HOST).map(String::from);
+        let theirs = hosts.others.iter().map(|(name, address)| entry(name, *address));
+        let gateway = (network != "host" && network != "none").then(|| HOST.to_owned());
+        let all: Vec<String> = ours.into_iter().chain(theirs).chain(gateway).collect();
+        if !all.is_empty() {
+            edit.annotations.push((ADD_HOST, all.join(",")));
+        }
+    }
+    spec.leave_to_us(network == "host");
+    spec.edit_for_good(&edit)?;
+    Ok(spec)
+}
+
+/// What podman would have told the container of names; nothing with `--no-hosts`.
+fn podmans_hosts(spec: &Document) -> Result<PodmansHosts> {
+    let Some(path) = spec.podmans_file("hosts") else { return Ok(PodmansHosts::default()) };
+    let text = kernel::read_regular(&path, MAX_HOSTS)?.unwrap_or_default();
+    Ok(PodmansHosts::parse(&String::from_utf8_lossy(&text), spec.hostname().unwrap_or_default()))
+}
+
+fn entry(name: &str, address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => format!("{name}:{v4}"),
+        IpAddr::V6(v6) => format!("{name}:[{v6}]"),
+    }
+}

@@ -1,0 +1,324 @@
+//! `ocinet prepare`: a bundle as its runtime's `spec` makes it, edited once, just runs.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Host, Mode, OCINET, Output, Proto::Tcp, Runtime, Settings, UPLINK, every, on_every_runtime};
+use serde_json::Value;
+
+const CONFIG: &str = "/mnt/b/config.json";
+
+/// Makes the bundle `/mnt/b` as `runc spec` or `crun spec` would, without any word of ours, and runs `edit` (jq) on it.
+fn bundle(host: &Host, edit: &str) -> Result<()> {
+    let program = host.runtime().program().unwrap_or("runc");
+    host.sh(&format!(
+        "rm -rf /mnt/b; mkdir /mnt/b; cd /mnt/b; cp -a /mnt/rootfs rootfs; {program} spec
+         jq --tab '.process.terminal = false | .process.args = [\"/mnt/bin/probe\", \"serve\", \"web\", \"80\"]
+             | .process.capabilities[] += [\"CAP_NET_BIND_SERVICE\"]
+             | .linux.cgroupsPath = \"/ocinet-prepared\" | .linux.resources = null | {edit}' config.json >new
+         mv new config.json"
+    ))
+    .map(drop)
+}
+
+fn prepare(host: &Host, arguments: &str) -> Result<Output> {
+    host.ocinet(&format!("prepare {arguments} /mnt/b"))
+}
+
+/// A container that a runtime runs from `/mnt/b` by itself; deleted when dropped.
+struct Running<'h> {
+    host: &'h Host,
+    id: String,
+}
+
+impl<'h> Running<'h> {
+    fn start(host: &'h Host, id: &str) -> Result<(Option<Self>, Output)> {
+        let run = format!("{} run --detach --bundle /mnt/b --pid-file /mnt/pid {id}", runtime(host));
+        let output = host.output(&["sh", "-c", &format!("cd /mnt/b; exec {run} </dev/null >out 2>err")])?;
+        let stderr = host.sh("cat /mnt/b/err; cat /mnt/b/hook-stderr 2>/dev/null || true")?;
+        let running = Self { host, id: id.to_owned() };
+        let output = Output { stderr, ..output };
+        if output.code != 0 {
+            return Ok((None, output));
+        }
+        ocinet_integration::eventually("the server is ready", || Ok(host.sh("cat /mnt/b/out")?.contains("ready")))?;
+        Ok((Some(running), output))
+    }
+
+    fn run(host: &'h Host, id: &str) -> Result<Self> {
+        let (running, output) = Self::start(host, id)?;
+        running.with_context(|| output.to_string())
+    }
+
+    fn exec(&self, line: &str) -> Result<String> {
+        self.host.sh(&format!("{} exec {} {line}", runtime(self.host), self.id))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let done = self.host.sh(&format!("{} delete --force {}", runtime(self.host), self.id));
+        done.expect("the runtime deletes its container");
+    }
+}
+
+fn runtime(host: &Host) -> String {
+    let program = host.runtime().program().unwrap_or("runc");
+    format!("{program} --root /mnt/{program}")
+}
+
+fn config(host: &Host) -> Result<Value> {
+    host.json(&format!("cat {CONFIG}"))
+}
+
+/// The whole way: edited, run, reached from the LAN, deleted, and the spec given back.
+#[test]
+fn a_prepared_bundle_just_runs() -> Result<()> {
+    on_every_runtime(|host| {
+        bundle(host, ".")?;
+        let before = host.sh(&format!("cat {CONFIG}"))?;
+        let flags = "-p 8080:80 --publish 127.0.0.1:9000:80 --ip 10.90.0.9 --hostname www --name shop \
+                     --dns 192.0.2.53 --dns-search example.org --dns-option ndots:3 --add-host db:192.0.2.9";
+        let said = prepare(host, flags)?.exits(0)?;
+        ensure!(said.stdout.is_empty() && said.stderr.is_empty(), "{said}");
+        let web = Running::run(host, "web")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.reaches(Tcp, "127.0.0.1:9000")?.is("web")?;
+        let record = host.records()?.pop().context("a record")?;
+        ensure!(record.name == "shop" && record.endpoints[0].addresses == ["10.90.0.9/16"], "{record:#?}");
+        ensure!(web.exec("busybox hostname")? == "www\n", "the host name");
+        let (hosts, resolv) = (web.exec("cat /etc/hosts")?, web.exec("cat /etc/resolv.conf")?);
+        ensure!(hosts.contains("10.90.0.9\twww shop") && hosts.contains("192.0.2.9\tdb"), "{hosts}");
+        ensure!(resolv == "nameserver 192.0.2.53\nsearch example.org\noptions ndots:3\n", "{resolv}");
+        drop(web);
+        host.settles()?;
+        prepare(host, "--undo")?.success()?;
+        ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "{before}\nbecame\n{}", config(host)?);
+        Ok(())
+    })
+}
+
+/// What a hook cannot do: the container is born in the host's network.
+#[test]
+fn host_and_none_run_from_any_bundle() -> Result<()> {
+    on_every_runtime(|host| {
+        let alone = "del(.linux.namespaces[] | select(.type == \"network\"))";
+        let rows = [
+            (".", "host", Mode::Host),
+            (alone, "host", Mode::Host),
+            (".", "none", Mode::None),
+            (alone, "none", Mode::None),
+            (alone, "bridge", Mode::Bridge),
+        ];
+        every(rows, |(edit, network, mode)| {
+            let port = ".process.args[3] = \"8088\"";
+            bundle(host, &format!("{edit} | {port}"))?;
+            prepare(host, &format!("--network {network}"))?.success()?;
+            let web = Running::run(host, "web")?;
+            ensure!(host.records()?.iter().all(|record| record.mode == *mode), "{:#?}", host.records()?);
+            let reached = host.peer().reaches(Tcp, format!("{UPLINK}:8088"));
+            ensure!(reached.is_ok() == (*mode == Mode::Host), "{reached:?}");
+            let links = web.exec("ip -o link show")?;
+            ensure!(links.contains("uplink") == (*mode == Mode::Host), "{links}");
+            ensure!(links.contains("eth0") == (*mode == Mode::Bridge), "{links}");
+            Ok(())
+        })
+    })
+}
+
+/// `container:ID`, by id, by the beginning of an id, and by name: one network, one set of names.
+#[test]
+fn a_prepared_bundle_joins_another_container() -> Result<()> {
+    on_every_runtime(|host| {
+        let owner = host.container("owner-0123").annotation("io.ocinet.name", "front").publish("8080:80").run()?;
+        every(["owner-0123", "owner-01", "front"], |called| {
+            bundle(host, ".process.args[3] = \"81\"")?;
+            prepare(host, &format!("--network container:{called}"))?.success()?;
+            ensure!(config(host)?["annotations"]["io.ocinet.network"] == "container:owner-0123", "{}", config(host)?);
+            let guest = Running::run(host, "guest")?;
+            host.reaches(Tcp, owner.at(81)?)?.is("web")?;
+            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            for file in ["hosts", "resolv.conf", "hostname"] {
+                let path = format!("/etc/{file}");
+                let (theirs, ours) = (owner.exec(&["cat", &path])?, guest.exec(&format!("cat {path}"))?);
+                ensure!(theirs == ours, "{file}: {theirs}\n{ours}");
+                ensure!(guest.exec(&format!("sh -c 'echo x >{path}'")).is_err(), "{file} is writable");
+            }
+            ensure!(guest.exec("busybox hostname")? == owner.exec(&["busybox", "hostname"])?, "the host name");
+            drop(guest);
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("owner-0123").map(drop)
+        })?;
+        owner.delete()
+    })
+}
+
+/// The one to be joined must be one, and alive, both when the bundle is prepared and when it runs.
+#[test]
+fn whom_nobody_can_join() -> Result<()> {
+    on_every_runtime(|host| {
+        let refused = |called: &str, code: i32, words: &[&str]| -> Result<()> {
+            let before = host.sh(&format!("cat {CONFIG}"))?;
+            let said = prepare(host, &format!("--network container:{called}"))?;
+            said.exits(code)?.is_one_line()?.says(words)?;
+            ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "touched");
+            Ok(())
+        };
+        bundle(host, ".process.args[3] = \"81\"")?;
+        refused("web", 5, &["web", "not attached"])?;
+        let one = host.container("web").root("/mnt/one").run()?;
+        refused("wbe", 5, &["did you mean web"])?;
+        let hosts = host.container("free").network("host").in_host_namespace().serving(&["8088"]).run()?;
+        refused("free", 2, &["free", "network host"])?;
+        hosts.delete()?;
+        prepare(host, "--network container:web")?.success()?;
+        let two = host.container("web").root("/mnt/two").run()?;
+        refused("web", 3, &["several", one.bundle(), two.bundle()])?;
+        two.delete()?;
+        // Its process is gone, its record is not: neither to be joined, nor to be mistaken for whoever comes next.
+        one.abandon()?;
+        refused("web", 5, &["web", "not running"])?;
+        let (_, output) = Running::start(host, "late")?;
+        ensure!(output.code != 0, "joined a dead one");
+        let next = host.container("next").publish("8080:80").run()?;
+        host.sh(&format!(
+            "jq '(.linux.namespaces[] | select(.type == \"network\")).path = \"/proc/{}/ns/net\"
+                | .annotations[\"run.oci.hooks.stderr\"] = \"/mnt/b/hook-stderr\" | .mounts |= map(select(.source | test(\"ocinet\") | not))' \
+             {CONFIG} >/mnt/new; cp /mnt/new {CONFIG}; rm -f /mnt/b/hook-stderr",
+            next.pid()
+        ))?;
+        let (_, output) = Running::start(host, "late")?;
+        ensure!(output.code != 0, "joined another one");
+        output.says(&["container:web", "next", "ocinet prepare"])?;
+        next.delete()?;
+        host.ocinet("gc")?.success().map(drop)
+    })
+}
+
+/// Twice is as once, and each time from the start.
+#[test]
+fn preparing_again_starts_over() -> Result<()> {
+    Settings::default().test(|host| {
+        bundle(host, ".")?;
+        prepare(host, "-p 8080:80 --hostname one")?.success()?;
+        let once = host.sh(&format!("cat {CONFIG}; stat -c %i {CONFIG}"))?;
+        prepare(host, "-p 8080:80 --hostname one")?.success()?;
+        ensure!(host.sh(&format!("cat {CONFIG}; stat -c %i {CONFIG}"))? == once, "written again");
+        prepare(host, "--network none")?.success()?;
+        let spec = config(host)?;
+        ensure!(spec["annotations"].get("io.ocinet.publish").is_none() && spec["hostname"] == "runc", "{spec}");
+        ensure!(spec["hooks"]["createRuntime"].as_array().map(Vec::len) == Some(1), "{spec}");
+        prepare(host, "--undo")?.success()?;
+        prepare(host, "--undo")?.success().map(drop)
+    })
+}
+
+/// Owner, mode and the rest of the folder stay; other options than the defaults reach the hook.
+#[test]
+fn the_file_is_replaced_with_care() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        bundle(host, ".")?;
+        host.sh(&format!("chown 1000:1001 {CONFIG}; chmod 640 {CONFIG}; touch /mnt/b/.config.json.ocinet"))?;
+        host.ocinet("--state-dir /run/ocinet/elsewhere prepare -p 8080:80 /mnt/b")?.success()?;
+        let meta = fs::metadata(host.path(CONFIG))?;
+        ensure!((meta.uid(), meta.gid(), meta.mode() & 0o7777) == (1000, 1001, 0o640), "{meta:?}");
+        let names = host.sh("ls -A /mnt/b")?;
+        ensure!(names == "config.json\nrootfs\n", "{names}");
+        let args = &config(host)?["hooks"]["createRuntime"][0];
+        ensure!(args["path"] == OCINET, "{args}");
+        let words = ["ocinet", "hook", "createRuntime", "--state-dir", "/run/ocinet/elsewhere"];
+        ensure!(args["args"] == serde_json::json!(words), "{args}");
+        Ok(())
+    })
+}
+
+/// Fifty at once, beside somebody who replaces the file all the time: it is always whole, and never a stranger's change lost.
+#[test]
+fn many_at_once() -> Result<()> {
+    Settings::default().test(|host| {
+        bundle(host, ".")?;
+        let script = format!(
+            "cd /mnt/b; for port in $(seq 1 50); do {OCINET} prepare -p $port:80 . & done; wait
+             jq -e '.hooks.createRuntime | length == 1' config.json; ls -A"
+        );
+        let names = host.sh(&script)?;
+        ensure!(names == "true\nconfig.json\nrootfs\n", "{names}");
+        prepare(host, "--undo")?.success()?;
+        let racing = format!(
+            "cd /mnt/b; for n in $(seq 1 40); do {OCINET} prepare -p $n:80 . 2>>/mnt/refused & 
+             jq --tab \".theirs = $n\" config.json >their-$n && mv their-$n config.json; wait
+             test $(jq .theirs config.json) = $n || exit 1; done; rm -f /mnt/refused"
+        );
+        host.sh(&racing).context("a change of somebody else's was lost")?;
+        Ok(())
+    })
+}
+
+/// What is refused is not touched, and named.
+#[test]
+fn bundles_that_are_refused() -> Result<()> {
+    let nerdctl = r#".hooks.createRuntime = [{path: "/usr/bin/nerdctl", args: ["nerdctl", "internal", "oci-hook", "createRuntime"]}]"#;
+    let rows = [
+        (nerdctl, "", "nerdctl"),
+        (".windows = {}", "", "Windows"),
+        (".vm = {}", "", "virtual machine"),
+        (".hooks = 7", "", "hooks"),
+        ("del(.root)", "", "root"),
+        (r#".linux.sysctl = {"net.core.somaxconn": "9"}"#, "--network host", "net.core.somaxconn"),
+        (".", "--network brigde", "brigde"),
+        (".", "--network host --ip 10.90.0.5", "--ip"),
+        (".", "--ip 10.90.0", "--ip"),
+        (".", "-p 80:80:80:80", "80:80:80:80"),
+        (".", "--hostname a_b.", "a_b."),
+        (".", "--add-host db", "db"),
+        (r#"del(.linux.namespaces[] | select(.type == "uts"))"#, "--hostname web", "UTS"),
+        (".", "--undo -p 80:80", "--undo"),
+    ];
+    Settings::default().test(|host| {
+        every(rows, |(edit, flags, word)| {
+            bundle(host, edit)?;
+            let before = host.sh(&format!("cat {CONFIG}; stat -c '%i %y' {CONFIG}; ls -A /mnt/b"))?;
+            prepare(host, flags)?.exits(2)?.is_refusal()?.says(&[word])?;
+            let after = host.sh(&format!("cat {CONFIG}; stat -c '%i %y' {CONFIG}; ls -A /mnt/b"))?;
+            ensure!(before == after, "{before}\nbecame\n{after}");
+            Ok(())
+        })
+    })
+}
+
+/// A bundle that is none, or that cannot be written.
+#[test]
+fn folders_that_are_refused() -> Result<()> {
+    let rows = [
+        ("rm -r /mnt/b; echo file >/mnt/b", "not a directory"),
+        ("rm -r /mnt/b", "does not exist"),
+        ("rm config.json", "has no config.json"),
+        ("mount -t tmpfs -o ro tmpfs /mnt/b", "has no config.json"),
+        ("mount --bind -o ro /mnt/b /mnt/b", "Read-only"),
+        ("mv config.json /mnt/config; ln -s /mnt/config config.json", "symbolic link"),
+        ("rm config.json; mkfifo config.json", "regular file"),
+        ("rm config.json; mkdir config.json", "regular file"),
+        ("rm config.json; ln -s /dev/zero config.json", "symbolic link"),
+        ("rm config.json; truncate -s 17M config.json", "larger"),
+        ("echo hello >config.json", "OCI spec"),
+    ];
+    Settings::default().test(|host| {
+        every(rows, |(damage, word)| {
+            bundle(host, ".")?;
+            host.sh(&format!("cd /mnt/b; {damage}"))?;
+            let said = prepare(host, "");
+            host.sh("umount /mnt/b 2>/dev/null || true")?;
+            let said = said?;
+            ensure!(said.code != 0 && said.stderr.contains("/mnt/b"), "{said}");
+            said.is_one_line()?.says(&[word])?;
+            host.sh("rm -rf /mnt/b").map(drop)
+        })?;
+        // Not ours to write, for somebody who is not root.
+        bundle(host, ".")?;
+        let nobody = host.output(&["setpriv", "--reuid=1000", "--clear-groups", OCINET, "prepare", "/mnt/b"])?;
+        nobody.exits(2)?.is_refusal()?.says(&["/mnt/b", "Permission denied"])?;
+        host.sh("chown 1000 /mnt/b /mnt/b/config.json")?;
+        let owner = host.output(&["setpriv", "--reuid=1000", "--clear-groups", OCINET, "prepare", "/mnt/b"])?;
+        owner.success().map(drop)
+    })
+}

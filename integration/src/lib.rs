@@ -20,6 +20,7 @@ mod container;
 mod draft;
 mod host;
 mod place;
+pub mod podman;
 mod poll;
 mod record;
 mod runtime;

@@ -47,7 +47,7 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
     }
     let network = spec.annotation(NETWORK).unwrap_or("bridge").to_owned();
     let mut edit = edit_for(&spec, &network, options, log)?;
-    let hostname = spec.annotation(HOSTNAME).map(str::parse).transpose()?;
+    let hostname = spec.annotation(HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose()?;
     edit.hostname = hostname.or(edit.hostname);
     let hosts = podmans_hosts(&spec)?;
     if let (None, Some(name)) = (spec.annotation(NAME), hosts.name) {

@@ -30,7 +30,7 @@ pub(super) fn in_store(records: &[Record]) -> Elements {
             let host = port.host_address.map(|address| format!("{address} . ")).unwrap_or_default();
             for (outer, inner) in port.pairs() {
                 let key = format!("{host}{} . {outer} : {address} . {inner}", port.protocol);
-                elements.insert(key, record.container.clone());
+                elements.insert(key, record.name.clone());
             }
         }
     }

@@ -12,6 +12,9 @@ pub(crate) const BRIDGE: &str = "ocinet0";
 /// What the links that we make are called.
 const OUR_LINKS: [&str; 3] = [BRIDGE, "ocv", "ocn-"];
 
+/// Where runtimes and podman keep their own notes and mounts.
+const RUNTIMES: [&str; 4] = ["/run/runc", "/run/crun", "/run/containers", "/mnt/podman"];
+
 /// Settings that change where forwarding is switched on, which the kernel does to every interface alike.
 const FORWARDING: [&str; 3] = ["ipv4/ip_forward:", "/forwarding:", "ipv4/conf/all/accept_redirects:"];
 
@@ -49,12 +52,12 @@ impl Snapshot {
         foreign
     }
 
-    /// All but the files under `/run/ocinet`, whose content is the store's own affair.
+    /// All but the files under `/run/ocinet`, whose content is the store's own affair, and what runtimes keep.
     pub fn without_our_files(&self) -> Self {
         let mut rest = self.clone();
         for section in ["files", "mounts"] {
             if let Some(lines) = rest.0.get_mut(section) {
-                lines.retain(|line| !line.contains("/run/ocinet"));
+                lines.retain(|line| !line.contains("/run/ocinet") && !RUNTIMES.iter().any(|path| line.contains(path)));
             }
         }
         rest

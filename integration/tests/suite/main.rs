@@ -24,6 +24,7 @@ mod modes;
 mod name_servers;
 mod networks;
 mod plan;
+mod podman;
 mod prepare;
 mod races;
 mod readme;

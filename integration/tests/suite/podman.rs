@@ -1,0 +1,259 @@
+//! The real podman, which finds ocinet through its hook directory.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::podman::with_podman;
+use ocinet_integration::{Mode, PEER, Proto::Tcp, UPLINK, eventually, every};
+
+/// What somebody types to have ocinet wire a container.
+const BRIDGE: &str = "--network=none --annotation io.ocinet.network=bridge";
+
+/// A published port, from a neighbour in the LAN to the container and back; the names that podman's users expect.
+#[test]
+fn a_published_port_reaches_it() -> Result<()> {
+    with_podman(|host, podman| {
+        let flags = format!("{BRIDGE} --annotation io.ocinet.publish=8080:80 --add-host db:192.0.2.9");
+        let web = podman.start("web", &flags, "80")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
+        let record = web.record()?;
+        ensure!(record.name == "web" && record.mode == Mode::Bridge, "{record:#?}");
+        let address = record.address().context("an address")?;
+        let hosts = web.does("exec cat /etc/hosts")?.success()?;
+        let short = &web.id[..12];
+        let lines =
+            [format!("{address}\t{short} web"), "192.0.2.9\tdb".into(), "10.90.0.1\thost.containers.internal".into()];
+        every(lines, |line| {
+            ensure!(hosts.contains(line.as_str()), "{hosts}");
+            Ok(())
+        })?;
+        ensure!(web.does("exec cat /etc/resolv.conf")?.success()?.contains("192.0.2.53"), "its name servers");
+        ensure!(web.does("exec cat /etc/hostname")?.success()?.trim() == short, "its host name");
+        ensure!(web.does("exec ip route")?.success()?.contains("default via 10.90.0.1"), "its default route");
+        host.check()?;
+        web.ends_by("rm -f -t 0")?;
+        host.settles()
+    })
+}
+
+/// The host's network, which only the stage before the container can give it.
+#[test]
+fn host_mode() -> Result<()> {
+    with_podman(|host, podman| {
+        let flags = "--network=none --annotation io.ocinet.network=host";
+        let web = podman.start("web", flags, "8088")?;
+        ensure!(web.record()?.mode == Mode::Host, "{:#?}", web.record()?);
+        host.peer().reaches(Tcp, format!("{UPLINK}:8088"))?.is("web")?.seen_from(PEER)?;
+        host.check()
+    })
+}
+
+/// Loopback, and it is up.
+#[test]
+fn none_mode() -> Result<()> {
+    with_podman(|host, podman| {
+        let web = podman.start("web", "--network=none --annotation io.ocinet.network=none", "80")?;
+        ensure!(web.record()?.mode == Mode::None, "{:#?}", web.record()?);
+        web.reaches(Tcp, "127.0.0.1:80")?.is("web")?;
+        ensure!(web.sh("ip route show")?.is_empty(), "no route");
+        host.check()
+    })
+}
+
+/// `container:NAME`, by podman's own name for the other one, and by the id that podman shows.
+#[test]
+fn container_mode() -> Result<()> {
+    with_podman(|host, podman| {
+        let flags = format!("{BRIDGE} --annotation io.ocinet.publish=8080:80");
+        let owner = podman.start("owner", &flags, "80")?;
+        every(["owner", &owner.id[..12]], |called| {
+            let flags = format!("--network=none --annotation io.ocinet.network=container:{called}");
+            let guest = podman.start("guest", &flags, "81")?;
+            let address = owner.record()?.address().context("an address")?;
+            host.reaches(Tcp, format!("{address}:81"))?.is("guest")?;
+            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            for file in ["hosts", "resolv.conf", "hostname"] {
+                let (theirs, ours) = (format!("exec cat /etc/{file}"), format!("exec cat /etc/{file}"));
+                ensure!(owner.does(&theirs)?.success()? == guest.does(&ours)?.success()?, "{file}");
+            }
+            guest.ends_by("rm -f -t 0")?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("owner").map(drop)
+        })
+    })
+}
+
+/// podman's own way to share a network finds ours in it.
+#[test]
+fn podmans_own_container_mode() -> Result<()> {
+    with_podman(|host, podman| {
+        let owner = podman.start("owner", BRIDGE, "80")?;
+        let address = owner.record()?.address().context("an address")?;
+        for annotation in ["", "--annotation io.ocinet.network=bridge"] {
+            let guest = podman.start("guest", &format!("--network=container:owner {annotation}"), "81")?;
+            host.reaches(Tcp, format!("{address}:81"))?.is("guest")?;
+            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            guest.ends_by("rm -f -t 0")?;
+        }
+        host.check()
+    })
+}
+
+/// Whatever ends it, its address and ports are free again; whatever starts it, they are there.
+#[test]
+fn stop_start_and_restart() -> Result<()> {
+    with_podman(|host, podman| {
+        let flags = format!("{BRIDGE} --annotation io.ocinet.publish=8080:80");
+        let mut web = podman.start("web", &flags, "80")?;
+        for _ in 0..2 {
+            web.ends_by("stop -t 1")?;
+            host.settles()?;
+            host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+            web.does("start")?.success()?;
+            web.found()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        }
+        web.ends_by("restart -t 0")?;
+        web.found()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.settled_records()?;
+        host.check()?;
+        web.ends_by("rm -f -t 0")?;
+        host.settles()
+    })
+}
+
+/// Nobody calls podman: the container ends by itself, and podman's own monitor cleans up.
+#[test]
+fn a_container_that_dies_by_itself() -> Result<()> {
+    with_podman(|host, podman| {
+        let flags = format!("{BRIDGE} --annotation io.ocinet.publish=8080:80");
+        let web = podman.start("web", &flags, "80")?;
+        let pid = web.inspect("{{.State.Pid}}")?;
+        host.sh(&format!("kill -KILL {pid}"))?;
+        web.is_dead();
+        eventually("its lease is gone", || Ok(host.records()?.is_empty()))?;
+        // One that ends at once, in the foreground and removed.
+        let said = podman.run(&format!("run --rm {BRIDGE} --rootfs /mnt/rootfs:O ip -o -4 address show eth0"))?;
+        ensure!(said.success()?.contains("10.90.0."), "no address");
+        host.settles()?;
+        let failed = podman.run(&format!("run --rm {BRIDGE} --rootfs /mnt/rootfs:O /none"))?;
+        ensure!(failed.code == 127, "{failed}");
+        eventually("nothing is left of it", || Ok(host.ocinet("gc")?.code == 0 && host.records()?.is_empty()))
+    })
+}
+
+/// Ten at once, started and removed.
+#[test]
+fn ten_at_once() -> Result<()> {
+    with_podman(|host, podman| {
+        let runtime = host.runtime().program().context("a runtime")?;
+        let script = format!(
+            "for n in 0 1 2 3 4 5 6 7 8 9; do
+                podman --runtime {runtime} run --detach --name web$n {BRIDGE} --annotation io.ocinet.publish=808$n:80 \
+                    --rootfs /mnt/rootfs:O /mnt/bin/probe serve web$n 80 </dev/null >/mnt/out$n 2>&1 & pids=\"${{pids:-}} $!\"
+             done
+             for pid in $pids; do wait $pid || {{ cat /mnt/out?; exit 1; }}; done"
+        );
+        host.sh(&script)?;
+        ensure!(host.records()?.len() == 10, "{:#?}", host.records()?);
+        for n in 0..10 {
+            host.peer().reaches(Tcp, format!("{UPLINK}:808{n}"))?.is(&format!("web{n}"))?;
+        }
+        podman.run("rm -f -t 0 -a")?.success()?;
+        host.settles()
+    })
+}
+
+/// Whoever does not ask for us gets nothing from us, also beside those who do.
+#[test]
+fn without_annotations_podman_is_on_its_own() -> Result<()> {
+    with_podman(|host, podman| {
+        let said = podman.run("run --rm --network=none --rootfs /mnt/rootfs:O ip -o link show up")?.success()?;
+        ensure!(!said.contains("eth0"), "{said}");
+        ensure!(host.records()?.is_empty() && !host.path("/run/ocinet").exists(), "not even a folder");
+        Ok(())
+    })
+}
+
+/// What is refused says why where the runtime lets it: runc quotes us, crun does not. It never starts half wired.
+#[test]
+fn what_is_refused() -> Result<()> {
+    let none = "--network=none --annotation";
+    let rows = [
+        (format!("{none} io.ocinet.network=brigde"), "brigde"),
+        (format!("{none} io.ocinet.network=container:nobody"), "nobody"),
+        (format!("{BRIDGE} --annotation io.ocinet.publish=80:80:80:80"), "80:80:80:80"),
+        (format!("{BRIDGE} --annotation io.ocinet.pubish=80:80"), "io.ocinet.publish"),
+        (format!("{BRIDGE} --uts host --annotation io.ocinet.hostname=web"), "io.ocinet.hostname"),
+        ("--network=host --annotation io.ocinet.network=bridge".into(), "linux.namespaces"),
+    ];
+    with_podman(|host, podman| {
+        every(&rows, |(flags, word)| {
+            let refused = podman.attempt("web", flags, "80")?;
+            ensure!(refused.code != 0, "{refused}");
+            if host.runtime() == ocinet_integration::Runtime::Runc {
+                ensure!(refused.stderr.contains("ocinet: ") && refused.stderr.contains(word), "{refused}");
+            }
+            podman.run("rm -f -t 0 web")?.success()?;
+            host.settles()
+        })
+    })
+}
+
+/// podman's own network and ours: not by accident, since the default route can be only one's; on demand, as a further one.
+#[test]
+fn without_network_none() -> Result<()> {
+    with_podman(|host, podman| {
+        host.sh("ip netns add theirs; ip netns exec theirs ip link add eth0 type bridge")?;
+        let theirs = "--network=ns:/run/netns/theirs --annotation";
+        let refused = podman.attempt("web", &format!("{theirs} io.ocinet.network=bridge"), "80")?;
+        ensure!(refused.code != 0, "{refused}");
+        if host.runtime() == ocinet_integration::Runtime::Runc {
+            ensure!(refused.stderr.contains("eth0") && refused.stderr.contains("--network=none"), "{refused}");
+        }
+        podman.run("rm -f -t 0 web")?.success()?;
+        host.settles()?;
+        host.sh("ip netns exec theirs sh -c 'ip link set lo up; ip link set eth0 up; ip route add default dev eth0'")?;
+        let web = podman.start("web", &format!("{theirs} io.ocinet.network=bridge:interface=eth1"), "80")?;
+        let address = web.record()?.address().context("an address")?;
+        host.reaches(Tcp, format!("{address}:80"))?.is("web")?;
+        ensure!(web.sh("ip route show default")?.contains("dev eth0"), "{}", web.sh("ip route")?);
+        web.ends_by("rm -f -t 0")?;
+        host.settles()?;
+        host.sh("ip netns del theirs").map(drop)
+    })
+}
+
+/// A user's own files and podman's host name stay; an annotation for the host name is obeyed.
+#[test]
+fn names_that_a_user_chose() -> Result<()> {
+    with_podman(|host, podman| {
+        host.sh("echo theirs >/mnt/hosts")?;
+        let web = podman.start("web", &format!("{BRIDGE} -v /mnt/hosts:/etc/hosts --hostname www"), "80")?;
+        ensure!(web.does("exec cat /etc/hosts")?.success()? == "theirs\n", "a volume");
+        ensure!(web.does("exec busybox hostname")?.success()? == "www\n", "--hostname");
+        ensure!(web.does("exec cat /etc/hostname")?.success()? == "www\n", "--hostname");
+        drop(web);
+        let flags = format!("{BRIDGE} --annotation io.ocinet.hostname=ours --annotation io.ocinet.name=shop");
+        let web = podman.start("web", &flags, "80")?;
+        ensure!(web.does("exec busybox hostname")?.success()? == "ours\n", "the annotation");
+        let hosts = web.does("exec cat /etc/hosts")?.success()?;
+        ensure!(hosts.contains("\tours shop"), "{hosts}");
+        Ok(())
+    })
+}
+
+/// The program is gone, the files that name it are not: podman would start a container without any network, silently.
+#[test]
+fn a_moved_binary_is_no_silent_failure() -> Result<()> {
+    with_podman(|host, podman| {
+        host.sh("mv /mnt/bin/ocinet /mnt/bin/moved")?;
+        let refused = podman.attempt("web", BRIDGE, "80")?;
+        let other = podman.run("run --rm --network=none --rootfs /mnt/rootfs:O ip link")?;
+        host.sh("mv /mnt/bin/moved /mnt/bin/ocinet")?;
+        ensure!(refused.code != 0, "{refused}");
+        if host.runtime() == ocinet_integration::Runtime::Runc {
+            ensure!(refused.stderr.contains("/mnt/bin/ocinet: not found"), "{refused}");
+        }
+        other.success()?;
+        podman.run("rm -f -t 0 web")?.success().map(drop)
+    })
+}

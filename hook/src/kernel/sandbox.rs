@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{RouteHeader, RouteType};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
@@ -51,8 +52,11 @@ fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
     up(netlink, index).doing(|| format!("set {name} up in the container"))
 }
 
-/// A namespace that was wired before, as a pod's, keeps the default route it has.
+/// A namespace that was wired before, as a pod's or podman's, keeps the default route it has, whatever its metric.
 fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
+    if has_default_route(netlink, gateway).doing(|| "list the routes in the container".into())? {
+        return Ok(());
+    }
     let route = match gateway {
         IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(v4).build(),
         IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(v6).build(),
@@ -63,6 +67,22 @@ fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether there is a default route of the same family as `gateway`.
+fn has_default_route(netlink: &mut Netlink, gateway: IpAddr) -> std::io::Result<bool> {
+    let question = match gateway {
+        IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    };
+    let answers = netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP)?;
+    Ok(answers.into_iter().any(|answer| match answer {
+        RouteNetlinkMessage::NewRoute(route) => {
+            let RouteHeader { destination_prefix_length, kind, table, .. } = route.header;
+            destination_prefix_length == 0 && kind == RouteType::Unicast && table == RouteHeader::RT_TABLE_MAIN
+        }
+        _ => false,
+    }))
 }
 
 fn up(netlink: &mut Netlink, index: u32) -> std::io::Result<()> {

@@ -200,25 +200,28 @@ fn what_is_refused() -> Result<()> {
 
 /// podman's own network and ours: not by accident, since the default route can be only one's; on demand, as a further one.
 #[test]
-fn without_network_none() -> Result<()> {
+fn beside_podmans_default_network() -> Result<()> {
     with_podman(|host, podman| {
-        host.sh("ip netns add theirs; ip netns exec theirs ip link add eth0 type bridge")?;
-        let theirs = "--network=ns:/run/netns/theirs --annotation";
-        let refused = podman.attempt("web", &format!("{theirs} io.ocinet.network=bridge"), "80")?;
+        let annotation = "--annotation io.ocinet.network=bridge";
+        let refused = podman.attempt("web", annotation, "80")?;
         ensure!(refused.code != 0, "{refused}");
         if host.runtime() == ocinet_integration::Runtime::Runc {
             ensure!(refused.stderr.contains("eth0") && refused.stderr.contains("--network=none"), "{refused}");
         }
         podman.run("rm -f -t 0 web")?.success()?;
         host.settles()?;
-        host.sh("ip netns exec theirs sh -c 'ip link set lo up; ip link set eth0 up; ip route add default dev eth0'")?;
-        let web = podman.start("web", &format!("{theirs} io.ocinet.network=bridge:interface=eth1"), "80")?;
+        let flags = format!("{annotation}:interface=eth1 --annotation io.ocinet.publish=8080:80");
+        let web = podman.start("web", &flags, "80")?;
         let address = web.record()?.address().context("an address")?;
         host.reaches(Tcp, format!("{address}:80"))?.is("web")?;
-        ensure!(web.sh("ip route show default")?.contains("dev eth0"), "{}", web.sh("ip route")?);
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let hosts = web.does("exec cat /etc/hosts")?.success()?;
+        ensure!(!hosts.contains(&address.to_string()), "podman's own file: {hosts}");
+        ensure!(!web.sh("ip route show default")?.contains("eth1"), "{}", web.sh("ip route")?);
         web.ends_by("rm -f -t 0")?;
         host.settles()?;
-        host.sh("ip netns del theirs").map(drop)
+        // What netavark never takes away.
+        host.sh("nft delete table ip nat; nft delete table ip filter").map(drop)
     })
 }
 

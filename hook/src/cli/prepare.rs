@@ -124,7 +124,7 @@ pub(super) fn edit_for(spec: &Document, network: &str, options: &Options, log: &
     if let Some(neighbour) = network.strip_prefix("container:") {
         let id: ContainerId = neighbour.parse().map_err(|e: Invalid| e.within(&format!("annotation {NETWORK}")))?;
         let neighbour = match options.engine(log)? {
-            Some(engine) => engine.neighbour(&id)?,
+            Some(mut engine) => engine.neighbour(&id)?,
             None => return Err(Engine::not_attached(id.as_str(), &[])),
         };
         let hostname = neighbour.hostname.filter(|_| spec.has_namespace("uts"));

@@ -192,7 +192,7 @@ impl Engine {
     }
 
     /// The container's network namespace, and how to recognise it later.
-    fn namespace(&self, request: &Request, pid: i32, process: &Process) -> Result<(Netns, Namespace)> {
+    fn namespace(&mut self, request: &Request, pid: i32, process: &Process) -> Result<(Netns, Namespace)> {
         let wrong = |error: kernel::Error| match &request.namespace {
             NetworkNamespace::At(path) => {
                 Invalid::new("config: path of the network namespace", path.display(), error.to_string())
@@ -212,7 +212,7 @@ impl Engine {
     }
 
     /// Refuses to wire the host's own namespace, and to call another the host's.
-    pub(super) fn refuse_misplaced(&self, request: &Request, is_hosts: bool) -> Result<()> {
+    pub(super) fn refuse_misplaced(&mut self, request: &Request, is_hosts: bool) -> Result<()> {
         if let Wiring::Member(owner) = &request.wiring {
             return self.refuse_outsider(request, owner, is_hosts);
         }

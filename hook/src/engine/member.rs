@@ -31,7 +31,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none or it is dead, [`Error::Conflict`] where there are several.
-    pub fn neighbour(&self, container: &ContainerId) -> Result<Neighbour> {
+    pub fn neighbour(&mut self, container: &ContainerId) -> Result<Neighbour> {
         let all = self.records()?;
         let attached = |record: &&Record| record.state == State::Attached;
         let mut dead = None;
@@ -45,7 +45,7 @@ impl Engine {
             }
         }
         Err(match dead {
-            Some(record) => Error::NotFound(format!("container {} is not running any more", record.container)),
+            Some(record) => Error::NotFound(self.why_not_alive(record)),
             None => Self::not_attached(container.as_str(), &all),
         })
     }
@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Refuses a container that was to join another, and was made with a namespace of its own or with the host's.
-    pub(super) fn refuse_outsider(&self, request: &Request, owner: &ContainerId, is_hosts: bool) -> Result<()> {
+    pub(super) fn refuse_outsider(&mut self, request: &Request, owner: &ContainerId, is_hosts: bool) -> Result<()> {
         if matches!(request.namespace, NetworkNamespace::At(_)) && !is_hosts {
             return Ok(());
         }
@@ -91,6 +91,14 @@ impl Engine {
         Netns::lives(&record.namespace, &self.origin) == Some(true)
     }
 
+    fn why_not_alive(&self, record: &Record) -> String {
+        let what = match Netns::lives(&record.namespace, &self.origin) {
+            None => "cannot be seen from here: its namespaces or ours are apart from the host's",
+            Some(_) => "is not running any more",
+        };
+        format!("container {} {what}", record.container)
+    }
+
     fn neighbour_of(&self, record: &Record) -> Result<Neighbour> {
         if record.mode == Mode::Host {
             let why = "is in the host's network; ask for network host instead";
@@ -99,6 +107,7 @@ impl Engine {
         let namespace = match &record.namespace.witness {
             Witness::Path(path) => path.clone(),
             Witness::Process { pid, .. } => PathBuf::from(format!("/proc/{pid}/ns/net")),
+            Witness::Unseen => return Err(Error::NotFound(self.why_not_alive(record))),
         };
         let directory = self.files_of(&record.key());
         let files = File::ALL.into_iter().map(|file| (file, directory.join(file.name())));

@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// Refuses what the attach would refuse of the network namespace that the container is going to have.
-    fn refuse_planned_place(&self, request: &Request) -> Result<()> {
+    fn refuse_planned_place(&mut self, request: &Request) -> Result<()> {
         let is_hosts = match &request.namespace {
             NetworkNamespace::New => false,
             NetworkNamespace::Inherited => true,

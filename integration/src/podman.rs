@@ -11,9 +11,7 @@ use crate::{Host, Output, Place, Record, Runtime, eventually};
 pub const PREPARE: &str = r#"
     mkdir -p /mnt/podman /mnt/over /mnt/work
     mount -t overlay -o lowerdir=/usr/share,upperdir=/mnt/over,workdir=/mnt/work overlay /usr/share
-    mkdir -p /usr/share/containers/oci/hooks.d
     mount -t tmpfs tmpfs /dev/shm
-    mount --make-private --bind /mnt/podman /mnt/podman
     printf '%s\n' '[containers]' 'default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]' \
         '[engine]' 'cgroup_manager = "cgroupfs"' 'events_logger = "file"' 'tmp_dir = "/mnt/podman/tmp"' \
         >/etc/containers/containers.conf
@@ -45,9 +43,14 @@ impl<'h> Podman<'h> {
     pub fn new(host: &'h Host) -> Result<Self> {
         let files = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/hooks.d");
         host.sh(&format!(
-            "for file in {files}/*.json; do sed 's:/usr/bin/ocinet:{}:' $file >{HOOKS}/${{file##*/}}; done",
+            "mkdir -p {HOOKS}; for file in {files}/*.json; do sed 's:/usr/bin/ocinet:{}:' $file >{HOOKS}/${{file##*/}}; done",
             crate::OCINET
         ))?;
+        Self::installed(host)
+    }
+
+    /// podman on `host`, with the hook files that are there.
+    pub fn installed(host: &'h Host) -> Result<Self> {
         let runtime = host.runtime().program().context("podman needs a runtime")?;
         Ok(Self { host, runtime })
     }

@@ -16,6 +16,7 @@ mod files;
 mod fixtures;
 mod help;
 mod hostile_image;
+mod installation;
 mod isolation;
 mod killed;
 mod lifecycle;

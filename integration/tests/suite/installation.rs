@@ -1,0 +1,187 @@
+//! Installed, used, and taken away again: what was there before is there afterwards, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::podman::{self, Podman};
+use ocinet_integration::{Host, Output, Proto::Tcp, Runtime, Settings, UPLINK, every, ocinet};
+
+/// A machine to install things on: every folder that an installation may write to, over that of this machine.
+const MACHINE: &str = "
+    for folder in usr var opt; do
+        mkdir -p /mnt/upper/$folder /mnt/work/$folder
+        mount -t overlay -o lowerdir=/$folder,upperdir=/mnt/upper/$folder,workdir=/mnt/work/$folder overlay /$folder
+    done";
+
+/// All files of the machine, but what dpkg and caches keep for themselves.
+fn file_system(host: &Host) -> Result<String> {
+    host.sh("find /usr /etc /var /opt /root /home /srv -ignore_readdir_race \\
+             \\( -path /var/lib/dpkg -o -path /var/cache -o -path /var/log -o -path /var/lib/containers \\
+                -o -path /etc/containers/networks -o -path /etc/cni -o -path /root/.cargo -o -path /root/.rustup \\) -prune \\
+             -o -type d -printf '%p %M %U:%G\\n' -o -printf '%p %M %U:%G %s %T@ %l\\n' | sort")
+}
+
+/// The lines that only one of two listings has.
+fn difference(before: &str, after: &str) -> String {
+    let only = |these: &str, those: &str, sign: char| {
+        let those: std::collections::BTreeSet<_> = those.lines().collect();
+        these.lines().filter(|line| !those.contains(line)).map(|line| format!("{sign} {line}\n")).collect::<String>()
+    };
+    only(before, after, '-') + &only(after, before, '+')
+}
+
+fn packaging(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(script)
+}
+
+/// Runs packaging/install on `host`, with the program under test.
+fn install(host: &Host, arguments: &str) -> Result<Output> {
+    let script = packaging("install");
+    host.output(&["sh", "-uc", &format!("OCINET_BIN=/mnt/bin/ocinet {} {arguments}", script.display())])
+}
+
+/// What a user does with the installed program: podman finds its hooks, a bundle finds the program, a shell its completions.
+fn use_it(host: &Host, prefix: &str) -> Result<()> {
+    let program = format!("{prefix}/bin/ocinet");
+    let podman = Podman::installed(host)?;
+    let flags = "--network=none --annotation io.ocinet.network=bridge --annotation io.ocinet.publish=8080:80";
+    let web = podman.start("web", flags, "80")?;
+    host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+    ensure!(host.sh(&format!("{program} ps"))?.contains("8080->80"), "{}", host.sh(&format!("{program} ps"))?);
+    web.ends_by("rm -f -t 0")?;
+
+    let bundle = host.container("plain").edit("del(.hooks, .annotations)").prepare()?.bundle().to_owned();
+    host.sh(&format!(
+        "{program} prepare -p 8081:80 {bundle}; cd {bundle}
+         runc run --detach --bundle {bundle} plain </dev/null >out 2>&1"
+    ))?;
+    let reached = host.peer().reaches(Tcp, format!("{UPLINK}:8081")).and_then(|answer| answer.is("plain"));
+    host.sh("runc delete --force plain")?;
+    reached?;
+    host.settles()?;
+
+    let completions = format!(". {prefix}/share/bash-completion/completions/ocinet; complete -p ocinet");
+    host.output(&["bash", "-euc", &completions])?.success()?;
+    let page = host.sh(&format!("ls {prefix}/share/man/man1/ocinet-prepare.1*"))?;
+    ensure!(host.sh(&format!("man -l {page}"))?.contains("--undo"), "the manual page");
+    Ok(())
+}
+
+/// systemd takes the units, and they start the program that is installed.
+fn check_units(host: &Host, units: &str, prefix: &str) -> Result<()> {
+    host.sh(&format!(
+        "mkdir -p /usr/local/lib/web; cp {prefix}/share/doc/ocinet/examples/web.service /mnt/web.service"
+    ))?;
+    let files = format!("{units}/ocinet-gc.service {units}/ocinet-gc.timer /mnt/web.service");
+    let said = host.output(&["sh", "-c", &format!("systemd-analyze verify --man=no {files} 2>&1")])?;
+    // What systemd-analyze leaves.
+    host.sh("rmdir /usr/local/lib/web; rm -rf /run/systemd")?;
+    ensure!(said.code == 0 && said.stdout.is_empty(), "{said}");
+    for unit in [&format!("{units}/ocinet-gc.service"), "/mnt/web.service"] {
+        ensure!(host.sh(&format!("cat {unit}"))?.contains(&format!("={prefix}/bin/ocinet ")), "{unit}");
+    }
+    Ok(())
+}
+
+/// The script, under the prefixes that people use.
+#[test]
+fn the_script_installs_and_takes_away() -> Result<()> {
+    let rows = [("/usr/local", "/etc/systemd"), ("/usr", "/usr/lib/systemd"), ("/opt/ocinet", "/etc/systemd")];
+    machine().test(|host| {
+        let before = file_system(host)?;
+        ensure!(before.lines().count() > 1000, "{before}");
+        every(rows, |(prefix, systemd)| {
+            install(host, &format!("--prefix {prefix}"))?.exits(0)?;
+            // Once more, as for a new version: nothing is lost of what there is to take away.
+            install(host, &format!("--prefix={prefix}"))?.exits(0)?;
+            let installed = file_system(host)?;
+            for file in [
+                format!("{prefix}/bin/ocinet -rwxr-xr-x 0:0"),
+                format!("{systemd}/system/ocinet-gc.timer -rw-r--r--"),
+                format!("{systemd}/network/80-ocinet.network -rw-r--r--"),
+                "NetworkManager/conf.d/80-ocinet.conf -rw-r--r--".into(),
+                "/usr/share/containers/oci/hooks.d/20-ocinet-precreate.json -rw-r--r--".into(),
+                format!("{prefix}/share/doc/ocinet/examples/config.toml -rw-r--r--"),
+            ] {
+                ensure!(installed.contains(&file), "{file}");
+            }
+            check_units(host, &format!("{systemd}/system"), prefix)?;
+            use_it(host, prefix)?;
+            let attached = host.container("late").run()?;
+            let refused = install(host, &format!("--prefix {prefix} --uninstall"))?.exits(1)?;
+            ensure!(refused.stderr.contains("containers are attached"), "{refused}");
+            attached.delete()?;
+            host.settles()?;
+            install(host, &format!("--prefix {prefix} --uninstall"))?.exits(0)?;
+            let after = file_system(host)?;
+            ensure!(before == after, "{}", difference(&before, &after));
+            Ok(())
+        })
+    })
+}
+
+/// The example of a configuration says what holds without it.
+#[test]
+fn the_example_configuration_is_the_default() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").prepare()?;
+        let plan = format!("{} plan {}", ocinet_integration::OCINET, web.bundle());
+        let without = host.sh(&plan)?;
+        host.sh(&format!("cp {} /etc/ocinet/config.toml", packaging("examples/config.toml").display()))?;
+        let with = host.sh(&plan);
+        host.sh("rm /etc/ocinet/config.toml")?;
+        ensure!(with? == without, "{without}");
+        Ok(())
+    })
+}
+
+/// Mistakes on the command line of the script change nothing.
+#[test]
+fn the_script_refuses_what_it_does_not_know() -> Result<()> {
+    machine().test(|host| {
+        let before = file_system(host)?;
+        every(["--prefx /usr", "--prefix usr", "--uninstall", "/usr"], |arguments| {
+            let refused = install(host, arguments)?;
+            ensure!(refused.code == 1 && refused.stderr.starts_with("install: "), "{refused}");
+            Ok(())
+        })?;
+        let after = file_system(host)?;
+        ensure!(before == after, "{}", difference(&before, &after));
+        Ok(())
+    })
+}
+
+/// The Debian package, with the same files.
+#[test]
+fn the_package_installs_and_goes() -> Result<()> {
+    machine().test(|host| {
+        let folder = host.path("/mnt/deb");
+        let built = Command::new(packaging("deb")).arg(&folder).env("OCINET_BIN", ocinet()?).output()?;
+        ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let before = file_system(host)?;
+        host.sh("dpkg --install /mnt/deb/*.deb")?;
+        check_units(host, "/usr/lib/systemd/system", "/usr")?;
+        let wanted = host.sh("readlink /etc/systemd/system/timers.target.wants/ocinet-gc.timer").context("enabled")?;
+        ensure!(wanted.ends_with("lib/systemd/system/ocinet-gc.timer\n"), "{wanted}");
+        use_it(host, "/usr")?;
+        // The script and the package do not differ but in what each needs to take it all away again.
+        let listed = "grep -v ocinet/manifest | sed 's/\\.gz$//' | sort";
+        let package =
+            host.sh(&format!("dpkg -L ocinet | while read -r f; do [ -d $f ] || echo $f; done | {listed}"))?;
+        host.sh(&format!(
+            "OCINET_BIN=/mnt/bin/ocinet DESTDIR=/mnt/stage {} --prefix /usr",
+            packaging("install").display()
+        ))?;
+        let script = host.sh(&format!("cd /mnt/stage; find . -type f -printf '/%P\\n' | {listed}"))?;
+        ensure!(package == script, "{}", difference(&package, &script));
+        host.sh("dpkg --purge ocinet")?;
+        let after = file_system(host)?;
+        ensure!(before == after, "{}", difference(&before, &after));
+        Ok(())
+    })
+}
+
+fn machine() -> Settings {
+    Settings::default().runtime(Runtime::Runc).prepare(MACHINE).prepare(podman::PREPARE)
+}

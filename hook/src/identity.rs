@@ -100,9 +100,9 @@ fn hostname(
     }
 }
 
-/// Parses a list joined by commas.
+/// Parses a list joined by commas or blanks.
 fn list<T>(text: &Option<String>, key: &str, parse: fn(&str) -> Result<T, Invalid>) -> Result<Vec<T>, Invalid> {
-    let items = text.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = text.as_deref().unwrap_or_default().split([',', ' ']).map(str::trim).filter(|item| !item.is_empty());
     items.map(|item| parse(item).map_err(|e| e.within(&format!("annotation {key}")))).collect()
 }
 
@@ -208,7 +208,7 @@ mod tests {
             ("hostname", ""),
             ("dns-search", "a\nnameserver 192.0.2.1"),
             ("dns-search", &long),
-            ("dns-option", "a b"),
+            ("dns-option", "a\tb"),
             ("dns", "example.org"),
         ];
         for (key, value) in rows {

@@ -189,7 +189,7 @@ impl std::str::FromStr for Connection {
             return Err(Invalid::new("network", name, "does not exist; there are bridge, host and none"));
         }
         let mut connection = Self { network, addresses: Vec::new(), mac: None, interface: None, mtu: None };
-        for option in options.split(',').filter(|option| !option.is_empty()) {
+        for option in options.split([',', ' ']).filter(|option| !option.is_empty()) {
             connection.set(option)?;
         }
         Ok(connection)
@@ -261,6 +261,7 @@ mod tests {
         assert_eq!(connection.interface.unwrap().as_str(), "net0");
         assert_eq!((connection.mac.unwrap().0[5], connection.mtu), (5, Some(1400)));
         assert_eq!(wiring_of("bridge"), wiring_of("bridge:"));
+        assert_eq!(wiring_of("bridge:ip=10.90.0.5 mtu=1400"), wiring_of("bridge:ip=10.90.0.5,mtu=1400"));
     }
 
     #[test]

@@ -4,6 +4,13 @@ use anyhow::{Context, Result};
 
 use crate::{Host, Runtime};
 
+/// Every folder that an installation may write to.
+const MACHINE: &str = "
+    for folder in usr var opt; do
+        mkdir -p /mnt/upper/$folder /mnt/work$folder
+        mount -t overlay -o lowerdir=/$folder,upperdir=/mnt/upper/$folder,workdir=/mnt/work$folder overlay /$folder
+    done";
+
 /// How a private host is made.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -42,6 +49,11 @@ impl Settings {
     /// What is done on the host before anything else: the state that must survive.
     pub fn prepare(self, script: &str) -> Self {
         Self { prepare: format!("{}\n{script}", self.prepare), ..self }
+    }
+
+    /// It has folders of its own to install things in, over those of this machine. To be asked for after all else.
+    pub fn installable(self) -> Self {
+        Self { prepare: format!("{MACHINE}\n{}", self.prepare), ..self }
     }
 
     /// Makes a host, tells the story, and checks what it left. The host is gone afterwards, whatever happened.

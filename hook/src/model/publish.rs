@@ -42,11 +42,11 @@ pub fn parse_list(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
     if text.trim().is_empty() {
         return Ok(requests);
     }
-    for entry in text.split(',') {
-        let named = if entry.trim().is_empty() { text } else { entry.trim() };
-        let request = parse(entry.trim()).map_err(|why| Invalid::new("", named, why))?;
+    for entry in text.split(',').flat_map(blank_separated) {
+        let named = if entry.is_empty() { text } else { entry };
+        let request = parse(entry).map_err(|why| Invalid::new("", named, why))?;
         if let Some(port) = requests.iter().find_map(|earlier| clash(earlier, &request)) {
-            return Err(Invalid::new("", entry.trim(), format!("names host port {port}/{} twice", request.protocol)));
+            return Err(Invalid::new("", entry, format!("names host port {port}/{} twice", request.protocol)));
         }
         if requests.len() == MAX_ENTRIES {
             return Err(Invalid::new("", text, format!("has more than {MAX_ENTRIES} entries; name ranges")));
@@ -54,6 +54,12 @@ pub fn parse_list(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
         requests.push(request);
     }
     Ok(requests)
+}
+
+/// The entries between two commas: podman 4 takes annotations apart at commas, so blanks serve as well.
+fn blank_separated(text: &str) -> impl Iterator<Item = &str> {
+    let empty = text.trim().is_empty().then_some("");
+    text.split(' ').map(str::trim).filter(|entry| !entry.is_empty()).chain(empty)
 }
 
 fn parse(entry: &str) -> Result<PublishRequest, String> {
@@ -186,6 +192,7 @@ mod tests {
     fn lists() {
         assert_eq!(parse_list("").unwrap(), []);
         assert_eq!(parse_list("80:80, 80:80/udp,127.0.0.1:81:80,127.0.0.2:81:80").unwrap().len(), 4);
+        assert_eq!(parse_list("80:80  443:443 53:53/udp").unwrap(), parse_list("80:80,443:443,53:53/udp").unwrap());
         assert_eq!(parse_list("8080-8090:80,8081:81").unwrap().len(), 2, "one out of a range leaves room");
     }
 

@@ -7,13 +7,6 @@ use anyhow::{Context, Result, ensure};
 use ocinet_integration::podman::{self, Podman};
 use ocinet_integration::{Host, Output, Proto::Tcp, Runtime, Settings, UPLINK, every, ocinet};
 
-/// A machine to install things on: every folder that an installation may write to, over that of this machine.
-const MACHINE: &str = "
-    for folder in usr var opt; do
-        mkdir -p /mnt/upper/$folder /mnt/work/$folder
-        mount -t overlay -o lowerdir=/$folder,upperdir=/mnt/upper/$folder,workdir=/mnt/work/$folder overlay /$folder
-    done";
-
 /// All files of the machine, but what dpkg and caches keep for themselves.
 fn file_system(host: &Host) -> Result<String> {
     host.sh("find /usr /etc /var /opt /root /home /srv -ignore_readdir_race \\
@@ -84,6 +77,15 @@ fn check_units(host: &Host, units: &str, prefix: &str) -> Result<()> {
     Ok(())
 }
 
+/// What works in the kernel and for this boot goes as well.
+fn nothing_is_left(host: &Host) -> Result<()> {
+    let left = host.sh(
+        "nft list tables | grep ocinet || true; ip -o link show | grep ocinet || true; ls -d /run/ocinet* || true",
+    )?;
+    ensure!(left.is_empty(), "{left}");
+    Ok(())
+}
+
 /// The script, under the prefixes that people use.
 #[test]
 fn the_script_installs_and_takes_away() -> Result<()> {
@@ -110,10 +112,11 @@ fn the_script_installs_and_takes_away() -> Result<()> {
             use_it(host, prefix)?;
             let attached = host.container("late").run()?;
             let refused = install(host, &format!("--prefix {prefix} --uninstall"))?.exits(1)?;
-            ensure!(refused.stderr.contains("containers are attached"), "{refused}");
+            ensure!(refused.stderr.contains("late") && refused.stderr.contains("stop them first"), "{refused}");
             attached.delete()?;
             host.settles()?;
             install(host, &format!("--prefix {prefix} --uninstall"))?.exits(0)?;
+            nothing_is_left(host)?;
             let after = file_system(host)?;
             ensure!(before == after, "{}", difference(&before, &after));
             Ok(())
@@ -176,6 +179,7 @@ fn the_package_installs_and_goes() -> Result<()> {
         let script = host.sh(&format!("cd /mnt/stage; find . -type f -printf '/%P\\n' | {listed}"))?;
         ensure!(package == script, "{}", difference(&package, &script));
         host.sh("dpkg --purge ocinet")?;
+        nothing_is_left(host)?;
         let after = file_system(host)?;
         ensure!(before == after, "{}", difference(&before, &after));
         Ok(())
@@ -183,5 +187,5 @@ fn the_package_installs_and_goes() -> Result<()> {
 }
 
 fn machine() -> Settings {
-    Settings::default().runtime(Runtime::Runc).prepare(MACHINE).prepare(podman::PREPARE)
+    podman::settings(Runtime::Runc).installable()
 }

@@ -24,6 +24,7 @@ mod lost_store;
 mod modes;
 mod name_servers;
 mod networks;
+mod newcomers;
 mod plan;
 mod podman;
 mod prepare;

@@ -1,35 +1,27 @@
 //! The README: every command in it is run, in order, as typed.
 //!
 //! A block marked `sh` is run on a private host by one shell, in a copy of this tree. What would install things on the
-//! machine has a stand-in there, which checks what it is asked for: see [`STAND_INS`]. Nothing else is left out; a
-//! block in another language holds no command of ours.
+//! machine has a stand-in there, which checks what it is asked for: see [`STAND_INS`]; ocinet itself is installed, but
+//! not built. Nothing else is left out; a block in another language holds no command of ours.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, Settings, every};
+use ocinet_integration::{Host, Settings, every, podman};
 
 /// Programs that install or build, and what stands in for each: `$TREE` is this tree.
-const STAND_INS: [(&str, &str); 5] = [
+const STAND_INS: [(&str, &str); 3] = [
     // Every package has to be known.
     (
         "apt-get",
         r#"case "$1" in update) exit;; install) shift;; *) exit 1;; esac
            for name; do case "$name" in -*) ;; *) dpkg --status "$name" || apt-cache show "$name" ;; esac; done"#,
     ),
-    // Builds what is tested here anyway, into the folder where cargo puts it.
-    (
-        "cargo",
-        r#"test "$1" = build; case " $* " in *" --release "*) ;; *) exit 1;; esac
-           mkdir -p target/$(uname -m)-unknown-linux-gnu/release
-           cp /mnt/bin/ocinet target/$(uname -m)-unknown-linux-gnu/release"#,
-    ),
-    ("rustc", r#"test "$*" = "--print host-tuple"; echo "$(uname -m)-unknown-linux-gnu""#),
-    ("rustup", "true"),
     // There is no systemd on a private host; the units are tested with their packages.
     ("systemctl", r#"test $# -gt 0"#),
+    ("journalctl", r#"test $# -gt 0"#),
 ];
 
 /// Scripts of this tree that install things on the machine, and are tests of their own.
@@ -76,7 +68,7 @@ fn lay_out(host: &Host) -> Result<()> {
     let tree = tree().canonicalize()?;
     host.sh(&format!(
         "mkdir /mnt/tree /mnt/tree/integration /mnt/stand-ins /mnt/tmp
-         cp -a {0}/README.md {0}/packaging /mnt/tree; cp -a {0}/integration/test /mnt/tree/integration",
+         cp -a {0}/README.md {0}/LICENSE {0}/packaging /mnt/tree; cp -a {0}/integration/test /mnt/tree/integration",
         tree.display()
     ))?;
     let installers = INSTALLERS.map(|name| (format!("/mnt/tree/{name}"), "true"));
@@ -96,12 +88,13 @@ fn every_command_of_the_readme_works() -> Result<()> {
     ensure!(!scripts.is_empty(), "no block is marked sh");
     // What is typed must not wait for an answer; what it says goes to a file, since containers keep their output open.
     let mut script = "exec </dev/null >/mnt/said 2>&1; cd /mnt/tree; export TMPDIR=/mnt/tmp
-        PATH=/mnt/stand-ins:/usr/local/sbin:/usr/local/bin:$PATH:/mnt/bin\n"
+        export OCINET_BIN=/mnt/bin/ocinet
+        PATH=/mnt/stand-ins:/usr/local/sbin:/usr/local/bin:$PATH\n"
         .to_owned();
     for Block { line, text, .. } in &scripts {
         script += &format!("echo '### README.md, line {line}'\n{text}");
     }
-    Settings::default().prepare("mount -t tmpfs tmpfs /usr/local; mkdir /usr/local/bin").test(|host| {
+    Settings::default().prepare(podman::PREPARE).installable().test(|host| {
         lay_out(host)?;
         fs::write(host.path("/mnt/script"), &script)?;
         let output = host.output(&["bash", "-euo", "pipefail", "/mnt/script"])?;
@@ -109,7 +102,7 @@ fn every_command_of_the_readme_works() -> Result<()> {
         ensure!(output.code == 0, "{output}\n{said}");
         host.settles()?;
         // Runtimes and settings that a reader keeps.
-        host.sh("rm -rf /run/runc /run/crun; find /etc/ocinet -mindepth 1 -delete").map(drop)
+        host.sh("find /etc/ocinet -mindepth 1 -delete").map(drop)
     })
 }
 

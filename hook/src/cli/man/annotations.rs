@@ -28,7 +28,8 @@ pub(super) fn page() -> Roff {
 
 const DESCRIPTION: [&str; 2] = [
     "ocinet reads what to do from the annotations of a container: those in the state that the runtime hands to a hook, \
-     and those in the bundle's config.json, where the state has no such key. Values are text; lists are joined by commas.",
+     and those in the bundle's config.json, where the state has no such key. Values are text; lists are joined by commas or by blanks, since podman run \
+     --annotation takes some apart at their commas.",
     "A container with no key of ocinet is left alone, unless default_network in config.toml says otherwise. A key that \
      begins with io.ocinet. and is not listed here is an error, and so is a value that does not follow its grammar: the \
      container does not start.",

@@ -21,8 +21,9 @@ const NAME: &str = "io.ocinet.name";
 const HOSTNAME: &str = "io.ocinet.hostname";
 const ADD_HOST: &str = "io.ocinet.add-host";
 
-/// The name by which podman's containers know their host (podman-run(1), --add-host).
-const HOST: &str = "host.containers.internal:host-gateway";
+/// The names by which podman's containers know their host (podman-run(1), --add-host). What podman takes for its address
+/// is that of another network.
+const HOST: [&str; 2] = ["host.containers.internal", "host.docker.internal"];
 
 /// podman's hosts files are larger than this only where the host's own is.
 const MAX_HOSTS: usize = 1 << 20;
@@ -54,9 +55,11 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
         edit.annotations.extend(name.parse::<ContainerName>().ok().map(|name| (NAME, name.to_string())));
     }
     if !network.starts_with("container:") {
+        let on_bridge = network != "host" && network != "none";
         let ours = spec.annotation(ADD_HOST).map(String::from);
-        let theirs = hosts.others.iter().map(|(name, address)| entry(name, *address));
-        let gateway = (network != "host" && network != "none").then(|| HOST.to_owned());
+        let theirs = hosts.others.iter().filter(|(name, _)| !on_bridge || !HOST.contains(&name.as_str()));
+        let theirs = theirs.map(|(name, address)| entry(name, *address));
+        let gateway = HOST.iter().filter(|_| on_bridge).map(|name| format!("{name}:host-gateway"));
         let all: Vec<String> = ours.into_iter().chain(theirs).chain(gateway).collect();
         if !all.is_empty() {
             edit.annotations.push((ADD_HOST, all.join(",")));

@@ -25,6 +25,7 @@ fn a_published_port_reaches_it() -> Result<()> {
             ensure!(hosts.contains(line.as_str()), "{hosts}");
             Ok(())
         })?;
+        ensure!(hosts.matches("host.containers.internal").count() == 1, "{hosts}");
         ensure!(web.does("exec cat /etc/resolv.conf")?.success()?.contains("192.0.2.53"), "its name servers");
         ensure!(web.does("exec cat /etc/hostname")?.success()?.trim() == short, "its host name");
         ensure!(web.does("exec ip route")?.success()?.contains("default via 10.90.0.1"), "its default route");

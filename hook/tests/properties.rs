@@ -27,6 +27,17 @@ proptest! {
     }
 
     #[test]
+    fn specs(members in prop::collection::vec((section(), json()), 0..6), note in json(), junk: Vec<u8>) {
+        entry::spec(&junk);
+        let mut spec: serde_json::Map<_, _> = members.into_iter().collect();
+        entry::spec(serde_json::Value::from(spec.clone()).to_string().as_bytes());
+        // A forged note of ours.
+        let changes = serde_json::json!([{ "set": [["hooks"], note] }, { "taken": [["mounts"], 7, note] }]);
+        spec.insert("annotations".into(), serde_json::json!({ "io.ocinet.undo": changes.to_string() }));
+        entry::spec(serde_json::Value::from(spec).to_string().as_bytes());
+    }
+
+    #[test]
     fn annotations(fields in prop::collection::vec(field(), 0..8), junk: Vec<u8>) {
         entry::annotations(&junk);
         let fields = fields.iter().map(|(which, text)| [&[*which], text.as_bytes()].concat());
@@ -92,4 +103,33 @@ fn field() -> impl Strategy<Value = (u8, String)> {
         (Just(7), prop::collection::vec(host, 1..4).prop_map(|hosts| hosts.join(","))),
         (prop::sample::select(b"ibhd".to_vec()), "[ -~é]{1,255}"),
     ]
+}
+
+/// A member of a spec, known or not.
+fn section() -> impl Strategy<Value = String> {
+    let known = vec!["annotations", "hooks", "mounts", "linux", "hostname"];
+    prop_oneof![prop::sample::select(known).prop_map(String::from), ".{0,3}"]
+}
+
+/// Any JSON whose objects may have the names that we look for.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        Just(Value::from("network")),
+        ".{0,6}".prop_map(Value::from),
+    ];
+    let names = ["type", "path", "args", "namespaces", "sysctl", "poststop", "createRuntime", "destination", "source"];
+    let name = prop_oneof![prop::sample::select(names.to_vec()).prop_map(String::from), ".{0,3}"];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((name.clone(), inner), 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
 }

@@ -10,6 +10,7 @@ mod config;
 mod ports;
 mod publish;
 mod shell;
+mod spec;
 mod state;
 mod store;
 
@@ -17,6 +18,7 @@ pub use annotations::annotations;
 pub use bundle::bundle;
 pub use config::config;
 pub use publish::publish;
+pub use spec::spec;
 pub use state::state;
 pub use store::{damaged_store, store};
 

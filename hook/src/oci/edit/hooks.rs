@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
-use super::Document;
 use super::change::{Change, Position};
+use super::{Document, shown};
 use crate::model::Invalid;
 use crate::oci::Stage;
 
@@ -26,7 +26,7 @@ impl Document {
     pub(super) fn check_hooks(&self) -> Result<(), Invalid> {
         let stages = self.at(&["hooks"]).and_then(Value::as_object);
         for (stage, hooks) in stages.into_iter().flatten().filter(|(_, hooks)| !hooks.is_null()) {
-            let field = format!("hooks.{stage}");
+            let field = format!("hooks.{}", shown(stage));
             let list = hooks.as_array().ok_or_else(|| self.misshapen(&field, hooks, "a list"))?;
             let is_hook = |hook: &&Value| hook.get("path").is_some_and(Value::is_string);
             if let Some(hook) = list.iter().find(|hook| !is_hook(hook)) {
@@ -75,7 +75,7 @@ impl Document {
                 let Some(tool) = self.wiring_tool(hook) else { continue };
                 let line = arguments(hook).join(" ");
                 let why = format!("{tool} wires this container already; {}", way_out(tool));
-                return Err(Invalid::new(format!("config {}: hooks.{stage}", self.name), line, why));
+                return Err(self.wrong(&format!("hooks.{stage}"), line, why));
             }
         }
         Ok(())

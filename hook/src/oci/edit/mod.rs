@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use self::change::Change;
 use self::layout::Layout;
 use super::annotations::{PREFIX, UNDO};
-use crate::model::{HostName, Invalid};
+use crate::model::{HostName, Invalid, quoted};
 
 /// What is to become of a spec.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +63,7 @@ impl Document {
             Ok(_) => return Err(wrong("is not an OCI spec: it is no JSON object".into())),
             Err(error) => return Err(wrong(format!("is not an OCI spec: {error}"))),
         };
-        let document = Self { spec, layout: Layout::of(json), name: name.to_owned() };
+        let document = Self { spec, layout: Layout::of(json), name: shown(name) };
         document.refuse_other_platforms()?;
         for path in [&["annotations"][..], &["hooks"], &["linux"], &["linux", "sysctl"]] {
             document.expect(path, "a JSON object", Value::is_object)?;
@@ -141,7 +141,7 @@ impl Document {
         let Some(note) = self.at(&path).and_then(Value::as_str) else { return Ok(false) };
         let changes: Vec<Change> = serde_json::from_str(note).map_err(|error| {
             let why = format!("is no note of ocinet's: {error}; take its changes out by hand");
-            Invalid::new(format!("config {}: annotation {UNDO}", self.name), note, why)
+            self.wrong(&format!("annotation {UNDO}"), note, why)
         })?;
         self.remove(&path);
         changes.into_iter().rev().for_each(|change| self.revert(change));
@@ -182,7 +182,7 @@ impl Document {
     fn check_annotations(&self) -> Result<(), Invalid> {
         let annotations = self.at(&["annotations"]).and_then(Value::as_object);
         match annotations.into_iter().flatten().find(|(_, value)| !value.is_string()) {
-            Some((key, value)) => Err(self.misshapen(&format!("annotation {key}"), value, "text")),
+            Some((key, value)) => Err(self.misshapen(&format!("annotation {}", shown(key)), value, "text")),
             None => Ok(()),
         }
     }
@@ -195,7 +195,17 @@ impl Document {
         }
     }
 
-    fn misshapen(&self, field: &str, value: &Value, kind: &str) -> Invalid {
-        Invalid::new(format!("config {}: {field}", self.name), value, format!("is not {kind}"))
+    /// A complaint about a field of the spec.
+    fn wrong(&self, field: &str, value: impl std::fmt::Display, why: impl Into<String>) -> Invalid {
+        Invalid::new(format!("config {}: {field}", self.name), value, why)
     }
+
+    fn misshapen(&self, field: &str, value: &Value, kind: &str) -> Invalid {
+        self.wrong(field, value, format!("is not {kind}"))
+    }
+}
+
+/// A name that others gave, on one line and of bounded length.
+fn shown(name: &str) -> String {
+    if name.len() > 200 || name.contains(char::is_control) { quoted(name) } else { name.to_owned() }
 }

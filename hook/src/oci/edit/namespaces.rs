@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::Document;
 use super::change::{Change, Position};
+use super::{Document, shown};
 use crate::model::Invalid;
 
 const LIST: [&str; 2] = ["linux", "namespaces"];
@@ -29,7 +29,7 @@ impl Document {
             return Err(self.misshapen(&field, entry, "a namespace: it has no type"));
         }
         if namespaces.iter().filter(|entry| is_network(entry)).count() > 1 {
-            return Err(Invalid::new(format!("config {}: {field}", self.name), "network", "is there twice"));
+            return Err(self.wrong(&field, "network", "is there twice"));
         }
         Ok(())
     }
@@ -74,7 +74,7 @@ impl Document {
             Some((key, value)) => {
                 let why = "needs a network namespace of the container's own, and it is to use the host's; remove it";
                 let value = value.as_str().map_or_else(|| value.to_string(), String::from);
-                Err(Invalid::new(format!("config {}: linux.sysctl {key}", self.name), value, why))
+                Err(self.wrong(&format!("linux.sysctl {}", shown(key)), value, why))
             }
             None => Ok(()),
         }

@@ -79,8 +79,8 @@ pub fn is_flat(looks: &[Look]) -> Result<()> {
     ensure!(last.rules == first.rules, "there were {} lines of rules, now {}", first.rules, last.rules);
     ensure!(last.links == first.links, "there were {} links, now {}", first.links, last.links);
     let memory = |look: &Look| look.attach_memory.max(look.detach_memory);
-    // The kernel counts a process's pages in batches on each processor (lib/percpu_counter.c): some more or less say nothing.
-    ensure!(memory(last) <= memory(first) + 256, "memory has grown from {} to {} KiB", memory(first), memory(last));
+    // Where its memory lies is drawn anew for each process, and costs it more or less pages.
+    ensure!(memory(last) <= memory(first) + 512, "memory has grown from {} to {} KiB", memory(first), memory(last));
     Ok(())
 }
 

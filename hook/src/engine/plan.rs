@@ -40,7 +40,9 @@ impl Engine {
         let (record, mut commands) = match &request.wiring {
             // The sandbox is wired, and the files are the owner's.
             Wiring::Member(owner) => {
-                return Ok(Plan { record: engine.neighbour(owner)?.record, commands: Vec::new() });
+                let record = engine.neighbour(owner)?.record;
+                let nothing = format!("# shares the network of container {}: there is nothing to do", record.container);
+                return Ok(Plan { record, commands: vec![nothing] });
             }
             Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),
             Wiring::None => {

@@ -20,7 +20,10 @@ fn a_name_that_is_wrong() -> Result<()> {
     ] {
         for bad in ["a\nb", "a b", "a\tb", "a\u{1b}[2Jb", "a\u{a0}b", "ä", "-a", "a/b", "a#b", "a\\nb", "a\"b", &long]
         {
-            rows.push((key, format!("{before}{bad}{after}")));
+            // Lists may be joined by blanks.
+            if key != "dns-search" || bad != "a b" {
+                rows.push((key, format!("{before}{bad}{after}")));
+            }
         }
     }
     rows.extend([("name", "a,b".to_owned()), ("hostname", "a,b".to_owned()), ("name", String::new())]);
@@ -35,10 +38,10 @@ fn a_value_that_is_wrong() -> Result<()> {
     let rows = [
         ("dns", "localhost"),
         ("dns", "192.0.2"),
-        ("dns", "192.0.2.1 192.0.2.2"),
+        ("dns", "192.0.2.1;192.0.2.2"),
         ("dns", "192.0.2.1\nnameserver 192.0.2.2"),
         ("dns", "192.0.2.1:53"),
-        ("dns-option", "a b"),
+        ("dns-option", "a\tb"),
         ("dns-option", "ndots:2\nnameserver 192.0.2.1"),
         ("dns-option", "ndots:2;edns0"),
         ("add-host", "db"),

@@ -150,7 +150,7 @@ fn an_interface_name_that_is_wrong() -> Result<()> {
             ("bridge:interface=sixteen-bytes-xx", "sixteen-bytes-xx"),
             ("bridge:interface=a/b", "a/b"),
             ("bridge:interface=..", ".."),
-            ("bridge:interface=a b", "a b"),
+            ("bridge:interface=a b", "\"b\""),
             ("bridge:interface=a%d", "a%d"),
             ("bridge:interface=", "interface"),
             ("bridge:interface=lo", "lo"),

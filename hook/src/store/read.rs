@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
@@ -14,6 +15,9 @@ pub struct Owner {
     /// The first of the ports in question that it holds.
     pub port: u16,
 }
+
+/// The numbers that records have: SQLite counts up from 1.
+const NUMBERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 
 /// Questions to the store.
 pub struct Read<'c> {
@@ -249,7 +253,12 @@ pub(super) fn address_column(address: HostAddress) -> String {
 
 fn record(row: &Row<'_>) -> Result<Record> {
     let (number, body, sum): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let record: Record = checked(&body, sum, || format!("record {number}"))?;
+    let what = || format!("record {number}");
+    // The number is no part of what was summed up; locks are made of it.
+    if !NUMBERS.contains(&number) {
+        return Err(Error::Damaged { what: what(), why: "it has no such number".into() });
+    }
+    let record: Record = checked(&body, sum, what)?;
     Ok(Record { number, ..record })
 }
 

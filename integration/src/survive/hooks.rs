@@ -23,11 +23,11 @@ enum Moment {
 }
 
 impl Moment {
-    fn kill(self, host: &Host, call: &Call) -> Result<bool> {
+    fn kill(self, host: &Host, call: &Call, nth: u32) -> Result<bool> {
         match self {
             Self::At(point) => point.kill(host, call),
             Self::Within(longest, all) => {
-                let moment = random(longest).to_string();
+                let moment = random(longest >> nth).to_string();
                 let way = ["kill-after", &moment, if all { "all" } else { "one" }];
                 Ok(call.through(host, &way)?.stderr.contains("caller: killed"))
             }
@@ -51,9 +51,9 @@ impl Case for Killed {
         Ok(host)
     }
 
-    fn happen(self, host: &Host) -> Result<bool> {
+    fn happen(self, host: &Host, nth: u32) -> Result<bool> {
         let container = self.scene.set(host).context(Unready)?;
-        let hit = self.moment.kill(host, &self.scene.call(&container))?;
+        let hit = self.moment.kill(host, &self.scene.call(&container), nth)?;
         // A call that came to its end must leave nothing either.
         self.aftermath.happen(host, self.scene, container)?;
         Ok(hit)

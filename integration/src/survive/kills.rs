@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::Host;
 
 /// How often a kill is tried that does not happen: threads do not race in the same way each time.
-const TRIES: usize = 10;
+const TRIES: u32 = 10;
 
 /// How often the whole host is compared with what it was before.
 const LOOK: usize = 25;
@@ -53,8 +53,9 @@ pub(super) trait Case: Copy + Display + Send {
     /// A host for such cases.
     fn host() -> Result<Host>;
 
-    /// Lets it happen. False if the kill did not; an error if something was left, or [`Unready`].
-    fn happen(self, host: &Host) -> Result<bool>;
+    /// Lets it happen, for the `nth` time where the kill did not before: a random moment is then an earlier one. False if
+    /// the kill did not happen; an error if something was left, or [`Unready`].
+    fn happen(self, host: &Host, nth: u32) -> Result<bool>;
 }
 
 /// Lets every case happen, on several hosts side by side.
@@ -100,8 +101,8 @@ fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<(
 
 /// False if the kill never happened.
 fn insist(case: impl Case, host: &Host) -> Result<bool> {
-    for _ in 0..TRIES {
-        if case.happen(host)? {
+    for nth in 0..TRIES {
+        if case.happen(host, nth)? {
             return Ok(true);
         }
     }

@@ -74,7 +74,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// A number below `end`, each time another.
+/// A number below `end`, each time another; 0 below 0.
 pub(super) fn random(end: u64) -> u64 {
-    RandomState::new().build_hasher().finish() % end
+    RandomState::new().build_hasher().finish() % end.max(1)
 }

@@ -72,7 +72,7 @@ impl Case for Hook {
         Ok(host)
     }
 
-    fn happen(self, host: &Host) -> Result<bool> {
+    fn happen(self, host: &Host, _: u32) -> Result<bool> {
         quiet(host)?;
         let Self { stage, point, next } = self;
         let by = format!("kill-at {} {}", point.tracee, point.call);
@@ -136,8 +136,8 @@ impl Case for Run {
         Hook::host()
     }
 
-    fn happen(self, host: &Host) -> Result<bool> {
-        let moment = random(self.longest).to_string();
+    fn happen(self, host: &Host, nth: u32) -> Result<bool> {
+        let moment = random(self.longest >> nth).to_string();
         let id = next_id();
         let way = [CALLER, "kill-after", &moment, if self.all { "all" } else { "one" }];
         let output = start(host, &id, &way)?;

@@ -1,6 +1,6 @@
 //! Hooks are killed: at their system calls, at random times, by the end of their runtime. Nothing is left.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use ocinet_integration::survive::{CALLER, Scene, Share, Stage, at_every_call, at_random, runtime_killed, under_runc};
 use ocinet_integration::{OCINET, Output, Proto::Tcp, Settings, State, UPLINK};
 
@@ -73,5 +73,34 @@ fn an_orphaned_nft_undoes_nobodys_work() -> Result<()> {
         host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("second")?;
         first.hook("poststop")?.success()?;
         host.check()
+    })
+}
+
+/// What is killed at every call must know every call: our helper counts what strace counts. Threads do not race in the
+/// same way each time, so the two may differ by chance, but not always.
+#[test]
+fn the_helper_sees_what_strace_sees() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("first").publish("8080:80").run()?.delete()?;
+        let counts = |argv: &[&str]| -> Result<String> {
+            let web = host.container("web").isolated().publish("8080:80").prepare()?;
+            let mut attach = host.command(&[argv, &[OCINET, "hook", "createRuntime"]].concat());
+            let said = Output::of(&mut attach, web.state("createRuntime").to_string().as_bytes())?.success()?;
+            web.hook("poststop")?.success()?;
+            host.settles()?;
+            Ok(said)
+        };
+        let mut seen = Vec::new();
+        for _ in 0..10 {
+            counts(&["strace", "-f", "-o", "/mnt/strace"])?;
+            // Each call begins on a line of its own, the first of which is the start of the program.
+            let calls = host.sh("grep -vE 'resumed>|\\+\\+\\+|---' /mnt/strace | tail -n +2 | wc -l")?;
+            let trace: Vec<Vec<u64>> = serde_json::from_str(&counts(&[CALLER, "trace"])?)?;
+            seen.push((calls.trim().parse::<usize>()?, trace.iter().map(Vec::len).sum::<usize>()));
+            if seen.iter().any(|(strace, ours)| strace == ours) {
+                return Ok(());
+            }
+        }
+        bail!("strace and the helper count {seen:?}")
     })
 }

@@ -144,6 +144,11 @@ impl Host {
         Ok(result)
     }
 
+    /// The path of a control group `name` that no other host's containers are in. It goes with the host.
+    pub fn control_group(&self, name: &str) -> String {
+        format!("/{}/{name}", self.cgroup)
+    }
+
     /// The end of a story: nothing is left, and nobody was accused.
     pub(crate) fn farewell(&self) -> Result<()> {
         let accusations = lock(&self.accusations).join("\n");
@@ -172,7 +177,7 @@ impl Host {
     /// A folder for a bundle, and the path of a control group, that nobody has.
     pub(crate) fn next_bundle(&self, id: &str) -> (String, String) {
         let number = self.bundles.fetch_add(1, Ordering::Relaxed);
-        (format!("/mnt/bundles/{number}-{id}"), format!("/{}/{number}", self.cgroup))
+        (format!("/mnt/bundles/{number}-{id}"), self.control_group(&number.to_string()))
     }
 }
 

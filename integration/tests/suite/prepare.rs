@@ -12,11 +12,12 @@ const CONFIG: &str = "/mnt/b/config.json";
 /// Makes the bundle `/mnt/b` as `runc spec` or `crun spec` would, without any word of ours, and runs `edit` (jq) on it.
 fn bundle(host: &Host, edit: &str) -> Result<()> {
     let program = host.runtime().program().unwrap_or("runc");
+    let group = host.control_group("prepared");
     host.sh(&format!(
         "rm -rf /mnt/b; mkdir /mnt/b; cd /mnt/b; cp -a /mnt/rootfs rootfs; {program} spec
          jq --tab '.process.terminal = false | .process.args = [\"/mnt/bin/probe\", \"serve\", \"web\", \"80\"]
              | .process.capabilities[] += [\"CAP_NET_BIND_SERVICE\"]
-             | .linux.cgroupsPath = \"/ocinet-prepared\" | .linux.resources = null | {edit}' config.json >new
+             | .linux.cgroupsPath = \"{group}\" | .linux.resources = null | {edit}' config.json >new
          mv new config.json"
     ))
     .map(drop)

@@ -10,13 +10,13 @@ fn alone() -> Settings {
 }
 
 /// Everything about a host's network that somebody gave it: not the numbers that the kernel counts up, nor the MAC of a
-/// host's end, which means nothing.
+/// host's end, which means nothing, nor whether cables have a carrier, which shows a moment later.
 fn look(host: &Host) -> Result<String> {
     host.sh(
-        "ip -brief link | sed 's/@[^ ]*//' | awk '{ print $1, $2 }' | sort; ip -brief address show ocinet0; ip route
+        "ip -brief link | sed 's/@[^ ]*//' | awk '{ print $1 }' | sort; ip -brief address show ocinet0 | awk '{ print $1, $3 }'; ip route | sed 's/ linkdown//'
         for link in /sys/class/net/oc*; do
             cd $link; echo $(basename $link) $(cat mtu ifalias flags)
-            if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode brport/state); fi
+            if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode); fi
         done
         nft --stateless list table inet ocinet
         sysctl net.ipv4.ip_forward net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.disable_ipv6",

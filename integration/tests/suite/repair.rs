@@ -107,9 +107,9 @@ fn the_next_attach_restores_the_bridge() -> Result<()> {
 /// What a bridge and its ports look like, without the numbers that the kernel gives.
 const SHAPE: &str = "for link in /sys/class/net/oc*; do
     cd $link; echo $(basename $link) $(cat mtu address ifalias flags)
-    if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode brport/state); fi
+    if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode); fi
 done
-ip -brief address show ocinet0
+ip -brief address show ocinet0 | awk '{ print $1, $3 }'
 sysctl net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.accept_ra net.ipv6.conf.ocinet0.disable_ipv6";
 
 /// Somebody has turned our settings back. The next attach turns them on again.

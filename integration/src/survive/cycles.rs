@@ -75,7 +75,10 @@ pub fn cycles(count: usize) -> Result<Vec<Look>> {
 /// An error unless the last look is like the first.
 pub fn is_flat(looks: &[Look]) -> Result<()> {
     let [first, .., last] = looks else { return Ok(()) };
-    ensure!(last.store <= first.store, "the store has grown from {} to {} bytes", first.store, last.store);
+    // SQLite keeps the pages of its fullest moment, which depends on how many links drain at once. A row left over by each
+    // cycle would be some hundred bytes more each time.
+    let room = first.store + (32 << 10);
+    ensure!(last.store <= room, "the store has grown from {} to {} bytes", first.store, last.store);
     ensure!(last.rules == first.rules, "there were {} lines of rules, now {}", first.rules, last.rules);
     ensure!(last.links == first.links, "there were {} links, now {}", first.links, last.links);
     let memory = |look: &Look| look.attach_memory.max(look.detach_memory);

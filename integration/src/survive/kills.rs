@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::Host;
 
 /// How often a kill is tried that does not happen: threads do not race in the same way each time.
-const TRIES: u32 = 10;
+const TRIES: u32 = 25;
 
 /// How often the whole host is compared with what it was before.
 const LOOK: usize = 25;

@@ -1,6 +1,6 @@
 //! `/etc/ocinet/config.toml`: the host's settings.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
@@ -18,6 +18,10 @@ pub struct Config {
     pub subnet: Option<Ipv4Net>,
     /// Name servers for containers where the host has none but on its loopback.
     pub dns_fallback: Vec<IpAddr>,
+    /// Who keeps our rules.
+    pub firewall: Firewall,
+    /// The host's address for published ports that name none; by default every one of them.
+    pub publish_default_address: Option<Ipv4Addr>,
     /// Where we switched IP forwarding on: drop what is forwarded between two links of which neither is ours, so that
     /// the host does not become an open router.
     pub close_forwarding: bool,
@@ -25,8 +29,29 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { default_network: None, subnet: None, dns_fallback: Vec::new(), close_forwarding: true }
+        Self {
+            default_network: None,
+            subnet: None,
+            dns_fallback: Vec::new(),
+            firewall: Firewall::Auto,
+            publish_default_address: None,
+            close_forwarding: true,
+        }
     }
+}
+
+/// The setting `firewall`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firewall {
+    /// nftables where it can be had, else iptables.
+    Auto,
+    /// nftables.
+    Nftables,
+    /// iptables, in the variant that the host prefers.
+    Iptables,
+    /// No rules at all: no port is published, nothing masqueraded or guarded, and forwarding left as it is.
+    None,
 }
 
 impl Config {

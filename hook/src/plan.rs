@@ -108,9 +108,9 @@ pub fn endpoint(
     }
 }
 
-/// What the kernel must do for the endpoints of `record`, all of `network`.
-pub fn steps(record: &Record, network: &Network) -> Vec<Steps> {
-    record.endpoints.iter().map(|endpoint| driver::bridge(network, endpoint, alias(record))).collect()
+/// What the kernel must do for the endpoints of `record`, all of `network`, which rules of ours guard or not.
+pub fn steps(record: &Record, network: &Network, guarded: bool) -> Vec<Steps> {
+    record.endpoints.iter().map(|endpoint| driver::bridge(network, endpoint, alias(record), guarded)).collect()
 }
 
 /// The alias of the record's links.
@@ -147,7 +147,7 @@ pub fn default_interface() -> InterfaceName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::parse_publish;
+    use crate::model::{HostAddress, parse_publish};
     use std::collections::BTreeSet;
 
     struct Taken(BTreeSet<u16>);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn chosen(text: &str, taken: &[u16]) -> Result<Vec<String>, String> {
-        let requests = parse_publish(text).unwrap();
+        let requests = parse_publish(text, HostAddress::Any).unwrap();
         let mappings = ports(&requests, &mut Taken(taken.iter().copied().collect()))?;
         Ok(mappings.iter().map(ToString::to_string).collect())
     }

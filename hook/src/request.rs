@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use crate::config::{self, Config};
 use crate::files::File;
 use crate::identity::Identity;
-use crate::model::{ContainerId, InterfaceName, Invalid, Key, Mac, Mode, NetworkName, PublishRequest, parse_publish};
+use crate::model::{
+    ContainerId, HostAddress, InterfaceName, Invalid, Key, Mac, Mode, NetworkName, PublishRequest, parse_publish,
+};
 use crate::oci::{Annotations, Bundle, NetworkNamespace, State};
 
 /// What one container asks for.
@@ -114,7 +116,8 @@ impl Request {
             None => return Ok(None),
         };
         let network = annotations.network.as_deref().or(config.default_network.as_deref()).unwrap_or("bridge");
-        let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default())
+        let address = HostAddress::from(config.publish_default_address.map(IpAddr::V4));
+        let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default(), address)
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
         let (wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
         if matches!(wiring, Wiring::Member(_)) {

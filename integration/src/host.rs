@@ -76,6 +76,11 @@ impl Host {
         self.settings.runtime
     }
 
+    /// Takes every rule of ours away, and leaves what the rules are about: what was guarded is open then.
+    pub fn disarm(&self) -> Result<()> {
+        self.sh(&self.settings.firewall.disarm()).map(drop)
+    }
+
     /// The host's own network namespace.
     pub fn place(&self) -> &Place {
         &self.place
@@ -204,7 +209,7 @@ impl Machine {
             .env("CALLER", binary::helper("caller")?)
             .env("MTU", settings.mtu.to_string())
             .env("BRIDGE_NF", u8::from(settings.bridge_nf).to_string())
-            .env("PREPARE", &settings.prepare)
+            .env("PREPARE", format!("{}\n{}", settings.firewall.setup(), settings.prepare))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

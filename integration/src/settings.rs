@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{Host, Runtime};
+use crate::{Firewall, Host, Runtime};
 
 /// Every folder that an installation may write to.
 const MACHINE: &str = "
@@ -18,6 +18,8 @@ pub struct Settings {
     pub runtime: Runtime,
     /// `net.bridge.bridge-nf-call-iptables`: whether frames on a bridge pass the IP hooks too.
     pub bridge_nf: bool,
+    /// Who keeps the rules.
+    pub firewall: Firewall,
     /// The MTU of the uplink.
     pub mtu: u32,
     /// A shell script run on the host before the first snapshot.
@@ -26,7 +28,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { runtime: Runtime::Bare, bridge_nf: true, mtu: 1500, prepare: String::new() }
+        Self { runtime: Runtime::Bare, bridge_nf: true, firewall: Firewall::Nftables, mtu: 1500, prepare: String::new() }
     }
 }
 
@@ -39,6 +41,11 @@ impl Settings {
     /// Frames on a bridge pass the IP hooks too, or not.
     pub fn bridge_nf(self, bridge_nf: bool) -> Self {
         Self { bridge_nf, ..self }
+    }
+
+    /// Who keeps the rules.
+    pub fn firewall(self, firewall: Firewall) -> Self {
+        Self { firewall, ..self }
     }
 
     /// The uplink's MTU.
@@ -58,22 +65,37 @@ impl Settings {
 
     /// Makes a host, tells the story, and checks what it left. The host is gone afterwards, whatever happened.
     pub fn test(self, story: impl FnOnce(&Host) -> Result<()>) -> Result<()> {
-        let Self { runtime, bridge_nf, .. } = self;
-        let world = format!("under {runtime:?} with bridge-nf-call-iptables={}", u8::from(bridge_nf));
+        let Self { runtime, bridge_nf, firewall, .. } = self;
+        let world = format!("under {runtime:?} with {firewall:?} and bridge-nf-call-iptables={}", u8::from(bridge_nf));
         let host = Host::new(self).context("making a private host")?;
         story(&host).with_context(|| world.clone())?;
         host.farewell().with_context(|| format!("{world}, at the end of the story"))
     }
 }
 
-/// Tells a story about packets in every world they may travel in: both runtimes, bridges seen by the IP hooks or not.
+/// Tells a story about packets in every world they may travel in: both runtimes, bridges seen by the IP hooks or not, and
+/// each firewall with each of these.
 pub fn in_every_world(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
-    for runtime in [Runtime::Runc, Runtime::Crun] {
-        for bridge_nf in [false, true] {
-            Settings::default().runtime(runtime).bridge_nf(bridge_nf).test(&story)?;
-        }
-    }
-    Ok(())
+    use Firewall::{IptablesLegacy, IptablesNft, Nftables};
+    use Runtime::{Crun, Runc};
+    let worlds = [
+        (Nftables, Runc, false),
+        (Nftables, Runc, true),
+        (Nftables, Crun, false),
+        (Nftables, Crun, true),
+        (IptablesNft, Runc, false),
+        (IptablesNft, Crun, true),
+        (IptablesLegacy, Runc, true),
+        (IptablesLegacy, Crun, false),
+    ];
+    worlds.into_iter().try_for_each(|(firewall, runtime, bridge_nf)| {
+        Settings::default().firewall(firewall).runtime(runtime).bridge_nf(bridge_nf).test(&story)
+    })
+}
+
+/// Tells a story about rules with each firewall that may keep them.
+pub fn with_every_firewall(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
+    Firewall::ALL.into_iter().try_for_each(|firewall| Settings::default().firewall(firewall).test(&story))
 }
 
 /// Tells a story about life and death under both runtimes.

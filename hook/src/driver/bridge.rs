@@ -1,8 +1,9 @@
 use super::{Bridge, HostStep, SandboxStep, Steps, Veth};
 use crate::model::{Alias, Attachment, Endpoint, Mac, Network};
 
-/// The steps that connect `endpoint` to a bridge network; `alias` marks the link that belongs to it.
-pub fn bridge(network: &Network, endpoint: &Endpoint, alias: Alias) -> Steps {
+/// The steps that connect `endpoint` to a bridge network, which rules of ours guard or not; `alias` marks the link that
+/// belongs to it.
+pub fn bridge(network: &Network, endpoint: &Endpoint, alias: Alias, guarded: bool) -> Steps {
     let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
     let mut sandbox = vec![
         SandboxStep::Loopback,
@@ -17,16 +18,17 @@ pub fn bridge(network: &Network, endpoint: &Endpoint, alias: Alias) -> Steps {
         mac: endpoint.mac,
         mtu: endpoint.mtu,
     });
-    let host = bridge_of(network).map(HostStep::Bridge).into_iter().chain([pair]).collect();
+    let host = bridge_of(network, guarded).map(HostStep::Bridge).into_iter().chain([pair]).collect();
     Steps { host, sandbox }
 }
 
-/// The bridge of `network`; none where it has no address range to derive a MAC from.
-pub fn bridge_of(network: &Network) -> Option<Bridge> {
+/// The bridge of `network`, which rules of ours guard or not; none where it has no address range to derive a MAC from.
+pub fn bridge_of(network: &Network, guarded: bool) -> Option<Bridge> {
     Some(Bridge {
         name: network.bridge.clone(),
         alias: Alias::Network(network.name.clone()),
         mac: Mac::of(network.subnets.first()?.gateway),
         addresses: network.subnets.iter().map(|subnet| subnet.gateway_with_prefix()).collect(),
+        route_localnet: guarded,
     })
 }

@@ -38,6 +38,9 @@ pub struct Bridge {
     pub mac: Mac,
     /// The gateway addresses.
     pub addresses: Vec<IpNet>,
+    /// Whether the host's own 127.0.0.1 leads to published ports. Without our rules the way back would be open as well
+    /// (CVE-2020-8558).
+    pub route_localnet: bool,
 }
 
 /// A veth pair: one end a port of the bridge, its peer born in the container's namespace.
@@ -80,15 +83,15 @@ impl HostStep {
     /// The step as commands that a person could type; `pid` is the container's init process.
     pub fn lines(&self, pid: &str) -> Vec<String> {
         match self {
-            Self::Bridge(Bridge { name, alias, mac, addresses }) => {
+            Self::Bridge(Bridge { name, alias, mac, addresses, route_localnet }) => {
                 let (accept_ra, disable) =
                     (setting("ipv6", name, "accept_ra=0"), setting("ipv6", name, "disable_ipv6=1"));
-                let route_localnet = setting("ipv4", name, "route_localnet=1");
+                let localnet = setting("ipv4", name, &format!("route_localnet={}", u8::from(*route_localnet)));
                 let name = word(name.as_str());
                 let mut lines = vec![
                     format!("ip link add {name} address {mac} type bridge"),
                     format!("sysctl -qw {accept_ra} {disable}"),
-                    format!("sysctl -qw {route_localnet}"),
+                    format!("sysctl -qw {localnet}"),
                 ];
                 lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
                 lines.push(format!("ip link set {name} alias {} up", word(&alias.to_string())));

@@ -44,7 +44,9 @@ impl Engine {
         self.step("namespace");
         if request.wiring.mode() == Mode::Bridge {
             // Asked before anything is leased: without the right to it, it could not be taken back either.
-            self.firewall()?.permitted()?;
+            self.links.permitted()?;
+            self.settle_firewall()?;
+            self.firewall()?.ready()?;
         }
         let _sandbox = self.locks.exclusive(Place::Sandbox(request.key().lock_offset()))?;
         let sandbox = Sandbox { process, netns, namespace };
@@ -159,7 +161,8 @@ impl Engine {
             self.warn_of(kernel::flush_host_flows(&ports));
             self.step("flows");
         }
-        for steps in plan::steps(record, network) {
+        let guarded = self.firewall_kind()?.has_rules();
+        for steps in plan::steps(record, network, guarded) {
             let mut peer = None;
             for step in &steps.host {
                 match step {

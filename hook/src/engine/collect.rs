@@ -38,6 +38,7 @@ impl Engine {
     }
 
     fn collect_all(&mut self) -> Result<Collected> {
+        self.finish_moving_rules()?;
         let mut collected = Collected::default();
         for record in self.store.read().records()? {
             let (container, draining) = (record.container.to_string(), record.state == State::Draining);

@@ -1,7 +1,7 @@
 use slog::info;
 
 use super::{Engine, Result};
-use crate::firewall::{Backend, publish_needs};
+use crate::firewall::publish_needs;
 use crate::kernel::{self, Place};
 use crate::model::{Key, Protocol, Record, State};
 
@@ -70,6 +70,7 @@ impl Engine {
 
     /// Lets no published port lead to the container any more.
     fn withdraw(&mut self, record: &mut Record) -> Result<()> {
+        self.finish_moving_rules()?;
         self.settling = Some(self.locks.shared(Place::Settling)?);
         let change = self.locks.shared(Place::Firewall)?;
         // From here on a reload of the ruleset leaves the record out.

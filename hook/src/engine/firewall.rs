@@ -1,24 +1,22 @@
 use slog::{info, warn};
 
 use super::{Engine, Result};
-use crate::firewall::{Backend, Needs, NetworkNeeds, Publish, publish_needs};
-use crate::kernel::{self, Lock, Nftables, Place};
+use crate::driver;
+use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Publish, publish_needs};
+use crate::kernel::{self, Lock, Place};
 use crate::model::{Network, Record};
 
 impl Engine {
     /// Puts in place what `record` needs. `change` is the shared lock under which its intent was written: until the
     /// kernel holds what the store says, nobody may load the ruleset from the store.
     pub(super) fn open_firewall(&mut self, record: &Record, network: &Network, change: Lock) -> Result<()> {
+        if !self.firewall_kind()?.has_rules() {
+            return Ok(());
+        }
         let network = NetworkNeeds::from(network);
-        let forwards = kernel::forwarding()?;
-        if !forwards && self.config.close_forwarding && !self.store.read().closed_forwarding()? {
-            self.store.write(|store| store.close_forwarding())?;
-        }
+        let forwards = self.intend_forwarding()?;
         let closed = self.store.read().closed_forwarding()?;
-        let whole = self.firewall()?.verify(&network, closed)?;
-        if whole {
-            self.firewall()?.apply(&publish_needs(record))?;
-        }
+        let whole = self.firewall()?.apply(&network, closed, &publish_needs(record))?;
         drop(change);
         if !whole {
             self.load_ruleset(&network, closed)?;
@@ -33,10 +31,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the host forwards already. Where it is to do so for us, the store says beforehand that it is to be closed to
+    /// strangers.
+    pub(super) fn intend_forwarding(&mut self) -> Result<bool> {
+        let forwards = kernel::forwarding()?;
+        if !forwards && self.config.close_forwarding && !self.store.read().closed_forwarding()? {
+            self.store.write(|store| store.set_closed_forwarding(true))?;
+        }
+        Ok(forwards)
+    }
+
     fn load_ruleset(&mut self, network: &NetworkNeeds, closed: bool) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         // Whoever loaded it while we waited read our record too.
-        if self.firewall()?.verify(network, closed)? { Ok(()) } else { self.load_all() }
+        if self.firewall()?.apply(network, closed, &[])? { Ok(()) } else { self.load_all() }
     }
 
     /// The firewall holds what the store says and nothing else: not the port of a container that nobody remembers, whose
@@ -44,6 +52,9 @@ impl Engine {
     pub(super) fn level_firewall(&mut self) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let all = self.all_needs()?;
+        if all == Needs::default() && !self.firewall()?.is_loaded()? {
+            return Ok(());
+        }
         if self.firewall()?.matches(&all)? { Ok(()) } else { self.load_all() }
     }
 
@@ -51,6 +62,79 @@ impl Engine {
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
         Ok(self.firewall()?.load(&all)?)
+    }
+
+    /// The rules are kept as config.toml says, and nobody else has any of ours. Where they have to move, they are in the new
+    /// place before they go from the old one, so that nothing opens meanwhile.
+    pub(super) fn settle_firewall(&mut self) -> Result<()> {
+        if self.is_firewall_settled()? {
+            return Ok(());
+        }
+        let _alone = self.alone_at_firewall()?;
+        let mut former = self.store.read().former_firewalls()?;
+        let now = self.store.read().firewall()?;
+        let kind = match now.filter(|kind| kernel::suits(self.config.firewall, *kind)) {
+            Some(kind) => kind,
+            None => kernel::choose(self.config.firewall)?.kind,
+        };
+        former.extend(now);
+        former.retain(|former| *former != kind && former.has_rules());
+        self.store.write(|store| store.set_firewall(kind, &former))?;
+        if former.is_empty() {
+            return Ok(());
+        }
+        info!(self.log, "moving the rules"; "to" => %kind);
+        if kind.has_rules() {
+            self.load_all()?;
+        } else {
+            self.leave_unguarded()?;
+        }
+        for former in &former {
+            kernel::backend(*former)?.unload()?;
+        }
+        Ok(self.store.write(|store| store.set_firewall(kind, &[]))?)
+    }
+
+    /// Takes back what is only safe behind rules of ours.
+    fn leave_unguarded(&mut self) -> Result<()> {
+        if self.store.read().closed_forwarding()? {
+            kernel::switch_forwarding_off()?;
+            self.store.write(|store| store.set_closed_forwarding(false))?;
+        }
+        for network in self.store.read().networks()? {
+            if let Some(bridge) = driver::bridge_of(&network, Kind::None.has_rules()) {
+                kernel::guard_bridge(&bridge)?;
+            }
+        }
+        if self.store.read().records()?.iter().any(|record| !record.publish.is_empty()) {
+            warn!(self.log, "firewall = \"none\": ports that were published are not any more");
+        }
+        Ok(())
+    }
+
+    /// Goes on with a move of the rules that was cut off.
+    pub(super) fn finish_moving_rules(&mut self) -> Result<()> {
+        if self.store.read().former_firewalls()?.is_empty() { Ok(()) } else { self.settle_firewall() }
+    }
+
+    /// Whether the rules are where config.toml wants them, and nowhere else.
+    pub(super) fn is_firewall_settled(&self) -> Result<bool> {
+        let read = self.store.read();
+        let suits = read.firewall()?.is_some_and(|kind| kernel::suits(self.config.firewall, kind));
+        Ok(suits && read.former_firewalls()?.is_empty())
+    }
+
+    /// Rules of ours that this new store knows nothing of are found again, wherever they are kept.
+    pub(super) fn find_firewalls(&mut self) -> Result<()> {
+        let loaded = kernel::loaded()?;
+        if loaded.is_empty() {
+            return Ok(());
+        }
+        let kind = self.firewall_kind()?;
+        let former: Vec<Kind> = loaded.into_iter().filter(|loaded| *loaded != kind).collect();
+        self.store.write(|store| store.set_firewall(kind, &former))?;
+        self.settle_firewall()?;
+        self.level_firewall()
     }
 
     /// The lock under which the ruleset is loaded. Were it free while a program of ours still loads, that could put back what
@@ -70,11 +154,23 @@ impl Engine {
         Ok(Needs { close_forwarding: read.closed_forwarding()?, networks, publish })
     }
 
-    /// The firewall, opened when it is first needed and kept: to close it can take long.
-    pub(super) fn firewall(&mut self) -> Result<&mut Nftables> {
-        if self.firewall.is_none() {
-            self.firewall = Some(Nftables::open()?);
+    /// Who keeps the rules, or would.
+    pub(super) fn firewall_kind(&self) -> Result<Kind> {
+        match self.store.read().firewall()? {
+            Some(kind) => Ok(kind),
+            None => Ok(kernel::choose(self.config.firewall)?.kind),
         }
-        Ok(self.firewall.as_mut().expect("it was opened just now"))
+    }
+
+    /// The firewall, opened when it is first needed and kept: to close it can take long. Others may move the rules as long as
+    /// nobody holds its lock.
+    pub(super) fn firewall(&mut self) -> Result<&mut dyn Backend<Error = kernel::Error>> {
+        let kind = self.firewall_kind()?;
+        let open = self.firewall.take().filter(|(open, _)| *open == kind);
+        let open = match open {
+            Some(open) => open,
+            None => (kind, kernel::backend(kind)?),
+        };
+        Ok(self.firewall.insert(open).1.as_mut())
     }
 }

@@ -39,7 +39,8 @@ use std::time::Instant;
 use slog::{Logger, debug, warn};
 
 use crate::config::Config;
-use crate::kernel::{self, HostLinks, Lock, LockFile, Netns, Nftables, Origin};
+use crate::firewall::{Backend, Kind};
+use crate::kernel::{self, HostLinks, Lock, LockFile, Netns, Origin};
 use crate::model::{ContainerId, Network, Record, quoted, similar};
 use crate::store::{self, Host, Read, Store};
 use rebuild::Site;
@@ -51,7 +52,7 @@ pub struct Engine {
     store: Store,
     locks: LockFile,
     links: HostLinks,
-    firewall: Option<Nftables>,
+    firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
     /// Held from a deletion in the firewall on until the kernel is done with it.
     settling: Option<Lock>,
     /// Records whose links are still to be deleted, each with its drain lock.
@@ -78,7 +79,7 @@ impl Engine {
             Ok(store)
         })?;
         if is_new {
-            engine.level_firewall()?;
+            engine.find_firewalls()?;
         }
         Ok(engine)
     }

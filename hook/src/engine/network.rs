@@ -18,7 +18,7 @@ impl Engine {
     /// The bridge is there and guarded. Where it has to be made, the containers that were on it are on it again.
     pub(super) fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<()> {
         if self.links.has_bridge(bridge)? {
-            return Ok(kernel::guard_bridge(&bridge.name)?);
+            return Ok(kernel::guard_bridge(bridge)?);
         }
         self.restore_bridge(bridge)
     }

@@ -9,7 +9,7 @@ use super::ports::Ports;
 use super::{Engine, Error, Result};
 use crate::config::Config;
 use crate::driver::{HostStep, SandboxStep, fed, quoted};
-use crate::firewall::{Backend, Needs, NetworkNeeds, nft, publish_needs};
+use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::identity::HostNameSource;
 use crate::kernel::{self, Netns};
 use crate::model::{Invalid, Namespace, Network, PublishRequest, Record, Witness};
@@ -52,7 +52,8 @@ impl Engine {
             Wiring::Bridge { connection, publish } => {
                 let (record, network) = engine.rehearse(request, &namespace, connection, publish)?;
                 let mut commands = engine.firewall_commands(&record, &network)?;
-                for steps in plan::steps(&record, &network) {
+                let guarded = engine.firewall_kind()?.has_rules();
+                for steps in plan::steps(&record, &network, guarded) {
                     for step in &steps.host {
                         if !engine.is_done(step)? {
                             commands.extend(step.lines("$PID"));
@@ -125,12 +126,16 @@ impl Engine {
     }
 
     fn firewall_commands(&mut self, record: &Record, network: &Network) -> Result<Vec<String>> {
+        let kind = self.firewall_kind()?;
+        if kind == Kind::None {
+            return Ok(Vec::new());
+        }
         let needs = NetworkNeeds::from(network);
         let forwards = kernel::forwarding()?;
         let closed = self.store.read().closed_forwarding()? || (!forwards && self.config.close_forwarding);
         let mut commands = Vec::new();
-        if self.firewall()?.verify(&needs, closed)? {
-            commands.extend(publish_needs(record).iter().map(nft::line));
+        if self.firewall()?.apply(&needs, closed, &[])? {
+            commands.extend(publish_needs(record).iter().filter_map(|port| firewall::line(kind, port)));
         } else {
             let mut all: Needs = self.all_needs()?;
             all.close_forwarding = closed;
@@ -138,7 +143,7 @@ impl Engine {
                 all.networks.push(needs);
             }
             all.publish.extend(publish_needs(record));
-            commands.push(fed("nft -f -", &nft::ruleset(&all)));
+            commands.extend(firewall::loading(kind, &all).map(|(program, input)| fed(program, &input)));
         }
         if !forwards {
             commands.push("sysctl -qw net.ipv4.ip_forward=1".into());

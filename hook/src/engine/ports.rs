@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Engine, Error, Result};
+use crate::config::Firewall;
 use crate::kernel::{self, PortGuard};
 use crate::model::{HostAddress, HostPort, Invalid, Protocol, PublishRequest};
 use crate::plan::HostPorts;
@@ -59,6 +60,11 @@ impl Engine {
     /// Refuses host addresses that are not the host's, and ports asked for by number on which a process of the host
     /// listens.
     pub(super) fn refuse_unpublishable(&self, publish: &[PublishRequest]) -> Result<()> {
+        if let (Firewall::None, Some(request)) = (self.config.firewall, publish.first()) {
+            let why = "cannot be published with firewall = \"none\" in config.toml, which leaves all rules to you";
+            let port = format!("{}/{}", request.container_ports.start(), request.protocol);
+            return Err(Invalid::new("annotation io.ocinet.publish: port", port, why).into());
+        }
         for request in publish {
             let (protocol, address) = (request.protocol, request.host_address);
             if address != HostAddress::Any && !kernel::is_local(address.ip()) {

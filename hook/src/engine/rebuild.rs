@@ -13,8 +13,8 @@ use slog::{Logger, warn};
 
 use super::{Engine, Error, Result, network};
 use crate::config;
-use crate::firewall::{Backend, Publish};
-use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Nftables, Origin, OurLink, Place};
+use crate::firewall::{Kind, Publish};
+use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink, Place};
 use crate::model::{
     Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Record, State, Subnet,
     Witness,
@@ -111,6 +111,7 @@ impl Engine {
 
 /// What of ours the kernel holds.
 struct Holdings {
+    firewalls: Vec<Kind>,
     closes_forwarding: bool,
     networks: Vec<Network>,
     records: Vec<Record>,
@@ -130,10 +131,14 @@ impl Holdings {
             networks.push(network);
         }
         if ours.is_empty() {
-            return Ok(Self { closes_forwarding: false, networks, records: Vec::new() });
+            return Ok(Self { firewalls: Vec::new(), closes_forwarding: false, networks, records: Vec::new() });
         }
-        let mut firewall = Nftables::open()?;
-        let published = firewall.published()?;
+        let (firewalls, mut published, mut closes_forwarding) = (kernel::loaded()?, Vec::new(), false);
+        for kind in &firewalls {
+            let mut firewall = kernel::backend(*kind)?;
+            published.extend(firewall.published()?);
+            closes_forwarding |= firewall.closes_forwarding()?;
+        }
         let namespaces = kernel::namespaces(&mut links, &Origin::here()?)?;
         let mut records = BTreeMap::<String, Record>::new();
         for link in &ours {
@@ -165,13 +170,16 @@ impl Holdings {
         for record in records.iter_mut().filter(|record| record.state.is_wired()) {
             publish(record, &published);
         }
-        Ok(Self { closes_forwarding: firewall.closes_forwarding()?, networks, records })
+        Ok(Self { firewalls, closes_forwarding, networks, records })
     }
 
     /// Adds what `store` does not know, and returns the records that were added.
     fn adopt(&self, store: &Write<'_>) -> store::Result<Vec<Record>> {
         if self.closes_forwarding {
-            store.close_forwarding()?;
+            store.set_closed_forwarding(true)?;
+        }
+        if let (Some((kind, former)), None) = (self.firewalls.split_first(), store.firewall()?) {
+            store.set_firewall(*kind, former)?;
         }
         for network in &self.networks {
             if store.network(&network.name)?.is_none() {

@@ -2,7 +2,7 @@ use slog::info;
 
 use super::files::CONTAINERS;
 use super::{Engine, Error, Result};
-use crate::firewall::Backend;
+use crate::firewall::Kind;
 use crate::kernel::{self, Place};
 use crate::model::{Alias, InterfaceName, State};
 use crate::store::Store;
@@ -14,6 +14,8 @@ pub struct Reset {
     pub containers: Vec<String>,
     /// The bridges.
     pub bridges: Vec<InterfaceName>,
+    /// Who kept the rules.
+    pub firewalls: Vec<Kind>,
     /// Whether IP forwarding, which we had switched on, is off again.
     pub forwarding_off: bool,
 }
@@ -56,7 +58,10 @@ impl Engine {
             self.links.delete(link.index)?;
             reset.bridges.push(link.name);
         }
-        self.firewall()?.unload()?;
+        for kind in kernel::loaded()? {
+            kernel::backend(kind)?.unload()?;
+            reset.firewalls.push(kind);
+        }
         self.collect_files()?;
         kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));
         Store::remove(&self.state_dir, &self.host, &writing)?;

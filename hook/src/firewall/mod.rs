@@ -1,8 +1,12 @@
 //! What networks and endpoints need of the firewall, in domain words. Each backend turns them into rules of its own.
 
+pub mod iptables;
 pub mod nft;
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::str::FromStr;
 
 use crate::model::{HostAddress, InterfaceName, Network, Protocol, Record, Subnet};
 
@@ -47,6 +51,14 @@ pub struct Publish {
     pub label: String,
 }
 
+impl Publish {
+    /// Whether both lead from the same port of the host to the same port of a container.
+    pub fn is_same_port(&self, other: &Self) -> bool {
+        let facts = |port: &Self| (port.protocol, port.host_address, port.host_port, port.target);
+        facts(self) == facts(other)
+    }
+}
+
 /// The published ports of `record`, one by one.
 pub fn publish_needs(record: &Record) -> Vec<Publish> {
     let Some(target) = record.endpoints.iter().find_map(|endpoint| endpoint.ipv4()) else { return Vec::new() };
@@ -63,23 +75,94 @@ pub fn publish_needs(record: &Record) -> Vec<Publish> {
     record.publish.iter().flat_map(one).collect()
 }
 
+/// Who keeps our rules. A host has one at a time, and its store says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The kernel's nf_tables, in a table of our own.
+    Nftables,
+    /// `iptables` that writes to nf_tables.
+    IptablesNft,
+    /// `iptables` that writes to the kernel's older tables.
+    IptablesLegacy,
+    /// Nobody: the operator has rules for our networks, or wants none.
+    None,
+}
+
+impl Kind {
+    /// All that hold rules.
+    pub const WITH_RULES: [Self; 3] = [Self::Nftables, Self::IptablesNft, Self::IptablesLegacy];
+
+    /// Whether anything of ours guards the networks, or the operator alone.
+    pub fn has_rules(self) -> bool {
+        self != Self::None
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::IptablesNft => "iptables-nft",
+            Self::IptablesLegacy => "iptables-legacy",
+            Self::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::WITH_RULES.into_iter().chain([Self::None]).find(|kind| kind.word() == text).ok_or(())
+    }
+}
+
 /// A way to put [`Needs`] into the kernel.
 pub trait Backend {
     /// What it fails with.
     type Error;
 
-    /// Whether the base and what `network` needs are whole, and forwarding between strangers is closed if it should be;
-    /// cheap, asked at every attach.
+    /// Waits for other programs that are about to change the firewall. Asked before anything is leased: while it cannot be
+    /// changed, nothing could be taken back either.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
-    fn verify(&mut self, network: &NetworkNeeds, closed: bool) -> Result<bool, Self::Error>;
+    /// When the wait comes to its deadline.
+    fn ready(&mut self) -> Result<(), Self::Error>;
 
-    /// Puts the base and `all` in place at once, whatever was there of ours before.
+    /// Adds `ports`, none of which is there, if the base and what `network` needs are whole, and forwarding between
+    /// strangers is closed if it should be. Otherwise it adds none and says false. Cheap: it is called at every attach.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked or refuses; then none was added.
+    fn apply(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool, Self::Error>;
+
+    /// Takes published ports away; those that are not there are no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn remove(&mut self, ports: &[Publish]) -> Result<(), Self::Error>;
+
+    /// Puts the base and `all` in place at once, whatever was there of ours before. The operator's chain stays as it is.
     ///
     /// # Errors
     /// When the kernel or the host's tools refuse; then what was there stays.
     fn load(&mut self, all: &Needs) -> Result<(), Self::Error>;
+
+    /// Takes everything of ours away but an operator's chain that has rules; none there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn unload(&mut self) -> Result<(), Self::Error>;
+
+    /// Whether the kernel holds anything of ours.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn is_loaded(&mut self) -> Result<bool, Self::Error>;
 
     /// Whether the kernel holds `all`, and nothing else of ours; looks at everything.
     ///
@@ -99,29 +182,21 @@ pub trait Backend {
     /// When the kernel cannot be asked.
     fn closes_forwarding(&mut self) -> Result<bool, Self::Error>;
 
-    /// Takes everything of ours away; none there is no error.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    fn unload(&mut self) -> Result<(), Self::Error>;
-
-    /// Adds published ports; those that are there already stay.
-    ///
-    /// # Errors
-    /// When the kernel refuses; then none was added.
-    fn apply(&mut self, ports: &[Publish]) -> Result<(), Self::Error>;
-
-    /// Takes published ports away; those that are not there are no error.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    fn remove(&mut self, ports: &[Publish]) -> Result<(), Self::Error>;
+    /// The socket that takes the kernel long to close after elements were deleted; none where that is no matter.
+    fn slow_socket(&self) -> Option<BorrowedFd<'_>>;
 
     /// The chain of another program that drops what our networks forward, with the command that lets it pass.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     fn obstacle(&mut self, network: &NetworkNeeds) -> Result<Option<Obstacle>, Self::Error>;
+}
+
+/// A container's name as a comment of a rule: with everything replaced that could end a quoted string, cut to what the
+/// host's tools take.
+fn comment(port: &Publish) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
+    port.label.chars().take(100).map(safe).collect()
 }
 
 /// Another program's chain that drops forwarded packets.
@@ -131,4 +206,25 @@ pub struct Obstacle {
     pub place: String,
     /// The command that lets our network pass.
     pub remedy: String,
+}
+
+/// `port` as a command that a person could type, where `kind` keeps the rules.
+pub fn line(kind: Kind, port: &Publish) -> Option<String> {
+    match kind {
+        Kind::Nftables => Some(nft::line(port)),
+        Kind::IptablesNft | Kind::IptablesLegacy => Some(iptables::line(port)),
+        Kind::None => None,
+    }
+}
+
+/// The program that puts `all` in place where `kind` keeps the rules, and its input. For people: it takes for granted that
+/// nothing of ours is there.
+pub fn loading(kind: Kind, all: &Needs) -> Option<(&'static str, String)> {
+    match kind {
+        Kind::Nftables => Some(("nft -f -", nft::ruleset(all))),
+        Kind::IptablesNft | Kind::IptablesLegacy => {
+            Some(("iptables-restore --noflush", iptables::load(all, |_, _| true)))
+        }
+        Kind::None => None,
+    }
 }

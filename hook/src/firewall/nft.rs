@@ -1,7 +1,8 @@
 //! The nftables ruleset.
 //!
 //! One static ruleset in the table `inet ocinet`, loaded whole and atomically. Networks and published ports are elements
-//! of its sets and maps, so that a container adds no rule. The rules, hook by hook:
+//! of its sets and maps, so that a container adds no rule. The chain `operator` is made once, called first, and never
+//! touched again: so the table itself is never deleted while that has rules. The rules, hook by hook:
 //!
 //! * `raw` closes what routing would leave open: the host's 127.0.0.0/8 from a container (CVE-2020-8558) and
 //!   container addresses from anywhere but their own bridges (the LAN reaches published ports only). `lo` is excepted,
@@ -11,17 +12,20 @@
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
 //!   bridge, and everything that leaves for the outside.
-//! * `forward` lets through what was answered, published, or stays on one bridge; drops the rest that enters a bridge
+//! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the rest that enters a bridge
 //!   (isolation); lets containers out; and drops what passes between strangers where forwarding was switched on by us.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Needs, NetworkNeeds, Publish};
+use super::{Needs, NetworkNeeds, Publish, comment};
 use crate::model::{HostAddress, InterfaceName, Protocol};
 
 /// The table's name; its family is `inet`.
 pub const TABLE: &str = "ocinet";
+
+/// The operator's chain: the first that forwarded packets meet, and nobody's but theirs.
+pub const OPERATOR: &str = "operator";
 
 /// A chain of the ruleset.
 pub struct Chain {
@@ -90,6 +94,7 @@ pub const CHAINS: &[Chain] = &[
         name: "forward",
         base: "type filter hook forward priority filter; policy accept;",
         rules: &[
+            "jump operator",
             "ct state established,related accept",
             "ct status dnat oifname @bridges accept",
             "iifname . oifname @intra accept",
@@ -100,15 +105,21 @@ pub const CHAINS: &[Chain] = &[
     },
 ];
 
-/// The comment of the table: what tells a ruleset of this version from others.
+/// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others.
 pub fn version() -> String {
-    format!("ocinet {:08x}", crc32fast::hash(body().as_bytes()))
+    format!("ocinet {:08x}", crc32fast::hash(body("").as_bytes()))
 }
 
-fn body() -> String {
+/// The chain that carries the version.
+pub const MARKED: &str = "forward";
+
+fn body(version: &str) -> String {
     let mut text: String = SETS.iter().map(|set| format!("    {set}\n")).collect();
     for chain in CHAINS {
         let _ = writeln!(text, "    chain {} {{", chain.name);
+        if chain.name == MARKED {
+            let _ = writeln!(text, "        comment \"{version}\"");
+        }
         if !chain.base.is_empty() {
             let _ = writeln!(text, "        {}", chain.base);
         }
@@ -120,13 +131,37 @@ fn body() -> String {
     text
 }
 
+/// Input of `nft -f -` that makes sure of everything of ours, so that taking it away is no error, and takes it away. The
+/// operator's chain stays.
+pub fn clearing() -> String {
+    let mut text = format!("table inet {TABLE} {{\n");
+    for set in SETS {
+        let _ = writeln!(text, "    {set}");
+    }
+    for name in [OPERATOR].into_iter().chain(CHAINS.iter().map(|chain| chain.name)) {
+        let _ = writeln!(text, "    chain {name} {{}}");
+    }
+    text.push_str("}\n");
+    for verb in ["flush", "delete"] {
+        for chain in CHAINS {
+            let _ = writeln!(text, "{verb} chain inet {TABLE} {}", chain.name);
+        }
+    }
+    for set in SETS {
+        let (kind, name) = kind_and_name(set);
+        let _ = writeln!(text, "delete {kind} inet {TABLE} {name}");
+    }
+    text
+}
+
+/// Input of `nft -f -` that takes the whole table away, be it there or not.
+pub fn deletion() -> String {
+    format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n")
+}
+
 /// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of an older one in one transaction.
 pub fn ruleset(all: &Needs) -> String {
-    let mut text = format!(
-        "table inet {TABLE} {{}}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n    comment \"{}\"\n{}}}\n",
-        version(),
-        body()
-    );
+    let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(), body(&version()));
     let mut element = |set: &str, element: String| {
         let _ = writeln!(text, "add element inet {TABLE} {set} {{ {element} }}");
     };
@@ -167,14 +202,16 @@ fn element_text(port: &Publish) -> String {
     format!("{host}{protocol} . {host_port} comment \"{}\" : {} . {}", comment(port), target.ip(), target.port())
 }
 
-/// The container's name with everything replaced that could end a quoted string, cut to what nft shows.
-fn comment(port: &Publish) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
-    port.label.chars().take(100).map(safe).collect()
+/// The sets and maps of the ruleset by their names.
+pub fn set_names() -> impl Iterator<Item = &'static str> {
+    SETS.iter().map(|set| kind_and_name(set).1)
 }
 
-/// The sets and maps of the ruleset by their names.
-pub const NAMES: [&str; 6] = ["bridges", "intra", "nat_subnets4", "closed", "publish4_any", "publish4_addr"];
+/// `set` or `map`, and what it is called.
+fn kind_and_name(set: &'static str) -> (&'static str, &'static str) {
+    let mut words = set.split(' ');
+    (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+}
 
 /// Every element that `all` calls for. Of a range, its beginning: the kernel keeps its end as an element of its own.
 pub fn elements(all: &Needs) -> Vec<Element> {
@@ -342,6 +379,6 @@ mod tests {
     #[test]
     fn jumps_count_as_uses() {
         let uses = |name| CHAINS.iter().find(|chain| chain.name == name).unwrap().uses();
-        assert_eq!((uses("publish"), uses("forward")), (4, 6));
+        assert_eq!((uses("publish"), uses("forward")), (4, 7));
     }
 }

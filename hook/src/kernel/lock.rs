@@ -135,7 +135,7 @@ impl LockFile {
         let thread = thread::Builder::new().stack_size(64 << 10).spawn(waiter).doing(what)?;
         let lock = receive.recv_timeout(patience).map_err(|_| {
             let (path, seconds) = (self.0.display(), patience.as_secs());
-            let holder = match holders(&self.0, place).as_slice() {
+            let holder = match holders(&self.0, place.offset()).as_slice() {
                 [] => "a process that cannot be seen from here holds it".to_owned(),
                 [one] => format!("{one} holds it; wait for it, or stop it"),
                 many => format!("{} hold it; wait for them, or stop them", many.join(" and ")),
@@ -202,9 +202,9 @@ fn set(file: &File, place: Place, kind: i32, wait: Wait) -> nix::Result<()> {
     }
 }
 
-/// The processes that hold `place` in the file at `path`, by name and pid. The kernel tells no owner of an open file
+/// The processes that hold the byte `at` of the file at `path`, by name and pid. The kernel tells no owner of an open file
 /// description lock (`l_pid` is -1), but says of each descriptor what is locked through it (proc_pid_fdinfo(5)).
-fn holders(path: &Path, place: Place) -> Vec<String> {
+pub(super) fn holders(path: &Path, at: i64) -> Vec<String> {
     let Ok(ours) = fs::metadata(path).map(|meta| (meta.dev(), meta.ino())) else { return Vec::new() };
     let is_lock_file = |link: &Path| fs::metadata(link).is_ok_and(|meta| (meta.dev(), meta.ino()) == ours);
     let mut holders = Vec::new();
@@ -213,8 +213,7 @@ fn holders(path: &Path, place: Place) -> Vec<String> {
         let descriptors = names_in(&process.join("fd")).unwrap_or_default();
         let holds = |fd: &String| {
             is_lock_file(&process.join("fd").join(fd))
-                && fs::read_to_string(process.join("fdinfo").join(fd))
-                    .is_ok_and(|text| locks_byte(&text, place.offset()))
+                && fs::read_to_string(process.join("fdinfo").join(fd)).is_ok_and(|text| locks_byte(&text, at))
         };
         if descriptors.iter().any(holds) {
             let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
@@ -264,7 +263,7 @@ mod tests {
         let error = file.exclusive_within(Place::Writer, Duration::from_millis(10)).unwrap_err().to_string();
         let us = format!("process {} (", std::process::id());
         assert!(error.contains("lock of the store") && error.contains(&us), "{error}");
-        assert!(holders(&path, Place::Firewall).is_empty());
+        assert!(holders(&path, Place::Firewall.offset()).is_empty());
         std::fs::remove_file(path).unwrap();
     }
 }

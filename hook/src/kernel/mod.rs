@@ -1,10 +1,12 @@
 //! The only code that touches the kernel, the host's files and its programs. It knows how; the engine knows when.
 
 mod apart;
+mod backend;
 mod conntrack;
 mod error;
 mod file;
 mod inside;
+mod iptables;
 mod link;
 mod lock;
 mod mount;
@@ -21,6 +23,7 @@ mod sysctl;
 mod terminal;
 mod uts;
 
+pub use backend::{Choice, backend, choose, loaded, suits};
 pub use conntrack::{flush_host_flows, flush_published_flows};
 pub use error::{Error, Result};
 pub use file::{boot_id, names_in, read_regular, read_stdin, room_beside, state_dir, write_public};
@@ -29,9 +32,9 @@ pub use link::{HostLinks, OurLink, Uplink};
 pub use lock::{Lock, LockFile, Place};
 pub use mount::{Overlay, mount_over};
 pub use netns::Netns;
-pub use nftables::Nftables;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
 pub use process::{Origin, Process, in_background, own_program, process_start};
+pub use program::forget_environment;
 pub use replace::Replaceable;
 pub use sandbox::wire;
 pub use sandbox_files::{remove_files, remove_if_empty, write_files};

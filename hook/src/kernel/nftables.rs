@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook, InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute,
-    RuleMessage, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage, TableAttribute, TableMessage,
+    RuleMessage, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
@@ -42,13 +42,12 @@ impl Nftables {
         Ok(Self { netlink: Netlink::netfilter()? })
     }
 
-    /// Whether this process may change the network of its namespace: asked with a batch that changes nothing.
-    ///
-    /// # Errors
-    /// When it may not.
-    pub fn permitted(&mut self) -> Result<()> {
-        self.commit(&[], NfTablesMessage::NewSetElement)
-            .map_err(|error| Error::refused("change the host's network", error))
+    /// Whether the kernel has nf_tables. Without it, the kernel knows nobody to ask (`nfnetlink_rcv_msg`,
+    /// net/netfilter/nfnetlink.c).
+    pub fn is_supported() -> bool {
+        let question = inet(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }));
+        let answer = Self::open().map(|mut nft| nft.netlink.request(question, NLM_F_DUMP));
+        !matches!(answer, Ok(Err(error)) if error.raw_os_error() == Some(Errno::EINVAL as i32))
     }
 
     fn commit(&mut self, elements: &[Element], change: fn(SetElementMessage) -> NfTablesMessage) -> io::Result<()> {
@@ -67,7 +66,7 @@ impl Nftables {
     /// The elements of a set of ours, without the ends of ranges; none where there is no such set.
     fn elements(&mut self, set: &'static str) -> Result<Vec<Element>> {
         let answers = match self.netlink.request(inet(NfTablesMessage::GetSetElement(message(set, &[]))), NLM_F_DUMP) {
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(Vec::new()),
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
             result => result.map_err(|error| Error::refused(format!("list set {set} of table inet {TABLE}"), error))?,
         };
         let mut elements = Vec::new();
@@ -87,8 +86,35 @@ impl Nftables {
     fn has(&mut self, element: &Element) -> io::Result<bool> {
         match self.netlink.batch(vec![(element_question(element), NLM_F_REQUEST)]) {
             Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
+            Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the chains are of this version and have all of their rules, and the network its place in the sets.
+    fn is_whole(&mut self, network: &NetworkNeeds, closed: bool) -> Result<bool> {
+        let elements = [Some(nft::bridge_key(&network.bridge)), closed.then(nft::closed_key)];
+        let mut questions: Vec<_> = CHAINS.iter().map(|chain| chain_question(chain.name)).collect();
+        questions.extend(elements.iter().flatten().map(element_question));
+        match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
+            Ok(answers) => Ok(is_whole(&answers)),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
+        }
+    }
+
+    /// Whether the operator has rules in their chain.
+    fn operator_has_rules(&mut self) -> Result<bool> {
+        let question = NetfilterMessage::new(
+            NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0),
+            NfTablesMessage::GetRule(RuleMessage {
+                attributes: vec![RuleAttribute::Table(TABLE.into()), RuleAttribute::Chain(nft::OPERATOR.into())],
+            }),
+        );
+        match self.netlink.request(question, NLM_F_DUMP) {
+            Ok(rules) => Ok(!rules.is_empty()),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(Error::refused(format!("look at chain {} of table inet {TABLE}", nft::OPERATOR), error)),
         }
     }
 
@@ -117,17 +143,22 @@ impl Nftables {
 impl Backend for Nftables {
     type Error = Error;
 
-    fn verify(&mut self, network: &NetworkNeeds, closed: bool) -> Result<bool> {
-        let table = TableMessage { attributes: vec![TableAttribute::Name(TABLE.into())] };
-        let elements = [Some(nft::bridge_key(&network.bridge)), closed.then(nft::closed_key)];
-        let mut questions = vec![inet(NfTablesMessage::GetTable(table))];
-        questions.extend(CHAINS.iter().map(chain_question));
-        questions.extend(elements.iter().flatten().map(element_question));
-        match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
-            Ok(answers) => Ok(is_whole(&answers)),
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
-            Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
+    fn ready(&mut self) -> Result<()> {
+        // A change is one transaction of the kernel's, which nobody holds up.
+        Ok(())
+    }
+
+    fn apply(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
+        if !self.is_whole(network, closed)? {
+            return Ok(false);
         }
+        if !ports.is_empty() {
+            let elements: Vec<Element> = ports.iter().map(Element::from).collect();
+            let added = self.commit(&elements, NfTablesMessage::NewSetElement);
+            let what = || format!("publish {} ports in table inet {TABLE}", ports.len());
+            added.map_err(|error| Error::refused(what(), error))?;
+        }
+        Ok(true)
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
@@ -136,14 +167,14 @@ impl Backend for Nftables {
 
     fn matches(&mut self, all: &Needs) -> Result<bool> {
         for network in &all.networks {
-            if !self.verify(network, all.close_forwarding)? {
+            if !self.is_whole(network, all.close_forwarding)? {
                 return Ok(false);
             }
         }
         let parts = |element: Element| (element.set, element.key, element.data);
         let expected: BTreeSet<_> = nft::elements(all).into_iter().map(parts).collect();
         let mut found = BTreeSet::new();
-        for set in nft::NAMES {
+        for set in nft::set_names() {
             found.extend(self.elements(set)?.into_iter().map(parts));
         }
         Ok(found == expected)
@@ -160,17 +191,22 @@ impl Backend for Nftables {
     }
 
     fn unload(&mut self) -> Result<()> {
-        // Naming it first makes the deletion of one that is not there no error.
-        program::run("nft", &["-f", "-"], &format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n")).map(drop)
+        let text = if self.operator_has_rules()? { nft::clearing() } else { nft::deletion() };
+        program::run("nft", &["-f", "-"], &text).map(drop)
     }
 
-    fn apply(&mut self, ports: &[Publish]) -> Result<()> {
-        if ports.is_empty() {
-            return Ok(());
+    fn is_loaded(&mut self) -> Result<bool> {
+        let marked = CHAINS.iter().filter(|chain| chain.name == nft::MARKED);
+        let questions = marked.map(|chain| (chain_question(chain.name), NLM_F_REQUEST)).collect();
+        match self.netlink.batch(questions) {
+            Ok(_) => Ok(true),
+            Err(error) if is_absent(&error) || !Self::is_supported() => Ok(false),
+            Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
         }
-        let elements: Vec<Element> = ports.iter().map(Element::from).collect();
-        let added = self.commit(&elements, NfTablesMessage::NewSetElement);
-        added.map_err(|error| Error::refused(format!("publish {} ports in table inet {TABLE}", ports.len()), error))
+    }
+
+    fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.netlink.as_fd())
     }
 
     fn remove(&mut self, ports: &[Publish]) -> Result<()> {
@@ -183,7 +219,7 @@ impl Backend for Nftables {
                 return Ok(());
             }
             match self.commit(&elements, NfTablesMessage::DeleteSetElement) {
-                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+                Err(error) if is_absent(&error) => {
                     let mut there = Vec::new();
                     for element in elements {
                         if self.has(&element).map_err(what)? {
@@ -227,12 +263,6 @@ impl Backend for Nftables {
     }
 }
 
-impl AsFd for Nftables {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.netlink.as_fd()
-    }
-}
-
 fn read_element(set: &'static str, entry: ListAttribute<SetElementAttribute>) -> Option<Element> {
     let ListAttribute::Element(attributes) = entry else { return None };
     let mut element = Element { set, key: Vec::new(), data: Vec::new(), userdata: Vec::new() };
@@ -248,6 +278,10 @@ fn read_element(set: &'static str, entry: ListAttribute<SetElementAttribute>) ->
     Some(element)
 }
 
+fn is_absent(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOENT as i32)
+}
+
 fn inet(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
 }
@@ -260,8 +294,8 @@ fn element_question(element: &Element) -> NetfilterMessage {
     inet(NfTablesMessage::GetSetElement(message(element.set, &[element])))
 }
 
-fn chain_question(chain: &Chain) -> NetfilterMessage {
-    let attributes = vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(chain.name.into())];
+fn chain_question(chain: &str) -> NetfilterMessage {
+    let attributes = vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(chain.into())];
     inet(NfTablesMessage::GetChain(ChainMessage { attributes }))
 }
 
@@ -285,25 +319,23 @@ fn message(set: &str, elements: &[&Element]) -> SetElementMessage {
     }
 }
 
-/// The table carries this version's comment, and each chain all of its rules: `nft flush table` takes the rules alone.
+/// One chain carries this version's comment, and each all of its rules: `nft flush table` takes the rules alone.
 fn is_whole(answers: &[NetfilterMessage]) -> bool {
     let version = nft::version();
-    let mut whole = 0;
-    for answer in answers {
-        let NetfilterMessageInner::NfTables(message) = &answer.inner else { return false };
-        whole += match message {
-            NfTablesMessage::NewTable(table) => usize::from(table.attributes.iter().any(|attribute| {
-                matches!(attribute, TableAttribute::UserData(bytes)
-                    if bytes.windows(version.len()).any(|window| window == version.as_bytes()))
-            })),
-            NfTablesMessage::NewChain(chain) => usize::from(CHAINS.iter().any(|expected| {
-                chain.attributes.contains(&ChainAttribute::Name(expected.name.into()))
-                    && chain.attributes.contains(&ChainAttribute::Use(expected.uses()))
-            })),
-            _ => 0,
-        };
-    }
-    whole == CHAINS.len() + 1
+    let is_marked = |chain: &ChainMessage| {
+        let says = |bytes: &Vec<u8>| bytes.windows(version.len()).any(|window| window == version.as_bytes());
+        chain.attributes.iter().any(|attribute| matches!(attribute, ChainAttribute::UserData(bytes) if says(bytes)))
+    };
+    let is_as_made = |chain: &ChainMessage, expected: &Chain| {
+        chain.attributes.contains(&ChainAttribute::Name(expected.name.into()))
+            && chain.attributes.contains(&ChainAttribute::Use(expected.uses()))
+            && (expected.name != nft::MARKED || is_marked(chain))
+    };
+    let chains = answers.iter().filter_map(|answer| match &answer.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) => Some(chain),
+        _ => None,
+    });
+    chains.filter(|chain| CHAINS.iter().any(|expected| is_as_made(chain, expected))).count() == CHAINS.len()
 }
 
 /// The family, table and name of a chain that drops forwarded packets by its policy and is not ours.

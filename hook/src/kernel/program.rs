@@ -1,13 +1,38 @@
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::error::{Doing, Error, Result};
+use super::process::is_single_threaded;
 
 /// Where the few programs we start are looked for, whatever the caller's environment says.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How a program ended.
+pub(super) struct Ended {
+    /// Its exit code; none where a signal killed it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// The first line of its complaint.
+    pub complaint: String,
+}
 
 /// Runs a program of the host with an empty environment and `input` on its stdin, and returns its stdout.
 pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String> {
+    let ended = end_of(program, arguments, input)?;
+    match ended.code {
+        Some(0) => Ok(ended.stdout),
+        code => {
+            let how = code.map_or("killed by a signal".to_owned(), |code| format!("exit status {code}"));
+            let (arguments, complaint) = (arguments.join(" "), ended.complaint);
+            Err(Error::Program(format!("{program} {arguments} failed ({how}): {complaint}")))
+        }
+    }
+}
+
+/// Runs a program of the host as [`run`] does, whatever comes of it.
+pub(super) fn end_of(program: &str, arguments: &[&str], input: &str) -> Result<Ended> {
     let line = || format!("run {program} {}", arguments.join(" "));
     let mut child = Command::new(program)
         .args(arguments)
@@ -30,10 +55,32 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child.wait_with_output().doing(line)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
     let errors = String::from_utf8_lossy(&output.stderr);
-    let first = errors.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    Err(Error::Program(format!("{program} {} failed ({}): {first}", arguments.join(" "), output.status)))
+    let complaint = errors.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
+    Ok(Ended { code: output.status.code(), stdout: String::from_utf8_lossy(&output.stdout).into_owned(), complaint })
+}
+
+/// Whether a program of that name is installed.
+pub(super) fn is_installed(program: &str) -> bool {
+    PATH.split(':').any(|folder| Path::new(folder).join(program).exists())
+}
+
+/// Leaves of this process's environment only what tells about its terminal, and sets a fixed PATH: whoever called may have
+/// put anything there (CVE-2025-23266), and what we start would inherit it. For the beginning of `main`; where other threads
+/// run already, nothing is done.
+#[allow(unsafe_code)]
+pub fn forget_environment() {
+    const KEPT: [&str; 3] = ["TERM", "NO_COLOR", "COLUMNS"];
+    if !is_single_threaded() {
+        return;
+    }
+    let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+    for name in names.iter().filter(|name| KEPT.iter().all(|kept| name != kept)) {
+        // SAFETY: there is no other thread that could read the environment meanwhile.
+        unsafe { std::env::remove_var(name) };
+    }
+    for (name, value) in [("PATH", PATH), ("LC_ALL", "C")] {
+        // SAFETY: as above.
+        unsafe { std::env::set_var(name, value) };
+    }
 }

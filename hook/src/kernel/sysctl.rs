@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 
 use super::error::{Doing, Result};
+use crate::driver::Bridge;
 use crate::model::InterfaceName;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -40,7 +41,7 @@ pub fn switch_forwarding_off() -> Result<()> {
 ///
 /// # Errors
 /// When /proc cannot be written, as in a hardened unit.
-pub fn guard_bridge(bridge: &InterfaceName) -> Result<()> {
+pub fn guard_bridge(bridge: &Bridge) -> Result<()> {
     for (path, value) in bridge_guards(bridge) {
         optional(&path, value)?;
     }
@@ -51,7 +52,7 @@ pub fn guard_bridge(bridge: &InterfaceName) -> Result<()> {
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn open_guards(bridge: &InterfaceName) -> Result<Vec<(String, &'static str)>> {
+pub fn open_guards(bridge: &Bridge) -> Result<Vec<(String, &'static str)>> {
     let mut open = Vec::new();
     for (path, value) in bridge_guards(bridge) {
         if !is_set(&path, value)? {
@@ -79,11 +80,12 @@ fn is_one(path: &str) -> bool {
     fs::read(path).is_ok_and(|text| text.starts_with(b"1"))
 }
 
-fn bridge_guards(bridge: &InterfaceName) -> [(String, &'static str); 3] {
+fn bridge_guards(Bridge { name, route_localnet, .. }: &Bridge) -> [(String, &'static str); 3] {
+    let localnet = if *route_localnet { "1" } else { "0" };
     [
-        (format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"), "0"),
-        (format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "1"),
-        (format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1"),
+        (format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0"),
+        (format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1"),
+        (format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), localnet),
     ]
 }
 

@@ -36,15 +36,15 @@ pub enum HostPort {
     Free,
 }
 
-/// Parses a whole annotation. An empty text publishes nothing.
-pub fn parse_list(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
+/// Parses a whole annotation. An empty text publishes nothing. `address` is the host's where an entry names none.
+pub fn parse_list(text: &str, address: HostAddress) -> Result<Vec<PublishRequest>, Invalid> {
     let mut requests = Vec::new();
     if text.trim().is_empty() {
         return Ok(requests);
     }
     for entry in text.split(',').flat_map(blank_separated) {
         let named = if entry.is_empty() { text } else { entry };
-        let request = parse(entry).map_err(|why| Invalid::new("", named, why))?;
+        let request = parse(entry, address).map_err(|why| Invalid::new("", named, why))?;
         if let Some(port) = requests.iter().find_map(|earlier| clash(earlier, &request)) {
             return Err(Invalid::new("", entry, format!("names host port {port}/{} twice", request.protocol)));
         }
@@ -62,7 +62,7 @@ fn blank_separated(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').map(str::trim).filter(|entry| !entry.is_empty()).chain(empty)
 }
 
-fn parse(entry: &str) -> Result<PublishRequest, String> {
+fn parse(entry: &str, default: HostAddress) -> Result<PublishRequest, String> {
     if entry == "all" {
         return Err("needs a list of the image's exposed ports, which this bundle does not carry".into());
     }
@@ -84,7 +84,8 @@ fn parse(entry: &str) -> Result<PublishRequest, String> {
             range => return Err(format!("has {} host ports for {wanted} container ports", len(&range))),
         },
     };
-    Ok(PublishRequest { protocol, host_address: parse_address(address)?, host_port, container_ports: container })
+    let host_address = if address.is_empty() { default } else { parse_address(address)? };
+    Ok(PublishRequest { protocol, host_address, host_port, container_ports: container })
 }
 
 /// `ip:port`, `[ip6]:port`, `ip:`, `port` or nothing.
@@ -105,9 +106,6 @@ fn split_host(host: &str) -> Result<(&str, &str), String> {
 }
 
 fn parse_address(text: &str) -> Result<HostAddress, String> {
-    if text.is_empty() {
-        return Ok(HostAddress::Any);
-    }
     // Rust takes neither 010.0.0.1, which is 8.0.0.1 to some readers, nor 127.1, which is no address to others.
     match text.parse::<IpAddr>().ok() {
         Some(ip) if ip.is_multicast() => Err(format!("has the multicast address {text} as host address")),
@@ -158,10 +156,15 @@ fn clash(a: &PublishRequest, b: &PublishRequest) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn list_of(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
+        parse_list(text, HostAddress::Any)
+    }
+
     use proptest::prelude::*;
 
     fn one(text: &str) -> PublishRequest {
-        let mut list = parse_list(text).unwrap();
+        let mut list = list_of(text).unwrap();
         assert_eq!(list.len(), 1, "{text}");
         list.remove(0)
     }
@@ -190,10 +193,17 @@ mod tests {
 
     #[test]
     fn lists() {
-        assert_eq!(parse_list("").unwrap(), []);
-        assert_eq!(parse_list("80:80, 80:80/udp,127.0.0.1:81:80,127.0.0.2:81:80").unwrap().len(), 4);
-        assert_eq!(parse_list("80:80  443:443 53:53/udp").unwrap(), parse_list("80:80,443:443,53:53/udp").unwrap());
-        assert_eq!(parse_list("8080-8090:80,8081:81").unwrap().len(), 2, "one out of a range leaves room");
+        assert_eq!(list_of("").unwrap(), []);
+        let local = HostAddress::V4([127, 0, 0, 1].into());
+        let addresses: Vec<_> = parse_list("80:80,0.0.0.0:81:80,192.0.2.1::80,82", local)
+            .unwrap()
+            .into_iter()
+            .map(|r| r.host_address)
+            .collect();
+        assert_eq!(addresses, [local, HostAddress::Any, HostAddress::V4([192, 0, 2, 1].into()), local], "a default");
+        assert_eq!(list_of("80:80, 80:80/udp,127.0.0.1:81:80,127.0.0.2:81:80").unwrap().len(), 4);
+        assert_eq!(list_of("80:80  443:443 53:53/udp").unwrap(), list_of("80:80,443:443,53:53/udp").unwrap());
+        assert_eq!(list_of("8080-8090:80,8081:81").unwrap().len(), 2, "one out of a range leaves room");
     }
 
     #[test]
@@ -223,17 +233,17 @@ mod tests {
             ("all", "exposed"),
         ];
         for (text, part) in rows {
-            let error = parse_list(text).unwrap_err().to_string();
+            let error = list_of(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
-        let error = parse_list(&"80,".repeat(300_000)).unwrap_err().to_string();
+        let error = list_of(&"80,".repeat(300_000)).unwrap_err().to_string();
         assert!(error.contains("more than 4096 entries"), "{error}");
     }
 
     proptest! {
         #[test]
         fn never_panics(text in "[0-9a-z:./,\\[\\] -]{0,40}") {
-            let _ = parse_list(&text);
+            let _ = list_of(&text);
         }
 
         #[test]

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::{Error, Result};
+use crate::firewall::Kind;
 use crate::model::{ContainerId, HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Record};
 
 /// Who holds what somebody else wants.
@@ -121,6 +122,28 @@ impl<'c> Read<'c> {
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
+    /// Who keeps our rules; none as long as nobody needed any.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn firewall(&self) -> Result<Option<Kind>> {
+        Ok(self.kinds("SELECT firewall FROM host")?.into_iter().next())
+    }
+
+    /// Who has rules of ours that are to go.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn former_firewalls(&self) -> Result<Vec<Kind>> {
+        self.kinds("SELECT former_firewalls FROM host")
+    }
+
+    fn kinds(&self, sql: &str) -> Result<Vec<Kind>> {
+        let text: String = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let damaged = |word| Error::Damaged { what: "the host's row".into(), why: format!("{word:?} is no firewall") };
+        text.split_whitespace().map(|word| word.parse().map_err(|()| damaged(word))).collect()
+    }
+
     /// The address given out last in `network`, after which the search for the next begins.
     ///
     /// # Errors
@@ -166,6 +189,8 @@ impl<'c> Read<'c> {
     /// [`Error::is_damage`] where it is not.
     pub fn integrity(&self) -> Result<()> {
         let damaged = |why: String| Err(Error::Damaged { what: "the file".into(), why });
+        // All of it at one moment: others write meanwhile.
+        let _moment = self.connection.unchecked_transaction()?;
         let verdict: String = self.connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
             return damaged(verdict);
@@ -182,6 +207,8 @@ impl<'c> Read<'c> {
         }
         self.networks()?;
         self.closed_forwarding()?;
+        self.firewall()?;
+        self.former_firewalls()?;
         let count = |table: &str| -> Result<i64> {
             Ok(self.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
         };

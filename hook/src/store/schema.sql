@@ -1,11 +1,14 @@
--- Version 2. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
+-- Version 3. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
 
 CREATE TABLE host (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     -- We switched IP forwarding on, and so keep it from serving strangers.
-    closed_forwarding INTEGER NOT NULL
+    closed_forwarding INTEGER NOT NULL,
+    -- Who keeps our rules, and who still has some that are to go; names with blanks between.
+    firewall TEXT NOT NULL,
+    former_firewalls TEXT NOT NULL
 ) STRICT;
-INSERT INTO host VALUES (1, 0);
+INSERT INTO host VALUES (1, 0, '', '');
 
 CREATE TABLE network (
     name TEXT PRIMARY KEY,
@@ -51,5 +54,5 @@ CREATE INDEX port_by_number ON port (protocol, first);
 CREATE INDEX port_by_record ON port (record);
 
 -- The version twice, so that a flipped bit is not taken for a newer one.
-PRAGMA user_version = 2;
-PRAGMA application_id = 0x6f630002;
+PRAGMA user_version = 3;
+PRAGMA application_id = 0x6f630003;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::firewall::Kind;
 use crate::model::{
     Attachment, Endpoint, HostAddress, Key, Mode, Namespace, PortMapping, Protocol, Record, State, Subnet, Witness,
 };
@@ -165,7 +166,11 @@ fn another_boot_starts_empty_and_a_newer_store_is_refused() {
 /// What each version wrote is read by this one. A new version adds its own file.
 #[test]
 fn stores_of_every_version_are_read() {
-    let fixtures = [include_str!("fixtures/version-1.sql"), include_str!("fixtures/version-2.sql")];
+    let fixtures = [
+        include_str!("fixtures/version-1.sql"),
+        include_str!("fixtures/version-2.sql"),
+        include_str!("fixtures/version-3.sql"),
+    ];
     assert_eq!(fixtures.len(), usize::try_from(VERSION).unwrap());
     for (fixture, version) in fixtures.iter().zip(1..) {
         let scratch = Scratch::new(&format!("version-{version}"));
@@ -179,6 +184,9 @@ fn stores_of_every_version_are_read() {
         assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
         assert_eq!(store.read().networks().unwrap()[0].name.as_str(), "bridge");
         assert!(store.read().closed_forwarding().unwrap());
+        let firewall = if version < 3 { Kind::Nftables } else { Kind::IptablesNft };
+        assert_eq!(store.read().firewall().unwrap(), Some(firewall));
+        assert_eq!(store.read().former_firewalls().unwrap().len(), usize::from(version == 3));
         assert!(insert(&mut store, &mut record("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
 }
@@ -271,7 +279,7 @@ fn a_network_remembers_its_last_address() {
             write.add_network(&network)?;
             write.set_last_address(&network.name, "10.90.0.9".parse().unwrap())?;
             assert_eq!(write.last_address(&network.name)?, Some("10.90.0.9".parse().unwrap()));
-            write.close_forwarding()
+            write.set_closed_forwarding(true)
         })
         .unwrap();
     assert_eq!(store.read().networks().unwrap(), [network]);

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::read::{Read, address_column, leases_of};
 use super::{Error, Result};
+use crate::firewall::Kind;
 use crate::model::{Network, NetworkName, PortMapping, Record, State};
 
 /// Changes to the store, inside a transaction. Questions asked here see them.
@@ -38,12 +39,21 @@ impl<'c> Write<'c> {
         self.run(sql, parameters)
     }
 
-    /// Remembers that we switched IP forwarding on.
+    /// Remembers whether we switched IP forwarding on, and so keep it from serving strangers.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn close_forwarding(&self) -> Result<()> {
-        self.run("UPDATE host SET closed_forwarding = 1", [])
+    pub fn set_closed_forwarding(&self, closed: bool) -> Result<()> {
+        self.run("UPDATE host SET closed_forwarding = ?1", [closed])
+    }
+
+    /// Remembers who keeps our rules, and who has some that are to go.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_firewall(&self, kind: Kind, former: &[Kind]) -> Result<()> {
+        let former = former.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        self.run("UPDATE host SET firewall = ?1, former_firewalls = ?2", params![kind.to_string(), former])
     }
 
     /// Remembers the address given out last.

@@ -8,7 +8,7 @@ use ocinet::config::{Config, default_bridge};
 use ocinet::driver::quoted;
 use ocinet::files::{self, Resolver};
 use ocinet::firewall::nft::Element;
-use ocinet::firewall::{Needs, NetworkNeeds, publish_needs};
+use ocinet::firewall::{Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::identity::{HostNameSource, Identity};
 use ocinet::model::{Invalid, Namespace, Network, PublishRequest, Record, State as Progress, Witness};
 use ocinet::oci::{Annotations, Bundle, State};
@@ -144,14 +144,37 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
-    shell::only_elements(&Needs { close_forwarding: true, networks: vec![NetworkNeeds::from(&network)], publish });
+    let all = Needs { close_forwarding: true, networks: vec![NetworkNeeds::from(&network)], publish };
+    shell::only_elements(&all);
+    only_rules(&all);
+}
+
+/// Makes sure that every line for iptables is one rule about one chain of ours or one of the kernel's, and each published port
+/// can be read back.
+fn only_rules(all: &Needs) {
+    let text = iptables::load(all, |_, _| true);
+    let known = |line: &str| {
+        line.starts_with(":OCINET-")
+            || line.starts_with("-A OCINET-")
+            || ["-I PREROUTING ", "-I OUTPUT ", "-I POSTROUTING ", "-I FORWARD "]
+                .iter()
+                .any(|jump| line.starts_with(jump))
+            || ["*raw", "*filter", "*nat", "COMMIT"].contains(&line)
+    };
+    assert!(text.lines().all(known), "{text}");
+    for port in &all.publish {
+        let rule = iptables::rule(port);
+        assert_eq!(rule.matches(" -j ").count(), 1, "{rule}");
+        let read = iptables::published(&format!("-A {rule}"));
+        assert!(read.as_ref().is_some_and(|read| read.is_same_port(port)), "{rule}: {read:?}");
+    }
 }
 
 /// Makes sure that each step is one command a line, whatever is called how, and that the alias fits the kernel.
 fn lines(record: &Record, network: &Network) {
     let alias = plan::alias(record).to_string();
     assert!(alias.len() <= 255, "{alias}");
-    for steps in plan::steps(record, network) {
+    for steps in plan::steps(record, network, true) {
         let host = steps.host.iter().flat_map(|step| step.lines("42"));
         let lines: Vec<Vec<String>> =
             host.chain(steps.sandbox.iter().flat_map(|step| step.lines())).map(|line| shell::words(&line)).collect();

@@ -10,8 +10,29 @@ use crate::{Place, Record};
 /// From `tcp . 8080 : 10.90.0.2 . 80` to the comment.
 pub(super) type Elements = BTreeMap<String, String>;
 
-/// The elements of the `publish` maps in the kernel.
+/// The published ports in the kernel, whoever keeps them.
 pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
+    let mut elements = in_maps(host)?;
+    for variant in ["legacy", "nft"] {
+        let rules = host.sh(&format!("iptables-{variant}-save -t nat 2>/dev/null"))?;
+        let ours = rules.lines().filter(|line| line.starts_with("-A OCINET-PUBLISH "));
+        elements.extend(ours.map(|line| from_rule(line).with_context(|| line.to_owned())).collect::<Result<Vec<_>>>()?);
+    }
+    Ok(elements)
+}
+
+/// As `iptables-save` prints a rule.
+fn from_rule(line: &str) -> Option<(String, String)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let after = |flag| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
+    let host = after("-d").map(|address| format!("{} . ", address.trim_end_matches("/32"))).unwrap_or_default();
+    let target = after("--to-destination")?.replace(':', " . ");
+    let key = format!("{host}{} . {} : {target}", after("-p")?, after("--dport")?);
+    Some((key, after("--comment")?.trim_matches('"').to_owned()))
+}
+
+/// The elements of the `publish` maps.
+fn in_maps(host: &Place) -> Result<Elements> {
     let ruleset: Value = host.json("nft --json list ruleset")?;
     let objects = ruleset["nftables"].as_array().context("nft prints an array")?;
     let ours =

@@ -12,6 +12,12 @@ pub(crate) const BRIDGE: &str = "ocinet0";
 /// What the links that we make are called.
 const OUR_LINKS: [&str; 3] = [BRIDGE, "ocv", "ocn-"];
 
+/// What chains of iptables are called that we make.
+const OUR_CHAINS: &str = "OCINET-";
+
+/// The tables of iptables-nft, which come to be with the first rule in them and stay.
+const IPTABLES: [&str; 3] = ["table ip raw ", "table ip filter ", "table ip nat "];
+
 /// Where runtimes and podman keep their own notes and mounts.
 const RUNTIMES: [&str; 4] = ["/run/runc", "/run/crun", "/run/containers", "/mnt/podman"];
 
@@ -44,7 +50,8 @@ impl Snapshot {
         let mut foreign = self.without_our_files();
         for (section, lines) in &mut foreign.0 {
             match section.as_str() {
-                "nftables" => *lines = without_our_table(lines),
+                "nftables" => *lines = without_our_chains(&without_our_table(lines)),
+                "iptables" => lines.retain(|line| !line.contains(OUR_CHAINS)),
                 "sysctls" => lines.retain(|line| !is_ours(line) && !FORWARDING.iter().any(|key| line.contains(key))),
                 _ => lines.retain(|line| !is_ours(line)),
             }
@@ -113,4 +120,36 @@ fn without_our_table(lines: &[String]) -> Vec<String> {
         inside &= line != "}";
     }
     rest
+}
+
+/// The tables without our chains and the jumps to them, and without what iptables-nft makes for them and leaves: chains
+/// that do nothing, and tables of nothing else.
+fn without_our_chains(lines: &[String]) -> Vec<String> {
+    let mut rest: Vec<String> = Vec::new();
+    let (mut chain, mut of_iptables): (Option<Vec<String>>, bool) = (None, false);
+    for line in lines.iter().filter(|line| !line.trim().is_empty() && !line.contains(&format!("jump {OUR_CHAINS}"))) {
+        if line.starts_with("table ") {
+            of_iptables = IPTABLES.iter().any(|table| line.starts_with(table));
+        }
+        if of_iptables && line.trim_start().starts_with("chain ") {
+            chain = Some(vec![line.clone()]);
+        } else if let Some(mut block) = chain.take() {
+            block.push(line.clone());
+            if line.trim() != "}" {
+                chain = Some(block);
+            } else if !block[0].contains(OUR_CHAINS) && !does_nothing(&block) {
+                rest.extend(block);
+            }
+        } else if of_iptables && line == "}" && rest.last().is_some_and(|last| last.starts_with("table ")) {
+            rest.pop();
+        } else {
+            rest.push(line.clone());
+        }
+    }
+    rest
+}
+
+/// A chain of the kernel's with no rule and the policy it begins with.
+fn does_nothing(chain: &[String]) -> bool {
+    chain.len() == 3 && chain[1].trim_end().ends_with("policy accept;")
 }

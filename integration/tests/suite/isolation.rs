@@ -3,9 +3,6 @@
 use anyhow::Result;
 use ocinet_integration::{GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, in_every_world};
 
-/// Takes every guard away, and leaves the sets and maps.
-const DISARM: &str = "nft flush table inet ocinet";
-
 /// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
 const OTHER_LAN: &str = "
     ip netns add other
@@ -52,7 +49,7 @@ fn a_container_cannot_reach_the_hosts_loopback() -> Result<()> {
         ))?;
         attacker.cannot_reach(Tcp, "127.0.0.1:9999")?;
         attacker.cannot_reach(Tcp, "127.0.0.1:8081")?;
-        host.sh(DISARM)?;
+        host.disarm()?;
         attacker.reaches(Tcp, "127.0.0.1:9999")?.is("secret").map(drop)
     })
 }
@@ -75,7 +72,7 @@ fn a_route_of_the_peer_leads_nowhere() -> Result<()> {
         for port in [8080, 9999] {
             peer.cannot_reach(Tcp, format!("{GATEWAY}:{port}"))?;
         }
-        host.sh(DISARM)?;
+        host.disarm()?;
         for proto in Proto::ALL {
             peer.reaches(proto, web.at(81)?)?.is("web")?;
         }
@@ -97,7 +94,7 @@ fn a_host_does_not_become_a_router() -> Result<()> {
         }
         web.delete()?;
         host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
-        host.sh(DISARM)?;
+        host.disarm()?;
         host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
         Ok(())
     })

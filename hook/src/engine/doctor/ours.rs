@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::driver;
 use crate::engine::{Engine, Result};
-use crate::firewall::Backend;
+use crate::firewall::Kind;
 use crate::kernel::{self, Place};
 use crate::model::{Alias, Attachment, Mode, Network, Record, State};
 use crate::plan;
@@ -62,8 +62,9 @@ impl Engine {
     /// The bridges of the networks in use.
     pub(super) fn examine_networks(&mut self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
+        let guarded = self.firewall_kind()?.has_rules();
         for network in self.networks_in_use()? {
-            let Some(bridge) = driver::bridge_of(&network) else { continue };
+            let Some(bridge) = driver::bridge_of(&network, guarded) else { continue };
             let subject = format!("bridge {}", bridge.name);
             if !self.links.has_bridge(&bridge)? {
                 findings.push(Finding::ours(subject, format!("of network {} is missing, or down", network.name)));
@@ -72,7 +73,7 @@ impl Engine {
             let there = self.links.addresses_of_link(&bridge.name)?;
             let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
             findings.extend(missing.map(|address| Finding::ours(&subject, format!("has lost its address {address}"))));
-            for (path, value) in kernel::open_guards(&bridge.name)? {
+            for (path, value) in kernel::open_guards(&bridge)? {
                 findings.push(Finding::ours(&subject, format!("has another value than {value} in {path}")));
             }
         }
@@ -95,15 +96,28 @@ impl Engine {
         let alone = self.locks.exclusive(Place::Firewall)?;
         let all = self.all_needs()?;
         if !self.firewall()?.matches(&all)? {
-            let trouble =
-                "is missing, or is not what the containers need: published ports may be closed, or guards open";
-            findings.push(Finding::ours("firewall table inet ocinet", trouble));
+            let trouble = "are missing, or not what the containers need: published ports may be closed, or guards open";
+            findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }
         drop(alone);
-        if !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
+        if !self.is_firewall_settled()? && self.store.read().firewall()?.is_some() {
+            let trouble = "are not, or not only, kept by the firewall that config.toml asks for";
+            findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
+        }
+        let guarded = self.firewall_kind()?.has_rules();
+        if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
             findings.push(Finding::ours("sysctl net.ipv4.ip_forward", "is 0: no container reaches the outside"));
         }
         Ok(findings)
+    }
+}
+
+/// What people call the rules that `kind` keeps.
+fn rules_of(kind: Kind) -> String {
+    match kind {
+        Kind::Nftables => "rules of table inet ocinet".into(),
+        Kind::IptablesNft | Kind::IptablesLegacy => format!("rules of {kind} in chains OCINET-*"),
+        Kind::None => "rules".into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::Finding;
 use crate::engine::{Engine, Result};
-use crate::firewall::{Backend, NetworkNeeds};
+use crate::firewall::{Kind, NetworkNeeds};
 use crate::kernel;
 use crate::model::{Network, Record};
 
@@ -72,7 +72,16 @@ impl Engine {
     }
 
     fn notes(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
-        let mut notes = Vec::new();
+        let kind = self.firewall_kind()?;
+        let why = match kernel::choose(self.config.firewall) {
+            Ok(choice) if choice.kind == kind => choice.why,
+            _ => "it had them when nothing else was asked for",
+        };
+        let trouble = match kind {
+            Kind::None => format!("is left to the operator: {why}"),
+            _ => format!("is {kind}: {why}"),
+        };
+        let mut notes = vec![Finding::note("firewall", trouble)];
         if self.store.read().closed_forwarding()? {
             let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
                 own; close_forwarding = false in config.toml leaves them alone";

@@ -23,8 +23,10 @@ impl Engine {
         }
         self.collect()?;
         self.adopt()?;
+        self.settle_firewall()?;
+        let guarded = self.firewall_kind()?.has_rules();
         for network in self.networks_in_use()? {
-            if let Some(bridge) = driver::bridge_of(&network) {
+            if let Some(bridge) = driver::bridge_of(&network, guarded) {
                 self.restore_bridge(&bridge)?;
             }
         }
@@ -36,8 +38,9 @@ impl Engine {
                 }
             }
         }
+        let forwards = !guarded || self.networks_in_use()?.is_empty() || self.intend_forwarding()?;
         self.level_firewall()?;
-        if !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
+        if !forwards {
             kernel::switch_forwarding_on()?;
         }
         Ok(())
@@ -55,7 +58,8 @@ impl Engine {
             }
             let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
             info!(self.log, "connecting again"; "container" => %record.container, "link" => %host_interface);
-            let steps = driver::bridge(&network, endpoint, plan::alias(record));
+            let guarded = self.firewall_kind()?.has_rules();
+            let steps = driver::bridge(&network, endpoint, plan::alias(record), guarded);
             for step in &steps.host {
                 let HostStep::Veth(pair) = step else { continue };
                 let peer = self.links.connect(pair, &netns)?;

@@ -31,7 +31,7 @@ impl HostLinks {
     /// # Errors
     /// [`Error::Busy`] where a stranger has its name.
     pub fn make_bridge(&mut self, bridge: &Bridge, ports: &[(InterfaceName, Alias)], locks: &LockFile) -> Result<()> {
-        let Bridge { name, alias, mac, addresses } = bridge;
+        let Bridge { name, alias, mac, addresses, .. } = bridge;
         let (name, mac) = (name, *mac);
         let _making = locks.exclusive(Place::Bridges)?;
         match self.find(name)? {
@@ -45,7 +45,7 @@ impl HostLinks {
                 self.new_link(link, NLM_F_CREATE | NLM_F_EXCL).doing(|| format!("create bridge {name}"))?;
             }
         }
-        sysctl::guard_bridge(name)?;
+        sysctl::guard_bridge(bridge)?;
         let index = self.index(name)?;
         for address in addresses {
             self.add_address(index, *address, name)?;

@@ -1,0 +1,136 @@
+//! Which of the backends keeps our rules.
+
+use std::os::fd::BorrowedFd;
+
+use super::error::{Error, Result};
+use super::iptables::Iptables;
+use super::nftables::Nftables;
+use super::program;
+use crate::config::Firewall;
+use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Obstacle, Publish};
+
+/// A backend, and why it is this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Which.
+    pub kind: Kind,
+    /// Why, as the end of a sentence.
+    pub why: &'static str,
+}
+
+/// Which backend a host with this setting uses.
+///
+/// # Errors
+/// When what it asks for is not installed.
+pub fn choose(setting: Firewall) -> Result<Choice> {
+    let missing = |what: &str| {
+        let remedy = "install nftables, or set firewall = \"none\" in config.toml and write the rules yourself";
+        Error::Program(format!("{what} is installed (looked in {}); {remedy}", program::PATH))
+    };
+    match setting {
+        Firewall::None => Ok(Choice { kind: Kind::None, why: "config.toml says firewall = \"none\"" }),
+        Firewall::Nftables if !program::is_installed("nft") => Err(missing("firewall = \"nftables\", but no nft")),
+        Firewall::Nftables => Ok(Choice { kind: Kind::Nftables, why: "config.toml says firewall = \"nftables\"" }),
+        Firewall::Iptables => {
+            let kind = Iptables::preferred()?.ok_or_else(|| missing("firewall = \"iptables\", but no iptables"))?;
+            Ok(Choice { kind, why: "config.toml says firewall = \"iptables\"" })
+        }
+        Firewall::Auto if !program::is_installed("nft") => {
+            let kind = Iptables::preferred()?.ok_or_else(|| missing("neither nft nor iptables"))?;
+            Ok(Choice { kind, why: "nft is not installed, and iptables is" })
+        }
+        Firewall::Auto if Nftables::is_supported() => Ok(Choice { kind: Kind::Nftables, why: "nft is installed" }),
+        Firewall::Auto => {
+            let kind =
+                Iptables::preferred()?.ok_or_else(|| missing("this kernel has no nf_tables, and no iptables"))?;
+            Ok(Choice { kind, why: "this kernel has no nf_tables" })
+        }
+    }
+}
+
+/// Whether a host with this setting stays with `kind`, which it has already.
+pub fn suits(setting: Firewall, kind: Kind) -> bool {
+    match setting {
+        Firewall::Auto => kind != Kind::None,
+        Firewall::Nftables => kind == Kind::Nftables,
+        Firewall::Iptables => matches!(kind, Kind::IptablesNft | Kind::IptablesLegacy),
+        Firewall::None => kind == Kind::None,
+    }
+}
+
+/// The backend of that kind, for the namespace this process runs in.
+///
+/// # Errors
+/// When no socket can be had, or its programs are not installed.
+pub fn backend(kind: Kind) -> Result<Box<dyn Backend<Error = Error>>> {
+    Ok(match kind {
+        Kind::Nftables => Box::new(Nftables::open()?),
+        Kind::IptablesNft | Kind::IptablesLegacy => Box::new(Iptables::open(kind)?),
+        Kind::None => Box::new(Nobody),
+    })
+}
+
+/// The backends that hold rules of ours, for when nobody remembers.
+///
+/// # Errors
+/// When one cannot be asked.
+pub fn loaded() -> Result<Vec<Kind>> {
+    let mut loaded = Vec::new();
+    for kind in Kind::WITH_RULES {
+        if (kind == Kind::Nftables || Iptables::is_installed(kind)) && backend(kind)?.is_loaded()? {
+            loaded.push(kind);
+        }
+    }
+    Ok(loaded)
+}
+
+/// Nobody keeps our rules: the operator does, or wants none.
+struct Nobody;
+
+impl Backend for Nobody {
+    type Error = Error;
+
+    fn ready(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn apply(&mut self, _: &NetworkNeeds, _: bool, _: &[Publish]) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn remove(&mut self, _: &[Publish]) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&mut self, _: &Needs) -> Result<()> {
+        Ok(())
+    }
+
+    fn unload(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_loaded(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn matches(&mut self, _: &Needs) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn published(&mut self) -> Result<Vec<Publish>> {
+        Ok(Vec::new())
+    }
+
+    fn closes_forwarding(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn obstacle(&mut self, _: &NetworkNeeds) -> Result<Option<Obstacle>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,275 @@
+//! The iptables backends: changes in bulk through one `iptables-restore`, questions and the operator's chain through the
+//! crate `iptables`.
+//!
+//! Both variants may be in use on one host, and the kernel heeds the rules of both. Ours are in the one that `iptables`
+//! means when they are first loaded.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use iptables::IPTables;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::{Doing, Error, Result};
+use super::lock::holders;
+use super::nftables::Nftables;
+use super::program;
+use crate::firewall::iptables::{self as rules, Jump, OPERATOR, Table};
+use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Obstacle, Publish};
+
+/// How long we wait for the lock of iptables-legacy: as long as for any of our own.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// That lock (`XT_LOCK_NAME`, iptables/xshared.h).
+const LOCK: &str = "/run/xtables.lock";
+
+/// One variant of iptables.
+pub struct Iptables {
+    legacy: bool,
+    restore: &'static str,
+    program: IPTables,
+}
+
+impl Iptables {
+    /// The variant that `iptables` means on this host; none where it is not installed.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn preferred() -> Result<Option<Kind>> {
+        if !program::is_installed("iptables-restore") {
+            return Ok(None);
+        }
+        let version = program::run("iptables", &["--version"], "")?;
+        Ok(Some(if version.contains("nf_tables") { Kind::IptablesNft } else { Kind::IptablesLegacy }))
+    }
+
+    /// Whether the programs of `kind` are installed.
+    pub fn is_installed(kind: Kind) -> bool {
+        Self::names(kind == Kind::IptablesLegacy).is_some()
+    }
+
+    /// The variant `kind`.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn open(kind: Kind) -> Result<Self> {
+        let legacy = kind == Kind::IptablesLegacy;
+        let (cmd, restore) = Self::names(legacy).ok_or_else(|| {
+            Error::Program(format!("{kind} holds ocinet's rules, and is not installed; install iptables"))
+        })?;
+        // It would wait for its lock for ever: we say for how long ourselves.
+        Ok(Self { legacy, restore, program: IPTables { cmd, has_check: true, has_wait: false, is_numeric: false } })
+    }
+
+    /// What its programs are called; where there is but one variant, it may have the plain names.
+    fn names(legacy: bool) -> Option<(&'static str, &'static str)> {
+        let own = if legacy {
+            ("iptables-legacy", "iptables-legacy-restore")
+        } else {
+            ("iptables-nft", "iptables-nft-restore")
+        };
+        [own, ("iptables", "iptables-restore")].into_iter().find(|(_, restore)| program::is_installed(restore))
+    }
+
+    /// Whether `input` went through; not where something that it names is not there.
+    fn restore(&self, input: &str) -> Result<std::result::Result<(), String>> {
+        let ended = program::end_of(self.restore, &["--noflush", "-w", &PATIENCE.as_secs().to_string()], input)?;
+        match ended.code {
+            Some(0) => Ok(Ok(())),
+            _ => self.unless_locked(&ended.complaint).map(|()| Err(ended.complaint)),
+        }
+    }
+
+    /// The lines that `command` prints; none where something that it names is not there.
+    fn ask(&self, table: Table, command: &str) -> Result<Option<Vec<String>>> {
+        let what = || format!("{} -t {table} {command}", self.program.cmd);
+        let answer = self
+            .program
+            .execute(&table.to_string(), &format!("-w {} {command}", PATIENCE.as_secs()))
+            .map_err(|error| Error::Program(format!("{} failed: {error}", what())))?;
+        if answer.status.success() {
+            let text = String::from_utf8_lossy(&answer.stdout);
+            return Ok(Some(text.lines().map(str::to_owned).collect()));
+        }
+        self.unless_locked(&String::from_utf8_lossy(&answer.stderr)).map(|()| None)
+    }
+
+    /// An error where it was the lock that could not be had: no exit code tells that.
+    fn unless_locked(&self, complaint: &str) -> Result<()> {
+        if complaint.contains("xtables lock") { Err(self.locked()) } else { Ok(()) }
+    }
+
+    fn locked(&self) -> Error {
+        let who = match holders(Path::new(LOCK), 0) {
+            holders if holders.is_empty() => "somebody else".to_owned(),
+            holders => holders.join(", "),
+        };
+        let (seconds, program) = (PATIENCE.as_secs(), self.program.cmd);
+        Error::Deadline(format!("waited {seconds} s for {LOCK}, the lock of {program}; {who} holds it"))
+    }
+
+    /// The chains of a table.
+    fn chains(&self, table: Table) -> Result<BTreeSet<String>> {
+        if !self.has_table(table) {
+            return Ok(BTreeSet::new());
+        }
+        let lines = self.ask(table, "-S")?.unwrap_or_default();
+        Ok(lines.iter().filter_map(|line| line.strip_prefix("-N ")).map(str::to_owned).collect())
+    }
+
+    /// To ask for a table of the legacy variant would make it.
+    fn has_table(&self, table: Table) -> bool {
+        let tables = || fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+        !self.legacy || tables().lines().any(|name| name == table.to_string())
+    }
+
+    fn has_jump(&self, table: Table, jump: &Jump) -> Result<bool> {
+        Ok(self.ask(table, &format!("-C {jump}"))?.is_some())
+    }
+
+    /// The jumps of ours that are there.
+    fn jumps(&self) -> Result<Vec<String>> {
+        let mut there = Vec::new();
+        for table in Table::ALL {
+            for jump in table.jumps() {
+                if self.has_jump(table, jump)? {
+                    there.push(key(table, jump));
+                }
+            }
+        }
+        Ok(there)
+    }
+
+    /// The rules of a chain.
+    fn rules(&self, table: Table, chain: &str) -> Result<Vec<String>> {
+        if !self.has_table(table) {
+            return Ok(Vec::new());
+        }
+        let lines = self.ask(table, &format!("-S {chain}"))?.unwrap_or_default();
+        Ok(lines.into_iter().filter(|line| line.starts_with("-A ")).collect())
+    }
+
+    fn failed(&self, complaint: &str) -> Error {
+        Error::Program(format!("{} failed: {complaint}", self.restore))
+    }
+}
+
+impl Backend for Iptables {
+    type Error = Error;
+
+    fn ready(&mut self) -> Result<()> {
+        if !self.legacy {
+            return Ok(());
+        }
+        // As iptables opens it.
+        let what = || format!("open {LOCK}");
+        let mut options = File::options();
+        let mut lock =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(LOCK).doing(what)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+                Ok(_) => return Ok(()),
+                Err((lock, Errno::EWOULDBLOCK)) if Instant::now() < deadline => lock,
+                Err((_, Errno::EWOULDBLOCK)) => return Err(self.locked()),
+                Err((_, error)) => return Err(Error::refused(format!("lock {LOCK}"), error)),
+            };
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn apply(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
+        Ok(self.restore(&rules::apply(network, closed, ports))?.is_ok())
+    }
+
+    fn remove(&mut self, ports: &[Publish]) -> Result<()> {
+        if ports.is_empty() || self.restore(&rules::remove(ports))?.is_ok() {
+            return Ok(());
+        }
+        // One that is missing keeps all in place.
+        let ours = |there: &Publish| ports.iter().any(|port| port.is_same_port(there));
+        let left: Vec<Publish> = self.published()?.into_iter().filter(ours).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.restore(&rules::remove(&left))?.map_err(|complaint| self.failed(&complaint))
+    }
+
+    fn load(&mut self, all: &Needs) -> Result<()> {
+        let before = self.is_loaded()?;
+        if self.ask(Table::Filter, &format!("-S {OPERATOR}"))?.is_none() {
+            self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
+        }
+        let jumps = self.jumps()?;
+        let input = rules::load(all, |table, jump| !jumps.contains(&key(table, jump)));
+        let Err(complaint) = self.restore(&input)? else { return Ok(()) };
+        if !before {
+            // Each table is changed by itself, and the first may have been.
+            self.unload()?;
+        }
+        Err(self.failed(&complaint))
+    }
+
+    fn unload(&mut self) -> Result<()> {
+        let mut chains = Vec::new();
+        for table in Table::ALL {
+            chains.push((table, self.chains(table)?));
+        }
+        let has = |table, chain: &str| chains.iter().any(|(of, names)| *of == table && names.contains(chain));
+        if !Table::ALL.iter().any(|table| table.chains().iter().any(|chain| has(*table, chain)))
+            && !has(Table::Filter, OPERATOR)
+        {
+            return Ok(());
+        }
+        let jumps = self.jumps()?;
+        let mut input = rules::unload(has, |table, jump| jumps.contains(&key(table, jump)));
+        if has(Table::Filter, OPERATOR) && self.rules(Table::Filter, OPERATOR)?.is_empty() {
+            input.push_str(&rules::drop_operator());
+        }
+        self.restore(&input)?.map_err(|complaint| self.failed(&complaint))
+    }
+
+    fn is_loaded(&mut self) -> Result<bool> {
+        Ok(self.chains(Table::Filter)?.iter().any(|chain| Table::Filter.chains().contains(&chain.as_str())))
+    }
+
+    fn matches(&mut self, all: &Needs) -> Result<bool> {
+        if self.restore(&rules::check(all))?.is_err() {
+            return Ok(false);
+        }
+        let (mut found, mut expected) = (0, all.publish.len());
+        for table in Table::ALL {
+            expected += table.rules(&all.networks, all.close_forwarding).len();
+            for chain in table.chains() {
+                found += self.rules(table, chain)?.len();
+            }
+        }
+        Ok(found == expected)
+    }
+
+    fn published(&mut self) -> Result<Vec<Publish>> {
+        Ok(self.rules(Table::Nat, rules::PUBLISH)?.iter().filter_map(|rule| rules::published(rule)).collect())
+    }
+
+    fn closes_forwarding(&mut self) -> Result<bool> {
+        Ok(self.has_table(Table::Filter) && self.ask(Table::Filter, &format!("-C {}", rules::closing()))?.is_some())
+    }
+
+    fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn obstacle(&mut self, network: &NetworkNeeds) -> Result<Option<Obstacle>> {
+        Nftables::open()?.obstacle(network)
+    }
+}
+
+fn key(table: Table, jump: &Jump) -> String {
+    format!("{table} {jump}")
+}

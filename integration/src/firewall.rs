@@ -1,0 +1,52 @@
+//! The firewalls that a host may keep its rules in.
+
+/// Who keeps ocinet's rules on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firewall {
+    /// nftables, as without any setting.
+    Nftables,
+    /// iptables that writes to nf_tables.
+    IptablesNft,
+    /// iptables that writes to the kernel's older tables.
+    IptablesLegacy,
+}
+
+impl Firewall {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Nftables, Self::IptablesNft, Self::IptablesLegacy];
+
+    /// What makes a host use it: `iptables` is what Debian's alternatives say.
+    pub(crate) fn setup(self) -> String {
+        match self {
+            Self::Nftables => String::new(),
+            Self::IptablesNft => Self::alternative("nft"),
+            Self::IptablesLegacy => Self::alternative("legacy"),
+        }
+    }
+
+    fn alternative(variant: &str) -> String {
+        format!(
+            "echo 'firewall = \"iptables\"' >/etc/ocinet/config.toml
+             for command in iptables iptables-save iptables-restore; do
+                 ln -sf $(command -v iptables-{variant}${{command#iptables}}) /etc/alternatives/$command
+             done"
+        )
+    }
+
+    /// Takes every rule of ours away, and leaves what the rules are about: sets, chains and jumps.
+    pub(crate) fn disarm(self) -> String {
+        let flush = |variant: &str| {
+            format!(
+                "for table in raw filter nat; do
+                     iptables-{variant} -t $table -S | sed -n 's/^-N \\(OCINET-.*\\)/\\1/p' |
+                         while read -r chain; do iptables-{variant} -t $table -F $chain; done
+                 done"
+            )
+        };
+        match self {
+            Self::Nftables => "nft flush table inet ocinet".to_owned(),
+            Self::IptablesNft => flush("nft"),
+            Self::IptablesLegacy => flush("legacy"),
+        }
+    }
+}

@@ -33,18 +33,19 @@ impl Firewall {
         )
     }
 
-    /// Takes every rule of ours away, and leaves what the rules are about: sets, chains and jumps.
-    pub(crate) fn disarm(self) -> String {
+    /// Takes every rule of ours away but those of the chain `kept`, and leaves what the rules are about: sets, chains and jumps.
+    pub(crate) fn flush(self, kept: &str) -> String {
         let flush = |variant: &str| {
             format!(
                 "for table in raw filter nat; do
                      iptables-{variant} -t $table -S | sed -n 's/^-N \\(OCINET-.*\\)/\\1/p' |
-                         while read -r chain; do iptables-{variant} -t $table -F $chain; done
+                         while read -r chain; do [ $chain = '{kept}' ] || iptables-{variant} -t $table -F $chain; done
                  done"
             )
         };
         match self {
-            Self::Nftables => "nft flush table inet ocinet".to_owned(),
+            Self::Nftables if kept.is_empty() => "nft flush table inet ocinet".to_owned(),
+            Self::Nftables => "nft flush chain inet ocinet forward; nft flush chain inet ocinet publish".to_owned(),
             Self::IptablesNft => flush("nft"),
             Self::IptablesLegacy => flush("legacy"),
         }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 use crate::check::{self, Snapshot};
-use crate::{Draft, Output, Place, Record, Runtime, Settings, State, binary, eventually};
+use crate::{Draft, Firewall, Output, Place, Record, Runtime, Settings, State, binary, eventually};
 
 /// The host's address in the LAN.
 pub const UPLINK: &str = "198.51.100.1";
@@ -78,7 +78,17 @@ impl Host {
 
     /// Takes every rule of ours away, and leaves what the rules are about: what was guarded is open then.
     pub fn disarm(&self) -> Result<()> {
-        self.sh(&self.settings.firewall.disarm()).map(drop)
+        self.sh(&self.settings.firewall.flush("")).map(drop)
+    }
+
+    /// Takes every rule of ours away, but the operator's.
+    pub fn disarm_all_but_the_operator(&self) -> Result<()> {
+        self.sh(&self.settings.firewall.flush("OCINET-OPERATOR")).map(drop)
+    }
+
+    /// Who keeps the rules here.
+    pub fn firewall(&self) -> Firewall {
+        self.settings.firewall
     }
 
     /// The host's own network namespace.

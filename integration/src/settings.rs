@@ -28,7 +28,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { runtime: Runtime::Bare, bridge_nf: true, firewall: Firewall::Nftables, mtu: 1500, prepare: String::new() }
+        Self {
+            runtime: Runtime::Bare,
+            bridge_nf: true,
+            firewall: Firewall::Nftables,
+            mtu: 1500,
+            prepare: String::new(),
+        }
     }
 }
 

@@ -151,13 +151,13 @@ fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
         // The version and its mark, each at its place in the header (SQLite's file format, section 1.3).
         host.sh(&format!(
             "cp {path} /mnt/whole
-            printf '\\3' | dd of={path} bs=1 seek=63 conv=notrunc status=none
-            printf '\\3' | dd of={path} bs=1 seek=71 conv=notrunc status=none"
+            printf '\\143' | dd of={path} bs=1 seek=63 conv=notrunc status=none
+            printf '\\143' | dd of={path} bs=1 seek=71 conv=notrunc status=none"
         ))?;
         every(["ps", "gc"], |command| {
-            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 3", "version 2", "newer"]).map(drop)
+            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 3", "newer"]).map(drop)
         })?;
-        host.container("web").refused()?.exits(1)?.is_one_line()?.says(&["version 3"])?;
+        host.container("web").refused()?.exits(1)?.is_one_line()?.says(&["version 99"])?;
         host.sh(&format!("cp /mnt/whole {path}")).map(drop)
     })
 }

@@ -13,6 +13,7 @@ mod cycles;
 mod doctor;
 mod file_mounts;
 mod files;
+mod firewalls;
 mod fixtures;
 mod help;
 mod hostile_image;

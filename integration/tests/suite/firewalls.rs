@@ -1,0 +1,300 @@
+//! Who keeps the rules: what config.toml asks for, what moves while containers run, and what the operator may do.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{
+    Container, Firewall, GATEWAY, Host, OCINET, Output, PEER, Proto, Proto::Tcp, Settings, UPLINK, every,
+    with_every_firewall,
+};
+
+/// A host whose settings a story changes, out of sight of the checker.
+fn changeable(firewall: Firewall) -> Settings {
+    let elsewhere =
+        "touch /etc/ocinet/config.toml; mv /etc/ocinet/config.toml /mnt; ln -s /mnt/config.toml /etc/ocinet";
+    Settings::default().firewall(firewall).prepare(elsewhere)
+}
+
+/// Asks for another firewall, in words of config.toml.
+fn choose(host: &Host, setting: &str) -> Result<()> {
+    host.sh(&format!("echo 'firewall = \"{setting}\"' >/mnt/config.toml")).map(drop)
+}
+
+/// Whose rules there are on the host.
+fn keepers(host: &Host) -> Result<String> {
+    host.sh("nft list table inet ocinet 2>/dev/null | grep -q 'chain forward' && echo nftables
+         iptables-nft-save | grep -q OCINET && echo iptables-nft
+         iptables-legacy-save | grep -q OCINET && echo iptables-legacy
+         true")
+}
+
+/// Calls the hook where only some of the host's programs are installed: `hidden` is a pattern of names in /usr/sbin.
+fn hook_without(host: &Host, hidden: &str, container: &Container<'_>, stage: &str) -> Result<Output> {
+    host.sh(&format!("cat >/mnt/state <<'END'\n{}\nEND", container.state(stage)))?;
+    let script = format!(
+        "mkdir -p /mnt/sbin; mount --bind /usr/sbin /mnt/sbin; mount -t tmpfs tmpfs /usr/sbin
+         cp -P /mnt/sbin/* /usr/sbin; rm -f {hidden}
+         exec {OCINET} hook {stage} </mnt/state"
+    );
+    host.output(&["unshare", "--mount", "sh", "-euc", &script])
+}
+
+/// From every firewall to every other while containers run: what was published is, what was closed stays closed, and nothing
+/// of the former is left. The next attach moves everything.
+#[test]
+fn the_rules_move_while_containers_run() -> Result<()> {
+    every(Firewall::ALL, |from| {
+        changeable(*from).test(|host| {
+            let web = host.container("web").publish("8080:80,8080:80/udp,127.0.0.1:8082:80").run()?;
+            let (origin, elsewhere) = match from {
+                Firewall::Nftables => ("nftables", "iptables"),
+                _ => ("iptables", "nftables"),
+            };
+            for setting in [elsewhere, origin] {
+                choose(host, setting)?;
+                let wrong = host.ocinet("doctor")?.exits(1)?.stdout;
+                ensure!(wrong.contains("config.toml asks for"), "{wrong}");
+                let _next = host.container("next").publish("8081:80").run()?;
+                ensure!(keepers(host)?.starts_with(setting), "{setting}: {}", keepers(host)?);
+                ensure!(keepers(host)?.lines().count() == 1, "{}", keepers(host)?);
+                for proto in Proto::ALL {
+                    host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+                }
+                host.reaches(Tcp, "127.0.0.1:8082")?.is("web")?;
+                host.peer().cannot_reach(Tcp, format!("{UPLINK}:8082"))?;
+                host.peer().sh(&format!("ip route replace 10.90.0.0/16 via {UPLINK}"))?;
+                host.peer().cannot_reach(Tcp, web.at(80)?)?;
+                host.check()?;
+                let well = host.ocinet("doctor")?.success()?;
+                ensure!(well.contains(&format!("config.toml says firewall = \"{setting}\"")), "{well}");
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Whoever moved the rules was killed before the former ones were gone. Whoever comes next finishes: an attach, a detach, gc.
+#[test]
+fn a_move_that_was_cut_off_is_finished() -> Result<()> {
+    every(["attach", "detach", "gc"], |who| {
+        changeable(Firewall::Nftables).test(|host| {
+            let web = host.container("web").publish("8080:80").run()?;
+            let other = host.container("other").publish("8081:80").run()?;
+            choose(host, "iptables")?;
+            // It loads the new rules, and dies with the old ones still there.
+            host.sh("mount -t tmpfs tmpfs /usr/local/sbin
+                 printf '#!/bin/sh\nkill -KILL $PPID\n' >/usr/local/sbin/nft; chmod 755 /usr/local/sbin/nft")?;
+            let killed = host.ocinet("doctor --fix")?;
+            ensure!(killed.code != 0, "{killed}");
+            host.sh("umount /usr/local/sbin")?;
+            ensure!(keepers(host)?.lines().count() == 2, "the positive control: {}", keepers(host)?);
+            match *who {
+                "attach" => host.container("next").run()?.delete()?,
+                "detach" => other.delete()?,
+                _ => host.ocinet("gc")?.exits(0).map(drop)?,
+            }
+            ensure!(keepers(host)? == "iptables-nft\n", "{}", keepers(host)?);
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            web.delete()
+        })
+    })
+}
+
+/// `none` leaves the rules to the operator: nothing is loaded or switched on, containers on one network still talk, and what
+/// was switched on before is off before its guards are gone.
+#[test]
+fn none_means_none() -> Result<()> {
+    changeable(Firewall::Nftables).test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        choose(host, "none")?;
+        let next = host.container("next").run()?;
+        let refusal = host.unchanged_by(|| host.container("refused").publish("8081:80").refused())?;
+        refusal.exits(2)?.is_one_line()?.says(&["io.ocinet.publish", "80/tcp", "firewall = \"none\""])?;
+        ensure!(keepers(host)?.is_empty(), "{}", keepers(host)?);
+        let settings = host.sh("cd /proc/sys/net/ipv4; cat ip_forward conf/ocinet0/route_localnet")?;
+        ensure!(settings == "0\n0\n", "{settings}");
+        next.reaches(Tcp, web.at(80)?)?.is("web")?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        choose(host, "nftables")?;
+        let _again = host.container("again").run()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.check()
+    })
+}
+
+/// The operator's chain is asked first, and never touched: not by an attach, a reload, a move, or the doctor.
+#[test]
+fn the_operators_chain_comes_first_and_stays() -> Result<()> {
+    with_every_firewall(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let (add, list) = match host.firewall() {
+            Firewall::Nftables => ("nft add rule inet ocinet operator", "nft --handle list chain inet ocinet operator"),
+            Firewall::IptablesNft => ("iptables-nft -A OCINET-OPERATOR", "iptables-nft -S OCINET-OPERATOR"),
+            Firewall::IptablesLegacy => ("iptables-legacy -A OCINET-OPERATOR", "iptables-legacy -S OCINET-OPERATOR"),
+        };
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        match host.firewall() {
+            Firewall::Nftables => host.sh(&format!("{add} ip saddr {PEER} drop"))?,
+            _ => host.sh(&format!("{add} -s {PEER} -j DROP"))?,
+        };
+        let before = host.sh(list)?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        host.disarm_all_but_the_operator()?;
+        host.container("next").publish("8081:80").run()?.delete()?;
+        host.ocinet("doctor --fix")?.success()?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        ensure!(host.sh(list)? == before, "{before}\nbecame\n{}", host.sh(list)?);
+        web.delete()?;
+        host.settles()?;
+        host.ocinet("reset")?.success()?;
+        ensure!(host.sh(list)? == before, "reset took the operator's rules");
+        let _web = host.container("web").publish("8080:80").run()?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        ensure!(host.sh(list)? == before, "a new ruleset took the operator's rules");
+        host.check()
+    })
+}
+
+/// A cautious host publishes to itself where nobody says otherwise.
+#[test]
+fn ports_are_published_where_config_says() -> Result<()> {
+    let cautious = "echo 'publish_default_address = \"127.0.0.1\"' >>/etc/ocinet/config.toml";
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(cautious).test(|host| {
+            let _web = host.container("web").publish("8080:80,0.0.0.0:8081:80,198.51.100.1:8082:80").run()?;
+            host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
+            host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+            for port in [8081, 8082] {
+                host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is("web")?;
+            }
+            host.cannot_reach(Tcp, format!("{GATEWAY}:8080"))
+        })
+    })
+}
+
+/// However many ports a container publishes, iptables is called once for it, and once more when it goes.
+#[test]
+fn iptables_is_called_once_for_a_container() -> Result<()> {
+    for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
+        Settings::default().firewall(firewall).test(|host| {
+            let _first = host.container("first").publish("8080:80").run()?;
+            host.sh("mount -t tmpfs tmpfs /usr/local/sbin
+                 for program in /usr/sbin/*tables*; do
+                     name=$(basename $program)
+                     printf '#!/bin/sh\necho \"$0 $*\" >>/mnt/calls\nexec %s \"$@\"\n' $program >/usr/local/sbin/$name
+                     chmod 755 /usr/local/sbin/$name
+                 done")?;
+            let web = host.container("web").publish("9000-9099:9000-9099").serving(&["9050"]).run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:9050"))?.is("web")?;
+            web.delete()?;
+            let calls = host.sh("cat /mnt/calls; umount /usr/local/sbin")?;
+            ensure!(calls.lines().count() == 2, "{calls}");
+            host.check()
+        })?;
+    }
+    Ok(())
+}
+
+/// `auto` takes what there is, and says what is missing where there is nothing.
+#[test]
+fn auto_takes_what_is_installed() -> Result<()> {
+    let rows = [
+        ("auto", "/usr/sbin/nft", Ok("iptables-nft\n")),
+        ("auto", "/usr/sbin/*tables*", Ok("nftables\n")),
+        ("auto", "/usr/sbin/nft /usr/sbin/*tables*", Err(["neither nft nor iptables", "install nftables"])),
+        ("nftables", "/usr/sbin/nft", Err(["firewall = \"nftables\"", "no nft"])),
+        ("iptables", "/usr/sbin/*tables*", Err(["firewall = \"iptables\"", "no iptables"])),
+    ];
+    every(rows, |(setting, hidden, expected)| {
+        changeable(Firewall::Nftables).test(|host| {
+            choose(host, setting)?;
+            let web = host.container("web").publish("8080:80").isolated().prepare()?;
+            match expected {
+                Ok(keeper) => {
+                    hook_without(host, hidden, &web, "createRuntime")?.exits(0)?;
+                    ensure!(keepers(host)? == *keeper, "{}", keepers(host)?);
+                    host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+                    hook_without(host, hidden, &web, "poststop")?.exits(0)?;
+                }
+                Err(words) => {
+                    let refusal = host.unchanged_by(|| hook_without(host, hidden, &web, "createRuntime"))?;
+                    refusal.exits(1)?.is_one_line()?.says(words)?;
+                }
+            }
+            host.settles()
+        })
+    })
+}
+
+/// Somebody has the lock of iptables-legacy for a minute: one line says who, and nothing is half done.
+#[test]
+fn the_lock_of_iptables_is_held() -> Result<()> {
+    Settings::default().firewall(Firewall::IptablesLegacy).test(|host| {
+        let _web = host.container("web").publish("8080:80").run()?;
+        let mut holder = host.background(&["flock", "/run/xtables.lock", "sh", "-c", "echo ready; exec sleep 60"])?;
+        ensure!(holder.line()? == "ready", "it holds the lock");
+        let refusal = host.container("next").publish("8081:80").refused()?;
+        refusal.exits(1)?.is_one_line()?.says(&["/run/xtables.lock", "20 s", "sleep"])?;
+        drop(holder);
+        host.settled_records()?;
+        host.check()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web").map(drop)
+    })
+}
+
+const NO_NAT: &str = "iptables-restore: unable to initialize table 'nat'";
+const BEFORE_NAT: &str = "$real \"$@\" <<<\"${input%%\\*nat*}\"";
+
+/// A kernel without nat, as far as the tools tell: one line, and nothing half done.
+#[test]
+fn a_kernel_without_nat() -> Result<()> {
+    // nft changes all or nothing, iptables one table after the other.
+    let rows = [
+        (Firewall::Nftables, "nft", "Error: Could not process rule: No such file or directory", ":"),
+        (Firewall::IptablesNft, "iptables-nft-restore", NO_NAT, BEFORE_NAT),
+        (Firewall::IptablesLegacy, "iptables-legacy-restore", NO_NAT, BEFORE_NAT),
+    ];
+    every(rows, |(firewall, tool, complaint, first)| {
+        Settings::default().firewall(*firewall).test(|host| {
+            host.sh(&format!(
+                "mount -t tmpfs tmpfs /usr/local/sbin
+                 cat >/usr/local/sbin/{tool} <<'END'
+#!/bin/bash
+real=/usr/sbin/{tool} input=$(cat)
+case $input in
+*nat*-[AI]*|*'hook prerouting'*) {first}; echo \"{complaint}\" >&2; exit 1 ;;
+*) exec $real \"$@\" <<<\"$input\" ;;
+esac
+END
+                 chmod 755 /usr/local/sbin/{tool}"
+            ))?;
+            let refusal = host.container("web").publish("8080:80").refused()?;
+            refusal.exits(1)?.is_one_line()?.says(&[tool, complaint.rsplit(": ").next().unwrap_or_default()])?;
+            host.sh("umount /usr/local/sbin")?;
+            host.settles()?;
+            ensure!(keepers(host)?.is_empty(), "{}", keepers(host)?);
+            host.check()
+        })
+    })
+}
+
+/// Both variants of iptables are in use on the host, and others' rules in both stay.
+#[test]
+fn both_variants_are_in_use() -> Result<()> {
+    for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
+        let others = "for variant in nft legacy; do
+            iptables-$variant -t nat -A PREROUTING -d 192.0.2.9 -p tcp --dport 1 -j REDIRECT
+            iptables-$variant -A FORWARD -s 192.0.2.9 -j DROP
+        done";
+        Settings::default().firewall(firewall).prepare(others).test(|host| {
+            let web = host.container("web").publish("8080:80").run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            ensure!(keepers(host)?.lines().count() == 1, "{}", keepers(host)?);
+            host.check()?;
+            web.delete()?;
+            host.settles()?;
+            host.ocinet("reset")?.success()?;
+            ensure!(keepers(host)?.is_empty(), "{}", keepers(host)?);
+            host.check()
+        })?;
+    }
+    Ok(())
+}

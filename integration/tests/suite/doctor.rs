@@ -2,7 +2,7 @@
 //! ours is explained and left alone.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, Proto, Proto::Tcp, Settings, UPLINK, every};
+use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Settings, UPLINK, every};
 
 /// A host without other people's rules: `nft flush ruleset` would take them along.
 fn alone() -> Settings {
@@ -68,6 +68,38 @@ fn what_is_ours_is_put_right() -> Result<()> {
             },
         )
     })
+}
+
+/// The same with iptables.
+#[test]
+fn what_is_ours_is_put_right_in_iptables() -> Result<()> {
+    for (firewall, iptables) in [(Firewall::IptablesNft, "iptables-nft"), (Firewall::IptablesLegacy, "iptables-legacy")]
+    {
+        Settings::default().firewall(firewall).test(|host| {
+            let _web = host.container("web").publish("8080:80,127.0.0.1:8081:80,8080:80/udp").run()?;
+            let look = || host.sh(&format!("{iptables}-save | grep OCINET | sort"));
+            let before = look()?;
+            let rows = [
+                "-F FORWARD",
+                "-t nat -F OCINET-PUBLISH",
+                "-t nat -D OCINET-PUBLISH 1",
+                "-t nat -A OCINET-PUBLISH -p tcp --dport 99 -j DNAT --to-destination 10.90.0.9:99",
+                "-t raw -F",
+                "-I OCINET-IN -j ACCEPT",
+            ];
+            every(rows, |damage| {
+                host.sh(&format!("{iptables} {damage}"))?;
+                let told = host.ocinet("doctor")?.exits(1)?.stdout;
+                ensure!(told.contains("chains OCINET-*") && told.contains("doctor --fix"), "{told}");
+                let mended = host.ocinet("doctor --fix")?.success()?;
+                ensure!(mended.contains("mended: ") && mended.contains("nothing is wrong"), "{mended}");
+                ensure!(look()? == before, "{before}\nbecame\n{}", look()?);
+                host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+                host.check()
+            })
+        })?;
+    }
+    Ok(())
 }
 
 /// A host where all is well, and one that was never used.

@@ -1,7 +1,7 @@
 //! Packets that must not arrive. Each attack is shown to work once the rules are gone.
 
 use anyhow::Result;
-use ocinet_integration::{GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, in_every_world};
+use ocinet_integration::{Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, every, in_every_world};
 
 /// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
 const OTHER_LAN: &str = "
@@ -83,34 +83,39 @@ fn a_route_of_the_peer_leads_nowhere() -> Result<()> {
 /// We need forwarding, but for our own containers. Whoever did not forward before does not forward for strangers now.
 #[test]
 fn a_host_does_not_become_a_router() -> Result<()> {
-    Settings::default().prepare(OTHER_LAN).test(|host| {
-        let other = host.beside("/run/netns/other");
-        let _server = other.serve("other", &["7000"])?;
-        host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
-        let web = host.container("web").run()?;
-        web.reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
-        for proto in Proto::ALL {
-            host.peer().cannot_reach(proto, "192.0.2.2:7000")?;
-        }
-        web.delete()?;
-        host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
-        host.disarm()?;
-        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
-        Ok(())
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(OTHER_LAN).test(|host| {
+            let other = host.beside("/run/netns/other");
+            let _server = other.serve("other", &["7000"])?;
+            host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
+            let web = host.container("web").run()?;
+            web.reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+            for proto in Proto::ALL {
+                host.peer().cannot_reach(proto, "192.0.2.2:7000")?;
+            }
+            web.delete()?;
+            host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
+            host.disarm()?;
+            host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
+            Ok(())
+        })
     })
 }
 
 /// A host that was a router stays one.
 #[test]
 fn a_router_stays_a_router() -> Result<()> {
-    Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv4.ip_forward=1").test(|host| {
-        let other = host.beside("/run/netns/other");
-        let _server = other.serve("other", &["7000"])?;
-        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
-        let web = host.container("web").run()?;
-        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
-        web.delete()?;
-        host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
-        Ok(())
+    let settings = || Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv4.ip_forward=1");
+    every(Firewall::ALL, |firewall| {
+        settings().firewall(*firewall).test(|host| {
+            let other = host.beside("/run/netns/other");
+            let _server = other.serve("other", &["7000"])?;
+            host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+            let web = host.container("web").run()?;
+            host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
+            web.delete()?;
+            host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+            Ok(())
+        })
     })
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{
-    OCINET, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every, in_every_world, on_every_runtime,
+    Firewall, OCINET, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every, in_every_world, on_every_runtime,
 };
 
 /// Start, stop, and start again. The checker at the end finds a host with nothing on it.
@@ -65,6 +65,32 @@ fn poststop_cleans_whatever_else_is_gone() -> Result<()> {
             host.check()
         })
     })
+}
+
+/// The same with iptables: rules that somebody took away, those of the container's ports among them.
+#[test]
+fn poststop_cleans_where_chains_are_gone() -> Result<()> {
+    for (firewall, iptables) in [(Firewall::IptablesNft, "iptables-nft"), (Firewall::IptablesLegacy, "iptables-legacy")]
+    {
+        Settings::default().firewall(firewall).test(|host| {
+            let losses = [
+                "-t nat -F OCINET-PUBLISH",
+                "-t nat -D OCINET-PUBLISH 1",
+                "-t nat -D OCINET-PUBLISH 2",
+                "-t nat -F",
+                "-F FORWARD",
+            ];
+            every(losses, |deed| {
+                let web = host.container("web").publish("8080:80,8081:81").run()?;
+                host.sh(&format!("{iptables} {deed}"))?;
+                let output = web.hook("poststop")?;
+                ensure!(output.code == 0 && output.stderr.is_empty(), "{output}");
+                host.settles()?;
+                host.check()
+            })
+        })?;
+    }
+    Ok(())
 }
 
 /// `pid` is left out by runc and 0 under crun; a runtime may also name the dead process, or nothing but the id.

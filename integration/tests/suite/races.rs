@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Container, Host, Output, Settings};
+use ocinet_integration::{Container, Host, Output, Settings, with_every_firewall};
 
 /// Calls the hook for each container at the same time.
 fn at_once(containers: &[Container<'_>], stage: &str) -> Result<Vec<Output>> {
@@ -24,7 +24,7 @@ fn waiting(host: &Host, count: usize) -> Result<Vec<Container<'_>>> {
 #[test]
 fn two_first_attaches_at_once() -> Result<()> {
     for _ in 0..5 {
-        Settings::default().test(|host| {
+        with_every_firewall(|host| {
             let containers = waiting(host, 2)?;
             for output in at_once(&containers, "createRuntime")? {
                 ensure!(output.exits(0)?.stderr.is_empty(), "without a word");
@@ -42,7 +42,7 @@ fn two_first_attaches_at_once() -> Result<()> {
 /// A crowd comes, and goes.
 #[test]
 fn thirty_attaches_at_once() -> Result<()> {
-    Settings::default().test(|host| {
+    with_every_firewall(|host| {
         let containers = waiting(host, 30)?;
         for output in at_once(&containers, "createRuntime")? {
             output.success()?;
@@ -61,7 +61,7 @@ fn thirty_attaches_at_once() -> Result<()> {
 /// Ten containers want one port: one gets it.
 #[test]
 fn one_port_goes_to_one_container() -> Result<()> {
-    Settings::default().test(|host| {
+    with_every_firewall(|host| {
         let prepare = |number| host.container(&format!("web{number}")).publish("8080:80").prepare();
         let containers = (0..10).map(prepare).collect::<Result<Vec<_>>>()?;
         let codes: Vec<_> = at_once(&containers, "createRuntime")?.iter().map(|output| output.code).collect();

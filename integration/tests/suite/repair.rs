@@ -1,7 +1,7 @@
 //! Somebody has damaged what is ours while containers run. The next attach repairs it.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Proto, Proto::Tcp, Settings, UPLINK};
+use ocinet_integration::{Firewall, Proto, Proto::Tcp, Settings, UPLINK};
 
 /// A host without other people's rules: `nft flush ruleset` would take them along.
 fn alone() -> Settings {
@@ -24,6 +24,39 @@ fn the_next_attach_restores_the_ruleset() -> Result<()> {
             host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("next")?;
             host.check()
         })?;
+    }
+    Ok(())
+}
+
+/// The same with iptables: chains, jumps and rules of ours that somebody took away.
+#[test]
+fn the_next_attach_restores_the_chains() -> Result<()> {
+    for (firewall, iptables) in [(Firewall::IptablesNft, "iptables-nft"), (Firewall::IptablesLegacy, "iptables-legacy")]
+    {
+        for damage in [
+            "-F FORWARD",
+            "-t nat -F",
+            "-t raw -F PREROUTING",
+            "-t raw -F OCINET-RAW",
+            "-D OCINET-FORWARD -o ocinet0 -j OCINET-IN",
+            "-F OCINET-IN",
+        ] {
+            Settings::default().firewall(firewall).test(|host| {
+                let _web = host.container("web").publish("8080:80,127.0.0.1:8082:80,8080:80/udp").run()?;
+                host.sh(&format!("{iptables} {damage}"))?;
+                let rules = || host.sh(&format!("{iptables}-save | grep -c OCINET"));
+                let damaged = rules()?;
+                let next = host.container("next").publish("8081:80").run()?;
+                for proto in Proto::ALL {
+                    host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+                }
+                host.reaches(Tcp, "127.0.0.1:8082")?.is("web")?;
+                host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("next")?;
+                ensure!(rules()?.trim().parse::<usize>()? > damaged.trim().parse::<usize>()? + 1, "{damage} stays");
+                host.check()?;
+                next.delete()
+            })?;
+        }
     }
     Ok(())
 }

@@ -12,8 +12,9 @@
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
 //!   bridge, and everything that leaves for the outside.
-//! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the rest that enters a bridge
-//!   (isolation); lets containers out; and drops what passes between strangers where forwarding was switched on by us.
+//! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the
+//!   rest that enters a bridge (isolation); lets containers out; and drops what passes between strangers where forwarding
+//!   was switched on by us (that of IPv4 alone: a host that routes IPv6 did so before).
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -166,7 +167,7 @@ pub fn ruleset(all: &Needs) -> String {
         let _ = writeln!(text, "add element inet {TABLE} {set} {{ {element} }}");
     };
     if all.close_forwarding {
-        element("closed", "ipv4, ipv6".into());
+        element("closed", "ipv4".into());
     }
     for NetworkNeeds { bridge, subnets } in &all.networks {
         element("bridges", format!("\"{bridge}\""));
@@ -218,7 +219,7 @@ pub fn elements(all: &Needs) -> Vec<Element> {
     let element = |set, key| Element { set, key, data: Vec::new(), userdata: Vec::new() };
     let mut elements = Vec::new();
     if all.close_forwarding {
-        elements.extend([closed_key(), element("closed", vec![10])]);
+        elements.push(closed_key());
     }
     for NetworkNeeds { bridge, subnets } in &all.networks {
         let bridge = bridge_key(bridge);
@@ -366,7 +367,7 @@ mod tests {
         let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
         let text = ruleset(&Needs { close_forwarding: true, networks: vec![network], publish: vec![local] });
         for line in [
-            "add element inet ocinet closed { ipv4, ipv6 }",
+            "add element inet ocinet closed { ipv4 }",
             "add element inet ocinet bridges { \"ocinet0\" }",
             "add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }",
             "add element inet ocinet nat_subnets4 { 10.90.0.0/16 }",

@@ -6,14 +6,19 @@ use ocinet_integration::{Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Settings, U
 /// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
 const OTHER_LAN: &str = "
     ip netns add other
-    sysctl -q net.ipv6.conf.default.disable_ipv6=1
     ip link add lan2 type veth peer name eth0 netns other
     ip address add 192.0.2.1/30 dev lan2
     ip link set lan2 up
     ip -netns other address add 192.0.2.2/30 dev eth0
     ip -netns other link set eth0 up
     ip -netns other route add default via 192.0.2.1
-    ip -netns peer route add 192.0.2.0/30 via 198.51.100.1";
+    ip -netns peer route add 192.0.2.0/30 via 198.51.100.1
+    ip address add 2001:db8:1::1/64 dev uplink nodad
+    ip -netns peer address add 2001:db8:1::2/64 dev eth0 nodad
+    ip -netns peer route add default via 2001:db8:1::1
+    ip address add 2001:db8:2::1/64 dev lan2 nodad
+    ip -netns other address add 2001:db8:2::2/64 dev eth0 nodad
+    ip -netns other route add default via 2001:db8:2::1";
 
 /// A port published on 127.0.0.1 is the host's own affair.
 #[test]
@@ -117,5 +122,19 @@ fn a_router_stays_a_router() -> Result<()> {
             host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
             Ok(())
         })
+    })
+}
+
+/// A host that routed IPv6 and not IPv4 goes on with the one, and does not begin with the other.
+#[test]
+fn a_router_of_ipv6_stays_one() -> Result<()> {
+    Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv6.conf.all.forwarding=1").test(|host| {
+        let other = host.beside("/run/netns/other");
+        let _server = other.serve("other", &["7000"])?;
+        host.peer().sh("ping -c 1 -W 5 2001:db8:2::2")?;
+        let web = host.container("web").run()?;
+        host.peer().sh("ping -c 1 -W 5 2001:db8:2::2")?;
+        host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
+        web.delete()
     })
 }

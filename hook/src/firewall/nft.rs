@@ -8,7 +8,8 @@
 //!   container addresses from anywhere but their own bridges (the LAN reaches published ports only). `lo` is excepted,
 //!   or the host would lose its own gateway address.
 //! * `prerouting` and `output` lead published ports to containers, for local destinations only, and from outside never
-//!   for 127.0.0.0/8.
+//!   for 127.0.0.0/8. A port published on every address is none of a resolver's at 127.0.0.53: of that range, it leads
+//!   127.0.0.1 alone.
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
 //!   bridge, and everything that leaves for the outside.
@@ -69,7 +70,7 @@ pub const CHAINS: &[Chain] = &[
         base: "",
         rules: &[
             "meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @publish4_addr",
-            "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @publish4_any",
+            "ip daddr != 127.0.0.2-127.255.255.255 dnat ip to meta l4proto . th dport map @publish4_any",
         ],
     },
     Chain {

@@ -16,9 +16,11 @@ use crate::model::{HostAddress, Protocol};
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
 
-/// The chain with the published ports, in table `nat`.
-pub const PUBLISH: &str = "OCINET-PUBLISH";
+/// The chains with the published ports, in table `nat`: those on one address of the host, and those on any.
+pub const PUBLISHED: [&str; 2] = [PUBLISH, ANY];
 
+const PUBLISH: &str = "OCINET-PUBLISH";
+const ANY: &str = "OCINET-ANY";
 const RAW: &str = "OCINET-RAW";
 const FORWARD: &str = "OCINET-FORWARD";
 const IN: &str = "OCINET-IN";
@@ -45,7 +47,7 @@ impl Table {
         match self {
             Self::Raw => &[RAW],
             Self::Filter => &[FORWARD, IN],
-            Self::Nat => &[PUBLISH, POSTROUTING, HAIRPIN],
+            Self::Nat => &[PUBLISH, ANY, POSTROUTING, HAIRPIN],
         }
     }
 
@@ -68,7 +70,7 @@ impl Table {
         match self {
             Self::Raw => guards(networks),
             Self::Filter => forwarding(networks, closed),
-            Self::Nat => masquerading(networks),
+            Self::Nat => publishing().into_iter().chain(masquerading(networks)).collect(),
         }
     }
 }
@@ -130,6 +132,11 @@ pub fn closing() -> String {
     format!("{FORWARD} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP")
 }
 
+/// Of the host's loopback, a port published on any address leads 127.0.0.1 alone: 127.0.0.53 is a resolver's.
+fn publishing() -> [String; 2] {
+    [format!("{PUBLISH} -d 127.0.0.1 -j {ANY}"), format!("{PUBLISH} ! -d 127.0.0.0/8 -j {ANY}")]
+}
+
 fn masquerading(networks: &[NetworkNeeds]) -> Vec<String> {
     let mut rules: Vec<String> =
         subnets(networks).map(|subnet| format!("{HAIRPIN} -d {subnet} -j MASQUERADE")).collect();
@@ -156,13 +163,13 @@ fn subnets(networks: &[NetworkNeeds]) -> impl Iterator<Item = String> {
 /// The rule of a published port.
 pub fn rule(port: &Publish) -> String {
     let Publish { protocol, host_port, target, .. } = port;
-    let host = match port.host_address {
-        HostAddress::Any => String::new(),
-        address => format!("-d {} ", address.ip()),
+    let (chain, host) = match port.host_address {
+        HostAddress::Any => (ANY, String::new()),
+        address => (PUBLISH, format!("-d {} ", address.ip())),
     };
     let comment = comment(port);
     format!(
-        "{PUBLISH} {host}-p {protocol} --dport {host_port} -m comment --comment {comment} -j DNAT --to-destination {target}"
+        "{chain} {host}-p {protocol} --dport {host_port} -m comment --comment {comment} -j DNAT --to-destination {target}"
     )
 }
 
@@ -243,7 +250,7 @@ fn document(fill: impl Fn(Table, &mut Vec<String>)) -> String {
     text
 }
 
-/// The published port that a line of `iptables -S OCINET-PUBLISH` stands for; none where it is no such rule.
+/// The published port that a line of `iptables -S` stands for; none where it is no such rule.
 pub fn published(line: &str) -> Option<Publish> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let after = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();

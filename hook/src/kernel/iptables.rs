@@ -254,7 +254,11 @@ impl Backend for Iptables {
     }
 
     fn published(&mut self) -> Result<Vec<Publish>> {
-        Ok(self.rules(Table::Nat, rules::PUBLISH)?.iter().filter_map(|rule| rules::published(rule)).collect())
+        let mut published = Vec::new();
+        for chain in rules::PUBLISHED {
+            published.extend(self.rules(Table::Nat, chain)?.iter().filter_map(|rule| rules::published(rule)));
+        }
+        Ok(published)
     }
 
     fn closes_forwarding(&mut self) -> Result<bool> {

@@ -15,7 +15,7 @@ pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
     let mut elements = in_maps(host)?;
     for variant in ["legacy", "nft"] {
         let rules = host.sh(&format!("iptables-{variant}-save -t nat 2>/dev/null"))?;
-        let ours = rules.lines().filter(|line| line.starts_with("-A OCINET-PUBLISH "));
+        let ours = rules.lines().filter(|line| line.starts_with("-A OCINET-") && line.contains("-j DNAT"));
         elements.extend(ours.map(|line| from_rule(line).with_context(|| line.to_owned())).collect::<Result<Vec<_>>>()?);
     }
     Ok(elements)

@@ -82,8 +82,9 @@ fn what_is_ours_is_put_right_in_iptables() -> Result<()> {
             let rows = [
                 "-F FORWARD",
                 "-t nat -F OCINET-PUBLISH",
-                "-t nat -D OCINET-PUBLISH 1",
-                "-t nat -A OCINET-PUBLISH -p tcp --dport 99 -j DNAT --to-destination 10.90.0.9:99",
+                "-t nat -F OCINET-ANY",
+                "-t nat -D OCINET-ANY 1",
+                "-t nat -A OCINET-ANY -p tcp --dport 99 -j DNAT --to-destination 10.90.0.9:99",
                 "-t raw -F",
                 "-I OCINET-IN -j ACCEPT",
             ];

@@ -73,13 +73,8 @@ fn poststop_cleans_where_chains_are_gone() -> Result<()> {
     for (firewall, iptables) in [(Firewall::IptablesNft, "iptables-nft"), (Firewall::IptablesLegacy, "iptables-legacy")]
     {
         Settings::default().firewall(firewall).test(|host| {
-            let losses = [
-                "-t nat -F OCINET-PUBLISH",
-                "-t nat -D OCINET-PUBLISH 1",
-                "-t nat -D OCINET-PUBLISH 2",
-                "-t nat -F",
-                "-F FORWARD",
-            ];
+            let losses =
+                ["-t nat -F OCINET-ANY", "-t nat -D OCINET-ANY 1", "-t nat -D OCINET-ANY 2", "-t nat -F", "-F FORWARD"];
             every(losses, |deed| {
                 let web = host.container("web").publish("8080:80,8081:81").run()?;
                 host.sh(&format!("{iptables} {deed}"))?;

@@ -1,8 +1,10 @@
 //! What the kernel must do for an endpoint, one file per driver. Pure: steps are data.
 
 mod bridge;
+mod guard;
 
-pub use bridge::{bridge, bridge_of};
+pub use bridge::{bridge, bridge_of, port};
+pub use guard::Program;
 
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -58,6 +60,8 @@ pub struct Veth {
     pub mac: Mac,
     /// The MTU of both ends.
     pub mtu: u32,
+    /// What the host's end lets in.
+    pub guard: Program,
 }
 
 /// One thing in the container's namespace.
@@ -97,13 +101,15 @@ impl HostStep {
                 lines.push(format!("ip link set {name} alias {} up", word(&alias.to_string())));
                 lines
             }
-            Self::Veth(Veth { name, alias, bridge, peer, mac, mtu }) => {
+            Self::Veth(Veth { name, alias, bridge, peer, mac, mtu, guard }) => {
                 let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
                 vec![
                     format!(
                         "ip link add {name} mtu {mtu} master {bridge} type veth \
                          peer name {peer} address {mac} mtu {mtu} netns {pid}"
                     ),
+                    format!("tc qdisc add dev {name} clsact"),
+                    format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
                     format!("ip link set {name} alias {} up type bridge_slave hairpin on", quoted(&alias.to_string())),
                 ]
             }

@@ -167,7 +167,17 @@ impl Engine {
             for step in &steps.host {
                 match step {
                     HostStep::Bridge(bridge) => self.ensure_bridge(bridge)?,
-                    HostStep::Veth(pair) => peer = self.links.connect(pair, netns)?,
+                    HostStep::Veth(pair) => {
+                        let connected = self.links.connect(pair, netns)?;
+                        peer = connected.peer;
+                        if !connected.is_guarded {
+                            warn!(
+                                self.log,
+                                "nothing keeps the container from sending under its neighbours' names: {}",
+                                kernel::NO_GUARD
+                            );
+                        }
+                    }
                 }
             }
             self.step("links");

@@ -1,8 +1,8 @@
 use super::{Engine, Error, Result};
 use crate::config::{self, Config};
-use crate::driver::Bridge;
+use crate::driver::{self, Bridge};
 use crate::kernel::{self, HostLinks};
-use crate::model::{Attachment, InterfaceName, Invalid, Network, NetworkName, Subnet};
+use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
 use crate::plan;
 
 /// The network `bridge` as its first container would define it now. Nothing is kept: another route may take its range
@@ -27,9 +27,8 @@ impl Engine {
     pub(super) fn restore_bridge(&mut self, bridge: &Bridge) -> Result<()> {
         let mut ports = Vec::new();
         for record in self.store.read().records()?.iter().filter(|record| record.state.is_wired()) {
-            let links = record.endpoints.iter().map(|endpoint| &endpoint.attachment);
-            let on_bridge = links.filter(|Attachment::Bridge { bridge: name, .. }| *name == bridge.name);
-            ports.extend(on_bridge.map(|link| (link.host_interface().clone(), plan::alias(record))));
+            let all = record.endpoints.iter().map(|endpoint| driver::port(endpoint, plan::alias(record)));
+            ports.extend(all.filter(|port| port.bridge == bridge.name));
         }
         Ok(self.links.make_bridge(bridge, &ports, &self.locks)?)
     }

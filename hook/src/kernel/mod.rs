@@ -28,7 +28,7 @@ pub use conntrack::{flush_host_flows, flush_published_flows};
 pub use error::{Error, Result};
 pub use file::{boot_id, names_in, read_regular, read_stdin, room_beside, state_dir, write_public};
 pub use inside::{Found, Inside, interface_in, namespaces};
-pub use link::{HostLinks, OurLink, Uplink};
+pub use link::{HostLinks, NO_GUARD, OurLink, Uplink};
 pub use lock::{Lock, LockFile, Place};
 pub use mount::{Overlay, mount_over};
 pub use netns::Netns;

@@ -39,7 +39,8 @@ struct Address {
 pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
     let records = host.settled_records()?;
     let links: Vec<Link> = host.json("ip -json -details address show")?;
-    let mut complaints = Vec::new();
+    let guards = host.sh("tc qdisc show")?;
+    let mut complaints = unguarded(&records, &guards);
     for record in &records {
         complaints
             .extend(about_record(record, &links, live)?.into_iter().map(|what| format!("{}: {what}", record.name)));
@@ -48,6 +49,13 @@ pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
     complaints.extend(about_elements(host, &records)?);
     ensure!(complaints.is_empty(), "the store and the kernel disagree:\n{}\n{records:#?}", complaints.join("\n"));
     Ok(())
+}
+
+/// The links without a classifier for what comes out of their containers.
+fn unguarded(records: &[Record], guards: &str) -> Vec<String> {
+    let links = records.iter().flat_map(|record| &record.endpoints).map(|endpoint| &endpoint.host_interface);
+    let is_guarded = |link: &str| guards.contains(&format!("qdisc clsact ffff: dev {link} "));
+    links.filter(|link| !is_guarded(link)).map(|link| format!("{link} is not guarded")).collect()
 }
 
 fn about_record(record: &Record, links: &[Link], live: &Live) -> Result<Vec<String>> {

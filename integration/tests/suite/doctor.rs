@@ -18,6 +18,7 @@ fn look(host: &Host) -> Result<String> {
             cd $link; echo $(basename $link) $(cat mtu ifalias flags)
             if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode); fi
         done
+        for link in /sys/class/net/ocv*; do tc filter show dev ${link##*/} ingress; done
         nft --stateless list table inet ocinet
         sysctl net.ipv4.ip_forward net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.disable_ipv6",
     )
@@ -46,6 +47,8 @@ fn what_is_ours_is_put_right() -> Result<()> {
                 ("ip link del DB", "container db"),
                 ("ip link set WEB nomaster", "container web"),
                 ("ip link set WEB down", "container web"),
+                ("tc qdisc del dev WEB clsact", "container web"),
+                ("tc filter replace dev DB ingress pref 1 handle 1 bpf da bytecode '1,6 0 0 0'", "container db"),
                 ("ip link set WEB type bridge_slave hairpin off", "container web"),
                 ("sysctl -w net.ipv4.ip_forward=0", "net.ipv4.ip_forward"),
                 ("sysctl -w net.ipv4.conf.ocinet0.route_localnet=0", "route_localnet"),

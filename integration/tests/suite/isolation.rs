@@ -40,25 +40,6 @@ fn a_port_on_loopback_is_reached_from_the_host_only() -> Result<()> {
     })
 }
 
-/// CVE-2020-8558: a container sends packets for 127.0.0.1 to the gateway, which would take them as its own.
-#[test]
-fn a_container_cannot_reach_the_hosts_loopback() -> Result<()> {
-    in_every_world(|host| {
-        let _secret = host.serve("secret", &["9999"])?;
-        let _web = host.container("web").publish("127.0.0.1:8081:80").run()?;
-        let attacker = host.container("attacker").run()?;
-        attacker.sh(&format!(
-            "sysctl -q net.ipv4.conf.eth0.route_localnet=1
-             ip address del 127.0.0.1/8 dev lo
-             ip route add 127.0.0.1 via {GATEWAY}"
-        ))?;
-        attacker.cannot_reach(Tcp, "127.0.0.1:9999")?;
-        attacker.cannot_reach(Tcp, "127.0.0.1:8081")?;
-        host.disarm()?;
-        attacker.reaches(Tcp, "127.0.0.1:9999")?.is("secret").map(drop)
-    })
-}
-
 /// Nobody in the LAN reaches a port that is not published by sending it through the host, nor what the host offers to its
 /// containers at the gateway's address.
 #[test]

@@ -43,6 +43,10 @@ impl Engine {
                     subject,
                     format!("is not connected: {link} is no port of {bridge}, or is down"),
                 ));
+            } else if !self.links.is_guarded(link, &driver::port(endpoint, alias.clone()).guard)? {
+                let why = kernel::NO_GUARD;
+                let trouble = format!("can send under its neighbours' names: {link} has lost its guard, unless {why}");
+                findings.push(Finding::ours(subject, trouble));
             }
         }
         Ok(findings)

@@ -62,8 +62,8 @@ impl Engine {
             let steps = driver::bridge(&network, endpoint, plan::alias(record), guarded);
             for step in &steps.host {
                 let HostStep::Veth(pair) = step else { continue };
-                let peer = self.links.connect(pair, &netns)?;
-                kernel::wire(&netns, &steps.sandbox, peer)?;
+                let connected = self.links.connect(pair, &netns)?;
+                kernel::wire(&netns, &steps.sandbox, connected.peer)?;
             }
         }
         Ok(())

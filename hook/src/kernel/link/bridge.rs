@@ -9,7 +9,7 @@ use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
 use super::HostLinks;
 use super::read::{alias, controller, is_up, kind};
-use crate::driver::Bridge;
+use crate::driver::{Bridge, Veth};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::lock::{LockFile, Place};
 use crate::kernel::sysctl;
@@ -30,7 +30,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// [`Error::Busy`] where a stranger has its name.
-    pub fn make_bridge(&mut self, bridge: &Bridge, ports: &[(InterfaceName, Alias)], locks: &LockFile) -> Result<()> {
+    pub fn make_bridge(&mut self, bridge: &Bridge, ports: &[Veth], locks: &LockFile) -> Result<()> {
         let Bridge { name, alias, mac, addresses, .. } = bridge;
         let (name, mac) = (name, *mac);
         let _making = locks.exclusive(Place::Bridges)?;
@@ -50,35 +50,40 @@ impl HostLinks {
         for address in addresses {
             self.add_address(index, *address, name)?;
         }
-        for (port, owner) in ports {
-            self.rejoin(port, owner, name)?;
+        for port in ports {
+            self.rejoin(port)?;
         }
         let up = LinkUnspec::new_with_index(index).alias(alias.to_string()).up().build();
         self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))
     }
 
     /// Hairpin mode, or a container could not reach itself through its published port; no IPv6 address of its own, which
-    /// only the kernel's chatter with the container would use; and up, once the rest is done.
-    pub(super) fn open_port(&mut self, index: u32, name: &InterfaceName, owner: &Alias) -> Result<()> {
+    /// only the kernel's chatter with the container would use; guarded, if the kernel can, which is the answer; and up,
+    /// once the rest is done.
+    pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
+        let Veth { name, alias, guard, .. } = port;
         let quiet = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
         let quiet = LinkAttribute::AfSpecUnspec(vec![quiet]);
-        let owner = owner.to_string();
-        let port = LinkBridgePort::new(index).hairpin(true).alias(owner).append_extra_attribute(quiet).build();
+        let port =
+            LinkBridgePort::new(index).hairpin(true).alias(alias.to_string()).append_extra_attribute(quiet).build();
         self.new_link(port, 0).doing(|| format!("set up {name} as a port of its bridge"))?;
+        let is_guarded = self.guard(index, name, guard)?;
         let up = LinkUnspec::new_with_index(index).up().build();
-        self.new_link(up, 0).map(drop).doing(|| format!("set {name} up"))
+        self.new_link(up, 0).doing(|| format!("set {name} up"))?;
+        Ok(is_guarded)
     }
 
-    /// Makes the link `name` of `owner` a port of `bridge` again, as it was when it was made. None there is no error.
+    /// Makes a link of ours a port of its bridge again, as it was when it was made. None there is no error.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn rejoin(&mut self, name: &InterfaceName, owner: &Alias, bridge: &InterfaceName) -> Result<()> {
-        let Some(index) = self.ours(name, owner, bridge)? else { return Ok(()) };
+    pub fn rejoin(&mut self, port: &Veth) -> Result<()> {
+        let Veth { name, alias, bridge, .. } = port;
+        let Some(index) = self.ours(name, alias, bridge)? else { return Ok(()) };
         let controller = self.bridge_index(bridge)?;
-        let port = LinkUnspec::new_with_index(index).controller(controller).build();
-        self.new_link(port, 0).doing(|| format!("make {name} a port of {bridge}"))?;
-        self.open_port(index, name, owner)
+        let joined = LinkUnspec::new_with_index(index).controller(controller).build();
+        self.new_link(joined, 0).doing(|| format!("make {name} a port of {bridge}"))?;
+        self.open_port(index, port).map(drop)
     }
 
     /// Whether the link `name` of `owner` is there, up, and a port of `bridge` with hairpin mode.

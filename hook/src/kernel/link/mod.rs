@@ -1,10 +1,12 @@
 //! Links, addresses and routes of the host's namespace.
 
 mod bridge;
+mod guard;
 mod read;
 mod route;
 mod survey;
 
+pub use guard::NO_GUARD;
 pub use route::Uplink;
 pub use survey::OurLink;
 pub(super) use survey::address_on;
@@ -34,6 +36,15 @@ pub struct HostLinks {
     bridge: Option<(InterfaceName, u32)>,
 }
 
+/// A container's way onto a bridge, as it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connected {
+    /// The index of the container's end, where the kernel says it.
+    pub peer: Option<u32>,
+    /// Whether the kernel has what it takes to keep the container from sending under others' names.
+    pub is_guarded: bool,
+}
+
 impl HostLinks {
     /// Opens the namespace this process runs in.
     ///
@@ -56,16 +67,16 @@ impl HostLinks {
         }
     }
 
-    /// Connects a container by a veth pair whose peer is born in `namespace`; the peer's index there comes back where the
-    /// kernel says it.
+    /// Connects a container by a veth pair whose peer is born in `namespace`.
     ///
     /// # Errors
     /// [`Error::Taken`] where the host has a link of that name, [`Error::Busy`] where the container has one of the peer's,
     /// [`Error::Exhausted`] where the bridge is full.
-    pub fn connect(&mut self, pair: &Veth, namespace: &Netns) -> Result<Option<u32>> {
+    pub fn connect(&mut self, pair: &Veth, namespace: &Netns) -> Result<Connected> {
         let bridge = self.bridge_index(&pair.bridge)?;
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
-        self.open_port(index, &pair.name, &pair.alias).map(|()| peer)
+        let is_guarded = self.open_port(index, pair)?;
+        Ok(Connected { peer, is_guarded })
     }
 
     /// Makes a veth pair and returns the indexes of both ends: the kernel's echo of the request holds them.

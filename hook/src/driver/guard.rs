@@ -1,0 +1,261 @@
+//! What may come out of a container, as a program for its link.
+//!
+//! A neighbour on the same bridge is hostile: it sends ARP, IPv4 and Ethernet frames under the names of others
+//! (CVE-2020-10749 and its kin), router advertisements, and packets for the host's 127.0.0.0/8 (CVE-2020-8558). The
+//! classifier at the host's end of its link sees every frame first. It is born with the link and dies with it, so it
+//! needs no detach and no store; it stands whatever becomes of the host's firewall; and it is the same under every
+//! firewall. It speaks the language of packet filters (bpf(4) of BSD, linux/filter.h): no jump leads back, so what
+//! one reads from top to bottom is what happens.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::model::Mac;
+
+/// One instruction (`struct sock_filter`, linux/filter.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instruction {
+    code: u16,
+    then: u8,
+    otherwise: u8,
+    value: u32,
+}
+
+/// A classifier that says of each frame whether it may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program(Vec<Instruction>);
+
+// Operations (linux/bpf_common.h).
+const LOAD_WORD: u16 = 0x20;
+const LOAD_HALF: u16 = 0x28;
+const LOAD_LENGTH: u16 = 0x80;
+const AND: u16 = 0x54;
+const IF_EQUAL: u16 = 0x15;
+const IF_AT_LEAST: u16 = 0x35;
+const RETURN: u16 = 0x06;
+
+// Verdicts (linux/pkt_cls.h). What passes is still another program's to judge.
+const TC_ACT_UNSPEC: u32 = u32::MAX;
+const TC_ACT_SHOT: u32 = 2;
+
+// Where a jump goes whose distance is known only when the program is complete.
+const NEXT: u8 = 0;
+const DROP: u8 = u8::MAX;
+const PASS: u8 = u8::MAX - 1;
+
+/// Where the fields of a frame are: Ethernet, then IPv4 (RFC 791) or ARP (RFC 826).
+mod at {
+    pub const SOURCE_MAC: u32 = 6;
+    pub const ETHERTYPE: u32 = 12;
+    pub const IPV4_SOURCE: u32 = 26;
+    pub const IPV4_DESTINATION: u32 = 30;
+    pub const IPV4_END: u32 = 34;
+    pub const ARP_FORMAT: u32 = 14;
+    pub const ARP_LENGTHS: u32 = 18;
+    pub const ARP_SENDER_MAC: u32 = 22;
+    pub const ARP_SENDER: u32 = 28;
+    pub const ARP_END: u32 = 42;
+}
+
+/// At most this many addresses: a jump reaches 255 instructions far.
+const ADDRESSES: usize = 64;
+
+impl Program {
+    /// Lets pass what a container with `mac` and the IPv4 ones of `addresses` has to say: IPv4 and ARP under these names.
+    /// On a network without IPv6 there is nothing else.
+    pub fn of_port(mac: Mac, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let v4 = addresses.into_iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Some(u32::from(v4)),
+            IpAddr::V6(_) => None,
+        });
+        let addresses: Vec<u32> = v4.take(ADDRESSES).collect();
+        let ipv4 = is_from(&addresses);
+        let mut program = Self(Vec::new());
+        program.require_length(at::IPV4_END);
+        program.require_mac(at::SOURCE_MAC, mac);
+        program.add(LOAD_HALF, at::ETHERTYPE);
+        let skip = u8::try_from(ipv4.0.len()).expect("fewer instructions than a jump can skip");
+        program.branch(IF_EQUAL, 0x0800, NEXT, skip);
+        program.0.extend(ipv4.0);
+        program.require(0x0806);
+        program.require_length(at::ARP_END);
+        program.add(LOAD_WORD, at::ARP_FORMAT);
+        program.require(0x0001_0800);
+        program.add(LOAD_HALF, at::ARP_LENGTHS);
+        program.require(0x0604);
+        program.require_mac(at::ARP_SENDER_MAC, mac);
+        program.add(LOAD_WORD, at::ARP_SENDER);
+        // Asking whether an address is free says nothing of whose it is (RFC 5227, section 2.1.1).
+        program.pass_any(&[0]);
+        program.pass_any(&addresses);
+        program.finish()
+    }
+
+    fn add(&mut self, code: u16, value: u32) {
+        self.branch(code, value, NEXT, NEXT);
+    }
+
+    fn branch(&mut self, code: u16, value: u32, then: u8, otherwise: u8) {
+        self.0.push(Instruction { code, then, otherwise, value });
+    }
+
+    fn require(&mut self, value: u32) {
+        self.branch(IF_EQUAL, value, NEXT, DROP);
+    }
+
+    /// A load beyond the end would end the program and let the frame pass.
+    fn require_length(&mut self, bytes: u32) {
+        self.add(LOAD_LENGTH, 0);
+        self.branch(IF_AT_LEAST, bytes, NEXT, DROP);
+    }
+
+    fn require_mac(&mut self, at: u32, Mac([a, b, c, d, e, f]): Mac) {
+        self.add(LOAD_WORD, at);
+        self.require(u32::from_be_bytes([a, b, c, d]));
+        self.add(LOAD_HALF, at + 4);
+        self.require(u32::from(u16::from_be_bytes([e, f])));
+    }
+
+    fn pass_any(&mut self, values: &[u32]) {
+        values.iter().for_each(|value| self.branch(IF_EQUAL, *value, PASS, NEXT));
+    }
+
+    /// Adds both ends, and makes distances of the jumps to them.
+    fn finish(mut self) -> Self {
+        self.add(RETURN, TC_ACT_SHOT);
+        self.add(RETURN, TC_ACT_UNSPEC);
+        let pass = self.0.len() - 1;
+        for (place, instruction) in self.0.iter_mut().enumerate() {
+            for jump in [&mut instruction.then, &mut instruction.otherwise] {
+                let target = match *jump {
+                    DROP => pass - 1,
+                    PASS => pass,
+                    _ => continue,
+                };
+                *jump = u8::try_from(target - place - 1).expect("a program shorter than a jump is far");
+            }
+        }
+        self
+    }
+
+    /// The instructions as the kernel takes them.
+    pub fn bytes(&self) -> Vec<u8> {
+        let bytes = |instruction: &Instruction| {
+            let Instruction { code, then, otherwise, value } = instruction;
+            [&code.to_ne_bytes()[..], &[*then, *otherwise], &value.to_ne_bytes()].concat()
+        };
+        self.0.iter().flat_map(bytes).collect()
+    }
+
+    /// How many instructions there are.
+    pub fn count(&self) -> u16 {
+        u16::try_from(self.0.len()).expect("fewer than 65,536 instructions")
+    }
+}
+
+/// The part that judges an IPv4 packet, to its end.
+fn is_from(addresses: &[u32]) -> Program {
+    let mut program = Program(Vec::new());
+    program.add(LOAD_WORD, at::IPV4_DESTINATION);
+    program.add(AND, u32::from(Ipv4Addr::new(255, 0, 0, 0)));
+    program.branch(IF_EQUAL, u32::from(Ipv4Addr::new(127, 0, 0, 0)), DROP, NEXT);
+    program.add(LOAD_WORD, at::IPV4_SOURCE);
+    program.pass_any(addresses);
+    program.add(RETURN, TC_ACT_SHOT);
+    program
+}
+
+/// As tc-bpf(8) takes it after `bytecode`.
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.len())?;
+        for Instruction { code, then, otherwise, value } in &self.0 {
+            write!(f, ",{code} {then} {otherwise} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: [u8; 6] = [2, 12, 10, 90, 0, 2];
+    const OTHER: [u8; 6] = [2, 12, 10, 90, 0, 3];
+
+    /// What the kernel does with the program (`___bpf_prog_run`): whether `frame` passes.
+    fn passes(Program(instructions): &Program, frame: &[u8]) -> bool {
+        let word = |at: u32, bytes: usize| {
+            let at = at as usize;
+            frame[at..at + bytes].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
+        };
+        let (mut accumulator, mut place) = (0, 0);
+        loop {
+            let Instruction { code, then, otherwise, value } = instructions[place];
+            place += 1;
+            let mut branch = |holds| place += usize::from(if holds { then } else { otherwise });
+            match code {
+                LOAD_WORD => accumulator = word(value, 4),
+                LOAD_HALF => accumulator = word(value, 2),
+                LOAD_LENGTH => accumulator = u32::try_from(frame.len()).unwrap(),
+                AND => accumulator &= value,
+                IF_EQUAL => branch(accumulator == value),
+                IF_AT_LEAST => branch(accumulator >= value),
+                RETURN => return value == TC_ACT_UNSPEC,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    fn frame(source: [u8; 6], ethertype: u16, rest: &[u8]) -> Vec<u8> {
+        [&[0xff; 6][..], &source, &ethertype.to_be_bytes(), rest].concat()
+    }
+
+    fn ipv4(mac: [u8; 6], source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
+        frame(mac, 0x0800, &[&[0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0][..], &source, &destination].concat())
+    }
+
+    fn arp(mac: [u8; 6], sender_mac: [u8; 6], sender: [u8; 4]) -> Vec<u8> {
+        frame(mac, 0x0806, &[&[0, 1, 8, 0, 6, 4, 0, 2][..], &sender_mac, &sender, &[0; 10]].concat())
+    }
+
+    #[test]
+    fn only_what_is_ones_own_passes() {
+        let two = ["10.90.0.2", "10.90.0.9", "fd00::2"].map(|address| address.parse().unwrap());
+        let program = Program::of_port(Mac(OWN), two);
+        let (own, second, other, world) = ([10, 90, 0, 2], [10, 90, 0, 9], [10, 90, 0, 3], [192, 0, 2, 1]);
+        let good = [
+            ipv4(OWN, own, world),
+            ipv4(OWN, second, other),
+            arp(OWN, OWN, own),
+            arp(OWN, OWN, second),
+            arp(OWN, OWN, [0; 4]),
+        ];
+        assert!(good.iter().all(|frame| passes(&program, frame)), "{program}");
+        let bad = [
+            ipv4(OTHER, own, world),
+            ipv4(OWN, other, world),
+            ipv4(OWN, [0; 4], [255; 4]),
+            ipv4(OWN, own, [127, 0, 0, 1]),
+            arp(OTHER, OWN, own),
+            arp(OWN, OTHER, own),
+            arp(OWN, OWN, other),
+            frame(OWN, 0x86dd, &[0; 40]),
+            frame(OWN, 0x8100, &[0; 40]),
+            frame(OWN, 0x0800, &[0; 4]),
+            arp(OWN, OWN, own)[..41].to_vec(),
+            Vec::new(),
+        ];
+        for frame in bad {
+            assert!(!passes(&program, &frame), "{frame:?}");
+        }
+    }
+
+    #[test]
+    fn every_jump_of_the_largest_program_is_near_enough() {
+        let many = (0..1000).map(|nth| IpAddr::from(Ipv4Addr::from(nth)));
+        let program = Program::of_port(Mac(OWN), many);
+        assert_eq!(program.bytes().len(), usize::from(program.count()) * 8);
+        assert!(!passes(&program, &ipv4(OWN, [10, 0, 0, 1], [192, 0, 2, 1])));
+    }
+}

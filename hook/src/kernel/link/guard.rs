@@ -1,0 +1,107 @@
+//! The classifier at a link of ours, which sees every frame that comes out of the container.
+
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{
+    TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption,
+};
+use nix::errno::Errno;
+
+use super::{HostLinks, errno};
+use crate::driver::Program;
+use crate::kernel::error::{Doing, Error, Result};
+use crate::model::InterfaceName;
+
+/// What a kernel lacks that cannot guard a link.
+pub const NO_GUARD: &str =
+    "the kernel lacks the hook clsact or the classifier bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)";
+
+/// Comes first, so that what another program does with the port's packets starts from what was let pass.
+const PRIORITY: u32 = 1;
+/// Our filter's number at that priority.
+const HANDLE: u32 = 1;
+
+// Attributes of a filter of kind bpf (linux/pkt_cls.h).
+const TCA_BPF_OPS_LEN: u16 = 4;
+const TCA_BPF_OPS: u16 = 5;
+
+impl HostLinks {
+    /// Lets only what `program` passes come in by the link `name`. False where the kernel has no such classifier.
+    pub(super) fn guard(&mut self, index: u32, name: &InterfaceName, program: &Program) -> Result<bool> {
+        let what = || format!("guard {name} against forged packets");
+        for (request, flags) in
+            [(RouteNetlinkMessage::NewQueueDiscipline(hooks(index)), NLM_F_EXCL), (filter(index, program), 0)]
+        {
+            match self.netlink.request(request, NLM_F_CREATE | flags) {
+                // Somebody else has given the port its hooks, or we have before.
+                Err(error) if flags == NLM_F_EXCL && errno(&error) == Errno::EEXIST => {}
+                // Without CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF or CONFIG_NET_SCHED.
+                Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EOPNOTSUPP) => return Ok(false),
+                result => result.map(drop).doing(what)?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the link `name` lets only what `program` passes come in; none where the link is gone.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_guarded(&mut self, name: &InterfaceName, program: &Program) -> Result<bool> {
+        let Some(link) = self.find(name)? else { return Ok(false) };
+        let question = RouteNetlinkMessage::GetTrafficFilter(message(link.header.index, Vec::new()));
+        match self.netlink.request(question, 0) {
+            Ok(answers) => Ok(answers.iter().any(|answer| has_program(answer, program))),
+            Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(false),
+            Err(error) => Err(Error::refused(format!("look at the guard of {name}"), error)),
+        }
+    }
+}
+
+/// Gives a link the hooks for classifiers, the way in and the way out.
+fn hooks(index: u32) -> TcMessage {
+    let handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
+    let header = TcHeader { handle, parent: TcHandle::CLSACT, ..of_link(index) };
+    TcMessage::from_parts(header, vec![TcAttribute::Kind("clsact".into())])
+}
+
+fn filter(index: u32, program: &Program) -> RouteNetlinkMessage {
+    let other = |kind, bytes| TcOption::Bpf(TcFilterBpfOption::Other(DefaultNla::new(kind, bytes)));
+    let options = vec![
+        other(TCA_BPF_OPS_LEN, program.count().to_ne_bytes().to_vec()),
+        other(TCA_BPF_OPS, program.bytes()),
+        TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
+    ];
+    RouteNetlinkMessage::NewTrafficFilter(message(index, vec![TcAttribute::Options(options)]))
+}
+
+/// Speaks of our filter at the link's way in.
+fn message(index: u32, mut attributes: Vec<TcAttribute>) -> TcMessage {
+    let parent = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
+    // The priority, and every protocol (`ETH_P_ALL`) in network byte order.
+    let info = PRIORITY << 16 | u32::from(3u16.to_be());
+    attributes.insert(0, TcAttribute::Kind(TcFilterBpf::KIND.into()));
+    TcMessage::from_parts(TcHeader { handle: HANDLE.into(), parent, info, ..of_link(index) }, attributes)
+}
+
+fn of_link(index: u32) -> TcHeader {
+    TcHeader { index: index.cast_signed(), ..TcHeader::default() }
+}
+
+fn has_program(answer: &RouteNetlinkMessage, program: &Program) -> bool {
+    let RouteNetlinkMessage::NewTrafficFilter(message) = answer else { return false };
+    let options = message.attributes.iter().filter_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    });
+    let mut options = options.flatten();
+    let bytes = program.bytes();
+    let direct = TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction));
+    let ours = TcOption::Bpf(TcFilterBpfOption::Other(DefaultNla::new(TCA_BPF_OPS, bytes)));
+    let (mut is_ours, mut decides) = (false, false);
+    options.by_ref().for_each(|option| {
+        is_ours |= *option == ours;
+        decides |= *option == direct;
+    });
+    is_ours && decides
+}

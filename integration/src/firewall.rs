@@ -15,6 +15,15 @@ impl Firewall {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Nftables, Self::IptablesNft, Self::IptablesLegacy];
 
+    /// The program with which its rules are changed by hand, where that is a variant of iptables.
+    pub fn iptables(self) -> Option<&'static str> {
+        match self {
+            Self::Nftables => None,
+            Self::IptablesNft => Some("iptables-nft"),
+            Self::IptablesLegacy => Some("iptables-legacy"),
+        }
+    }
+
     /// What makes a host use it: `iptables` is what Debian's alternatives say.
     pub(crate) fn setup(self) -> String {
         match self {

@@ -13,6 +13,7 @@
 //!
 //! Every story ends with the [`check`]er, which compares the store with the kernel and the host with what it was before.
 
+pub mod attack;
 mod binary;
 pub mod check;
 mod command;

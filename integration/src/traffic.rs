@@ -86,6 +86,17 @@ impl Place {
         Ok(())
     }
 
+    /// Whether the server called `name` answers at `address`, for somebody who does not wait long.
+    pub fn hears(&self, proto: Proto, address: impl ToString, name: &str) -> Result<bool> {
+        let output = self.ask(proto, &address.to_string(), DISTRUST)?;
+        Ok(output.code == 0 && output.stdout.parse::<Answer>()?.name == name)
+    }
+
+    /// A server at one address that answers over UDP, until dropped.
+    pub fn serve_at(&self, name: &str, address: &str) -> Result<Background> {
+        self.ready(&[PROBE, "serve-at", name, address])
+    }
+
     /// A server on `ports` (`80`, `9000-9010`) that calls itself `name`, until dropped.
     pub fn serve(&self, name: &str, ports: &[&str]) -> Result<Background> {
         self.ready(&[&[PROBE, "serve", name], ports].concat())

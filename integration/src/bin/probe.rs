@@ -5,11 +5,19 @@
 
 use std::error::Error;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt, socket, sockopt,
+};
+
 const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
+       probe serve-at NAME ADDRESS:PORT
+       probe advertise INTERFACE
        probe listen tcp|udp ADDRESS:PORT
        probe ask tcp|udp ADDRESS:PORT MILLISECONDS
        probe keep-asking ADDRESS:PORT SOURCE-PORT";
@@ -20,6 +28,8 @@ fn main() -> Outcome {
     let args: Vec<_> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", name, ref ports @ ..] => serve(name, ports),
+        ["serve-at", name, address] => serve_at(name, address.parse()?),
+        ["advertise", interface] => advertise(interface),
         ["listen", protocol, address] => listen(protocol, address.parse()?),
         ["ask", protocol, address, patience] => {
             println!("{}", ask(protocol, address.parse()?, Duration::from_millis(patience.parse()?))?);
@@ -42,6 +52,29 @@ fn serve(name: &str, ranges: &[&str]) -> Outcome {
         }
     }
     ready()
+}
+
+/// Answers over UDP at one address, for ever.
+fn serve_at(name: &str, address: SocketAddr) -> Outcome {
+    let (name, socket) = (name.to_owned(), UdpSocket::bind(address)?);
+    thread::spawn(move || serve_udp(&name, &socket));
+    ready()
+}
+
+/// Says to everybody on the link that this is their router, and what their prefix is (RFC 4861, section 4.2).
+fn advertise(interface: &str) -> Outcome {
+    const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let header = [134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    let prefix = [3, 4, 64, 0xc0, 0, 0, 0x07, 0x08, 0, 0, 0x07, 0x08, 0, 0, 0, 0, 0x20, 0x01, 0x0d, 0xb8];
+    let mut message = [&header[..], &prefix].concat();
+    message.resize(16 + 32, 0);
+    let raw = socket(AddressFamily::Inet6, SockType::Raw, SockFlag::empty(), SockProtocol::IcmpV6)?;
+    // Only what no router has passed on is believed.
+    setsockopt(&raw, sockopt::Ipv6MulticastHops, &255)?;
+    let scope = if_nametoindex(interface)?;
+    let everybody = SockaddrIn6::from(SocketAddrV6::new(ALL_NODES, 0, 0, scope));
+    sendto(raw.as_raw_fd(), &message, &everybody, MsgFlags::empty())?;
+    Ok(())
 }
 
 /// Holds a port, and answers nobody.

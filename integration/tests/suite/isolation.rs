@@ -1,4 +1,4 @@
-//! Packets that must not arrive. Each attack is shown to work once the rules are gone.
+//! Packets that must not arrive, beside ones that must; what attackers send is in `attacks`.
 
 use anyhow::Result;
 use ocinet_integration::{Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, every, in_every_world};
@@ -37,54 +37,6 @@ fn a_port_on_loopback_is_reached_from_the_host_only() -> Result<()> {
             host.cannot_reach(proto, format!("{UPLINK}:8081"))?;
         }
         host.check()
-    })
-}
-
-/// Nobody in the LAN reaches a port that is not published by sending it through the host, nor what the host offers to its
-/// containers at the gateway's address.
-#[test]
-fn a_route_of_the_peer_leads_nowhere() -> Result<()> {
-    in_every_world(|host| {
-        let _service = host.serve("service", &["9999"])?;
-        let web = host.container("web").publish("8080:80").serving(&["80", "81"]).run()?;
-        let peer = host.peer();
-        peer.sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
-        peer.reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
-        for proto in Proto::ALL {
-            for port in [80, 81] {
-                peer.cannot_reach(proto, web.at(port)?)?;
-            }
-        }
-        for port in [8080, 9999] {
-            peer.cannot_reach(Tcp, format!("{GATEWAY}:{port}"))?;
-        }
-        host.disarm()?;
-        for proto in Proto::ALL {
-            peer.reaches(proto, web.at(81)?)?.is("web")?;
-        }
-        peer.reaches(Tcp, format!("{GATEWAY}:9999"))?.is("service").map(drop)
-    })
-}
-
-/// We need forwarding, but for our own containers. Whoever did not forward before does not forward for strangers now.
-#[test]
-fn a_host_does_not_become_a_router() -> Result<()> {
-    every(Firewall::ALL, |firewall| {
-        Settings::default().firewall(*firewall).prepare(OTHER_LAN).test(|host| {
-            let other = host.beside("/run/netns/other");
-            let _server = other.serve("other", &["7000"])?;
-            host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
-            let web = host.container("web").run()?;
-            web.reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
-            for proto in Proto::ALL {
-                host.peer().cannot_reach(proto, "192.0.2.2:7000")?;
-            }
-            web.delete()?;
-            host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
-            host.disarm()?;
-            host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?.seen_from(PEER)?;
-            Ok(())
-        })
     })
 }
 

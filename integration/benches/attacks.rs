@@ -1,0 +1,38 @@
+//! The table of attacks, with the guards and without. `integration/attacks` runs it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ocinet_integration::attack::{Attack, CHAPTERS, WORLDS};
+use ocinet_integration::{Firewall, Settings};
+
+fn main() -> Result<ExitCode> {
+    println!("{:<12}{:<12}{:<12}attack", "nftables", "iptables", "no guard");
+    let mut good = true;
+    for (chapter, attacks) in CHAPTERS {
+        println!("\n{:<36}{chapter}", "");
+        for attack in attacks {
+            good &= row(attack)?;
+        }
+    }
+    println!("\n{}", if good { "every guard holds" } else { "A GUARD DOES NOT HOLD, or an attack does not work" });
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tries it with each firewall, and tells the worst that came of it: with iptables, of both variants.
+fn row(attack: &Attack) -> Result<bool> {
+    let (mut nftables, mut iptables, mut unguarded) = (false, false, true);
+    for (firewall, bridge_nf) in WORLDS {
+        let outcome = attack.attempt(Settings::default().firewall(firewall).bridge_nf(bridge_nf))?;
+        match firewall {
+            Firewall::Nftables => nftables |= outcome.guarded,
+            Firewall::IptablesNft | Firewall::IptablesLegacy => iptables |= outcome.guarded,
+        }
+        unguarded &= outcome.unguarded;
+    }
+    let word = |succeeds| if succeeds { "succeeds" } else { "held" };
+    let Attack { what, seen, guard, .. } = attack;
+    println!("{:<12}{:<12}{:<12}{what}", word(nftables), word(iptables), word(unguarded));
+    println!("{:<36}  {seen}: {guard}", "");
+    Ok(!nftables && !iptables && unguarded)
+}

@@ -1,0 +1,103 @@
+//! A container that pretends to be another, or a router.
+
+use anyhow::{Context, Result};
+
+use super::guard::{Guard, duel};
+use super::{Attack, Outcome};
+use crate::traffic::PROBE;
+use crate::{Container, Host, PEER, Proto::Tcp};
+
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack {
+        what: "a container has its sibling's address (ARP), and takes what others send there",
+        seen: "whatever has CAP_NET_RAW",
+        guard: "classifier at its link",
+        prepare: "",
+        story: stolen_address,
+    },
+    Attack {
+        what: "a container has its sibling's MAC address, and takes what others send there",
+        seen: "whatever has CAP_NET_RAW",
+        guard: "classifier at its link",
+        prepare: "",
+        story: stolen_mac,
+    },
+    Attack {
+        what: "a container sends into the LAN under somebody else's address",
+        seen: "RFC 2827",
+        guard: "classifier at its link",
+        prepare: "",
+        story: forged_source,
+    },
+    Attack {
+        what: "a container calls itself the router (RA), and the host believes it",
+        seen: "CVE-2020-10749, CVE-2020-13401",
+        guard: "classifier at its link; accept_ra and disable_ipv6 of the bridge",
+        prepare: "",
+        story: router_advertisement,
+    },
+];
+
+/// The victim, a sibling, and the attacker, which has a server of its own on the same port.
+fn trio(host: &Host) -> Result<[Container<'_>; 3]> {
+    Ok([host.container("victim").run()?, host.container("sibling").run()?, host.container("attacker").run()?])
+}
+
+fn stolen_address(host: &Host) -> Result<Outcome> {
+    let [victim, sibling, attacker] = trio(host)?;
+    let address = victim.record()?.address().context("an address")?;
+    let sibling_address = sibling.record()?.address().context("an address")?;
+    attacker.sh(&format!("ip address add {address}/32 dev eth0"))?;
+    duel(host, &[Guard::Links], || {
+        // Entries age; then whoever asks for an address under another's name is believed to be that other.
+        sibling.sh(&format!("ip neigh flush to {address}"))?;
+        attacker.sh(&format!("ping -c 1 -W 1 -I {address} {sibling_address} || true"))?;
+        sibling.hears(Tcp, victim.at(80)?, "attacker")
+    })
+}
+
+fn stolen_mac(host: &Host) -> Result<Outcome> {
+    let [victim, sibling, attacker] = trio(host)?;
+    let record = victim.record()?;
+    let (address, mac) = (record.address().context("an address")?, &record.endpoints[0].mac);
+    let sibling_address = sibling.record()?.address().context("an address")?;
+    attacker.sh(&format!("ip link set eth0 address {mac}; ip address add {address}/32 dev eth0"))?;
+    duel(host, &[Guard::Links], || {
+        // Each frame of the attacker's moves the bridge's entry to its port.
+        attacker.sh(&format!("ip neigh flush dev eth0; ping -c 1 -W 1 -I {address} {sibling_address} || true"))?;
+        sibling.hears(Tcp, victim.at(80)?, "attacker")
+    })
+}
+
+/// The peer counts what comes from an address that is nobody's.
+fn forged_source(host: &Host) -> Result<Outcome> {
+    let attacker = host.container("attacker").run()?;
+    let peer = host.peer();
+    peer.sh("nft -f - <<RULES
+        table ip watch {
+            chain watch {
+                type filter hook prerouting priority raw
+                ip saddr 203.0.113.99 counter
+            }
+        }
+RULES")?;
+    attacker.sh("ip address add 203.0.113.99/32 dev lo")?;
+    duel(host, &[Guard::Links], || {
+        attacker.sh(&format!("ping -c 1 -W 1 -I 203.0.113.99 {PEER} || true"))?;
+        Ok(!peer.sh("nft list table ip watch")?.contains("packets 0 "))
+    })
+}
+
+fn router_advertisement(host: &Host) -> Result<Outcome> {
+    let attacker = host.container("attacker").run()?;
+    attacker.sh(
+        "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.disable_ipv6=0
+         until ip -6 address show dev eth0 scope link -tentative | grep -q inet6; do sleep 0.01; done",
+    )?;
+    let outcome = duel(host, &[Guard::Links, Guard::Settings], || {
+        attacker.sh(&format!("{PROBE} advertise eth0; sleep 0.1"))?;
+        Ok(!host.sh("ip -6 route show default dev ocinet0")?.is_empty())
+    })?;
+    host.sh("ip -6 route flush dev ocinet0")?;
+    Ok(outcome)
+}

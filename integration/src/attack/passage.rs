@@ -1,0 +1,183 @@
+//! Packets that must not pass: from a container to the host's own affairs, from the LAN to a container's, and through
+//! the host.
+
+use anyhow::{Context, Result};
+
+use super::guard::{Guard, duel};
+use super::{Attack, Outcome};
+use crate::{GATEWAY, Host, PEER, Place, Proto, Proto::Tcp, UPLINK};
+
+/// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
+const OTHER_LAN: &str = "
+    ip netns add other
+    sysctl -q net.ipv6.conf.default.disable_ipv6=1
+    ip link add lan2 type veth peer name eth0 netns other
+    ip address add 192.0.2.1/30 dev lan2
+    ip link set lan2 up
+    ip -netns other address add 192.0.2.2/30 dev eth0
+    ip -netns other link set eth0 up
+    ip -netns other route add default via 192.0.2.1
+    ip -netns peer route add 192.0.2.0/30 via 198.51.100.1";
+
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack {
+        what: "a container sends to 127.0.0.1 of the host by its gateway",
+        seen: "CVE-2020-8558",
+        guard: "rule in raw; classifier at its link",
+        prepare: "",
+        story: loopback_through_the_gateway,
+    },
+    Attack {
+        what: "the LAN sends to 127.0.0.1, where a port is published",
+        seen: "moby#41872",
+        guard: "condition of the published port's rule",
+        prepare: "",
+        story: loopback_from_the_lan,
+    },
+    Attack {
+        what: "the LAN has a route to a port that is not published, or on 127.0.0.1 only",
+        seen: "moby#14041, moby#45610, CVE-2025-54388",
+        guard: "rule in raw",
+        prepare: "",
+        story: unpublished_by_a_route,
+    },
+    Attack {
+        what: "the same, after other programs have loaded their rules anew",
+        seen: "CVE-2025-54388, CVE-2025-54410",
+        guard: "a table, or chains, of our own",
+        prepare: "",
+        story: unpublished_after_a_reload,
+    },
+    Attack {
+        what: "the LAN has a route to a service at the gateway's address",
+        seen: "moby#45610",
+        guard: "rule in raw",
+        prepare: "",
+        story: gateway_by_a_route,
+    },
+    Attack {
+        what: "strangers send to each other through the host, which did not forward before",
+        seen: "moby#14041",
+        guard: "last rule in forward",
+        prepare: OTHER_LAN,
+        story: open_router,
+    },
+    Attack {
+        what: "a published port takes what is sent to that port of others",
+        seen: "CVE-2025-67499",
+        guard: "condition of the published port's rule",
+        prepare: "",
+        story: captured_destination,
+    },
+    Attack {
+        what: "a published port takes what is sent to a resolver at 127.0.0.53",
+        seen: "systemd-resolved",
+        guard: "refused; condition of the published port's rule",
+        prepare: "",
+        story: captured_resolver,
+    },
+];
+
+/// Sends what is meant for 127.0.0.1 to `gateway`.
+fn lead_loopback_to(place: &Place, gateway: &str) -> Result<()> {
+    let script = format!(
+        "sysctl -q net.ipv4.conf.eth0.route_localnet=1
+         ip address del 127.0.0.1/8 dev lo
+         ip route add 127.0.0.1 via {gateway}"
+    );
+    place.sh(&script).map(drop)
+}
+
+fn loopback_through_the_gateway(host: &Host) -> Result<Outcome> {
+    let _secret = host.serve("secret", &["9999"])?;
+    let attacker = host.container("attacker").run()?;
+    lead_loopback_to(&attacker, GATEWAY)?;
+    duel(host, &[Guard::Rules, Guard::Links], || attacker.hears(Tcp, "127.0.0.1:9999", "secret"))
+}
+
+fn loopback_from_the_lan(host: &Host) -> Result<Outcome> {
+    let _web = host.container("web").publish("127.0.0.1:8081:80,127.0.0.1:8081:80/udp").run()?;
+    let peer = host.peer();
+    lead_loopback_to(&peer, UPLINK)?;
+    duel(host, &[Guard::Destinations], || any(Proto::ALL, |proto| peer.hears(proto, "127.0.0.1:8081", "web")))
+}
+
+fn unpublished_by_a_route(host: &Host) -> Result<Outcome> {
+    let web = host.container("web").publish("127.0.0.1:8081:80").serving(&["80", "81"]).run()?;
+    let peer = host.peer();
+    peer.sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
+    duel(host, &[Guard::Rules], || {
+        any([80, 81], |port| any(Proto::ALL, |proto| peer.hears(proto, web.at(port)?, "web")))
+    })
+}
+
+/// What the restart of another program's firewall does to iptables, where it shares that with us: all of them leave
+/// chains alone that are not theirs.
+const RELOAD_OF_CHAINS: &str = "
+    for variant in legacy nft; do
+        printf '*filter\\n:FORWARD ACCEPT\\n:OTHER -\\n-F OTHER\\n-A OTHER -j RETURN\\nCOMMIT\\n' | iptables-$variant-restore --noflush
+        iptables-$variant -F OTHER
+        iptables-$variant -X OTHER
+    done";
+
+/// What it does elsewhere, in both languages; then its rules are as they were.
+const RELOAD: &str = "
+    iptables-legacy-save --table filter >/mnt/before
+    for program in iptables-legacy iptables-nft; do
+        printf '*filter\\n:FORWARD ACCEPT\\nCOMMIT\\n' | $program-restore
+    done
+    nft list tables ip | sed 's/^/delete /' | nft -f -
+    iptables-legacy-restore </mnt/before";
+
+fn unpublished_after_a_reload(host: &Host) -> Result<Outcome> {
+    let web = host.container("web").publish("127.0.0.1:8081:80").run()?;
+    let peer = host.peer();
+    peer.sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
+    host.sh(if host.firewall().iptables().is_some() { RELOAD_OF_CHAINS } else { RELOAD })?;
+    duel(host, &[Guard::Rules], || peer.hears(Tcp, web.at(80)?, "web"))
+}
+
+fn gateway_by_a_route(host: &Host) -> Result<Outcome> {
+    let _service = host.serve("service", &["9999"])?;
+    let _web = host.container("web").run()?;
+    let peer = host.peer();
+    peer.sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
+    duel(host, &[Guard::Rules], || peer.hears(Tcp, format!("{GATEWAY}:9999"), "service"))
+}
+
+fn open_router(host: &Host) -> Result<Outcome> {
+    let other = host.beside("/run/netns/other");
+    let _server = other.serve("other", &["7000"])?;
+    let web = host.container("web").run()?;
+    web.reaches(Tcp, "192.0.2.2:7000")?.is("other").context("forwarding is on")?;
+    web.delete()?;
+    let peer = host.peer();
+    duel(host, &[Guard::Rules], || any(Proto::ALL, |proto| peer.hears(proto, "192.0.2.2:7000", "other")))
+}
+
+fn captured_destination(host: &Host) -> Result<Outcome> {
+    let _world = host.peer().serve("world", &["8080"])?;
+    let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+    let sibling = host.container("sibling").run()?;
+    duel(host, &[Guard::Destinations], || {
+        any([&*sibling, host.place()], |victim| {
+            any(Proto::ALL, |proto| victim.hears(proto, format!("{PEER}:8080"), "web"))
+        })
+    })
+}
+
+/// While the resolver listens, its port cannot be published at all. One that starts later keeps its own address.
+fn captured_resolver(host: &Host) -> Result<Outcome> {
+    let resolver = host.serve_at("resolver", "127.0.0.53:53")?;
+    host.container("dns").publish("53:53/udp").refused()?.exits(3)?;
+    drop(resolver);
+    let _dns = host.container("dns").publish("53:53/udp").serving(&["53"]).run()?;
+    let _resolver = host.serve_at("resolver", "127.0.0.53:53")?;
+    host.reaches(Proto::Udp, "127.0.0.53:53")?.is("resolver")?;
+    duel(host, &[Guard::Destinations], || host.hears(Proto::Udp, "127.0.0.53:53", "dns"))
+}
+
+/// Whether one of several ways succeeds.
+fn any<T>(ways: impl IntoIterator<Item = T>, mut attempt: impl FnMut(T) -> Result<bool>) -> Result<bool> {
+    ways.into_iter().map(&mut attempt).find(|result| !matches!(result, Ok(false))).unwrap_or(Ok(false))
+}

@@ -3,7 +3,7 @@ use slog::{debug, info, warn};
 use super::lease::Lease;
 use super::{Engine, Error, Result};
 use crate::driver::{HostStep, SandboxStep};
-use crate::kernel::{self, Lock, Netns, Place, Process};
+use crate::kernel::{self, Lock, Netns, Process};
 use crate::model::{
     Alias, Attachment, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness,
 };
@@ -48,7 +48,7 @@ impl Engine {
             self.settle_firewall()?;
             self.firewall()?.ready()?;
         }
-        let _sandbox = self.locks.exclusive(Place::Sandbox(request.key().lock_offset()))?;
+        let _sandbox = self.alone_at_sandbox(&request.key())?;
         let sandbox = Sandbox { process, netns, namespace };
         let outcome = match self.attach_under_a_free_name(request, &sandbox) {
             Err(error) if Self::is_store_lost(&error) => {

@@ -110,6 +110,7 @@ impl Engine {
         // Whoever holds it is at work on this record.
         let place = Self::place_of(&record);
         let Some(lock) = self.locks.attempt(place)? else { return Ok(false) };
+        lock.inherit()?;
         let Some(record) = self.store.read().record(record.number)? else { return Ok(true) };
         if Self::place_of(&record) != place {
             // It drains by now, and that is another's to lock.

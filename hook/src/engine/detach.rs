@@ -11,7 +11,7 @@ impl Engine {
     /// # Errors
     /// Those of the kernel and the store; the record stays, so that it can be tried again.
     pub fn detach(&mut self, key: &Key) -> Result<()> {
-        let _sandbox = self.locks.exclusive(Place::Sandbox(key.lock_offset()))?;
+        let _sandbox = self.alone_at_sandbox(key)?;
         match self.detach_found(key) {
             Err(error) if Self::is_store_lost(&error) => {
                 self.renew_store(&error)?;
@@ -72,7 +72,7 @@ impl Engine {
     fn withdraw(&mut self, record: &mut Record) -> Result<()> {
         self.finish_moving_rules()?;
         self.settling = Some(self.locks.shared(Place::Settling)?);
-        let change = self.locks.shared(Place::Firewall)?;
+        let change = self.change_at_firewall()?;
         // From here on a reload of the ruleset leaves the record out.
         self.store.write(|store| store.set_state(record, State::Detaching))?;
         self.firewall()?.remove(&publish_needs(record))?;

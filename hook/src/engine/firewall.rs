@@ -4,7 +4,7 @@ use super::{Engine, Result};
 use crate::driver;
 use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, Lock, Place};
-use crate::model::{Network, Record};
+use crate::model::{Key, Network, Record};
 
 impl Engine {
     /// Puts in place what `record` needs. `change` is the shared lock under which its intent was written: until the
@@ -16,10 +16,11 @@ impl Engine {
         let network = NetworkNeeds::from(network);
         let forwards = self.intend_forwarding()?;
         let closed = self.store.read().closed_forwarding()?;
-        let whole = self.firewall()?.apply(&network, closed, &publish_needs(record))?;
+        let ports = publish_needs(record);
+        let whole = self.firewall()?.apply(&network, closed, &ports)?;
         drop(change);
         if !whole {
-            self.load_ruleset(&network, closed)?;
+            self.load_ruleset(&network, closed, &ports)?;
         }
         if !forwards {
             kernel::switch_forwarding_on()?;
@@ -41,10 +42,10 @@ impl Engine {
         Ok(forwards)
     }
 
-    fn load_ruleset(&mut self, network: &NetworkNeeds, closed: bool) -> Result<()> {
+    fn load_ruleset(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         // Whoever loaded it while we waited read our record too.
-        if self.firewall()?.apply(network, closed, &[])? { Ok(()) } else { self.load_all() }
+        if self.firewall()?.holds(network, closed, ports)? { Ok(()) } else { self.load_all() }
     }
 
     /// The firewall holds what the store says and nothing else: not the port of a container that nobody remembers, whose
@@ -135,6 +136,22 @@ impl Engine {
         self.store.write(|store| store.set_firewall(kind, &former))?;
         self.settle_firewall()?;
         self.level_firewall()
+    }
+
+    /// The lock under which the store and the kernel learn of a container's ports, or forget them. The programs that tell the
+    /// kernel hold it, too: nobody loads the ruleset while one that outlives us is about to add to it.
+    pub(super) fn change_at_firewall(&self) -> Result<Lock> {
+        let change = self.locks.shared(Place::Firewall)?;
+        change.inherit()?;
+        Ok(change)
+    }
+
+    /// The lock of whoever works on a sandbox, which the programs that they start hold, too: what those do comes to its end
+    /// before others undo it.
+    pub(super) fn alone_at_sandbox(&self, key: &Key) -> Result<Lock> {
+        let alone = self.locks.exclusive(Place::Sandbox(key.lock_offset()))?;
+        alone.inherit()?;
+        Ok(alone)
     }
 
     /// The lock under which the ruleset is loaded. Were it free while a program of ours still loads, that could put back what

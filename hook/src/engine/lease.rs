@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{Engine, Error, Outcome, Result};
 use crate::ipam;
-use crate::kernel::{Lock, Place};
+use crate::kernel::Lock;
 use crate::model::{
     Endpoint, HostAddress, HostPort, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest, Record,
     State,
@@ -117,7 +117,7 @@ impl Engine {
         let mappings = plan::ports(publish, &mut ports)?;
         let guards = ports.into_guards();
         self.refuse_unpublishable(publish)?;
-        let change = self.locks.shared(Place::Firewall)?;
+        let change = self.change_at_firewall()?;
         let wishes = Wishes { request, namespace, connection, mappings, mtu, name };
         let leased = self.store.write(|store| {
             unclaimed(store, request, namespace)?;

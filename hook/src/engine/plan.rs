@@ -134,7 +134,7 @@ impl Engine {
         let forwards = kernel::forwarding()?;
         let closed = self.store.read().closed_forwarding()? || (!forwards && self.config.close_forwarding);
         let mut commands = Vec::new();
-        if self.firewall()?.apply(&needs, closed, &[])? {
+        if self.firewall()?.holds(&needs, closed, &[])? {
             commands.extend(publish_needs(record).iter().filter_map(|port| firewall::line(kind, port)));
         } else {
             let mut all: Needs = self.all_needs()?;

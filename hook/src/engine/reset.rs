@@ -35,7 +35,8 @@ impl Engine {
         for record in self.records()? {
             info!(self.log, "resetting"; "container" => %record.container);
             reset.containers.push(record.container.to_string());
-            let _worker = self.locks.exclusive(Self::place_of(&record))?;
+            let worker = self.locks.exclusive(Self::place_of(&record))?;
+            worker.inherit()?;
             match self.store.read().record(record.number)? {
                 Some(record) if record.state == State::Draining => self.drain(&record)?,
                 Some(record) => self.detach_record(record)?,

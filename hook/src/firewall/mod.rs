@@ -140,6 +140,12 @@ pub trait Backend {
     /// When the kernel cannot be asked or refuses; then none was added.
     fn apply(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool, Self::Error>;
 
+    /// Whether the base, what `network` needs and `ports` are there.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn holds(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool, Self::Error>;
+
     /// Takes published ports away; those that are not there are no error.
     ///
     /// # Errors

@@ -98,6 +98,10 @@ impl Backend for Nobody {
         Ok(true)
     }
 
+    fn holds(&mut self, _: &NetworkNeeds, _: bool, _: &[Publish]) -> Result<bool> {
+        Ok(true)
+    }
+
     fn remove(&mut self, _: &[Publish]) -> Result<()> {
         Ok(())
     }

@@ -188,6 +188,11 @@ impl Backend for Iptables {
         Ok(self.restore(&rules::apply(network, closed, ports))?.is_ok())
     }
 
+    fn holds(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
+        let needs = Needs { close_forwarding: closed, networks: vec![network.clone()], publish: ports.to_vec() };
+        Ok(self.restore(&rules::check(&needs))?.is_ok())
+    }
+
     fn remove(&mut self, ports: &[Publish]) -> Result<()> {
         if ports.is_empty() || self.restore(&rules::remove(ports))?.is_ok() {
             return Ok(());

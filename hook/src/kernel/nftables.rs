@@ -161,6 +161,19 @@ impl Backend for Nftables {
         Ok(true)
     }
 
+    fn holds(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
+        if !self.is_whole(network, closed)? {
+            return Ok(false);
+        }
+        for port in ports {
+            let what = |error| Error::refused(format!("look for port {} in table inet {TABLE}", port.host_port), error);
+            if !self.has(&Element::from(port).without_data()).map_err(what)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn load(&mut self, all: &Needs) -> Result<()> {
         program::run("nft", &["-f", "-"], &nft::ruleset(all)).map(drop)
     }

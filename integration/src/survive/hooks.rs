@@ -9,7 +9,7 @@ use super::aftermath::Aftermath;
 use super::kills::{Case, Tally, Unready, run};
 use super::point::{Call, Point, random};
 use super::{Scene, Share};
-use crate::{Host, Settings};
+use crate::{Firewall, Host, Settings};
 
 /// How long a detach goes on in the background, in microseconds.
 const BACKGROUND: u64 = 100_000;
@@ -39,16 +39,14 @@ impl Moment {
 #[derive(Clone, Copy, Debug)]
 struct Killed {
     scene: Scene,
+    firewall: Firewall,
     moment: Moment,
     aftermath: Aftermath,
 }
 
 impl Case for Killed {
-    /// A host that has had a container before.
-    fn host() -> Result<Host> {
-        let host = Host::new(Settings::default()).context("making a private host")?;
-        Scene::prepare(&host)?;
-        Ok(host)
+    fn host(self) -> Result<Host> {
+        used(self.firewall)
     }
 
     fn happen(self, host: &Host, nth: u32) -> Result<bool> {
@@ -62,29 +60,37 @@ impl Case for Killed {
 
 impl fmt::Display for Killed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scene, moment, aftermath } = self;
+        let Self { scene, firewall, moment, aftermath } = self;
         match moment {
-            Moment::At(point) => write!(f, "{}, killed at {point}, then {aftermath:?}", scene.name()),
+            Moment::At(point) => write!(f, "{} with {firewall:?}, killed at {point}, then {aftermath:?}", scene.name()),
             Moment::Within(longest, _) => {
-                write!(f, "{}, killed within {longest} us, then {aftermath:?}", scene.name())
+                write!(f, "{} with {firewall:?}, killed within {longest} us, then {aftermath:?}", scene.name())
             }
         }
     }
 }
 
+/// A host that has had a container before.
+fn used(firewall: Firewall) -> Result<Host> {
+    let host = Host::new(Settings::default().firewall(firewall)).context("making a private host")?;
+    Scene::prepare(&host)?;
+    Ok(host)
+}
+
 /// Kills the call of `scene` at a share of its system calls, each followed by each of the things that may come next.
-pub fn at_every_call(scene: Scene, share: Share, workers: usize) -> Result<Tally> {
-    let host = Killed::host()?;
+pub fn at_every_call(scene: Scene, firewall: Firewall, share: Share, workers: usize) -> Result<Tally> {
+    let host = used(firewall)?;
     let trace = scene.trace(&host).with_context(|| format!("tracing: {}", scene.name()))?;
     drop(host);
-    let cases = |point| Aftermath::ALL.map(|aftermath| Killed { scene, moment: Moment::At(point), aftermath });
+    let cases =
+        |point| Aftermath::ALL.map(|aftermath| Killed { scene, firewall, moment: Moment::At(point), aftermath });
     let cases: Vec<_> = Point::all(&trace).flat_map(cases).collect();
     run(cases.len(), share.pick(cases), workers)
 }
 
 /// Kills every kind of call at random moments, `count` in all; a quarter of the moments lie in what goes on behind it.
-pub fn at_random(count: usize, share: Share, workers: usize) -> Result<Tally> {
-    let host = Killed::host()?;
+pub fn at_random(count: usize, firewall: Firewall, share: Share, workers: usize) -> Result<Tally> {
+    let host = used(firewall)?;
     let longest: Vec<_> = Scene::ALL.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;
     drop(host);
     let case = |number: usize| {
@@ -92,7 +98,7 @@ pub fn at_random(count: usize, share: Share, workers: usize) -> Result<Tally> {
         let behind = turn % 4 == 3 && Scene::ALL[scene].goes_on();
         let longest = if behind { BACKGROUND } else { longest[scene] };
         let aftermath = Aftermath::ALL[turn / 4 % Aftermath::ALL.len()];
-        Killed { scene: Scene::ALL[scene], moment: Moment::Within(longest, turn % 3 == 0), aftermath }
+        Killed { scene: Scene::ALL[scene], firewall, moment: Moment::Within(longest, turn % 3 == 0), aftermath }
     };
     run(count, (0..share.of(count)).map(case).collect(), workers)
 }

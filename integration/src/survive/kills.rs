@@ -50,8 +50,8 @@ impl Display for Unready {
 
 /// A kill and what comes after.
 pub(super) trait Case: Copy + Display + Send {
-    /// A host for such cases.
-    fn host() -> Result<Host>;
+    /// A host for cases like this one.
+    fn host(self) -> Result<Host>;
 
     /// Lets it happen, for the `nth` time where the kill did not before: a random moment is then an earlier one. False if
     /// the kill did not happen; an error if something was left, or [`Unready`].
@@ -72,8 +72,9 @@ pub(super) fn run<C: Case>(points: usize, cases: Vec<C>, workers: usize) -> Resu
 
 /// Takes cases as long as there are any, all on one host; a host that something was left on is not used again.
 fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<()> {
-    let mut host = C::host()?;
-    for (number, case) in std::iter::from_fn(next).enumerate() {
+    let Some(first) = next() else { return Ok(()) };
+    let mut host = first.host()?;
+    for (number, case) in std::iter::once(first).chain(std::iter::from_fn(next)).enumerate() {
         let told = insist(case, &host).and_then(|hit| {
             if number % LOOK == LOOK - 1 {
                 host.check().context("here or at one of those before")?;
@@ -82,7 +83,7 @@ fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<(
         });
         let told = match told {
             Err(error) => {
-                host = C::host()?;
+                host = case.host()?;
                 // A host that stalled has had its chance; on this one the same is an error like any other.
                 if error.is::<Unready>() { insist(case, &host) } else { Err(error) }
             }

@@ -64,12 +64,17 @@ struct Hook {
     next: Next,
 }
 
+/// A host that has had a container before.
+fn used() -> Result<Host> {
+    let host = Host::new(Settings::default().runtime(Runtime::Runc)).context("making a private host")?;
+    host.container("first").publish("8080:80").run()?.delete()?;
+    host.settles()?;
+    Ok(host)
+}
+
 impl Case for Hook {
-    fn host() -> Result<Host> {
-        let host = Host::new(Settings::default().runtime(Runtime::Runc)).context("making a private host")?;
-        host.container("first").publish("8080:80").run()?.delete()?;
-        host.settles()?;
-        Ok(host)
+    fn host(self) -> Result<Host> {
+        used()
     }
 
     fn happen(self, host: &Host, _: u32) -> Result<bool> {
@@ -116,7 +121,7 @@ impl Stage {
 
 /// Kills the hook at a share of its system calls while runc waits for it.
 pub fn under_runc(stage: Stage, share: Share, workers: usize) -> Result<Tally> {
-    let trace = stage.trace(&Hook::host()?)?;
+    let trace = stage.trace(&used()?)?;
     let nexts = [Next::Heir, Next::Gc];
     let case = |(number, point)| Hook { stage, point, next: nexts[number % nexts.len()] };
     let cases: Vec<_> = Point::all(&trace).enumerate().map(case).collect();
@@ -132,8 +137,8 @@ struct Run {
 }
 
 impl Case for Run {
-    fn host() -> Result<Host> {
-        Hook::host()
+    fn host(self) -> Result<Host> {
+        used()
     }
 
     fn happen(self, host: &Host, nth: u32) -> Result<bool> {
@@ -157,7 +162,7 @@ impl fmt::Display for Run {
 
 /// Kills runc while it starts a container, at random moments.
 pub fn runtime_killed(count: usize, share: Share, workers: usize) -> Result<Tally> {
-    let host = Run::host()?;
+    let host = used()?;
     let (id, start_of) = (next_id(), Instant::now());
     start(&host, &id, &[])?.success()?;
     let longest = start_of.elapsed().as_micros().try_into()?;

@@ -55,8 +55,8 @@ impl Scene {
     /// Brings the host to where the call is made, and returns the container that it is about.
     pub(super) fn set(self, host: &Host) -> Result<Container<'_>> {
         if self == Self::FirstAttach {
-            host.sh("rm -rf /run/ocinet; nft delete table inet ocinet 2>/dev/null || true
-                 ip link del ocinet0 2>/dev/null || true; echo 0 >/proc/sys/net/ipv4/ip_forward")?;
+            host.ocinet("reset --force")?.success()?;
+            host.sh("rm -rf /run/ocinet; echo 0 >/proc/sys/net/ipv4/ip_forward")?;
         }
         let mut container = self.draft(host).prepare()?;
         quiet(host)?;

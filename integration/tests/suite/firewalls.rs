@@ -229,7 +229,8 @@ fn auto_takes_what_is_installed() -> Result<()> {
 fn the_lock_of_iptables_is_held() -> Result<()> {
     Settings::default().firewall(Firewall::IptablesLegacy).test(|host| {
         let _web = host.container("web").publish("8080:80").run()?;
-        let mut holder = host.background(&["flock", "--no-fork", "/run/xtables.lock", "sh", "-c", "echo ready; exec sleep 60"])?;
+        let mut holder =
+            host.background(&["flock", "--no-fork", "/run/xtables.lock", "sh", "-c", "echo ready; exec sleep 60"])?;
         ensure!(holder.line()? == "ready", "it holds the lock");
         let refusal = host.container("next").publish("8081:80").refused()?;
         refusal.exits(1)?.is_one_line()?.says(&["/run/xtables.lock", "20 s", "sleep"])?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use ocinet_integration::survive::{CALLER, Scene, Share, Stage, at_every_call, at_random, runtime_killed, under_runc};
-use ocinet_integration::{OCINET, Output, Proto::Tcp, Settings, State, UPLINK};
+use ocinet_integration::{Firewall, OCINET, Output, Proto::Tcp, Settings, State, UPLINK};
 
 /// The child that a detach leaves behind to delete the link is killed. Whatever is called next for the container goes on
 /// where it stopped: nobody else has to want the address first.
@@ -30,7 +30,7 @@ fn a_drain_that_was_cut_off_is_taken_up() -> Result<()> {
 #[test]
 fn killed_at_system_calls() -> Result<()> {
     for scene in Scene::ALL {
-        at_every_call(scene, Share::percent(1.0), 4)?.is_clean()?;
+        at_every_call(scene, Firewall::Nftables, Share::percent(1.0), 4)?.is_clean()?;
     }
     Ok(())
 }
@@ -38,7 +38,47 @@ fn killed_at_system_calls() -> Result<()> {
 /// At any moment, whatever goes on.
 #[test]
 fn killed_at_random_moments() -> Result<()> {
-    at_random(100, Share::ALL, 4)?.is_clean()
+    at_random(100, Firewall::Nftables, Share::ALL, 4)?.is_clean()
+}
+
+/// The same where iptables keeps the rules: its own processes are killed, too.
+#[test]
+fn killed_with_iptables() -> Result<()> {
+    for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
+        for scene in Scene::ALL {
+            at_every_call(scene, firewall, Share::percent(0.2), 4)?.is_clean()?;
+        }
+        at_random(40, firewall, Share::ALL, 4)?.is_clean()?;
+    }
+    Ok(())
+}
+
+/// A hook is killed while iptables adds its ports. That goes on alone, and others wait for it: else it would publish a port
+/// of a container that is long gone.
+#[test]
+fn an_orphaned_iptables_publishes_nothing() -> Result<()> {
+    for (firewall, restore) in
+        [(Firewall::IptablesNft, "iptables-nft-restore"), (Firewall::IptablesLegacy, "iptables-legacy-restore")]
+    {
+        Settings::default().firewall(firewall).test(|host| {
+            let _first = host.container("first").publish("8080:80").run()?;
+            host.sh(&format!(
+                "mount -t tmpfs tmpfs /usr/local/sbin
+                 printf '#!/bin/sh\nsleep 1\nexec /usr/sbin/{restore} \"$@\"\n' >/usr/local/sbin/{restore}
+                 chmod 755 /usr/local/sbin/{restore}"
+            ))?;
+            let web = host.container("web").publish("8081:80").prepare()?;
+            let mut attach = host.command(&[CALLER, "kill-after", "400000", "one", OCINET, "hook", "createRuntime"]);
+            let killed = Output::of(&mut attach, web.state("createRuntime").to_string().as_bytes())?;
+            ensure!(killed.stderr.contains("caller: killed"), "{killed}");
+            host.sh("umount --lazy /usr/local/sbin")?;
+            web.hook("poststop")?.success()?;
+            host.settled_records()?;
+            host.sh("while grep -q ^iptables /proc/[0-9]*/comm; do sleep 0.05; done")?;
+            host.check()
+        })?;
+    }
+    Ok(())
 }
 
 /// runc's own way of going on after a hook of its was killed.

@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 use slog::{Logger, crit};
 
 use ocinet::config::Config;
-use ocinet::engine::{Engine, Error, Result};
+use ocinet::engine::{Engine, Error, Result, settings};
 use ocinet::kernel;
 use ocinet::model::Invalid;
 use ocinet::oci::edit::HookCommand;
@@ -129,9 +129,7 @@ impl Command {
 
 impl Options {
     fn config(&self) -> Result<Config> {
-        let path = self.config_dir.join("config.toml");
-        let Some(bytes) = kernel::read_regular(&path, Config::MAX_BYTES)? else { return Ok(Config::default()) };
-        Ok(Config::parse(&String::from_utf8_lossy(&bytes), &path.to_string_lossy())?)
+        settings(&self.config_dir)
     }
 
     /// How a runtime is to call this very program, with the same state and settings.

@@ -8,13 +8,12 @@ use std::net::IpAddr;
 
 use slog::{Logger, warn};
 
-use ocinet::engine::Result;
+use ocinet::engine::{Result, edit_for};
 use ocinet::kernel;
 use ocinet::model::ContainerName;
-use ocinet::oci::Bundle;
 use ocinet::oci::edit::{Document, PodmansHosts};
+use ocinet::oci::{Annotations, Bundle};
 
-use super::prepare::{NETWORK, edit_for};
 use super::{Options, print};
 
 const NAME: &str = "io.ocinet.name";
@@ -46,8 +45,8 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
     if !spec.asks_for_us() || !spec.has_unwired_namespace() {
         return Ok(spec);
     }
-    let network = spec.annotation(NETWORK).unwrap_or("bridge").to_owned();
-    let mut edit = edit_for(&spec, &network, options, log)?;
+    let network = spec.annotation(Annotations::NETWORK).unwrap_or("bridge").to_owned();
+    let mut edit = edit_for(&spec, &network, || options.engine(log))?;
     let hostname = spec.annotation(HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose()?;
     edit.hostname = hostname.or(edit.hostname);
     let hosts = podmans_hosts(&spec)?;

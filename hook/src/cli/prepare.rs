@@ -1,21 +1,14 @@
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use slog::{Logger, warn};
 
-use ocinet::engine::{Engine, Error, Result};
-use ocinet::files::File;
-use ocinet::kernel::{self, Replaceable};
-use ocinet::model::{ContainerId, HostName, Invalid};
-use ocinet::oci::edit::{Document, Edit, FileMount, Placement};
-use ocinet::oci::{Bundle, State};
-use ocinet::request::Request;
+use ocinet::engine::{OpenBundle, Result, edit_for};
+use ocinet::model::{HostName, Invalid};
+use ocinet::oci::Annotations;
+use ocinet::oci::edit::{Document, Edit};
 
 use super::Options;
-
-/// The annotation that says which network.
-pub(super) const NETWORK: &str = "io.ocinet.network";
 
 /// Edit a bundle's config.json so that its runtime calls ocinet.
 ///
@@ -60,45 +53,30 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let shown = self.bundle.display().to_string();
-        let wrong = |why: &str| Invalid::new("bundle", &shown, why);
-        let path =
-            self.bundle.canonicalize().map_err(|error| refusal(&shown, kernel::Error::refused("open", error)))?;
-        let bundle = path.to_str().ok_or_else(|| wrong("is not UTF-8"))?;
-        let open = Replaceable::open(&path, "config.json", Bundle::MAX_BYTES);
-        let (file, json) = open.map_err(|error| refusal(&shown, error))?;
-        let mut spec = Document::parse(&json, &path.join("config.json").to_string_lossy())?;
-        spec.undo()?;
+        let mut bundle = OpenBundle::open(&self.bundle)?;
+        bundle.spec.undo()?;
         if !self.undo {
-            let edit = self.edit(&spec, options, log)?;
-            spec.edit(&edit)?;
-            // What the hook would refuse is refused here, too.
-            let edited = Bundle::parse(&spec.to_json(), &shown)?;
-            let id = path.file_name().and_then(|name| name.to_str()).unwrap_or("bundle").parse()?;
-            let state = State { id, pid: 0, bundle: bundle.to_owned(), annotations: HashMap::new() };
-            let request = Request::new(&state, &edited, &options.config()?)?;
+            let edit = self.edit(&bundle.spec, options, log)?;
+            bundle.spec.edit(&edit)?;
+            let request = bundle.request(bundle.name().parse()?, &options.config()?)?;
             for warning in request.into_iter().flat_map(|request| request.warnings) {
                 warn!(log, "{warning}");
             }
         }
-        let edited = spec.to_json();
-        if edited == json {
-            return Ok(());
-        }
-        file.replace(&edited).map_err(|error| refusal(&shown, error))
+        bundle.save()
     }
 
     fn edit(self, spec: &Document, options: &Options, log: &Logger) -> Result<Edit> {
         let network = match &self.network {
             Some(network) => network.clone(),
-            None => match spec.annotation(NETWORK) {
+            None => match spec.annotation(Annotations::NETWORK) {
                 Some(network) => network.to_owned(),
                 None => options.config()?.default_network.unwrap_or_else(|| "bridge".into()),
             },
         };
         let hostname = self.hostname.as_deref().map(str::parse::<HostName>).transpose();
         let hostname = hostname.map_err(|error| error.within("--hostname"))?;
-        let mut edit = edit_for(spec, &with_address(network, self.ip)?, options, log)?;
+        let mut edit = edit_for(spec, &with_address(network, self.ip)?, || options.engine(log))?;
         edit.hooks = Some(options.hook_command()?);
         edit.hostname = hostname.or(edit.hostname);
         let mut annotate = |key, values: &[String]| {
@@ -118,33 +96,6 @@ impl Arguments {
     }
 }
 
-/// What becomes of a spec whose container is to be wired as `network` says. A container to be joined must be running.
-pub(super) fn edit_for(spec: &Document, network: &str, options: &Options, log: &Logger) -> Result<Edit> {
-    let annotated = |network: String| vec![(NETWORK, network)];
-    if let Some(neighbour) = network.strip_prefix("container:") {
-        let id: ContainerId = neighbour.parse().map_err(|e: Invalid| e.within(&format!("annotation {NETWORK}")))?;
-        let neighbour = match options.engine(log)? {
-            Some(mut engine) => engine.neighbour(&id)?,
-            None => return Err(Engine::not_attached(id.as_str(), &[])),
-        };
-        let hostname = neighbour.hostname.filter(|_| spec.has_namespace("uts"));
-        let mounts = neighbour.files.iter().map(|(file, source)| mount(*file, source)).collect();
-        return Ok(Edit {
-            network: Some(Placement::At(neighbour.namespace)),
-            annotations: annotated(format!("container:{}", neighbour.record.container)),
-            hostname: hostname.and_then(|name| name.parse().ok()),
-            mounts,
-            hooks: None,
-        });
-    }
-    let placement = if network == "host" { Placement::Host } else { Placement::Own };
-    Ok(Edit { network: Some(placement), annotations: annotated(network.to_owned()), ..Edit::default() })
-}
-
-fn mount(file: File, source: &Path) -> FileMount {
-    FileMount { source: source.to_owned(), destination: Path::new("/etc").join(file.name()) }
-}
-
 /// `--ip`, as an option of the network.
 fn with_address(network: String, ip: Option<IpAddr>) -> Result<String> {
     let Some(ip) = ip else { return Ok(network) };
@@ -156,19 +107,4 @@ fn with_address(network: String, ip: Option<IpAddr>) -> Result<String> {
         _ if options.is_empty() => Ok(format!("{name}:ip={ip}")),
         _ => Ok(format!("{network},ip={ip}")),
     }
-}
-
-/// That the bundle cannot be read or written is the bundle's fault, not ocinet's.
-fn refusal(bundle: &str, error: kernel::Error) -> Error {
-    let Some(code) = error.errno() else { return error.into() };
-    let errno = nix::errno::Errno::from_raw(code);
-    let why = match errno {
-        nix::errno::Errno::ENOTDIR => "is not a directory".to_owned(),
-        nix::errno::Errno::ENOENT => match Path::new(bundle).exists() {
-            true => "has no config.json".to_owned(),
-            false => "does not exist".to_owned(),
-        },
-        _ => format!("cannot be edited: {}", errno.desc()),
-    };
-    Invalid::new("bundle", bundle, why).into()
 }

@@ -21,8 +21,10 @@ mod member;
 mod network;
 mod plan;
 mod ports;
+mod prepare;
 mod rebuild;
 mod reset;
+mod settings;
 
 pub use attach::Outcome;
 pub use collect::Collected;
@@ -31,7 +33,9 @@ pub use error::{Error, Result};
 pub use member::Neighbour;
 pub use network::default_network;
 pub use plan::Plan;
+pub use prepare::{OpenBundle, edit_for};
 pub use reset::Reset;
+pub use settings::settings;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -43,10 +43,13 @@ pub struct AnnotationKey {
 }
 
 impl Annotations {
+    /// The key that says which network.
+    pub const NETWORK: &str = "io.ocinet.network";
+
     /// The one table of keys.
     pub const KEYS: &[AnnotationKey] = &[
         AnnotationKey {
-            name: "io.ocinet.network",
+            name: Self::NETWORK,
             grammar: "bridge[:OPTION,...] | host | none | container:CONTAINER",
             help: &[
                 "How the container is wired. bridge: an interface on the default network, with an address of its own. \

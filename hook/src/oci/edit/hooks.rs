@@ -70,15 +70,26 @@ impl Document {
 
     /// Two tools that wire one container get in each other's way.
     fn refuse_other_network_hooks(&self) -> Result<(), Invalid> {
-        for stage in [Stage::Prestart, Stage::CreateRuntime] {
-            for hook in self.items(&["hooks", &stage.to_string()]) {
-                let Some(tool) = self.wiring_tool(hook) else { continue };
+        match self.other_network_hook() {
+            Some((stage, hook, tool)) => {
                 let line = arguments(hook).join(" ");
                 let why = format!("{tool} wires this container already; {}", way_out(tool));
-                return Err(self.wrong(&format!("hooks.{stage}"), line, why));
+                Err(self.wrong(&format!("hooks.{stage}"), line, why))
             }
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether a hook of another tool wires the container.
+    pub fn is_wired_by_others(&self) -> bool {
+        self.other_network_hook().is_some()
+    }
+
+    fn other_network_hook(&self) -> Option<(Stage, &Value, &'static str)> {
+        [Stage::Prestart, Stage::CreateRuntime].into_iter().find_map(|stage| {
+            let hooks = self.items(&["hooks", &stage.to_string()]);
+            hooks.iter().find_map(|hook| Some((stage, hook, self.wiring_tool(hook)?)))
+        })
     }
 
     /// The tool whose hook would wire the container, too.

@@ -181,7 +181,9 @@ fn another_tool_that_wires_is_not_doubled() {
         assert!(error.contains(tool) && error.contains("--network none"), "{error}");
         assert_eq!(value(&edited), spec, "untouched");
     }
-    document(&nerdctl(r#"["none"]"#).to_string()).edit(&everything(Placement::Own)).unwrap();
+    let mut unwired = document(&nerdctl(r#"["none"]"#).to_string());
+    assert!(!unwired.is_wired_by_others());
+    unwired.edit(&everything(Placement::Own)).unwrap();
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Before there is a container: its bundle is edited, so that its runtime calls us and its namespace is the one it asks for.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::{Engine, Error, Result};
+use crate::config::Config;
+use crate::files::File;
+use crate::kernel::{self, Replaceable};
+use crate::model::{ContainerId, Invalid};
+use crate::oci::edit::{Document, Edit, FileMount, Placement};
+use crate::oci::{Annotations, Bundle, State};
+use crate::request::Request;
+
+/// A bundle whose config.json is to be changed, locked against others of us.
+pub struct OpenBundle {
+    /// The specification; what becomes of it is written by [`OpenBundle::save`].
+    pub spec: Document,
+    directory: String,
+    /// The directory as the caller calls it.
+    shown: String,
+    file: Replaceable,
+    json: Vec<u8>,
+}
+
+impl OpenBundle {
+    /// Opens the bundle in `directory`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where there is no bundle, or its config.json is none that we could change safely.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let shown = directory.display().to_string();
+        let path = directory.canonicalize();
+        let path = path.map_err(|error| refusal(directory, kernel::Error::refused("open", error)))?;
+        let Some(text) = path.to_str() else { return Err(Invalid::new("bundle", &shown, "is not UTF-8").into()) };
+        let open = Replaceable::open(&path, "config.json", Bundle::MAX_BYTES);
+        let (file, json) = open.map_err(|error| refusal(directory, error))?;
+        let spec = Document::parse(&json, &path.join("config.json").to_string_lossy())?;
+        Ok(Self { spec, directory: text.to_owned(), shown, file, json })
+    }
+
+    /// The directory's name, as what a container is called that has no other.
+    pub fn name(&self) -> &str {
+        Path::new(&self.directory).file_name().and_then(|name| name.to_str()).unwrap_or("bundle")
+    }
+
+    /// What the hook will take the edited bundle of the container `id` for: what it would refuse is refused here.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the annotation or field and its value.
+    pub fn request(&self, id: ContainerId, config: &Config) -> Result<Option<Request>> {
+        let edited = Bundle::parse(&self.spec.to_json(), &self.shown)?;
+        let state = State { id, pid: 0, bundle: self.directory.clone(), annotations: HashMap::new() };
+        Ok(Request::new(&state, &edited, config)?)
+    }
+
+    /// Writes config.json, where anything in it has changed.
+    ///
+    /// # Errors
+    /// When it cannot be written; then it is as it was.
+    pub fn save(self) -> Result<()> {
+        let edited = self.spec.to_json();
+        if edited == self.json {
+            return Ok(());
+        }
+        self.file.replace(&edited).map_err(|error| refusal(Path::new(&self.directory), error))
+    }
+}
+
+/// That the bundle cannot be read or written is the bundle's fault, not ours.
+fn refusal(bundle: &Path, error: kernel::Error) -> Error {
+    let Some(code) = error.errno() else { return error.into() };
+    let why = match Errno::from_raw(code) {
+        Errno::ENOTDIR => "is not a directory".to_owned(),
+        Errno::ENOENT if bundle.exists() => "has no config.json".to_owned(),
+        Errno::ENOENT => "does not exist".to_owned(),
+        errno => format!("cannot be edited: {}", errno.desc()),
+    };
+    Invalid::new("bundle", bundle.display(), why).into()
+}
+
+/// What becomes of a spec whose container is to be wired as `network` says. A container to be joined must be running; the
+/// engine of this host, where it was used, is opened for it alone.
+///
+/// # Errors
+/// As [`Engine::neighbour`].
+pub fn edit_for(spec: &Document, network: &str, engine: impl FnOnce() -> Result<Option<Engine>>) -> Result<Edit> {
+    let annotated = |network: String| vec![(Annotations::NETWORK, network)];
+    let Some(neighbour) = network.strip_prefix("container:") else {
+        let placement = if network == "host" { Placement::Host } else { Placement::Own };
+        return Ok(Edit { network: Some(placement), annotations: annotated(network.to_owned()), ..Edit::default() });
+    };
+    let field = format!("annotation {}", Annotations::NETWORK);
+    let id: ContainerId = neighbour.parse().map_err(|e: Invalid| e.within(&field))?;
+    let neighbour = match engine()? {
+        Some(mut engine) => engine.neighbour(&id)?,
+        None => return Err(Engine::not_attached(id.as_str(), &[])),
+    };
+    let hostname = neighbour.hostname.filter(|_| spec.has_namespace("uts"));
+    Ok(Edit {
+        network: Some(Placement::At(neighbour.namespace)),
+        annotations: annotated(format!("container:{}", neighbour.record.container)),
+        hostname: hostname.and_then(|name| name.parse().ok()),
+        mounts: neighbour.files.into_iter().map(mount).collect(),
+        hooks: None,
+    })
+}
+
+fn mount((file, source): (File, PathBuf)) -> FileMount {
+    FileMount { source, destination: Path::new("/etc").join(file.name()) }
+}

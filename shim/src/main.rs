@@ -4,14 +4,24 @@
 //! executes `containerd-shim-runc-v2` in its own place. Nothing of it stays in memory.
 
 mod call;
-mod delegate;
+mod delete;
 mod events;
 mod serve;
+mod start;
+mod stock;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use call::Call;
+use ocinet::log::{logger, with_journal};
+use slog::{Discard, Logger, crit, o, warn};
+
+use call::{Action, Call};
+
+/// Where `ocinet` keeps leases and records when a runtime calls it.
+const STATE_DIR: &str = "/run/ocinet";
+/// Where its settings are.
+const CONFIG_DIR: &str = "/etc/ocinet";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -19,6 +29,30 @@ fn main() -> ExitCode {
         Some("serve") => serve::run(&arguments[1..]),
         Some("events") => events::run(&arguments[1..]),
         // containerd's own calls begin with a flag.
-        _ => delegate::run(&Call::parse(&arguments), &arguments),
+        _ => delegate(&arguments),
     }
+}
+
+/// Does our part of what containerd asks for, and becomes the stock shim for the rest. Returns only where one of them fails.
+fn delegate(arguments: &[OsString]) -> ExitCode {
+    let call = Call::parse(arguments);
+    let id = call.id.as_deref().unwrap_or_default().to_string_lossy().into_owned();
+    // What goes to stderr, containerd gives to whoever asked or, of a deletion, to its log.
+    let loud = logger(None).unwrap_or_else(|_| Logger::root(Discard, o!()));
+    let loud = with_journal(&loud).new(o!("container" => id.clone()));
+    // The start of a shim says its address, and whatever else it says is taken for a part of that.
+    let quiet = with_journal(&Logger::root(Discard, o!())).new(o!("container" => id.clone()));
+    let ours = match call.action {
+        Some(Action::Start) => start::run(&call, &quiet),
+        Some(Action::Delete) => {
+            if let Err(error) = delete::run(&call, &loud) {
+                warn!(loud, "detaching {id}: {error}");
+            }
+            Ok(())
+        }
+        None => Ok(()),
+    };
+    let error = ours.err().unwrap_or_else(|| stock::take_over(&call, arguments));
+    crit!(loud, "{error}"; "exit" => error.exit_code());
+    ExitCode::from(error.exit_code())
 }

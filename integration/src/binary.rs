@@ -25,6 +25,13 @@ pub fn ocinet() -> Result<PathBuf> {
     Ok(fs::canonicalize(path)?)
 }
 
+/// The shim under test: it is built beside `ocinet`.
+pub(crate) fn shim() -> Result<PathBuf> {
+    let path = ocinet()?.with_file_name("containerd-shim-ocinet-v2");
+    ensure!(path.exists(), "{} is missing: build it as ocinet is, with -p ocinet-shim", path.display());
+    Ok(path)
+}
+
 /// A program of our own for private hosts (`probe`, `caller`), built by cargo next to the running test or benchmark.
 pub(crate) fn helper(name: &str) -> Result<PathBuf> {
     let test = env::current_exe()?;

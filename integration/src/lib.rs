@@ -18,6 +18,7 @@ mod binary;
 pub mod check;
 mod command;
 mod container;
+pub mod containerd;
 mod draft;
 mod firewall;
 mod host;

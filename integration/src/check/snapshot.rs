@@ -18,8 +18,8 @@ const OUR_CHAINS: &str = "OCINET-";
 /// The tables of iptables-nft, which come to be with the first rule in them and stay.
 const IPTABLES: [&str; 3] = ["table ip raw ", "table ip filter ", "table ip nat "];
 
-/// Where runtimes and podman keep their own notes and mounts.
-const RUNTIMES: [&str; 4] = ["/run/runc", "/run/crun", "/run/containers", "/mnt/podman"];
+/// Where runtimes, podman and containerd keep their own notes and mounts.
+const RUNTIMES: [&str; 5] = ["/run/runc", "/run/crun", "/run/containers", "/run/containerd", "/mnt/podman"];
 
 /// Settings that change where forwarding is switched on, which the kernel does to every interface alike.
 const FORWARDING: [&str; 3] = ["ipv4/ip_forward:", "/forwarding:", "ipv4/conf/all/accept_redirects:"];

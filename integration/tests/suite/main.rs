@@ -9,6 +9,7 @@ mod binary;
 mod collected;
 mod commands;
 mod conflicts;
+mod containerd;
 mod crowds;
 mod cycles;
 mod doctor;

@@ -1,0 +1,278 @@
+//! containerd on a private host, with our shim, and `ctr` to talk to it.
+
+use std::fs;
+use std::ops::Deref;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{Background, Host, Output, Place, Record, Runtime, Settings, binary, eventually};
+
+/// The name under which containerd finds our shim.
+pub const RUNTIME: &str = "io.containerd.ocinet.v2";
+
+/// containerd's socket on a private host.
+const SOCKET: &str = "/mnt/containerd/socket";
+
+/// Where containerd keeps the bundles of its namespace `default`.
+const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task/default";
+
+/// containerd's settings. It may not lower its own oom score here, and needs neither its CRI plugin nor /opt.
+const CONFIG: &str = r#"
+version = 2
+root = "/mnt/containerd/root"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
+oom_score = 0
+[grpc]
+address = "/mnt/containerd/socket"
+[ttrpc]
+address = "/mnt/containerd/socket.ttrpc"
+"#;
+
+/// The containerds that we are tested with, by the folder in which `integration/debs` unpacked each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Release {
+    /// 1.6, of Debian 12.
+    V1_6,
+    /// 1.7, of Debian 13.
+    V1_7,
+    /// 2.x, of the newest Debian.
+    V2,
+}
+
+impl Release {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2];
+
+    fn programs(self) -> Result<String> {
+        let name = match self {
+            Self::V1_6 => "containerd-here",
+            Self::V1_7 => "containerd-trixie",
+            Self::V2 => "containerd-sid",
+        };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debs").join(name).join("usr/bin");
+        let folder = folder.canonicalize().with_context(|| format!("no {name}: integration/test fetches it"))?;
+        Ok(folder.display().to_string())
+    }
+}
+
+/// A running containerd.
+#[derive(Debug)]
+pub struct Containerd<'h> {
+    host: &'h Host,
+    /// Which one it is.
+    pub release: Release,
+    programs: String,
+    daemon: Option<Background>,
+}
+
+/// A container that `ctr` started; as a [`Place`] its network namespace. Removed when dropped.
+#[derive(Debug)]
+pub struct CtrContainer<'c> {
+    containerd: &'c Containerd<'c>,
+    /// Its id.
+    pub id: String,
+    /// Its first process.
+    pub pid: u32,
+    place: Place,
+}
+
+impl<'h> Containerd<'h> {
+    /// Starts containerd on `host`, with our shim on its PATH.
+    pub fn start(host: &'h Host, release: Release) -> Result<Self> {
+        fs::create_dir_all(host.path("/mnt/containerd"))?;
+        fs::create_dir_all(host.path("/mnt/rootfs/run"))?;
+        fs::write(host.path("/mnt/containerd/config.toml"), CONFIG)?;
+        let shim = binary::shim()?;
+        fs::copy(&shim, host.path("/mnt/bin/containerd-shim-ocinet-v2"))
+            .with_context(|| format!("{}", shim.display()))?;
+        let mut containerd = Self { host, release, programs: release.programs()?, daemon: None };
+        containerd.launch()?;
+        Ok(containerd)
+    }
+
+    /// Starts the daemon, and waits until it answers.
+    pub fn launch(&mut self) -> Result<()> {
+        let script = format!(
+            "PATH=/mnt/bin:$PATH exec {}/containerd --config /mnt/containerd/config.toml >>/mnt/containerd/log 2>&1",
+            self.programs
+        );
+        self.daemon = Some(self.host.background(&["sh", "-c", &script])?);
+        let answers = || Ok(self.ctr("version")?.code == 0);
+        eventually("containerd answers", answers).with_context(|| self.log())
+    }
+
+    /// Kills the daemon; its shims stay.
+    pub fn kill(&mut self) {
+        self.daemon = None;
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.host.path("/mnt/containerd/log")).unwrap_or_default()
+    }
+
+    /// Runs `ctr` to its end, with arguments as one types them in a shell.
+    pub fn ctr(&self, arguments: &str) -> Result<Output> {
+        // Whoever is left behind must not hold our pipes.
+        let script = format!(
+            "cd /mnt; {}/ctr --address {SOCKET} {arguments} </dev/null >/mnt/ctr.$$ 2>/mnt/ctr-err.$$ && code=0 || code=$?
+             cat /mnt/ctr.$$; cat /mnt/ctr-err.$$ >&2; rm /mnt/ctr.$$ /mnt/ctr-err.$$; exit $code",
+            self.programs
+        );
+        self.host.output(&["sh", "-uc", &script])
+    }
+
+    /// The flags with which `ctr run` makes the container `id` of our root file system.
+    pub fn flags(&self, id: &str) -> String {
+        format!("--runtime {RUNTIME} --rootfs --env PATH=/bin --cgroup {}", self.host.control_group(id))
+    }
+
+    /// `ctr run --detach`: a server called `id`, with more flags for ctr, on these ports.
+    pub fn run(&self, id: &str, flags: &str, ports: &str) -> Result<CtrContainer<'_>> {
+        self.attempt(id, flags, ports)?.success().with_context(|| self.log())?;
+        self.container(id)
+    }
+
+    /// The same, without the certainty that it succeeds.
+    pub fn attempt(&self, id: &str, flags: &str, ports: &str) -> Result<Output> {
+        let output = format!("--log-uri file:///mnt/containerd/{id}.out");
+        let server = format!("/mnt/rootfs {id} /mnt/bin/probe serve {id} {ports}");
+        self.ctr(&format!("run --detach {output} {} {flags} {server}", self.flags(id)))
+    }
+
+    /// A running container that somebody else started.
+    pub fn container(&self, id: &str) -> Result<CtrContainer<'_>> {
+        let pid = self.pid(id)?.with_context(|| format!("{id} has no process"))?;
+        let container = CtrContainer { containerd: self, id: id.to_owned(), pid, place: self.host.of_process(pid) };
+        self.host.lives(container.key(), container.place.clone());
+        container.wait_until_ready()?;
+        Ok(container)
+    }
+
+    fn pid(&self, id: &str) -> Result<Option<u32>> {
+        let list = self.ctr("task ls")?.success()?;
+        let rows = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let pid = rows.into_iter().find(|row| row.first() == Some(&id)).and_then(|row| row.get(1)?.parse().ok());
+        Ok(pid)
+    }
+
+    /// Takes away every task and container; says that none of them lives.
+    pub fn clear(&self) -> Result<()> {
+        let list = |what: &str| -> Result<Vec<String>> {
+            Ok(self.ctr(&format!("{what} ls -q"))?.success()?.split_whitespace().map(String::from).collect())
+        };
+        for id in list("task")? {
+            self.host.is_dead(&key(&id));
+            self.ctr(&format!("task delete --force {id}"))?;
+        }
+        for id in list("container")? {
+            self.ctr(&format!("container delete {id}"))?.success()?;
+        }
+        Ok(())
+    }
+}
+
+impl CtrContainer<'_> {
+    fn wait_until_ready(&self) -> Result<()> {
+        let file = self.containerd.host.path(format!("/mnt/containerd/{}.out", self.id));
+        eventually(&format!("the server of {} is ready", self.id), || {
+            Ok(fs::read_to_string(&file).is_ok_and(|said| said.contains("ready")))
+        })
+    }
+
+    /// Runs a program in the container.
+    pub fn exec(&self, command: &str) -> Result<String> {
+        let id = &self.id;
+        self.containerd.ctr(&format!("task exec --exec-id exec-{} {id} {command}", next_exec()))?.success()
+    }
+
+    /// Its record in the store.
+    pub fn record(&self) -> Result<Record> {
+        let records = self.containerd.host.records()?;
+        let ours = records.iter().find(|record| (record.container.clone(), record.bundle.clone()) == self.key());
+        ours.cloned().with_context(|| format!("no record of {} in {records:#?}", self.id))
+    }
+
+    /// Its address on the bridge.
+    pub fn address(&self) -> Result<std::net::Ipv4Addr> {
+        self.record()?.address().with_context(|| format!("{} has no address", self.id))
+    }
+
+    /// It has ended without our doing.
+    pub fn is_dead(&self) {
+        self.containerd.host.is_dead(&self.key());
+    }
+
+    /// Kills it, and waits for its end.
+    pub fn kill(&self) -> Result<()> {
+        self.is_dead();
+        self.containerd.ctr(&format!("task kill --signal KILL {}", self.id))?.success()?;
+        eventually(&format!("{} has stopped", self.id), || {
+            Ok(self.containerd.ctr("task ls")?.success()?.lines().any(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                words.first() == Some(&self.id.as_str()) && words.last() == Some(&"STOPPED")
+            }))
+        })
+    }
+
+    /// Takes it away, dead or alive.
+    pub fn delete(self) -> Result<()> {
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<()> {
+        self.is_dead();
+        let gone = |output: &Output| output.stderr.contains("not found");
+        for command in ["task delete --force", "container delete"] {
+            let output = self.containerd.ctr(&format!("{command} {}", self.id))?;
+            ensure!(output.code == 0 || gone(&output), "{output}");
+        }
+        Ok(())
+    }
+
+    fn key(&self) -> (String, String) {
+        key(&self.id)
+    }
+}
+
+fn key(id: &str) -> (String, String) {
+    (id.to_owned(), format!("{BUNDLES}/{id}"))
+}
+
+fn next_exec() -> u32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Deref for CtrContainer<'_> {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Drop for CtrContainer<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            self.containerd.host.accuse(format!("removing {}: {error:#}", self.id));
+        }
+    }
+}
+
+/// Tells a story about containerd with each release.
+pub fn with_containerd(story: impl Fn(&Host, &mut Containerd<'_>) -> Result<()>) -> Result<()> {
+    Release::ALL.into_iter().try_for_each(|release| with_release(release, &story))
+}
+
+/// Tells it with one of them.
+pub fn with_release(release: Release, story: impl Fn(&Host, &mut Containerd<'_>) -> Result<()>) -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        let mut containerd = Containerd::start(host, release).with_context(|| format!("{release:?}"))?;
+        story(host, &mut containerd).with_context(|| format!("with containerd {release:?}"))?;
+        containerd.clear()
+    })
+}

@@ -67,18 +67,19 @@ static_busybox() {
     rm -rf "$box"
 }
 
-# Builds the release binary and prints its path. RUSTFLAGS would replace ours, and so give a dynamic file.
+# Builds the release binary, and with `-p ocinet-shim` the shim beside it, and prints its path. RUSTFLAGS would replace ours,
+# and so give a dynamic file.
 build_ocinet() {
-    local binary
-    binary=$(
+    local binaries binary
+    binaries=$(
         cd "$top"
-        env -u RUSTFLAGS cargo build --release -p ocinet --message-format=json-render-diagnostics |
+        env -u RUSTFLAGS cargo build --release -p ocinet "$@" --message-format=json-render-diagnostics |
             jq -r 'select(.reason == "compiler-artifact" and .target.kind == ["bin"]) | .executable'
     ) || die "cargo build failed"
-    [[ -x $binary ]] || die "cargo build gave no binary"
-    is_static "$binary" || die "$binary is not static"
+    [[ -n $binaries ]] || die "cargo build gave no binary"
+    for binary in $binaries; do is_static "$binary" || die "$binary is not static"; done
     give_back
-    echo "$binary"
+    grep '/ocinet$' <<<"$binaries"
 }
 
 # Under sudo the build's files stay with the owner of the clone.

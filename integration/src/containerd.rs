@@ -8,21 +8,26 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{Background, Host, Output, Place, Record, Runtime, Settings, binary, eventually};
 
-/// The name under which containerd finds our shim.
-pub const RUNTIME: &str = "io.containerd.ocinet.v2";
+/// The flags with which `ctr run` makes a container of a root file system, with our shim.
+pub const FLAGS: &str = "--runtime io.containerd.ocinet.v2 --rootfs --env PATH=/bin";
 
 /// containerd's socket on a private host.
 const SOCKET: &str = "/mnt/containerd/socket";
 
-/// Where containerd keeps the bundles of its namespace `default`.
-const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task/default";
+/// Where containerd keeps the bundles of a namespace.
+const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
 
-/// containerd's settings. It may not lower its own oom score here, and needs neither its CRI plugin nor /opt.
+/// containerd's settings. It may not lower its own oom score here, needs neither its CRI plugin nor /opt, and is not to look
+/// for file systems that this machine's kernel would have to load a module for.
 const CONFIG: &str = r#"
 version = 2
 root = "/mnt/containerd/root"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
+disabled_plugins = [
+    "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+    "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.blockfile",
+    "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+]
 oom_score = 0
 [grpc]
 address = "/mnt/containerd/socket"
@@ -64,6 +69,8 @@ pub struct Containerd<'h> {
     /// Which one it is.
     pub release: Release,
     programs: String,
+    /// containerd's namespace of the containers. It is also the control group of them all, which goes with the host.
+    pub namespace: String,
     daemon: Option<Background>,
 }
 
@@ -87,7 +94,8 @@ impl<'h> Containerd<'h> {
         let shim = binary::shim()?;
         fs::copy(&shim, host.path("/mnt/bin/containerd-shim-ocinet-v2"))
             .with_context(|| format!("{}", shim.display()))?;
-        let mut containerd = Self { host, release, programs: release.programs()?, daemon: None };
+        let namespace = host.control_group("").trim_matches('/').to_owned();
+        let mut containerd = Self { host, release, programs: release.programs()?, namespace, daemon: None };
         containerd.launch()?;
         Ok(containerd)
     }
@@ -108,25 +116,32 @@ impl<'h> Containerd<'h> {
         self.daemon = None;
     }
 
-    /// What it logged.
+    /// The end of what it logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.host.path("/mnt/containerd/log")).unwrap_or_default()
+        self.host.sh("tail -n 20 /mnt/containerd/log").unwrap_or_default()
     }
 
     /// Runs `ctr` to its end, with arguments as one types them in a shell.
     pub fn ctr(&self, arguments: &str) -> Result<Output> {
         // Whoever is left behind must not hold our pipes.
         let script = format!(
-            "cd /mnt; {}/ctr --address {SOCKET} {arguments} </dev/null >/mnt/ctr.$$ 2>/mnt/ctr-err.$$ && code=0 || code=$?
+            "cd /mnt; {} {arguments} </dev/null >/mnt/ctr.$$ 2>/mnt/ctr-err.$$ && code=0 || code=$?
              cat /mnt/ctr.$$; cat /mnt/ctr-err.$$ >&2; rm /mnt/ctr.$$ /mnt/ctr-err.$$; exit $code",
-            self.programs
+            self.ctr_command()
         );
         self.host.output(&["sh", "-uc", &script])
     }
 
-    /// The flags with which `ctr run` makes the container `id` of our root file system.
-    pub fn flags(&self, id: &str) -> String {
-        format!("--runtime {RUNTIME} --rootfs --env PATH=/bin --cgroup {}", self.host.control_group(id))
+    /// `ctr` with its socket, as words of a shell command.
+    pub fn ctr_command(&self) -> String {
+        format!("{}/ctr --address {SOCKET} --namespace {}", self.programs, self.namespace)
+    }
+
+    /// Runs our shim to its end, as this containerd would.
+    pub fn shim(&self, arguments: &str) -> Result<String> {
+        let binary = format!("{}/containerd", self.programs);
+        self.host
+            .sh(&format!("exec /mnt/bin/containerd-shim-ocinet-v2 -publish-binary {binary} {arguments} </dev/null"))
     }
 
     /// `ctr run --detach`: a server called `id`, with more flags for ctr, on these ports.
@@ -139,7 +154,7 @@ impl<'h> Containerd<'h> {
     pub fn attempt(&self, id: &str, flags: &str, ports: &str) -> Result<Output> {
         let output = format!("--log-uri file:///mnt/containerd/{id}.out");
         let server = format!("/mnt/rootfs {id} /mnt/bin/probe serve {id} {ports}");
-        self.ctr(&format!("run --detach {output} {} {flags} {server}", self.flags(id)))
+        self.ctr(&format!("run --detach {output} {FLAGS} {flags} {server}"))
     }
 
     /// A running container that somebody else started.
@@ -158,13 +173,17 @@ impl<'h> Containerd<'h> {
         Ok(pid)
     }
 
+    fn key(&self, id: &str) -> (String, String) {
+        (id.to_owned(), format!("{BUNDLES}/{}/{id}", self.namespace))
+    }
+
     /// Takes away every task and container; says that none of them lives.
     pub fn clear(&self) -> Result<()> {
         let list = |what: &str| -> Result<Vec<String>> {
             Ok(self.ctr(&format!("{what} ls -q"))?.success()?.split_whitespace().map(String::from).collect())
         };
         for id in list("task")? {
-            self.host.is_dead(&key(&id));
+            self.host.is_dead(&self.key(&id));
             self.ctr(&format!("task delete --force {id}"))?;
         }
         for id in list("container")? {
@@ -200,8 +219,15 @@ impl CtrContainer<'_> {
         self.record()?.address().with_context(|| format!("{} has no address", self.id))
     }
 
-    /// It has ended without our doing.
-    pub fn is_dead(&self) {
+    /// Its end is the caller's doing. Returns its first process.
+    pub fn ends(self) -> u32 {
+        self.is_dead();
+        let pid = self.pid;
+        self.stays();
+        pid
+    }
+
+    fn is_dead(&self) {
         self.containerd.host.is_dead(&self.key());
     }
 
@@ -215,6 +241,11 @@ impl CtrContainer<'_> {
                 words.first() == Some(&self.id.as_str()) && words.last() == Some(&"STOPPED")
             }))
         })
+    }
+
+    /// It is not taken away with this.
+    pub fn stays(self) {
+        std::mem::forget(self);
     }
 
     /// Takes it away, dead or alive.
@@ -233,12 +264,8 @@ impl CtrContainer<'_> {
     }
 
     fn key(&self) -> (String, String) {
-        key(&self.id)
+        self.containerd.key(&self.id)
     }
-}
-
-fn key(id: &str) -> (String, String) {
-    (id.to_owned(), format!("{BUNDLES}/{id}"))
 }
 
 fn next_exec() -> u32 {

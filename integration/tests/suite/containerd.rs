@@ -1,25 +1,99 @@
-//! The real containerd, which starts our shim, and `ctr`, which talks to it.
+//! The real containerd, which starts our shim, and `ctr`, which talks to it: what containers get.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ocinet_integration::containerd::with_containerd;
-use ocinet_integration::{Mode, PEER, Proto::Tcp, UPLINK};
+use ocinet_integration::{Mode, PEER, Proto::Tcp, UPLINK, every};
 
-/// A container that asks for nothing is on the bridge; one that asks for a port is reached from the LAN.
+/// A container that asks for nothing is on the bridge; one that asks for a port is reached from the LAN. The two talk.
 #[test]
-fn a_published_port_reaches_it() -> Result<()> {
+fn bridge_mode() -> Result<()> {
     with_containerd(|host, containerd| {
         let web = containerd.run("web", "--annotation io.ocinet.publish=8080:80", "80")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
         let plain = containerd.run("plain", "", "80")?;
         ensure!(plain.record()?.mode == Mode::Bridge, "{:#?}", plain.record()?);
-        host.reaches(Tcp, format!("{}:80", plain.address()?))?.is("plain")?;
         web.reaches(Tcp, format!("{}:80", plain.address()?))?.is("plain")?;
+        plain.reaches(Tcp, format!("{}:80", web.address()?))?.is("web")?;
         let hosts = web.exec("cat /etc/hosts")?;
         ensure!(hosts.contains(&format!("{}\tweb", web.address()?)), "{hosts}");
+        ensure!(web.exec("cat /etc/resolv.conf")?.contains("192.0.2.53"), "its name servers");
         ensure!(web.exec("busybox hostname")?.trim() == "web", "its host name");
+        ensure!(web.exec("ip route")?.contains("default via 10.90.0.1"), "its default route");
         host.check()?;
-        plain.delete()?;
         web.delete()?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        plain.delete()?;
         host.settles()
+    })
+}
+
+/// The host's network, of a container that ctr gave a namespace of its own, and of one that it did not.
+#[test]
+fn host_mode() -> Result<()> {
+    let host_mode = "--annotation io.ocinet.network=host";
+    with_containerd(|host, containerd| {
+        every([host_mode.to_owned(), format!("--net-host {host_mode}")], |flags| {
+            let web = containerd.run("web", flags, "8088")?;
+            ensure!(web.record()?.mode == Mode::Host, "{:#?}", web.record()?);
+            host.peer().reaches(Tcp, format!("{UPLINK}:8088"))?.is("web")?.seen_from(PEER)?;
+            host.check()?;
+            web.delete()?;
+            host.settles()
+        })
+    })
+}
+
+/// Loopback, and it is up.
+#[test]
+fn none_mode() -> Result<()> {
+    with_containerd(|host, containerd| {
+        let web = containerd.run("web", "--annotation io.ocinet.network=none", "80")?;
+        ensure!(web.record()?.mode == Mode::None, "{:#?}", web.record()?);
+        web.reaches(Tcp, "127.0.0.1:80")?.is("web")?;
+        ensure!(web.sh("ip route show")?.is_empty(), "no route");
+        host.check()
+    })
+}
+
+/// `container:ID`: the other's network, and its names.
+#[test]
+fn container_mode() -> Result<()> {
+    with_containerd(|host, containerd| {
+        let publish = "--annotation io.ocinet.publish=8080:80,8081:81 --annotation io.ocinet.name=shop";
+        let owner = containerd.run("owner", publish, "80")?;
+        every(["owner", "shop", "own"], |called| {
+            let guest = containerd.run("guest", &format!("--annotation io.ocinet.network=container:{called}"), "81")?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("guest")?;
+            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            for command in ["cat /etc/hosts", "cat /etc/resolv.conf", "busybox hostname"] {
+                ensure!(owner.exec(command)? == guest.exec(command)?, "{command}");
+            }
+            guest.delete()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("owner").map(drop)
+        })
+    })
+}
+
+/// Whoever chose the host's network without a word about ours is left alone; the same with a label, which ctr makes an
+/// annotation of, is obeyed.
+#[test]
+fn who_asks_and_who_does_not() -> Result<()> {
+    with_containerd(|host, containerd| {
+        let plain = containerd.run("plain", "--net-host", "8088")?;
+        ensure!(host.records()?.is_empty(), "{:#?}", host.records()?);
+        plain.delete()?;
+        let labelled = containerd.run("labelled", "--label io.ocinet.publish=8080:80", "80")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("labelled")?;
+        let asked = "--annotation io.ocinet.hostname=www --annotation io.ocinet.network=bridge:ip=10.90.0.77";
+        let named = containerd.run("named", asked, "80")?;
+        ensure!(named.exec("busybox hostname")?.trim() == "www", "its host name");
+        ensure!(named.address()?.to_string() == "10.90.0.77", "{:#?}", named.record()?);
+        drop((labelled, named));
+        host.sh("echo 'default_network = \"none\"' >/etc/ocinet/config.toml")?;
+        let by_default = containerd.run("by-default", "", "80")?;
+        let mode = by_default.record().map(|record| record.mode).context("default_network");
+        host.sh("rm /etc/ocinet/config.toml")?;
+        ensure!(mode? == Mode::None, "default_network");
+        Ok(())
     })
 }

@@ -10,6 +10,8 @@ mod collected;
 mod commands;
 mod conflicts;
 mod containerd;
+mod containerd_life;
+mod containerd_refusals;
 mod crowds;
 mod cycles;
 mod doctor;

@@ -12,7 +12,7 @@ use crate::{Background, Host, Output, Place, Record, Runtime, Settings, binary, 
 pub const FLAGS: &str = "--runtime io.containerd.ocinet.v2 --rootfs --env PATH=/bin";
 
 /// containerd's socket on a private host.
-const SOCKET: &str = "/mnt/containerd/socket";
+pub(crate) const SOCKET: &str = "/mnt/containerd/socket";
 
 /// Where containerd keeps the bundles of a namespace.
 const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
@@ -56,16 +56,21 @@ impl Release {
             Self::V1_7 => "containerd-trixie",
             Self::V2 => "containerd-sid",
         };
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debs").join(name).join("usr/bin");
-        let folder = folder.canonicalize().with_context(|| format!("no {name}: integration/test fetches it"))?;
-        Ok(folder.display().to_string())
+        unpacked(&format!("{name}/usr/bin"))
     }
+}
+
+/// A folder of a package that `integration/debs` unpacked.
+pub(crate) fn unpacked(folder: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debs").join(folder);
+    let path = path.canonicalize().with_context(|| format!("no {}: integration/test fetches it", path.display()))?;
+    Ok(path.display().to_string())
 }
 
 /// A running containerd.
 #[derive(Debug)]
 pub struct Containerd<'h> {
-    host: &'h Host,
+    pub(crate) host: &'h Host,
     /// Which one it is.
     pub release: Release,
     programs: String,
@@ -88,9 +93,14 @@ pub struct CtrContainer<'c> {
 impl<'h> Containerd<'h> {
     /// Starts containerd on `host`, with our shim on its PATH.
     pub fn start(host: &'h Host, release: Release) -> Result<Self> {
+        Self::start_with(host, release, CONFIG)
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn start_with(host: &'h Host, release: Release, config: &str) -> Result<Self> {
         fs::create_dir_all(host.path("/mnt/containerd"))?;
         fs::create_dir_all(host.path("/mnt/rootfs/run"))?;
-        fs::write(host.path("/mnt/containerd/config.toml"), CONFIG)?;
+        fs::write(host.path("/mnt/containerd/config.toml"), config)?;
         let shim = binary::shim()?;
         fs::copy(&shim, host.path("/mnt/bin/containerd-shim-ocinet-v2"))
             .with_context(|| format!("{}", shim.display()))?;
@@ -118,7 +128,7 @@ impl<'h> Containerd<'h> {
 
     /// The end of what it logged.
     pub fn log(&self) -> String {
-        self.host.sh("tail -n 20 /mnt/containerd/log").unwrap_or_default()
+        self.host.sh("grep -v 'loading plugin' /mnt/containerd/log | tail -n 20").unwrap_or_default()
     }
 
     /// Runs `ctr` to its end, with arguments as one types them in a shell.
@@ -166,7 +176,7 @@ impl<'h> Containerd<'h> {
         Ok(container)
     }
 
-    fn pid(&self, id: &str) -> Result<Option<u32>> {
+    pub(crate) fn pid(&self, id: &str) -> Result<Option<u32>> {
         let list = self.ctr("task ls")?.success()?;
         let rows = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let pid = rows.into_iter().find(|row| row.first() == Some(&id)).and_then(|row| row.get(1)?.parse().ok());

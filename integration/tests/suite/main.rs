@@ -11,6 +11,7 @@ mod commands;
 mod conflicts;
 mod containerd;
 mod containerd_life;
+mod containerd_pods;
 mod containerd_refusals;
 mod crowds;
 mod cycles;

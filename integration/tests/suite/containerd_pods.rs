@@ -1,0 +1,96 @@
+//! Pods, as a kubelet makes them: CNI gives each a network, and ocinet a further one to those that ask.
+//!
+//! containerd 1 calls the shim's `start` and `delete` for every container of a pod, containerd 2 for the sandbox alone. It makes
+//! no difference here: the sandbox is the one that has the network.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::pods::{Pod, with_pods};
+use ocinet_integration::{Host, Proto::Tcp, UPLINK, eventually, every};
+
+const ASKED: [(&str, &str); 2] = [("io.ocinet.network", "bridge:interface=eth1"), ("io.ocinet.publish", "8080:80")];
+
+fn the_address(host: &Host) -> Result<String> {
+    let records = host.records()?;
+    ensure!(records.len() == 1, "one record: {records:#?}");
+    Ok(records[0].address().context("an address")?.to_string())
+}
+
+/// CNI's default route is the only one.
+fn keeps_its_default_route(pod: &Pod<'_>) -> Result<()> {
+    let routes = pod.place.sh("ip route show default")?;
+    ensure!(routes.contains("dev eth0") && routes.lines().count() == 1, "{routes}");
+    Ok(())
+}
+
+/// A further network for the pod, whose containers share it. It stays until the pod goes, whichever of them come and go.
+#[test]
+fn a_further_network() -> Result<()> {
+    with_pods(|host, pods| {
+        let pod = pods.run("shop", "ocinet", &ASKED)?;
+        let address = the_address(host)?;
+        keeps_its_default_route(&pod)?;
+        // A kubelet gives every container the annotations of its pod.
+        let web = pod.start("web", 80, &ASKED)?;
+        let side = pod.start("side", 81, &[])?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.reaches(Tcp, format!("{address}:81"))?.is("side")?;
+        ensure!(pod.exec(&side, &["ip", "-o", "-4", "address"])?.contains(&address), "one namespace");
+        pod.stop(&web)?;
+        ensure!(the_address(host)? == address, "it stays");
+        host.reaches(Tcp, format!("{address}:81"))?.is("side")?;
+        let again = pod.start("again", 80, &ASKED)?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("again")?;
+        keeps_its_default_route(&pod)?;
+        pod.stop(&side)?;
+        pod.stop(&again)?;
+        pod.delete()?;
+        host.settles()
+    })
+}
+
+/// A pod without an annotation is as it would be without us; one of its containers cannot ask for all.
+#[test]
+fn who_does_not_ask() -> Result<()> {
+    with_pods(|host, pods| {
+        let pod = pods.run("plain", "ocinet", &[])?;
+        let web = pod.start("web", 80, &ASKED)?;
+        ensure!(!pod.exec(&web, &["ip", "link"])?.contains("eth1"), "a further network");
+        keeps_its_default_route(&pod)?;
+        ensure!(!host.path("/run/ocinet/lock").exists(), "not even a file");
+        pod.stop(&web)
+    })
+}
+
+/// What cannot be is said to the kubelet, and leaves nothing.
+#[test]
+fn what_is_refused() -> Result<()> {
+    let rows = [
+        (vec![("io.ocinet.network", "bridge")], "eth0"),
+        (vec![("io.ocinet.network", "brigde:interface=eth1")], "brigde"),
+        (vec![("io.ocinet.network", "host")], "the host's network namespace"),
+        (vec![("io.ocinet.network", "container:nobody")], "nobody"),
+    ];
+    with_pods(|host, pods| {
+        every(&rows, |(annotations, words)| {
+            let refused = pods.run("web", "ocinet", annotations).map(|pod| pod.id.clone());
+            let error = format!("{:#}", refused.err().context("it runs")?);
+            ensure!(error.contains("ocinet: ") && error.contains(words), "{error}");
+            host.settles()
+        })
+    })
+}
+
+/// The pod's shim is killed, and with it containerd's hold on all its containers.
+#[test]
+fn the_shim_of_a_pod_is_killed() -> Result<()> {
+    with_pods(|host, pods| {
+        let pod = pods.run("shop", "ocinet", &ASKED)?;
+        pod.start("web", 80, &ASKED)?;
+        let shim = host.sh("ps -e -o pid=,args= | awk '/[c]ontainerd-shim-runc-v2/ {print $1}'")?;
+        ensure!(shim.lines().count() == 1, "one shim for all: {shim:?}");
+        host.sh(&format!("kill -KILL {shim}"))?;
+        eventually("its lease is gone", || Ok(host.settled_records()?.is_empty()))?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        pod.delete()
+    })
+}

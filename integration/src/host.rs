@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Deref;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -241,14 +242,17 @@ impl Machine {
     fn remove_cgroups(&self) {
         let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         for hierarchy in hierarchies.chain(["/sys/fs/cgroup".into()]) {
-            let group = hierarchy.join(&self.cgroup);
-            for container in fs::read_dir(&group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir())
-            {
-                let _ = fs::remove_dir(container.path());
-            }
-            let _ = fs::remove_dir(group);
+            remove_cgroup(&hierarchy.join(&self.cgroup));
         }
     }
+}
+
+/// A group can be removed once those in it are: a pod's has its containers'.
+fn remove_cgroup(group: &Path) {
+    for inner in fs::read_dir(group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        remove_cgroup(&inner.path());
+    }
+    let _ = fs::remove_dir(group);
 }
 
 impl Drop for Machine {

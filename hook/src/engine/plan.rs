@@ -143,6 +143,10 @@ impl Engine {
                 all.networks.push(needs);
             }
             all.publish.extend(publish_needs(record));
+            if kind != Kind::Nftables {
+                let operator = firewall::iptables::OPERATOR;
+                commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
+            }
             commands.extend(firewall::loading(kind, &all).map(|(program, input)| fed(program, &input)));
         }
         if !forwards {
@@ -163,6 +167,7 @@ impl Engine {
         };
         let directory = self.files_of(&record.key());
         let path = |name: &str| quoted(&directory.join(name).to_string_lossy());
+        commands.push(format!("mkdir -p -m 700 {}", quoted(&self.state_dir.to_string_lossy())));
         commands.push(format!("mkdir -p {}", quoted(&directory.to_string_lossy())));
         for (name, text) in self.texts(request, record, &hostname)? {
             commands.push(fed(&format!("cat > {}", path(name)), &text));

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, ensure};
 use ocinet_integration::survive::CALLER;
-use ocinet_integration::{Container, OCINET, Output, Proto::Tcp, Runtime, Settings, State, UPLINK, every};
+use ocinet_integration::{
+    Container, OCINET, Output, Proto::Tcp, Runtime, Settings, State, UPLINK, every, with_every_firewall,
+};
 
 /// A later hook fails under crun, which never calls poststop: the next container has the address and the port.
 #[test]
@@ -21,7 +23,7 @@ fn what_crun_leaves_can_be_had() -> Result<()> {
 /// Each thing by itself, and ports that only overlap.
 #[test]
 fn each_thing_that_the_dead_hold_can_be_had() -> Result<()> {
-    Settings::default().test(|host| {
+    with_every_firewall(|host| {
         let things = [
             (("bridge:ip=10.90.0.9", ""), ("bridge:ip=10.90.0.9", "")),
             (("bridge:mac=02:00:00:00:00:09", ""), ("bridge:mac=02:00:00:00:00:09", "")),

@@ -2,7 +2,7 @@
 //! twice, and all of it can still be taken away.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every};
+use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every};
 
 /// The path of the only store of a host.
 fn store(host: &Host) -> Result<String> {
@@ -12,8 +12,15 @@ fn store(host: &Host) -> Result<String> {
 /// What is left where the store and everything beside it is gone: links, rules and processes.
 #[test]
 fn a_lost_store_is_rebuilt_from_the_kernel() -> Result<()> {
-    for loss in ["rm /run/ocinet/store-*", "rm -r /run/ocinet", "truncate -s 0 /run/ocinet/store-*.db"] {
-        Settings::default().test(|host| {
+    let rows = [
+        (Firewall::Nftables, "rm /run/ocinet/store-*"),
+        (Firewall::Nftables, "rm -r /run/ocinet"),
+        (Firewall::Nftables, "truncate -s 0 /run/ocinet/store-*.db"),
+        (Firewall::IptablesNft, "rm /run/ocinet/store-*"),
+        (Firewall::IptablesLegacy, "rm /run/ocinet/store-*"),
+    ];
+    for (firewall, loss) in rows {
+        Settings::default().firewall(firewall).test(|host| {
             let web = host.container("web").publish("8080-8082:80-82,127.0.0.1:8090:80,8080:80/udp").run()?;
             let db = host.container("db").network("bridge:mac=02:00:00:00:00:77,interface=net7").run()?;
             let before = host.records()?;

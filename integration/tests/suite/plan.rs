@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{
-    Container, Host, Output, Proto::Tcp, Record, Runtime, Settings, State, UPLINK, eventually, every,
+    Container, Firewall, Host, Output, Proto::Tcp, Record, Runtime, Settings, State, UPLINK, eventually, every,
 };
 use serde::Deserialize;
 
@@ -86,7 +86,11 @@ fn the_lines_of_a_plan_make_what_the_image_lacks() -> Result<()> {
 }
 
 fn work_as_typed(image: &str) -> Result<()> {
-    Settings::default().test(|host| {
+    Firewall::ALL.into_iter().try_for_each(|firewall| typed(Settings::default().firewall(firewall), image))
+}
+
+fn typed(settings: Settings, image: &str) -> Result<()> {
+    settings.test(|host| {
         host.sh(&format!("mkdir /mnt/typed; cp -a /mnt/rootfs /mnt/typed; cd /mnt/typed/rootfs; {image}"))?;
         let draft = host.container("web").image("/mnt/typed/rootfs").edit("del(.hostname)");
         let bundle = draft.publish("8080:80,127.0.0.1:9000:80").prepare()?;
@@ -112,10 +116,13 @@ fn work_as_typed(image: &str) -> Result<()> {
             Ok(())
         })?;
 
-        // What was typed by hand is taken away by hand.
+        // What was typed by hand is taken for our own.
         drop(process);
-        host.sh("nft delete table inet ocinet; ip link del ocinet0; rm -rf /run/ocinet")?;
-        eventually("the cable is gone", || Ok(host.sh("ip -o link show type veth")?.lines().count() == 1))
+        eventually("the cable is gone", || Ok(host.sh("ip -o link show type veth")?.lines().count() == 1))?;
+        host.container("next").run()?.delete()?;
+        host.settles()?;
+        host.sh("rm -rf /run/ocinet/containers")?;
+        host.ocinet("reset")?.success().map(drop)
     })
 }
 

@@ -102,6 +102,7 @@ fn the_script_installs_and_takes_away() -> Result<()> {
                 format!("{prefix}/bin/ocinet -rwxr-xr-x 0:0"),
                 format!("{systemd}/system/ocinet-gc.timer -rw-r--r--"),
                 format!("{systemd}/network/80-ocinet.network -rw-r--r--"),
+                format!("{}/zones/ocinet.xml -rw-r--r--", systemd.replace("systemd", "firewalld")),
                 "NetworkManager/conf.d/80-ocinet.conf -rw-r--r--".into(),
                 "/usr/share/containers/oci/hooks.d/20-ocinet-precreate.json -rw-r--r--".into(),
                 format!("{prefix}/share/doc/ocinet/examples/config.toml -rw-r--r--"),

@@ -20,6 +20,7 @@ impl Arguments {
         engine.close()?;
         let mut text: String = reset.containers.iter().map(|container| format!("detached {container}\n")).collect();
         text.extend(reset.bridges.iter().map(|bridge| format!("deleted bridge {bridge}\n")));
+        text.extend(reset.doors.iter().map(|door| format!("took the passage for containers out of {door}\n")));
         text.extend(reset.firewalls.iter().map(|kind| format!("deleted the rules kept by {kind}\n")));
         if reset.forwarding_off {
             text += "net.ipv4.ip_forward is 0 again; if something else relies on it: sysctl -w net.ipv4.ip_forward=1\n";

@@ -32,13 +32,14 @@ impl Engine {
     }
 
     fn leave(&mut self) -> Result<()> {
-        let socket = self.firewall.as_ref().and_then(|(_, firewall)| firewall.slow_socket());
-        let unsettled = socket.is_some() && self.is_settling()?;
+        let firewall = self.firewall.as_ref().and_then(|(_, firewall)| firewall.slow_socket());
+        let sockets = || firewall.into_iter().chain(self.neighbours.iter().map(AsFd::as_fd));
+        let unsettled = sockets().next().is_some() && self.is_settling()?;
         if self.draining.is_empty() && !unsettled {
             return Ok(());
         }
         let drains = self.draining.iter().map(|(_, drain)| drain.as_fd());
-        let keep: Vec<_> = socket.into_iter().chain(self.settling.iter().map(AsFd::as_fd)).chain(drains).collect();
+        let keep: Vec<_> = sockets().chain(self.settling.iter().map(AsFd::as_fd)).chain(drains).collect();
         // The child has nothing else of ours: no log, no store. What it leaves, collection finds.
         let work = || {
             if !self.draining.is_empty() {

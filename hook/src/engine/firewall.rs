@@ -25,11 +25,7 @@ impl Engine {
         if !forwards {
             kernel::switch_forwarding_on()?;
         }
-        if let Some(obstacle) = self.firewall()?.obstacle(&network)? {
-            let (place, bridge, remedy) = (obstacle.place, network.bridge, obstacle.remedy);
-            warn!(self.log, "chain {place} of another program drops what {bridge} forwards; to let it pass: {remedy}");
-        }
-        Ok(())
+        self.pass_neighbours(&network.bridge)
     }
 
     /// Whether the host forwards already. Where it is to do so for us, the store says beforehand that it is to be closed to

@@ -19,6 +19,7 @@ mod firewall;
 mod lease;
 mod member;
 mod network;
+mod passage;
 mod plan;
 mod ports;
 mod prepare;
@@ -44,7 +45,7 @@ use slog::{Logger, debug, warn};
 
 use crate::config::Config;
 use crate::firewall::{Backend, Kind};
-use crate::kernel::{self, HostLinks, Lock, LockFile, Netns, Origin};
+use crate::kernel::{self, HostLinks, Lock, LockFile, Neighbours, Netns, Origin};
 use crate::model::{ContainerId, Network, Record, quoted, similar};
 use crate::store::{self, Host, Read, Store};
 use rebuild::Site;
@@ -57,6 +58,7 @@ pub struct Engine {
     locks: LockFile,
     links: HostLinks,
     firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
+    neighbours: Option<Neighbours>,
     /// Held from a deletion in the firewall on until the kernel is done with it.
     settling: Option<Lock>,
     /// Records whose links are still to be deleted, each with its drain lock.
@@ -109,10 +111,21 @@ impl Engine {
         let locks = LockFile::new(state_dir.join("lock"));
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
-        let (firewall, settling, draining) = (None, None, Vec::new());
-        let state_dir = state_dir.to_owned();
-        let mut engine =
-            Self { config, state_dir, store, locks, links, firewall, settling, draining, origin, host, log, since };
+        let mut engine = Self {
+            config,
+            state_dir: state_dir.to_owned(),
+            store,
+            locks,
+            links,
+            firewall: None,
+            neighbours: None,
+            settling: None,
+            draining: Vec::new(),
+            origin,
+            host,
+            log,
+            since,
+        };
         engine.step("open");
         Ok(engine)
     }

@@ -16,6 +16,8 @@ pub struct Reset {
     pub bridges: Vec<InterfaceName>,
     /// Who kept the rules.
     pub firewalls: Vec<Kind>,
+    /// The firewalls of other programs whose door for containers is closed again.
+    pub doors: Vec<String>,
     /// Whether IP forwarding, which we had switched on, is off again.
     pub forwarding_off: bool,
 }
@@ -59,6 +61,7 @@ impl Engine {
             self.links.delete(link.index)?;
             reset.bridges.push(link.name);
         }
+        reset.doors = self.close_doors()?;
         for kind in kernel::loaded()? {
             kernel::backend(kind)?.unload()?;
             reset.firewalls.push(kind);

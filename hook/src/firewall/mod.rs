@@ -1,5 +1,6 @@
 //! What networks and endpoints need of the firewall, in domain words. Each backend turns them into rules of its own.
 
+pub mod door;
 pub mod iptables;
 pub mod nft;
 
@@ -190,12 +191,6 @@ pub trait Backend {
 
     /// The socket that takes the kernel long to close after elements were deleted; none where that is no matter.
     fn slow_socket(&self) -> Option<BorrowedFd<'_>>;
-
-    /// The chain of another program that drops what our networks forward, with the command that lets it pass.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    fn obstacle(&mut self, network: &NetworkNeeds) -> Result<Option<Obstacle>, Self::Error>;
 }
 
 /// A container's name as a comment of a rule: with everything replaced that could end a quoted string, cut to what the
@@ -203,15 +198,6 @@ pub trait Backend {
 fn comment(port: &Publish) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
     port.label.chars().take(100).map(safe).collect()
-}
-
-/// Another program's chain that drops forwarded packets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
-    /// Where it is, as `nft list chain` takes it.
-    pub place: String,
-    /// The command that lets our network pass.
-    pub remedy: String,
 }
 
 /// `port` as a command that a person could type, where `kind` keeps the rules.

@@ -7,7 +7,7 @@ use super::iptables::Iptables;
 use super::nftables::Nftables;
 use super::program;
 use crate::config::Firewall;
-use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Obstacle, Publish};
+use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Publish};
 
 /// A backend, and why it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,9 +132,5 @@ impl Backend for Nobody {
 
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
         None
-    }
-
-    fn obstacle(&mut self, _: &NetworkNeeds) -> Result<Option<Obstacle>> {
-        Ok(None)
     }
 }

@@ -18,10 +18,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{Doing, Error, Result};
 use super::lock::holders;
-use super::nftables::Nftables;
 use super::program;
 use crate::firewall::iptables::{self as rules, Jump, OPERATOR, Table};
-use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Obstacle, Publish};
+use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Publish};
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -272,10 +271,6 @@ impl Backend for Iptables {
 
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
         None
-    }
-
-    fn obstacle(&mut self, network: &NetworkNeeds) -> Result<Option<Obstacle>> {
-        Nftables::open()?.obstacle(network)
     }
 }
 

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, DataAttribute, Hook, InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute,
-    RuleMessage, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage,
+    ChainAttribute, ChainMessage, DataAttribute, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
+    SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
@@ -20,7 +20,7 @@ use super::error::{Error, Result};
 use super::netlink::Netlink;
 use super::program;
 use crate::firewall::nft::{self, CHAINS, Chain, Element, TABLE};
-use crate::firewall::{Backend, Needs, NetworkNeeds, Obstacle, Publish};
+use crate::firewall::{Backend, Needs, NetworkNeeds, Publish};
 
 /// Elements a message: its attributes' lengths are 16 bits wide.
 const CHUNK: usize = 400;
@@ -116,27 +116,6 @@ impl Nftables {
             Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(Error::refused(format!("look at chain {} of table inet {TABLE}", nft::OPERATOR), error)),
         }
-    }
-
-    /// Whether a rule of `chain` names `interface`: then its owner has decided about us.
-    fn mentions(
-        &mut self,
-        family: NetfilterProtoFamily,
-        table: &str,
-        chain: &str,
-        interface: &str,
-    ) -> io::Result<bool> {
-        let attributes = vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
-        let question = NetfilterMessage::new(
-            NetfilterHeader::new(family, 0, 0),
-            NfTablesMessage::GetRule(RuleMessage { attributes }),
-        );
-        let rules = self.netlink.request(question, NLM_F_DUMP)?;
-        Ok(rules.iter().any(|rule| {
-            let mut bytes = vec![0; rule.inner.buffer_len()];
-            rule.inner.emit(&mut bytes);
-            bytes.windows(interface.len()).any(|window| window == interface.as_bytes())
-        }))
     }
 }
 
@@ -246,34 +225,6 @@ impl Backend for Nftables {
         }
         Err(what(Errno::ENOENT.into()))
     }
-
-    fn obstacle(&mut self, network: &NetworkNeeds) -> Result<Option<Obstacle>> {
-        let what = |error| Error::refused("list the host's forward chains", error);
-        let question = NetfilterMessage::new(
-            NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0),
-            NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }),
-        );
-        let chains = self.netlink.request(question, NLM_F_DUMP).map_err(what)?;
-        for (family, table, chain) in chains.iter().filter_map(dropping_forward_chain) {
-            let word = match family {
-                NetfilterProtoFamily::IPv4 => "ip",
-                NetfilterProtoFamily::Inet => "inet",
-                _ => continue,
-            };
-            let bridge = network.bridge.as_str();
-            // Docker asks for such rules in a chain of its own, which it leaves alone.
-            let door = if chains.iter().any(|c| is_chain(c, table, "DOCKER-USER")) { "DOCKER-USER" } else { chain };
-            if self.mentions(family, table, door, bridge).map_err(what)? {
-                continue;
-            }
-            let open = |side: &str| format!("nft insert rule {word} {table} {door} {side} {bridge} accept");
-            return Ok(Some(Obstacle {
-                place: format!("{word} {table} {chain}"),
-                remedy: format!("{} && {}", open("iifname"), open("oifname")),
-            }));
-        }
-        Ok(None)
-    }
 }
 
 fn read_element(set: &'static str, entry: ListAttribute<SetElementAttribute>) -> Option<Element> {
@@ -349,28 +300,4 @@ fn is_whole(answers: &[NetfilterMessage]) -> bool {
         _ => None,
     });
     chains.filter(|chain| CHAINS.iter().any(|expected| is_as_made(chain, expected))).count() == CHAINS.len()
-}
-
-/// The family, table and name of a chain that drops forwarded packets by its policy and is not ours.
-fn dropping_forward_chain(message: &NetfilterMessage) -> Option<(NetfilterProtoFamily, &str, &str)> {
-    const DROP: u32 = 0;
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else { return None };
-    let (mut table, mut name, mut drops, mut forwards) = (None, None, false, false);
-    for attribute in &chain.attributes {
-        match attribute {
-            ChainAttribute::Table(text) => table = Some(text.as_str()),
-            ChainAttribute::Name(text) => name = Some(text.as_str()),
-            ChainAttribute::Policy(policy) => drops = *policy == DROP,
-            ChainAttribute::Hook(hooks) => forwards = hooks.contains(&Hook::Number(InetHookNumber::Forward.into())),
-            _ => {}
-        }
-    }
-    let (table, name) = (table.filter(|table| *table != TABLE)?, name?);
-    (drops && forwards).then_some((message.header.family, table, name))
-}
-
-fn is_chain(message: &NetfilterMessage, table: &str, name: &str) -> bool {
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else { return false };
-    let has = |attribute| chain.attributes.contains(&attribute);
-    has(ChainAttribute::Table(table.into())) && has(ChainAttribute::Name(name.into()))
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::Finding;
 use crate::engine::{Engine, Result};
-use crate::firewall::{Kind, NetworkNeeds};
+use crate::firewall::Kind;
+use crate::firewall::door::Closed;
 use crate::kernel;
 use crate::model::{Network, Record};
 
@@ -12,8 +13,10 @@ impl Engine {
     pub(super) fn examine_outside(&mut self) -> Result<Vec<Finding>> {
         let networks = self.networks_in_use()?;
         let mut findings = Vec::new();
+        if !networks.is_empty() && self.firewall_kind()?.has_rules() {
+            findings.extend(self.examine_passage(&networks)?);
+        }
         for network in &networks {
-            findings.extend(self.examine_passage(network)?);
             findings.extend(self.examine_routes(network)?);
         }
         let records = self.store.read().records()?;
@@ -27,13 +30,22 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Another program's chain that drops what our networks forward.
-    fn examine_passage(&mut self, network: &Network) -> Result<Option<Finding>> {
-        let obstacle = self.firewall()?.obstacle(&NetworkNeeds::from(network))?;
-        Ok(obstacle.map(|obstacle| {
-            let trouble = format!("of another program drops what {} forwards", network.bridge);
-            Finding::yours(format!("chain {}", obstacle.place), trouble, obstacle.remedy)
-        }))
+    /// Firewalls of other programs that drop what our networks forward.
+    fn examine_passage(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
+        let survey = self.survey()?;
+        let door = |door: Closed| match door.remedy() {
+            Some(remedy) => Finding::yours(door.subject(), door.trouble(), remedy),
+            None => Finding::ours(door.subject(), door.trouble()),
+        };
+        let mut findings: Vec<Finding> = survey.closed().into_iter().map(door).collect();
+        for network in networks {
+            let bridge = &network.bridge;
+            for stranger in self.obstacles(&survey, bridge)? {
+                let trouble = format!("of another program drops what {bridge} forwards");
+                findings.push(Finding::yours(format!("chain {}", stranger.place()), trouble, stranger.remedy(bridge)));
+            }
+        }
+        Ok(findings)
     }
 
     /// Routes that lead elsewhere for addresses of ours; of a wider one ours wins, but hides what is behind it.

@@ -40,6 +40,11 @@ impl Engine {
         }
         let forwards = !guarded || self.networks_in_use()?.is_empty() || self.intend_forwarding()?;
         self.level_firewall()?;
+        if guarded {
+            for network in self.networks_in_use()? {
+                self.pass_neighbours(&network.bridge)?;
+            }
+        }
         if !forwards {
             kernel::switch_forwarding_on()?;
         }

@@ -1,0 +1,234 @@
+//! The door of Docker and ufw, which share the table `filter` of iptables: a chain of ours, and one jump to it.
+//!
+//! Where the jump stands decides who has spoken before us:
+//!
+//! * Docker promises to leave `DOCKER-USER` alone. The jump comes after what the operator wrote there, and before the
+//!   `RETURN` with which older versions end it. Docker's own chains come later, so what comes from or goes to a bridge of
+//!   Docker's is handed on to them: they keep its networks apart from ours.
+//! * ufw leaves what others append to `FORWARD` in its place when it reloads, while it flushes every chain of its own. There
+//!   it has said all it has to say, `ufw route deny` included, and only its policy is left. Where that is `REJECT`, its
+//!   last chain spares nothing, and the one before it, `ufw-after-forward`, must do until the next reload.
+//!
+//! Into a bridge of ours goes only what was published or is answered, even on the day when somebody flushes our own rules.
+
+/// Our chain in another program's table.
+pub const PASSAGE: &str = "OCINET-PASSAGE";
+
+/// The chain of iptables that forwarded packets pass.
+pub const FORWARD: &str = "FORWARD";
+
+/// The chain of our own rules, where iptables keeps them: before everybody else's, so that they need no door there.
+const OURS: &str = "OCINET-FORWARD";
+
+const DOCKER_USER: &str = "DOCKER-USER";
+const UFW_AFTER: &str = "ufw-after-forward";
+const UFW_REJECT: &str = "ufw-reject-forward";
+
+/// What the chain holds. The bridges of Docker are called `docker0`, `docker_gwbridge` and `br-` with a number.
+const RULES: [&str; 8] = [
+    "-i docker+ -j RETURN",
+    "-i br-+ -j RETURN",
+    "-o docker+ -j RETURN",
+    "-o br-+ -j RETURN",
+    "-i ocinet+ -j ACCEPT",
+    "-i ocn-+ -j ACCEPT",
+    "-o ocinet+ -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT",
+    "-o ocn-+ -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT",
+];
+
+/// Which of the two tables `filter` that a kernel can have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// That of nf_tables.
+    Nft,
+    /// That of ip_tables.
+    Legacy,
+}
+
+impl Variant {
+    /// The program that changes it.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Nft => "iptables-nft",
+            Self::Legacy => "iptables-legacy",
+        }
+    }
+}
+
+/// A place for our jump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Docker's chain for the operator.
+    DockerUser,
+    /// The end of `FORWARD`, behind ufw's chains.
+    UfwEnd,
+    /// ufw's last chain before it rejects.
+    UfwAfter,
+}
+
+impl Door {
+    /// Whose it is.
+    pub fn keeper(self) -> &'static str {
+        match self {
+            Self::DockerUser => "Docker",
+            Self::UfwEnd | Self::UfwAfter => "ufw",
+        }
+    }
+
+    /// The chain that our jump stands in.
+    pub fn chain(self) -> &'static str {
+        match self {
+            Self::DockerUser => DOCKER_USER,
+            Self::UfwEnd => FORWARD,
+            Self::UfwAfter => UFW_AFTER,
+        }
+    }
+}
+
+/// What matters to us in a table `filter`, gathered chain by chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter {
+    /// Which one.
+    pub variant: Variant,
+    /// Whether `FORWARD` drops what nothing accepts.
+    pub drops: bool,
+    ours: bool,
+    docker: bool,
+    ufw: bool,
+    ufw_rejects: bool,
+    passage: Option<u32>,
+}
+
+impl Filter {
+    /// A table of which nothing is known yet.
+    pub fn new(variant: Variant) -> Self {
+        Self { variant, drops: false, ours: false, docker: false, ufw: false, ufw_rejects: false, passage: None }
+    }
+
+    /// Takes note of a chain with that many rules in it and jumps to it, together.
+    pub fn note(&mut self, chain: &str, uses: u32) {
+        match chain {
+            OURS => self.ours = true,
+            DOCKER_USER => self.docker = true,
+            UFW_AFTER => self.ufw = true,
+            // A jump leads to it always; a rule is in it only where the policy is to reject.
+            UFW_REJECT => self.ufw_rejects = uses > 1,
+            PASSAGE => self.passage = Some(uses),
+            _ => {}
+        }
+    }
+
+    /// Whether what we forward is dropped there unless somebody lets it pass.
+    pub fn stops_us(&self) -> bool {
+        self.drops && !self.ours
+    }
+
+    /// The door, where there is one and it is needed. Where ufw is beside Docker its word comes last.
+    pub fn door(&self) -> Option<Door> {
+        match self {
+            _ if !self.stops_us() => None,
+            Self { ufw: true, ufw_rejects, .. } => Some(if *ufw_rejects { Door::UfwAfter } else { Door::UfwEnd }),
+            Self { docker, .. } => docker.then_some(Door::DockerUser),
+        }
+    }
+
+    /// Whether our chain is whole, and something jumps to it.
+    pub fn is_open(&self) -> bool {
+        self.passage.is_some_and(|uses| uses as usize == RULES.len() + 1)
+    }
+
+    /// Whether anything of ours is there.
+    pub fn has_passage(&self) -> bool {
+        self.passage.is_some()
+    }
+}
+
+impl Door {
+    /// What opens it, for `iptables-restore --noflush`, where `rules` is what `iptables -S` prints of the table.
+    pub fn opening(self, rules: &str) -> String {
+        let mut text = format!("*filter\n:{PASSAGE} - [0:0]\n");
+        text.extend(deletions(rules));
+        text.extend(RULES.iter().map(|rule| format!("-A {PASSAGE} {rule}\n")));
+        let chain = self.chain();
+        let others: Vec<&str> = rules.lines().filter(|rule| is_in(rule, chain) && !is_jump(rule)).collect();
+        let closing = format!("-A {chain} -j RETURN");
+        let place = match others.last() {
+            Some(last) if *last == closing => format!("-I {chain} {}", others.len()),
+            _ => format!("-A {chain}"),
+        };
+        text + &format!("{place} -m comment --comment \"containers of ocinet\" -j {PASSAGE}\nCOMMIT\n")
+    }
+}
+
+/// What takes everything of ours out of a table again, where `rules` is what `iptables -S` prints of it.
+pub fn closing(rules: &str) -> String {
+    let jumps: String = deletions(rules).collect();
+    format!("*filter\n{jumps}-F {PASSAGE}\n-X {PASSAGE}\nCOMMIT\n")
+}
+
+fn deletions(rules: &str) -> impl Iterator<Item = String> {
+    rules.lines().filter(|rule| is_jump(rule)).map(|rule| rule.replacen("-A ", "-D ", 1) + "\n")
+}
+
+fn is_in(rule: &str, chain: &str) -> bool {
+    rule.strip_prefix("-A ").and_then(|rest| rest.split(' ').next()) == Some(chain)
+}
+
+fn is_jump(rule: &str) -> bool {
+    rule.starts_with("-A ") && rule.ends_with(&format!(" -j {PASSAGE}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(chains: &[(&str, u32)]) -> Filter {
+        let mut filter = Filter { drops: true, ..Filter::new(Variant::Nft) };
+        chains.iter().for_each(|(chain, uses)| filter.note(chain, *uses));
+        filter
+    }
+
+    #[test]
+    fn a_door_is_where_its_keeper_is() {
+        assert_eq!(filter(&[("FORWARD", 0)]).door(), None);
+        assert_eq!(filter(&[("DOCKER-USER", 2)]).door(), Some(Door::DockerUser));
+        assert_eq!(filter(&[("ufw-after-forward", 1), ("ufw-reject-forward", 1)]).door(), Some(Door::UfwEnd));
+        assert_eq!(filter(&[("ufw-reject-forward", 2), ("ufw-after-forward", 1)]).door(), Some(Door::UfwAfter));
+        assert_eq!(filter(&[("DOCKER-USER", 2), ("ufw-after-forward", 1)]).door(), Some(Door::UfwEnd));
+        // It lets everything pass, or our own rules go first.
+        assert_eq!(Filter { drops: false, ..filter(&[("DOCKER-USER", 2)]) }.door(), None);
+        assert_eq!(filter(&[("DOCKER-USER", 2), ("OCINET-FORWARD", 5)]).door(), None);
+    }
+
+    #[test]
+    fn a_door_without_its_jump_is_closed() {
+        assert!(filter(&[(PASSAGE, 9)]).is_open());
+        assert!(!filter(&[(PASSAGE, 8)]).is_open());
+        assert!(!filter(&[]).is_open());
+    }
+
+    #[test]
+    fn the_jump_stands_behind_the_operators_rules() {
+        let jump =
+            |place: &str| format!("\n{place} -m comment --comment \"containers of ocinet\" -j {PASSAGE}\nCOMMIT\n");
+        let old = "-P FORWARD DROP\n-N DOCKER-USER\n-A DOCKER-USER -s 192.0.2.1/32 -j DROP\n-A DOCKER-USER -j RETURN\n";
+        let text = Door::DockerUser.opening(old);
+        assert!(
+            text.starts_with("*filter\n:OCINET-PASSAGE - [0:0]\n-A OCINET-PASSAGE -i docker+ -j RETURN\n"),
+            "{text}"
+        );
+        assert!(text.ends_with(&jump("-I DOCKER-USER 2")), "{text}");
+        let new = "-N DOCKER-USER\n-A DOCKER-USER -s 192.0.2.1/32 -j DROP\n-A DOCKER-USER-2 -j RETURN\n";
+        assert!(Door::DockerUser.opening(new).ends_with(&jump("-A DOCKER-USER")));
+    }
+
+    #[test]
+    fn a_jump_of_ours_is_taken_out_wherever_it_is() {
+        let jump = |verb: &str, chain: &str| format!("{verb} {chain} -m comment --comment \"a b\" -j OCINET-PASSAGE\n");
+        let rules =
+            format!("-N OCINET-PASSAGE\n{}-A FORWARD -j X\n{}", jump("-A", "DOCKER-USER"), jump("-A", "FORWARD"));
+        let gone = jump("-D", "DOCKER-USER") + &jump("-D", "FORWARD");
+        assert_eq!(closing(&rules), format!("*filter\n{gone}-F OCINET-PASSAGE\n-X OCINET-PASSAGE\nCOMMIT\n"));
+        assert!(Door::UfwEnd.opening(&rules).contains(&gone));
+    }
+}

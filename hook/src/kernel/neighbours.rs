@@ -1,0 +1,214 @@
+//! The firewalls of other programs: one dump of nf_tables' chains, and the old iptables' table where there is one.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use netlink_packet_core::{Emitable, NLM_F_DUMP};
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, Hook, InetHookNumber, NfTablesMessage, RuleAttribute, RuleMessage,
+};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+
+use super::error::{Error, Result};
+use super::netlink::Netlink;
+use super::{program, xtables};
+use crate::firewall::door::{
+    self, Door, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, Stranger, Survey, Variant, ZONE_FILES,
+};
+use crate::firewall::nft::TABLE;
+use crate::model::InterfaceName;
+
+/// `NF_DROP`, as a chain's policy.
+const DROP: u32 = 0;
+
+/// Families, as `nft` calls them.
+const INET: &str = "inet";
+const IP: &str = "ip";
+
+/// A connection to nf_tables, to look at what others have there.
+pub struct Neighbours {
+    netlink: Netlink,
+}
+
+impl Neighbours {
+    /// Opens it for the namespace this process runs in.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub fn open() -> Result<Self> {
+        Ok(Self { netlink: Netlink::netfilter()? })
+    }
+
+    /// Looks at all that may drop what we forward.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn survey(&mut self) -> Result<Survey> {
+        let message = NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() });
+        let answers = self.dump(NetfilterProtoFamily::Unspec, message, "list the host's chains")?;
+        let chains: Vec<Chain<'_>> = answers.iter().filter_map(Chain::read).collect();
+        let nft = iptables_nft(&chains);
+        let has_word = nft.door().is_some() || !nft.stops_us();
+        let strangers = chains.iter().filter(|chain| !(chain.is_iptables() && has_word));
+        let strangers = strangers.filter_map(Chain::stranger).collect();
+        let firewalld = if chains.iter().any(Chain::is_firewalld) { Some(self.firewalld()?) } else { None };
+        let mut survey = Survey { filters: vec![nft], firewalld, strangers };
+        if let Some(table) = xtables::filter()? {
+            let legacy = table.filter();
+            if legacy.stops_us() && legacy.door().is_none() {
+                survey.strangers.push(Stranger::Legacy);
+            }
+            survey.filters.push(legacy);
+        }
+        Ok(survey)
+    }
+
+    /// Whether a rule of `stranger` names `interface`: then its owner has decided about us.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn mentions(&mut self, stranger: &Stranger, interface: &InterfaceName) -> Result<bool> {
+        let Stranger::Nft { family, table, chain } = stranger else {
+            return Ok(xtables::filter()?.is_some_and(|table| table.mentions(interface)));
+        };
+        let family = if *family == INET { NetfilterProtoFamily::Inet } else { NetfilterProtoFamily::IPv4 };
+        Ok(self.rules_with(family, table, chain, interface.as_str())? > 0)
+    }
+
+    fn firewalld(&mut self) -> Result<Firewalld> {
+        let (chain, ours) = (door::FIREWALLD_ZONES, door::OUR_ZONE_CHAIN);
+        let rules = self.rules_with(NetfilterProtoFamily::Inet, FIREWALLD_TABLE, chain, ours)?;
+        let zone = ZONE_FILES.iter().find_map(|file| fs::read_to_string(file).ok());
+        Ok(Firewalld::new(rules >= door::ZONE_INTERFACES.len(), zone.as_deref()))
+    }
+
+    /// How many rules of a chain have `text` in them.
+    fn rules_with(&mut self, family: NetfilterProtoFamily, table: &str, chain: &str, text: &str) -> Result<usize> {
+        let attributes = vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
+        let message = NfTablesMessage::GetRule(RuleMessage { attributes });
+        let rules = self.dump(family, message, "list the rules of a forward chain")?;
+        let with = rules.iter().filter(|rule| {
+            let mut bytes = vec![0; rule.inner.buffer_len()];
+            rule.inner.emit(&mut bytes);
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        });
+        Ok(with.count())
+    }
+
+    fn dump(
+        &mut self,
+        family: NetfilterProtoFamily,
+        message: NfTablesMessage,
+        what: &str,
+    ) -> Result<Vec<NetfilterMessage>> {
+        let question = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
+        self.netlink.request(question, NLM_F_DUMP).map_err(|error| Error::refused(what, error))
+    }
+}
+
+impl AsFd for Neighbours {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
+    }
+}
+
+/// Opens a door of iptables.
+///
+/// # Errors
+/// When its programs are missing or refuse; then all is as it was.
+pub fn open_passage(variant: Variant, door: Door) -> Result<()> {
+    let rules = rules(variant)?;
+    change(variant, &door.opening(&rules))
+}
+
+/// Takes our chain, and what jumps to it, out of iptables again.
+///
+/// # Errors
+/// As [`open_passage`].
+pub fn close_passage(variant: Variant) -> Result<()> {
+    let rules = rules(variant)?;
+    change(variant, &door::closing(&rules))
+}
+
+/// Puts our bridges into our zone of firewalld, or takes them out.
+///
+/// # Errors
+/// When firewalld does not answer or refuses.
+pub fn change_zone(open: bool) -> Result<()> {
+    let arguments = door::zone_command(open);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    program::run("firewall-cmd", &arguments, "").map(drop)
+}
+
+/// What one waits for a lock that another program holds on iptables, in seconds.
+const PATIENCE: &str = "5";
+
+fn rules(variant: Variant) -> Result<String> {
+    program::run(variant.program(), &["-w", PATIENCE, "-t", "filter", "-S"], "")
+}
+
+fn change(variant: Variant, text: &str) -> Result<()> {
+    let restore = format!("{}-restore", variant.program());
+    program::run(&restore, &["-w", PATIENCE, "--noflush"], text).map(drop)
+}
+
+/// A chain of nf_tables.
+struct Chain<'m> {
+    family: NetfilterProtoFamily,
+    table: &'m str,
+    name: &'m str,
+    uses: u32,
+    forwards: bool,
+    drops: bool,
+}
+
+impl<'m> Chain<'m> {
+    fn read(message: &'m NetfilterMessage) -> Option<Self> {
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else { return None };
+        let (table, name) = ("", "");
+        let mut read = Self { family: message.header.family, table, name, uses: 0, forwards: false, drops: false };
+        for attribute in &chain.attributes {
+            match attribute {
+                ChainAttribute::Table(text) => read.table = text,
+                ChainAttribute::Name(text) => read.name = text,
+                ChainAttribute::Use(uses) => read.uses = *uses,
+                ChainAttribute::Policy(policy) => read.drops = *policy == DROP,
+                ChainAttribute::Hook(hooks) => {
+                    read.forwards = hooks.contains(&Hook::Number(InetHookNumber::Forward.into()));
+                }
+                _ => {}
+            }
+        }
+        Some(read)
+    }
+
+    /// What it is to us if it drops what is forwarded and is not our own.
+    fn stranger(&self) -> Option<Stranger> {
+        let family = match self.family {
+            NetfilterProtoFamily::IPv4 => IP,
+            NetfilterProtoFamily::Inet => INET,
+            _ => return None,
+        };
+        let (table, chain) = (self.table.to_owned(), self.name.to_owned());
+        (self.forwards && self.drops && self.table != TABLE).then_some(Stranger::Nft { family, table, chain })
+    }
+
+    /// Whether firewalld decides here over what is forwarded.
+    fn is_firewalld(&self) -> bool {
+        self.family == NetfilterProtoFamily::Inet && self.table == FIREWALLD_TABLE && self.forwards
+    }
+
+    /// Whether it is one of iptables' table `filter`, which iptables-nft keeps under the names of old.
+    fn is_iptables(&self) -> bool {
+        self.family == NetfilterProtoFamily::IPv4 && self.table == "filter"
+    }
+}
+
+fn iptables_nft(chains: &[Chain<'_>]) -> Filter {
+    let mut filter = Filter::new(Variant::Nft);
+    for chain in chains.iter().filter(|chain| chain.is_iptables()) {
+        filter.drops |= chain.name == FORWARD && chain.forwards && chain.drops;
+        filter.note(chain.name, chain.uses);
+    }
+    filter
+}

@@ -29,6 +29,7 @@ mod lifecycle;
 mod lost_store;
 mod modes;
 mod name_servers;
+mod neighbours;
 mod networks;
 mod newcomers;
 mod plan;

@@ -1,0 +1,290 @@
+//! Hosts with another firewall: Docker, ufw and firewalld drop what is forwarded, each with the rules that it really
+//! writes. Containers get through by the door that each of them keeps, and every rule of theirs stays as it was.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::Iptables::{Legacy, Nft};
+use ocinet_integration::Neighbour::{self, Docker, Firewalld, Ufw};
+use ocinet_integration::{
+    Answer, Container, Host, OCINET, Output, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, every,
+};
+
+/// Out of the container, and into it through its published port.
+fn passes(host: &Host, web: &Container<'_>) -> Result<()> {
+    every(Proto::ALL, |&proto| {
+        host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+        web.reaches(proto, format!("{PEER}:7000"))?.is("world")?;
+        Ok(())
+    })
+}
+
+/// Nothing gets out. firewalld lets in what is published, whatever the door.
+fn is_stopped(neighbour: Neighbour, host: &Host, web: &Container<'_>) -> Result<()> {
+    every(Proto::ALL, |&proto| {
+        if neighbour != Firewalld {
+            host.peer().cannot_reach(proto, format!("{UPLINK}:8080"))?;
+        }
+        web.cannot_reach(proto, format!("{PEER}:7000"))
+    })
+}
+
+/// The door shut by somebody else, with what the doctor says then.
+fn shut(neighbour: Neighbour) -> (String, &'static str) {
+    let program = neighbour.program();
+    let jump = "-m comment --comment 'containers of ocinet' -j OCINET-PASSAGE";
+    match neighbour {
+        Docker(_) => (format!("{program} -D DOCKER-USER {jump}"), "DOCKER-USER"),
+        Ufw(_) => (format!("{program} -D FORWARD {jump}"), "FORWARD"),
+        Firewalld => {
+            ("firewall-cmd --zone=ocinet --remove-interface=ocinet+ --remove-interface=ocn-+".into(), "zone ocinet")
+        }
+    }
+}
+
+#[test]
+fn docker_lets_containers_through() -> Result<()> {
+    every([Docker(Nft), Docker(Legacy)], |&docker| docker.host()?.test(|host| lets_through(docker, host)))
+}
+
+#[test]
+fn ufw_lets_containers_through() -> Result<()> {
+    every([Ufw(Nft), Ufw(Legacy)], |&ufw| ufw.host()?.test(|host| lets_through(ufw, host)))
+}
+
+/// A zone without our bridges, as an operator might make it: the hook puts them there. firewalld forgets that at a reload.
+fn firewalld_with_a_bare_zone() -> Result<Settings> {
+    let bare = "sed -i /interface/d /etc/firewalld/zones/ocinet.xml; firewall-cmd --reload >/dev/null";
+    Ok(Firewalld.host()?.prepare(bare))
+}
+
+/// ufw with the policy to reject, whose last chain is reloaded with all others.
+fn rejecting(ufw: Neighbour) -> Result<Settings> {
+    Ok(ufw.host()?.prepare("ufw default reject routed >/dev/null"))
+}
+
+#[test]
+fn firewalld_lets_containers_through() -> Result<()> {
+    lets_through(Firewalld, &Host::new(firewalld_with_a_bare_zone()?)?)
+}
+
+#[test]
+fn ufw_lets_containers_through_before_it_rejects() -> Result<()> {
+    every([Ufw(Nft), Ufw(Legacy)], |&ufw| heals(ufw, rejecting(ufw)?, "ufw-after-forward"))
+}
+
+#[test]
+fn what_firewalld_forgets_comes_back() -> Result<()> {
+    heals(Firewalld, firewalld_with_a_bare_zone()?, "zone ocinet")
+}
+
+#[test]
+fn a_restart_of_docker_changes_nothing() -> Result<()> {
+    every([Docker(Nft), Docker(Legacy)], |&docker| stands(docker))
+}
+
+#[test]
+fn a_reload_of_ufw_changes_nothing() -> Result<()> {
+    every([Ufw(Nft), Ufw(Legacy)], |&ufw| stands(ufw))
+}
+
+/// With the zone that comes with ocinet, whose bridges are in it from the beginning.
+#[test]
+fn a_reload_of_firewalld_changes_nothing() -> Result<()> {
+    stands(Firewalld)
+}
+
+/// The first container opens the door, a reset closes it, and what others wrote is the same all the time.
+fn lets_through(neighbour: Neighbour, host: &Host) -> Result<()> {
+    let _server = host.peer().serve("world", &["7000"])?;
+    let before = neighbour.rules(host)?;
+    let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+    passes(host, &web)?;
+    let (shut, words) = shut(neighbour);
+    let open = neighbour.rules(host)?;
+    ensure!(without_ours(&open) == without_ours(&before), "{before}\nbecame\n{open}");
+    host.sh(&shut)?;
+    is_stopped(neighbour, host, &web)?;
+    let told = host.ocinet("doctor")?.exits(1)?.stdout;
+    ensure!(told.contains(words) && told.contains("containers forward"), "{told}");
+    host.ocinet("doctor --fix")?.success()?;
+    passes(host, &web)?;
+    ensure!(neighbour.rules(host)? == open, "{open}\nbecame\n{}", neighbour.rules(host)?);
+    host.sh(&shut)?;
+    let next = host.container("next").run()?;
+    passes(host, &web)?;
+    drop((web, next));
+    host.ocinet("reset")?.success()?;
+    ensure_closed(neighbour, host, &before)
+}
+
+/// Without what is ours, in text of iptables or nft: our chain and the jump to it, the chains of our zone and what leads there.
+fn without_ours(rules: &str) -> String {
+    let mut inside = false;
+    let foreign = rules.lines().filter(|line| {
+        let ours = line.contains("OCINET-PASSAGE") || line.contains("_ocinet");
+        inside |= ours && line.ends_with('{');
+        let skip = inside || ours || line.is_empty();
+        inside &= line.trim() != "}";
+        !skip
+    });
+    foreign.map(|line| format!("{line}\n")).collect()
+}
+
+/// After a reset: of firewalld's, the zone's chains are left without a way in until it loads its rules anew.
+fn ensure_closed(neighbour: Neighbour, host: &Host, before: &str) -> Result<()> {
+    let after = neighbour.rules(host)?;
+    ensure!(without_ours(&after) == without_ours(before), "{before}\nbecame\n{after}");
+    if neighbour == Firewalld {
+        ensure!(!after.contains("ocinet*") && !after.contains("ocn-*"), "{after}");
+    } else {
+        ensure!(after == before, "{before}\nbecame\n{after}");
+    }
+    Ok(())
+}
+
+/// A door that stays where it is while its keeper loads his own rules anew.
+fn stands(neighbour: Neighbour) -> Result<()> {
+    let host = Host::new(neighbour.host()?)?;
+    let _server = host.peer().serve("world", &["7000"])?;
+    let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+    passes(&host, &web)?;
+    neighbour.reload(&host)?;
+    passes(&host, &web)?;
+    host.ocinet("doctor")?.success()?;
+    Ok(())
+}
+
+/// A door that goes with its keeper's own rules: the doctor tells, and the next container opens it again for all.
+fn heals(neighbour: Neighbour, settings: Settings, words: &str) -> Result<()> {
+    let host = Host::new(settings)?;
+    let _server = host.peer().serve("world", &["7000"])?;
+    let before = neighbour.rules(&host)?;
+    let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+    passes(&host, &web)?;
+    neighbour.reload(&host)?;
+    is_stopped(neighbour, &host, &web)?;
+    let told = host.ocinet("doctor")?.exits(1)?.stdout;
+    ensure!(told.contains(words) && told.contains("containers forward"), "{told}");
+    let next = host.container("next").run()?;
+    passes(&host, &web)?;
+    drop((next, web));
+    host.ocinet("reset")?.success()?;
+    ensure_closed(neighbour, &host, &before)
+}
+
+/// A door lets pass what nobody else spoke of: Docker keeps its networks apart from ours, and the operator's word goes first.
+#[test]
+fn a_door_weakens_nothing() -> Result<()> {
+    every([Docker(Nft), Docker(Legacy)], |&docker| {
+        let host = &Host::new(docker.host()?)?;
+        let iptables = docker.program();
+        host.sh(&format!("{iptables} -I DOCKER-USER -s {PEER} -p tcp --dport 80 -j DROP"))?;
+        let web = host.container("web").publish("8080:80").run()?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        host.sh(&format!("{iptables} -D DOCKER-USER -s {PEER} -p tcp --dport 80 -j DROP"))?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+
+        let shop = on_bridge(host, "shop", "docker0", "172.17.0")?;
+        let _server = shop.serve("shop", &["80"])?;
+        host.reaches(Tcp, "172.17.0.2:80")?.is("shop")?;
+        let reach = || web.reaches(Tcp, "172.17.0.2:80");
+        web.cannot_reach(Tcp, "172.17.0.2:80")?;
+        with(host, iptables, "DOCKER-USER -i ocinet0 -j ACCEPT", || reach()?.is("shop"))?;
+
+        let network = "docker network create --internal --subnet 172.30.0.0/24 inner";
+        let inner = host.sh(&format!("{network} | cut -c-12"))?;
+        let vault = on_bridge(host, "vault", &format!("br-{}", inner.trim()), "172.30.0")?;
+        shop.reaches(Tcp, "172.17.0.1:8080")?.is("web")?;
+        vault.cannot_reach(Tcp, "172.30.0.1:8080")?;
+        host.sh(&format!("{iptables} -I FORWARD -i ocinet0 -j ACCEPT"))?;
+        vault.cannot_reach(Tcp, "172.30.0.1:8080")?;
+        with(host, iptables, "FORWARD -o ocinet0 -j ACCEPT", || vault.reaches(Tcp, "172.30.0.1:8080")?.is("web"))?;
+        host.sh(&format!("{iptables} -D FORWARD -i ocinet0 -j ACCEPT"))?;
+
+        // Whoever flushes our rules does not open the containers to the LAN.
+        host.peer().sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
+        host.sh("nft delete table inet ocinet")?;
+        let address = web.at(80)?;
+        host.peer().cannot_reach(Tcp, &address)?;
+        with(host, iptables, "FORWARD -o ocinet0 -j ACCEPT", || host.peer().reaches(Tcp, &address)?.is("web"))
+    })
+}
+
+/// A namespace on a bridge of Docker's, as one of its containers has.
+fn on_bridge(host: &Host, name: &str, bridge: &str, net: &str) -> Result<Place> {
+    host.sh(&format!(
+        "ip netns add {name}
+        ip link add {name} type veth peer name eth0 netns {name}
+        ip link set {name} master {bridge} up
+        ip -netns {name} link set lo up
+        ip -netns {name} address add {net}.2/24 dev eth0
+        ip -netns {name} link set eth0 up
+        ip -netns {name} route add default via {net}.1"
+    ))?;
+    Ok(host.beside(&format!("/run/netns/{name}")))
+}
+
+/// The positive control: what was stopped passes as long as `rule` is there.
+fn with(host: &Host, iptables: &str, rule: &str, attack: impl FnOnce() -> Result<Answer>) -> Result<()> {
+    host.sh(&format!("{iptables} -I {rule}"))?;
+    attack().with_context(|| format!("with {rule}"))?;
+    host.sh(&format!("{iptables} -D {rule}")).map(drop)
+}
+
+/// firewalld without our zone: nothing is opened, and the operator is told what to type, which works.
+#[test]
+fn firewalld_without_the_zone_is_explained() -> Result<()> {
+    let bare = "rm /etc/firewalld/zones/ocinet.xml; firewall-cmd --reload >/dev/null";
+    let host = &Host::new(Firewalld.host()?.prepare(bare))?;
+    let _server = host.peer().serve("world", &["7000"])?;
+    let before = Firewalld.rules(host)?;
+    let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+    is_stopped(Firewalld, host, &web)?;
+    let told = host.ocinet("doctor")?.exits(1)?.stdout;
+    ensure!(told.contains("it has no zone ocinet"), "{told}");
+    ensure!(Firewalld.rules(host)? == before);
+    let remedy = told.lines().find_map(|line| line.trim().strip_prefix("to mend it: ")).context("a remedy")?;
+    host.sh(remedy)?;
+    passes(host, &web)?;
+    host.ocinet("doctor")?.success().map(drop)
+}
+
+/// A policy of somebody whom we do not know stays, in the old iptables as in the new one.
+#[test]
+fn a_strange_policy_is_explained() -> Result<()> {
+    every(["iptables-legacy", "iptables-nft"], |program| {
+        Settings::default().prepare(&format!("{program} -P FORWARD DROP")).test(|host| {
+            let _server = host.peer().serve("world", &["7000"])?;
+            let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            is_stopped(Docker(Nft), host, &web)?;
+            let told = host.ocinet("doctor --fix")?.exits(1)?.stdout;
+            is_stopped(Docker(Nft), host, &web)?;
+            let remedy = told.lines().find_map(|line| line.trim().strip_prefix("to mend it: ")).context("a remedy")?;
+            host.sh(remedy)?;
+            passes(host, &web)?;
+            host.ocinet("doctor")?.success()?;
+            host.sh(&format!("{program} -F FORWARD")).map(drop)
+        })
+    })
+}
+
+/// Once a door is open, an attach looks at it without starting a program.
+#[test]
+fn an_open_door_costs_no_process() -> Result<()> {
+    every([Docker(Nft), Docker(Legacy), Ufw(Nft), Ufw(Legacy), Firewalld], |&neighbour| {
+        neighbour.host()?.test(|host| {
+            let programs = |id: &str| -> Result<usize> {
+                let web = host.container(id).publish("8080:80").prepare()?;
+                let state = web.state("createRuntime").to_string();
+                let strace =
+                    ["strace", "-f", "-e", "trace=execve", "-o", "/mnt/strace", OCINET, "hook", "createRuntime"];
+                Output::of(&mut host.command(&strace), state.as_bytes())?.exits(0)?;
+                web.hook("poststop")?.exits(0)?;
+                host.settles()?;
+                Ok(host.sh("grep -c '^[0-9]* *execve(.*= 0$' /mnt/strace")?.trim().parse()?)
+            };
+            let (first, second) = (programs("first")?, programs("second")?);
+            ensure!(second == 1 && first > 1, "programs started: {first}, then {second}");
+            host.ocinet("reset")?.success().map(drop)
+        })
+    })
+}

@@ -1,8 +1,9 @@
 //! The rules for iptables, of either variant: the same as those of nftables, hook by hook.
 //!
 //! iptables has no sets, so each network has rules of its own, and so has each published port. They stand in chains of
-//! ours; the kernel's own chains get one jump each, before everything of others. What is no business of ours returns
-//! there: unlike in a table of nftables, an `ACCEPT` here ends the matter for everybody's rules.
+//! ours; the kernel's own chains get one jump each, before everything of others. What may pass returns
+//! there: unlike in a table of nftables, an `ACCEPT` here would end the matter for everybody's rules, and take the operator's,
+//! Docker's and ufw's word away from them. What those drop by their policy passes by a door (see [`super::door`]).
 //!
 //! Everything is text for `iptables-restore --noflush`, where a line `-C` asks for a rule: the first that is missing ends
 //! it, before a later line has changed anything.
@@ -114,13 +115,13 @@ fn guards(networks: &[NetworkNeeds]) -> Vec<String> {
 fn forwarding(networks: &[NetworkNeeds], closed: bool) -> Vec<String> {
     let mut rules = vec![
         format!("{FORWARD} -j {OPERATOR}"),
-        format!("{IN} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
-        format!("{IN} -m conntrack --ctstate DNAT -j ACCEPT"),
+        format!("{IN} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"),
+        format!("{IN} -m conntrack --ctstate DNAT -j RETURN"),
         format!("{IN} -j DROP"),
     ];
-    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j ACCEPT")));
-    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -j {IN}")));
-    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -j ACCEPT")));
+    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
+    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
+    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -j RETURN")));
     if closed {
         rules.push(closing());
     }

@@ -48,14 +48,13 @@ impl Neighbours {
         let answers = self.dump(NetfilterProtoFamily::Unspec, message, "list the host's chains")?;
         let chains: Vec<Chain<'_>> = answers.iter().filter_map(Chain::read).collect();
         let nft = iptables_nft(&chains);
-        let has_word = nft.door().is_some() || !nft.stops_us();
-        let strangers = chains.iter().filter(|chain| !(chain.is_iptables() && has_word));
+        let strangers = chains.iter().filter(|chain| !(chain.is_iptables() && nft.door().is_some()));
         let strangers = strangers.filter_map(Chain::stranger).collect();
         let firewalld = if chains.iter().any(Chain::is_firewalld) { Some(self.firewalld()?) } else { None };
         let mut survey = Survey { filters: vec![nft], firewalld, strangers };
         if let Some(table) = xtables::filter()? {
             let legacy = table.filter();
-            if legacy.stops_us() && legacy.door().is_none() {
+            if legacy.drops && legacy.door().is_none() {
                 survey.strangers.push(Stranger::Legacy);
             }
             survey.filters.push(legacy);

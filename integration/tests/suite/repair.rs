@@ -38,7 +38,7 @@ fn the_next_attach_restores_the_chains() -> Result<()> {
             "-t nat -F",
             "-t raw -F PREROUTING",
             "-t raw -F OCINET-RAW",
-            "-D OCINET-FORWARD -o ocinet0 -j OCINET-IN",
+            "-D OCINET-FORWARD -o ocinet0 -g OCINET-IN",
             "-F OCINET-IN",
         ] {
             Settings::default().firewall(firewall).test(|host| {

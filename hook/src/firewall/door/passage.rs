@@ -17,9 +17,6 @@ pub const PASSAGE: &str = "OCINET-PASSAGE";
 /// The chain of iptables that forwarded packets pass.
 pub const FORWARD: &str = "FORWARD";
 
-/// The chain of our own rules, where iptables keeps them: before everybody else's, so that they need no door there.
-const OURS: &str = "OCINET-FORWARD";
-
 const DOCKER_USER: &str = "DOCKER-USER";
 const UFW_AFTER: &str = "ufw-after-forward";
 const UFW_REJECT: &str = "ufw-reject-forward";
@@ -92,7 +89,6 @@ pub struct Filter {
     pub variant: Variant,
     /// Whether `FORWARD` drops what nothing accepts.
     pub drops: bool,
-    ours: bool,
     docker: bool,
     ufw: bool,
     ufw_rejects: bool,
@@ -102,13 +98,12 @@ pub struct Filter {
 impl Filter {
     /// A table of which nothing is known yet.
     pub fn new(variant: Variant) -> Self {
-        Self { variant, drops: false, ours: false, docker: false, ufw: false, ufw_rejects: false, passage: None }
+        Self { variant, drops: false, docker: false, ufw: false, ufw_rejects: false, passage: None }
     }
 
     /// Takes note of a chain with that many rules in it and jumps to it, together.
     pub fn note(&mut self, chain: &str, uses: u32) {
         match chain {
-            OURS => self.ours = true,
             DOCKER_USER => self.docker = true,
             UFW_AFTER => self.ufw = true,
             // A jump leads to it always; a rule is in it only where the policy is to reject.
@@ -118,15 +113,10 @@ impl Filter {
         }
     }
 
-    /// Whether what we forward is dropped there unless somebody lets it pass.
-    pub fn stops_us(&self) -> bool {
-        self.drops && !self.ours
-    }
-
     /// The door, where there is one and it is needed. Where ufw is beside Docker its word comes last.
     pub fn door(&self) -> Option<Door> {
         match self {
-            _ if !self.stops_us() => None,
+            Self { drops: false, .. } => None,
             Self { ufw: true, ufw_rejects, .. } => Some(if *ufw_rejects { Door::UfwAfter } else { Door::UfwEnd }),
             Self { docker, .. } => docker.then_some(Door::DockerUser),
         }
@@ -195,9 +185,7 @@ mod tests {
         assert_eq!(filter(&[("ufw-after-forward", 1), ("ufw-reject-forward", 1)]).door(), Some(Door::UfwEnd));
         assert_eq!(filter(&[("ufw-reject-forward", 2), ("ufw-after-forward", 1)]).door(), Some(Door::UfwAfter));
         assert_eq!(filter(&[("DOCKER-USER", 2), ("ufw-after-forward", 1)]).door(), Some(Door::UfwEnd));
-        // It lets everything pass, or our own rules go first.
         assert_eq!(Filter { drops: false, ..filter(&[("DOCKER-USER", 2)]) }.door(), None);
-        assert_eq!(filter(&[("DOCKER-USER", 2), ("OCINET-FORWARD", 5)]).door(), None);
     }
 
     #[test]

@@ -62,17 +62,18 @@ impl Engine {
             self.finish()?;
             return Ok(true);
         }
-        // Twice: whoever detaches it may leave its draining to a child.
-        for _ in 0..2 {
-            match self.store.read().record(number)? {
-                Some(record) if self.is_leaving(&record)? => self.wait_for(&record)?,
-                _ => break,
+        // Whoever is at it may have begun when we looked away, and may leave the draining to a child.
+        for _ in 0..4 {
+            let Some(record) = self.store.read().record(number)? else { return Ok(true) };
+            if self.collect_record(record.clone())? {
+                return Ok(true);
             }
+            if !self.is_leaving(&record)? {
+                return Ok(false);
+            }
+            self.wait_for(&record)?;
         }
-        match self.store.read().record(number)? {
-            Some(record) => self.collect_record(record),
-            None => Ok(true),
-        }
+        Ok(false)
     }
 
     /// Makes addresses free, or waits for one that somebody else is about to free. False where none can be expected.

@@ -8,6 +8,7 @@ use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook, InetHookNumber, NfTablesMessage, RuleAttribute, RuleMessage,
 };
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+use nix::errno::Errno;
 
 use super::error::{Error, Result};
 use super::netlink::Netlink;
@@ -101,7 +102,11 @@ impl Neighbours {
         what: &str,
     ) -> Result<Vec<NetfilterMessage>> {
         let question = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
-        self.netlink.request(question, NLM_F_DUMP).map_err(|error| Error::refused(what, error))
+        match self.netlink.request(question, NLM_F_DUMP) {
+            // A kernel without nf_tables knows nobody to ask.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(Vec::new()),
+            result => result.map_err(|error| Error::refused(what, error)),
+        }
     }
 }
 

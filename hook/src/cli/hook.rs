@@ -1,15 +1,14 @@
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use slog::{Logger, debug, o};
 
 use ocinet::config::Config;
-use ocinet::engine::{Engine, Result};
+use ocinet::engine::{Engine, Result, bundle_of};
 use ocinet::kernel;
 use ocinet::log::{Timings, with_journal};
-use ocinet::model::{Invalid, Key};
-use ocinet::oci::{Bundle, Stage, State};
+use ocinet::model::Key;
+use ocinet::oci::{Stage, State};
 use ocinet::request::Request;
 
 use super::{Options, precreate, report};
@@ -74,7 +73,7 @@ fn read_state() -> Result<State> {
 
 fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
     let since = Instant::now();
-    let bundle = read_bundle(state)?;
+    let bundle = bundle_of(state)?;
     let config = options.config()?;
     let Some(request) = Request::new(state, &bundle, &config)? else {
         debug!(log, "no annotation of ours: nothing to do");
@@ -87,15 +86,6 @@ fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
     let attached = engine.attach(&request, pid);
     let closed = engine.close();
     attached.and(closed)
-}
-
-/// Reads the bundle's config.json.
-pub(super) fn read_bundle(state: &State) -> Result<Bundle> {
-    let path = Path::new(&state.bundle).join("config.json");
-    let json = kernel::read_regular(&path, Bundle::MAX_BYTES)
-        .map_err(|error| Invalid::new("bundle", &state.bundle, error.to_string()))?
-        .ok_or_else(|| Invalid::new("bundle", &state.bundle, "has no config.json"))?;
-    Ok(Bundle::parse(&json, &path.to_string_lossy())?)
 }
 
 /// Reads neither bundle nor configuration: both may be gone or changed by now.

@@ -3,12 +3,11 @@ use std::path::PathBuf;
 
 use slog::Logger;
 
-use ocinet::engine::{Engine, Result};
+use ocinet::engine::{Engine, Result, bundle_of};
 use ocinet::model::{ContainerId, Invalid};
 use ocinet::oci::State;
 use ocinet::request::Request;
 
-use super::hook::read_bundle;
 use super::{Options, print, print_json};
 
 /// Show what an attach would do.
@@ -34,7 +33,7 @@ impl Arguments {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let id: ContainerId = self.id.unwrap_or(name).parse()?;
         let state = State { id, pid: 0, bundle, annotations: HashMap::new() };
-        let spec = read_bundle(&state)?;
+        let spec = bundle_of(&state)?;
         let config = options.config()?;
         let Some(request) = Request::new(&state, &spec, &config)? else {
             let why = "has no io.ocinet.* annotation: the hook would do nothing";

@@ -9,6 +9,7 @@
 //! inside a transaction.
 
 mod attach;
+mod bundle;
 mod close;
 mod collect;
 mod detach;
@@ -26,8 +27,10 @@ mod prepare;
 mod rebuild;
 mod reset;
 mod settings;
+mod view;
 
 pub use attach::Outcome;
+pub use bundle::bundle_of;
 pub use collect::Collected;
 pub use doctor::{Finding, Remedy};
 pub use error::{Error, Result};
@@ -37,6 +40,7 @@ pub use plan::Plan;
 pub use prepare::{OpenBundle, edit_for};
 pub use reset::Reset;
 pub use settings::settings;
+pub use view::{NetworkKind, NetworkView};
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

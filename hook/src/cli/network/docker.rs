@@ -6,9 +6,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use ocinet::config;
+use ocinet::engine::{NetworkKind, NetworkView};
 use ocinet::model::{self, Record, Subnet};
-
-use super::{Kind, View};
 
 /// A network. Docker's `Created` is left out: nobody remembers it here.
 #[derive(Debug, Serialize)]
@@ -71,13 +70,13 @@ struct Container {
     ipv6_address: String,
 }
 
-impl From<&View> for Network {
-    fn from(view: &View) -> Self {
+impl From<&NetworkView> for Network {
+    fn from(view: &NetworkView) -> Self {
         let (subnets, options): (&[Subnet], _) = match &view.kind {
-            Kind::Bridge(network) => (&network.subnets, options(network)),
-            Kind::Host | Kind::None => (&[], Map::new()),
+            NetworkKind::Bridge(network) => (&network.subnets, options(network)),
+            NetworkKind::Host | NetworkKind::None => (&[], Map::new()),
         };
-        let bridged = matches!(view.kind, Kind::Bridge(_));
+        let bridged = matches!(view.kind, NetworkKind::Bridge(_));
         let range = |subnet: &Subnet| Range { subnet: subnet.range.to_string(), gateway: subnet.gateway.to_string() };
         Self {
             name: view.name.clone(),
@@ -118,7 +117,7 @@ fn options(network: &model::Network) -> Map {
 }
 
 /// By container id; where two roots of a runtime have the same, the later ones by id and bundle.
-fn containers(view: &View) -> BTreeMap<String, Container> {
+fn containers(view: &NetworkView) -> BTreeMap<String, Container> {
     let mut containers = BTreeMap::new();
     for record in &view.records {
         let id = record.container.to_string();
@@ -128,7 +127,7 @@ fn containers(view: &View) -> BTreeMap<String, Container> {
     containers
 }
 
-fn container(view: &View, record: &Record) -> Container {
+fn container(view: &NetworkView, record: &Record) -> Container {
     let endpoint = view.endpoint(record);
     let address = |is_wanted: fn(&&ipnet::IpNet) -> bool| {
         let addresses = endpoint.map_or(&[][..], |endpoint| &endpoint.addresses);
@@ -146,7 +145,6 @@ fn container(view: &View, record: &Record) -> Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::network::arrange;
     use serde_json::json;
 
     fn record(id: &str, bundle: &str, mode: &str, octet: u8) -> Record {
@@ -170,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_bridge_reads_like_dockers() {
-        let views = arrange(vec![bridge()], &[record("web", "/b", "bridge", 2), record("vpn", "/b", "host", 0)]);
+        let views =
+            NetworkView::arrange(vec![bridge()], &[record("web", "/b", "bridge", 2), record("vpn", "/b", "host", 0)]);
         assert_eq!(views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>(), ["bridge", "host", "none"]);
         let found = serde_json::to_value(Network::from(&views[0])).unwrap();
         let fields = "Attachable ConfigFrom ConfigOnly Containers Driver EnableIPv4 EnableIPv6 IPAM Id Ingress Internal \
@@ -191,7 +190,8 @@ mod tests {
 
     #[test]
     fn no_container_hides_another_of_the_same_id() {
-        let views = arrange(vec![bridge()], &[record("web", "/a", "bridge", 2), record("web", "/b", "bridge", 3)]);
+        let views =
+            NetworkView::arrange(vec![bridge()], &[record("web", "/a", "bridge", 2), record("web", "/b", "bridge", 3)]);
         let keys: Vec<String> = containers(&views[0]).into_keys().collect();
         assert_eq!(keys, ["web", "web@/b"]);
     }

@@ -1,10 +1,10 @@
 use serde::Serialize;
 use slog::Logger;
 
-use ocinet::engine::Result;
+use ocinet::engine::{NetworkKind, NetworkView, Result};
 use ocinet::model::Subnet;
 
-use super::{Kind, View, views};
+use super::views;
 use crate::cli::table::Table;
 use crate::cli::{Options, print_json, print_table};
 
@@ -40,8 +40,8 @@ impl Arguments {
     }
 }
 
-fn line(View { name, kind, records }: View) -> Line {
+fn line(NetworkView { name, kind, records }: NetworkView) -> Line {
     let driver = kind.driver();
-    let subnets = if let Kind::Bridge(network) = kind { network.subnets } else { Vec::new() };
+    let subnets = if let NetworkKind::Bridge(network) = kind { network.subnets } else { Vec::new() };
     Line { name, driver, subnets, containers: records.len() }
 }

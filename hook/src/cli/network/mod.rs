@@ -6,9 +6,7 @@ mod ls;
 
 use slog::Logger;
 
-use ocinet::config;
-use ocinet::engine::{self, Result};
-use ocinet::model::{Endpoint, Mode, Network, Record, State};
+use ocinet::engine::{NetworkView, Result};
 
 use super::Options;
 
@@ -32,68 +30,7 @@ impl Command {
     }
 }
 
-/// A network with the containers on it.
-struct View {
-    name: String,
-    kind: Kind,
-    records: Vec<Record>,
-}
-
-/// What a network is made of.
-enum Kind {
-    Bridge(Network),
-    /// The host's own namespace.
-    Host,
-    /// Loopback only.
-    None,
-}
-
-impl Kind {
-    /// Docker's name of the driver.
-    fn driver(&self) -> &'static str {
-        match self {
-            Self::Bridge(_) => "bridge",
-            Self::Host => "host",
-            Self::None => "null",
-        }
-    }
-}
-
-impl View {
-    /// What connects `record` to this network; nothing does in the modes `host` and `none`.
-    fn endpoint<'r>(&self, record: &'r Record) -> Option<&'r Endpoint> {
-        record.endpoints.iter().find(|endpoint| endpoint.network.as_str() == self.name)
-    }
-}
-
-/// All networks by name. The default one is there before its first container, as that would define it.
-fn views(options: &Options, log: &Logger) -> Result<Vec<View>> {
-    let (mut networks, records) = match options.engine(log)? {
-        Some(mut engine) => (engine.networks()?, engine.records()?),
-        None => (Vec::new(), Vec::new()),
-    };
-    if !networks.iter().any(|network| network.name == config::default_bridge()) {
-        networks.push(engine::default_network(&options.config()?)?);
-    }
-    Ok(arrange(networks, &records))
-}
-
-/// Each network with its containers; those that only drain have left already.
-fn arrange(networks: Vec<Network>, records: &[Record]) -> Vec<View> {
-    let those = |on: &dyn Fn(&Record) -> bool| {
-        records.iter().filter(|record| record.state != State::Draining && on(record)).cloned().collect()
-    };
-    let mut views: Vec<View> = networks
-        .into_iter()
-        .map(|network| View {
-            records: those(&|record| record.endpoints.iter().any(|endpoint| endpoint.network == network.name)),
-            name: network.name.to_string(),
-            kind: Kind::Bridge(network),
-        })
-        .collect();
-    for (mode, kind) in [(Mode::Host, Kind::Host), (Mode::None, Kind::None)] {
-        views.push(View { name: mode.to_string(), kind, records: those(&|record| record.mode == mode) });
-    }
-    views.sort_by(|one, other| one.name.cmp(&other.name));
-    views
+/// All networks of this host.
+fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
+    NetworkView::all(options.engine(log)?, || options.config())
 }

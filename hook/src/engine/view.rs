@@ -1,0 +1,107 @@
+use super::{Engine, Error, Result, default_network};
+use crate::config::{self, Config};
+use crate::model::{Endpoint, Mode, Network, Record, State, quoted, similar};
+
+/// A network with the containers on it.
+pub struct NetworkView {
+    /// What it is called.
+    pub name: String,
+    /// What it is made of.
+    pub kind: NetworkKind,
+    /// The containers; those that only drain have left already.
+    pub records: Vec<Record>,
+}
+
+/// What a network is made of.
+pub enum NetworkKind {
+    /// A bridge on the host.
+    Bridge(Network),
+    /// The host's own namespace.
+    Host,
+    /// Loopback only.
+    None,
+}
+
+impl NetworkKind {
+    /// Docker's name of the driver.
+    pub fn driver(&self) -> &'static str {
+        match self {
+            Self::Bridge(_) => "bridge",
+            Self::Host => "host",
+            Self::None => "null",
+        }
+    }
+}
+
+impl NetworkView {
+    /// All networks by name. The default one is there before its first container, as that would define it with these `settings`;
+    /// `engine` is `None` on an unused host.
+    ///
+    /// # Errors
+    /// When the store fails, or the host has no range left for the default network.
+    pub fn all(engine: Option<Engine>, settings: impl FnOnce() -> Result<Config>) -> Result<Vec<Self>> {
+        let (mut networks, records) = match engine {
+            Some(mut engine) => (engine.networks()?, engine.records()?),
+            None => (Vec::new(), Vec::new()),
+        };
+        if !networks.iter().any(|network| network.name == config::default_bridge()) {
+            networks.push(default_network(&settings()?)?);
+        }
+        Ok(Self::arrange(networks, &records))
+    }
+
+    /// Each of `networks`, `host` and `none` with its containers.
+    pub fn arrange(networks: Vec<Network>, records: &[Record]) -> Vec<Self> {
+        let those = |on: &dyn Fn(&Record) -> bool| {
+            records.iter().filter(|record| record.state != State::Draining && on(record)).cloned().collect()
+        };
+        let mut views: Vec<Self> = networks
+            .into_iter()
+            .map(|network| Self {
+                records: those(&|record| record.endpoints.iter().any(|endpoint| endpoint.network == network.name)),
+                name: network.name.to_string(),
+                kind: NetworkKind::Bridge(network),
+            })
+            .collect();
+        for (mode, kind) in [(Mode::Host, NetworkKind::Host), (Mode::None, NetworkKind::None)] {
+            views.push(Self { name: mode.to_string(), kind, records: those(&|record| record.mode == mode) });
+        }
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        views
+    }
+
+    /// The one of that name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none.
+    pub fn find<'v>(views: &'v [Self], name: &str) -> Result<&'v Self> {
+        views.iter().find(|view| view.name == name).ok_or_else(|| {
+            let hint = match similar(name, views.iter().map(|view| view.name.as_str())) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "see ocinet network ls".to_owned(),
+            };
+            Error::NotFound(format!("network {} does not exist; {hint}", quoted(name)))
+        })
+    }
+
+    /// What connects `record` to this network; nothing does in the modes `host` and `none`.
+    pub fn endpoint<'r>(&self, record: &'r Record) -> Option<&'r Endpoint> {
+        record.endpoints.iter().find(|endpoint| endpoint.network.as_str() == self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_network_is_not_found_and_perhaps_guessed() {
+        let views = NetworkView::arrange(Vec::new(), &[]);
+        let error = NetworkView::find(&views, "hots").err().unwrap();
+        assert_eq!(
+            (error.exit_code(), error.to_string().as_str()),
+            (5, "network \"hots\" does not exist; did you mean host?")
+        );
+        assert!(NetworkView::find(&views, "frontend").err().unwrap().to_string().ends_with("see ocinet network ls"));
+    }
+}

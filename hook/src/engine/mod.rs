@@ -111,7 +111,7 @@ impl Engine {
         since: Instant,
         open: impl FnOnce(&Host, &LockFile) -> Result<Store>,
     ) -> Result<Self> {
-        let host = Host { boot: kernel::boot_id()?, cookie: Netns::own_cookie()? };
+        let host = this_host()?;
         let locks = LockFile::new(state_dir.join("lock"));
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
@@ -139,8 +139,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_used(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
-        let is_unused = matches!(state_dir.try_exists(), Ok(false));
-        // Somebody may have removed the directory.
+        let is_unused = !Store::may_be_there(state_dir, &this_host()?)
+            && matches!(state_dir.join(files::CONTAINERS).try_exists(), Ok(false));
+        // Somebody may have removed the store.
         if is_unused && HostLinks::open()?.all_ours()?.is_empty() {
             return Ok(None);
         }
@@ -213,4 +214,8 @@ impl Engine {
         self.since = now;
         debug!(self.log, "step"; "step" => step, "us" => u64::try_from(took).unwrap_or(u64::MAX));
     }
+}
+
+fn this_host() -> Result<Host> {
+    Ok(Host { boot: kernel::boot_id()?, cookie: Netns::own_cookie()? })
 }

@@ -52,6 +52,11 @@ pub struct Store {
 type FileId = (u64, u64);
 
 impl Store {
+    /// Whether `directory` may hold a store of `host`; only that there is no such file can be certain.
+    pub fn may_be_there(directory: &Path, host: &Host) -> bool {
+        !matches!(file_id(&file(directory, host)), Ok(None))
+    }
+
     /// Opens the store of `host` in `directory`; `None` if there is none.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod doctor;
 mod error;
 mod files;
 mod firewall;
+mod follow;
 mod lease;
 mod member;
 mod network;
@@ -34,6 +35,7 @@ pub use bundle::bundle_of;
 pub use collect::Collected;
 pub use doctor::{Finding, Remedy};
 pub use error::{Error, Result};
+pub use follow::{Change, Follower, Known};
 pub use member::Neighbour;
 pub use network::default_network;
 pub use plan::Plan;
@@ -154,6 +156,14 @@ impl Engine {
     /// When the store fails.
     pub fn records(&mut self) -> Result<Vec<Record>> {
         self.read(|store| store.records())
+    }
+
+    /// The first `count` records whose numbers are greater than `after`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn records_after(&mut self, after: i64, count: u32) -> Result<Vec<Record>> {
+        self.read(|store| store.records_after(after, count))
     }
 
     /// The records of the containers with that id or, where there is none, with that name.

@@ -23,6 +23,7 @@ mod sandbox_files;
 mod sysctl;
 mod terminal;
 mod uts;
+mod watch;
 mod xtables;
 
 pub use backend::{Choice, backend, choose, loaded, suits};
@@ -47,3 +48,4 @@ pub use sysctl::{
 };
 pub use terminal::terminal_columns;
 pub use uts::{hostname, set_hostname};
+pub use watch::{Seen, Watch};

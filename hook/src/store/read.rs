@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, Result};
 use crate::firewall::Kind;
-use crate::model::{ContainerId, HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Record};
+use crate::model::{ContainerId, HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Record, State};
 
 /// Who holds what somebody else wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,27 @@ impl<'c> Read<'c> {
     /// When the store fails or a row is damaged.
     pub fn records(&self) -> Result<Vec<Record>> {
         self.many("SELECT number, body, sum FROM record ORDER BY number", params![])
+    }
+
+    /// The first `count` records whose numbers are greater than `after`.
+    ///
+    /// # Errors
+    /// When the store fails or a row is damaged.
+    pub fn records_after(&self, after: i64, count: u32) -> Result<Vec<Record>> {
+        let sql = "SELECT number, body, sum FROM record WHERE number > ?1 ORDER BY number LIMIT ?2";
+        self.many(sql, params![after, count])
+    }
+
+    /// The numbers of the records that are attached, or were and are being detached; in their order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn standing(&self) -> Result<Vec<i64>> {
+        let sql = "SELECT number FROM record WHERE state IN (?1, ?2) ORDER BY number";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let states = [State::Attached.to_string(), State::Detaching.to_string()];
+        let numbers = statement.query_map(states, |row| row.get(0))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The network of that name.

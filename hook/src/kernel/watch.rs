@@ -1,0 +1,88 @@
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
+
+use super::error::{Doing, Result};
+
+/// What happens to the files of one directory.
+pub struct Watch {
+    inotify: Inotify,
+    directory: PathBuf,
+}
+
+/// What a watch saw, perhaps several things at once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Files that were written and closed, moved here or removed.
+    pub changed: Vec<String>,
+    /// More happened than could be told.
+    pub lost: bool,
+    /// The directory is not there any more.
+    pub gone: bool,
+}
+
+impl Watch {
+    /// Watches `directory` from now on.
+    ///
+    /// # Errors
+    /// When it is not there, or the kernel has no watch left.
+    pub fn of(directory: &Path) -> Result<Self> {
+        let what = || format!("watch {}", directory.display());
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).doing(what)?;
+        let events = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        inotify.add_watch(directory, events).doing(what)?;
+        Ok(Self { inotify, directory: directory.to_owned() })
+    }
+
+    /// Waits until something happens.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn wait(&self) -> Result<Seen> {
+        let events = loop {
+            match self.inotify.read_events() {
+                Err(Errno::EINTR) => {}
+                result => break result.doing(|| format!("watch {}", self.directory.display()))?,
+            }
+        };
+        let mut seen = Seen::default();
+        events.into_iter().for_each(|event| seen.add(event));
+        Ok(seen)
+    }
+}
+
+impl Seen {
+    fn add(&mut self, InotifyEvent { mask, name, .. }: InotifyEvent) {
+        let end = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
+        self.gone |= mask.intersects(end);
+        self.lost |= mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
+        self.changed.extend(name.and_then(|name| name.into_string().ok()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn files_and_the_end_of_their_directory_are_seen() {
+        let directory = std::env::temp_dir().join(format!("ocinet-watch-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let watch = Watch::of(&directory).unwrap();
+        fs::write(directory.join("one"), "").unwrap();
+        assert_eq!(watch.wait().unwrap(), Seen { changed: vec!["one".into()], ..Seen::default() });
+        fs::remove_file(directory.join("one")).unwrap();
+        fs::remove_dir(&directory).unwrap();
+        let seen = watch.wait().unwrap();
+        assert!(seen.gone && seen.changed == ["one"], "{seen:?}");
+        assert!(Watch::of(&directory).is_err());
+    }
+}

@@ -1,10 +1,146 @@
-//! Following what is attached and detached.
+//! Following what is attached and detached, for people and scripts.
 
 use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Parser;
+use ocinet::engine::{Error, Result};
+use ocinet::kernel;
+use ocinet::log::logger;
+use ocinet_proto::ttrpc::r#async::Client;
+use ocinet_proto::ttrpc::{self, context};
+use ocinet_proto::v1::event::Kind;
+use ocinet_proto::v1::{Container, Event, EventsRequest, NetworkClient, Protocol, PublishedPorts};
+use slog::crit;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::serve::SOCKET;
+
+/// Follow what is attached and detached on this host, until interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "containerd-shim-ocinet-v2 events", version)]
+struct Arguments {
+    /// Where the socket of the service is
+    #[arg(long, value_name = "DIR", default_value = "/run/ocinet")]
+    state_dir: PathBuf,
+    /// Print messages of the interface as JSON, one a line
+    #[arg(long)]
+    json: bool,
+}
+
 /// `containerd-shim-ocinet-v2 events`.
-pub fn run(_arguments: &[OsString]) -> ExitCode {
-    eprintln!("ocinet: events is not there yet");
-    ExitCode::FAILURE
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let name = OsString::from("events");
+    let arguments = match Arguments::try_parse_from(std::iter::once(&name).chain(arguments)) {
+        Ok(arguments) => arguments,
+        Err(error) => return crate::usage(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let followed = runtime
+        .map_err(|error| kernel::Error::refused("start", error).into())
+        .and_then(|runtime| runtime.block_on(follow(&arguments)));
+    match (followed, logger(None)) {
+        (Ok(()), _) => ExitCode::SUCCESS,
+        (Err(error), Ok(log)) => {
+            crit!(log, "{error}");
+            ExitCode::from(error.exit_code())
+        }
+        (Err(_), Err(_)) => ExitCode::FAILURE,
+    }
+}
+
+async fn follow(arguments: &Arguments) -> Result<()> {
+    let path = arguments.state_dir.join(SOCKET);
+    let socket = format!("unix://{}", path.display());
+    let lost = |error: ttrpc::Error| -> Error {
+        let why = match error {
+            ttrpc::Error::RpcStatus(status) => status.message,
+            ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed => "the service has ended".into(),
+            other => other.to_string(),
+        };
+        kernel::Error::refused(format!("follow {}", path.display()), io::Error::other(why)).into()
+    };
+    let client = Client::connect(&socket).await.map_err(|_| {
+        Error::NotFound(format!("nobody serves {}; containerd-shim-ocinet-v2 serve does", path.display()))
+    })?;
+    let client = NetworkClient::new(client);
+    let mut events = client.events(context::with_timeout(0), &EventsRequest::new()).await.map_err(lost)?;
+    loop {
+        let event = events.recv().await.map_err(lost)?.ok_or_else(|| lost(ttrpc::Error::RemoteClosed))?;
+        let line = if arguments.json { json(&event) } else { text(&event) };
+        let Some(line) = line else { continue };
+        match writeln!(io::stdout(), "{line}") {
+            // A reader that goes away early (`| head`) is no error.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            written => written.map_err(|error| kernel::Error::refused("write to stdout", error))?,
+        }
+    }
+}
+
+/// The message in protobuf's own JSON.
+fn json(event: &Event) -> Option<String> {
+    protobuf_json_mapping::print_to_string(event).ok()
+}
+
+/// A line for people, where something happened.
+fn text(event: &Event) -> Option<String> {
+    let word = match event.kind.enum_value() {
+        Ok(Kind::KIND_ATTACHED) => "attached",
+        Ok(Kind::KIND_DETACHED) => "detached",
+        _ => return None,
+    };
+    let Container { id, endpoints, published, .. } = event.container.as_ref()?;
+    let time = OffsetDateTime::from_unix_timestamp_nanos(event.time_unix_nano.into()).ok()?;
+    let time = time.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()?;
+    let addresses = endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().cloned());
+    let words = [time, word.to_owned(), id.clone()].into_iter().chain(addresses).chain(published.iter().map(ports));
+    Some(words.collect::<Vec<_>>().join(" "))
+}
+
+/// As `ocinet ps` shows it.
+fn ports(ports: &PublishedPorts) -> String {
+    let PublishedPorts { host_address, host_port, container_port, count, .. } = ports;
+    let range = |first: u32| if *count > 1 { format!("{first}-{}", first + (count - 1)) } else { first.to_string() };
+    let host = match host_address.as_str() {
+        "" => "0.0.0.0".to_owned(),
+        address if address.contains(':') => format!("[{address}]"),
+        address => address.to_owned(),
+    };
+    let protocol = match ports.protocol.enum_value() {
+        Ok(Protocol::PROTOCOL_UDP) => "udp",
+        Ok(Protocol::PROTOCOL_SCTP) => "sctp",
+        _ => "tcp",
+    };
+    format!("{host}:{}->{}/{protocol}", range(*host_port), range(*container_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_who_and_where() {
+        let endpoint = ocinet_proto::v1::Endpoint { addresses: vec!["10.90.0.2/16".into()], ..Default::default() };
+        let published = |host_address: &str, count| PublishedPorts {
+            host_address: host_address.into(),
+            host_port: 8080,
+            container_port: 80,
+            count,
+            ..Default::default()
+        };
+        let container = Container {
+            id: "web".into(),
+            endpoints: vec![endpoint],
+            published: vec![published("", 1), published("::1", 3)],
+            ..Default::default()
+        };
+        let mut event = Event { time_unix_nano: 1_000_000_001, ..Default::default() };
+        assert_eq!(text(&event), None, "a kind of later versions");
+        (event.kind, event.container) = (Kind::KIND_ATTACHED.into(), Some(container).into());
+        let line = "1970-01-01T00:00:01Z attached web 10.90.0.2/16 0.0.0.0:8080->80/tcp [::1]:8080-8082->80-82/tcp";
+        assert_eq!(text(&event).as_deref(), Some(line));
+    }
 }

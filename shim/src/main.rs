@@ -4,6 +4,7 @@
 //! executes `containerd-shim-runc-v2` in its own place. Nothing of it stays in memory.
 
 mod call;
+mod convert;
 mod delete;
 mod events;
 mod serve;
@@ -55,4 +56,17 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     let error = ours.err().unwrap_or_else(|| stock::take_over(&call, arguments));
     crit!(loud, "{error}"; "exit" => error.exit_code());
     ExitCode::from(error.exit_code())
+}
+
+/// Help as it is; what is wrong with a command line in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody is left to tell that nobody listens.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    eprintln!("ocinet: {}", paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::from(2)
 }

@@ -1,0 +1,152 @@
+//! The model in the words of the interface, and the engine's errors as its codes.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ocinet::engine::{Error, Known, NetworkKind, NetworkView, Remedy};
+use ocinet::kernel;
+use ocinet::model;
+use ocinet_proto::ttrpc::{self, Code, get_status};
+use ocinet_proto::v1::*;
+
+/// The one place where errors become codes. The text is what `ocinet` prints.
+pub fn status(error: &Error) -> ttrpc::Error {
+    ttrpc::Error::RpcStatus(get_status(code(error), error.to_string()))
+}
+
+fn code(error: &Error) -> Code {
+    match error {
+        Error::Invalid(_) => Code::INVALID_ARGUMENT,
+        Error::Conflict(_) | Error::Kernel(kernel::Error::Busy(_)) => Code::ALREADY_EXISTS,
+        Error::Exhausted(_) | Error::Kernel(kernel::Error::Exhausted(_)) => Code::RESOURCE_EXHAUSTED,
+        Error::NotFound(_) => Code::NOT_FOUND,
+        Error::Kernel(kernel::Error::Deadline(_)) => Code::UNAVAILABLE,
+        Error::Rollback { attach, .. } => code(attach),
+        Error::Kernel(_) | Error::Store(_) => Code::INTERNAL,
+    }
+}
+
+/// A record.
+pub fn container(record: &model::Record) -> Container {
+    Container {
+        record: record.number,
+        id: record.container.to_string(),
+        bundle: record.bundle.clone(),
+        name: record.name.to_string(),
+        mode: mode(record.mode).into(),
+        state: state(record.state).into(),
+        netns_cookie: record.namespace.cookie,
+        endpoints: record.endpoints.iter().map(endpoint).collect(),
+        published: record.publish.iter().map(published).collect(),
+        ..Default::default()
+    }
+}
+
+fn mode(mode: model::Mode) -> Mode {
+    match mode {
+        model::Mode::Bridge => Mode::MODE_BRIDGE,
+        model::Mode::Host => Mode::MODE_HOST,
+        model::Mode::None => Mode::MODE_NONE,
+    }
+}
+
+fn state(state: model::State) -> State {
+    match state {
+        model::State::Attaching => State::STATE_ATTACHING,
+        model::State::Attached => State::STATE_ATTACHED,
+        model::State::Detaching => State::STATE_DETACHING,
+        model::State::Draining => State::STATE_DRAINING,
+    }
+}
+
+fn endpoint(endpoint: &model::Endpoint) -> Endpoint {
+    let model::Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
+    Endpoint {
+        network: endpoint.network.to_string(),
+        interface: endpoint.interface.to_string(),
+        mac: endpoint.mac.to_string(),
+        mtu: endpoint.mtu,
+        addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
+        gateways: endpoint.gateways.iter().map(ToString::to_string).collect(),
+        host_interface: host_interface.to_string(),
+        bridge: bridge.to_string(),
+        ..Default::default()
+    }
+}
+
+fn published(mapping: &model::PortMapping) -> PublishedPorts {
+    let protocol = match mapping.protocol {
+        model::Protocol::Tcp => Protocol::PROTOCOL_TCP,
+        model::Protocol::Udp => Protocol::PROTOCOL_UDP,
+        model::Protocol::Sctp => Protocol::PROTOCOL_SCTP,
+    };
+    PublishedPorts {
+        protocol: protocol.into(),
+        host_address: Option::<IpAddr>::from(mapping.host_address).map(|ip| ip.to_string()).unwrap_or_default(),
+        host_port: mapping.host_port.into(),
+        container_port: mapping.container_port.into(),
+        count: mapping.count.into(),
+        ..Default::default()
+    }
+}
+
+/// A network.
+pub fn network(view: &NetworkView) -> NetworkInfo {
+    let mut info = NetworkInfo::new();
+    info.name.clone_from(&view.name);
+    info.driver = view.kind.driver().into();
+    info.containers = u32::try_from(view.records.len()).unwrap_or(u32::MAX);
+    if let NetworkKind::Bridge(network) = &view.kind {
+        info.bridge = network.bridge.to_string();
+        info.subnets = network.subnets.iter().map(subnet).collect();
+    }
+    info
+}
+
+fn subnet(subnet: &model::Subnet) -> Subnet {
+    Subnet { range: subnet.range.to_string(), gateway: subnet.gateway.to_string(), ..Default::default() }
+}
+
+/// What an examination found.
+pub fn finding(finding: &ocinet::engine::Finding) -> ocinet_proto::v1::Finding {
+    use ocinet_proto::v1::finding::Kind;
+    let (kind, remedy) = match &finding.remedy {
+        Remedy::Ours => (Kind::KIND_OURS, ""),
+        Remedy::Yours(remedy) => (Kind::KIND_YOURS, remedy.as_str()),
+        Remedy::Note => (Kind::KIND_NOTE, ""),
+    };
+    ocinet_proto::v1::Finding {
+        kind: kind.into(),
+        subject: finding.subject.clone(),
+        trouble: finding.trouble.clone(),
+        remedy: remedy.into(),
+        ..Default::default()
+    }
+}
+
+/// That all is told.
+pub fn watching() -> Event {
+    event(event::Kind::KIND_WATCHING, None)
+}
+
+/// That a container is attached.
+pub fn attached(record: &model::Record) -> Event {
+    event(event::Kind::KIND_ATTACHED, Some(container(record)))
+}
+
+/// That a container is attached no more.
+pub fn detached(known: Known) -> Event {
+    let Known { number, container, bundle, name, .. } = known;
+    let (id, name) = (container.to_string(), name.to_string());
+    event(event::Kind::KIND_DETACHED, Some(Container { record: number, id, bundle, name, ..Default::default() }))
+}
+
+fn event(kind: event::Kind, container: Option<Container>) -> Event {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Event {
+        kind: kind.into(),
+        time_unix_nano: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        container: container.into(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,96 @@
+//! The right to serve a host, which one process has, and the socket that goes with it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, umask};
+use ocinet::engine::{Error, Result};
+use ocinet::kernel;
+
+/// The socket's name in the state directory.
+pub const SOCKET: &str = "ocinet.sock";
+
+/// Never removed: two processes would lock two files.
+const LOCK: &str = "serve.lock";
+
+/// Held until the process ends, however it ends.
+pub struct Claim {
+    path: PathBuf,
+    /// The socket of a service manager, which connects clients to it also while we are not there.
+    given: Option<UnixListener>,
+    _lock: Flock<File>,
+}
+
+impl Claim {
+    /// Takes the right, if nobody has it; what was left of the socket by one who was killed goes.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where somebody has it.
+    pub fn take(state_dir: &Path) -> Result<Self> {
+        let path = state_dir.join(SOCKET);
+        let taken = || Error::Conflict(format!("another process serves {} already", path.display()));
+        let refused =
+            |what: &str, error: io::Error| kernel::Error::refused(format!("{what} {}", path.display()), error);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(state_dir.join(LOCK)).map_err(|error| refused("lock", error))?;
+        let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(taken()),
+            Err((_, error)) => return Err(refused("lock", error.into()).into()),
+        };
+        let given = ListenFd::from_env().take_unix_listener(0).map_err(|error| refused("take over", error))?;
+        if given.is_none() {
+            match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(meta) if meta.file_type().is_socket() => {
+                    if UnixStream::connect(&path).is_ok() {
+                        return Err(taken());
+                    }
+                    fs::remove_file(&path).map_err(|error| refused("remove", error))?;
+                }
+                Ok(_) => return Err(refused("listen on", io::Error::other("there is a file that is no socket")).into()),
+                Err(error) => return Err(refused("look at", error).into()),
+            }
+        }
+        Ok(Self { path, given, _lock: lock })
+    }
+
+    /// Where clients connect.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The socket, which only root can connect to.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn listen(&self) -> Result<UnixListener> {
+        let what = || format!("listen on {}", self.path.display());
+        let listener = match &self.given {
+            Some(given) => given.try_clone(),
+            None => {
+                let before = umask(Mode::from_bits_truncate(0o177));
+                let bound = UnixListener::bind(&self.path);
+                umask(before);
+                bound
+            }
+        };
+        let listener = listener.map_err(|error| kernel::Error::refused(what(), error))?;
+        listener.set_nonblocking(true).map_err(|error| kernel::Error::refused(what(), error))?;
+        Ok(listener)
+    }
+
+    /// Removes the socket: who connects next starts another process. A service manager keeps its own.
+    pub fn withdraw(&self) {
+        if self.given.is_none() {
+            // Nobody is there to be told.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

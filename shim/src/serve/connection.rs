@@ -1,0 +1,185 @@
+//! What one client can cost: so many connections, each with so many calls at a time and frames of such a length.
+//!
+//! The server of ttrpc takes whatever comes and starts a task for each request. Its frames are therefore counted on their way in and
+//! out; while a client has as many calls open as it may, nothing more is read from it, and its own socket fills up.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use ocinet_proto::ttrpc::proto::{
+    FLAG_REMOTE_CLOSED, MESSAGE_HEADER_LENGTH, MESSAGE_TYPE_DATA, MESSAGE_TYPE_RESPONSE, MessageHeader,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep};
+
+/// The longest frame that a client may send; as long as the longest state that a runtime writes to a hook.
+const LONGEST: u32 = 1 << 20;
+
+/// How many calls a client has at a time.
+const CALLS: usize = 16;
+
+/// How many clients there are at a time.
+const MOST: usize = 512;
+
+/// Those who are connected.
+#[derive(Debug, Clone, Default)]
+pub struct Clients(Arc<AtomicUsize>);
+
+/// One who is connected.
+#[derive(Debug)]
+pub struct Client(Clients);
+
+impl Clients {
+    /// Lets another one in, if there is room.
+    pub fn admit(&self) -> Option<Client> {
+        let count = self.0.fetch_add(1, Ordering::Relaxed);
+        let client = Client(self.clone());
+        (count < MOST).then_some(client)
+    }
+
+    /// Waits until there was nobody for as long as `idle`.
+    pub async fn stay_away(&self, idle: Duration) {
+        let mut since = Instant::now();
+        while since.elapsed() < idle {
+            // Whoever comes and goes in between is no reason to stay.
+            sleep((idle / 10).max(Duration::from_millis(50))).await;
+            if self.0.load(Ordering::Relaxed) > 0 {
+                since = Instant::now();
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client's connection.
+pub struct Connection {
+    stream: UnixStream,
+    read: Frames,
+    written: Frames,
+    /// Calls that are not answered yet.
+    open: usize,
+    /// Whoever waits for an answer before reading on.
+    waiting: Option<Waker>,
+    _client: Client,
+}
+
+impl Connection {
+    pub fn new(stream: UnixStream, client: Client) -> Self {
+        let (read, written) = (Frames::default(), Frames::default());
+        Self { stream, read, written, open: 0, waiting: None, _client: client }
+    }
+}
+
+/// Finds the headers in a stream of frames.
+#[derive(Debug, Default)]
+struct Frames {
+    header: Vec<u8>,
+    /// What is still to come of the frame's payload.
+    left: usize,
+}
+
+impl Frames {
+    fn is_between(&self) -> bool {
+        self.header.is_empty() && self.left == 0
+    }
+
+    /// Goes on by `bytes`, and shows each header that is complete with them.
+    fn pass(&mut self, mut bytes: &[u8], mut show: impl FnMut(MessageHeader)) {
+        while !bytes.is_empty() {
+            let payload = bytes.len().min(self.left);
+            self.left -= payload;
+            bytes = &bytes[payload..];
+            let more = bytes.len().min(MESSAGE_HEADER_LENGTH - self.header.len());
+            self.header.extend_from_slice(&bytes[..more]);
+            bytes = &bytes[more..];
+            if self.header.len() == MESSAGE_HEADER_LENGTH {
+                let header = MessageHeader::from(&self.header);
+                self.left = header.length as usize;
+                self.header.clear();
+                show(header);
+            }
+        }
+    }
+}
+
+/// Whether it is the last frame of a call.
+fn ends_call(header: MessageHeader) -> bool {
+    header.type_ == MESSAGE_TYPE_RESPONSE || header.type_ == MESSAGE_TYPE_DATA && header.flags & FLAG_REMOTE_CLOSED != 0
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.open >= CALLS && this.read.is_between() {
+            this.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let mut longest = 0;
+        this.read.pass(&buf.filled()[before..], |header| {
+            this.open += 1;
+            longest = longest.max(header.length);
+        });
+        if longest > LONGEST {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too long a frame")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let count = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        let mut ended = 0;
+        this.written.pass(&buf[..count], |header| ended += usize::from(ends_call(header)));
+        this.open = this.open.saturating_sub(ended);
+        if ended > 0 {
+            this.waiting.take().into_iter().for_each(Waker::wake);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_found_however_the_bytes_come() {
+        let frame = |length: u32, kind: u8, flags: u8| {
+            let header = MessageHeader { length, stream_id: 1, type_: kind, flags };
+            [Vec::from(header), vec![MESSAGE_TYPE_RESPONSE; length as usize]].concat()
+        };
+        let bytes = [frame(3, 1, 0), frame(0, MESSAGE_TYPE_RESPONSE, 0), frame(20, MESSAGE_TYPE_DATA, 1)].concat();
+        for size in 1..=bytes.len() {
+            let (mut frames, mut lengths, mut ends) = (Frames::default(), Vec::new(), 0);
+            for chunk in bytes.chunks(size) {
+                frames.pass(chunk, |header| {
+                    lengths.push(header.length);
+                    ends += usize::from(ends_call(header));
+                });
+            }
+            assert_eq!((lengths.as_slice(), ends, frames.is_between()), ([3, 0, 20].as_slice(), 2, true), "by {size}");
+        }
+    }
+}

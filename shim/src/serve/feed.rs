@@ -1,0 +1,55 @@
+//! What happens on the host, for everybody who wants to know.
+
+use std::sync::Arc;
+use std::thread;
+
+use ocinet::engine::{Change, Follower, Result};
+use ocinet::kernel;
+use ocinet_proto::v1::Event;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::convert;
+
+/// How far a reader may fall behind.
+const BACKLOG: usize = 256;
+
+/// Where events come from.
+#[derive(Debug, Clone)]
+pub struct Feed(broadcast::Sender<Arc<Event>>);
+
+impl Feed {
+    /// Passes on what `follower` tells, until the file `token` in the state directory is removed, or the directory: then the
+    /// receiver is told.
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
+    pub fn start(mut follower: Follower, token: &'static str) -> Result<(Self, oneshot::Receiver<()>)> {
+        let (events, _) = broadcast::channel(BACKLOG);
+        let (end, ended) = oneshot::channel::<()>();
+        let feed = Self(events.clone());
+        let follow = move || {
+            let _end = end;
+            while let Ok(Some(changes)) = follower.next(token) {
+                for change in changes {
+                    // Perhaps nobody listens.
+                    let _ = events.send(Arc::new(event(change)));
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("follow".into()).stack_size(512 << 10).spawn(follow);
+        thread.map_err(|error| kernel::Error::refused("start a thread", error))?;
+        Ok((feed, ended))
+    }
+
+    /// What happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.0.subscribe()
+    }
+}
+
+fn event(change: Change) -> Event {
+    match change {
+        Change::Attached(record) => convert::attached(&record),
+        Change::Detached(known) => convert::detached(known),
+    }
+}

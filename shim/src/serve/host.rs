@@ -1,0 +1,173 @@
+//! The functions themselves, one for each call. They block, and may run side by side, as hooks do.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ocinet::config::Config;
+use ocinet::engine::{Engine, NetworkView, Outcome, Result, bundle_of, settings};
+use ocinet::model::{Key, Record};
+use ocinet::oci::State;
+use ocinet::request::Request;
+use ocinet_proto::protobuf::Message;
+use ocinet_proto::v1::*;
+use serde_json::json;
+use slog::{Drain, Duplicate, Level, Logger, Never, OwnedKVList, o};
+
+use crate::convert;
+
+/// The most containers in one answer.
+const PAGE: u32 = 1000;
+
+/// About so many bytes make a page full, far from the 4 MiB that a message may have.
+const PAGE_BYTES: u64 = 1 << 20;
+
+/// The host that is served.
+pub struct Host {
+    pub state_dir: PathBuf,
+    pub config_dir: PathBuf,
+    pub log: Logger,
+}
+
+impl Host {
+    pub fn attach(&self, request: AttachRequest) -> Result<AttachResponse> {
+        let AttachRequest { id, bundle, pid, annotations, .. } = request;
+        let state = json!({ "id": id, "bundle": bundle, "pid": pid, "annotations": annotations });
+        let state = State::parse(state.to_string().as_bytes())?;
+        let spec = bundle_of(&state)?;
+        let config = settings(&self.config_dir)?;
+        let mut response = AttachResponse::new();
+        let Some(request) = Request::new(&state, &spec, &config)? else {
+            response.outcome = attach_response::Outcome::OUTCOME_NOTHING_ASKED.into();
+            return Ok(response);
+        };
+        let pid = state.live_pid()?;
+        let heard = Heard::default();
+        let log = Logger::root(Duplicate(self.log.clone(), heard.clone()).ignore_res(), o!());
+        let log = log.new(o!("container" => id, "network" => request.wiring.to_string()));
+        let mut engine = Engine::open(&self.state_dir, config, log)?;
+        let outcome = engine.attach(&request, pid);
+        let closed = engine.close();
+        let outcome = outcome.and_then(|outcome| closed.map(|()| outcome))?;
+        let (word, record) = match &outcome {
+            Outcome::Attached(record) => (attach_response::Outcome::OUTCOME_ATTACHED, record),
+            Outcome::Stands(record) => (attach_response::Outcome::OUTCOME_STANDS, record),
+            Outcome::Member(owner) => (attach_response::Outcome::OUTCOME_MEMBER, owner),
+        };
+        response.outcome = word.into();
+        response.container = Some(convert::container(record)).into();
+        response.warnings = heard.take();
+        Ok(response)
+    }
+
+    pub fn detach(&self, request: DetachRequest) -> Result<DetachResponse> {
+        let DetachRequest { id, bundle, .. } = request;
+        let state = State::parse(json!({ "id": id, "bundle": bundle }).to_string().as_bytes())?;
+        let log = self.log.new(o!("container" => id));
+        if let Some(mut engine) = Engine::open_used(&self.state_dir, Config::default(), log)? {
+            let detached = engine.detach(&Key::new(&state.id, &state.bundle));
+            let closed = engine.close();
+            detached.and(closed)?;
+        }
+        Ok(DetachResponse::new())
+    }
+
+    pub fn inspect(&self, request: &InspectRequest) -> Result<InspectResponse> {
+        let records = match self.engine()? {
+            Some(mut engine) => engine.records_of(&request.container)?,
+            None => return Err(Engine::not_attached(&request.container, &[])),
+        };
+        let containers = records.iter().map(convert::container).collect();
+        Ok(InspectResponse { containers, ..Default::default() })
+    }
+
+    pub fn list(&self, request: &ListRequest) -> Result<ListResponse> {
+        let count = if request.limit == 0 { PAGE } else { request.limit.min(PAGE) };
+        let records = match self.engine()? {
+            Some(mut engine) => engine.records_after(request.after, count)?,
+            None => Vec::new(),
+        };
+        let mut response = ListResponse::new();
+        let mut last = None;
+        let wanted = |record: &Record| request.all || record.state != ocinet::model::State::Draining;
+        let taken = page(&records, wanted, &mut response.containers, &mut last);
+        let is_whole = taken == records.len() && records.len() < count as usize;
+        response.next = last.filter(|_| !is_whole).unwrap_or(0);
+        Ok(response)
+    }
+
+    pub fn list_networks(&self) -> Result<ListNetworksResponse> {
+        let networks = self.networks()?.iter().map(convert::network).collect();
+        Ok(ListNetworksResponse { networks, ..Default::default() })
+    }
+
+    pub fn inspect_network(&self, request: &InspectNetworkRequest) -> Result<InspectNetworkResponse> {
+        let views = self.networks()?;
+        let view = NetworkView::find(&views, &request.name)?;
+        let mut response = InspectNetworkResponse::new();
+        response.network = Some(convert::network(view)).into();
+        page(&view.records, |_| true, &mut response.containers, &mut None);
+        Ok(response)
+    }
+
+    pub fn check(&self) -> Result<CheckResponse> {
+        let engine = Engine::open_used(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
+        let findings = engine.map_or(Ok(Vec::new()), |mut engine| {
+            engine.examine().and_then(|findings| engine.close().map(|()| findings))
+        })?;
+        let findings = findings.iter().map(convert::finding).collect();
+        Ok(CheckResponse { findings, ..Default::default() })
+    }
+
+    fn networks(&self) -> Result<Vec<NetworkView>> {
+        NetworkView::all(self.engine()?, || settings(&self.config_dir))
+    }
+
+    /// The engine for calls that only look, which need no settings; `None` on an unused host.
+    fn engine(&self) -> Result<Option<Engine>> {
+        Engine::open_used(&self.state_dir, Config::default(), self.log.clone())
+    }
+}
+
+/// Takes those of `records` that are `wanted` until a page is full; says how many were looked at, and the number of the last.
+fn page(
+    records: &[Record],
+    wanted: impl Fn(&Record) -> bool,
+    containers: &mut Vec<Container>,
+    last: &mut Option<i64>,
+) -> usize {
+    let mut bytes = 0;
+    for (index, record) in records.iter().enumerate() {
+        if bytes > PAGE_BYTES || containers.len() == PAGE as usize {
+            return index;
+        }
+        *last = Some(record.number);
+        if wanted(record) {
+            let container = convert::container(record);
+            bytes += container.compute_size();
+            containers.push(container);
+        }
+    }
+    records.len()
+}
+
+/// Keeps the warnings that the hook would have printed.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drain for Heard {
+    type Ok = ();
+    type Err = Never;
+
+    fn log(&self, record: &slog::Record<'_>, _: &OwnedKVList) -> std::result::Result<(), Never> {
+        if record.level() == Level::Warning {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record.msg().to_string());
+        }
+        Ok(())
+    }
+}

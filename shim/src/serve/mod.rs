@@ -1,0 +1,113 @@
+//! The network functions over ttrpc, by one process per host.
+//!
+//! It keeps nothing of its own: each call opens the engine as a hook does, and the events come from following the store. So it may
+//! be killed at any time, and nobody needs it to wire a container.
+//!
+//! One thread talks to all clients, so that one who hangs costs a few kilobytes and no thread; a handful of others do what blocks.
+
+mod claim;
+mod connection;
+mod feed;
+mod host;
+mod listen;
+mod service;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use ocinet::engine::{Follower, Result};
+use ocinet::kernel;
+use ocinet::log::{logger, with_journal};
+use ocinet_proto::{ttrpc, v1};
+use slog::{Logger, crit, info};
+
+pub use claim::SOCKET;
+
+use claim::Claim;
+use connection::Clients;
+use feed::Feed;
+use host::Host;
+use service::Service;
+
+/// How many calls are at work at once; the rest wait.
+const WORKERS: usize = 8;
+
+/// Serve the network functions to other programs, on the socket ocinet.sock in the state directory.
+#[derive(Debug, Parser)]
+#[command(name = "containerd-shim-ocinet-v2 serve", version)]
+struct Arguments {
+    /// Where leases and records are, and the socket
+    #[arg(long, value_name = "DIR", default_value = "/run/ocinet")]
+    state_dir: PathBuf,
+    /// Where config.toml is
+    #[arg(long, value_name = "DIR", default_value = "/etc/ocinet")]
+    config_dir: PathBuf,
+    /// End after so long without a client
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    idle: u64,
+}
+
+/// `containerd-shim-ocinet-v2 serve`.
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let name = OsString::from("serve");
+    let arguments = match Arguments::try_parse_from(std::iter::once(&name).chain(arguments)) {
+        Ok(arguments) => arguments,
+        Err(error) => return crate::usage(&error),
+    };
+    kernel::spare_memory();
+    let log = match logger(None) {
+        Ok(log) => with_journal(&log),
+        Err(_) => return ExitCode::FAILURE,
+    };
+    match serve(&arguments, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            crit!(log, "{error}"; "exit" => error.exit_code());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Serves until nobody needs it, or until its socket is removed.
+fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
+    let Arguments { state_dir, config_dir, idle } = arguments;
+    kernel::state_dir(state_dir)?;
+    let claim = Claim::take(state_dir)?;
+    // Before anybody can connect: who is attached from now on is told.
+    let follower = Follower::new(state_dir, log.clone())?;
+    let listener = claim.listen()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(WORKERS)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build();
+    let runtime = runtime.map_err(|error| kernel::Error::refused("start the service", error))?;
+    let ended = runtime.block_on(async {
+        let clients = Clients::default();
+        let (feed, ended) = Feed::start(follower, claim::SOCKET)?;
+        let host = Host { state_dir: state_dir.clone(), config_dir: config_dir.clone(), log: log.clone() };
+        let service: Arc<dyn v1::NetworkService + Send + Sync> = Arc::new(Service::new(host, feed));
+        let refused = |error: ttrpc::Error| kernel::Error::refused("start the service", std::io::Error::other(error));
+        let mut server = ttrpc::r#async::Server::new()
+            .register_service(v1::create_network(service))
+            .add_listener(listen::accept(listener, clients.clone())?);
+        server.start().await.map_err(refused)?;
+        info!(log, "serving"; "socket" => %claim.path().display());
+        tokio::select! {
+            _ = ended => info!(log, "ending: the socket was removed"),
+            () = clients.stay_away(Duration::from_secs(*idle)) => {
+                info!(log, "ending: nobody was here for {idle} s");
+                claim.withdraw();
+            }
+        }
+        Ok(())
+    });
+    // Whatever a worker still does, it may end.
+    runtime.shutdown_timeout(Duration::from_secs(30));
+    ended
+}

@@ -30,6 +30,7 @@ pub mod pods;
 mod poll;
 mod record;
 mod runtime;
+pub mod service;
 mod settings;
 mod spec;
 pub mod survive;

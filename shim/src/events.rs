@@ -58,8 +58,8 @@ async fn follow(arguments: &Arguments) -> Result<()> {
     let lost = |error: ttrpc::Error| -> Error {
         let why = match error {
             ttrpc::Error::RpcStatus(status) => status.message,
-            ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed => "the service has ended".into(),
-            other => other.to_string(),
+            // However the connection ended.
+            _ => "the service has ended".into(),
         };
         kernel::Error::refused(format!("follow {}", path.display()), io::Error::other(why)).into()
     };

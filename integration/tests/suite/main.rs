@@ -41,3 +41,7 @@ mod reboot;
 mod repair;
 mod replacement;
 mod traffic;
+mod ttrpc;
+mod ttrpc_clients;
+mod ttrpc_events;
+mod ttrpc_service;

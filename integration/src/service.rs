@@ -1,0 +1,162 @@
+//! The service on a private host, and clients of it.
+
+use std::fs;
+use std::future::Future;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_proto::ttrpc::r#async::{Client, ClientStreamReceiver};
+use ocinet_proto::ttrpc::{self, Code, context};
+use ocinet_proto::v1::event::Kind;
+use ocinet_proto::v1::{Event, EventsRequest, NetworkClient};
+use tokio::runtime::Runtime;
+
+use crate::{Background, Host, binary, eventually};
+
+/// Our shim, which is the service too, on a private host.
+pub const SHIM: &str = "/mnt/bin/containerd-shim-ocinet-v2";
+
+/// Longer than any call takes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running service; killed when dropped.
+#[derive(Debug)]
+pub struct Service<'h> {
+    host: &'h Host,
+    process: Background,
+    runtime: Runtime,
+}
+
+/// Somebody who follows the events.
+pub struct Follower<'s> {
+    service: &'s Service<'s>,
+    events: ClientStreamReceiver<Event>,
+}
+
+impl<'h> Service<'h> {
+    /// Starts it with `arguments`, and waits until it can be connected to.
+    pub fn start(host: &'h Host, arguments: &[&str]) -> Result<Self> {
+        install_shim(host)?;
+        Self::given(host, host.background(&[&[SHIM, "serve"], arguments].concat())?)
+    }
+
+    /// That which `process` is, or becomes.
+    pub fn given(host: &'h Host, process: Background) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let service = Self { host, process, runtime };
+        eventually("the service is there", || Ok(service.connect().is_ok()))?;
+        Ok(service)
+    }
+
+    /// The pid of its process, on the host.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Kills it; its socket stays.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// A connection of somebody who does not know how to behave.
+    pub fn connect(&self) -> Result<UnixStream> {
+        Ok(UnixStream::connect(socket(self.host))?)
+    }
+
+    /// Waits for `future`, which nothing may delay for ever.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        self.runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await }).context("the service hangs")
+    }
+
+    /// A client.
+    pub fn client(&self) -> Result<NetworkClient> {
+        Ok(NetworkClient::new(self.wait(Client::connect(&address(self.host)))??))
+    }
+
+    /// Waits for the answer to one call.
+    pub fn call<T>(&self, call: impl AsyncFnOnce(NetworkClient) -> ttrpc::Result<T>) -> Result<T> {
+        Ok(self.once(call)??)
+    }
+
+    /// Waits for the answer to a call that must fail; why it did.
+    pub fn refused<T>(&self, call: impl AsyncFnOnce(NetworkClient) -> ttrpc::Result<T>) -> Result<(Code, String)> {
+        match self.once(call)? {
+            Ok(_) => anyhow::bail!("it should have been refused"),
+            Err(ttrpc::Error::RpcStatus(status)) => {
+                let code = status.code.enum_value().map_err(|code| anyhow::anyhow!("code {code}"))?;
+                Ok((code, status.message))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// One call of a client who is gone afterwards.
+    fn once<T>(&self, call: impl AsyncFnOnce(NetworkClient) -> T) -> Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let address = address(self.host);
+        let call = async move { anyhow::Ok(call(NetworkClient::new(Client::connect(&address).await?)).await) };
+        runtime.block_on(async { tokio::time::timeout(DEADLINE, call).await }).context("the service hangs")?
+    }
+
+    /// Follows the events from now on.
+    pub fn follow(&self) -> Result<Follower<'_>> {
+        let client = self.client()?;
+        let events = self.wait(async move { client.events(forever(), &EventsRequest::new()).await })??;
+        let mut follower = Follower { service: self, events };
+        ensure!(follower.event()?.kind == Kind::KIND_WATCHING.into(), "a stream begins with WATCHING");
+        Ok(follower)
+    }
+
+    /// A line of its /proc/PID/status, in KiB.
+    pub fn memory(&self, line: &str) -> Result<u64> {
+        let status = fs::read_to_string(self.host.path(format!("/proc/{}/status", self.pid())))?;
+        let found = status.lines().find_map(|text| text.strip_prefix(line)?.trim().strip_suffix(" kB"));
+        found.and_then(|number| number.trim().parse().ok()).with_context(|| format!("no {line} in {status}"))
+    }
+}
+
+impl Follower<'_> {
+    /// The next event, heartbeats included.
+    pub fn event(&mut self) -> Result<Event> {
+        self.service.wait(self.events.recv())??.context("the stream has ended")
+    }
+
+    /// The next that somebody was attached or detached: `+ID` or `-ID`.
+    pub fn change(&mut self) -> Result<(String, Event)> {
+        loop {
+            let event = self.event()?;
+            let sign = match event.kind.enum_value_or_default() {
+                Kind::KIND_ATTACHED => '+',
+                Kind::KIND_DETACHED => '-',
+                _ => continue,
+            };
+            return Ok((format!("{sign}{}", event.container.id), event));
+        }
+    }
+}
+
+/// No deadline of its own.
+pub fn forever() -> context::Context {
+    context::with_timeout(0)
+}
+
+/// The service's socket, as this process can open it.
+pub fn socket(host: &Host) -> PathBuf {
+    host.path("/run/ocinet/ocinet.sock")
+}
+
+fn address(host: &Host) -> String {
+    format!("unix://{}", socket(host).display())
+}
+
+/// Puts the shim under test on `host`.
+pub fn install_shim(host: &Host) -> Result<()> {
+    let shim = binary::shim()?;
+    let installed = host.path(SHIM);
+    if !installed.exists() {
+        fs::copy(&shim, installed).with_context(|| shim.display().to_string())?;
+    }
+    Ok(())
+}

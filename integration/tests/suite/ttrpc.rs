@@ -1,0 +1,207 @@
+//! The network functions over ttrpc: every method, and what it says of wrong arguments.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::service::{Service, forever};
+use ocinet_integration::{Container, Proto::Tcp, Settings, UPLINK, every};
+use ocinet_proto::ttrpc::Code;
+use ocinet_proto::v1::attach_response::Outcome;
+use ocinet_proto::v1::*;
+
+fn attach(container: &Container<'_>, id: &str) -> AttachRequest {
+    let (bundle, pid) = (container.bundle().to_owned(), i32::try_from(container.pid()).unwrap_or(0));
+    AttachRequest { id: id.into(), bundle, pid, ..Default::default() }
+}
+
+fn detach(container: &Container<'_>, id: &str) -> DetachRequest {
+    DetachRequest { id: id.into(), bundle: container.bundle().to_owned(), ..Default::default() }
+}
+
+/// A container's life without a hook.
+#[test]
+fn every_method() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let web = host.container("web").publish("8080:80").annotation("io.ocinet.name", "shop").prepare()?;
+        let request = attach(&web, "web");
+        let attached = service.call(async |client| client.attach(forever(), &request).await)?;
+        ensure!(attached.outcome == Outcome::OUTCOME_ATTACHED.into() && attached.warnings.is_empty(), "{attached}");
+        let record = web.record()?;
+        let container = &attached.container;
+        ensure!(container.id == "web" && container.name == "shop" && container.bundle == web.bundle(), "{attached}");
+        ensure!(container.mode == Mode::MODE_BRIDGE.into(), "{attached}");
+        ensure!(container.state == State::STATE_ATTACHED.into(), "{attached}");
+        ensure!(container.endpoints[0].addresses == record.endpoints[0].addresses, "{attached}");
+        ensure!(container.endpoints[0].host_interface == record.endpoints[0].host_interface, "{attached}");
+        let ports = &container.published[0];
+        ensure!((ports.host_port, ports.container_port, ports.count) == (8080, 80, 1), "{attached}");
+        ensure!(ports.host_address.is_empty() && ports.protocol == Protocol::PROTOCOL_TCP.into(), "{attached}");
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+
+        let again = service.call(async |client| client.attach(forever(), &request).await)?;
+        ensure!(again.outcome == Outcome::OUTCOME_STANDS.into() && again.container == attached.container, "{again}");
+        every(["web", "shop"], |name| {
+            let request = InspectRequest { container: (*name).to_owned(), ..Default::default() };
+            let found = service.call(async |client| client.inspect(forever(), &request).await)?;
+            ensure!(found.containers == [attached.container.clone().unwrap_or_default()], "{found}");
+            Ok(())
+        })?;
+        let networks = service.call(async |client| client.list_networks(forever(), &Default::default()).await)?;
+        let names: Vec<_> =
+            networks.networks.iter().map(|network| (network.name.as_str(), network.containers)).collect();
+        ensure!(names == [("bridge", 1), ("host", 0), ("none", 0)], "{networks}");
+        let request = InspectNetworkRequest { name: "bridge".into(), ..Default::default() };
+        let bridge = service.call(async |client| client.inspect_network(forever(), &request).await)?;
+        ensure!(bridge.network.subnets[0].range == "10.90.0.0/16" && bridge.network.bridge == "ocinet0", "{bridge}");
+        ensure!(bridge.containers[0].id == "web", "{bridge}");
+        let check = service.call(async |client| client.check(forever(), &Default::default()).await)?;
+        ensure!(check.findings.iter().all(|finding| finding.kind == finding::Kind::KIND_NOTE.into()), "{check}");
+        host.sh("ip link set ocinet0 down")?;
+        let check = service.call(async |client| client.check(forever(), &Default::default()).await)?;
+        ensure!(
+            check.findings.iter().any(|f| f.kind == finding::Kind::KIND_OURS.into() && f.subject.contains("ocinet0")),
+            "{check}"
+        );
+        host.sh("ip link set ocinet0 up")?;
+
+        host.check()?;
+        let request = detach(&web, "web");
+        for _ in 0..2 {
+            service.call(async |client| client.detach(forever(), &request).await)?;
+        }
+        let list = service.call(async |client| client.list(forever(), &Default::default()).await)?;
+        ensure!(list.containers.is_empty() && list.next == 0, "{list}");
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))
+    })
+}
+
+/// Annotations that a program has and the bundle has not; one that asks for nothing gets nothing.
+#[test]
+fn annotations_of_the_request() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let quiet = host.container("quiet").without_annotations().prepare()?;
+        let mut request = attach(&quiet, "quiet");
+        let nothing = service.call(async |client| client.attach(forever(), &request).await)?;
+        ensure!(nothing.outcome == Outcome::OUTCOME_NOTHING_ASKED.into() && nothing.container.is_none(), "{nothing}");
+        ensure!(host.records()?.is_empty(), "nothing was asked for");
+        request.annotations.insert("io.ocinet.network".into(), "none".into());
+        request.annotations.insert("io.ocinet.publish".into(), "8080:80".into());
+        let none = service.call(async |client| client.attach(forever(), &request).await)?;
+        ensure!(none.container.mode == Mode::MODE_NONE.into(), "{none}");
+        ensure!(none.warnings.len() == 1 && none.warnings[0].contains("no effect"), "{none}");
+        let request = detach(&quiet, "quiet");
+        service.call(async |client| client.detach(forever(), &request).await).map(drop)
+    })
+}
+
+/// What a hook attached is listed, page by page, and can be detached here; and the other way round.
+#[test]
+fn hooks_and_the_service_see_the_same() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let containers =
+            (0..5).map(|n| host.container(&format!("c{n}")).network("none").run()).collect::<Result<Vec<_>>>()?;
+        let mut request = ListRequest { limit: 2, ..Default::default() };
+        let mut pages = Vec::new();
+        loop {
+            let page = service.call(async |client| client.list(forever(), &request).await)?;
+            pages.push(page.containers.iter().map(|container| container.id.clone()).collect::<Vec<_>>().join(" "));
+            match page.next {
+                0 => break,
+                next => request.after = next,
+            }
+        }
+        ensure!(pages == ["c0 c1", "c2 c3", "c4"], "{pages:?}");
+        let request = detach(&containers[0], "c0");
+        service.call(async |client| client.detach(forever(), &request).await)?;
+        ensure!(host.records()?.len() == 4, "{:?}", host.records()?);
+        let request = attach(&containers[0], "c0");
+        service.call(async |client| client.attach(forever(), &request).await)?;
+        containers.into_iter().try_for_each(Container::delete)
+    })
+}
+
+/// Each refusal names what is wrong, with the words that the hook prints, and changes nothing.
+#[test]
+fn wrong_arguments() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let _holder = host.container("holder").publish("8080:80").run()?;
+        let web = host.container("web").prepare()?;
+        let right = attach(&web, "web");
+        let with = |key: &str, value: &str| {
+            let mut request = right.clone();
+            request.annotations.insert(key.into(), value.into());
+            request
+        };
+        let rows = [
+            (AttachRequest { id: String::new(), ..right.clone() }, Code::INVALID_ARGUMENT, "id"),
+            (AttachRequest { id: "a/b".into(), ..right.clone() }, Code::INVALID_ARGUMENT, "a/b"),
+            (AttachRequest { bundle: "bundle".into(), ..right.clone() }, Code::INVALID_ARGUMENT, "absolute"),
+            (AttachRequest { bundle: "/nowhere".into(), ..right.clone() }, Code::INVALID_ARGUMENT, "config.json"),
+            (AttachRequest { pid: 0, ..right.clone() }, Code::INVALID_ARGUMENT, "pid"),
+            (AttachRequest { pid: 1, ..right.clone() }, Code::INVALID_ARGUMENT, "init"),
+            (AttachRequest { pid: -5, ..right.clone() }, Code::INVALID_ARGUMENT, "-5"),
+            (AttachRequest { pid: i32::MAX, ..right.clone() }, Code::INVALID_ARGUMENT, "2147483647"),
+            (with("io.ocinet.netwrok", "none"), Code::INVALID_ARGUMENT, "io.ocinet.network"),
+            (with("io.ocinet.network", "bridge:ip=10.90.0.1"), Code::INVALID_ARGUMENT, "10.90.0.1"),
+            (with("io.ocinet.publish", "8080:80"), Code::ALREADY_EXISTS, "holder"),
+            (with("io.ocinet.network", "host"), Code::INVALID_ARGUMENT, "ocinet prepare"),
+        ];
+        every(rows, |(request, code, word)| {
+            let refused = || service.refused(async |client| client.attach(forever(), request).await);
+            let (found, message) = host.unchanged_by(refused)?;
+            ensure!(found == *code && message.contains(word), "{found:?}: {message}");
+            let state = serde_json::json!({
+                "id": request.id, "bundle": request.bundle, "pid": request.pid, "annotations": request.annotations,
+            });
+            let hook = host.hook("createRuntime", state.to_string())?;
+            ensure!(hook.code != 0 && hook.stderr == format!("ocinet: {message}\n"), "{message}\n{hook}");
+            Ok(())
+        })?;
+        let request = InspectRequest { container: "holdre".into(), ..Default::default() };
+        let (code, message) = service.refused(async |client| client.inspect(forever(), &request).await)?;
+        ensure!(code == Code::NOT_FOUND && message.contains("did you mean holder"), "{code:?}: {message}");
+        let request = InspectNetworkRequest { name: "brigde".into(), ..Default::default() };
+        let (code, message) = service.refused(async |client| client.inspect_network(forever(), &request).await)?;
+        ensure!(code == Code::NOT_FOUND && message.contains("did you mean bridge"), "{code:?}: {message}");
+        let request = DetachRequest { id: "web".into(), bundle: "here".into(), ..Default::default() };
+        let (code, message) = service.refused(async |client| client.detach(forever(), &request).await)?;
+        ensure!(code == Code::INVALID_ARGUMENT && message.contains("here"), "{code:?}: {message}");
+        Ok(())
+    })
+}
+
+/// Who only looks at a host that was never used makes nothing there.
+#[test]
+fn an_unused_host_stays_unused() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        host.unchanged_by(|| {
+            let list = service.call(async |client| client.list(forever(), &Default::default()).await)?;
+            ensure!(list.containers.is_empty(), "{list}");
+            service.call(async |client| client.list_networks(forever(), &Default::default()).await)?;
+            service.call(async |client| client.check(forever(), &Default::default()).await)?;
+            let request = InspectRequest { container: "web".into(), ..Default::default() };
+            let (code, _) = service.refused(async |client| client.inspect(forever(), &request).await)?;
+            ensure!(code == Code::NOT_FOUND, "{code:?}");
+            let request = DetachRequest { id: "web".into(), bundle: "/b".into(), ..Default::default() };
+            service.call(async |client| client.detach(forever(), &request).await)
+        })?;
+        let files = host.sh("ls /run/ocinet")?;
+        ensure!(!files.contains("store"), "{files}");
+        ensure!(!host.sh("nft list tables")?.contains("ocinet"), "no rules");
+        Ok(())
+    })
+}
+
+/// Nobody but root connects.
+#[test]
+fn the_socket_is_roots_own() -> Result<()> {
+    Settings::default().test(|host| {
+        let _service = Service::start(host, &[])?;
+        let modes = host.sh("stat --format %a:%U /run/ocinet /run/ocinet/ocinet.sock")?;
+        ensure!(modes == "700:root\n600:root\n", "{modes}");
+        Ok(())
+    })
+}

@@ -1,0 +1,119 @@
+//! The stream of events, whoever attached, and `events`, which prints it.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::service::{SHIM, Service, forever};
+use ocinet_integration::{Settings, eventually};
+use ocinet_proto::v1::*;
+use serde_json::Value;
+
+/// Attaches and detaches by hook processes, by the service, by collection and by a reset: each once, and in order.
+#[test]
+fn everybodys_changes_are_told() -> Result<()> {
+    Settings::default().test(|host| {
+        let before = host.container("before").network("none").run()?;
+        let service = Service::start(host, &[])?;
+        let mut follower = service.follow()?;
+        let web = host.container("web").publish("8080:80,9000-9001:90-91/udp").run()?;
+        let (change, event) = follower.change()?;
+        let record = web.record()?;
+        ensure!(change == "+web" && event.container.bundle == web.bundle(), "{event}");
+        ensure!(event.container.endpoints[0].addresses == record.endpoints[0].addresses, "{event}");
+        ensure!(event.container.published.len() == 2 && event.time_unix_nano > 0, "{event}");
+        let (bundle, number) = (web.bundle().to_owned(), event.container.record);
+        web.delete()?;
+        let (change, event) = follower.change()?;
+        ensure!(change == "-web" && event.container.bundle == bundle && event.container.record == number, "{event}");
+
+        let mut second = service.follow()?;
+        let bundle = before.bundle().to_owned();
+        let request = DetachRequest { id: "before".into(), bundle, ..Default::default() };
+        service.call(async |client| client.detach(forever(), &request).await)?;
+        let dead = host.container("dead").run()?;
+        dead.abandon()?;
+        host.ocinet("gc")?.success()?;
+        let reset = host.container("reset").run()?;
+        host.ocinet("reset --force")?.success()?;
+        host.container("fresh").network("none").run()?.delete()?;
+        for expected in ["-before", "+dead", "-dead", "+reset", "-reset", "+fresh", "-fresh"] {
+            for follower in [&mut follower, &mut second] {
+                let (change, event) = follower.change()?;
+                ensure!(change == expected, "expected {expected}: {event}");
+            }
+        }
+        // Its namespace lives, and nothing in it is ours any more.
+        drop(reset);
+        before.delete()
+    })
+}
+
+/// A container that fails to attach, or is attached already, is no news.
+#[test]
+fn what_changes_nothing_is_not_told() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let mut follower = service.follow()?;
+        let web = host.container("web").publish("8080:80").run()?;
+        host.container("late").publish("8080:80").refused()?;
+        web.hook("createRuntime")?.success()?;
+        web.delete()?;
+        let changes = [follower.change()?.0, follower.change()?.0];
+        ensure!(changes == ["+web", "-web"], "{changes:?}");
+        Ok(())
+    })
+}
+
+/// A store that is lost and rebuilt has the same containers as before.
+#[test]
+fn a_rebuilt_store_is_no_news() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let mut follower = service.follow()?;
+        let web = host.container("web").run()?;
+        ensure!(follower.change()?.0 == "+web", "attached");
+        host.sh("printf damaged | dd of=$(ls /run/ocinet/store-*.db) bs=1 seek=20 conv=notrunc status=none")?;
+        let other = host.container("other").run()?;
+        ensure!(host.sh("ls /run/ocinet")?.contains("damaged"), "it was set aside");
+        let (change, event) = follower.change()?;
+        ensure!(change == "+other", "{event}");
+        web.delete()?;
+        let (change, event) = follower.change()?;
+        ensure!(change == "-web" && !event.container.bundle.is_empty(), "{event}");
+        other.delete()?;
+        ensure!(follower.change()?.0 == "-other", "detached");
+        host.sh("rm /run/ocinet/*.damaged")?;
+        Ok(())
+    })
+}
+
+/// Lines for people, and for programs; and an end in words.
+#[test]
+fn the_command_prints_them() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let mut json = host.background(&[SHIM, "events", "--json"])?;
+        let watching: Value = serde_json::from_str(&json.line()?)?;
+        ensure!(watching["kind"] == "KIND_WATCHING", "{watching}");
+        let mut text = host.background(&[SHIM, "events"])?;
+        // It says nothing at first: both are told of the same from here on.
+        eventually("it follows", || {
+            Ok(host.sh(&format!("ls /proc/{}/fd | wc -l", text.pid()))?.trim().parse::<u32>()? > 4)
+        })?;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let web = host.container("web").publish("8080:80").run()?;
+        let address = web.record()?.endpoints[0].addresses[0].clone();
+        web.delete()?;
+        let event: Value = serde_json::from_str(&json.line()?)?;
+        ensure!(event["kind"] == "KIND_ATTACHED" && event["container"]["id"] == "web", "{event}");
+        ensure!(event["container"]["endpoints"][0]["addresses"][0] == address, "{event}");
+        let (attached, detached) = (text.line()?, text.line()?);
+        ensure!(attached.ends_with(&format!("Z attached web {address} 0.0.0.0:8080->80/tcp")), "{attached}");
+        ensure!(detached.ends_with("Z detached web"), "{detached}");
+        service.kill()?;
+        for mut reader in [json, text] {
+            let end = std::iter::from_fn(|| reader.line().ok()).last();
+            ensure!(end.is_none_or(|line| line.contains("KIND_DETACHED")), "it ends with the service");
+        }
+        let refused = host.output(&[SHIM, "events"])?.exits(5)?.is_one_line()?;
+        refused.says(&["containerd-shim-ocinet-v2 serve"]).map(drop)
+    })
+}

@@ -1,0 +1,116 @@
+//! The process itself: one per host, however many are started, and what becomes of its socket.
+
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Result, ensure};
+use ocinet_integration::service::{SHIM, Service, forever, install_shim, socket};
+use ocinet_integration::{Output, Settings, eventually};
+
+/// Eight at once give one; the others say so.
+#[test]
+fn there_is_one() -> Result<()> {
+    Settings::default().test(|host| {
+        install_shim(host)?;
+        let script = format!("for n in 1 2 3 4 5 6 7 8; do {SHIM} serve 2>>/mnt/said & echo $!; done; wait");
+        let mut starts = host.background(&["sh", "-c", &script])?;
+        let pids = (0..8).map(|_| starts.line()).collect::<Result<Vec<_>>>()?;
+        let running = || pids.iter().filter(|pid| host.path(format!("/proc/{pid}/exe")).exists()).collect::<Vec<_>>();
+        eventually("one is left", || Ok(running().len() == 1))?;
+        eventually("it is there", || Ok(UnixStream::connect(socket(host)).is_ok()))?;
+        let said = host.sh("cat /mnt/said")?;
+        ensure!(running().len() == 1 && said.lines().count() == 7, "{said}");
+        let late = host.output(&[SHIM, "serve"])?.exits(3)?.is_one_line()?;
+        late.says(&["/run/ocinet/ocinet.sock", "already"])?;
+        host.sh(&format!("kill -KILL {}", running()[0]))?;
+        Ok(())
+    })
+}
+
+/// The socket of one that was killed is taken over.
+#[test]
+fn a_stale_socket_is_taken_over() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        service.kill()?;
+        ensure!(socket(host).exists() && UnixStream::connect(socket(host)).is_err(), "it is stale");
+        let service = Service::start(host, &[])?;
+        service.call(async |client| client.list(forever(), &Default::default()).await)?;
+        Ok(())
+    })
+}
+
+/// What is no socket of ours stays where it is.
+#[test]
+fn nobody_elses_file_is_removed() -> Result<()> {
+    Settings::default().test(|host| {
+        install_shim(host)?;
+        host.sh("mkdir -m 0700 /run/ocinet; echo precious >/run/ocinet/ocinet.sock")?;
+        let refused = host.output(&[SHIM, "serve"])?.exits(1)?.is_one_line()?;
+        refused.says(&["/run/ocinet/ocinet.sock"])?;
+        ensure!(host.sh("cat /run/ocinet/ocinet.sock")? == "precious\n", "it was touched");
+        host.sh("rm /run/ocinet/ocinet.sock")?;
+        // Somebody listens there who does not know of us, as a socket unit does.
+        let _listener =
+            host.background(&["systemd-socket-activate", "--listen=/run/ocinet/ocinet.sock", "/bin/false"])?;
+        eventually("somebody listens", || Ok(socket(host).exists()))?;
+        host.output(&[SHIM, "serve"])?.exits(3)?.is_one_line().map(drop)
+    })
+}
+
+/// It ends when its socket is removed: another one could not be told from it. And when nobody comes for long.
+#[test]
+fn it_ends_when_it_is_of_no_use() -> Result<()> {
+    Settings::default().test(|host| {
+        let ended = |service: &Service<'_>| {
+            let process = host.path(format!("/proc/{}", service.pid()));
+            eventually("it has ended", || Ok(!process.exists()))
+        };
+        let service = Service::start(host, &[])?;
+        host.sh("rm /run/ocinet/ocinet.sock")?;
+        ended(&service)?;
+        let service = Service::start(host, &[])?;
+        host.sh("rm -r /run/ocinet")?;
+        ended(&service)?;
+        let service = Service::start(host, &["--idle", "1"])?;
+        let client = service.connect()?;
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        ensure!(host.path(format!("/proc/{}", service.pid())).exists(), "somebody is connected");
+        drop(client);
+        ended(&service)?;
+        ensure!(!socket(host).exists(), "its socket goes with it");
+        Ok(())
+    })
+}
+
+/// Started by the first who connects to a socket that somebody else, systemd for example, made.
+#[test]
+fn a_socket_can_be_given() -> Result<()> {
+    Settings::default().test(|host| {
+        install_shim(host)?;
+        host.sh("mkdir -m 0700 /run/ocinet")?;
+        let activate = ["systemd-socket-activate", "--listen=/run/ocinet/ocinet.sock", SHIM, "serve", "--idle", "1"];
+        let waiting = host.background(&activate)?;
+        eventually("the socket is there", || Ok(socket(host).exists()))?;
+        let service = Service::given(host, waiting)?;
+        service.call(async |client| client.list(forever(), &Default::default()).await)?;
+        let process = host.path(format!("/proc/{}", service.pid()));
+        eventually("it has ended", || Ok(!process.exists()))?;
+        ensure!(socket(host).exists(), "the socket is not its own to remove");
+        Ok(())
+    })
+}
+
+/// What is wrong on the command line is said in one line.
+#[test]
+fn its_command_line() -> Result<()> {
+    Settings::default().test(|host| {
+        install_shim(host)?;
+        for command in ["serve", "events"] {
+            let help = host.output(&[SHIM, command, "--help"])?.success()?;
+            ensure!(help.contains("--state-dir"), "{help}");
+            let refused: Output = host.output(&[SHIM, command, "--stat-dir", "/x"])?.exits(2)?.is_one_line()?;
+            refused.says(&["--stat-dir"])?;
+        }
+        Ok(())
+    })
+}

@@ -150,3 +150,20 @@ fn event(kind: event::Kind, container: Option<Container>) -> Event {
         ..Default::default()
     }
 }
+
+/// Published ports as `ocinet ps` shows them.
+pub fn ports(ports: &PublishedPorts) -> String {
+    let PublishedPorts { host_address, host_port, container_port, count, .. } = ports;
+    let range = |first: u32| if *count > 1 { format!("{first}-{}", first + (count - 1)) } else { first.to_string() };
+    let host = match host_address.as_str() {
+        "" => "0.0.0.0".to_owned(),
+        address if address.contains(':') => format!("[{address}]"),
+        address => address.to_owned(),
+    };
+    let protocol = match ports.protocol.enum_value() {
+        Ok(Protocol::PROTOCOL_UDP) => "udp",
+        Ok(Protocol::PROTOCOL_SCTP) => "sctp",
+        _ => "tcp",
+    };
+    format!("{host}:{}->{}/{protocol}", range(*host_port), range(*container_port))
+}

@@ -12,11 +12,12 @@ use ocinet::log::logger;
 use ocinet_proto::ttrpc::r#async::Client;
 use ocinet_proto::ttrpc::{self, context};
 use ocinet_proto::v1::event::Kind;
-use ocinet_proto::v1::{Container, Event, EventsRequest, NetworkClient, Protocol, PublishedPorts};
+use ocinet_proto::v1::{Container, Event, EventsRequest, NetworkClient};
 use slog::crit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::convert;
 use crate::serve::SOCKET;
 
 /// Follow what is attached and detached on this host, until interrupted.
@@ -96,29 +97,15 @@ fn text(event: &Event) -> Option<String> {
     let time = OffsetDateTime::from_unix_timestamp_nanos(event.time_unix_nano.into()).ok()?;
     let time = time.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()?;
     let addresses = endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().cloned());
-    let words = [time, word.to_owned(), id.clone()].into_iter().chain(addresses).chain(published.iter().map(ports));
+    let words =
+        [time, word.to_owned(), id.clone()].into_iter().chain(addresses).chain(published.iter().map(convert::ports));
     Some(words.collect::<Vec<_>>().join(" "))
-}
-
-/// As `ocinet ps` shows it.
-fn ports(ports: &PublishedPorts) -> String {
-    let PublishedPorts { host_address, host_port, container_port, count, .. } = ports;
-    let range = |first: u32| if *count > 1 { format!("{first}-{}", first + (count - 1)) } else { first.to_string() };
-    let host = match host_address.as_str() {
-        "" => "0.0.0.0".to_owned(),
-        address if address.contains(':') => format!("[{address}]"),
-        address => address.to_owned(),
-    };
-    let protocol = match ports.protocol.enum_value() {
-        Ok(Protocol::PROTOCOL_UDP) => "udp",
-        Ok(Protocol::PROTOCOL_SCTP) => "sctp",
-        _ => "tcp",
-    };
-    format!("{host}:{}->{}/{protocol}", range(*host_port), range(*container_port))
 }
 
 #[cfg(test)]
 mod tests {
+    use ocinet_proto::v1::PublishedPorts;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,7 @@
 //! `start`: the bundle is edited before there is a container.
 
+use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use ocinet::config::Config;
@@ -11,6 +13,7 @@ use ocinet::oci::edit::{Document, Edit, HookCommand};
 use slog::Logger;
 
 use crate::call::Call;
+use crate::serve::{self, Containerd};
 use crate::{CONFIG_DIR, STATE_DIR};
 
 /// Where the program may be that the runtime is to call, if not beside this one.
@@ -32,7 +35,17 @@ pub fn run(call: &Call, log: &Logger) -> Result<()> {
     let edit = edit(&bundle.spec, &network, log)?;
     bundle.spec.edit_for_good(&edit)?;
     bundle.request(id(call, &bundle)?, &config)?;
-    bundle.save()
+    bundle.save()?;
+    serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
+    Ok(())
+}
+
+/// Who calls, where it has our container's bundle where containerd has all of them.
+fn containerd(call: &Call) -> Option<Containerd> {
+    let text = |value: &Option<OsString>| value.as_deref()?.to_str().map(str::to_owned);
+    // Since containerd 1.3 it says where it takes events, which need not be beside the socket of its API.
+    let address = text(&env::var_os("TTRPC_ADDRESS")).or_else(|| Some(text(&call.address)? + ".ttrpc"))?;
+    Containerd::of_bundle(&env::current_dir().ok()?, &text(&call.namespace)?, &text(&call.id)?, address)
 }
 
 /// The network that a container asks for, or gets because nobody else gives it one.

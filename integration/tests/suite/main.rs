@@ -43,5 +43,6 @@ mod replacement;
 mod traffic;
 mod ttrpc;
 mod ttrpc_clients;
+mod ttrpc_containerd;
 mod ttrpc_events;
 mod ttrpc_service;

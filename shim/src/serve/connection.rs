@@ -42,13 +42,13 @@ impl Clients {
         (count < MOST).then_some(client)
     }
 
-    /// Waits until there was nobody for as long as `idle`.
-    pub async fn stay_away(&self, idle: Duration) {
+    /// Waits until there was nobody for as long as `idle`, nor anything else that `is_needed` for.
+    pub async fn stay_away(&self, idle: Duration, is_needed: impl Fn() -> bool) {
         let mut since = Instant::now();
         while since.elapsed() < idle {
             // Whoever comes and goes in between is no reason to stay.
             sleep((idle / 10).max(Duration::from_millis(50))).await;
-            if self.0.load(Ordering::Relaxed) > 0 {
+            if self.0.load(Ordering::Relaxed) > 0 || is_needed() {
                 since = Instant::now();
             }
         }

@@ -5,11 +5,15 @@
 //!
 //! One thread talks to all clients, so that one who hangs costs a few kilobytes and no thread; a handful of others do what blocks.
 
+mod apart;
 mod claim;
 mod connection;
+mod containerds;
+mod demand;
 mod feed;
 mod host;
 mod listen;
+mod publish;
 mod service;
 
 use std::ffi::OsString;
@@ -19,13 +23,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use ocinet::engine::{Follower, Result};
+use ocinet::engine::{Error, Follower, Result};
 use ocinet::kernel;
 use ocinet::log::{logger, with_journal};
 use ocinet_proto::{ttrpc, v1};
 use slog::{Logger, crit, info};
 
 pub use claim::SOCKET;
+pub use containerds::Containerd;
+pub use demand::ensure;
 
 use claim::Claim;
 use connection::Clients;
@@ -46,9 +52,12 @@ struct Arguments {
     /// Where config.toml is
     #[arg(long, value_name = "DIR", default_value = "/etc/ocinet")]
     config_dir: PathBuf,
-    /// End after so long without a client
+    /// End after so long without a client, and without a containerd to publish to
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     idle: u64,
+    /// Started by another program that happened to need it
+    #[arg(long, hide = true)]
+    on_demand: bool,
 }
 
 /// `containerd-shim-ocinet-v2 serve`.
@@ -65,6 +74,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     };
     match serve(&arguments, &log) {
         Ok(()) => ExitCode::SUCCESS,
+        // Somebody else needed it at the same time.
+        Err(Error::Conflict(_)) if arguments.on_demand => ExitCode::SUCCESS,
         Err(error) => {
             crit!(log, "{error}"; "exit" => error.exit_code());
             ExitCode::from(error.exit_code())
@@ -74,9 +85,14 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
 
 /// Serves until nobody needs it, or until its socket is removed.
 fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
-    let Arguments { state_dir, config_dir, idle } = arguments;
+    let Arguments { state_dir, config_dir, idle, on_demand } = arguments;
+    if *on_demand {
+        apart::leave(log);
+    }
     kernel::state_dir(state_dir)?;
     let claim = Claim::take(state_dir)?;
+    // Which told us of a socket to take over; the programs we start need none of it.
+    kernel::forget_environment();
     // Before anybody can connect: who is attached from now on is told.
     let follower = Follower::new(state_dir, log.clone())?;
     let listener = claim.listen()?;
@@ -91,7 +107,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         let clients = Clients::default();
         let (feed, ended) = Feed::start(follower, claim::SOCKET)?;
         let host = Host { state_dir: state_dir.clone(), config_dir: config_dir.clone(), log: log.clone() };
-        let service: Arc<dyn v1::NetworkService + Send + Sync> = Arc::new(Service::new(host, feed));
+        let service: Arc<dyn v1::NetworkService + Send + Sync> = Arc::new(Service::new(host, feed.clone()));
         let refused = |error: ttrpc::Error| kernel::Error::refused("start the service", std::io::Error::other(error));
         let mut server = ttrpc::r#async::Server::new()
             .register_service(v1::create_network(service))
@@ -100,8 +116,9 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         info!(log, "serving"; "socket" => %claim.path().display());
         tokio::select! {
             _ = ended => info!(log, "ending: the socket was removed"),
-            () = clients.stay_away(Duration::from_secs(*idle)) => {
-                info!(log, "ending: nobody was here for {idle} s");
+            () = publish::publish(state_dir.clone(), feed.subscribe(), log.clone()) => {}
+            () = clients.stay_away(Duration::from_secs(*idle), || Containerd::any_answers(state_dir)) => {
+                info!(log, "ending: nobody needed it for {idle} s");
                 claim.withdraw();
             }
         }

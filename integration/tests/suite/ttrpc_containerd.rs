@@ -1,0 +1,122 @@
+//! The service as containerd's containers bring it about: started on demand, and telling containerd what happens.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::containerd::{Containerd, Release, with_containerd, with_release};
+use ocinet_integration::service::socket;
+use ocinet_integration::{Background, Host, eventually};
+
+/// The pids of the services that run.
+fn services(host: &Host) -> Result<Vec<String>> {
+    let mut pids = Vec::new();
+    for process in fs::read_dir(host.path("/proc"))?.flatten() {
+        // It may have ended meanwhile.
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<_> = line.split(|byte| *byte == 0).take(2).collect();
+        if words.len() == 2 && words[0].ends_with(b"containerd-shim-ocinet-v2") && words[1] == b"serve" {
+            pids.push(process.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(pids)
+}
+
+/// Somebody who subscribes to containerd's events.
+fn subscribe(host: &Host, containerd: &Containerd<'_>) -> Result<Background> {
+    let script = format!("exec {} events 2>&1", containerd.ctr_command());
+    let subscriber = host.background(&["sh", "-c", &script])?;
+    // It says nothing until there is something to say.
+    eventually("it is connected", || {
+        let sockets = host.sh(&format!("find /proc/{}/fd -lname 'socket:*' | wc -l", subscriber.pid()))?;
+        Ok(sockets.trim().parse::<u32>()? > 0)
+    })?;
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    Ok(subscriber)
+}
+
+/// The next event of ours.
+fn next(subscriber: &mut Background) -> Result<String> {
+    loop {
+        let line = subscriber.line()?;
+        if line.contains("/ocinet/") {
+            return Ok(line);
+        }
+    }
+}
+
+/// Every subscriber of containerd hears of networks, and can read what it hears; also after containerd or the service were killed.
+#[test]
+fn containerd_is_told() -> Result<()> {
+    with_containerd(|host, containerd| {
+        let mut subscriber = subscribe(host, containerd)?;
+        let web = containerd.run("web", "--annotation io.ocinet.publish=8080:80", "80")?;
+        let address = web.address()?.to_string();
+        let attach = next(&mut subscriber)?;
+        let words = ["/ocinet/attach", r#""id":"web""#, &address, "0.0.0.0:8080->80/tcp", &containerd.namespace];
+        ensure!(words.iter().all(|word| attach.replace("\\u003e", ">").contains(word)), "{attach}");
+        web.delete()?;
+        let detach = next(&mut subscriber)?;
+        ensure!(detach.contains("/ocinet/detach") && detach.contains(r#""id":"web""#), "{detach}");
+        // A container that is not containerd's is none of its business.
+        host.container("plain").run()?.delete()?;
+
+        let service = services(host)?;
+        ensure!(service.len() == 1, "{service:?}");
+        host.sh(&format!("kill -KILL {}", service[0]))?;
+        let second = containerd.run("second", "", "80")?;
+        let attach = next(&mut subscriber)?;
+        ensure!(attach.contains("/ocinet/attach") && attach.contains("second"), "{attach}");
+        second.delete()?;
+        ensure!(next(&mut subscriber)?.contains("/ocinet/detach"), "it is told of the end, too");
+        Ok(())
+    })
+}
+
+/// A containerd that was restarted is told by the same service.
+#[test]
+fn a_restarted_containerd_is_told() -> Result<()> {
+    with_release(Release::V2, |host, containerd| {
+        containerd.run("first", "", "80")?.delete()?;
+        let before = services(host)?;
+        containerd.kill();
+        containerd.launch()?;
+        let mut subscriber = subscribe(host, containerd)?;
+        let web = containerd.run("web", "", "80")?;
+        let attach = next(&mut subscriber)?;
+        ensure!(attach.contains("/ocinet/attach") && attach.contains("web"), "{attach}");
+        web.delete()?;
+        ensure!(services(host)? == before, "{:?}, and {before:?} before", services(host)?);
+        Ok(())
+    })
+}
+
+/// Eight at once start one, which has left all that was containerd's.
+#[test]
+fn it_is_started_on_demand() -> Result<()> {
+    with_containerd(|host, containerd| {
+        ensure!(services(host)?.is_empty() && !socket(host).exists(), "nobody needed it yet");
+        let ids: Vec<String> = (0..8).map(|n| format!("c{n}")).collect();
+        std::thread::scope(|scope| {
+            let starts: Vec<_> =
+                ids.iter().map(|id| scope.spawn(|| containerd.attempt(id, "", "80")?.success())).collect();
+            starts
+                .into_iter()
+                .try_for_each(|start| start.join().map_err(|_| anyhow::anyhow!("a thread failed"))?.map(drop))
+        })?;
+        let containers = ids.iter().map(|id| containerd.container(id)).collect::<Result<Vec<_>>>()?;
+        eventually("one is left", || Ok(services(host)?.len() == 1))?;
+        let pid = services(host)?.remove(0);
+        let read = |file: &str| fs::read_to_string(host.path(format!("/proc/{pid}/{file}"))).context(file.to_owned());
+        ensure!(read("oom_score_adj")?.trim() == "0", "it is not protected");
+        let streams =
+            host.sh(&format!("readlink /proc/{pid}/fd/0 /proc/{pid}/fd/1 /proc/{pid}/fd/2 /proc/{pid}/cwd"))?;
+        ensure!(streams == "/dev/null\n/dev/null\n/dev/null\n/\n", "{streams}");
+        let environment = read("environ")?;
+        ensure!(!environment.contains("TTRPC") && !environment.contains("containerd"), "{environment}");
+        let namespaces = host.sh(&format!("readlink /proc/1/ns/mnt /proc/{pid}/ns/mnt | uniq | wc -l"))?;
+        ensure!(namespaces.trim() == "1", "it has the host's mounts");
+        let session = host.sh(&format!("cut -d' ' -f6 /proc/{pid}/stat"))?;
+        ensure!(session.trim() != "0", "a session of its own");
+        containers.into_iter().try_for_each(|container| container.delete())
+    })
+}

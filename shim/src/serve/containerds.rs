@@ -1,0 +1,101 @@
+//! The containerds that are told of their containers: a file in the state directory for each, so that a service which was killed
+//! and started again knows them, and nobody has to ask it.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use ocinet::kernel;
+use ocinet::model::{ContainerId, Key};
+use serde_json::{Value, json};
+
+/// The folder of those files.
+const FOLDER: &str = "containerds";
+
+/// A containerd that has called us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Containerd {
+    /// The socket on which it takes events.
+    pub address: String,
+    /// Where the bundles of all its namespaces are.
+    pub bundles: PathBuf,
+}
+
+impl Containerd {
+    /// The one that called for the container `id` of its namespace, whose bundle is `bundle`; `None` where bundles are elsewhere than
+    /// every containerd so far has them.
+    pub fn of_bundle(bundle: &Path, namespace: &str, id: &str, address: String) -> Option<Self> {
+        let (folder, name) = (bundle.parent()?, bundle.file_name()?);
+        let is_known = name == id && folder.file_name()? == namespace;
+        let bundles = folder.parent().filter(|_| is_known && Path::new(&address).is_absolute())?.to_owned();
+        Some(Self { address, bundles })
+    }
+
+    /// Writes it down for the service, where it is not yet.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remember(&self, state_dir: &Path) -> kernel::Result<()> {
+        let text = json!({ "address": self.address, "bundles": self.bundles }).to_string();
+        let path = state_dir.join(FOLDER).join(self.file());
+        if fs::read_to_string(&path).is_ok_and(|known| known == text) {
+            return Ok(());
+        }
+        kernel::write_public(&path, &text)
+    }
+
+    /// All that are known.
+    pub fn all(state_dir: &Path) -> Vec<Self> {
+        let files = fs::read_dir(state_dir.join(FOLDER)).into_iter().flatten().flatten();
+        files.filter_map(|file| Self::parse(&fs::read(file.path()).ok()?)).collect()
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(text).ok()?;
+        let field = |name: &str| value[name].as_str().map(str::to_owned);
+        Some(Self { address: field("address")?, bundles: field("bundles")?.into() })
+    }
+
+    /// The namespace of the container with this bundle, where it is one of its own.
+    pub fn namespace_of<'b>(&self, bundle: &'b str) -> Option<&'b str> {
+        let mut names = Path::new(bundle).strip_prefix(&self.bundles).ok()?.iter();
+        match (names.next(), names.next(), names.next()) {
+            (Some(namespace), Some(_), None) => namespace.to_str(),
+            _ => None,
+        }
+    }
+
+    /// Whether any of them runs.
+    pub fn any_answers(state_dir: &Path) -> bool {
+        Self::all(state_dir).iter().any(|containerd| UnixStream::connect(&containerd.address).is_ok())
+    }
+
+    /// A name that no other one has: ids are no file names, and neither are addresses.
+    fn file(&self) -> String {
+        let id: Result<ContainerId, _> = "containerd".parse();
+        id.map(|id| Key::new(&id, &format!("{}\0{}", self.address, self.bundles.display())).hex()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
+
+    #[test]
+    fn whose_a_bundle_is() {
+        let of =
+            |bundle: &str, address: &str| Containerd::of_bundle(Path::new(bundle), "k8s.io", "web", address.into());
+        let known = of(&format!("{TASKS}/k8s.io/web"), "/run/c.sock.ttrpc").unwrap();
+        assert_eq!(known.bundles, Path::new(TASKS));
+        for bundle in ["/web", "/", "/tasks/default/web", "/tasks/k8s.io/other"] {
+            assert_eq!(of(bundle, "/run/c.sock.ttrpc"), None, "{bundle}");
+        }
+        assert_eq!(of(&format!("{TASKS}/k8s.io/web"), ""), None);
+        assert_eq!(known.namespace_of(&format!("{TASKS}/default/web")), Some("default"));
+        for bundle in ["", "/bundles/web", TASKS, &format!("{TASKS}/default"), &format!("{TASKS}/default/web/rootfs")] {
+            assert_eq!(known.namespace_of(bundle), None, "{bundle}");
+        }
+    }
+}

@@ -114,3 +114,48 @@ fn its_command_line() -> Result<()> {
         Ok(())
     })
 }
+
+/// Started on demand, it is in nobody's control group but its own, and has the host's mounts.
+#[test]
+fn it_leaves_whoever_started_it() -> Result<()> {
+    Settings::default().test(|host| {
+        install_shim(host)?;
+        let group = host.control_group("starter");
+        let script = format!(
+            "for top in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
+                 if mkdir -p $top/{group} && echo $$ >$top/{group}/cgroup.procs; then break; fi
+             done 2>/dev/null
+             echo 100 >/proc/self/oom_score_adj
+             exec unshare --mount {SHIM} serve --on-demand"
+        );
+        let service = Service::given(host, host.background(&["sh", "-c", &script])?)?;
+        let pid = service.pid();
+        let groups = host.sh(&format!("cat /proc/{pid}/cgroup"))?;
+        let own = group.replace("starter", "ocinet");
+        ensure!(groups.contains(&own) && !groups.contains(&group), "{groups}");
+        let mounts = host.sh(&format!("readlink /proc/1/ns/mnt /proc/{pid}/ns/mnt | uniq | wc -l"))?;
+        ensure!(mounts.trim() == "1", "it has the mounts of whoever started it");
+        ensure!(host.sh(&format!("cat /proc/{pid}/oom_score_adj"))?.trim() == "0", "it is killed before others");
+        Ok(())
+    })
+}
+
+/// systemd takes the units, and they start the program.
+#[test]
+fn its_units() -> Result<()> {
+    Settings::default().test(|host| {
+        install_shim(host)?;
+        let units = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
+        let units = units.display();
+        host.sh(&format!(
+            "mkdir /mnt/units; cp {units}/ocinet.socket {units}/ocinet.service /mnt/units
+             grep -q '^ExecStart=/usr/bin/containerd-shim-ocinet-v2 serve$' /mnt/units/ocinet.service
+             sed -i 's:/usr/bin:/mnt/bin:' /mnt/units/ocinet.service"
+        ))?;
+        let verify = "systemd-analyze verify --man=no /mnt/units/ocinet.socket /mnt/units/ocinet.service 2>&1";
+        let said = host.output(&["sh", "-c", verify])?;
+        host.sh("rm -rf /run/systemd")?;
+        ensure!(said.code == 0 && said.stdout.is_empty(), "{said}");
+        Ok(())
+    })
+}

@@ -1,3 +1,6 @@
+use std::fs;
+use std::ops::Range;
+
 /// For a process that stays: one arena of the allocator for all threads, large blocks that go back to the kernel as soon as they are
 /// free, and little kept for later. To be called before there are threads.
 #[allow(unsafe_code)]
@@ -15,4 +18,48 @@ pub fn spare_memory() {
 pub fn return_memory() {
     // SAFETY: malloc_trim(3) takes a number, and the allocator's own locks.
     unsafe { libc::malloc_trim(0) };
+}
+
+/// Lets go of this program's code until it runs again: it stays in the page cache, and comes back with a page fault.
+#[allow(unsafe_code)]
+pub fn return_code() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+    for range in maps.lines().filter_map(|line| code_of(line, &own.to_string_lossy())) {
+        // SAFETY: the range is a private mapping of a file that this process cannot write to and has not changed, so that what is read
+        // from it next is the same as before.
+        unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
+    }
+}
+
+/// Where a line of proc_pid_maps(5) says that the code of `program` is.
+fn code_of(line: &str, program: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (range, rights) = (fields.next()?, fields.next()?);
+    let is_code = rights == "r-xp" && fields.nth(3)? == program;
+    let (start, end) = range.split_once('-').filter(|_| is_code)?;
+    let address = |hex: &str| usize::from_str_radix(hex, 16).ok();
+    Some(address(start)?..address(end)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_told_from_data() {
+        let line = "7f0000001000-7f0000003000 r-xp 00001000 00:1b 4242                     /mnt/bin/shim";
+        assert_eq!(code_of(line, "/mnt/bin/shim"), Some(0x7f00_0000_1000..0x7f00_0000_3000));
+        for other in [
+            line.replace("r-xp", "r--p"),
+            line.replace("shim", "other"),
+            "7f00-7f01 r-xp 0 00:00 0 [vdso]".into(),
+            String::new(),
+        ] {
+            assert_eq!(code_of(&other, "/mnt/bin/shim"), None, "{other}");
+        }
+        // It goes on.
+        return_code();
+        assert_eq!(code_of(line, "/mnt/bin/shim").map(|range| range.len()), Some(0x2000));
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use ocinet::kernel;
 use ocinet_proto::ttrpc::proto::{
     FLAG_REMOTE_CLOSED, MESSAGE_HEADER_LENGTH, MESSAGE_TYPE_DATA, MESSAGE_TYPE_RESPONSE, MessageHeader,
 };
@@ -48,6 +49,7 @@ impl Clients {
         while since.elapsed() < idle {
             // Whoever comes and goes in between is no reason to stay.
             sleep((idle / 10).max(Duration::from_millis(50))).await;
+            kernel::return_code();
             if self.0.load(Ordering::Relaxed) > 0 || is_needed() {
                 since = Instant::now();
             }

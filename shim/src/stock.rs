@@ -1,7 +1,7 @@
 //! The way from containerd's call to the stock shim.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,12 +17,29 @@ use crate::call::Call;
 /// The shim that does all the work.
 const STOCK: &str = "containerd-shim-runc-v2";
 
-/// Becomes the stock shim, with the `arguments`, the standard streams and the environment that we got. Returns only where
+/// The environment that we were called with. It is the stock shim's; to us and what we start it would be input.
+#[derive(Debug)]
+pub struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    /// Keeps it for the stock shim, and makes this process forget it. For the beginning of `main`.
+    pub fn take() -> Self {
+        let environment = Self(env::vars_os().collect());
+        kernel::forget_environment();
+        environment
+    }
+
+    fn path(&self) -> &OsStr {
+        self.0.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str()).unwrap_or_default()
+    }
+}
+
+/// Becomes the stock shim, with the `arguments`, the standard streams and the `environment` that we got. Returns only where
 /// that fails, with the reason.
-pub fn take_over(call: &Call, arguments: &[OsString]) -> Error {
-    match find(call) {
+pub fn take_over(call: &Call, arguments: &[OsString], environment: Environment) -> Error {
+    match find(call, environment.path()) {
         Some(stock) => {
-            let error = Command::new(&stock).args(arguments).exec();
+            let error = Command::new(&stock).args(arguments).env_clear().envs(environment.0).exec();
             kernel::Error::refused(format!("execute {}", stock.display()), error).into()
         }
         None => Error::NotFound(format!(
@@ -34,12 +51,11 @@ pub fn take_over(call: &Call, arguments: &[OsString]) -> Error {
 
 /// The stock shim: that of the containerd which calls, else the first on the caller's PATH. Never ourselves, whatever links
 /// there are.
-fn find(call: &Call) -> Option<PathBuf> {
+fn find(call: &Call, path: &OsStr) -> Option<PathBuf> {
     let own = env::current_exe().and_then(identity).ok();
     let containerds = call.publish_binary.as_deref().and_then(|binary| Path::new(binary).parent());
     let containerds = containerds.filter(|folder| folder.is_absolute()).map(Path::to_owned);
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = containerds.into_iter().chain(env::split_paths(&path).filter(|folder| folder.is_absolute()));
+    let folders = containerds.into_iter().chain(env::split_paths(path).filter(|folder| folder.is_absolute()));
     folders.map(|folder| folder.join(STOCK)).find(|file| is_program(file) && identity(file).ok() != own)
 }
 

@@ -94,7 +94,7 @@ fn the_stock_shim_is_found() -> Result<()> {
         };
         host.sh(&format!(
             "mkdir /mnt/stock /mnt/loop
-             printf '#!/bin/sh\\necho \"$MARK $(/bin/busybox cat) $@\"\\nexit 7\\n' >/mnt/stock/containerd-shim-runc-v2
+             printf '#!/bin/sh\\necho \"$MARK $PATH $(/bin/busybox cat) $@\"\\nexit 7\\n' >/mnt/stock/containerd-shim-runc-v2
              chmod +x /mnt/stock/containerd-shim-runc-v2
              ln -s {ours} /mnt/loop/containerd-shim-runc-v2
              ln {ours} /mnt/bin/containerd-shim-runc-v2"
@@ -113,7 +113,7 @@ fn the_stock_shim_is_found() -> Result<()> {
         ];
         every(rows, |(flags, path, seen)| {
             let output = call(path, flags)?.exits(7)?;
-            ensure!(output.stdout.trim_end() == format!("kept parameters {seen}").trim_end(), "{output}");
+            ensure!(output.stdout.trim_end() == format!("kept {path} parameters {seen}").trim_end(), "{output}");
             ensure!(output.stderr.is_empty(), "{output}");
             Ok(())
         })?;

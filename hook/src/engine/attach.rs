@@ -230,7 +230,13 @@ impl Engine {
             return self.refuse_outsider(request, owner, is_hosts);
         }
         let mode = request.wiring.mode();
+        let has_path = matches!(request.namespace, NetworkNamespace::At(_));
         let why = match (mode, is_hosts) {
+            (Mode::Host, false) if has_path => {
+                "needs the host's network namespace, and whoever made this container gave it another: hostNetwork asks for it in \
+                 a pod of Kubernetes, --network=none of podman leaves it to ocinet, and elsewhere ocinet prepare takes the entry \
+                 of type network out of linux.namespaces in config.json"
+            }
             (Mode::Host, false) => {
                 "needs the host's network namespace, and a hook cannot change a container's afterwards; \
                  ocinet prepare takes the entry of type network out of linux.namespaces in config.json"

@@ -67,7 +67,7 @@ fn what_is_refused() -> Result<()> {
     let rows = [
         (vec![("io.ocinet.network", "bridge")], "eth0"),
         (vec![("io.ocinet.network", "brigde:interface=eth1")], "brigde"),
-        (vec![("io.ocinet.network", "host")], "the host's network namespace"),
+        (vec![("io.ocinet.network", "host")], "hostNetwork"),
         (vec![("io.ocinet.network", "container:nobody")], "nobody"),
     ];
     with_pods(|host, pods| {

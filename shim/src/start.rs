@@ -55,7 +55,7 @@ fn network(spec: &Document, config: &Config) -> Option<String> {
     if spec.annotation(KIND).is_some_and(|kind| kind != "sandbox") {
         return None;
     }
-    if !is_asked_for && (!spec.has_unwired_namespace() || spec.is_wired_by_others()) {
+    if !is_asked_for && (!spec.has_unwired_namespace() || spec.is_left_to_others()) {
         return None;
     }
     let network = spec.annotation(Annotations::NETWORK).or(config.default_network.as_deref());

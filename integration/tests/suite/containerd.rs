@@ -100,3 +100,20 @@ fn who_asks_and_who_does_not() -> Result<()> {
         Ok(())
     })
 }
+
+/// As nerdctl calls its containers' runtime, so that runc gets its options, and as it says that a container has no network. Who
+/// asks for ours gets it then.
+#[test]
+fn as_nerdctl_says_it() -> Result<()> {
+    with_containerd(|host, containerd| {
+        let none = r#"--runtime io.containerd.runc.ocinet.v2 --annotation 'nerdctl/networks=["none"]'"#;
+        let plain = containerd.run("plain", none, "80")?;
+        ensure!(plain.sh("ip link")?.lines().count() == 2, "loopback alone: {}", plain.sh("ip link")?);
+        ensure!(host.records()?.is_empty(), "{:#?}", host.records()?);
+        let asked = "--annotation io.ocinet.network=bridge --annotation io.ocinet.publish=8080:80";
+        let web = containerd.run("web", &format!("{none} {asked}"), "80")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        web.delete()?;
+        host.settles()
+    })
+}

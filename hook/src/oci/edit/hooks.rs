@@ -5,6 +5,9 @@ use super::{Document, shown};
 use crate::model::Invalid;
 use crate::oci::Stage;
 
+/// The networks that nerdctl was told.
+const NERDCTL_NETWORKS: &str = "nerdctl/networks";
+
 /// How a runtime calls us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookCommand {
@@ -80,9 +83,9 @@ impl Document {
         }
     }
 
-    /// Whether a hook of another tool wires the container.
-    pub fn is_wired_by_others(&self) -> bool {
-        self.other_network_hook().is_some()
+    /// Whether another tool was told what network the container has, be it none.
+    pub fn is_left_to_others(&self) -> bool {
+        self.annotation(NERDCTL_NETWORKS).is_some() || self.other_network_hook().is_some()
     }
 
     fn other_network_hook(&self) -> Option<(Stage, &Value, &'static str)> {
@@ -97,8 +100,7 @@ impl Document {
         let words = arguments(hook);
         // nerdctl: pkg/ocihook; with the network none it writes files only, and says so in this annotation.
         if words.windows(2).any(|pair| pair == ["internal", "oci-hook"]) {
-            let networks = self.at(&["annotations", "nerdctl/networks"]).and_then(Value::as_str);
-            return (networks != Some(r#"["none"]"#)).then_some("nerdctl");
+            return (self.annotation(NERDCTL_NETWORKS) != Some(r#"["none"]"#)).then_some("nerdctl");
         }
         // Docker: libnetwork's sandbox_externalkey.go.
         words.first().is_some_and(|word| *word == "libnetwork-setkey").then_some("Docker")

@@ -109,7 +109,6 @@ impl<'h> Pods<'h> {
         // There is no systemd on a private host, and the shim is elsewhere.
         let handler =
             handler.replace("SystemdCgroup = true", "SystemdCgroup = false").replace("/usr/bin/", "/mnt/bin/");
-        let handler = handler.replace("version = 3\n", "");
         let cri = cri.replace("CNI", &unpacked("cni/usr/lib/cni")?);
         fs::create_dir_all(host.path("/mnt/containerd/cni"))?;
         fs::write(host.path("/mnt/containerd/cni/10-pods.conflist"), NETWORK)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use ocinet_integration::containerd::{Containerd, Release};
 use ocinet_integration::podman::{self, Podman};
 use ocinet_integration::{Host, Output, Proto::Tcp, Runtime, Settings, UPLINK, every, ocinet};
 
@@ -28,13 +29,14 @@ fn packaging(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(script)
 }
 
-/// Runs packaging/install on `host`, with the program under test.
+/// Runs packaging/install on `host`, with the programs under test.
 fn install(host: &Host, arguments: &str) -> Result<Output> {
-    let script = packaging("install");
-    host.output(&["sh", "-uc", &format!("OCINET_BIN=/mnt/bin/ocinet {} {arguments}", script.display())])
+    let (programs, script) = (ocinet()?, packaging("install"));
+    host.output(&["sh", "-uc", &format!("OCINET_BIN={} {} {arguments}", programs.display(), script.display())])
 }
 
-/// What a user does with the installed program: podman finds its hooks, a bundle finds the program, a shell its completions.
+/// What a user does with the installed programs: podman finds its hooks, a bundle and containerd their program, a shell its
+/// completions.
 fn use_it(host: &Host, prefix: &str) -> Result<()> {
     let program = format!("{prefix}/bin/ocinet");
     let podman = Podman::installed(host)?;
@@ -54,11 +56,29 @@ fn use_it(host: &Host, prefix: &str) -> Result<()> {
     reached?;
     host.settles()?;
 
+    use_the_shim(host, &format!("{prefix}/bin/containerd-shim-ocinet-v2"))?;
+
     let completions = format!(". {prefix}/share/bash-completion/completions/ocinet; complete -p ocinet");
     host.output(&["bash", "-euc", &completions])?.success()?;
     let page = host.sh(&format!("ls {prefix}/share/man/man1/ocinet-prepare.1*"))?;
     ensure!(host.sh(&format!("man -l {page}"))?.contains("--undo"), "the manual page");
     Ok(())
+}
+
+/// containerd finds the shim, and that the program which its runtime is to call.
+fn use_the_shim(host: &Host, shim: &str) -> Result<()> {
+    let containerd = Containerd::start(host, Release::V2)?;
+    host.sh("rm /mnt/bin/containerd-shim-ocinet-v2")?;
+    let publish = "--annotation io.ocinet.publish=8082:80";
+    let shop = containerd.run("shop", &format!("--runtime {shim} {publish}"), "80")?;
+    host.peer().reaches(Tcp, format!("{UPLINK}:8082"))?.is("shop")?;
+    let hooks = format!("cat /run/containerd/io.containerd.runtime.v2.task/{}/shop/config.json", containerd.namespace);
+    let called = shim.replace("containerd-shim-ocinet-v2", "ocinet");
+    ensure!(host.sh(&hooks)?.contains(&format!("\"{called}\"")), "{called} is called");
+    let handler = shim.replace("bin/containerd-shim-ocinet-v2", "share/doc/ocinet/examples/containerd-2.toml");
+    ensure!(host.sh(&format!("cat {handler}"))?.contains(&format!("\"{shim}\"")), "{handler} names {shim}");
+    shop.delete()?;
+    host.settles()
 }
 
 /// systemd takes the units, and they start the program that is installed.
@@ -100,12 +120,14 @@ fn the_script_installs_and_takes_away() -> Result<()> {
             let installed = file_system(host)?;
             for file in [
                 format!("{prefix}/bin/ocinet -rwxr-xr-x 0:0"),
+                format!("{prefix}/bin/containerd-shim-ocinet-v2 -rwxr-xr-x 0:0"),
                 format!("{systemd}/system/ocinet-gc.timer -rw-r--r--"),
                 format!("{systemd}/network/80-ocinet.network -rw-r--r--"),
                 format!("{}/zones/ocinet.xml -rw-r--r--", systemd.replace("systemd", "firewalld")),
                 "NetworkManager/conf.d/80-ocinet.conf -rw-r--r--".into(),
                 "/usr/share/containers/oci/hooks.d/20-ocinet-precreate.json -rw-r--r--".into(),
                 format!("{prefix}/share/doc/ocinet/examples/config.toml -rw-r--r--"),
+                format!("{prefix}/share/doc/ocinet/examples/runtime-class.yaml -rw-r--r--"),
             ] {
                 ensure!(installed.contains(&file), "{file}");
             }
@@ -174,7 +196,8 @@ fn the_package_installs_and_goes() -> Result<()> {
         let package =
             host.sh(&format!("dpkg -L ocinet | while read -r f; do [ -d $f ] || echo $f; done | {listed}"))?;
         host.sh(&format!(
-            "OCINET_BIN=/mnt/bin/ocinet DESTDIR=/mnt/stage {} --prefix /usr",
+            "OCINET_BIN={} DESTDIR=/mnt/stage {} --prefix /usr",
+            ocinet()?.display(),
             packaging("install").display()
         ))?;
         let script = host.sh(&format!("cd /mnt/stage; find . -type f -printf '/%P\\n' | {listed}"))?;

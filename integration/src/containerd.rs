@@ -113,7 +113,7 @@ impl<'h> Containerd<'h> {
     /// Starts the daemon, and waits until it answers.
     pub fn launch(&mut self) -> Result<()> {
         let script = format!(
-            "PATH=/mnt/bin:$PATH exec {}/containerd --config /mnt/containerd/config.toml >>/mnt/containerd/log 2>&1",
+            "PATH=/mnt/bin:/usr/local/bin:$PATH exec {}/containerd --config /mnt/containerd/config.toml >>/mnt/containerd/log 2>&1",
             self.programs
         );
         self.daemon = Some(self.host.background(&["sh", "-c", &script])?);
@@ -140,6 +140,12 @@ impl<'h> Containerd<'h> {
             self.ctr_command()
         );
         self.host.output(&["sh", "-uc", &script])
+    }
+
+    /// What a shell exports so that `ctr` and `containerd` are this one's, as a person types them.
+    pub fn environment(&self) -> String {
+        let Self { programs, namespace, .. } = self;
+        format!("PATH=$PATH:{programs} CONTAINERD_ADDRESS={SOCKET} CONTAINERD_NAMESPACE={namespace}")
     }
 
     /// `ctr` with its socket, as words of a shell command.

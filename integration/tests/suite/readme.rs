@@ -9,10 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, Settings, every, podman};
+use ocinet_integration::containerd::{Containerd, Release};
+use ocinet_integration::{Host, Settings, every, ocinet, podman};
 
 /// Programs that install or build, and what stands in for each: `$TREE` is this tree.
-const STAND_INS: [(&str, &str); 3] = [
+const STAND_INS: [(&str, &str); 4] = [
     // Every package has to be known.
     (
         "apt-get",
@@ -22,6 +23,8 @@ const STAND_INS: [(&str, &str); 3] = [
     // There is no systemd on a private host; the units are tested with their packages.
     ("systemctl", r#"test $# -gt 0"#),
     ("journalctl", r#"test $# -gt 0"#),
+    // Nor a cluster; pods are tested without one.
+    ("kubectl", r#"test "$1 $2" = "apply -f"; test -s "$3""#),
 ];
 
 /// Scripts of this tree that install things on the machine, and are tests of their own.
@@ -87,16 +90,20 @@ fn every_command_of_the_readme_works() -> Result<()> {
     let scripts: Vec<_> = blocks()?.into_iter().filter(|block| block.language == "sh").collect();
     ensure!(!scripts.is_empty(), "no block is marked sh");
     // What is typed must not wait for an answer; what it says goes to a file, since containers keep their output open.
-    let mut script = "exec </dev/null >/mnt/said 2>&1; cd /mnt/tree; export TMPDIR=/mnt/tmp
-        export OCINET_BIN=/mnt/bin/ocinet
-        PATH=/mnt/stand-ins:/usr/local/sbin:/usr/local/bin:$PATH\n"
-        .to_owned();
+    let mut script = format!(
+        "exec </dev/null >/mnt/said 2>&1; cd /mnt/tree; export TMPDIR=/mnt/tmp OCINET_BIN={}
+         PATH=/mnt/stand-ins:/usr/local/sbin:/usr/local/bin:$PATH\n",
+        ocinet()?.display()
+    );
     for Block { line, text, .. } in &scripts {
         script += &format!("echo '### README.md, line {line}'\n{text}");
     }
     Settings::default().prepare(podman::PREPARE).installable().test(|host| {
         lay_out(host)?;
-        fs::write(host.path("/mnt/script"), &script)?;
+        // As the package of containerd starts it, and with the shim that is installed only later.
+        let containerd = Containerd::start(host, Release::V1_6)?;
+        host.sh("rm /mnt/bin/containerd-shim-ocinet-v2")?;
+        fs::write(host.path("/mnt/script"), format!("export {}\n{script}", containerd.environment()))?;
         let output = host.output(&["bash", "-euo", "pipefail", "/mnt/script"])?;
         let said = host.sh("cat /mnt/said")?;
         ensure!(output.code == 0, "{output}\n{said}");
@@ -111,7 +118,7 @@ fn every_command_of_the_readme_works() -> Result<()> {
 fn no_command_of_the_readme_is_left_out() -> Result<()> {
     let others: Vec<_> = blocks()?.into_iter().filter(|block| block.language != "sh").collect();
     every(others, |block| {
-        let known = ["", "text", "json", "toml", "ini", "systemd"].contains(&block.language.as_str());
+        let known = ["", "text", "json", "toml", "yaml", "ini", "systemd"].contains(&block.language.as_str());
         ensure!(known, "is {:?} to be run? then mark it sh", block.language);
         if block.language == "json" {
             serde_json::from_str::<serde_json::Value>(&block.text)?;

@@ -55,6 +55,26 @@ impl Engine {
         if self.firewall()?.matches(&all)? { Ok(()) } else { self.load_all() }
     }
 
+    /// Loads the ruleset where another program took it away, or a part of it. True where it did.
+    ///
+    /// # Errors
+    /// Those of the kernel and the store.
+    pub fn mend_firewall(&mut self) -> Result<bool> {
+        // Looked at without the lock first: attaches would wait for the look, too.
+        let all = self.all_needs()?;
+        if all == Needs::default() || self.firewall()?.matches(&all)? {
+            return Ok(false);
+        }
+        let _alone = self.alone_at_firewall()?;
+        let all = self.all_needs()?;
+        if self.firewall()?.matches(&all)? {
+            return Ok(false);
+        }
+        warn!(self.log, "rules of ours were missing, or not what the containers need");
+        self.load_all()?;
+        Ok(true)
+    }
+
     fn load_all(&mut self) -> Result<()> {
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());

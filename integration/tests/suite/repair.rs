@@ -1,7 +1,7 @@
 //! Somebody has damaged what is ours while containers run. The next attach repairs it.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Firewall, Proto, Proto::Tcp, Settings, UPLINK};
+use ocinet_integration::{Firewall, Proto, Proto::Tcp, Settings, UPLINK, with_every_firewall};
 
 /// A host without other people's rules: `nft flush ruleset` would take them along.
 fn alone() -> Settings {
@@ -26,6 +26,26 @@ fn the_next_attach_restores_the_ruleset() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Without any attach: `ocinet gc`, which a timer calls. Where all is well, it changes nothing and says nothing.
+#[test]
+fn gc_restores_the_rules() -> Result<()> {
+    with_every_firewall(|host| {
+        let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+        ensure!(host.unchanged_by(|| host.ocinet("gc")?.success())?.is_empty(), "all was well");
+        host.disarm()?;
+        for proto in Proto::ALL {
+            host.peer().cannot_reach(proto, format!("{UPLINK}:8080"))?;
+        }
+        let told = host.ocinet("gc")?.success()?;
+        ensure!(told.contains("loaded the firewall's rules again"), "{told}");
+        for proto in Proto::ALL {
+            host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+        }
+        host.check()?;
+        web.delete()
+    })
 }
 
 /// The same with iptables: chains, jumps and rules of ours that somebody took away.

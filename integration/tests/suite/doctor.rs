@@ -159,6 +159,13 @@ fn what_is_outside_is_explained() -> Result<()> {
                 Ok(())
             },
         )?;
+        let resolver = host.listen(Tcp, "127.0.0.53:8080").context("its port leads nowhere else")?;
+        host.ocinet("doctor")?.success()?;
+        drop(resolver);
+        for address in [UPLINK, "127.0.0.1"] {
+            let _listener = host.listen(Tcp, &format!("{address}:8080"))?;
+            host.ocinet("doctor")?.exits(1)?;
+        }
         let _listener = host.listen(Tcp, "0.0.0.0:8080").context("a listener that came later")?;
         let told = host.ocinet("doctor")?.exits(1)?.stdout;
         ensure!(told.contains("port 0.0.0.0:8080/tcp is listened on") && told.contains("container web"), "{told}");

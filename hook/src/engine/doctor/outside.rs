@@ -1,13 +1,13 @@
 //! What is not ours and may stand in the way.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Finding;
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::door::Closed;
 use crate::kernel;
-use crate::model::{Network, Record};
+use crate::model::{HostAddress, Network, Protocol, Record};
 
 impl Engine {
     pub(super) fn examine_outside(&mut self) -> Result<Vec<Finding>> {
@@ -21,7 +21,7 @@ impl Engine {
         }
         let records = self.store.read().records()?;
         for record in records.iter().filter(|record| record.state.is_wired()) {
-            findings.extend(shadowed_listeners(record)?);
+            findings.extend(self.shadowed_listeners(record)?);
             findings.extend(self.examine_mtu(record)?);
         }
         if !networks.is_empty() {
@@ -112,22 +112,39 @@ impl Engine {
         }
         Ok(notes)
     }
-}
 
-/// Listeners of the host that nobody reaches, since their port leads to a container.
-fn shadowed_listeners(record: &Record) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    for mapping in &record.publish {
-        let (protocol, address) = (mapping.protocol, mapping.host_address);
-        for (port, _) in mapping.pairs() {
-            if kernel::listener_on(protocol, address, port)? {
-                let socket = SocketAddr::new(address.ip(), port);
-                let trouble =
-                    format!("is listened on by a process of the host, but leads to container {}", record.container);
-                let remedy = format!("stop that process, see ss -lp sport = {port}, or publish another port");
-                findings.push(Finding::yours(format!("port {socket}/{protocol}"), trouble, remedy));
+    /// Listeners of the host that nobody reaches, since their port leads to a container.
+    fn shadowed_listeners(&mut self, record: &Record) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for mapping in &record.publish {
+            let (protocol, address) = (mapping.protocol, mapping.host_address);
+            for (port, _) in mapping.pairs() {
+                if self.is_shadowed(protocol, address, port)? {
+                    let socket = SocketAddr::new(address.ip(), port);
+                    let trouble =
+                        format!("is listened on by a process of the host, but leads to container {}", record.container);
+                    let remedy = format!("stop that process, see ss -lp sport = {port}, or publish another port");
+                    findings.push(Finding::yours(format!("port {socket}/{protocol}"), trouble, remedy));
+                }
             }
         }
+        Ok(findings)
     }
-    Ok(findings)
+
+    /// Whether somebody listens where the port is published. On every address, that is none of a resolver's at 127.0.0.53.
+    fn is_shadowed(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
+        let is_listened_on = kernel::listener_on(protocol, address, port)?;
+        if !is_listened_on || address != HostAddress::Any {
+            return Ok(is_listened_on);
+        }
+        for address in self.links.addresses()? {
+            let IpAddr::V4(v4) = address.addr() else { continue };
+            if (!v4.is_loopback() || v4 == Ipv4Addr::LOCALHOST)
+                && kernel::listener_on(protocol, HostAddress::V4(v4), port)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }

@@ -62,6 +62,16 @@ impl HostLinks {
         index.map_or(Ok(Vec::new()), |index| self.addresses_of(index))
     }
 
+    /// The addresses of the host with their prefixes.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn addresses(&mut self) -> Result<Vec<IpNet>> {
+        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.netlink.request(question, NLM_F_DUMP).doing(|| "list the host's addresses".into())?;
+        Ok(answers.iter().filter_map(address_of).collect())
+    }
+
     /// The addresses of a link with their prefixes.
     ///
     /// # Errors
@@ -117,6 +127,11 @@ fn ours(link: LinkMessage) -> Option<OurLink> {
 /// The address with its prefix that an answer gives to the link `index`.
 pub(in crate::kernel) fn address_on(answer: &RouteNetlinkMessage, index: u32) -> Option<IpNet> {
     let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
+    address_of(answer).filter(|_| message.header.index == index)
+}
+
+fn address_of(answer: &RouteNetlinkMessage) -> Option<IpNet> {
+    let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
@@ -127,5 +142,5 @@ pub(in crate::kernel) fn address_on(answer: &RouteNetlinkMessage, index: u32) ->
             _ => None,
         })
     });
-    (message.header.index == index).then(|| IpNet::new(address?, message.header.prefix_len).ok())?
+    IpNet::new(address?, message.header.prefix_len).ok()
 }

@@ -22,6 +22,8 @@ pub struct Config {
     pub firewall: Firewall,
     /// The host's address for published ports that name none; by default every one of them.
     pub publish_default_address: Option<Ipv4Addr>,
+    /// Whether the host's own rules decide who from outside reaches a published port.
+    pub published_ports: PublishedPorts,
     /// Where we switched IP forwarding on: drop what is forwarded between two links of which neither is ours, so that
     /// the host does not become an open router.
     pub close_forwarding: bool,
@@ -35,6 +37,7 @@ impl Default for Config {
             dns_fallback: Vec::new(),
             firewall: Firewall::Auto,
             publish_default_address: None,
+            published_ports: PublishedPorts::Open,
             close_forwarding: true,
         }
     }
@@ -52,6 +55,16 @@ pub enum Firewall {
     Iptables,
     /// No rules at all: no port is published, nothing masqueraded or guarded, and forwarding left as it is.
     None,
+}
+
+/// The setting `published_ports`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishedPorts {
+    /// Everybody reaches them, whatever the host's own rules say of what comes in.
+    Open,
+    /// Whom the host's own rules let in: they are asked as if a process of the host listened there.
+    RespectHostFirewall,
 }
 
 impl Config {

@@ -1,9 +1,11 @@
 //! What the kernel must do for an endpoint, one file per driver. Pure: steps are data.
 
 mod bridge;
+mod detour;
 mod guard;
 
 pub use bridge::{bridge, bridge_of, port};
+pub use detour::{DETOUR_IN, DETOUR_OUT, Detour};
 pub use guard::Program;
 
 use ipnet::IpNet;

@@ -46,6 +46,7 @@ impl Engine {
             // Asked before anything is leased: without the right to it, it could not be taken back either.
             self.links.permitted()?;
             self.settle_firewall()?;
+            self.settle_published_ports()?;
             self.firewall()?.ready()?;
         }
         let _sandbox = self.alone_at_sandbox(&request.key())?;

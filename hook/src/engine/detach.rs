@@ -75,7 +75,8 @@ impl Engine {
         let change = self.change_at_firewall()?;
         // From here on a reload of the ruleset leaves the record out.
         self.store.write(|store| store.set_state(record, State::Detaching))?;
-        self.firewall()?.remove(&publish_needs(record))?;
+        let base = self.base()?;
+        self.firewall()?.remove(&publish_needs(record), &base)?;
         drop(change);
         if record.publish.iter().any(|mapping| mapping.protocol == Protocol::Udp) {
             for address in record.endpoints.iter().filter_map(|endpoint| endpoint.ipv4()) {

@@ -1,8 +1,9 @@
 use slog::{info, warn};
 
 use super::{Engine, Result};
+use crate::config::PublishedPorts;
 use crate::driver;
-use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Publish, publish_needs};
+use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, Lock, Place};
 use crate::model::{Key, Network, Record};
 
@@ -15,12 +16,12 @@ impl Engine {
         }
         let network = NetworkNeeds::from(network);
         let forwards = self.intend_forwarding()?;
-        let closed = self.store.read().closed_forwarding()?;
+        let base = self.base()?;
         let ports = publish_needs(record);
-        let whole = self.firewall()?.apply(&network, closed, &ports)?;
+        let whole = self.firewall()?.apply(&network, &base, &ports)?;
         drop(change);
         if !whole {
-            self.load_ruleset(&network, closed, &ports)?;
+            self.load_ruleset(&network, &ports)?;
         }
         if !forwards {
             kernel::switch_forwarding_on()?;
@@ -38,10 +39,11 @@ impl Engine {
         Ok(forwards)
     }
 
-    fn load_ruleset(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<()> {
+    fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
+        let base = self.base()?;
         // Whoever loaded it while we waited read our record too.
-        if self.firewall()?.holds(network, closed, ports)? { Ok(()) } else { self.load_all() }
+        if self.firewall()?.holds(network, &base, ports)? { Ok(()) } else { self.load_all() }
     }
 
     /// The firewall holds what the store says and nothing else: not the port of a container that nobody remembers, whose
@@ -52,7 +54,20 @@ impl Engine {
         if all == Needs::default() && !self.firewall()?.is_loaded()? {
             return Ok(());
         }
-        if self.firewall()?.matches(&all)? { Ok(()) } else { self.load_all() }
+        if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
+    }
+
+    /// Whether everything is there that `all` calls for.
+    fn is_firewall_whole(&mut self, all: &Needs) -> Result<bool> {
+        Ok(self.is_detour_settled(&all.base)? && self.firewall()?.matches(all)?)
+    }
+
+    /// Whether the detour is there, and whole, where and only where `base` calls for it.
+    pub(super) fn is_detour_settled(&mut self, base: &Base) -> Result<bool> {
+        match base.detour {
+            Some(_) => Ok(self.links.has_detour()?),
+            None => Ok(self.links.detour()?.is_none()),
+        }
     }
 
     /// Loads the ruleset where another program took it away, or a part of it. True where it did.
@@ -62,12 +77,12 @@ impl Engine {
     pub fn mend_firewall(&mut self) -> Result<bool> {
         // Looked at without the lock first: attaches would wait for the look, too.
         let all = self.all_needs()?;
-        if all == Needs::default() || self.firewall()?.matches(&all)? {
+        if all.networks.is_empty() || self.is_firewall_whole(&all)? {
             return Ok(false);
         }
         let _alone = self.alone_at_firewall()?;
         let all = self.all_needs()?;
-        if self.firewall()?.matches(&all)? {
+        if self.is_firewall_whole(&all)? {
             return Ok(false);
         }
         warn!(self.log, "rules of ours were missing, or not what the containers need");
@@ -76,9 +91,18 @@ impl Engine {
     }
 
     fn load_all(&mut self) -> Result<()> {
+        let asks = self.asks_the_host()?;
+        if asks {
+            // A rule names it.
+            self.links.make_detour()?;
+        }
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
-        Ok(self.firewall()?.load(&all)?)
+        self.firewall()?.load(&all)?;
+        if !asks {
+            self.links.delete_detour()?;
+        }
+        Ok(())
     }
 
     /// The rules are kept as config.toml says, and nobody else has any of ours. Where they have to move, they are in the new
@@ -179,12 +203,35 @@ impl Engine {
     }
 
     /// What the store says that the firewall must hold.
-    pub(super) fn all_needs(&self) -> Result<Needs> {
+    pub(super) fn all_needs(&mut self) -> Result<Needs> {
+        let base = self.base()?;
         let read = self.store.read();
         let publish: Vec<Publish> =
             read.records()?.iter().filter(|record| record.state.is_wired()).flat_map(publish_needs).collect();
         let networks = read.networks()?.iter().map(NetworkNeeds::from).collect();
-        Ok(Needs { close_forwarding: read.closed_forwarding()?, networks, publish })
+        Ok(Needs { base, networks, publish })
+    }
+
+    /// What holds on the whole host. Where the detour is still to be made, it has no index yet.
+    pub(super) fn base(&mut self) -> Result<Base> {
+        let detour = if self.asks_the_host()? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
+        Ok(Base { close_forwarding: self.store.read().closed_forwarding()?, detour })
+    }
+
+    /// Whether the host's own rules decide who from outside reaches a published port.
+    fn asks_the_host(&self) -> Result<bool> {
+        Ok(self.store.read().asks_host()? && self.firewall_kind()? == Kind::Nftables)
+    }
+
+    /// Remembers, for those who do not read config.toml, whom it lets reach published ports. Where the rules are not of that kind,
+    /// the next who looks at them loads them anew.
+    pub(super) fn settle_published_ports(&mut self) -> Result<()> {
+        let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
+        if self.store.read().asks_host()? == asks {
+            return Ok(());
+        }
+        let _alone = self.alone_at_firewall()?;
+        Ok(self.store.write(|store| store.set_asks_host(asks))?)
     }
 
     /// Who keeps the rules, or would.

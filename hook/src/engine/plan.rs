@@ -7,8 +7,8 @@ use slog::Logger;
 use super::lease::{Claim, Wishes, grant, intent};
 use super::ports::Ports;
 use super::{Engine, Error, Result};
-use crate::config::Config;
-use crate::driver::{HostStep, SandboxStep, fed, quoted};
+use crate::config::{Config, PublishedPorts};
+use crate::driver::{Detour, HostStep, SandboxStep, fed, quoted};
 use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::identity::HostNameSource;
 use crate::kernel::{self, Netns};
@@ -132,13 +132,18 @@ impl Engine {
         }
         let needs = NetworkNeeds::from(network);
         let forwards = kernel::forwarding()?;
-        let closed = self.store.read().closed_forwarding()? || (!forwards && self.config.close_forwarding);
+        let mut base = self.base()?;
+        if self.config.published_ports == PublishedPorts::Open {
+            base.detour = None;
+        } else if kind == Kind::Nftables {
+            base.detour = Some(self.links.detour()?.unwrap_or_default());
+        }
+        base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
-        if self.firewall()?.holds(&needs, closed, &[])? {
-            commands.extend(publish_needs(record).iter().filter_map(|port| firewall::line(kind, port)));
+        if self.firewall()?.holds(&needs, &base, &[])? {
+            commands.extend(publish_needs(record).iter().flat_map(|port| firewall::lines(kind, port, &base)));
         } else {
-            let mut all: Needs = self.all_needs()?;
-            all.close_forwarding = closed;
+            let mut all = Needs { base, ..self.all_needs()? };
             if !all.networks.contains(&needs) {
                 all.networks.push(needs);
             }
@@ -146,6 +151,9 @@ impl Engine {
             if kind != Kind::Nftables {
                 let operator = firewall::iptables::OPERATOR;
                 commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
+            }
+            if base.detour == Some(0) {
+                commands.extend(Detour::lines());
             }
             commands.extend(firewall::loading(kind, &all).map(|(program, input)| fed(program, &input)));
         }

@@ -113,6 +113,7 @@ impl Engine {
 struct Holdings {
     firewalls: Vec<Kind>,
     closes_forwarding: bool,
+    asks_host: bool,
     networks: Vec<Network>,
     records: Vec<Record>,
 }
@@ -130,8 +131,10 @@ impl Holdings {
             bridges.insert(link.index, network.clone());
             networks.push(network);
         }
+        let asks_host = ours.iter().any(|link| link.alias == Alias::Detour);
         if ours.is_empty() {
-            return Ok(Self { firewalls: Vec::new(), closes_forwarding: false, networks, records: Vec::new() });
+            let (firewalls, records) = (Vec::new(), Vec::new());
+            return Ok(Self { firewalls, closes_forwarding: false, asks_host, networks, records });
         }
         let (firewalls, mut published, mut closes_forwarding) = (kernel::loaded()?, Vec::new(), false);
         for kind in &firewalls {
@@ -170,13 +173,16 @@ impl Holdings {
         for record in records.iter_mut().filter(|record| record.state.is_wired()) {
             publish(record, &published);
         }
-        Ok(Self { firewalls, closes_forwarding, networks, records })
+        Ok(Self { firewalls, closes_forwarding, asks_host, networks, records })
     }
 
     /// Adds what `store` does not know, and returns the records that were added.
     fn adopt(&self, store: &Write<'_>) -> store::Result<Vec<Record>> {
         if self.closes_forwarding {
             store.set_closed_forwarding(true)?;
+        }
+        if self.asks_host {
+            store.set_asks_host(true)?;
         }
         if let (Some((kind, former)), None) = (self.firewalls.split_first(), store.firewall()?) {
             store.set_firewall(*kind, former)?;

@@ -66,6 +66,7 @@ impl Engine {
             kernel::backend(kind)?.unload()?;
             reset.firewalls.push(kind);
         }
+        self.links.delete_detour()?;
         self.collect_files()?;
         kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));
         Store::remove(&self.state_dir, &self.host, &writing)?;

@@ -11,7 +11,7 @@
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Needs, NetworkNeeds, Publish, comment};
+use super::{Base, Needs, NetworkNeeds, Publish, comment};
 use crate::model::{HostAddress, Protocol};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
@@ -67,10 +67,10 @@ impl Table {
     }
 
     /// The rules of our chains but the published ports, each beginning with its chain.
-    pub fn rules(self, networks: &[NetworkNeeds], closed: bool) -> Vec<String> {
+    pub fn rules(self, networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
         match self {
             Self::Raw => guards(networks),
-            Self::Filter => forwarding(networks, closed),
+            Self::Filter => forwarding(networks, base),
             Self::Nat => publishing().into_iter().chain(masquerading(networks)).collect(),
         }
     }
@@ -112,7 +112,7 @@ fn guards(networks: &[NetworkNeeds]) -> Vec<String> {
     rules
 }
 
-fn forwarding(networks: &[NetworkNeeds], closed: bool) -> Vec<String> {
+fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
     let mut rules = vec![
         format!("{FORWARD} -j {OPERATOR}"),
         format!("{IN} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"),
@@ -122,7 +122,7 @@ fn forwarding(networks: &[NetworkNeeds], closed: bool) -> Vec<String> {
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -j RETURN")));
-    if closed {
+    if base.close_forwarding {
         rules.push(closing());
     }
     rules
@@ -183,7 +183,7 @@ pub fn line(port: &Publish) -> String {
 pub fn load(all: &Needs, missing: impl Fn(Table, &Jump) -> bool) -> String {
     document(|table, lines| {
         lines.extend(table.chains().iter().map(|chain| format!(":{chain} - [0:0]")));
-        lines.extend(table.rules(&all.networks, all.close_forwarding).iter().map(|rule| format!("-A {rule}")));
+        lines.extend(table.rules(&all.networks, &all.base).iter().map(|rule| format!("-A {rule}")));
         if table == Table::Nat {
             lines.extend(all.publish.iter().map(|port| format!("-A {}", rule(port))));
         }
@@ -194,10 +194,10 @@ pub fn load(all: &Needs, missing: impl Fn(Table, &Jump) -> bool) -> String {
 
 /// The input that fails without a change where not everything is there that `all` needs beside the ports, and else adds
 /// `ports`.
-pub fn apply(network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> String {
+pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
     document(|table, lines| {
         lines.extend(table.jumps().iter().map(|jump| format!("-C {jump}")));
-        let rules = table.rules(std::slice::from_ref(network), closed);
+        let rules = table.rules(std::slice::from_ref(network), base);
         lines.extend(rules.iter().map(|rule| format!("-C {rule}")));
         if table == Table::Nat {
             lines.extend(ports.iter().map(|port| format!("-A {}", rule(port))));
@@ -209,7 +209,7 @@ pub fn apply(network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> String 
 pub fn check(all: &Needs) -> String {
     document(|table, lines| {
         lines.extend(table.jumps().iter().map(|jump| format!("-C {jump}")));
-        lines.extend(table.rules(&all.networks, all.close_forwarding).iter().map(|rule| format!("-C {rule}")));
+        lines.extend(table.rules(&all.networks, &all.base).iter().map(|rule| format!("-C {rule}")));
         if table == Table::Nat {
             lines.extend(all.publish.iter().map(|port| format!("-C {}", rule(port))));
         }
@@ -285,10 +285,10 @@ mod tests {
     #[test]
     fn what_one_network_checks_is_what_all_load() {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
-        let loaded =
-            load(&Needs { close_forwarding: true, networks: vec![other, one.clone()], publish: vec![] }, |_, _| true);
+        let base = Base { close_forwarding: true, detour: None };
+        let loaded = load(&Needs { base, networks: vec![other, one.clone()], publish: vec![] }, |_, _| true);
         let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
-        for line in apply(&one, true, &[]).lines().filter(|line| line.starts_with("-C")) {
+        for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
             assert!(has(line), "{line} in\n{loaded}");
         }
         assert!(!loaded.contains(&format!(":{OPERATOR}")), "declaring it would flush it");
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn guards_come_first_and_a_check_before_any_change() {
-        let text = apply(&network("ocinet0", "10.90.0.0/16"), false, &[port(HostAddress::Any, "web")]);
+        let text = apply(&network("ocinet0", "10.90.0.0/16"), &Base::default(), &[port(HostAddress::Any, "web")]);
         let at = |what: &str| text.find(what).unwrap();
         assert!(at("*raw") < at("*filter") && at("*filter") < at("*nat"));
         assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");

@@ -14,12 +14,22 @@ use crate::model::{HostAddress, InterfaceName, Network, Protocol, Record, Subnet
 /// Everything the host's firewall must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Drop what is forwarded between two links of which neither is ours.
-    pub close_forwarding: bool,
+    /// What holds on the whole host.
+    pub base: Base,
     /// The networks.
     pub networks: Vec<NetworkNeeds>,
     /// The published ports.
     pub publish: Vec<Publish>,
+}
+
+/// What holds on the whole host, whatever its networks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Drop what is forwarded between two links of which neither is ours.
+    pub close_forwarding: bool,
+    /// The index of the link by which packets from outside come to a published port, once the host's own rules have let them
+    /// in; none where they are led there at once.
+    pub detour: Option<u32>,
 }
 
 /// A network: guarded against its neighbours, isolated from other networks, masqueraded towards the outside.
@@ -134,24 +144,23 @@ pub trait Backend {
     /// When the wait comes to its deadline.
     fn ready(&mut self) -> Result<(), Self::Error>;
 
-    /// Adds `ports`, none of which is there, if the base and what `network` needs are whole, and forwarding between
-    /// strangers is closed if it should be. Otherwise it adds none and says false. Cheap: it is called at every attach.
+    /// Adds `ports`, none of which is there, if `base` and what `network` needs are whole. Otherwise it adds none and says false. Cheap: it is called at every attach.
     ///
     /// # Errors
     /// When the kernel cannot be asked or refuses; then none was added.
-    fn apply(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool, Self::Error>;
+    fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool, Self::Error>;
 
-    /// Whether the base, what `network` needs and `ports` are there.
+    /// Whether `base`, what `network` needs and `ports` are there.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    fn holds(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool, Self::Error>;
+    fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool, Self::Error>;
 
-    /// Takes published ports away; those that are not there are no error.
+    /// Takes published ports away, which were added to `base`; those that are not there are no error.
     ///
     /// # Errors
     /// When the kernel refuses.
-    fn remove(&mut self, ports: &[Publish]) -> Result<(), Self::Error>;
+    fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<(), Self::Error>;
 
     /// Puts the base and `all` in place at once, whatever was there of ours before. The operator's chain stays as it is.
     ///
@@ -200,12 +209,12 @@ fn comment(port: &Publish) -> String {
     port.label.chars().take(100).map(safe).collect()
 }
 
-/// `port` as a command that a person could type, where `kind` keeps the rules.
-pub fn line(kind: Kind, port: &Publish) -> Option<String> {
+/// `port` as commands that a person could type, where `kind` keeps the rules.
+pub fn lines(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
     match kind {
-        Kind::Nftables => Some(nft::line(port)),
-        Kind::IptablesNft | Kind::IptablesLegacy => Some(iptables::line(port)),
-        Kind::None => None,
+        Kind::Nftables => nft::lines(port, base),
+        Kind::IptablesNft | Kind::IptablesLegacy => vec![iptables::line(port)],
+        Kind::None => Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::iptables::Iptables;
 use super::nftables::Nftables;
 use super::program;
 use crate::config::Firewall;
-use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Publish};
+use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
 
 /// A backend, and why it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,15 +94,15 @@ impl Backend for Nobody {
         Ok(())
     }
 
-    fn apply(&mut self, _: &NetworkNeeds, _: bool, _: &[Publish]) -> Result<bool> {
+    fn apply(&mut self, _: &NetworkNeeds, _: &Base, _: &[Publish]) -> Result<bool> {
         Ok(true)
     }
 
-    fn holds(&mut self, _: &NetworkNeeds, _: bool, _: &[Publish]) -> Result<bool> {
+    fn holds(&mut self, _: &NetworkNeeds, _: &Base, _: &[Publish]) -> Result<bool> {
         Ok(true)
     }
 
-    fn remove(&mut self, _: &[Publish]) -> Result<()> {
+    fn remove(&mut self, _: &[Publish], _: &Base) -> Result<()> {
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use super::error::{Doing, Error, Result};
 use super::lock::holders;
 use super::program;
 use crate::firewall::iptables::{self as rules, Jump, OPERATOR, Table};
-use crate::firewall::{Backend, Kind, Needs, NetworkNeeds, Publish};
+use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -183,16 +183,16 @@ impl Backend for Iptables {
         }
     }
 
-    fn apply(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
-        Ok(self.restore(&rules::apply(network, closed, ports))?.is_ok())
+    fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
+        Ok(self.restore(&rules::apply(network, base, ports))?.is_ok())
     }
 
-    fn holds(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
-        let needs = Needs { close_forwarding: closed, networks: vec![network.clone()], publish: ports.to_vec() };
+    fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
+        let needs = Needs { base: *base, networks: vec![network.clone()], publish: ports.to_vec() };
         Ok(self.restore(&rules::check(&needs))?.is_ok())
     }
 
-    fn remove(&mut self, ports: &[Publish]) -> Result<()> {
+    fn remove(&mut self, ports: &[Publish], _: &Base) -> Result<()> {
         if ports.is_empty() || self.restore(&rules::remove(ports))?.is_ok() {
             return Ok(());
         }
@@ -249,7 +249,7 @@ impl Backend for Iptables {
         }
         let (mut found, mut expected) = (0, all.publish.len());
         for table in Table::ALL {
-            expected += table.rules(&all.networks, all.close_forwarding).len();
+            expected += table.rules(&all.networks, &all.base).len();
             for chain in table.chains() {
                 found += self.rules(table, chain)?.len();
             }

@@ -19,8 +19,8 @@ use nix::errno::Errno;
 use super::error::{Error, Result};
 use super::netlink::Netlink;
 use super::program;
-use crate::firewall::nft::{self, CHAINS, Chain, Element, TABLE};
-use crate::firewall::{Backend, Needs, NetworkNeeds, Publish};
+use crate::firewall::nft::{self, Chain, Element, TABLE};
+use crate::firewall::{Backend, Base, Needs, NetworkNeeds, Publish};
 
 /// Elements a message: its attributes' lengths are 16 bits wide.
 const CHUNK: usize = 400;
@@ -54,9 +54,9 @@ impl Nftables {
         let begin = (control(ControlMessage::BatchBegin), NLM_F_REQUEST);
         let end = (control(ControlMessage::BatchEnd), NLM_F_REQUEST);
         let mut batch = vec![begin];
-        for set in ["publish4_any", "publish4_addr"] {
+        for set in nft::set_names() {
             let of_set: Vec<&Element> = elements.iter().filter(|element| element.set == set).collect();
-            let messages = of_set.chunks(CHUNK).map(|chunk| inet(change(message(set, chunk))));
+            let messages = of_set.chunks(CHUNK).map(|chunk| in_table_of(set, change(message(set, chunk))));
             batch.extend(messages.map(|message| (message, NLM_F_REQUEST | NLM_F_CREATE)));
         }
         batch.push(end);
@@ -65,7 +65,8 @@ impl Nftables {
 
     /// The elements of a set of ours, without the ends of ranges; none where there is no such set.
     fn elements(&mut self, set: &'static str) -> Result<Vec<Element>> {
-        let answers = match self.netlink.request(inet(NfTablesMessage::GetSetElement(message(set, &[]))), NLM_F_DUMP) {
+        let question = in_table_of(set, NfTablesMessage::GetSetElement(message(set, &[])));
+        let answers = match self.netlink.request(question, NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
             result => result.map_err(|error| Error::refused(format!("list set {set} of table inet {TABLE}"), error))?,
         };
@@ -92,12 +93,13 @@ impl Nftables {
     }
 
     /// Whether the chains are of this version and have all of their rules, and the network its place in the sets.
-    fn is_whole(&mut self, network: &NetworkNeeds, closed: bool) -> Result<bool> {
-        let elements = [Some(nft::bridge_key(&network.bridge)), closed.then(nft::closed_key)];
-        let mut questions: Vec<_> = CHAINS.iter().map(|chain| chain_question(chain.name)).collect();
+    fn is_whole(&mut self, network: &NetworkNeeds, base: &Base) -> Result<bool> {
+        let closed = base.close_forwarding.then(nft::closed_key);
+        let elements = [Some(nft::bridge_key(&network.bridge)), closed, base.detour.map(|_| nft::detoured_key())];
+        let mut questions: Vec<_> = nft::chains(base).map(chain_question).collect();
         questions.extend(elements.iter().flatten().map(element_question));
         match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
-            Ok(answers) => Ok(is_whole(&answers)),
+            Ok(answers) => Ok(is_whole(&answers, base)),
             Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
         }
@@ -127,26 +129,25 @@ impl Backend for Nftables {
         Ok(())
     }
 
-    fn apply(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
-        if !self.is_whole(network, closed)? {
+    fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
+        if !self.is_whole(network, base)? {
             return Ok(false);
         }
         if !ports.is_empty() {
-            let elements: Vec<Element> = ports.iter().map(Element::from).collect();
-            let added = self.commit(&elements, NfTablesMessage::NewSetElement);
+            let added = self.commit(&nft::port_elements(ports, base), NfTablesMessage::NewSetElement);
             let what = || format!("publish {} ports in table inet {TABLE}", ports.len());
             added.map_err(|error| Error::refused(what(), error))?;
         }
         Ok(true)
     }
 
-    fn holds(&mut self, network: &NetworkNeeds, closed: bool, ports: &[Publish]) -> Result<bool> {
-        if !self.is_whole(network, closed)? {
+    fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
+        if !self.is_whole(network, base)? {
             return Ok(false);
         }
-        for port in ports {
-            let what = |error| Error::refused(format!("look for port {} in table inet {TABLE}", port.host_port), error);
-            if !self.has(&Element::from(port).without_data()).map_err(what)? {
+        for element in nft::port_elements(ports, base) {
+            let what = |error| Error::refused(format!("look for published ports in table inet {TABLE}"), error);
+            if !self.has(&element.without_data()).map_err(what)? {
                 return Ok(false);
             }
         }
@@ -159,7 +160,7 @@ impl Backend for Nftables {
 
     fn matches(&mut self, all: &Needs) -> Result<bool> {
         for network in &all.networks {
-            if !self.is_whole(network, all.close_forwarding)? {
+            if !self.is_whole(network, &all.base)? {
                 return Ok(false);
             }
         }
@@ -188,8 +189,9 @@ impl Backend for Nftables {
     }
 
     fn is_loaded(&mut self) -> Result<bool> {
-        let marked = CHAINS.iter().filter(|chain| chain.name == nft::MARKED);
-        let questions = marked.map(|chain| (chain_question(chain.name), NLM_F_REQUEST)).collect();
+        let base = Base::default();
+        let marked = nft::chains(&base).filter(|chain| chain.name == nft::MARKED);
+        let questions = marked.map(|chain| (chain_question(chain), NLM_F_REQUEST)).collect();
         match self.netlink.batch(questions) {
             Ok(_) => Ok(true),
             Err(error) if is_absent(&error) || !Self::is_supported() => Ok(false),
@@ -201,10 +203,11 @@ impl Backend for Nftables {
         Some(self.netlink.as_fd())
     }
 
-    fn remove(&mut self, ports: &[Publish]) -> Result<()> {
+    fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
         let what =
             |error| Error::refused(format!("take {} published ports out of table inet {TABLE}", ports.len()), error);
-        let mut elements: Vec<Element> = ports.iter().map(Element::from).map(Element::without_data).collect();
+        let mut elements: Vec<Element> =
+            nft::port_elements(ports, base).into_iter().map(Element::without_data).collect();
         // One missing element undoes the whole batch, and someone may flush between our look and our change.
         for _ in 0..3 {
             if elements.is_empty() {
@@ -254,13 +257,23 @@ fn control(message: ControlMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
 }
 
-fn element_question(element: &Element) -> NetfilterMessage {
-    inet(NfTablesMessage::GetSetElement(message(element.set, &[element])))
+/// Speaks of a set of ours.
+fn in_table_of(set: &str, message: NfTablesMessage) -> NetfilterMessage {
+    in_family(nft::family(set), message)
 }
 
-fn chain_question(chain: &str) -> NetfilterMessage {
-    let attributes = vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(chain.into())];
-    inet(NfTablesMessage::GetChain(ChainMessage { attributes }))
+fn in_family(family: &str, message: NfTablesMessage) -> NetfilterMessage {
+    let family = if family == "ip" { NetfilterProtoFamily::IPv4 } else { NetfilterProtoFamily::Inet };
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
+}
+
+fn element_question(element: &Element) -> NetfilterMessage {
+    in_table_of(element.set, NfTablesMessage::GetSetElement(message(element.set, &[element])))
+}
+
+fn chain_question(chain: &Chain) -> NetfilterMessage {
+    let attributes = vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(chain.name.into())];
+    in_family(chain.family(), NfTablesMessage::GetChain(ChainMessage { attributes }))
 }
 
 fn message(set: &str, elements: &[&Element]) -> SetElementMessage {
@@ -284,8 +297,8 @@ fn message(set: &str, elements: &[&Element]) -> SetElementMessage {
 }
 
 /// One chain carries this version's comment, and each all of its rules: `nft flush table` takes the rules alone.
-fn is_whole(answers: &[NetfilterMessage]) -> bool {
-    let version = nft::version();
+fn is_whole(answers: &[NetfilterMessage], base: &Base) -> bool {
+    let version = nft::version(base);
     let is_marked = |chain: &ChainMessage| {
         let says = |bytes: &Vec<u8>| bytes.windows(version.len()).any(|window| window == version.as_bytes());
         chain.attributes.iter().any(|attribute| matches!(attribute, ChainAttribute::UserData(bytes) if says(bytes)))
@@ -299,5 +312,6 @@ fn is_whole(answers: &[NetfilterMessage]) -> bool {
         NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) => Some(chain),
         _ => None,
     });
-    chains.filter(|chain| CHAINS.iter().any(|expected| is_as_made(chain, expected))).count() == CHAINS.len()
+    chains.filter(|chain| nft::chains(base).any(|expected| is_as_made(chain, expected))).count()
+        == nft::chains(base).count()
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::io;
 
 use super::error::{Doing, Result};
-use crate::driver::Bridge;
+use crate::driver::{Bridge, Detour};
 use crate::model::InterfaceName;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -60,6 +60,24 @@ pub fn open_guards(bridge: &Bridge) -> Result<Vec<(String, &'static str)>> {
         }
     }
     Ok(open)
+}
+
+/// Gives both ends of the detour the settings that they need.
+///
+/// # Errors
+/// When /proc cannot be written, as in a hardened unit.
+pub(super) fn set_detour() -> Result<()> {
+    Detour::settings().iter().try_for_each(|(family, link, key, value)| optional(&path(family, link, key), value))
+}
+
+/// Whether they have them.
+pub(super) fn is_detour_set() -> Result<bool> {
+    let mut settings = Detour::settings().into_iter();
+    settings.try_fold(true, |all, (family, link, key, value)| Ok(all && is_set(&path(family, link, key), value)?))
+}
+
+fn path(family: &str, link: &str, key: &str) -> String {
+    format!("/proc/sys/net/{family}/conf/{link}/{key}")
 }
 
 /// Whether frames within a bridge pass the host's IP hooks as well (`br_netfilter`).

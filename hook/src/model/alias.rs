@@ -9,6 +9,8 @@ use super::{Invalid, Key, NetworkName};
 pub enum Alias {
     /// The bridge of a network.
     Network(NetworkName),
+    /// An end of the cable by which packets come to a published port once the host's own rules have let them in.
+    Detour,
     /// The host's end of an endpoint.
     Endpoint {
         /// The key of the record it belongs to.
@@ -42,6 +44,7 @@ impl fmt::Display for Alias {
         let prefix = Self::PREFIX;
         match self {
             Self::Network(name) => write!(f, "{prefix}network:{name}"),
+            Self::Detour => write!(f, "{prefix}detour:"),
             Self::Endpoint { key, container } => write!(f, "{prefix}{}:{container}", key.hex()),
         }
     }
@@ -54,6 +57,7 @@ impl FromStr for Alias {
         let wrong = || Invalid::new("alias", text, "is not one of ocinet's");
         let (kind, rest) = text.strip_prefix(Self::PREFIX).and_then(|rest| rest.split_once(':')).ok_or_else(wrong)?;
         match kind {
+            "detour" => Ok(Self::Detour),
             "network" => Ok(Self::Network(rest.parse()?)),
             hex => Ok(Self::Endpoint { key: hex.parse()?, container: rest.to_owned() }),
         }
@@ -79,6 +83,7 @@ mod tests {
     fn strangers_are_told_apart() {
         let network: Alias = "ocinet:network:front".parse().unwrap();
         assert_eq!(network, Alias::Network("front".parse().unwrap()));
+        assert_eq!(Alias::Detour.to_string().parse::<Alias>().unwrap(), Alias::Detour);
         for stranger in ["", "ocinet:", "ocinet:network", "ocinet:0123:web", "uplink", "ocinet:network:a/b"] {
             assert!(stranger.parse::<Alias>().is_err(), "{stranger}");
         }

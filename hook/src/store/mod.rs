@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::kernel::{self, Lock, LockFile, Place};
 
 /// The schema's version, in SQLite's `user_version`.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What a transaction may need beside the store itself: the journal, in bytes.
@@ -71,7 +71,7 @@ impl Store {
         store.prepare()?;
         match store.version()? {
             VERSION => {}
-            1 | 2 => store.upgrade()?,
+            1..VERSION => store.upgrade()?,
             found => return Err(Error::Newer { path: store.path, found, known: VERSION }),
         }
         Ok(Some(store))
@@ -183,16 +183,23 @@ impl Store {
     /// Brings an older store up to date: rows are the same, but newer ones may say more, and the rules were those of nftables.
     fn upgrade(&mut self) -> Result<()> {
         let _writing = self.locks.exclusive(Place::Writer)?;
-        if self.version()? == VERSION {
+        let version = self.version()?;
+        if version == VERSION {
             // Somebody else was faster.
             return Ok(());
         }
         let mark = application_id(VERSION);
         let index = "CREATE INDEX IF NOT EXISTS draining_by_key ON record (key) WHERE state = 'draining'";
-        let firewall = "ALTER TABLE host ADD COLUMN firewall TEXT NOT NULL DEFAULT 'nftables';
-             ALTER TABLE host ADD COLUMN former_firewalls TEXT NOT NULL DEFAULT ''";
+        let firewall = match version {
+            1 | 2 => {
+                "ALTER TABLE host ADD COLUMN firewall TEXT NOT NULL DEFAULT 'nftables';
+                 ALTER TABLE host ADD COLUMN former_firewalls TEXT NOT NULL DEFAULT ''"
+            }
+            _ => "",
+        };
+        let asks = "ALTER TABLE host ADD COLUMN asks_host INTEGER NOT NULL DEFAULT 0";
         let marks = format!("PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark}");
-        let change = format!("BEGIN IMMEDIATE; {index}; {firewall}; {marks}; COMMIT");
+        let change = format!("BEGIN IMMEDIATE; {index}; {firewall}; {asks}; {marks}; COMMIT");
         self.connection.execute_batch(&change).map_err(|e| Error::sql("upgrade", &self.path, e))
     }
 

@@ -143,6 +143,15 @@ impl<'c> Read<'c> {
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
+    /// Whether the host's own rules decide who from outside reaches a published port.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn asks_host(&self) -> Result<bool> {
+        let mut statement = self.connection.prepare_cached("SELECT asks_host FROM host")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
     /// Who keeps our rules; none as long as nobody needed any.
     ///
     /// # Errors
@@ -228,6 +237,7 @@ impl<'c> Read<'c> {
         }
         self.networks()?;
         self.closed_forwarding()?;
+        self.asks_host()?;
         self.firewall()?;
         self.former_firewalls()?;
         let count = |table: &str| -> Result<i64> {

@@ -1,4 +1,4 @@
--- Version 3. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
+-- Version 4. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
 
 CREATE TABLE host (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -6,9 +6,11 @@ CREATE TABLE host (
     closed_forwarding INTEGER NOT NULL,
     -- Who keeps our rules, and who still has some that are to go; names with blanks between.
     firewall TEXT NOT NULL,
-    former_firewalls TEXT NOT NULL
+    former_firewalls TEXT NOT NULL,
+    -- The host's own rules decide who from outside reaches a published port.
+    asks_host INTEGER NOT NULL
 ) STRICT;
-INSERT INTO host VALUES (1, 0, '', '');
+INSERT INTO host VALUES (1, 0, '', '', 0);
 
 CREATE TABLE network (
     name TEXT PRIMARY KEY,
@@ -54,5 +56,5 @@ CREATE INDEX port_by_number ON port (protocol, first);
 CREATE INDEX port_by_record ON port (record);
 
 -- The version twice, so that a flipped bit is not taken for a newer one.
-PRAGMA user_version = 3;
-PRAGMA application_id = 0x6f630003;
+PRAGMA user_version = 4;
+PRAGMA application_id = 0x6f630004;

@@ -170,6 +170,7 @@ fn stores_of_every_version_are_read() {
         include_str!("fixtures/version-1.sql"),
         include_str!("fixtures/version-2.sql"),
         include_str!("fixtures/version-3.sql"),
+        include_str!("fixtures/version-4.sql"),
     ];
     assert_eq!(fixtures.len(), usize::try_from(VERSION).unwrap());
     for (fixture, version) in fixtures.iter().zip(1..) {
@@ -186,7 +187,8 @@ fn stores_of_every_version_are_read() {
         assert!(store.read().closed_forwarding().unwrap());
         let firewall = if version < 3 { Kind::Nftables } else { Kind::IptablesNft };
         assert_eq!(store.read().firewall().unwrap(), Some(firewall));
-        assert_eq!(store.read().former_firewalls().unwrap().len(), usize::from(version == 3));
+        assert_eq!(store.read().former_firewalls().unwrap().len(), usize::from(version >= 3));
+        assert_eq!(store.read().asks_host().unwrap(), version >= 4);
         assert!(insert(&mut store, &mut record("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
 }

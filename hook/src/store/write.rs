@@ -47,6 +47,14 @@ impl<'c> Write<'c> {
         self.run("UPDATE host SET closed_forwarding = ?1", [closed])
     }
 
+    /// Remembers whether the host's own rules decide who from outside reaches a published port.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_asks_host(&self, asks: bool) -> Result<()> {
+        self.run("UPDATE host SET asks_host = ?1", [asks])
+    }
+
     /// Remembers who keeps our rules, and who has some that are to go.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use ocinet::config::{Config, default_bridge};
 use ocinet::driver::quoted;
 use ocinet::files::{self, Resolver};
 use ocinet::firewall::nft::Element;
-use ocinet::firewall::{Needs, NetworkNeeds, iptables, publish_needs};
+use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::identity::{HostNameSource, Identity};
 use ocinet::model::{Invalid, Namespace, Network, PublishRequest, Record, State as Progress, Witness};
 use ocinet::oci::{Annotations, Bundle, State};
@@ -144,8 +144,10 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
-    let all = Needs { close_forwarding: true, networks: vec![NetworkNeeds::from(&network)], publish };
+    let base = Base { close_forwarding: true, detour: None };
+    let all = Needs { base, networks: vec![NetworkNeeds::from(&network)], publish };
     shell::only_elements(&all);
+    shell::only_elements(&Needs { base: Base { detour: Some(7), ..base }, ..all.clone() });
     only_rules(&all);
 }
 

@@ -27,24 +27,28 @@ pub fn words(line: &str) -> Vec<String> {
 
 /// Makes sure that a ruleset is the fixed one and, a line each, elements that cannot be read as anything else.
 pub fn only_elements(needs: &Needs) {
-    let fixed = nft::ruleset(&Needs::default());
+    let fixed = nft::ruleset(&Needs { base: needs.base, ..Needs::default() });
     let text = nft::ruleset(needs);
-    let elements = text.strip_prefix(&fixed).expect("the rules depend on nothing");
-    let expected = usize::from(needs.close_forwarding)
-        + needs.networks.iter().map(|network| 2 + network.subnets.len()).sum::<usize>()
-        + needs.publish.len();
+    let elements = text.strip_prefix(&fixed).expect("the rules depend on no network and no port");
+    let of_a_port = if needs.base.detour.is_some() { 2 } else { 1 };
+    let expected =
+        needs.networks.iter().map(|network| 2 + network.subnets.len()).sum::<usize>() + of_a_port * needs.publish.len();
     assert_eq!(elements.lines().count(), expected, "{elements}");
     elements.lines().for_each(one_element);
     for port in &needs.publish {
-        let line = words(&nft::line(port));
-        assert!(line.len() == 7 && line[..5] == ["nft", "add", "element", "inet", nft::TABLE], "{line:?}");
-        one_element(&line[1..].join(" "));
+        let lines = nft::lines(port, &needs.base);
+        assert_eq!(lines.len(), of_a_port, "{lines:?}");
+        for line in lines.iter().map(|line| words(line)) {
+            assert!(line.len() == 7 && line[..3] == ["nft", "add", "element"], "{line:?}");
+            one_element(&line[1..].join(" "));
+        }
     }
 }
 
-/// `add element inet ocinet SET { ... }` with nothing in the braces that ends a string, a brace or a line.
+/// `add element FAMILY ocinet SET { ... }` with nothing in the braces that ends a string, a brace or a line.
 fn one_element(line: &str) {
-    let inside = line.strip_prefix("add element inet ocinet ").and_then(|rest| rest.split_once(" { "));
+    let table = ["inet", "ip"].map(|family| format!("add element {family} {} ", nft::TABLE));
+    let inside = table.iter().find_map(|table| line.strip_prefix(table)).and_then(|rest| rest.split_once(" { "));
     let inside = inside.and_then(|(_, rest)| rest.strip_suffix(" }")).unwrap_or_else(|| panic!("{line:?}"));
     let parts: Vec<&str> = inside.split('"').collect();
     assert!(parts.len() % 2 == 1, "an open string in {line:?}");

@@ -113,7 +113,7 @@ fn without_our_table(lines: &[String]) -> Vec<String> {
     let mut inside = false;
     let mut rest = Vec::new();
     for line in lines {
-        inside |= line.starts_with("table inet ocinet ");
+        inside |= ["table inet ocinet ", "table ip ocinet "].iter().any(|table| line.starts_with(table));
         if !inside {
             rest.push(line.clone());
         }

@@ -85,6 +85,13 @@ fn the_lines_of_a_plan_make_what_the_image_lacks() -> Result<()> {
     work_as_typed("rm -rf etc")
 }
 
+/// Also where the host's own rules are asked, by a cable that has to be laid first.
+#[test]
+fn the_lines_of_a_plan_lay_the_detour() -> Result<()> {
+    let asked = "echo 'published_ports = \"respect-host-firewall\"' >/etc/ocinet/config.toml";
+    typed(Settings::default().prepare(asked), "rm -rf etc")
+}
+
 fn work_as_typed(image: &str) -> Result<()> {
     Firewall::ALL.into_iter().try_for_each(|firewall| typed(Settings::default().firewall(firewall), image))
 }
@@ -118,7 +125,7 @@ fn typed(settings: Settings, image: &str) -> Result<()> {
 
         // What was typed by hand is taken for our own.
         drop(process);
-        eventually("the cable is gone", || Ok(host.sh("ip -o link show type veth")?.lines().count() == 1))?;
+        eventually("the cable is gone", || Ok(!host.sh("ip -o link show type veth")?.contains("ocv")))?;
         host.container("next").run()?.delete()?;
         host.settles()?;
         host.sh("rm -rf /run/ocinet/containers")?;

@@ -1,7 +1,8 @@
 //! What ocinet made, beside what the store says.
 
 use super::Finding;
-use crate::driver;
+use crate::config::PublishedPorts;
+use crate::driver::{self, DETOUR_IN};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
@@ -103,16 +104,38 @@ impl Engine {
             let trouble = "are missing, or not what the containers need: published ports may be closed, or guards open";
             findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }
+        if !all.networks.is_empty() && !self.is_detour_settled(&all.base)? {
+            let trouble = match all.base.detour {
+                Some(_) => "is missing, or not as it was made: from outside, nobody reaches a published port",
+                None => "is left from when the host's own rules were asked about published ports",
+            };
+            findings.push(Finding::ours(format!("link {DETOUR_IN}"), trouble));
+        }
         drop(alone);
         if !self.is_firewall_settled()? && self.store.read().firewall()?.is_some() {
             let trouble = "are not, or not only, kept by the firewall that config.toml asks for";
             findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }
+        findings.extend(self.examine_published_ports()?);
         let guarded = self.firewall_kind()?.has_rules();
         if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
             findings.push(Finding::ours("sysctl net.ipv4.ip_forward", "is 0: no container reaches the outside"));
         }
         Ok(findings)
+    }
+
+    /// Whether published ports are open to whom config.toml wants them open to.
+    fn examine_published_ports(&mut self) -> Result<Option<Finding>> {
+        let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
+        let kind = self.firewall_kind()?;
+        if asks && matches!(kind, Kind::IptablesNft | Kind::IptablesLegacy) {
+            let trouble = format!("are open to everybody, for {kind} cannot respect the host's firewall");
+            let remedy = "set firewall = \"nftables\" in config.toml, and ocinet doctor --fix";
+            return Ok(Some(Finding::yours("published ports", trouble, remedy)));
+        }
+        let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
+        let differs = self.store.read().asks_host()? != asks && self.store.read().firewall()?.is_some();
+        Ok(differs.then(|| Finding::ours("published ports", trouble)))
     }
 }
 

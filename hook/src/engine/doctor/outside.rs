@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Finding;
+use crate::config::PublishedPorts;
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::door::Closed;
@@ -98,6 +99,10 @@ impl Engine {
             let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
                 own; close_forwarding = false in config.toml leaves them alone";
             notes.push(Finding::note("sysctl net.ipv4.ip_forward", trouble));
+        }
+        if self.config.published_ports == PublishedPorts::RespectHostFirewall {
+            let trouble = "obey the host's own rules for what comes in: published_ports = \"respect-host-firewall\"";
+            notes.push(Finding::note("published ports", trouble));
         }
         if kernel::frames_pass_ip_hooks() {
             let trouble = "is 1: another program's firewall also sees, and may drop, what passes within one network";

@@ -24,6 +24,7 @@ impl Engine {
         self.collect()?;
         self.adopt()?;
         self.settle_firewall()?;
+        self.settle_published_ports()?;
         let guarded = self.firewall_kind()?.has_rules();
         for network in self.networks_in_use()? {
             if let Some(bridge) = driver::bridge_of(&network, guarded) {

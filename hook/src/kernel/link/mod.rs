@@ -1,6 +1,7 @@
 //! Links, addresses and routes of the host's namespace.
 
 mod bridge;
+mod detour;
 mod guard;
 mod read;
 mod route;
@@ -17,6 +18,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::nsid::NsidMessage;
 use nix::errno::Errno;
@@ -159,8 +161,11 @@ impl HostLinks {
     }
 
     fn add_address(&mut self, index: u32, address: IpNet, name: &InterfaceName) -> Result<()> {
-        let message = RouteNetlinkMessage::NewAddress(address_message(index, address));
-        match self.netlink.request(message, NLM_F_CREATE | NLM_F_EXCL) {
+        self.request_address(address_message(index, address), address, name)
+    }
+
+    fn request_address(&mut self, message: AddressMessage, address: IpNet, name: &InterfaceName) -> Result<()> {
+        match self.netlink.request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL) {
             Err(error) if errno(&error) != Errno::EEXIST => {
                 Err(Error::refused(format!("give address {address} to {name}"), error))
             }
@@ -176,7 +181,7 @@ pub(super) fn question(name: &InterfaceName) -> LinkMessage {
 }
 
 /// An address with its prefix, IPv6 without duplicate address detection.
-pub(super) fn address_message(index: u32, address: IpNet) -> netlink_packet_route::address::AddressMessage {
+pub(super) fn address_message(index: u32, address: IpNet) -> AddressMessage {
     use netlink_packet_route::address::AddressHeaderFlags;
     match address {
         IpNet::V4(v4) => {

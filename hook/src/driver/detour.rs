@@ -1,0 +1,49 @@
+use ipnet::Ipv4Net;
+
+use crate::model::{Alias, Mac};
+
+/// Where copies of packets are sent that the host's own rules have let in.
+pub const DETOUR_IN: &str = "ocn-detour-in";
+
+/// Where they come back to the host.
+pub const DETOUR_OUT: &str = "ocn-detour-out";
+
+/// A cable from the host to itself. Its ends have one MAC and no ARP, so that it needs no neighbours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detour;
+
+impl Detour {
+    /// The MAC of both ends.
+    pub const MAC: Mac = Mac([2, b'o', b'c', b'i', b'n', 0]);
+    /// The largest that there is: what came in by another link must go through.
+    pub const MTU: u32 = 65535;
+    /// Where an interface has none, a source that leads elsewhere is refused even in the loose form of `rp_filter`.
+    pub const ADDRESS: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 90), 32);
+
+    /// The settings of its ends: no IPv6, and what comes back may be from anywhere, also where `all` is strict, for the larger of
+    /// both counts.
+    pub fn settings() -> [(&'static str, &'static str, &'static str, &'static str); 3] {
+        [
+            ("ipv6", DETOUR_IN, "disable_ipv6", "1"),
+            ("ipv6", DETOUR_OUT, "disable_ipv6", "1"),
+            ("ipv4", DETOUR_OUT, "rp_filter", "2"),
+        ]
+    }
+
+    /// The step as commands that a person could type.
+    pub fn lines() -> Vec<String> {
+        let (mac, mtu, address) = (Self::MAC, Self::MTU, Self::ADDRESS);
+        let mut lines = vec![format!(
+            "ip link add {DETOUR_IN} address {mac} mtu {mtu} arp off type veth \
+             peer name {DETOUR_OUT} address {mac} mtu {mtu} arp off"
+        )];
+        lines.extend(
+            Self::settings()
+                .map(|(family, link, key, value)| format!("sysctl -qw net/{family}/conf/{link}/{key}={value}")),
+        );
+        lines.push(format!("ip address add {address} dev {DETOUR_OUT} scope host"));
+        let up = |link| format!("ip link set {link} alias {} up", Alias::Detour);
+        lines.extend([DETOUR_OUT, DETOUR_IN].map(up));
+        lines
+    }
+}

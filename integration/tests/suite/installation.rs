@@ -122,6 +122,7 @@ fn the_script_installs_and_takes_away() -> Result<()> {
                 format!("{prefix}/bin/ocinet -rwxr-xr-x 0:0"),
                 format!("{prefix}/bin/containerd-shim-ocinet-v2 -rwxr-xr-x 0:0"),
                 format!("{systemd}/system/ocinet-gc.timer -rw-r--r--"),
+                format!("{systemd}/system/ocinet.socket -rw-r--r--"),
                 format!("{systemd}/network/80-ocinet.network -rw-r--r--"),
                 format!("{}/zones/ocinet.xml -rw-r--r--", systemd.replace("systemd", "firewalld")),
                 "NetworkManager/conf.d/80-ocinet.conf -rw-r--r--".into(),

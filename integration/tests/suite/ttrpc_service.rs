@@ -145,7 +145,7 @@ fn it_leaves_whoever_started_it() -> Result<()> {
 fn its_units() -> Result<()> {
     Settings::default().test(|host| {
         install_shim(host)?;
-        let units = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
+        let units = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/service");
         let units = units.display();
         host.sh(&format!(
             "mkdir /mnt/units; cp {units}/ocinet.socket {units}/ocinet.service /mnt/units

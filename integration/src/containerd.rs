@@ -32,7 +32,7 @@ oom_score = 0
 [grpc]
 address = "/mnt/containerd/socket"
 [ttrpc]
-address = "/mnt/containerd/socket.ttrpc"
+address = "/mnt/containerd/ttrpc"
 "#;
 
 /// The containerds that we are tested with, by the folder in which `integration/debs` unpacked each.

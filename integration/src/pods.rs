@@ -29,7 +29,7 @@ disable = true
 [grpc]
 address = "/mnt/containerd/socket"
 [ttrpc]
-address = "/mnt/containerd/socket.ttrpc"
+address = "/mnt/containerd/ttrpc"
 "#;
 
 /// The CRI plugin's settings of containerd 1.

@@ -46,7 +46,7 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     // The start of a shim says its address, and whatever else it says is taken for a part of that.
     let quiet = with_journal(&Logger::root(Discard, o!())).new(o!("container" => id.clone()));
     let ours = match call.action {
-        Some(Action::Start) => start::run(&call, &quiet),
+        Some(Action::Start) => start::run(&call, &environment, &quiet),
         Some(Action::Delete) => {
             if let Err(error) = delete::run(&call, &loud) {
                 warn!(loud, "detaching {id}: {error}");

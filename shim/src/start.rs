@@ -1,7 +1,7 @@
 //! `start`: the bundle is edited before there is a container.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use ocinet::config::Config;
@@ -14,6 +14,7 @@ use slog::Logger;
 
 use crate::call::Call;
 use crate::serve::{self, Containerd};
+use crate::stock::Environment;
 use crate::{CONFIG_DIR, STATE_DIR};
 
 /// Where the program may be that the runtime is to call, if not beside this one.
@@ -28,7 +29,7 @@ const HOSTNAME: &str = "io.ocinet.hostname";
 ///
 /// # Errors
 /// When what they ask for cannot be; the bundle is as it was.
-pub fn run(call: &Call, log: &Logger) -> Result<()> {
+pub fn run(call: &Call, environment: &Environment, log: &Logger) -> Result<()> {
     let mut bundle = OpenBundle::open(Path::new("."))?;
     let config = settings(Path::new(CONFIG_DIR))?;
     let Some(network) = network(&bundle.spec, &config) else { return Ok(()) };
@@ -36,16 +37,22 @@ pub fn run(call: &Call, log: &Logger) -> Result<()> {
     bundle.spec.edit_for_good(&edit)?;
     bundle.request(id(call, &bundle)?, &config)?;
     bundle.save()?;
-    serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
+    serve::ensure(Path::new(STATE_DIR), containerd(call, environment).as_ref(), log);
     Ok(())
 }
 
 /// Who calls, where it has our container's bundle where containerd has all of them.
-fn containerd(call: &Call) -> Option<Containerd> {
-    let text = |value: &Option<OsString>| value.as_deref()?.to_str().map(str::to_owned);
+fn containerd(call: &Call, environment: &Environment) -> Option<Containerd> {
+    let text = |value: Option<&OsStr>| value?.to_str().map(str::to_owned);
     // Since containerd 1.3 it says where it takes events, which need not be beside the socket of its API.
-    let address = text(&env::var_os("TTRPC_ADDRESS")).or_else(|| Some(text(&call.address)? + ".ttrpc"))?;
-    Containerd::of_bundle(&env::current_dir().ok()?, &text(&call.namespace)?, &text(&call.id)?, address)
+    let address = environment.get("TTRPC_ADDRESS");
+    let address = text(address).or_else(|| Some(text(call.address.as_deref())? + ".ttrpc"))?;
+    Containerd::of_bundle(
+        &env::current_dir().ok()?,
+        &text(call.namespace.as_deref())?,
+        &text(call.id.as_deref())?,
+        address,
+    )
 }
 
 /// The network that a container asks for, or gets because nobody else gives it one.

@@ -29,15 +29,16 @@ impl Environment {
         environment
     }
 
-    fn path(&self) -> &OsStr {
-        self.0.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str()).unwrap_or_default()
+    /// What the caller set a variable to.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
     }
 }
 
 /// Becomes the stock shim, with the `arguments`, the standard streams and the `environment` that we got. Returns only where
 /// that fails, with the reason.
 pub fn take_over(call: &Call, arguments: &[OsString], environment: Environment) -> Error {
-    match find(call, environment.path()) {
+    match find(call, environment.get("PATH").unwrap_or_default()) {
         Some(stock) => {
             let error = Command::new(&stock).args(arguments).env_clear().envs(environment.0).exec();
             kernel::Error::refused(format!("execute {}", stock.display()), error).into()

@@ -1,5 +1,5 @@
-//! The iptables backends: changes in bulk through one `iptables-restore`, questions and the operator's chain through the
-//! crate `iptables`.
+//! The iptables backends: changes in bulk through one `iptables-restore`, questions and the operator's chain through
+//! `iptables`.
 //!
 //! Both variants may be in use on one host, and the kernel heeds the rules of both. Ours are in the one that `iptables`
 //! means when they are first loaded.
@@ -12,7 +12,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use iptables::IPTables;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -32,7 +31,7 @@ const LOCK: &str = "/run/xtables.lock";
 pub struct Iptables {
     legacy: bool,
     restore: &'static str,
-    program: IPTables,
+    program: &'static str,
 }
 
 impl Iptables {
@@ -59,11 +58,10 @@ impl Iptables {
     /// When it is not installed.
     pub fn open(kind: Kind) -> Result<Self> {
         let legacy = kind == Kind::IptablesLegacy;
-        let (cmd, restore) = Self::names(legacy).ok_or_else(|| {
+        let (program, restore) = Self::names(legacy).ok_or_else(|| {
             Error::Program(format!("{kind} holds ocinet's rules, and is not installed; install iptables"))
         })?;
-        // It would wait for its lock for ever: we say for how long ourselves.
-        Ok(Self { legacy, restore, program: IPTables { cmd, has_check: true, has_wait: false, is_numeric: false } })
+        Ok(Self { legacy, restore, program })
     }
 
     /// What its programs are called; where there is but one variant, it may have the plain names.
@@ -87,16 +85,13 @@ impl Iptables {
 
     /// The lines that `command` prints; none where something that it names is not there.
     fn ask(&self, table: Table, command: &str) -> Result<Option<Vec<String>>> {
-        let what = || format!("{} -t {table} {command}", self.program.cmd);
-        let answer = self
-            .program
-            .execute(&table.to_string(), &format!("-w {} {command}", PATIENCE.as_secs()))
-            .map_err(|error| Error::Program(format!("{} failed: {error}", what())))?;
-        if answer.status.success() {
-            let text = String::from_utf8_lossy(&answer.stdout);
-            return Ok(Some(text.lines().map(str::to_owned).collect()));
+        let (table, patience) = (table.to_string(), PATIENCE.as_secs().to_string());
+        let words: Vec<&str> = ["-t", &table, "-w", &patience].into_iter().chain(command.split(' ')).collect();
+        let ended = program::end_of(self.program, &words, "")?;
+        match ended.code {
+            Some(0) => Ok(Some(ended.stdout.lines().map(str::to_owned).collect())),
+            _ => self.unless_locked(&ended.complaint).map(|()| None),
         }
-        self.unless_locked(&String::from_utf8_lossy(&answer.stderr)).map(|()| None)
     }
 
     /// An error where it was the lock that could not be had: no exit code tells that.
@@ -109,7 +104,7 @@ impl Iptables {
             holders if holders.is_empty() => "somebody else".to_owned(),
             holders => holders.join(", "),
         };
-        let (seconds, program) = (PATIENCE.as_secs(), self.program.cmd);
+        let (seconds, program) = (PATIENCE.as_secs(), self.program);
         Error::Deadline(format!("waited {seconds} s for {LOCK}, the lock of {program}; {who} holds it"))
     }
 

@@ -6,11 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use ocinet::kernel::forget_environment;
 use ocinet::log::logger;
 
 fn main() -> ExitCode {
-    forget_environment();
     let cli::Arguments { options, command } = match cli::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return cli::usage(&error),

@@ -18,7 +18,6 @@ use ocinet::log::{logger, with_journal};
 use slog::{Discard, Logger, crit, o, warn};
 
 use call::{Action, Call};
-use stock::Environment;
 
 /// Where `ocinet` keeps leases and records when a runtime calls it.
 const STATE_DIR: &str = "/run/ocinet";
@@ -37,7 +36,6 @@ fn main() -> ExitCode {
 
 /// Does our part of what containerd asks for, and becomes the stock shim for the rest. Returns only where one of them fails.
 fn delegate(arguments: &[OsString]) -> ExitCode {
-    let environment = Environment::take();
     let call = Call::parse(arguments);
     let id = call.id.as_deref().unwrap_or_default().to_string_lossy().into_owned();
     // What goes to stderr, containerd gives to whoever asked or, of a deletion, to its log.
@@ -46,7 +44,7 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     // The start of a shim says its address, and whatever else it says is taken for a part of that.
     let quiet = with_journal(&Logger::root(Discard, o!())).new(o!("container" => id.clone()));
     let ours = match call.action {
-        Some(Action::Start) => start::run(&call, &environment, &quiet),
+        Some(Action::Start) => start::run(&call, &quiet),
         Some(Action::Delete) => {
             if let Err(error) = delete::run(&call, &loud) {
                 warn!(loud, "detaching {id}: {error}");
@@ -55,7 +53,7 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
         }
         None => Ok(()),
     };
-    let error = ours.err().unwrap_or_else(|| stock::take_over(&call, arguments, environment));
+    let error = ours.err().unwrap_or_else(|| stock::take_over(&call, arguments));
     crit!(loud, "{error}"; "exit" => error.exit_code());
     ExitCode::from(error.exit_code())
 }

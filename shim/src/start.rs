@@ -14,7 +14,6 @@ use slog::Logger;
 
 use crate::call::Call;
 use crate::serve::{self, Containerd};
-use crate::stock::Environment;
 use crate::{CONFIG_DIR, STATE_DIR};
 
 /// Where the program may be that the runtime is to call, if not beside this one.
@@ -29,7 +28,7 @@ const HOSTNAME: &str = "io.ocinet.hostname";
 ///
 /// # Errors
 /// When what they ask for cannot be; the bundle is as it was.
-pub fn run(call: &Call, environment: &Environment, log: &Logger) -> Result<()> {
+pub fn run(call: &Call, log: &Logger) -> Result<()> {
     let mut bundle = OpenBundle::open(Path::new("."))?;
     let config = settings(Path::new(CONFIG_DIR))?;
     let Some(network) = network(&bundle.spec, &config) else { return Ok(()) };
@@ -37,16 +36,16 @@ pub fn run(call: &Call, environment: &Environment, log: &Logger) -> Result<()> {
     bundle.spec.edit_for_good(&edit)?;
     bundle.request(id(call, &bundle)?, &config)?;
     bundle.save()?;
-    serve::ensure(Path::new(STATE_DIR), containerd(call, environment).as_ref(), log);
+    serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
     Ok(())
 }
 
 /// Who calls, where it has our container's bundle where containerd has all of them.
-fn containerd(call: &Call, environment: &Environment) -> Option<Containerd> {
+fn containerd(call: &Call) -> Option<Containerd> {
     let text = |value: Option<&OsStr>| value?.to_str().map(str::to_owned);
     // Since containerd 1.3 it says where it takes events, which need not be beside the socket of its API.
-    let address = environment.get("TTRPC_ADDRESS");
-    let address = text(address).or_else(|| Some(text(call.address.as_deref())? + ".ttrpc"))?;
+    let address = env::var_os("TTRPC_ADDRESS");
+    let address = text(address.as_deref()).or_else(|| Some(text(call.address.as_deref())? + ".ttrpc"))?;
     Containerd::of_bundle(
         &env::current_dir().ok()?,
         &text(call.namespace.as_deref())?,

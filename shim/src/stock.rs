@@ -17,30 +17,12 @@ use crate::call::Call;
 /// The shim that does all the work.
 const STOCK: &str = "containerd-shim-runc-v2";
 
-/// The environment that we were called with. It is the stock shim's; to us and what we start it would be input.
-#[derive(Debug)]
-pub struct Environment(Vec<(OsString, OsString)>);
-
-impl Environment {
-    /// Keeps it for the stock shim, and makes this process forget it. For the beginning of `main`.
-    pub fn take() -> Self {
-        let environment = Self(env::vars_os().collect());
-        kernel::forget_environment();
-        environment
-    }
-
-    /// What the caller set a variable to.
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
-    }
-}
-
-/// Becomes the stock shim, with the `arguments`, the standard streams and the `environment` that we got. Returns only where
+/// Becomes the stock shim, with the `arguments` that we got, our standard streams and environment. Returns only where
 /// that fails, with the reason.
-pub fn take_over(call: &Call, arguments: &[OsString], environment: Environment) -> Error {
-    match find(call, environment.get("PATH").unwrap_or_default()) {
+pub fn take_over(call: &Call, arguments: &[OsString]) -> Error {
+    match find(call, &env::var_os("PATH").unwrap_or_default()) {
         Some(stock) => {
-            let error = Command::new(&stock).args(arguments).env_clear().envs(environment.0).exec();
+            let error = Command::new(&stock).args(arguments).exec();
             kernel::Error::refused(format!("execute {}", stock.display()), error).into()
         }
         None => Error::NotFound(format!(

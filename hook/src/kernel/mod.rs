@@ -40,7 +40,6 @@ pub use neighbours::{Neighbours, change_zone, close_passage, open_passage};
 pub use netns::Netns;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
 pub use process::{Origin, Process, in_background, own_program, process_start};
-pub use program::forget_environment;
 pub use replace::Replaceable;
 pub use sandbox::wire;
 pub use sandbox_files::{remove_files, remove_if_empty, write_files};

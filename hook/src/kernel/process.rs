@@ -145,7 +145,7 @@ pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<boo
 }
 
 /// A thread that was joined may be listed for a moment longer.
-pub(super) fn is_single_threaded() -> bool {
+fn is_single_threaded() -> bool {
     (0..20).any(|_| {
         let alone = fs::read_dir("/proc/self/task").map_or(0, Iterator::count) == 1;
         if !alone {

@@ -3,7 +3,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::error::{Doing, Error, Result};
-use super::process::is_single_threaded;
 
 /// Where the few programs we start are looked for, whatever the caller's environment says.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -63,24 +62,4 @@ pub(super) fn end_of(program: &str, arguments: &[&str], input: &str) -> Result<E
 /// Whether a program of that name is installed.
 pub(super) fn is_installed(program: &str) -> bool {
     PATH.split(':').any(|folder| Path::new(folder).join(program).exists())
-}
-
-/// Leaves of this process's environment only what tells about its terminal, and sets a fixed PATH: whoever called may have
-/// put anything there (CVE-2025-23266), and what we start would inherit it. For the beginning of `main`; where other threads
-/// run already, nothing is done.
-#[allow(unsafe_code)]
-pub fn forget_environment() {
-    const KEPT: [&str; 3] = ["TERM", "NO_COLOR", "COLUMNS"];
-    if !is_single_threaded() {
-        return;
-    }
-    let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-    for name in names.iter().filter(|name| KEPT.iter().all(|kept| name != kept)) {
-        // SAFETY: there is no other thread that could read the environment meanwhile.
-        unsafe { std::env::remove_var(name) };
-    }
-    for (name, value) in [("PATH", PATH), ("LC_ALL", "C")] {
-        // SAFETY: as above.
-        unsafe { std::env::set_var(name, value) };
-    }
 }

@@ -91,8 +91,6 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     }
     kernel::state_dir(state_dir)?;
     let claim = Claim::take(state_dir)?;
-    // Which told us of a socket to take over; the programs we start need none of it.
-    kernel::forget_environment();
     // Before anybody can connect: who is attached from now on is told.
     let follower = Follower::new(state_dir, log.clone())?;
     let listener = claim.listen()?;

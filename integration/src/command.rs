@@ -2,12 +2,17 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::Place;
+
+/// As for everything ([`crate::eventually`]).
+const PATIENCE_MS: u16 = 30_000;
 
 /// What a program that has ended left behind.
 #[derive(Clone, Debug)]
@@ -115,9 +120,13 @@ impl Background {
         self.pid
     }
 
-    /// The next line it prints, waiting for it.
+    /// The next line it prints, waiting for it as long as for anything.
     pub fn line(&mut self) -> Result<String> {
         let mut line = String::new();
+        if self.stdout.buffer().is_empty() {
+            let mut pipe = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+            ensure!(poll(&mut pipe, PATIENCE_MS)? > 0, "in vain we waited for a line of process {}", self.pid);
+        }
         ensure!(self.stdout.read_line(&mut line)? > 0, "process {} has ended", self.pid);
         Ok(line.trim_end().to_owned())
     }

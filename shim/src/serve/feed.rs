@@ -18,15 +18,19 @@ const BACKLOG: usize = 256;
 pub struct Feed(broadcast::Sender<Arc<Event>>);
 
 impl Feed {
+    /// One that nothing is told to yet.
+    pub fn new() -> Self {
+        Self(broadcast::channel(BACKLOG).0)
+    }
+
     /// Passes on what `follower` tells, until the file `token` in the state directory is removed, or the directory: then the
     /// receiver is told.
     ///
     /// # Errors
     /// When there can be no thread for it.
-    pub fn start(mut follower: Follower, token: &'static str) -> Result<(Self, oneshot::Receiver<()>)> {
-        let (events, _) = broadcast::channel(BACKLOG);
+    pub fn follow(&self, mut follower: Follower, token: &'static str) -> Result<oneshot::Receiver<()>> {
         let (end, ended) = oneshot::channel::<()>();
-        let feed = Self(events.clone());
+        let events = self.0.clone();
         let follow = move || {
             let _end = end;
             while let Ok(Some(changes)) = follower.next(token) {
@@ -38,7 +42,7 @@ impl Feed {
         };
         let thread = thread::Builder::new().name("follow".into()).stack_size(512 << 10).spawn(follow);
         thread.map_err(|error| kernel::Error::refused("start a thread", error))?;
-        Ok((feed, ended))
+        Ok(ended)
     }
 
     /// What happens from now on.

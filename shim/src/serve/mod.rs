@@ -103,7 +103,9 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     let runtime = runtime.map_err(|error| kernel::Error::refused("start the service", error))?;
     let ended = runtime.block_on(async {
         let clients = Clients::default();
-        let (feed, ended) = Feed::start(follower, claim::SOCKET)?;
+        let feed = Feed::new();
+        let published = publish::publish(state_dir.clone(), feed.subscribe(), log.clone());
+        let ended = feed.follow(follower, claim::SOCKET)?;
         let host = Host { state_dir: state_dir.clone(), config_dir: config_dir.clone(), log: log.clone() };
         let service: Arc<dyn v1::NetworkService + Send + Sync> = Arc::new(Service::new(host, feed.clone()));
         let refused = |error: ttrpc::Error| kernel::Error::refused("start the service", std::io::Error::other(error));
@@ -114,7 +116,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         info!(log, "serving"; "socket" => %claim.path().display());
         tokio::select! {
             _ = ended => info!(log, "ending: the socket was removed"),
-            () = publish::publish(state_dir.clone(), feed.subscribe(), log.clone()) => {}
+            () = published => {}
             () = clients.stay_away(Duration::from_secs(*idle), || Containerd::any_answers(state_dir)) => {
                 info!(log, "ending: nobody needed it for {idle} s");
                 claim.withdraw();

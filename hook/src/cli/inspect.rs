@@ -51,7 +51,7 @@ fn describe(record: &Record) -> String {
     let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns } = &record.namespace;
     match witness {
         Witness::Unseen => line("namespace", &"not seen: rebuilt from its link"),
-        Witness::Path(path) => line("namespace", &path.display()),
+        Witness::Path(path) | Witness::Made { path, .. } => line("namespace", &path.display()),
         Witness::Process { pid, started } => line("namespace", &format!("/proc/{pid}/ns/net (started {started})")),
     }
     line("cookie", cookie);

@@ -25,11 +25,13 @@ pub enum Outcome {
 /// How many names of a link are tried before strangers are taken to have them all.
 const NAMES: u8 = 4;
 
-/// A container to be wired.
-struct Sandbox {
-    process: Process,
-    netns: Netns,
-    namespace: Namespace,
+/// What is to be wired.
+pub(super) struct Sandbox {
+    pub(super) netns: Netns,
+    /// How to recognise it later.
+    pub(super) namespace: Namespace,
+    /// The container's first process; none where it is yet to be.
+    pub(super) process: Option<Process>,
 }
 
 impl Engine {
@@ -41,16 +43,10 @@ impl Engine {
         let process = Process::open(pid)
             .map_err(|error| Invalid::new("state: pid", pid, format!("is no running process: {error}")))?;
         let (netns, namespace) = self.namespace(request, pid, &process)?;
+        let sandbox = Sandbox { netns, namespace, process: Some(process) };
         self.step("namespace");
-        if request.wiring.mode() == Mode::Bridge {
-            // Asked before anything is leased: without the right to it, it could not be taken back either.
-            self.links.permitted()?;
-            self.settle_firewall()?;
-            self.settle_published_ports()?;
-            self.firewall()?.ready()?;
-        }
+        self.be_ready_for(request)?;
         let _sandbox = self.alone_at_sandbox(&request.key())?;
-        let sandbox = Sandbox { process, netns, namespace };
         let outcome = match self.attach_under_a_free_name(request, &sandbox) {
             Err(error) if Self::is_store_lost(&error) => {
                 self.renew_store(&error)?;
@@ -64,8 +60,20 @@ impl Engine {
         Ok(outcome)
     }
 
+    /// Asks for all that an attach will need before anything is leased: without the right to it, it could not be taken back
+    /// either.
+    pub(super) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
+        if request.wiring.mode() == Mode::Bridge {
+            self.links.permitted()?;
+            self.settle_firewall()?;
+            self.settle_published_ports()?;
+            self.firewall()?.ready()?;
+        }
+        Ok(())
+    }
+
     /// A stranger's link keeps its name, and ours is called otherwise.
-    fn attach_under_a_free_name(&mut self, request: &Request, sandbox: &Sandbox) -> Result<Outcome> {
+    pub(super) fn attach_under_a_free_name(&mut self, request: &Request, sandbox: &Sandbox) -> Result<Outcome> {
         self.take_up_drains(&request.key())?;
         let mut name = 0;
         loop {
@@ -88,11 +96,11 @@ impl Engine {
                 if record.mode == Mode::None {
                     kernel::wire(&sandbox.netns, &[SandboxStep::Loopback], None)?;
                 }
-                engine.provide_files(request, record, &sandbox.process)
+                engine.provide_files(request, record, sandbox.process.as_ref())
             }),
             Lease::Endpoint { record, network, change } => self.complete(record, |engine, record| {
                 engine.wire(record, &network, &sandbox.netns, change)?;
-                engine.provide_files(request, record, &sandbox.process)
+                engine.provide_files(request, record, sandbox.process.as_ref())
             }),
         }
     }
@@ -104,10 +112,7 @@ impl Engine {
                 return Ok(Some(record));
             }
         } else if self.lives(&record)? {
-            return Err(Error::Conflict(format!(
-                "container {} of bundle {} is attached with another network namespace that is in use; stop that one first",
-                record.container, record.bundle
-            )));
+            return Err(in_use(&record));
         }
         self.detach_record(record)?;
         Ok(None)
@@ -120,7 +125,7 @@ impl Engine {
     }
 
     /// Warns only once the attach is done: a failure is one line.
-    fn tell(&self, outcome: &Outcome, request: &Request) {
+    pub(super) fn tell(&self, outcome: &Outcome, request: &Request) {
         for warning in &request.warnings {
             warn!(self.log, "{warning}");
         }
@@ -221,8 +226,12 @@ impl Engine {
         };
         let cookie = netns.cookie().map_err(wrong)?;
         self.refuse_misplaced(request, cookie == self.host.cookie)?;
+        Ok((netns, self.seen_from_here(cookie, witness)))
+    }
+
+    pub(super) fn seen_from_here(&self, cookie: u64, witness: Witness) -> Namespace {
         let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
-        Ok((netns, Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }))
+        Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }
     }
 
     /// Refuses to wire the host's own namespace, and to call another the host's.
@@ -254,4 +263,12 @@ impl Engine {
         };
         Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why}{place}")).into())
     }
+}
+
+/// That the container of `record` is there, and another one of its key cannot be.
+pub(super) fn in_use(record: &Record) -> Error {
+    Error::Conflict(format!(
+        "container {} of bundle {} is attached with another network namespace that is in use; stop that one first",
+        record.container, record.bundle
+    ))
 }

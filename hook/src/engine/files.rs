@@ -23,20 +23,25 @@ const MAX_BYTES: usize = 64 << 10;
 pub(super) const CONTAINERS: &str = "containers";
 
 impl Engine {
-    /// Makes the container's files and mounts them over its own, and sets its host name where the runtime will not.
-    pub(super) fn provide_files(&mut self, request: &Request, record: &Record, process: &Process) -> Result<()> {
+    /// Makes the container's files. Where there is a `process` they are mounted over its own, and its host name is set if the
+    /// runtime will not; a container that is yet to be gets both from its runtime.
+    pub(super) fn provide_files(
+        &mut self,
+        request: &Request,
+        record: &Record,
+        process: Option<&Process>,
+    ) -> Result<()> {
+        let Some(process) = process else {
+            self.write_files(request, record, &hostname_to_be(&request.identity)?)?;
+            self.step("files");
+            return Ok(());
+        };
         let hostname = self.provide_hostname(&request.identity, process)?;
         if !process.has_own_mounts()? {
             // Its /etc is the host's.
             return Ok(());
         }
-        let texts = self.texts(request, record, &hostname)?;
-        let directory = self.files_of(&record.key());
-        kernel::write_files(&directory, &texts, request.root.label.as_deref())?;
-        let overlays: Vec<Overlay> = texts
-            .iter()
-            .map(|(name, _)| Overlay { source: directory.join(name), target: format!("etc/{name}") })
-            .collect();
+        let overlays = self.write_files(request, record, &hostname)?;
         for missing in kernel::mount_over(process.mnt.as_fd(), &request.root.path, &overlays)? {
             warn!(self.log, "the image has no {missing} and cannot be given one: the container goes without it");
         }
@@ -44,7 +49,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes away the files of a container. Its mounts of them went with its mount namespace.
+    fn write_files(&self, request: &Request, record: &Record, hostname: &HostName) -> Result<Vec<Overlay>> {
+        let texts = self.texts(request, record, hostname)?;
+        let directory = self.files_of(&record.key());
+        kernel::write_files(&directory, &texts, request.root.label.as_deref())?;
+        let overlay = |name: &str| Overlay { source: directory.join(name), target: format!("etc/{name}") };
+        Ok(texts.iter().map(|(name, _)| overlay(name)).collect())
+    }
+
+    /// Takes away the files of a container, and the namespace that was made for it. Its mounts of them went with its mount
+    /// namespace.
     pub(super) fn remove_files(&self, key: &Key) -> Result<()> {
         Ok(kernel::remove_files(&self.files_of(key))?)
     }
@@ -122,6 +136,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// What a container will be called whose runtime is told so.
+fn hostname_to_be(identity: &Identity) -> Result<HostName> {
+    match &identity.hostname {
+        HostNameSource::Spec(name) | HostNameSource::Ours(name) => Ok(name.clone()),
+        HostNameSource::Host => Ok(kernel::hostname()?),
     }
 }
 

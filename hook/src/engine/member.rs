@@ -105,7 +105,7 @@ impl Engine {
             return Err(Invalid::new(FIELD, format!("container:{}", record.container), why).into());
         }
         let namespace = match &record.namespace.witness {
-            Witness::Path(path) => path.clone(),
+            Witness::Path(path) | Witness::Made { path, .. } => path.clone(),
             Witness::Process { pid, .. } => PathBuf::from(format!("/proc/{pid}/ns/net")),
             Witness::Unseen => return Err(Error::NotFound(self.why_not_alive(record))),
         };

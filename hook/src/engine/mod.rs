@@ -8,6 +8,7 @@
 //! settling of the firewall, the firewall, a drain, the making of bridges, the store's writer. No kernel work happens
 //! inside a transaction.
 
+mod ahead;
 mod attach;
 mod bundle;
 mod close;

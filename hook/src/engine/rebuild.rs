@@ -216,10 +216,21 @@ fn record(key: Key, container: &str, found: Option<&Found>) -> Record {
         adopted: Some(key),
         mode: Mode::Bridge,
         state: State::Attached,
-        namespace: found.map_or_else(unseen, |found| found.namespace.clone()),
+        namespace: found.map_or_else(unseen, |found| recognised(key, &found.namespace)),
         endpoints: Vec::new(),
         publish: Vec::new(),
     }
+}
+
+/// How to recognise the namespace of the container `key`; one that we made is in its directory.
+fn recognised(key: Key, found: &Namespace) -> Namespace {
+    let mut namespace = found.clone();
+    if let Witness::Path(path) = &found.witness
+        && path.parent().is_some_and(|directory| directory.to_string_lossy().ends_with(&key.hex()))
+    {
+        namespace.witness = Witness::Made { path: path.clone(), patron: None };
+    }
+    namespace
 }
 
 /// The default network, where its bridge is gone, as the container knows it.

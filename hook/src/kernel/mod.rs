@@ -39,10 +39,10 @@ pub use mount::{Overlay, mount_over};
 pub use neighbours::{Neighbours, change_zone, close_passage, open_passage};
 pub use netns::Netns;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
-pub use process::{Origin, Process, in_background, own_program, process_start};
+pub use process::{Origin, Process, beside, in_background, own_program, process_start};
 pub use replace::Replaceable;
 pub use sandbox::wire;
-pub use sandbox_files::{remove_files, remove_if_empty, write_files};
+pub use sandbox_files::{make_namespace, namespace_in, remove_files, remove_if_empty, write_files};
 pub use sysctl::{
     forwarding, frames_pass_ip_hooks, guard_bridge, open_guards, strict_reverse_path, switch_forwarding_off,
     switch_forwarding_on,

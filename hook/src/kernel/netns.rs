@@ -1,15 +1,17 @@
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
+use rustix::fs::fstat;
 
 use super::apart::apart;
 use super::error::{Doing, Result};
-use super::process::Process;
-use crate::model::{Namespace, Witness};
+use super::process::{Process, process_start};
+use crate::model::{Namespace, Patron, Witness};
 
 /// A network namespace, held by a descriptor.
 pub struct Netns(OwnedFd);
@@ -64,6 +66,21 @@ impl Netns {
         own_cookie()
     }
 
+    /// Makes a namespace and binds it to the file `path`, which holds it until it is unbound. Its cookie comes with it: to ask
+    /// for that later takes another thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn make(path: &Path) -> Result<(Self, u64)> {
+        let what = || format!("make network namespace {}", path.display());
+        apart(|| {
+            unshare(CloneFlags::CLONE_NEWNET).doing(what)?;
+            let own = Path::new("/proc/thread-self/ns/net");
+            mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(what)?;
+            Ok((Self::at(path)?, own_cookie()?))
+        })
+    }
+
     /// Whether the namespace that was recorded lives; `None` where that cannot be seen from here.
     pub fn lives(recorded: &Namespace, here: &super::Origin) -> Option<bool> {
         let is_elsewhere = recorded.seen_from_mnt_ns != here.mnt_ns || recorded.seen_from_pid_ns != here.pid_ns;
@@ -81,11 +98,30 @@ impl Netns {
         let namespace = match &recorded.witness {
             Witness::Unseen => return None,
             Witness::Path(path) => Self::at(path).ok()?,
+            Witness::Made { path, patron } => Self::at(path).ok().filter(|made| made.is_wanted(patron.as_ref()))?,
             Witness::Process { pid, started } => {
                 Process::open(*pid).ok().filter(|process| process.started == *started)?.net
             }
         };
         namespace.cookie().is_ok_and(|cookie| cookie == recorded.cookie).then_some(namespace)
+    }
+
+    /// Whether a namespace that only its path holds is of use to anybody.
+    fn is_wanted(&self, patron: Option<&Patron>) -> bool {
+        // Asked first: to look for processes takes the longer the more there are.
+        patron.is_some_and(|it| it.bundle.exists() && process_start(it.pid).is_ok_and(|started| started == it.started))
+            || self.is_inhabited()
+    }
+
+    /// Whether a process is in it.
+    fn is_inhabited(&self) -> bool {
+        let Ok(own) = fstat(&self.0) else { return false };
+        // As the link of each process shows it (namespaces(7)).
+        let name = format!("net:[{}]", own.st_ino);
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());
+        pids.map(|entry| entry.path().join("ns/net"))
+            .any(|link| fs::read_link(link).is_ok_and(|text| text == Path::new(&name)))
     }
 }
 

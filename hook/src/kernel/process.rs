@@ -123,8 +123,29 @@ pub fn own_program() -> Result<String> {
 ///
 /// # Errors
 /// When no process can be made.
-#[allow(unsafe_code)]
 pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<bool> {
+    forked(|| {
+        let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+        keep.sort_unstable();
+        if let_go(&keep).is_ok() {
+            work();
+        }
+    })
+}
+
+/// Runs `work` in a child process while this one goes on, perhaps as another program. Both have the standard streams, so
+/// whoever waits for their end waits for both.
+///
+/// As [`in_background`] otherwise.
+///
+/// # Errors
+/// When no process can be made.
+pub fn beside(work: impl FnOnce()) -> Result<bool> {
+    forked(work)
+}
+
+#[allow(unsafe_code)]
+fn forked(work: impl FnOnce()) -> Result<bool> {
     if !is_single_threaded() {
         return Ok(false);
     }
@@ -132,12 +153,7 @@ pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<boo
     match unsafe { fork() }.doing(|| "fork".into())? {
         ForkResult::Parent { .. } => Ok(true),
         ForkResult::Child => {
-            let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-            keep.sort_unstable();
-            let quiet = let_go(&keep);
-            if quiet.is_ok() {
-                work();
-            }
+            work();
             // SAFETY: `_exit` runs no destructor: what the parent owns is the parent's to close.
             unsafe { libc::_exit(0) }
         }

@@ -1,11 +1,31 @@
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::mount::{MntFlags, umount2};
 use rustix::fs::XattrFlags;
 
 use super::error::{Doing, Error, Result};
+use super::netns::Netns;
+
+/// What the network namespace is bound to that was made for the container of `directory`.
+pub fn namespace_in(directory: &Path) -> PathBuf {
+    directory.join("netns")
+}
+
+/// Makes a network namespace that is bound to [`namespace_in`] `directory`, which is made, until [`remove_files`]. Its cookie comes
+/// with it.
+///
+/// # Errors
+/// When there is one already, or the kernel refuses.
+pub fn make_namespace(directory: &Path) -> Result<(Netns, u64)> {
+    make_directory(directory)?;
+    let path = namespace_in(directory);
+    let what = || format!("make {}", path.display());
+    OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path).doing(what)?;
+    Netns::make(&path)
+}
 
 /// Writes files into `directory`, which is made, each readable by everyone whatever the umask: a container's users are
 /// not the host's. `label` is the SELinux label under which the container may read them.
@@ -13,8 +33,7 @@ use super::error::{Doing, Error, Result};
 /// # Errors
 /// When the file system refuses, as when it is full.
 pub fn write_files(directory: &Path, files: &[(&str, String)], label: Option<&str>) -> Result<()> {
-    let what = || format!("make {}", directory.display());
-    DirBuilder::new().mode(0o700).recursive(true).create(directory).doing(what)?;
+    make_directory(directory)?;
     for (name, text) in files {
         let path = directory.join(name);
         let what = || format!("write {}", path.display());
@@ -35,17 +54,24 @@ pub fn write_files(directory: &Path, files: &[(&str, String)], label: Option<&st
     Ok(())
 }
 
+fn make_directory(directory: &Path) -> Result<()> {
+    let make = DirBuilder::new().mode(0o700).recursive(true).create(directory);
+    make.doing(|| format!("make {}", directory.display()))
+}
+
 /// Removes `directory` if nothing is in it.
 pub fn remove_if_empty(directory: &Path) {
     // Whatever is in it is somebody's, and says that it is wanted.
     let _ = fs::remove_dir(directory);
 }
 
-/// Removes `directory` with the files in it; none there is no error.
+/// Removes `directory` with the files and the network namespace in it; none there is no error.
 ///
 /// # Errors
 /// When the file system refuses.
 pub fn remove_files(directory: &Path) -> Result<()> {
+    // Most have none. Where it is mounted only elsewhere, its file's removal takes the mount along (`detach_mounts`, fs/namei.c).
+    let _ = umount2(&namespace_in(directory), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::refused(format!("remove {}", directory.display()), error))

@@ -15,5 +15,5 @@ pub use invalid::{Invalid, quoted};
 pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use publish::{HostPort, PublishRequest, parse_list as parse_publish};
-pub use record::{Attachment, Endpoint, Mode, Namespace, Record, State, Witness};
+pub use record::{Attachment, Endpoint, Mode, Namespace, Patron, Record, State, Witness};
 pub use similar::similar;

@@ -66,8 +66,27 @@ pub enum Witness {
         /// Its start time.
         started: u64,
     },
+    /// A path of ours: we made it for a container that was yet to be. It lives while a process is in it.
+    Made {
+        /// The path that it is bound to.
+        path: PathBuf,
+        /// Whose container it was made for; none where that is not known any more.
+        patron: Option<Patron>,
+    },
     /// Nothing: it was found by its link alone.
     Unseen,
+}
+
+/// An engine that had a namespace made for a container. As long as both live it wants the namespace, also before the first process is
+/// in it and after the last, and has it taken away with the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patron {
+    /// The engine's process.
+    pub pid: i32,
+    /// When that started, as in [`Witness::Process`].
+    pub started: u64,
+    /// The container's bundle, which goes with it.
+    pub bundle: PathBuf,
 }
 
 /// A network namespace as it was seen at attach.

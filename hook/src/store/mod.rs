@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::kernel::{self, Lock, LockFile, Place};
 
 /// The schema's version, in SQLite's `user_version`.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What a transaction may need beside the store itself: the journal, in bytes.
@@ -197,7 +197,10 @@ impl Store {
             }
             _ => "",
         };
-        let asks = "ALTER TABLE host ADD COLUMN asks_host INTEGER NOT NULL DEFAULT 0";
+        let asks = match version {
+            1..=3 => "ALTER TABLE host ADD COLUMN asks_host INTEGER NOT NULL DEFAULT 0",
+            _ => "",
+        };
         let marks = format!("PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark}");
         let change = format!("BEGIN IMMEDIATE; {index}; {firewall}; {asks}; {marks}; COMMIT");
         self.connection.execute_batch(&change).map_err(|e| Error::sql("upgrade", &self.path, e))

@@ -56,5 +56,5 @@ CREATE INDEX port_by_number ON port (protocol, first);
 CREATE INDEX port_by_record ON port (record);
 
 -- The version twice, so that a flipped bit is not taken for a newer one.
-PRAGMA user_version = 4;
-PRAGMA application_id = 0x6f630004;
+PRAGMA user_version = 5;
+PRAGMA application_id = 0x6f630005;

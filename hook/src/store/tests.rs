@@ -171,6 +171,7 @@ fn stores_of_every_version_are_read() {
         include_str!("fixtures/version-2.sql"),
         include_str!("fixtures/version-3.sql"),
         include_str!("fixtures/version-4.sql"),
+        include_str!("fixtures/version-5.sql"),
     ];
     assert_eq!(fixtures.len(), usize::try_from(VERSION).unwrap());
     for (fixture, version) in fixtures.iter().zip(1..) {
@@ -189,6 +190,7 @@ fn stores_of_every_version_are_read() {
         assert_eq!(store.read().firewall().unwrap(), Some(firewall));
         assert_eq!(store.read().former_firewalls().unwrap().len(), usize::from(version >= 3));
         assert_eq!(store.read().asks_host().unwrap(), version >= 4);
+        assert_eq!(matches!(job.namespace.witness, Witness::Made { .. }), version >= 5);
         assert!(insert(&mut store, &mut record("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
 }

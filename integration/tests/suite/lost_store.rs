@@ -162,7 +162,7 @@ fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
             printf '\\143' | dd of={path} bs=1 seek=71 conv=notrunc status=none"
         ))?;
         every(["ps", "gc"], |command| {
-            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 4", "newer"]).map(drop)
+            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 5", "newer"]).map(drop)
         })?;
         host.container("web").refused()?.exits(1)?.is_one_line()?.says(&["version 99"])?;
         host.sh(&format!("cp /mnt/whole {path}")).map(drop)

@@ -45,6 +45,13 @@ impl Document {
         self.items(&LIST).iter().any(|entry| is_network(entry) && !has_path(entry))
     }
 
+    /// Whether the container can be put into a network namespace that was made and wired before it is. Its user namespace would
+    /// have to own that, and to a root that is read-only its runtime can add no files of ours: only a hook can pass that by.
+    pub fn can_be_wired_ahead(&self) -> bool {
+        let is_read_only = self.at(&["root", "readonly"]).is_some_and(|value| *value != Value::Bool(false));
+        self.has_unwired_namespace() && self.has_namespace("mount") && !self.has_namespace("user") && !is_read_only
+    }
+
     pub(super) fn place(&mut self, placement: &Placement, changes: &mut Vec<Change>) -> Result<(), Invalid> {
         let index = self.items(&LIST).iter().position(is_network);
         match (placement, index) {

@@ -1,0 +1,89 @@
+//! Attaching before there is a container: its network namespace is made and wired, and its runtime puts it there.
+//!
+//! For whoever edits the spec anyway. Two processes less are started for the container, and its runtime makes no pipes,
+//! waits for nobody and sends no state around.
+
+use std::path::Path;
+
+use super::attach::{Sandbox, in_use};
+use super::{Engine, Outcome, Result};
+use crate::files::File;
+use crate::identity::HostNameSource;
+use crate::kernel;
+use crate::model::{Key, Patron, Record, Witness};
+use crate::oci::edit::{Edit, FileMount, Placement};
+use crate::request::Request;
+
+impl Engine {
+    /// Makes a network namespace for a container that is yet to be, wires it as `request` asks, and says how its spec leads
+    /// there. `patron` is who will run it, and have it detached.
+    ///
+    /// # Errors
+    /// As [`Engine::attach`]. A container of the same key must not be running any more.
+    pub fn attach_ahead(&mut self, request: &Request, patron: &Patron) -> Result<Edit> {
+        self.be_ready_for(request)?;
+        let _sandbox = self.alone_at_sandbox(&request.key())?;
+        let outcome = match self.attach_made(request, patron) {
+            Err(error) if Self::is_store_lost(&error) => {
+                self.renew_store(&error)?;
+                self.attach_made(request, patron)?
+            }
+            result => result?,
+        };
+        self.tell(&outcome, request);
+        Ok(self.edit_into(request))
+    }
+
+    fn attach_made(&mut self, request: &Request, patron: &Patron) -> Result<Outcome> {
+        let key = request.key();
+        self.make_way(&key)?;
+        let directory = self.files_of(&key);
+        let (netns, cookie) = kernel::make_namespace(&directory)?;
+        let witness = Witness::Made { path: kernel::namespace_in(&directory), patron: Some(patron.clone()) };
+        let namespace = self.seen_from_here(cookie, witness);
+        self.step("namespace");
+        let attached = self.attach_under_a_free_name(request, &Sandbox { netns, namespace, process: None });
+        if attached.is_err() {
+            // Where not even a record came to be.
+            self.warn_of(kernel::remove_files(&directory));
+        }
+        attached
+    }
+
+    /// Takes away what is left of an earlier container of that key. Its patron lives, but wants another one now.
+    fn make_way(&mut self, key: &Key) -> Result<()> {
+        if let Some(earlier) = self.store.read().find(key)?
+            && self.lives(&without_patron(&earlier))?
+        {
+            return Err(in_use(&earlier));
+        }
+        self.detach_found(key)
+    }
+
+    /// What becomes of the spec of a container that was attached ahead.
+    fn edit_into(&self, request: &Request) -> Edit {
+        let directory = self.files_of(&request.key());
+        let hostname = match &request.identity.hostname {
+            HostNameSource::Ours(name) => Some(name.clone()),
+            HostNameSource::Spec(_) | HostNameSource::Host => None,
+        };
+        let mount = |file: &File| FileMount {
+            source: directory.join(file.name()),
+            destination: Path::new("/etc").join(file.name()),
+        };
+        Edit {
+            network: Some(Placement::At(kernel::namespace_in(&directory))),
+            mounts: request.root.files.iter().map(mount).collect(),
+            hostname,
+            ..Edit::default()
+        }
+    }
+}
+
+fn without_patron(record: &Record) -> Record {
+    let mut record = record.clone();
+    if let Witness::Made { patron, .. } = &mut record.namespace.witness {
+        *patron = None;
+    }
+    record
+}

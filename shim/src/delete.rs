@@ -1,29 +1,39 @@
-//! `delete`: what a crash left of a container's network is taken away.
+//! `delete`: a container's network is taken away.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Result};
+use ocinet::kernel;
 use ocinet::model::{ContainerId, Key};
-use slog::Logger;
+use slog::{Logger, warn};
 
 use crate::STATE_DIR;
 use crate::call::Call;
 
-/// Detaches the container. After an orderly end its runtime has done so by the hook, and nothing is left to do.
-///
-/// # Errors
-/// Those of the engine.
-pub fn run(call: &Call, log: &Logger) -> Result<()> {
+/// Detaches the container, while this process goes on to be the stock shim: containerd waits until both have closed their
+/// standard streams. What goes wrong with it is no reason to keep the container.
+pub fn run(call: &Call, log: &Logger) {
     // An id that cannot be one of ours is not attached.
     let Some(id) = call.id.as_deref().and_then(OsStr::to_str).and_then(|id| id.parse::<ContainerId>().ok()) else {
-        return Ok(());
+        return;
     };
+    let work = || {
+        if let Err(error) = detach(&id, &bundles(call), log) {
+            warn!(log, "detaching {id}: {error}");
+        }
+    };
+    if !matches!(kernel::beside(work), Ok(true)) {
+        work();
+    }
+}
+
+fn detach(id: &ContainerId, bundles: &[String], log: &Logger) -> Result<()> {
     let Some(mut engine) = Engine::open_used(Path::new(STATE_DIR), Config::default(), log.clone())? else {
         return Ok(());
     };
-    let detached = bundles(call).iter().try_for_each(|bundle| engine.detach(&Key::new(&id, bundle)));
+    let detached = bundles.iter().try_for_each(|bundle| engine.detach(&Key::new(id, bundle)));
     let closed = engine.close();
     detached.and(closed)
 }

@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ocinet::log::{logger, with_journal};
-use slog::{Discard, Logger, crit, o, warn};
+use slog::{Discard, Logger, crit, o};
 
 use call::{Action, Call};
 
@@ -46,14 +46,19 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     let ours = match call.action {
         Some(Action::Start) => start::run(&call, &quiet),
         Some(Action::Delete) => {
-            if let Err(error) = delete::run(&call, &loud) {
-                warn!(loud, "detaching {id}: {error}");
-            }
+            delete::run(&call, &loud);
             Ok(())
         }
         None => Ok(()),
     };
-    let error = ours.err().unwrap_or_else(|| stock::take_over(&call, arguments));
+    let error = ours.err().unwrap_or_else(|| {
+        let error = stock::take_over(&call, arguments);
+        if call.action == Some(Action::Start) {
+            // There will be no container, and nobody to call `delete`.
+            delete::run(&call, &loud);
+        }
+        error
+    });
     crit!(loud, "{error}"; "exit" => error.exit_code());
     ExitCode::from(error.exit_code())
 }

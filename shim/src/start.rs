@@ -1,15 +1,17 @@
-//! `start`: the bundle is edited before there is a container.
+//! `start`: the network is wired, and the bundle edited, before there is a container.
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Error, OpenBundle, Result, edit_for, settings};
 use ocinet::kernel;
-use ocinet::model::{ContainerId, Invalid};
+use ocinet::model::{ContainerId, Invalid, Patron};
 use ocinet::oci::Annotations;
 use ocinet::oci::edit::{Document, Edit, HookCommand};
+use ocinet::request::Request;
 use slog::Logger;
 
 use crate::call::Call;
@@ -24,20 +26,55 @@ const KIND: &str = "io.kubernetes.cri.container-type";
 
 const HOSTNAME: &str = "io.ocinet.hostname";
 
-/// Edits the bundle in the working directory as its annotations ask.
+/// Wires the network of the bundle in the working directory as its annotations ask, and edits its spec to lead there. Where the
+/// runtime has to make the namespace, it will call us to wire that.
 ///
 /// # Errors
-/// When what they ask for cannot be; the bundle is as it was.
+/// When what they ask for cannot be; the bundle is as it was, and nothing is attached.
 pub fn run(call: &Call, log: &Logger) -> Result<()> {
     let mut bundle = OpenBundle::open(Path::new("."))?;
     let config = settings(Path::new(CONFIG_DIR))?;
     let Some(network) = network(&bundle.spec, &config) else { return Ok(()) };
-    let edit = edit(&bundle.spec, &network, log)?;
+    let id = id(call, &bundle)?;
+    let is_ahead = is_wired_ahead(&bundle.spec, &network);
+    let edit = if is_ahead { asking_for(network) } else { edit(&bundle.spec, &network, log)? };
     bundle.spec.edit_for_good(&edit)?;
-    bundle.request(id(call, &bundle)?, &config)?;
-    bundle.save()?;
+    let Some(request) = bundle.request(id, &config)? else { return Ok(()) };
+    // Before there is anything to tell.
     serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
-    Ok(())
+    if is_ahead { attach(bundle, &request, config, log) } else { bundle.save() }
+}
+
+fn asking_for(network: String) -> Edit {
+    Edit { annotations: vec![(Annotations::NETWORK, network)], ..Edit::default() }
+}
+
+/// Whether the network is wired before there is a container. Where another tool would wire it, too, or it is not the container's
+/// own, the hook looks that all is as it should be.
+fn is_wired_ahead(spec: &Document, network: &str) -> bool {
+    let is_its_own = network != "host" && !network.starts_with("container:");
+    is_its_own && spec.can_be_wired_ahead() && !spec.is_left_to_others()
+}
+
+/// Attaches the container of the bundle, which is yet to be.
+fn attach(mut bundle: OpenBundle, request: &Request, config: Config, log: &Logger) -> Result<()> {
+    let patron = patron(request)?;
+    let mut engine = Engine::open(Path::new(STATE_DIR), config, log.clone())?;
+    let attached = engine.attach_ahead(request, &patron).and_then(|edit| {
+        let saved = bundle.spec.edit_for_good(&edit).map_err(Error::from).and_then(|()| bundle.save());
+        if saved.is_err() {
+            engine.detach(&request.key())?;
+        }
+        saved
+    });
+    let closed = engine.close();
+    attached.and(closed)
+}
+
+/// The containerd that calls: it will call `delete` when the container is gone.
+fn patron(request: &Request) -> Result<Patron> {
+    let pid = parent_id().cast_signed();
+    Ok(Patron { pid, started: kernel::process_start(pid)?, bundle: PathBuf::from(&request.bundle) })
 }
 
 /// Who calls, where it has our container's bundle where containerd has all of them.

@@ -70,16 +70,17 @@ fn what_the_hook_refuses() -> Result<()> {
 fn what_is_wrong_with_the_host() -> Result<()> {
     let rows = [
         (
+            "--annotation io.ocinet.network=host",
             "mv /mnt/bin/ocinet /mnt/bin/moved",
             "mv /mnt/bin/moved /mnt/bin/ocinet",
             "there is no ocinet beside /mnt/bin",
         ),
-        ("echo nonsense >/etc/ocinet/config.toml", "rm /etc/ocinet/config.toml", "config.toml, line 1"),
+        ("", "echo nonsense >/etc/ocinet/config.toml", "rm /etc/ocinet/config.toml", "config.toml, line 1"),
     ];
     with_release(Release::V2, |host, containerd| {
-        every(rows, |(spoil, mend, words)| {
+        every(rows, |(flags, spoil, mend, words)| {
             host.sh(spoil)?;
-            let output = containerd.attempt("web", "", "80");
+            let output = containerd.attempt("web", flags, "80");
             host.sh(mend)?;
             refused(output?, words)?;
             nothing_is_left(host, containerd)

@@ -1,0 +1,182 @@
+//! A container of containerd is wired before it is: by whom that can be done, and what becomes of a network whose container never
+//! came, or went unseen.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::containerd::{Containerd, FLAGS, Release, with_containerd, with_release};
+use ocinet_integration::service::{SHIM, install_shim};
+use ocinet_integration::survive::CALLER;
+use ocinet_integration::{Host, OCINET, Proto::Tcp, Settings, UPLINK, eventually, every};
+
+const PUBLISH: &str = "--annotation io.ocinet.publish=8080:80";
+
+/// The spec with which containerd had a container made.
+fn spec_of(containerd: &Containerd<'_>, host: &Host, id: &str) -> Result<String> {
+    host.sh(&format!("cat /run/containerd/io.containerd.runtime.v2.task/{}/{id}/config.json", containerd.namespace))
+}
+
+/// The runtime is told where the namespace is, and calls nobody. Where it has to make it, or may not add to the image, it calls
+/// the hook; either way the container is on the bridge, and reached.
+#[test]
+fn who_is_wired_ahead() -> Result<()> {
+    with_containerd(|host, containerd| {
+        let plain = containerd.run("plain", "--runtime io.containerd.runc.v2", "80")?;
+        let mapping = r#"[{"containerID":0,"hostID":0,"size":65536}]"#;
+        // ctr adds nothing of its own to a spec from a file.
+        let linux = format!(
+            r#""annotations":{{"io.ocinet.publish":"8080:80"}},"linux":{{"uidMappings":{mapping},"gidMappings":{mapping},"#
+        );
+        let edits = [
+            (r#""namespaces":["#, r#""namespaces":[{"type":"user"},"#),
+            (r#""linux":{"#, &linux),
+            (r#""serve","plain""#, r#""serve","web""#),
+        ];
+        let spec = spec_of(containerd, host, "plain")?;
+        let user = edits.iter().fold(spec, |spec, (from, to)| spec.replace(from, to));
+        std::fs::write(host.path("/mnt/user.json"), user)?;
+        plain.delete()?;
+        let server = "/mnt/rootfs web /mnt/bin/probe serve web 80";
+        let rows = [
+            (format!("{FLAGS} {server}"), true),
+            (format!("{FLAGS} --read-only {server}"), false),
+            ("--runtime io.containerd.ocinet.v2 --config /mnt/user.json web".to_owned(), false),
+        ];
+        every(rows, |(words, is_ahead)| {
+            let output = "--log-uri file:///mnt/containerd/web.out";
+            containerd.ctr(&format!("run --detach {output} {PUBLISH} {words}"))?.success()?;
+            let web = containerd.container("web")?;
+            let spec = spec_of(containerd, host, "web")?;
+            ensure!(spec.contains("createRuntime") != *is_ahead, "{spec}");
+            ensure!(spec.contains(r#"/netns""#) == *is_ahead, "{spec}");
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.check()?;
+            web.delete()?;
+            host.settles()
+        })
+    })
+}
+
+/// As containerd does it, but for a container that never comes: the shim's `start` of a bundle in /mnt/b, by a parent that stays.
+/// What is printed first is the parent's pid.
+const PARENT: &str = "cd /mnt/b && echo $$ && PATH=/mnt/stock:$PATH $0 -namespace n -id web start; exec sleep 1000";
+
+fn bundle(host: &Host) -> Result<()> {
+    install_shim(host)?;
+    host.sh(
+        r#"mkdir -p /mnt/b /mnt/stock
+        cat >/mnt/b/config.json <<END
+{"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "annotations": {"io.ocinet.network": "bridge:ip=10.90.0.9", "io.ocinet.publish": "8080:80"},
+ "linux": {"namespaces": [{"type": "mount"}, {"type": "network"}, {"type": "uts"}]}}
+END
+        printf '#!/bin/sh\necho started\n' >/mnt/stock/containerd-shim-runc-v2
+        chmod +x /mnt/stock/containerd-shim-runc-v2"#,
+    )
+    .map(drop)
+}
+
+fn count(host: &Host) -> Result<usize> {
+    host.sh(&format!("{OCINET} gc"))?;
+    Ok(host.settled_records()?.len())
+}
+
+/// A network is wanted as long as its bundle and the containerd that asked for it are there, or a process is in it.
+#[test]
+fn as_long_as_it_is_wanted() -> Result<()> {
+    let rows = ["rm -r /mnt/b", "kill -KILL $parent"];
+    Settings::default().test(|host| {
+        every(rows, |end| {
+            bundle(host)?;
+            let mut parent = host.background(&["sh", "-c", PARENT, SHIM])?;
+            let pid = parent.line()?;
+            ensure!(parent.line()? == "started", "the stock shim follows");
+            ensure!(count(host)? == 1, "it is awaited: {:#?}", host.records()?);
+            host.sh("nsenter --net=$(echo /run/ocinet/containers/*/netns) sleep 1000 >/dev/null 2>&1 & echo $! >/mnt/inside")?;
+            host.sh(&format!("parent={pid}; {end}"))?;
+            ensure!(count(host)? == 1, "a process is in it: {:#?}", host.records()?);
+            host.sh("kill -KILL $(cat /mnt/inside)")?;
+            eventually("it is collected", || Ok(count(host)? == 0))?;
+            host.settles()?;
+            host.check()
+        })
+    })
+}
+
+/// A start that is tried again takes the place of the first, and does not while a process is in that.
+#[test]
+fn a_second_start() -> Result<()> {
+    Settings::default().test(|host| {
+        bundle(host)?;
+        let start = format!(
+            "cp /mnt/b/config.json /mnt/first; cd /mnt/b; PATH=/mnt/stock:$PATH {SHIM} -namespace n -id web start"
+        );
+        let again = format!(
+            "cp /mnt/first /mnt/b/config.json; cd /mnt/b; PATH=/mnt/stock:$PATH {SHIM} -namespace n -id web start"
+        );
+        // Its shell is the parent of both.
+        let calls = format!("({start}); ({again}); exec sleep 1000");
+        let mut parent = host.background(&["sh", "-c", &calls])?;
+        ensure!((parent.line()?, parent.line()?) == ("started".into(), "started".into()), "both start");
+        ensure!(count(host)? == 1, "{:#?}", host.records()?);
+        host.sh(
+            "nsenter --net=$(echo /run/ocinet/containers/*/netns) sleep 1000 >/dev/null 2>&1 & echo $! >/mnt/inside",
+        )?;
+        let refused = host.output(&["sh", "-c", &again])?.exits(3)?.is_one_line()?;
+        ensure!(refused.stderr.contains("is in use"), "{refused}");
+        ensure!(count(host)? == 1, "the first one stays: {:#?}", host.records()?);
+        host.sh("kill -KILL $(cat /mnt/inside)")?;
+        drop(parent);
+        ensure!(count(host)? == 0, "{:#?}", host.records()?);
+        host.settles()
+    })
+}
+
+/// There is no stock shim to go on with, so there will be no container.
+#[test]
+fn without_a_stock_shim() -> Result<()> {
+    Settings::default().test(|host| {
+        bundle(host)?;
+        let start = format!("cd /mnt/b; PATH=/nowhere exec {SHIM} -namespace n -id web start");
+        let refused = host.output(&["sh", "-c", &start])?.exits(5)?.is_one_line()?;
+        ensure!(refused.stderr.contains("no containerd-shim-runc-v2"), "{refused}");
+        host.settles()
+    })
+}
+
+/// Killed at a share of its system calls, before and while it becomes the stock shim.
+#[test]
+fn a_start_that_is_killed() -> Result<()> {
+    Settings::default().test(|host| {
+        bundle(host)?;
+        host.sh("cp /mnt/b/config.json /mnt/first")?;
+        let mut kills = 0;
+        for call in (1..).step_by(23) {
+            host.sh("cp /mnt/first /mnt/b/config.json")?;
+            let kill =
+                format!("cd /mnt/b; PATH=/mnt/stock:$PATH {CALLER} kill-at 0 {call} {SHIM} -namespace n -id web start");
+            let output = host.output(&["sh", "-c", &format!("{kill} </dev/null")])?;
+            ensure!(count(host)? == 0, "at call {call}: {:#?}", host.records()?);
+            host.settles()?;
+            if !output.stderr.contains("caller: killed") {
+                break;
+            }
+            kills += 1;
+        }
+        ensure!(kills > 10, "{kills} kills only");
+        host.check()
+    })
+}
+
+/// The store is lost while a container runs that was wired ahead, and is made again from what the kernel has.
+#[test]
+fn a_lost_store() -> Result<()> {
+    with_release(Release::V2, |host, containerd| {
+        let web = containerd.run("web", PUBLISH, "80")?;
+        host.sh("rm /run/ocinet/*.db*")?;
+        ensure!(count(host)? == 1, "{:#?}", host.records()?);
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let pid = web.ends();
+        host.sh(&format!("kill -KILL {pid}"))?;
+        eventually("it is collected", || Ok(count(host)? == 0))?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        host.settles()
+    })
+}

@@ -13,7 +13,8 @@ use crate::kernel::{self, Lock, Place};
 /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c).
 const SETTLE: Duration = Duration::from_millis(60);
 
-/// How long it waits for others to stop deleting, where containers come and go all the time.
+/// How often and how long it looks whether others have stopped deleting, where containers come and go all the time.
+const LOOK: Duration = Duration::from_millis(250);
 const QUIET: Duration = Duration::from_secs(3);
 
 impl Engine {
@@ -54,7 +55,7 @@ impl Engine {
                 thread::sleep(SETTLE);
                 self.settling.iter().for_each(Lock::release);
                 // Held until this process is gone, and its socket with it.
-                std::mem::forget(self.locks.exclusive_within(Place::Settling, QUIET));
+                std::mem::forget(self.await_quiet());
             }
         };
         if kernel::in_background(&keep, work)? {
@@ -62,6 +63,18 @@ impl Engine {
         }
         debug!(self.log, "several threads: finishing in the foreground");
         self.finish()
+    }
+
+    /// Waits until nobody deletes, which nobody begins as long as the lock is held; none where that does not come. Where many wait,
+    /// the kernel's queue for a lock would wake up all of them each time somebody has settled.
+    fn await_quiet(&self) -> Option<Lock> {
+        let since = Instant::now();
+        loop {
+            match self.locks.attempt(Place::Settling) {
+                Ok(None) if since.elapsed() < QUIET => thread::sleep(LOOK),
+                attempt => return attempt.ok().flatten(),
+            }
+        }
     }
 
     /// Whether elements of the firewall were deleted a moment ago, by us or by others.

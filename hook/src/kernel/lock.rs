@@ -89,14 +89,6 @@ impl LockFile {
         self.wait(place, libc::F_WRLCK, PATIENCE)
     }
 
-    /// Takes the lock alone, if that takes no longer than `patience`.
-    ///
-    /// # Errors
-    /// When another holds it for longer.
-    pub fn exclusive_within(&self, place: Place, patience: Duration) -> Result<Lock> {
-        self.wait(place, libc::F_WRLCK, patience)
-    }
-
     /// Takes the lock together with others who share it.
     ///
     /// # Errors
@@ -260,7 +252,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ocinet-holder-{}", std::process::id()));
         let file = LockFile::new(path.clone());
         let _held = file.exclusive(Place::Writer).unwrap();
-        let error = file.exclusive_within(Place::Writer, Duration::from_millis(10)).unwrap_err().to_string();
+        let error = file.wait(Place::Writer, libc::F_WRLCK, Duration::from_millis(10)).unwrap_err().to_string();
         let us = format!("process {} (", std::process::id());
         assert!(error.contains("lock of the store") && error.contains(&us), "{error}");
         assert!(holders(&path, Place::Firewall.offset()).is_empty());

@@ -1,9 +1,10 @@
 use slog::{debug, info, warn};
 
+use super::firewall::Turn;
 use super::lease::Lease;
 use super::{Engine, Error, Result};
 use crate::driver::{HostStep, SandboxStep};
-use crate::kernel::{self, Lock, Netns, Process};
+use crate::kernel::{self, Netns, Process};
 use crate::model::{
     Alias, Attachment, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness,
 };
@@ -65,9 +66,9 @@ impl Engine {
     pub(super) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
         if request.wiring.mode() == Mode::Bridge {
             self.links.permitted()?;
-            self.settle_firewall()?;
-            self.settle_published_ports()?;
-            self.firewall()?.ready()?;
+            let row = self.settle_firewall()?;
+            self.settle_published_ports(&row)?;
+            self.backend_of(&row)?.ready()?;
         }
         Ok(())
     }
@@ -98,8 +99,8 @@ impl Engine {
                 }
                 engine.provide_files(request, record, sandbox.process.as_ref())
             }),
-            Lease::Endpoint { record, network, change } => self.complete(record, |engine, record| {
-                engine.wire(record, &network, &sandbox.netns, change)?;
+            Lease::Endpoint { record, network, turn } => self.complete(record, |engine, record| {
+                engine.wire(record, &network, &sandbox.netns, turn)?;
                 engine.provide_files(request, record, sandbox.process.as_ref())
             }),
         }
@@ -157,8 +158,8 @@ impl Engine {
         Ok(true)
     }
 
-    fn wire(&mut self, record: &Record, network: &Network, netns: &Netns, change: Lock) -> Result<()> {
-        self.open_firewall(record, network, change)?;
+    fn wire(&mut self, record: &Record, network: &Network, netns: &Netns, turn: Turn) -> Result<()> {
+        self.open_firewall(record, network, turn)?;
         self.step("firewall");
         let udp = record.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
         let ports: Vec<(HostAddress, u16)> =

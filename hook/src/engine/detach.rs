@@ -72,12 +72,15 @@ impl Engine {
     fn withdraw(&mut self, record: &mut Record) -> Result<()> {
         self.finish_moving_rules()?;
         self.settling = Some(self.locks.shared(Place::Settling)?);
-        let change = self.change_at_firewall()?;
-        // From here on a reload of the ruleset leaves the record out.
-        self.store.write(|store| store.set_state(record, State::Detaching))?;
-        let base = self.base()?;
-        self.firewall()?.remove(&publish_needs(record), &base)?;
-        drop(change);
+        let lock = self.change_at_firewall()?;
+        let row = self.store.write(|store| {
+            // From here on a reload of the ruleset leaves the record out.
+            store.set_state(record, State::Detaching)?;
+            store.host_row()
+        })?;
+        let base = self.base_of(&row)?;
+        self.backend_of(&row)?.remove(&publish_needs(record), &base)?;
+        drop(lock);
         if record.publish.iter().any(|mapping| mapping.protocol == Protocol::Udp) {
             for address in record.endpoints.iter().filter_map(|endpoint| endpoint.ipv4()) {
                 self.warn_of(kernel::flush_published_flows(address));

@@ -6,20 +6,29 @@ use crate::driver;
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, Lock, Place};
 use crate::model::{Key, Network, Record};
+use crate::store::HostRow;
+
+/// A turn at the firewall, which begins with the store: until the kernel holds the same, nobody loads the ruleset from the store.
+pub(super) struct Turn {
+    /// The shared lock.
+    pub lock: Lock,
+    /// What holds on the host meanwhile.
+    pub row: HostRow,
+}
 
 impl Engine {
-    /// Puts in place what `record` needs. `change` is the shared lock under which its intent was written: until the
-    /// kernel holds what the store says, nobody may load the ruleset from the store.
-    pub(super) fn open_firewall(&mut self, record: &Record, network: &Network, change: Lock) -> Result<()> {
-        if !self.firewall_kind()?.has_rules() {
+    /// Puts in place what `record` needs. `turn` is the one in which its intent was written.
+    pub(super) fn open_firewall(&mut self, record: &Record, network: &Network, turn: Turn) -> Result<()> {
+        let Turn { mut row, lock } = turn;
+        if !self.kind_of(&row)?.has_rules() {
             return Ok(());
         }
         let network = NetworkNeeds::from(network);
-        let forwards = self.intend_forwarding()?;
-        let base = self.base()?;
+        let forwards = self.intend_forwarding(&mut row)?;
+        let base = self.base_of(&row)?;
         let ports = publish_needs(record);
-        let whole = self.firewall()?.apply(&network, &base, &ports)?;
-        drop(change);
+        let whole = self.backend_of(&row)?.apply(&network, &base, &ports)?;
+        drop(lock);
         if !whole {
             self.load_ruleset(&network, &ports)?;
         }
@@ -31,10 +40,11 @@ impl Engine {
 
     /// Whether the host forwards already. Where it is to do so for us, the store says beforehand that it is to be closed to
     /// strangers.
-    pub(super) fn intend_forwarding(&mut self) -> Result<bool> {
+    pub(super) fn intend_forwarding(&mut self, row: &mut HostRow) -> Result<bool> {
         let forwards = kernel::forwarding()?;
-        if !forwards && self.config.close_forwarding && !self.store.read().closed_forwarding()? {
+        if !forwards && self.config.close_forwarding && !row.closed_forwarding {
             self.store.write(|store| store.set_closed_forwarding(true))?;
+            row.closed_forwarding = true;
         }
         Ok(forwards)
     }
@@ -91,7 +101,7 @@ impl Engine {
     }
 
     fn load_all(&mut self) -> Result<()> {
-        let asks = self.asks_the_host()?;
+        let asks = self.asks_the_host(&self.store.read().host_row()?)?;
         if asks {
             // A rule names it.
             self.links.make_detour()?;
@@ -107,13 +117,18 @@ impl Engine {
 
     /// The rules are kept as config.toml says, and nobody else has any of ours. Where they have to move, they are in the new
     /// place before they go from the old one, so that nothing opens meanwhile.
-    pub(super) fn settle_firewall(&mut self) -> Result<()> {
-        if self.is_firewall_settled()? {
-            return Ok(());
+    pub(super) fn settle_firewall(&mut self) -> Result<HostRow> {
+        let row = self.store.read().host_row()?;
+        if self.is_firewall_settled(&row) {
+            return Ok(row);
         }
+        self.move_rules()?;
+        Ok(self.store.read().host_row()?)
+    }
+
+    fn move_rules(&mut self) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
-        let mut former = self.store.read().former_firewalls()?;
-        let now = self.store.read().firewall()?;
+        let HostRow { firewall: now, former_firewalls: mut former, .. } = self.store.read().host_row()?;
         let kind = match now.filter(|kind| kernel::suits(self.config.firewall, *kind)) {
             Some(kind) => kind,
             None => kernel::choose(self.config.firewall)?.kind,
@@ -138,7 +153,7 @@ impl Engine {
 
     /// Takes back what is only safe behind rules of ours.
     fn leave_unguarded(&mut self) -> Result<()> {
-        if self.store.read().closed_forwarding()? {
+        if self.store.read().host_row()?.closed_forwarding {
             kernel::switch_forwarding_off()?;
             self.store.write(|store| store.set_closed_forwarding(false))?;
         }
@@ -155,14 +170,13 @@ impl Engine {
 
     /// Goes on with a move of the rules that was cut off.
     pub(super) fn finish_moving_rules(&mut self) -> Result<()> {
-        if self.store.read().former_firewalls()?.is_empty() { Ok(()) } else { self.settle_firewall() }
+        if self.store.read().host_row()?.former_firewalls.is_empty() { Ok(()) } else { self.move_rules() }
     }
 
     /// Whether the rules are where config.toml wants them, and nowhere else.
-    pub(super) fn is_firewall_settled(&self) -> Result<bool> {
-        let read = self.store.read();
-        let suits = read.firewall()?.is_some_and(|kind| kernel::suits(self.config.firewall, kind));
-        Ok(suits && read.former_firewalls()?.is_empty())
+    pub(super) fn is_firewall_settled(&self, row: &HostRow) -> bool {
+        let suits = row.firewall.is_some_and(|kind| kernel::suits(self.config.firewall, kind));
+        suits && row.former_firewalls.is_empty()
     }
 
     /// Rules of ours that this new store knows nothing of are found again, wherever they are kept.
@@ -212,22 +226,28 @@ impl Engine {
         Ok(Needs { base, networks, publish })
     }
 
-    /// What holds on the whole host. Where the detour is still to be made, it has no index yet.
+    /// What holds on the whole host.
     pub(super) fn base(&mut self) -> Result<Base> {
-        let detour = if self.asks_the_host()? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
-        Ok(Base { close_forwarding: self.store.read().closed_forwarding()?, detour })
+        let row = self.store.read().host_row()?;
+        self.base_of(&row)
+    }
+
+    /// What `row` says that holds on the whole host. Where the detour is still to be made, it has no index yet.
+    pub(super) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
+        let detour = if self.asks_the_host(row)? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
+        Ok(Base { close_forwarding: row.closed_forwarding, detour })
     }
 
     /// Whether the host's own rules decide who from outside reaches a published port.
-    fn asks_the_host(&self) -> Result<bool> {
-        Ok(self.store.read().asks_host()? && self.firewall_kind()? == Kind::Nftables)
+    fn asks_the_host(&self, row: &HostRow) -> Result<bool> {
+        Ok(row.asks_host && self.kind_of(row)? == Kind::Nftables)
     }
 
     /// Remembers, for those who do not read config.toml, whom it lets reach published ports. Where the rules are not of that kind,
     /// the next who looks at them loads them anew.
-    pub(super) fn settle_published_ports(&mut self) -> Result<()> {
+    pub(super) fn settle_published_ports(&mut self, row: &HostRow) -> Result<()> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
-        if self.store.read().asks_host()? == asks {
+        if row.asks_host == asks {
             return Ok(());
         }
         let _alone = self.alone_at_firewall()?;
@@ -236,16 +256,26 @@ impl Engine {
 
     /// Who keeps the rules, or would.
     pub(super) fn firewall_kind(&self) -> Result<Kind> {
-        match self.store.read().firewall()? {
+        self.kind_of(&self.store.read().host_row()?)
+    }
+
+    /// Who `row` says that keeps the rules, or would.
+    pub(super) fn kind_of(&self, row: &HostRow) -> Result<Kind> {
+        match row.firewall {
             Some(kind) => Ok(kind),
             None => Ok(kernel::choose(self.config.firewall)?.kind),
         }
     }
 
-    /// The firewall, opened when it is first needed and kept: to close it can take long. Others may move the rules as long as
-    /// nobody holds its lock.
+    /// The firewall. Others may move the rules as long as nobody holds its lock.
     pub(super) fn firewall(&mut self) -> Result<&mut dyn Backend<Error = kernel::Error>> {
-        let kind = self.firewall_kind()?;
+        let row = self.store.read().host_row()?;
+        self.backend_of(&row)
+    }
+
+    /// The firewall that `row` names, opened when it is first needed and kept: to close it can take long.
+    pub(super) fn backend_of(&mut self, row: &HostRow) -> Result<&mut dyn Backend<Error = kernel::Error>> {
+        let kind = self.kind_of(row)?;
         let open = self.firewall.take().filter(|(open, _)| *open == kind);
         let open = match open {
             Some(open) => open,

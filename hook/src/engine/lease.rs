@@ -9,7 +9,6 @@ use ipnet::IpNet;
 
 use super::{Engine, Error, Outcome, Result};
 use crate::ipam;
-use crate::kernel::Lock;
 use crate::model::{
     Endpoint, HostAddress, HostPort, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest, Record,
     State,
@@ -18,6 +17,7 @@ use crate::plan;
 use crate::request::{Connection, Request, Wiring};
 use crate::store::Write;
 
+use super::firewall::Turn;
 use super::ports::Ports;
 
 /// How often a lease is tried again.
@@ -31,8 +31,8 @@ pub(super) enum Lease {
     Endpoint {
         record: Record,
         network: Network,
-        /// The lock under which the firewall must follow.
-        change: Lock,
+        /// The turn in which the firewall must follow.
+        turn: Turn,
     },
     /// There is nothing to do.
     Settled(Outcome),
@@ -117,14 +117,14 @@ impl Engine {
         let mappings = plan::ports(publish, &mut ports)?;
         let guards = ports.into_guards();
         self.refuse_unpublishable(publish)?;
-        let change = self.change_at_firewall()?;
+        let lock = self.change_at_firewall()?;
         let wishes = Wishes { request, namespace, connection, mappings, mtu, name };
         let leased = self.store.write(|store| {
             unclaimed(store, request, namespace)?;
-            grant(store, wishes)
+            Ok((grant(store, wishes)?, store.host_row()?))
         });
         drop(guards);
-        leased.map(|(record, network)| Lease::Endpoint { record, network, change })
+        leased.map(|((record, network), row)| Lease::Endpoint { record, network, turn: Turn { lock, row } })
     }
 
     /// Deals with what stands in the way, or says that it stays there.

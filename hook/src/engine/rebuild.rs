@@ -184,7 +184,7 @@ impl Holdings {
         if self.asks_host {
             store.set_asks_host(true)?;
         }
-        if let (Some((kind, former)), None) = (self.firewalls.split_first(), store.firewall()?) {
+        if let (Some((kind, former)), None) = (self.firewalls.split_first(), store.host_row()?.firewall) {
             store.set_firewall(*kind, former)?;
         }
         for network in &self.networks {

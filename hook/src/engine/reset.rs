@@ -53,7 +53,7 @@ impl Engine {
             return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", record.container)));
         }
         // Off before the rules go that kept strangers from using it.
-        if self.store.read().closed_forwarding()? {
+        if self.store.read().host_row()?.closed_forwarding {
             kernel::switch_forwarding_off()?;
             reset.forwarding_off = true;
         }

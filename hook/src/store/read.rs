@@ -17,6 +17,19 @@ pub struct Owner {
     pub port: u16,
 }
 
+/// What holds on the whole host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRow {
+    /// Who keeps our rules; none as long as nobody needed any.
+    pub firewall: Option<Kind>,
+    /// Who has rules of ours that are to go.
+    pub former_firewalls: Vec<Kind>,
+    /// Whether we switched IP forwarding on and keep it from serving strangers.
+    pub closed_forwarding: bool,
+    /// Whether the host's own rules decide who from outside reaches a published port.
+    pub asks_host: bool,
+}
+
 /// The numbers that records have: SQLite counts up from 1.
 const NUMBERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 
@@ -134,44 +147,16 @@ impl<'c> Read<'c> {
         .collect()
     }
 
-    /// Whether we switched IP forwarding on and keep it from serving strangers.
+    /// What holds on the whole host.
     ///
     /// # Errors
-    /// When the store fails.
-    pub fn closed_forwarding(&self) -> Result<bool> {
-        let mut statement = self.connection.prepare_cached("SELECT closed_forwarding FROM host")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
-    }
-
-    /// Whether the host's own rules decide who from outside reaches a published port.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn asks_host(&self) -> Result<bool> {
-        let mut statement = self.connection.prepare_cached("SELECT asks_host FROM host")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
-    }
-
-    /// Who keeps our rules; none as long as nobody needed any.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn firewall(&self) -> Result<Option<Kind>> {
-        Ok(self.kinds("SELECT firewall FROM host")?.into_iter().next())
-    }
-
-    /// Who has rules of ours that are to go.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn former_firewalls(&self) -> Result<Vec<Kind>> {
-        self.kinds("SELECT former_firewalls FROM host")
-    }
-
-    fn kinds(&self, sql: &str) -> Result<Vec<Kind>> {
-        let text: String = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-        let damaged = |word| Error::Damaged { what: "the host's row".into(), why: format!("{word:?} is no firewall") };
-        text.split_whitespace().map(|word| word.parse().map_err(|()| damaged(word))).collect()
+    /// When the store fails or the row is damaged.
+    pub fn host_row(&self) -> Result<HostRow> {
+        let sql = "SELECT firewall, former_firewalls, closed_forwarding, asks_host FROM host";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let (now, former, closed_forwarding, asks_host): (String, String, _, _) =
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        Ok(HostRow { firewall: kinds(&now)?.pop(), former_firewalls: kinds(&former)?, closed_forwarding, asks_host })
     }
 
     /// The address given out last in `network`, after which the search for the next begins.
@@ -236,10 +221,7 @@ impl<'c> Read<'c> {
             ports += i64::try_from(record.publish.len()).unwrap_or(i64::MAX);
         }
         self.networks()?;
-        self.closed_forwarding()?;
-        self.asks_host()?;
-        self.firewall()?;
-        self.former_firewalls()?;
+        self.host_row()?;
         let count = |table: &str| -> Result<i64> {
             Ok(self.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
         };
@@ -291,6 +273,11 @@ impl<'c> Read<'c> {
         }
         Ok(records)
     }
+}
+
+fn kinds(words: &str) -> Result<Vec<Kind>> {
+    let damaged = |word| Error::Damaged { what: "the host's row".into(), why: format!("{word:?} is no firewall") };
+    words.split_whitespace().map(|word| word.parse().map_err(|()| damaged(word))).collect()
 }
 
 /// What exists once and `record` has: kind, network and value.

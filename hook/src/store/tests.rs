@@ -185,11 +185,11 @@ fn stores_of_every_version_are_read() {
         assert_eq!((shop.publish[1].count, job.mode), (10, Mode::None));
         assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
         assert_eq!(store.read().networks().unwrap()[0].name.as_str(), "bridge");
-        assert!(store.read().closed_forwarding().unwrap());
-        let firewall = if version < 3 { Kind::Nftables } else { Kind::IptablesNft };
-        assert_eq!(store.read().firewall().unwrap(), Some(firewall));
-        assert_eq!(store.read().former_firewalls().unwrap().len(), usize::from(version >= 3));
-        assert_eq!(store.read().asks_host().unwrap(), version >= 4);
+        let row = store.read().host_row().unwrap();
+        assert!(row.closed_forwarding);
+        assert_eq!(row.firewall, Some(if version < 3 { Kind::Nftables } else { Kind::IptablesNft }));
+        assert_eq!(row.former_firewalls.len(), usize::from(version >= 3));
+        assert_eq!(row.asks_host, version >= 4);
         assert_eq!(matches!(job.namespace.witness, Witness::Made { .. }), version >= 5);
         assert!(insert(&mut store, &mut record("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
@@ -287,5 +287,5 @@ fn a_network_remembers_its_last_address() {
         })
         .unwrap();
     assert_eq!(store.read().networks().unwrap(), [network]);
-    assert!(store.read().closed_forwarding().unwrap());
+    assert!(store.read().host_row().unwrap().closed_forwarding);
 }

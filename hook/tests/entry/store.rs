@@ -53,7 +53,7 @@ fn used(scratch: &Scratch) -> Option<(Vec<Record>, Vec<Network>)> {
     let read = || {
         let Some(mut store) = scratch.open()? else { return Ok(None) };
         let found = (store.read().records()?, store.read().networks()?);
-        store.read().closed_forwarding()?;
+        store.read().host_row()?;
         store.write(|write| write.insert(&mut record(99)))?;
         Ok(Some(found))
     };

@@ -112,7 +112,8 @@ impl Engine {
             findings.push(Finding::ours(format!("link {DETOUR_IN}"), trouble));
         }
         drop(alone);
-        if !self.is_firewall_settled()? && self.store.read().firewall()?.is_some() {
+        let row = self.store.read().host_row()?;
+        if !self.is_firewall_settled(&row) && row.firewall.is_some() {
             let trouble = "are not, or not only, kept by the firewall that config.toml asks for";
             findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }
@@ -134,7 +135,8 @@ impl Engine {
             return Ok(Some(Finding::yours("published ports", trouble, remedy)));
         }
         let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
-        let differs = self.store.read().asks_host()? != asks && self.store.read().firewall()?.is_some();
+        let row = self.store.read().host_row()?;
+        let differs = row.asks_host != asks && row.firewall.is_some();
         Ok(differs.then(|| Finding::ours("published ports", trouble)))
     }
 }

@@ -95,7 +95,7 @@ impl Engine {
             _ => format!("is {kind}: {why}"),
         };
         let mut notes = vec![Finding::note("firewall", trouble)];
-        if self.store.read().closed_forwarding()? {
+        if self.store.read().host_row()?.closed_forwarding {
             let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
                 own; close_forwarding = false in config.toml leaves them alone";
             notes.push(Finding::note("sysctl net.ipv4.ip_forward", trouble));

@@ -23,9 +23,9 @@ impl Engine {
         }
         self.collect()?;
         self.adopt()?;
-        self.settle_firewall()?;
-        self.settle_published_ports()?;
-        let guarded = self.firewall_kind()?.has_rules();
+        let mut row = self.settle_firewall()?;
+        self.settle_published_ports(&row)?;
+        let guarded = self.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
             if let Some(bridge) = driver::bridge_of(&network, guarded) {
                 self.restore_bridge(&bridge)?;
@@ -39,7 +39,7 @@ impl Engine {
                 }
             }
         }
-        let forwards = !guarded || self.networks_in_use()?.is_empty() || self.intend_forwarding()?;
+        let forwards = !guarded || self.networks_in_use()?.is_empty() || self.intend_forwarding(&mut row)?;
         self.level_firewall()?;
         if guarded {
             for network in self.networks_in_use()? {

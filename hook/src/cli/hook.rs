@@ -32,6 +32,7 @@ fn stages() -> impl clap::builder::TypedValueParser<Value = Stage> {
 impl Arguments {
     /// Reports by itself, since what it logs belongs to a container.
     pub(super) fn run(self, options: &Options, log: &Logger) -> ExitCode {
+        kernel::hurry_memory();
         let timings = self.timings.then(Timings::start);
         let log = timings.as_ref().map_or_else(|| log.clone(), |timings| timings.listen(log));
         let log = with_journal(&log).new(o!("stage" => self.stage.to_string()));

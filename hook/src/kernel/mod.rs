@@ -34,7 +34,7 @@ pub use file::{boot_id, names_in, read_regular, read_stdin, room_beside, state_d
 pub use inside::{Found, Inside, interface_in, namespaces};
 pub use link::{HostLinks, NO_GUARD, OurLink, Uplink};
 pub use lock::{Lock, LockFile, Place};
-pub use memory::{return_code, return_memory, spare_memory};
+pub use memory::{hurry_memory, return_code, return_memory, spare_memory};
 pub use mount::{Overlay, mount_over};
 pub use neighbours::{Neighbours, change_zone, close_passage, open_passage};
 pub use netns::Netns;

@@ -83,10 +83,14 @@ impl Engine {
     /// # Errors
     /// When the state directory is not ours, or the store cannot be opened.
     pub fn open(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
+        Self::open_on(this_host()?, state_dir, config, log)
+    }
+
+    fn open_on(host: Host, state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         let since = Instant::now();
         kernel::state_dir(state_dir)?;
         let mut is_new = false;
-        let mut engine = Self::with_store(state_dir, config, log.clone(), since, |host, locks| {
+        let mut engine = Self::with_store(host, state_dir, config, log.clone(), since, |host, locks| {
             let (store, made) = Site { state_dir, host, locks, log: &log }.open()?;
             is_new = made;
             Ok(store)
@@ -102,19 +106,19 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_to_plan(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
-        Self::with_store(state_dir, config, log, Instant::now(), |host, locks| {
+        Self::with_store(this_host()?, state_dir, config, log, Instant::now(), |host, locks| {
             Ok(Store::open(state_dir, host, locks)?.map_or_else(|| Store::in_memory(locks), Ok)?)
         })
     }
 
     fn with_store(
+        host: Host,
         state_dir: &Path,
         config: Config,
         log: Logger,
         since: Instant,
         open: impl FnOnce(&Host, &LockFile) -> Result<Store>,
     ) -> Result<Self> {
-        let host = this_host()?;
         let locks = LockFile::new(state_dir.join("lock"));
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
@@ -142,13 +146,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_used(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
-        let is_unused = !Store::may_be_there(state_dir, &this_host()?)
+        let host = this_host()?;
+        let is_unused = !Store::may_be_there(state_dir, &host)
             && matches!(state_dir.join(files::CONTAINERS).try_exists(), Ok(false));
         // Somebody may have removed the store.
         if is_unused && HostLinks::open()?.all_ours()?.is_empty() {
             return Ok(None);
         }
-        Self::open(state_dir, config, log).map(Some)
+        Self::open_on(host, state_dir, config, log).map(Some)
     }
 
     /// All records.

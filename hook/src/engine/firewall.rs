@@ -102,17 +102,19 @@ impl Engine {
 
     fn load_all(&mut self) -> Result<()> {
         let asks = self.asks_the_host(&self.store.read().host_row()?)?;
+        let was_laid = self.links.detour()?.is_some();
         if asks {
             // A rule names it.
             self.links.make_detour()?;
         }
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
-        self.firewall()?.load(&all)?;
-        if !asks {
+        let loaded = self.firewall()?.load(&all);
+        let serves = if loaded.is_ok() { asks } else { was_laid };
+        if !serves {
             self.links.delete_detour()?;
         }
-        Ok(())
+        Ok(loaded?)
     }
 
     /// The rules are kept as config.toml says, and nobody else has any of ours. Where they have to move, they are in the new
@@ -147,6 +149,9 @@ impl Engine {
         }
         for former in &former {
             kernel::backend(*former)?.unload()?;
+        }
+        if !kind.has_rules() {
+            self.links.delete_detour()?;
         }
         Ok(self.store.write(|store| store.set_firewall(kind, &[]))?)
     }

@@ -245,7 +245,7 @@ impl Engine {
 
     /// Whether the host's own rules decide who from outside reaches a published port.
     fn asks_the_host(&self, row: &HostRow) -> Result<bool> {
-        Ok(row.asks_host && self.kind_of(row)? == Kind::Nftables)
+        Ok(row.asks_host && self.kind_of(row)?.has_rules())
     }
 
     /// Remembers, for those who do not read config.toml, whom it lets reach published ports. Where the rules are not of that kind,

@@ -135,7 +135,7 @@ impl Engine {
         let mut base = self.base()?;
         if self.config.published_ports == PublishedPorts::Open {
             base.detour = None;
-        } else if kind == Kind::Nftables {
+        } else {
             base.detour = Some(self.links.detour()?.unwrap_or_default());
         }
         base.close_forwarding |= !forwards && self.config.close_forwarding;

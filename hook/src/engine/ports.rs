@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Engine, Error, Result};
-use crate::config::{Firewall, PublishedPorts};
-use crate::firewall::Kind;
+use crate::config::Firewall;
 use crate::kernel::{self, PortGuard};
 use crate::model::{HostAddress, HostPort, Invalid, Protocol, PublishRequest};
 use crate::plan::HostPorts;
@@ -66,7 +65,6 @@ impl Engine {
             let port = format!("{}/{}", request.container_ports.start(), request.protocol);
             return Err(Invalid::new("annotation io.ocinet.publish: port", port, why).into());
         }
-        self.refuse_unasked(publish)?;
         for request in publish {
             let (protocol, address) = (request.protocol, request.host_address);
             if address != HostAddress::Any && !kernel::is_local(address.ip()) {
@@ -85,23 +83,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Refuses to publish what the host's rules could not be asked about.
-    fn refuse_unasked(&self, publish: &[PublishRequest]) -> Result<()> {
-        let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
-        let kind = self.firewall_kind()?;
-        match publish.first() {
-            Some(request) if asks && kind != Kind::Nftables => {
-                let why = format!(
-                    "cannot be published with published_ports = \"respect-host-firewall\" in config.toml where {kind} keeps \
-                     the rules; that needs nftables"
-                );
-                let port = format!("{}/{}", request.container_ports.start(), request.protocol);
-                Err(Invalid::new("annotation io.ocinet.publish: port", port, why).into())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// `; 8081 is free`, for people whose port is taken.

@@ -5,6 +5,9 @@
 //! there: unlike in a table of nftables, an `ACCEPT` here would end the matter for everybody's rules, and take the operator's,
 //! Docker's and ufw's word away from them. What those drop by their policy passes by a door (see [`super::door`]).
 //!
+//! Where the host's own rules are to be asked about published ports (see `nft/detour.rs`), the chain that copies a packet stands
+//! behind everything of others in the table `security`, which comes after their `filter` and is used for nothing else.
+//!
 //! Everything is text for `iptables-restore --noflush`, where a line `-C` asks for a rule: the first that is missing ends
 //! it, before a later line has changed anything.
 
@@ -12,6 +15,7 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Base, Needs, NetworkNeeds, Publish, comment};
+use crate::driver::{DETOUR_IN, DETOUR_OUT};
 use crate::model::{HostAddress, Protocol};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
@@ -20,35 +24,52 @@ pub const OPERATOR: &str = "OCINET-OPERATOR";
 /// The chains with the published ports, in table `nat`: those on one address of the host, and those on any.
 pub const PUBLISHED: [&str; 2] = [PUBLISH, ANY];
 
+/// The chain with the published ports about which the host's own rules are asked, in table `security`.
+pub const ASK: &str = "OCINET-ASK";
+
+/// The chain there that leads a copy of a packet around.
+pub const COPY: &str = "OCINET-COPY";
+
 const PUBLISH: &str = "OCINET-PUBLISH";
 const ANY: &str = "OCINET-ANY";
+const PREROUTING: &str = "OCINET-PREROUTING";
 const RAW: &str = "OCINET-RAW";
 const FORWARD: &str = "OCINET-FORWARD";
 const IN: &str = "OCINET-IN";
 const POSTROUTING: &str = "OCINET-POSTROUTING";
 const HAIRPIN: &str = "OCINET-HAIRPIN";
 
-/// A table. Guards stand in the first two, so those are filled first.
+/// A table, in the order in which they are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
+    /// Behind what may come in: whom the host's own rules have let in. It is filled first, for not every kernel has it, and
+    /// it leads nobody anywhere before the others are filled.
+    Security,
     /// Before connections are tracked.
     Raw,
     /// What may pass.
     Filter,
-    /// Who is who.
+    /// Who is who. It is filled last, when all guards stand.
     Nat,
 }
 
 impl Table {
-    /// All of them, in the order in which they are filled.
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Filter, Self::Nat];
+    /// All of them, in that order.
+    pub const ALL: [Self; 4] = [Self::Security, Self::Raw, Self::Filter, Self::Nat];
+
+    /// Those that `base` calls for.
+    fn of(base: &Base) -> impl Iterator<Item = Self> {
+        let detours = base.detour.is_some();
+        Self::ALL.into_iter().filter(move |table| *table != Self::Security || detours)
+    }
 
     /// Our chains in it, but the operator's.
     pub fn chains(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &[RAW],
             Self::Filter => &[FORWARD, IN],
-            Self::Nat => &[PUBLISH, ANY, POSTROUTING, HAIRPIN],
+            Self::Security => &[ASK, COPY],
+            Self::Nat => &[PUBLISH, ANY, PREROUTING, POSTROUTING, HAIRPIN],
         }
     }
 
@@ -57,9 +78,10 @@ impl Table {
         match self {
             Self::Raw => &[Jump { from: "PREROUTING", to: RAW, matching: "" }],
             Self::Filter => &[Jump { from: "FORWARD", to: FORWARD, matching: "" }],
+            Self::Security => &[Jump { from: "INPUT", to: ASK, matching: "" }],
             Self::Nat => &[
                 // From outside never for 127.0.0.0/8, and never for what is not the host's.
-                Jump { from: "PREROUTING", to: PUBLISH, matching: "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL " },
+                Jump { from: "PREROUTING", to: PREROUTING, matching: "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL " },
                 Jump { from: "OUTPUT", to: PUBLISH, matching: "-m addrtype --dst-type LOCAL " },
                 Jump { from: "POSTROUTING", to: POSTROUTING, matching: "" },
             ],
@@ -71,7 +93,22 @@ impl Table {
         match self {
             Self::Raw => guards(networks),
             Self::Filter => forwarding(networks, base),
-            Self::Nat => publishing().into_iter().chain(masquerading(networks)).collect(),
+            Self::Security => base.detour.map(|_| asking()).unwrap_or_default(),
+            Self::Nat => [arriving(networks, base), publishing().into(), masquerading(networks)].concat(),
+        }
+    }
+
+    /// How a jump is added: ours is the first, but where the host's rules are asked, theirs come before.
+    fn adding(self) -> &'static str {
+        if self == Self::Security { "-A" } else { "-I" }
+    }
+
+    /// The rules of the published ports.
+    fn ports(self, ports: &[Publish]) -> Vec<String> {
+        match self {
+            Self::Raw | Self::Filter => Vec::new(),
+            Self::Security => ports.iter().map(asked).collect(),
+            Self::Nat => ports.iter().map(rule).collect(),
         }
     }
 }
@@ -81,6 +118,7 @@ impl fmt::Display for Table {
         f.write_str(match self {
             Self::Raw => "raw",
             Self::Filter => "filter",
+            Self::Security => "security",
             Self::Nat => "nat",
         })
     }
@@ -133,6 +171,28 @@ pub fn closing() -> String {
     format!("{FORWARD} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP")
 }
 
+/// What comes from outside is led to a container at once, or only when it comes from the detour.
+fn arriving(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
+    match base.detour {
+        None => vec![format!("{PREROUTING} -j {PUBLISH}")],
+        Some(_) => {
+            bridges(networks).chain([DETOUR_OUT]).map(|link| format!("{PREROUTING} -i {link} -j {PUBLISH}")).collect()
+        }
+    }
+}
+
+/// A copy of what the host's own rules have let in goes around by the detour.
+fn asking() -> Vec<String> {
+    vec![
+        format!("{COPY} -j TEE --gateway 127.0.0.1 --oif {DETOUR_IN}"),
+        format!("{COPY} -j DROP"),
+        format!("{ASK} -i lo -j RETURN"),
+        format!("{ASK} -i {DETOUR_OUT} -j RETURN"),
+        format!("{ASK} -m conntrack ! --ctstate NEW -j RETURN"),
+        format!("{ASK} -m addrtype ! --dst-type LOCAL -j RETURN"),
+    ]
+}
+
 /// Of the host's loopback, a port published on any address leads 127.0.0.1 alone: 127.0.0.53 is a resolver's.
 fn publishing() -> [String; 2] {
     [format!("{PUBLISH} -d 127.0.0.1 -j {ANY}"), format!("{PUBLISH} ! -d 127.0.0.0/8 -j {ANY}")]
@@ -174,58 +234,78 @@ pub fn rule(port: &Publish) -> String {
     )
 }
 
-/// A published port as a command that a person could type.
-pub fn line(port: &Publish) -> String {
-    format!("iptables -t nat -A {}", rule(port))
+/// The rule that lets the host's own be asked about a published port, as `iptables -S` prints it.
+pub fn asked(port: &Publish) -> String {
+    let Publish { protocol, host_port, .. } = port;
+    let host = match port.host_address {
+        HostAddress::Any => String::new(),
+        address => format!("-d {}/32 ", address.ip()),
+    };
+    format!("{ASK} {host}-p {protocol} -m {protocol} --dport {host_port} -g {COPY}")
+}
+
+/// A published port as commands that a person could type.
+pub fn lines(port: &Publish, base: &Base) -> Vec<String> {
+    let add = |table: Table| {
+        let rules = table.ports(std::slice::from_ref(port)).into_iter();
+        rules.map(move |rule| format!("iptables -t {table} -A {rule}"))
+    };
+    Table::of(base).flat_map(add).collect()
 }
 
 /// The input that fills our chains with `all`, whatever is in them. `missing` are the jumps that are not there yet.
 pub fn load(all: &Needs, missing: impl Fn(Table, &Jump) -> bool) -> String {
-    document(|table, lines| {
+    document(Table::of(&all.base), |table, lines| {
         lines.extend(table.chains().iter().map(|chain| format!(":{chain} - [0:0]")));
         lines.extend(table.rules(&all.networks, &all.base).iter().map(|rule| format!("-A {rule}")));
-        if table == Table::Nat {
-            lines.extend(all.publish.iter().map(|port| format!("-A {}", rule(port))));
-        }
+        lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-A {rule}")));
         let missing = table.jumps().iter().filter(|jump| missing(table, jump));
-        lines.extend(missing.map(|jump| format!("-I {jump}")));
+        lines.extend(missing.map(|jump| format!("{} {jump}", table.adding())));
     })
 }
 
 /// The input that fails without a change where not everything is there that `all` needs beside the ports, and else adds
 /// `ports`.
 pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
-    document(|table, lines| {
-        lines.extend(table.jumps().iter().map(|jump| format!("-C {jump}")));
-        let rules = table.rules(std::slice::from_ref(network), base);
-        lines.extend(rules.iter().map(|rule| format!("-C {rule}")));
+    let base_and_nat = document(Table::of(base), |table, lines| {
+        lines.extend(checks(table, std::slice::from_ref(network), base));
         if table == Table::Nat {
-            lines.extend(ports.iter().map(|port| format!("-A {}", rule(port))));
+            lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
         }
-    })
+    });
+    // Once more, for when `security` was first met, the others were still to be checked.
+    let asked = base.detour.map(|_| changing(Table::Security, "-A", ports));
+    base_and_nat + &asked.unwrap_or_default()
 }
 
 /// The input that fails where not everything of `all` is there, and never changes anything.
 pub fn check(all: &Needs) -> String {
-    document(|table, lines| {
-        lines.extend(table.jumps().iter().map(|jump| format!("-C {jump}")));
-        lines.extend(table.rules(&all.networks, &all.base).iter().map(|rule| format!("-C {rule}")));
-        if table == Table::Nat {
-            lines.extend(all.publish.iter().map(|port| format!("-C {}", rule(port))));
-        }
+    document(Table::of(&all.base), |table, lines| {
+        lines.extend(checks(table, &all.networks, &all.base));
+        lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-C {rule}")));
     })
 }
 
-/// The input that takes `ports` away, and fails without a change where one is not there.
-pub fn remove(ports: &[Publish]) -> String {
-    let lines: String = ports.iter().map(|port| format!("-D {}\n", rule(port))).collect();
-    format!("*nat\n{lines}COMMIT\n")
+fn checks(table: Table, networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
+    let jumps = table.jumps().iter().map(|jump| format!("-C {jump}"));
+    jumps.chain(table.rules(networks, base).iter().map(|rule| format!("-C {rule}"))).collect()
+}
+
+/// The input that takes `ports` away which were added to `base`. Where one is not there it fails, and its table and those after
+/// it are as they were.
+pub fn remove(ports: &[Publish], base: &Base) -> String {
+    Table::of(base).map(|table| changing(table, "-D", ports)).collect()
+}
+
+/// The input that does one thing to the rules of `ports` in one table.
+pub fn changing(table: Table, verb: &str, ports: &[Publish]) -> String {
+    document([table], |table, lines| lines.extend(table.ports(ports).iter().map(|rule| format!("{verb} {rule}"))))
 }
 
 /// The input that takes our chains away and the jumps to them, of those that are `there`. Of the operator's chain, the jump
 /// to it goes with ours.
 pub fn unload(chain_is_there: impl Fn(Table, &str) -> bool, jump_is_there: impl Fn(Table, &Jump) -> bool) -> String {
-    document(|table, lines| {
+    document(Table::ALL, |table, lines| {
         let jumps = table.jumps().iter().filter(|jump| jump_is_there(table, jump));
         lines.extend(jumps.map(|jump| format!("-D {jump}")));
         let chains = || table.chains().iter().filter(|chain| chain_is_there(table, chain));
@@ -239,9 +319,9 @@ pub fn drop_operator() -> String {
     format!("*filter\n-X {OPERATOR}\nCOMMIT\n")
 }
 
-fn document(fill: impl Fn(Table, &mut Vec<String>)) -> String {
+fn document(tables: impl IntoIterator<Item = Table>, fill: impl Fn(Table, &mut Vec<String>)) -> String {
     let mut text = String::new();
-    for table in Table::ALL {
+    for table in tables {
         let mut lines = Vec::new();
         fill(table, &mut lines);
         if !lines.is_empty() {
@@ -285,21 +365,28 @@ mod tests {
     #[test]
     fn what_one_network_checks_is_what_all_load() {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
-        let base = Base { close_forwarding: true, detour: None };
-        let loaded = load(&Needs { base, networks: vec![other, one.clone()], publish: vec![] }, |_, _| true);
-        let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
-        for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
-            assert!(has(line), "{line} in\n{loaded}");
+        for detour in [None, Some(7)] {
+            let base = Base { close_forwarding: true, detour };
+            let needs = Needs { base, networks: vec![other.clone(), one.clone()], publish: vec![] };
+            let loaded = load(&needs, |_, _| true);
+            let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
+            for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
+                assert!(has(line), "{line} in\n{loaded}");
+            }
+            assert_eq!(loaded.contains("*security"), detour.is_some(), "asking for a table makes it");
+            assert!(!loaded.contains(&format!(":{OPERATOR}")), "declaring it would flush it");
         }
-        assert!(!loaded.contains(&format!(":{OPERATOR}")), "declaring it would flush it");
     }
 
     #[test]
     fn guards_come_first_and_a_check_before_any_change() {
-        let text = apply(&network("ocinet0", "10.90.0.0/16"), &Base::default(), &[port(HostAddress::Any, "web")]);
-        let at = |what: &str| text.find(what).unwrap();
-        assert!(at("*raw") < at("*filter") && at("*filter") < at("*nat"));
-        assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");
+        for detour in [None, Some(7)] {
+            let base = Base { detour, ..Base::default() };
+            let text = apply(&network("ocinet0", "10.90.0.0/16"), &base, &[port(HostAddress::Any, "web")]);
+            let at = |what: &str| text.find(what).unwrap();
+            assert!(at("*raw") < at("*filter") && at("*filter") < at("*nat"));
+            assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");
+        }
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn comment(port: &Publish) -> String {
 pub fn lines(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
     match kind {
         Kind::Nftables => nft::lines(port, base),
-        Kind::IptablesNft | Kind::IptablesLegacy => vec![iptables::line(port)],
+        Kind::IptablesNft | Kind::IptablesLegacy => iptables::lines(port, base),
         Kind::None => Vec::new(),
     }
 }

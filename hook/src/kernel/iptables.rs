@@ -124,7 +124,7 @@ impl Iptables {
     }
 
     fn has_jump(&self, table: Table, jump: &Jump) -> Result<bool> {
-        Ok(self.ask(table, &format!("-C {jump}"))?.is_some())
+        Ok(self.has_table(table) && self.ask(table, &format!("-C {jump}"))?.is_some())
     }
 
     /// The jumps of ours that are there.
@@ -147,6 +147,45 @@ impl Iptables {
         }
         let lines = self.ask(table, &format!("-S {chain}"))?.unwrap_or_default();
         Ok(lines.into_iter().filter(|line| line.starts_with("-A ")).collect())
+    }
+
+    /// What takes away of ours what is in `tables`, but the operator's chain; empty where there is nothing.
+    fn leaving(&self, tables: &[Table]) -> Result<String> {
+        let mut chains = Vec::new();
+        for table in tables {
+            chains.extend(self.chains(*table)?.into_iter().map(|chain| (*table, chain)));
+        }
+        let has = |table, name: &str| chains.iter().any(|(of, chain)| *of == table && chain == name);
+        if !tables.iter().any(|table| table.chains().iter().any(|chain| has(*table, chain))) {
+            return Ok(String::new());
+        }
+        let jumps = self.jumps()?;
+        let there = |table, jump: &Jump| tables.contains(&table) && jumps.contains(&key(table, jump));
+        Ok(rules::unload(has, there))
+    }
+
+    /// Takes away those of `ports` that are in `table`.
+    fn remove_there(&self, table: Table, ports: &[Publish]) -> Result<()> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        self.restore(&rules::changing(table, "-D", ports))?.map_err(|complaint| self.failed(&complaint))
+    }
+
+    /// Those of `ports` about which the host's rules are asked.
+    fn asked(&self, ports: &[Publish]) -> Result<Vec<Publish>> {
+        let there = self.rules(Table::Security, rules::ASK)?;
+        let is_asked = |port: &&Publish| there.contains(&format!("-A {}", rules::asked(port)));
+        Ok(ports.iter().filter(is_asked).cloned().collect())
+    }
+
+    /// What the host lacks if `security` could not be filled.
+    fn cannot_ask(&self) -> Error {
+        Error::Program(format!(
+            "published_ports = \"respect-host-firewall\" in config.toml needs table security and target TEE of {}, one of which is \
+             missing; load the kernel modules iptable_security and xt_TEE, or set firewall = \"nftables\"",
+            self.program
+        ))
     }
 
     fn failed(&self, complaint: &str) -> Error {
@@ -179,25 +218,23 @@ impl Backend for Iptables {
     }
 
     fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        Ok(self.restore(&rules::apply(network, base, ports))?.is_ok())
+        Ok(is_laid(base) && self.restore(&rules::apply(network, base, ports))?.is_ok())
     }
 
     fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
         let needs = Needs { base: *base, networks: vec![network.clone()], publish: ports.to_vec() };
-        Ok(self.restore(&rules::check(&needs))?.is_ok())
+        Ok(is_laid(base) && self.restore(&rules::check(&needs))?.is_ok())
     }
 
-    fn remove(&mut self, ports: &[Publish], _: &Base) -> Result<()> {
-        if ports.is_empty() || self.restore(&rules::remove(ports))?.is_ok() {
+    fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
+        if ports.is_empty() || self.restore(&rules::remove(ports, base))?.is_ok() {
             return Ok(());
         }
-        // One that is missing keeps all in place.
+        // One that is missing keeps all of its table in place.
         let ours = |there: &Publish| ports.iter().any(|port| port.is_same_port(there));
+        self.remove_there(Table::Security, &self.asked(ports)?)?;
         let left: Vec<Publish> = self.published()?.into_iter().filter(ours).collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        self.restore(&rules::remove(&left))?.map_err(|complaint| self.failed(&complaint))
+        self.remove_there(Table::Nat, &left)
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
@@ -206,30 +243,27 @@ impl Backend for Iptables {
             self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
         }
         let jumps = self.jumps()?;
-        let input = rules::load(all, |table, jump| !jumps.contains(&key(table, jump)));
+        let mut input = rules::load(all, |table, jump| !jumps.contains(&key(table, jump)));
+        if all.base.detour.is_none() {
+            input.push_str(&self.leaving(&[Table::Security])?);
+        }
         let Err(complaint) = self.restore(&input)? else { return Ok(()) };
+        let can_ask = all.base.detour.is_none() || !self.rules(Table::Security, rules::COPY)?.is_empty();
         if !before {
             // Each table is changed by itself, and the first may have been.
             self.unload()?;
         }
-        Err(self.failed(&complaint))
+        Err(if can_ask { self.failed(&complaint) } else { self.cannot_ask() })
     }
 
     fn unload(&mut self) -> Result<()> {
-        let mut chains = Vec::new();
-        for table in Table::ALL {
-            chains.push((table, self.chains(table)?));
-        }
-        let has = |table, chain: &str| chains.iter().any(|(of, names)| *of == table && names.contains(chain));
-        if !Table::ALL.iter().any(|table| table.chains().iter().any(|chain| has(*table, chain)))
-            && !has(Table::Filter, OPERATOR)
-        {
-            return Ok(());
-        }
-        let jumps = self.jumps()?;
-        let mut input = rules::unload(has, |table, jump| jumps.contains(&key(table, jump)));
-        if has(Table::Filter, OPERATOR) && self.rules(Table::Filter, OPERATOR)?.is_empty() {
+        let mut input = self.leaving(&Table::ALL)?;
+        let has_operator = self.chains(Table::Filter)?.contains(OPERATOR);
+        if has_operator && self.rules(Table::Filter, OPERATOR)?.is_empty() {
             input.push_str(&rules::drop_operator());
+        }
+        if input.is_empty() {
+            return Ok(());
         }
         self.restore(&input)?.map_err(|complaint| self.failed(&complaint))
     }
@@ -245,6 +279,9 @@ impl Backend for Iptables {
         let (mut found, mut expected) = (0, all.publish.len());
         for table in Table::ALL {
             expected += table.rules(&all.networks, &all.base).len();
+            if table == Table::Security && all.base.detour.is_some() {
+                expected += all.publish.len();
+            }
             for chain in table.chains() {
                 found += self.rules(table, chain)?.len();
             }
@@ -267,6 +304,11 @@ impl Backend for Iptables {
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+}
+
+/// Whether the rules can be whole: where the detour is called for and not there, it is laid when they are loaded.
+fn is_laid(base: &Base) -> bool {
+    base.detour != Some(0)
 }
 
 fn key(table: Table, jump: &Jump) -> String {

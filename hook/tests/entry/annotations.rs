@@ -149,6 +149,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
     shell::only_elements(&all);
     shell::only_elements(&Needs { base: Base { detour: Some(7), ..base }, ..all.clone() });
     only_rules(&all);
+    only_rules(&Needs { base: Base { detour: Some(7), ..base }, ..all });
 }
 
 /// Makes sure that every line for iptables is one rule about one chain of ours or one of the kernel's, and each published port
@@ -158,10 +159,10 @@ fn only_rules(all: &Needs) {
     let known = |line: &str| {
         line.starts_with(":OCINET-")
             || line.starts_with("-A OCINET-")
-            || ["-I PREROUTING ", "-I OUTPUT ", "-I POSTROUTING ", "-I FORWARD "]
+            || ["-I PREROUTING ", "-I OUTPUT ", "-I POSTROUTING ", "-I FORWARD ", "-A INPUT "]
                 .iter()
                 .any(|jump| line.starts_with(jump))
-            || ["*raw", "*filter", "*nat", "COMMIT"].contains(&line)
+            || ["*raw", "*filter", "*security", "*nat", "COMMIT"].contains(&line)
     };
     assert!(text.lines().all(known), "{text}");
     for port in &all.publish {

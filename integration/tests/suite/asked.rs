@@ -1,9 +1,11 @@
 //! `published_ports = "respect-host-firewall"`: what comes in from outside to a published port is what the host's own rules
 //! let in, whoever wrote them.
 
-use anyhow::{Context, Result, ensure};
+mod trouble;
+
+use anyhow::{Result, ensure};
 use ocinet_integration::Iptables::{Legacy, Nft};
-use ocinet_integration::Neighbour::{self, Firewalld, Ufw};
+use ocinet_integration::Neighbour::{Firewalld, Ufw};
 use ocinet_integration::{Firewall, GATEWAY, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
 
 const ASKED: &str = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
@@ -24,9 +26,14 @@ RULES";
 const OPEN: &str = "nft add element inet gate open '{ tcp . 8080, udp . 8080, tcp . 8081, tcp . 9000 }'";
 const CLOSE: &str = "nft flush set inet gate open";
 
-/// A host whose settings a story changes, out of sight of the checker.
-fn changeable() -> Settings {
-    Settings::default().prepare(CLOSED).prepare(&format!("ln -s /mnt/config.toml /etc/ocinet\n{ASKED}"))
+/// A host that asks its own rules, whoever keeps ours.
+fn asking(firewall: Firewall) -> Settings {
+    Settings::default().firewall(firewall).prepare(CLOSED).prepare(ASKED)
+}
+
+/// The same, whose settings a story changes, out of sight of the checker.
+fn changeable(firewall: Firewall) -> Settings {
+    asking(firewall).prepare("mv /etc/ocinet/config.toml /mnt; ln -s /mnt/config.toml /etc/ocinet")
 }
 
 fn closed_from_outside(host: &Host, ports: &[u16]) -> Result<()> {
@@ -39,18 +46,35 @@ fn open_from_outside(host: &Host) -> Result<()> {
     })
 }
 
+/// How many packets have been led around.
+fn copies(host: &Host) -> Result<u64> {
+    let count = host.sh("cat /sys/class/net/ocn-detour-in/statistics/tx_packets 2>/dev/null || echo 0")?;
+    Ok(count.trim().parse()?)
+}
+
 /// A policy of plain nftables, whatever the kernel thinks of packets that came another way than theirs leads back.
 #[test]
 fn the_hosts_rules_decide() -> Result<()> {
-    every([(false, 0), (true, 1), (false, 2)], |(bridge_nf, rp_filter)| {
+    let kernels = [(false, 0), (true, 1), (false, 2)];
+    let rows = Firewall::ALL.iter().flat_map(|firewall| kernels.map(|(bridge_nf, rp)| (*firewall, bridge_nf, rp)));
+    every(rows, |(firewall, bridge_nf, rp_filter)| {
         let strict = format!("sysctl -q net.ipv4.conf.all.rp_filter={rp_filter}");
-        let settings = Settings::default().bridge_nf(*bridge_nf).prepare(CLOSED).prepare(ASKED).prepare(&strict);
+        let settings = asking(*firewall).bridge_nf(*bridge_nf).prepare(&strict);
         settings.test(|host| {
             let web = host.container("web").publish("8080:80,8080:80/udp,198.51.100.1:8081:80").run()?;
             let sibling = host.container("sibling").run()?;
             let _service = host.serve("service", &["9000"])?;
+            let _world = host.peer().serve("world", &["7000"])?;
             for _ in 0..2 {
                 closed_from_outside(host, &[8080, 8081, 9000])?;
+                // What answers the host, though it comes to a published port.
+                let before = copies(host)?;
+                host.sh("sysctl -q net.ipv4.ip_local_port_range='8080 8080'")?;
+                for proto in Proto::ALL {
+                    host.reaches(proto, format!("{PEER}:7000"))?.is("world")?;
+                }
+                host.sh("sysctl -q net.ipv4.ip_local_port_range='32768 60999'")?;
+                ensure!(copies(host)? == before, "answers are led around");
                 // Nobody asks about the host itself, and its containers.
                 for proto in Proto::ALL {
                     for address in [UPLINK, GATEWAY, "127.0.0.1"] {
@@ -71,88 +95,93 @@ fn the_hosts_rules_decide() -> Result<()> {
     })
 }
 
+/// iptables' own table `security` is the operator's, too: the chain that asks comes after what they have there.
+#[test]
+fn the_operators_table_security_decides() -> Result<()> {
+    every([Firewall::IptablesNft, Firewall::IptablesLegacy], |firewall| {
+        let rule =
+            |verb| format!("{} -t security -{verb} INPUT -s {PEER} -j DROP", firewall.iptables().unwrap_or_default());
+        asking(*firewall).prepare(OPEN).test(|host| {
+            host.sh(&rule("A"))?;
+            let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            closed_from_outside(host, &[8080])?;
+            host.sh(&rule("D"))?;
+            open_from_outside(host)
+        })
+    })
+}
+
 /// The positive control, and what everybody else does: a published port is open, whatever the policy.
 #[test]
 fn nobody_is_asked_by_default() -> Result<()> {
-    Settings::default().prepare(CLOSED).test(|host| {
-        let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-        open_from_outside(host)?;
-        ensure!(!host.sh("ip link; nft list tables")?.contains("detour"));
-        Ok(())
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(CLOSED).test(|host| {
+            let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            open_from_outside(host)?;
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            Ok(())
+        })
     })
 }
 
 /// `ufw allow 8080` and `ufw delete allow 8080` do what people expect of them.
 #[test]
 fn ufw_decides() -> Result<()> {
-    every([Ufw(Nft), Ufw(Legacy)], |&ufw| decides(ufw, "ufw allow 8080", "ufw delete allow 8080"))
+    let (nft, legacy) = (Firewall::IptablesNft, Firewall::IptablesLegacy);
+    let rows = [(Nft, Firewall::Nftables), (Legacy, Firewall::Nftables), (Nft, nft), (Legacy, legacy)];
+    every(rows, |&(variant, firewall)| {
+        let ufw = Ufw(variant);
+        let host = Host::new(ufw.host()?.firewall(firewall).prepare(ASKED))?;
+        let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+        for _ in 0..2 {
+            closed_from_outside(&host, &[8080])?;
+            host.sh("ufw allow 8080")?;
+            open_from_outside(&host)?;
+            ufw.reload(&host)?;
+            open_from_outside(&host)?;
+            host.sh("ufw delete allow 8080")?;
+        }
+        Ok(())
+    })
 }
 
+/// A reload of firewalld flushes iptables, whatever it keeps its own rules in: nothing is open then that it does not open, and
+/// what it opens is when ours are back. With nftables, ours are always there.
 #[test]
 fn firewalld_decides() -> Result<()> {
     let ports = |verb| format!("firewall-cmd --{verb}-port=8080/tcp --{verb}-port=8080/udp");
-    decides(Firewalld, &ports("add"), &ports("remove"))
-}
-
-fn decides(neighbour: Neighbour, open: &str, close: &str) -> Result<()> {
-    let host = Host::new(neighbour.host()?.prepare(ASKED))?;
-    let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-    for _ in 0..2 {
-        closed_from_outside(&host, &[8080])?;
-        host.sh(open)?;
-        open_from_outside(&host)?;
-        neighbour.reload(&host)?;
-        if neighbour != Firewalld {
+    every(Firewall::ALL, |firewall| {
+        let host = Host::new(Firewalld.host()?.firewall(*firewall).prepare(ASKED).prepare(&of_variant(*firewall)))?;
+        let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+        host.peer().sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
+        for mender in ["gc", "doctor --fix"] {
+            closed_from_outside(&host, &[8080])?;
+            host.sh(&ports("add"))?;
             open_from_outside(&host)?;
-            host.sh(close)?;
+            host.sh(&ports("remove"))?;
+            closed_from_outside(&host, &[8080])?;
+            Firewalld.reload(&host)?;
+            host.peer().cannot_reach(Tcp, web.at(80)?)?;
+            closed_from_outside(&host, &[8080])?;
+            host.sh(&ports("add"))?;
+            if firewall.iptables().is_some() {
+                closed_from_outside(&host, &[8080])?;
+                host.ocinet("doctor")?.exits(1)?;
+                host.ocinet(mender)?.success()?;
+            }
+            open_from_outside(&host)?;
+            host.sh(&ports("remove"))?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-/// Whatever is broken of it, from outside nobody comes in until it is whole: it fails closed.
-#[test]
-fn what_is_broken_is_mended() -> Result<()> {
-    let strict = "sysctl -q net.ipv4.conf.all.rp_filter=1";
-    Settings::default().prepare(CLOSED).prepare(OPEN).prepare(ASKED).prepare(strict).test(|host| {
-        let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-        let rows = [
-            "ip link del ocn-detour-in",
-            "ip link set ocn-detour-in down",
-            "ip link set ocn-detour-out down",
-            "ip address flush dev ocn-detour-out",
-            "sysctl -q net.ipv4.conf.ocn-detour-out.rp_filter=0",
-            "nft flush table ip ocinet",
-            "nft delete table ip ocinet",
-            "nft flush set ip ocinet asked4_any",
-        ];
-        let menders = ["doctor --fix", "gc"];
-        every(rows, |damage| {
-            every(menders, |mender| {
-                open_from_outside(host)?;
-                host.sh(damage)?;
-                closed_from_outside(host, &[8080])?;
-                host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
-                let told = host.ocinet("doctor")?.exits(1)?.stdout;
-                ensure!(told.contains("doctor --fix"), "{told}");
-                host.ocinet(mender)?.success()?;
-                host.ocinet("doctor")?.success()?;
-                open_from_outside(host)
-            })
-        })?;
-        // A rule holds the index that the link had.
-        host.sh("ip link del ocn-detour-in")?;
-        let next = host.container("next").publish("8082:80").run()?;
-        open_from_outside(host)?;
-        next.delete()?;
-        // Without this, nobody is asked.
-        host.sh(&format!("{CLOSE}; nft flush set inet ocinet detoured"))?;
-        open_from_outside(host).context("the positive control")?;
-        let _next = host.container("next").run()?;
-        closed_from_outside(host, &[8080])?;
-        host.sh(OPEN)?;
-        host.check()
-    })
+/// What makes `iptables` the variant of `firewall` on a host where firewalld has been started.
+fn of_variant(firewall: Firewall) -> String {
+    let link = |program| {
+        format!("for end in '' -save -restore; do ln -sf /usr/sbin/{program}$end /etc/alternatives/iptables$end; done")
+    };
+    firewall.iptables().map(link).unwrap_or_default()
 }
 
 /// The copy leaves by the host's rules for what goes out, as the manual says.
@@ -162,84 +191,95 @@ fn rules_for_outgoing_packets_see_the_copy() -> Result<()> {
         nft add set inet gate ways '{ type ifname; }'
         nft add rule inet gate output ct state established,related accept
         nft add rule inet gate output oifname @ways accept";
-    Settings::default().prepare(CLOSED).prepare(OPEN).prepare(output).prepare(ASKED).test(|host| {
-        let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-        closed_from_outside(host, &[8080])?;
-        host.sh("nft add element inet gate ways '{ ocn-detour-in }'")?;
-        open_from_outside(host)?;
-        host.sh("nft flush set inet gate ways").map(drop)
+    every(Firewall::ALL, |firewall| {
+        asking(*firewall).prepare(OPEN).prepare(output).test(|host| {
+            let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            closed_from_outside(host, &[8080])?;
+            host.sh("nft add element inet gate ways '{ ocn-detour-in }'")?;
+            open_from_outside(host)?;
+            host.sh("nft flush set inet gate ways").map(drop)
+        })
     })
+}
+
+/// All there is of the detour: the link with its address, and the rules.
+fn of_the_detour(host: &Host) -> Result<String> {
+    host.sh("ip -brief link | grep -o '^ocn-[^@ ]*' || true
+        ip -brief address | grep 127.0.0.90 || true
+        nft list tables | grep 'ip ocinet' || true
+        for variant in nft legacy; do iptables-$variant-save | grep -E 'OCINET-(ASK|COPY)' || true; done")
 }
 
 /// The setting changes while containers run: the next attach makes it so for all of them. What goes leaves nothing, and a
 /// reset nothing at all.
 #[test]
 fn the_setting_changes_while_containers_run() -> Result<()> {
-    changeable().test(|host| {
-        let look = || host.sh("ip -brief link | grep -o '^ocn-[^@ ]*' || true; ip -brief address | grep 127.0.0.90 || true; nft list tables | grep ocinet || true");
-        let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-        closed_from_outside(host, &[8080])?;
-        let asked = look()?;
-        ensure!(asked.lines().count() == 5, "{asked}");
-        host.sh(": >/mnt/config.toml")?;
-        let told = host.ocinet("doctor")?.exits(1)?.stdout;
-        ensure!(told.contains("published ports"), "{told}");
-        let other = host.container("other").publish("8081:80").run()?;
-        open_from_outside(host)?;
-        ensure!(look()? == "table inet ocinet\n", "{}", look()?);
-        // Somebody was killed before it was gone.
-        host.sh(
-            "ip link add ocn-detour-in type veth peer name ocn-detour-out
-             ip link set ocn-detour-in alias ocinet:detour: up",
-        )?;
-        host.ocinet("doctor")?.exits(1)?;
-        host.ocinet("gc")?.success()?;
-        ensure!(look()? == "table inet ocinet\n", "{}", look()?);
-        host.sh(&ASKED.replace("/etc/ocinet", "/mnt"))?;
-        // It was published when nobody was asked, and goes when somebody is.
-        other.delete()?;
-        host.container("next").run()?.delete()?;
-        closed_from_outside(host, &[8080, 8081])?;
-        ensure!(look()? == asked, "{}", look()?);
-        host.sh(OPEN)?;
-        open_from_outside(host)?;
-        host.sh(CLOSE)?;
-        // And the other way round.
-        host.sh(": >/mnt/config.toml")?;
-        web.delete()?;
-        host.check()?;
-        host.settles()?;
-        host.ocinet("reset")?.success()?;
-        ensure!(look()?.is_empty(), "{}", look()?);
-        Ok(())
-    })
-}
-
-/// Where iptables keeps the rules, nothing is published that could not be closed.
-#[test]
-fn iptables_cannot_ask() -> Result<()> {
-    every([Firewall::IptablesNft, Firewall::IptablesLegacy], |firewall| {
-        Settings::default().firewall(*firewall).prepare(ASKED).test(|host| {
-            let refusal = host.container("web").publish("8080:80").refused()?;
-            refusal.exits(2)?.is_one_line()?.says(&["80/tcp", "respect-host-firewall", "nftables"])?;
-            host.container("web").run()?.delete()
+    let (ask, ask_no_more) = (ASKED.replace("/etc/ocinet", "/mnt"), "sed -i /published_ports/d /mnt/config.toml");
+    every(Firewall::ALL, |firewall| {
+        changeable(*firewall).test(|host| {
+            let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            closed_from_outside(host, &[8080])?;
+            let asked = of_the_detour(host)?;
+            ensure!(asked.lines().count() >= 4, "{asked}");
+            host.sh(ask_no_more)?;
+            let told = host.ocinet("doctor")?.exits(1)?.stdout;
+            ensure!(told.contains("published ports"), "{told}");
+            let other = host.container("other").publish("8081:80").run()?;
+            open_from_outside(host)?;
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            // Somebody was killed before it was gone.
+            host.sh("ip link add ocn-detour-in type veth peer name ocn-detour-out
+                 ip link set ocn-detour-in alias ocinet:detour: up")?;
+            host.ocinet("doctor")?.exits(1)?;
+            host.ocinet("gc")?.success()?;
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            host.sh(&ask)?;
+            // It was published when nobody was asked, and goes when somebody is.
+            other.delete()?;
+            host.container("next").run()?.delete()?;
+            closed_from_outside(host, &[8080, 8081])?;
+            ensure!(of_the_detour(host)? == asked, "{}", of_the_detour(host)?);
+            host.sh(OPEN)?;
+            open_from_outside(host)?;
+            host.sh(CLOSE)?;
+            // And the other way round.
+            host.sh(ask_no_more)?;
+            web.delete()?;
+            host.check()?;
+            host.settles()?;
+            host.ocinet("reset")?.success()?;
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            Ok(())
         })
     })
 }
 
-/// A stranger's link has the name: one line, nothing half done, and the link stays as it is.
+/// Ours move to another firewall and back: who was shut out is, who was let in is, and nothing is left of the former.
 #[test]
-fn a_stranger_has_the_name() -> Result<()> {
-    Settings::default().prepare(ASKED).test(|host| {
-        host.sh("ip link add ocn-detour-out type bridge")?;
-        host.container("web")
-            .publish("8080:80")
-            .refused()?
-            .exits(3)?
-            .is_one_line()?
-            .says(&["ocn-detour-out", "not ours"])?;
-        host.sh("ip link del ocn-detour-out")?;
-        host.settles()?;
-        host.container("web").publish("8080:80").run()?.delete()
+fn the_rules_move_and_ask_as_before() -> Result<()> {
+    let choose = |firewall| {
+        format!("echo 'firewall = \"{firewall}\"' >/mnt/config.toml\n{}", ASKED.replace("/etc/ocinet", "/mnt"))
+    };
+    every(Firewall::ALL, |from| {
+        changeable(*from).test(|host| {
+            let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            let before = of_the_detour(host)?;
+            let (origin, elsewhere) =
+                if from.iptables().is_some() { ("iptables", "nftables") } else { ("nftables", "iptables") };
+            for (firewall, is_back) in [(elsewhere, false), (origin, true)] {
+                host.sh(&choose(firewall))?;
+                host.container("next").run()?.delete()?;
+                closed_from_outside(host, &[8080])?;
+                host.sh(OPEN)?;
+                open_from_outside(host)?;
+                host.sh(CLOSE)?;
+                let now = of_the_detour(host)?;
+                ensure!((now == before) == is_back && now.contains("ip ocinet") == (firewall == "nftables"), "{now}");
+            }
+            host.sh(&choose("none"))?;
+            host.container("next").run()?.delete()?;
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            web.delete()
+        })
     })
 }

@@ -88,8 +88,10 @@ fn the_lines_of_a_plan_make_what_the_image_lacks() -> Result<()> {
 /// Also where the host's own rules are asked, by a cable that has to be laid first.
 #[test]
 fn the_lines_of_a_plan_lay_the_detour() -> Result<()> {
-    let asked = "echo 'published_ports = \"respect-host-firewall\"' >/etc/ocinet/config.toml";
-    typed(Settings::default().prepare(asked), "rm -rf etc")
+    let asked = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
+    Firewall::ALL
+        .into_iter()
+        .try_for_each(|firewall| typed(Settings::default().firewall(firewall).prepare(asked), "rm -rf etc"))
 }
 
 fn work_as_typed(image: &str) -> Result<()> {

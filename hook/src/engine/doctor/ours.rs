@@ -128,12 +128,6 @@ impl Engine {
     /// Whether published ports are open to whom config.toml wants them open to.
     fn examine_published_ports(&mut self) -> Result<Option<Finding>> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
-        let kind = self.firewall_kind()?;
-        if asks && matches!(kind, Kind::IptablesNft | Kind::IptablesLegacy) {
-            let trouble = format!("are open to everybody, for {kind} cannot respect the host's firewall");
-            let remedy = "set firewall = \"nftables\" in config.toml, and ocinet doctor --fix";
-            return Ok(Some(Finding::yours("published ports", trouble, remedy)));
-        }
         let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
         let row = self.store.read().host_row()?;
         let differs = row.asks_host != asks && row.firewall.is_some();

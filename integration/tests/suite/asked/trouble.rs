@@ -1,0 +1,193 @@
+//! What is broken, lost or missing of that.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Firewall, Proto::Tcp, Settings, UPLINK, every};
+
+use super::{ASKED, CLOSE, OPEN, asking, changeable, closed_from_outside, copies, of_the_detour, open_from_outside};
+
+/// What is done to the rules of the detour.
+fn damage(firewall: Firewall) -> Vec<String> {
+    let rules = match firewall {
+        Firewall::Nftables => [
+            "flush table ip ocinet",
+            "delete table ip ocinet",
+            "flush set ip ocinet asked4_any",
+            "flush chain inet ocinet prerouting",
+        ]
+        .map(|damage| format!("nft {damage}"))
+        .to_vec(),
+        Firewall::IptablesNft | Firewall::IptablesLegacy => [
+            "security -F",
+            "security -F OCINET-ASK",
+            "security -F OCINET-COPY",
+            "security -D INPUT -j OCINET-ASK",
+            "nat -F OCINET-PREROUTING",
+            "nat -F PREROUTING",
+        ]
+        .map(|damage| format!("{} -t {damage}", firewall.iptables().unwrap_or_default()))
+        .to_vec(),
+    };
+    let links = [
+        "ip link del ocn-detour-in",
+        "ip link set ocn-detour-in down",
+        "ip link set ocn-detour-out down",
+        "ip address flush dev ocn-detour-out",
+        "sysctl -q net.ipv4.conf.ocn-detour-out.rp_filter=0",
+    ];
+    links.map(str::to_owned).into_iter().chain(rules).collect()
+}
+
+/// Without this, nobody is asked.
+fn unasked(firewall: Firewall) -> String {
+    let replaced = |program| {
+        format!("{program} -t nat -F OCINET-PREROUTING; {program} -t nat -A OCINET-PREROUTING -j OCINET-PUBLISH")
+    };
+    firewall.iptables().map_or_else(|| "nft flush set inet ocinet detoured".into(), replaced)
+}
+
+/// Whatever is broken of it, from outside nobody comes in until it is whole: it fails closed.
+#[test]
+fn what_is_broken_is_mended() -> Result<()> {
+    let strict = "sysctl -q net.ipv4.conf.all.rp_filter=1";
+    every(Firewall::ALL, |firewall| {
+        asking(*firewall).prepare(OPEN).prepare(strict).test(|host| {
+            let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            let menders = ["doctor --fix", "gc"];
+            every(damage(*firewall), |damage| {
+                every(menders, |mender| {
+                    open_from_outside(host)?;
+                    host.sh(damage)?;
+                    let before = copies(host)?;
+                    closed_from_outside(host, &[8080])?;
+                    // One that meets our own chain again is copied again, until its TTL is used up.
+                    let copies = copies(host)?.saturating_sub(before);
+                    ensure!(copies < 500, "{copies} copies, of copies as it seems");
+                    host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
+                    let told = host.ocinet("doctor")?.exits(1)?.stdout;
+                    ensure!(told.contains("doctor --fix"), "{told}");
+                    host.ocinet(mender)?.success()?;
+                    host.ocinet("doctor")?.success()?;
+                    open_from_outside(host)
+                })
+            })?;
+            // With nftables, a rule holds the index that the link had.
+            host.sh("ip link del ocn-detour-in")?;
+            let next = host.container("next").publish("8082:80").run()?;
+            open_from_outside(host)?;
+            next.delete()?;
+            host.sh(&format!("{CLOSE}; {}", unasked(*firewall)))?;
+            open_from_outside(host).context("the positive control")?;
+            let _next = host.container("next").run()?;
+            closed_from_outside(host, &[8080])?;
+            host.sh(OPEN)?;
+            host.check()
+        })
+    })
+}
+
+/// Somebody has taken away a part of what a container published. The rest goes with the container, and what others published
+/// stays.
+#[test]
+fn what_is_left_of_a_port_goes_with_its_container() -> Result<()> {
+    let rows = Firewall::ALL.into_iter().flat_map(|firewall| {
+        let rules = match firewall.iptables() {
+            None => vec![
+                "nft flush set ip ocinet asked4_any".to_owned(),
+                "nft flush set ip ocinet asked4_addr".to_owned(),
+                "nft flush map inet ocinet publish4_any".to_owned(),
+            ],
+            Some(program) => [
+                "security -D OCINET-ASK -p tcp --dport 8080 -g OCINET-COPY",
+                "security -D OCINET-ASK -d 198.51.100.1 -p udp --dport 8081 -g OCINET-COPY",
+                "security -F OCINET-ASK",
+                "nat -D OCINET-ANY 1",
+                "nat -F OCINET-ANY",
+            ]
+            .map(|damage| format!("{program} -t {damage}"))
+            .to_vec(),
+        };
+        rules.into_iter().chain(["rm /run/ocinet/store-*".to_owned()]).map(move |damage| (firewall, damage))
+    });
+    every(rows, |(firewall, damage)| {
+        let list = match firewall.iptables() {
+            None => "{ nft list table inet ocinet; nft list table ip ocinet; }".to_owned(),
+            Some(program) => format!("{program}-save"),
+        };
+        asking(*firewall).prepare(OPEN).test(|host| {
+            let gone = host.container("gone").publish("8080:80,8080:80/udp,198.51.100.1:8081:80/udp").run()?;
+            let web = host.container("web").publish("9000:80").run()?;
+            let ports = || host.sh(&format!("{list} | grep -Ec '[^0-9.]808[01][^0-9.]' || true"));
+            ensure!(ports()? == "6\n", "{}", ports()?);
+            host.sh(damage)?;
+            gone.delete()?;
+            ensure!(ports()? == "0\n", "{} are left", ports()?);
+            host.ocinet("gc")?.success()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:9000"))?.is("web")?;
+            host.check()?;
+            web.delete()
+        })
+    })
+}
+
+/// A host without the target.
+const NO_TEE: &str = "mount --bind /dev/null /usr/lib/$(uname -m)-linux-gnu/xtables/libxt_TEE.so";
+
+/// A host without the table, as far as the tools tell.
+const NO_TABLE: &str = r#"
+    cat >/mnt/restore <<'END'
+#!/bin/sh
+case $(tee /mnt/input) in
+*'*security'*) echo "iptables-restore: unable to initialize table 'security'" >&2; exit 1 ;;
+*) exec /usr/sbin/${0##*/} "$@" </mnt/input ;;
+esac
+END
+    mount -t tmpfs tmpfs /usr/local/sbin
+    for variant in nft legacy; do install /mnt/restore /usr/local/sbin/iptables-$variant-restore; done"#;
+
+/// A host that lacks what it takes to ask: one line that says what, and nothing half done. Where containers run, they do as
+/// before.
+#[test]
+fn a_host_that_cannot_ask() -> Result<()> {
+    let rows =
+        [Firewall::IptablesNft, Firewall::IptablesLegacy].map(|firewall| [(firewall, NO_TEE), (firewall, NO_TABLE)]);
+    every(rows.concat(), |(firewall, lack)| {
+        changeable(*firewall).prepare(lack).test(|host| {
+            let words = ["respect-host-firewall", "security", "TEE", "firewall = \"nftables\""];
+            let refused =
+                |id: &str| host.container(id).publish("8081:80").refused()?.exits(1)?.is_one_line()?.says(&words);
+            refused("first")?;
+            let left = host.sh("iptables-nft-save; iptables-legacy-save; nft list tables")?;
+            ensure!(!left.contains("OCINET") && !left.contains("ocinet"), "{left}");
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            host.settles()?;
+            host.sh("sed -i /published_ports/d /mnt/config.toml")?;
+            let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            host.sh(&ASKED.replace("/etc/ocinet", "/mnt"))?;
+            refused("second")?;
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            open_from_outside(host)?;
+            host.check()?;
+            web.delete()
+        })
+    })
+}
+
+/// A stranger's link has the name: one line, nothing half done, and the link stays as it is.
+#[test]
+fn a_stranger_has_the_name() -> Result<()> {
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(ASKED).test(|host| {
+            host.sh("ip link add ocn-detour-out type bridge")?;
+            host.container("web")
+                .publish("8080:80")
+                .refused()?
+                .exits(3)?
+                .is_one_line()?
+                .says(&["ocn-detour-out", "not ours"])?;
+            ensure!(of_the_detour(host)? == "ocn-detour-out\n", "{}", of_the_detour(host)?);
+            host.sh("ip link del ocn-detour-out")?;
+            host.settles()?;
+            host.container("web").publish("8080:80").run()?.delete()
+        })
+    })
+}

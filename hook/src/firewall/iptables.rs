@@ -14,7 +14,7 @@
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Base, Needs, NetworkNeeds, Publish, comment};
+use super::{Base, Kind, Needs, NetworkNeeds, Publish, comment};
 use crate::driver::{DETOUR_IN, DETOUR_OUT};
 use crate::model::{HostAddress, Protocol};
 
@@ -232,6 +232,15 @@ pub fn rule(port: &Publish) -> String {
     format!(
         "{chain} {host}-p {protocol} --dport {host_port} -m comment --comment {comment} -j DNAT --to-destination {target}"
     )
+}
+
+/// Where the table `security` stands on its hooks: who comes later is not asked. iptables-nft has numbers of its own.
+pub fn priority_of_asking(kind: Kind) -> Option<i32> {
+    match kind {
+        Kind::IptablesNft => Some(150),
+        Kind::IptablesLegacy => Some(50),
+        Kind::Nftables | Kind::None => None,
+    }
 }
 
 /// The rule that lets the host's own be asked about a published port, as `iptables -S` prints it.

@@ -111,6 +111,39 @@ fn the_operators_table_security_decides() -> Result<()> {
     })
 }
 
+/// A chain of nftables may come after all those of iptables. Where these ask, the doctor says that it is not asked.
+#[test]
+fn a_chain_behind_all_of_iptables_is_told_of() -> Result<()> {
+    let late = |priority| {
+        format!(
+            "nft add chain inet gate late '{{ type filter hook input priority {priority}; }}'
+             nft add rule inet gate late meta l4proto . th dport {{ tcp . 8080, udp . 8080 }} iifname uplink drop"
+        )
+    };
+    every(Firewall::ALL, |firewall| {
+        asking(*firewall).prepare(OPEN).test(|host| {
+            let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            let limit = if *firewall == Firewall::IptablesLegacy { 50 } else { 150 };
+            host.sh(&late(limit - 1))?;
+            closed_from_outside(host, &[8080])?;
+            host.ocinet("doctor")?.success()?;
+            host.sh(&format!("nft delete chain inet gate late; {}", late(limit + 1)))?;
+            if firewall.iptables().is_some() {
+                let told = host.ocinet("doctor")?.exits(1)?.stdout;
+                ensure!(
+                    told.contains("chain inet gate late is not asked") && told.contains(&format!("below {limit}")),
+                    "{told}"
+                );
+                open_from_outside(host)?;
+            } else {
+                closed_from_outside(host, &[8080])?;
+                host.ocinet("doctor")?.success()?;
+            }
+            host.sh("nft delete chain inet gate late").map(drop)
+        })
+    })
+}
+
 /// The positive control, and what everybody else does: a published port is open, whatever the policy.
 #[test]
 fn nobody_is_asked_by_default() -> Result<()> {

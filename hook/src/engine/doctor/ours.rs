@@ -4,7 +4,7 @@ use super::Finding;
 use crate::config::PublishedPorts;
 use crate::driver::{self, DETOUR_IN};
 use crate::engine::{Engine, Result};
-use crate::firewall::Kind;
+use crate::firewall::{Kind, iptables};
 use crate::kernel::{self, Place};
 use crate::model::{Alias, Attachment, Mode, Network, Record, State};
 use crate::plan;
@@ -126,12 +126,23 @@ impl Engine {
     }
 
     /// Whether published ports are open to whom config.toml wants them open to.
-    fn examine_published_ports(&mut self) -> Result<Option<Finding>> {
+    fn examine_published_ports(&mut self) -> Result<Vec<Finding>> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
-        let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
+        let mut findings = Vec::new();
         let row = self.store.read().host_row()?;
-        let differs = row.asks_host != asks && row.firewall.is_some();
-        Ok(differs.then(|| Finding::ours("published ports", trouble)))
+        if row.asks_host != asks && row.firewall.is_some() {
+            let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
+            findings.push(Finding::ours("published ports", trouble));
+        }
+        if let Some(priority) = iptables::priority_of_asking(self.firewall_kind()?).filter(|_| asks) {
+            for chain in kernel::chains_behind_security(priority)? {
+                let trouble = "is not asked about published ports: it comes later than ocinet's own in table security";
+                let remedy =
+                    format!("give it a priority below {priority}, or set firewall = \"nftables\" in config.toml");
+                findings.push(Finding::yours(format!("chain {chain}"), trouble, remedy));
+            }
+        }
+        Ok(findings)
     }
 }
 

@@ -19,6 +19,17 @@ const OTHER_LAN: &str = "
     ip -netns other route add default via 192.0.2.1
     ip -netns peer route add 192.0.2.0/30 via 198.51.100.1";
 
+/// A host whose own rules let nobody in, and are asked about published ports.
+const CLOSED: &str = "
+    echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml
+    nft add table inet gate
+    nft add chain inet gate input '{ type filter hook input priority filter; policy drop; }'
+    nft add rule inet gate input iifname lo accept
+    nft add rule inet gate input ct state established,related accept";
+
+/// One whose own rules are asked, and let everybody in.
+const OPEN: &str = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
+
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "a container sends to 127.0.0.1 of the host by its gateway",
@@ -74,6 +85,34 @@ pub(super) const ATTACKS: &[Attack] = &[
         seen: "systemd-resolved",
         guard: "refused; condition of the published port's rule",
         prepare: "",
+        story: captured_resolver,
+    },
+    Attack {
+        what: "the LAN sends to a published port that the host's own rules keep shut",
+        seen: "moby#4737, moby#22054",
+        guard: "published_ports = \"respect-host-firewall\"",
+        prepare: CLOSED,
+        story: past_the_hosts_rules,
+    },
+    Attack {
+        what: "the LAN sends to 127.0.0.1, where a port is published, and the host's own rules are asked",
+        seen: "moby#41872",
+        guard: "condition of the published port's rule",
+        prepare: OPEN,
+        story: loopback_from_the_lan,
+    },
+    Attack {
+        what: "a published port takes what is sent to that port of others, and the host's own rules are asked",
+        seen: "CVE-2025-67499",
+        guard: "condition of the published port's rule",
+        prepare: OPEN,
+        story: captured_destination,
+    },
+    Attack {
+        what: "a published port takes what is sent to a resolver at 127.0.0.53, and the host's own rules are asked",
+        seen: "systemd-resolved",
+        guard: "refused; condition of the published port's rule",
+        prepare: OPEN,
         story: captured_resolver,
     },
 ];
@@ -175,6 +214,12 @@ fn captured_resolver(host: &Host) -> Result<Outcome> {
     let _resolver = host.serve_at("resolver", "127.0.0.53:53")?;
     host.reaches(Proto::Udp, "127.0.0.53:53")?.is("resolver")?;
     duel(host, &[Guard::Destinations], || host.hears(Proto::Udp, "127.0.0.53:53", "dns"))
+}
+
+fn past_the_hosts_rules(host: &Host) -> Result<Outcome> {
+    let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+    let peer = host.peer();
+    duel(host, &[Guard::Destinations], || any(Proto::ALL, |proto| peer.hears(proto, format!("{UPLINK}:8080"), "web")))
 }
 
 /// Whether one of several ways succeeds.

@@ -69,7 +69,8 @@ fn use_it(host: &Host, prefix: &str) -> Result<()> {
 fn use_the_shim(host: &Host, shim: &str) -> Result<()> {
     let containerd = Containerd::start(host, Release::V2)?;
     host.sh("rm /mnt/bin/containerd-shim-ocinet-v2")?;
-    let publish = "--annotation io.ocinet.publish=8082:80";
+    // A root that is read-only needs the program.
+    let publish = "--read-only --annotation io.ocinet.publish=8082:80";
     let shop = containerd.run("shop", &format!("--runtime {shim} {publish}"), "80")?;
     host.peer().reaches(Tcp, format!("{UPLINK}:8082"))?.is("shop")?;
     let hooks = format!("cat /run/containerd/io.containerd.runtime.v2.task/{}/shop/config.json", containerd.namespace);

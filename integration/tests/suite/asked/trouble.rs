@@ -123,6 +123,9 @@ fn what_is_left_of_a_port_goes_with_its_container() -> Result<()> {
             ensure!(ports()? == "0\n", "{} are left", ports()?);
             host.ocinet("gc")?.success()?;
             host.peer().reaches(Tcp, format!("{UPLINK}:9000"))?.is("web")?;
+            host.sh(CLOSE)?;
+            closed_from_outside(host, &[9000])?;
+            host.sh(OPEN)?;
             host.check()?;
             web.delete()
         })

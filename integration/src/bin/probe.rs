@@ -4,11 +4,12 @@
 //! answer shows both where a packet went and whether it was masqueraded.
 
 use std::error::Error;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
@@ -130,7 +131,7 @@ fn ask(protocol: &str, server: SocketAddr, patience: Duration) -> Outcome<String
         let left = deadline.saturating_duration_since(Instant::now());
         let answer = match protocol {
             "udp" => ask_udp(server),
-            _ => ask_tcp(server, left.max(Duration::from_millis(1))),
+            _ => ask_tcp(server, left.max(Duration::from_millis(1))).map_err(Into::into),
         };
         match answer {
             Ok(answer) => return Ok(answer),
@@ -150,12 +151,23 @@ fn ask_tcp(server: SocketAddr, patience: Duration) -> io::Result<String> {
     Ok(body.to_owned())
 }
 
-fn ask_udp(server: SocketAddr) -> io::Result<String> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+fn ask_udp(server: SocketAddr) -> Outcome<String> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, unused_port()?))?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     socket.connect(server)?;
     socket.send(b"who are you?")?;
-    receive(&socket)
+    Ok(receive(&socket)?)
+}
+
+/// A port that nobody here has asked from for most of a minute. The kernel takes any that is free, and so one of the flows that
+/// conntrack still knows about, for 30 seconds, once in some hundred times: whoever asks from there goes where that flow went.
+fn unused_port() -> Outcome<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+    let (first, last) = range.trim().split_once('\t').ok_or("no range of ports")?;
+    let (first, last) = (first.parse::<u16>()?, last.parse::<u16>()?);
+    let ticks = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() / 2;
+    let ports = u128::from(last - first) + 1;
+    Ok(first + u16::try_from(ticks % ports)?)
 }
 
 /// Asks every 20 milliseconds from one port, for ever; prints each answer, and `-` where none came.

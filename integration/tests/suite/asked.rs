@@ -95,6 +95,24 @@ fn the_hosts_rules_decide() -> Result<()> {
     })
 }
 
+/// What comes in for a group is for whoever listens on the host, though its port be a container's.
+#[test]
+fn what_is_for_a_group_is_not_led_around() -> Result<()> {
+    let counted = "nft add rule inet gate input ip daddr 224.0.0.1 udp dport 8080 counter accept";
+    every(Firewall::ALL, |firewall| {
+        asking(*firewall).prepare(counted).test(|host| {
+            let _web = host.container("web").publish("8080:80/udp").run()?;
+            host.peer().sh("ip route add 224.0.0.0/4 dev eth0")?;
+            let before = copies(host)?;
+            host.peer().cannot_reach(Proto::Udp, "224.0.0.1:8080")?;
+            let rules = host.sh("nft list chain inet gate input")?;
+            ensure!(rules.contains("counter") && !rules.contains("counter packets 0 "), "{rules}");
+            ensure!(copies(host)? == before, "it is led around");
+            Ok(())
+        })
+    })
+}
+
 /// iptables' own table `security` is the operator's, too: the chain that asks comes after what they have there.
 #[test]
 fn the_operators_table_security_decides() -> Result<()> {

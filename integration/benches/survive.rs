@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use ocinet_integration::Firewall;
+use ocinet_integration::Settings;
 use ocinet_integration::survive::{
     Look, Scene, Share, Stage, Tally, Times, at_every_call, at_random, crowds, cycles, is_flat, recovery,
     runtime_killed, too_small_a_subnet, under_runc,
@@ -88,14 +88,14 @@ fn calls(share: Share) -> Result<bool> {
     title("killed at every system call of every thread and child, each time with four things to follow", share);
     let mut good = true;
     for scene in Scene::ALL {
-        good &= kills(scene.name(), &at_every_call(scene, Firewall::Nftables, share, WORKERS)?);
+        good &= kills(scene.name(), &at_every_call(scene, &Settings::default(), share, WORKERS)?);
     }
     Ok(good)
 }
 
 fn random(share: Share) -> Result<bool> {
     title("killed at random moments", share);
-    Ok(kills("every kind of call", &at_random(10_000, Firewall::Nftables, share, WORKERS)?))
+    Ok(kills("every kind of call", &at_random(10_000, &Settings::default(), share, WORKERS)?))
 }
 
 fn runc(share: Share) -> Result<bool> {

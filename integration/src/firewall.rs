@@ -1,5 +1,8 @@
 //! The firewalls that a host may keep its rules in.
 
+/// Makes a host ask its own rules who from outside reaches a published port.
+pub const ASKING: &str = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
+
 /// Who keeps ocinet's rules on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firewall {

@@ -41,7 +41,7 @@ pub use binary::{is_static, ocinet};
 pub use command::{Background, Output};
 pub use container::Container;
 pub use draft::Draft;
-pub use firewall::Firewall;
+pub use firewall::{ASKING, Firewall};
 pub use host::{GATEWAY, Host, OCINET, PEER, UPLINK};
 pub use neighbours::{Iptables, Neighbour};
 pub use place::Place;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 
 use super::guard::{Guard, duel};
 use super::{Attack, Outcome};
-use crate::{GATEWAY, Host, PEER, Place, Proto, Proto::Tcp, UPLINK};
+use crate::{ASKING, GATEWAY, Host, PEER, Place, Proto, Proto::Tcp, UPLINK};
 
 /// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
 const OTHER_LAN: &str = "
@@ -26,9 +26,6 @@ const CLOSED: &str = "
     nft add chain inet gate input '{ type filter hook input priority filter; policy drop; }'
     nft add rule inet gate input iifname lo accept
     nft add rule inet gate input ct state established,related accept";
-
-/// One whose own rules are asked, and let everybody in.
-const OPEN: &str = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
@@ -98,21 +95,21 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the LAN sends to 127.0.0.1, where a port is published, and the host's own rules are asked",
         seen: "moby#41872",
         guard: "condition of the published port's rule",
-        prepare: OPEN,
+        prepare: ASKING,
         story: loopback_from_the_lan,
     },
     Attack {
         what: "a published port takes what is sent to that port of others, and the host's own rules are asked",
         seen: "CVE-2025-67499",
         guard: "condition of the published port's rule",
-        prepare: OPEN,
+        prepare: ASKING,
         story: captured_destination,
     },
     Attack {
         what: "a published port takes what is sent to a resolver at 127.0.0.53, and the host's own rules are asked",
         seen: "systemd-resolved",
         guard: "refused; condition of the published port's rule",
-        prepare: OPEN,
+        prepare: ASKING,
         story: captured_resolver,
     },
 ];

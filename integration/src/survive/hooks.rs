@@ -9,7 +9,7 @@ use super::aftermath::Aftermath;
 use super::kills::{Case, Tally, Unready, run};
 use super::point::{Call, Point, random};
 use super::{Scene, Share};
-use crate::{Firewall, Host, Settings};
+use crate::{Host, Settings};
 
 /// How long a detach goes on in the background, in microseconds.
 const BACKGROUND: u64 = 100_000;
@@ -37,16 +37,16 @@ impl Moment {
 
 /// A call of the hook that is killed.
 #[derive(Clone, Copy, Debug)]
-struct Killed {
+struct Killed<'s> {
     scene: Scene,
-    firewall: Firewall,
+    settings: &'s Settings,
     moment: Moment,
     aftermath: Aftermath,
 }
 
-impl Case for Killed {
+impl Case for Killed<'_> {
     fn host(self) -> Result<Host> {
-        used(self.firewall)
+        used(self.settings)
     }
 
     fn happen(self, host: &Host, nth: u32) -> Result<bool> {
@@ -58,9 +58,9 @@ impl Case for Killed {
     }
 }
 
-impl fmt::Display for Killed {
+impl fmt::Display for Killed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scene, firewall, moment, aftermath } = self;
+        let Self { scene, settings: Settings { firewall, .. }, moment, aftermath } = self;
         match moment {
             Moment::At(point) => write!(f, "{} with {firewall:?}, killed at {point}, then {aftermath:?}", scene.name()),
             Moment::Within(longest, _) => {
@@ -71,26 +71,26 @@ impl fmt::Display for Killed {
 }
 
 /// A host that has had a container before.
-fn used(firewall: Firewall) -> Result<Host> {
-    let host = Host::new(Settings::default().firewall(firewall)).context("making a private host")?;
+fn used(settings: &Settings) -> Result<Host> {
+    let host = Host::new(settings.clone()).context("making a private host")?;
     Scene::prepare(&host)?;
     Ok(host)
 }
 
-/// Kills the call of `scene` at a share of its system calls, each followed by each of the things that may come next.
-pub fn at_every_call(scene: Scene, firewall: Firewall, share: Share, workers: usize) -> Result<Tally> {
-    let host = used(firewall)?;
+/// Kills the call of `scene` on such a host at a share of its system calls, each followed by each of the things that may come next.
+pub fn at_every_call(scene: Scene, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
+    let host = used(settings)?;
     let trace = scene.trace(&host).with_context(|| format!("tracing: {}", scene.name()))?;
     drop(host);
     let cases =
-        |point| Aftermath::ALL.map(|aftermath| Killed { scene, firewall, moment: Moment::At(point), aftermath });
+        |point| Aftermath::ALL.map(|aftermath| Killed { scene, settings, moment: Moment::At(point), aftermath });
     let cases: Vec<_> = Point::all(&trace).flat_map(cases).collect();
     run(cases.len(), share.pick(cases), workers)
 }
 
 /// Kills every kind of call at random moments, `count` in all; a quarter of the moments lie in what goes on behind it.
-pub fn at_random(count: usize, firewall: Firewall, share: Share, workers: usize) -> Result<Tally> {
-    let host = used(firewall)?;
+pub fn at_random(count: usize, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
+    let host = used(settings)?;
     let longest: Vec<_> = Scene::ALL.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;
     drop(host);
     let case = |number: usize| {
@@ -98,7 +98,7 @@ pub fn at_random(count: usize, firewall: Firewall, share: Share, workers: usize)
         let behind = turn % 4 == 3 && Scene::ALL[scene].goes_on();
         let longest = if behind { BACKGROUND } else { longest[scene] };
         let aftermath = Aftermath::ALL[turn / 4 % Aftermath::ALL.len()];
-        Killed { scene: Scene::ALL[scene], firewall, moment: Moment::Within(longest, turn % 3 == 0), aftermath }
+        Killed { scene: Scene::ALL[scene], settings, moment: Moment::Within(longest, turn % 3 == 0), aftermath }
     };
     run(count, (0..share.of(count)).map(case).collect(), workers)
 }

@@ -6,9 +6,7 @@ mod trouble;
 use anyhow::{Result, ensure};
 use ocinet_integration::Iptables::{Legacy, Nft};
 use ocinet_integration::Neighbour::{Firewalld, Ufw};
-use ocinet_integration::{Firewall, GATEWAY, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
-
-const ASKED: &str = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
+use ocinet_integration::{ASKING, Firewall, GATEWAY, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
 
 /// A host that lets in what it is asked for, and what `open` holds.
 const CLOSED: &str = "nft -f - <<RULES
@@ -28,7 +26,7 @@ const CLOSE: &str = "nft flush set inet gate open";
 
 /// A host that asks its own rules, whoever keeps ours.
 fn asking(firewall: Firewall) -> Settings {
-    Settings::default().firewall(firewall).prepare(CLOSED).prepare(ASKED)
+    Settings::default().firewall(firewall).prepare(CLOSED).prepare(ASKING)
 }
 
 /// The same, whose settings a story changes, out of sight of the checker.
@@ -182,7 +180,7 @@ fn ufw_decides() -> Result<()> {
     let rows = [(Nft, Firewall::Nftables), (Legacy, Firewall::Nftables), (Nft, nft), (Legacy, legacy)];
     every(rows, |&(variant, firewall)| {
         let ufw = Ufw(variant);
-        let host = Host::new(ufw.host()?.firewall(firewall).prepare(ASKED))?;
+        let host = Host::new(ufw.host()?.firewall(firewall).prepare(ASKING))?;
         let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
         for _ in 0..2 {
             closed_from_outside(&host, &[8080])?;
@@ -202,7 +200,7 @@ fn ufw_decides() -> Result<()> {
 fn firewalld_decides() -> Result<()> {
     let ports = |verb| format!("firewall-cmd --{verb}-port=8080/tcp --{verb}-port=8080/udp");
     every(Firewall::ALL, |firewall| {
-        let host = Host::new(Firewalld.host()?.firewall(*firewall).prepare(ASKED).prepare(&of_variant(*firewall)))?;
+        let host = Host::new(Firewalld.host()?.firewall(*firewall).prepare(ASKING).prepare(&of_variant(*firewall)))?;
         let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
         host.peer().sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
         for mender in ["gc", "doctor --fix"] {
@@ -265,7 +263,7 @@ fn of_the_detour(host: &Host) -> Result<String> {
 /// reset nothing at all.
 #[test]
 fn the_setting_changes_while_containers_run() -> Result<()> {
-    let (ask, ask_no_more) = (ASKED.replace("/etc/ocinet", "/mnt"), "sed -i /published_ports/d /mnt/config.toml");
+    let (ask, ask_no_more) = (ASKING.replace("/etc/ocinet", "/mnt"), "sed -i /published_ports/d /mnt/config.toml");
     every(Firewall::ALL, |firewall| {
         changeable(*firewall).test(|host| {
             let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
@@ -309,7 +307,7 @@ fn the_setting_changes_while_containers_run() -> Result<()> {
 #[test]
 fn the_rules_move_and_ask_as_before() -> Result<()> {
     let choose = |firewall| {
-        format!("echo 'firewall = \"{firewall}\"' >/mnt/config.toml\n{}", ASKED.replace("/etc/ocinet", "/mnt"))
+        format!("echo 'firewall = \"{firewall}\"' >/mnt/config.toml\n{}", ASKING.replace("/etc/ocinet", "/mnt"))
     };
     every(Firewall::ALL, |from| {
         changeable(*from).test(|host| {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{
-    Container, Firewall, GATEWAY, Host, OCINET, Output, PEER, Proto, Proto::Tcp, Settings, UPLINK, every,
+    ASKING, Container, Firewall, GATEWAY, Host, OCINET, Output, PEER, Proto, Proto::Tcp, Settings, UPLINK, every,
     with_every_firewall,
 };
 
@@ -173,8 +173,7 @@ fn ports_are_published_where_config_says() -> Result<()> {
 /// However many ports a container publishes, iptables is called once for it, and once more when it goes.
 #[test]
 fn iptables_is_called_once_for_a_container() -> Result<()> {
-    let asked = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
-    let rows = [Firewall::IptablesNft, Firewall::IptablesLegacy].map(|firewall| [(firewall, ""), (firewall, asked)]);
+    let rows = [Firewall::IptablesNft, Firewall::IptablesLegacy].map(|firewall| [(firewall, ""), (firewall, ASKING)]);
     every(rows.concat(), |(firewall, setting)| {
         Settings::default().firewall(*firewall).prepare(setting).test(|host| {
             let _first = host.container("first").publish("8080:80").run()?;

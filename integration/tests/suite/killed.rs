@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use ocinet_integration::survive::{CALLER, Scene, Share, Stage, at_every_call, at_random, runtime_killed, under_runc};
-use ocinet_integration::{Firewall, OCINET, Output, Proto::Tcp, Settings, State, UPLINK};
+use ocinet_integration::{ASKING, Firewall, OCINET, Output, Proto::Tcp, Settings, State, UPLINK};
 
 /// The child that a detach leaves behind to delete the link is killed. Whatever is called next for the container goes on
 /// where it stopped: nobody else has to want the address first.
@@ -30,7 +30,7 @@ fn a_drain_that_was_cut_off_is_taken_up() -> Result<()> {
 #[test]
 fn killed_at_system_calls() -> Result<()> {
     for scene in Scene::ALL {
-        at_every_call(scene, Firewall::Nftables, Share::percent(1.0), 4)?.is_clean()?;
+        at_every_call(scene, &Settings::default(), Share::percent(1.0), 4)?.is_clean()?;
     }
     Ok(())
 }
@@ -38,7 +38,7 @@ fn killed_at_system_calls() -> Result<()> {
 /// At any moment, whatever goes on.
 #[test]
 fn killed_at_random_moments() -> Result<()> {
-    at_random(100, Firewall::Nftables, Share::ALL, 4)?.is_clean()
+    at_random(100, &Settings::default(), Share::ALL, 4)?.is_clean()
 }
 
 /// The same where iptables keeps the rules: its own processes are killed, too. How often a hook looks for what those say is
@@ -46,11 +46,26 @@ fn killed_at_random_moments() -> Result<()> {
 #[test]
 fn killed_with_iptables() -> Result<()> {
     for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
+        let settings = Settings::default().firewall(firewall);
         for scene in Scene::ALL {
-            let tally = at_every_call(scene, firewall, Share::percent(0.2), 4)?;
+            let tally = at_every_call(scene, &settings, Share::percent(0.2), 4)?;
             ensure!(tally.leaks.is_empty() && tally.missed.len() * 4 <= tally.tried, "{tally:#?}");
         }
-        at_random(40, firewall, Share::ALL, 4)?.is_clean()?;
+        at_random(40, &settings, Share::ALL, 4)?.is_clean()?;
+    }
+    Ok(())
+}
+
+/// The same where the host's own rules are asked: there are a cable and rules more to be made, kept in step and taken away.
+#[test]
+fn killed_where_the_host_is_asked() -> Result<()> {
+    for firewall in Firewall::ALL {
+        let settings = Settings::default().firewall(firewall).prepare(ASKING);
+        for scene in [Scene::FirstAttach, Scene::Attach, Scene::Detach] {
+            let tally = at_every_call(scene, &settings, Share::percent(0.3), 4)?;
+            ensure!(tally.leaks.is_empty() && tally.missed.len() * 4 <= tally.tried, "{tally:#?}");
+        }
+        at_random(28, &settings, Share::ALL, 4)?.is_clean()?;
     }
     Ok(())
 }

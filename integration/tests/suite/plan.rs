@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{
-    Container, Firewall, Host, Output, Proto::Tcp, Record, Runtime, Settings, State, UPLINK, eventually, every,
+    ASKING, Container, Firewall, Host, Output, Proto::Tcp, Record, Runtime, Settings, State, UPLINK, eventually, every,
 };
 use serde::Deserialize;
 
@@ -88,10 +88,9 @@ fn the_lines_of_a_plan_make_what_the_image_lacks() -> Result<()> {
 /// Also where the host's own rules are asked, by a cable that has to be laid first.
 #[test]
 fn the_lines_of_a_plan_lay_the_detour() -> Result<()> {
-    let asked = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
     Firewall::ALL
         .into_iter()
-        .try_for_each(|firewall| typed(Settings::default().firewall(firewall).prepare(asked), "rm -rf etc"))
+        .try_for_each(|firewall| typed(Settings::default().firewall(firewall).prepare(ASKING), "rm -rf etc"))
 }
 
 fn work_as_typed(image: &str) -> Result<()> {

@@ -1,9 +1,9 @@
 //! What is broken, lost or missing of that.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Firewall, Proto::Tcp, Settings, UPLINK, every};
+use ocinet_integration::{ASKING, Firewall, Proto::Tcp, Settings, UPLINK, every};
 
-use super::{ASKED, CLOSE, OPEN, asking, changeable, closed_from_outside, copies, of_the_detour, open_from_outside};
+use super::{CLOSE, OPEN, asking, changeable, closed_from_outside, copies, of_the_detour, open_from_outside};
 
 /// What is done to the rules of the detour.
 fn damage(firewall: Firewall) -> Vec<String> {
@@ -165,7 +165,7 @@ fn a_host_that_cannot_ask() -> Result<()> {
             host.settles()?;
             host.sh("sed -i /published_ports/d /mnt/config.toml")?;
             let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-            host.sh(&ASKED.replace("/etc/ocinet", "/mnt"))?;
+            host.sh(&ASKING.replace("/etc/ocinet", "/mnt"))?;
             refused("second")?;
             ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
             open_from_outside(host)?;
@@ -179,7 +179,7 @@ fn a_host_that_cannot_ask() -> Result<()> {
 #[test]
 fn a_stranger_has_the_name() -> Result<()> {
     every(Firewall::ALL, |firewall| {
-        Settings::default().firewall(*firewall).prepare(ASKED).test(|host| {
+        Settings::default().firewall(*firewall).prepare(ASKING).test(|host| {
             host.sh("ip link add ocn-detour-out type bridge")?;
             host.container("web")
                 .publish("8080:80")

@@ -23,16 +23,12 @@ fn tune(parameters: &[(libc::c_int, libc::c_int)]) {
     }
 }
 
-/// Gives the kernel back what is free.
+/// For a process that stays: gives the kernel back what is free, and lets go of this program's code until it runs again. That
+/// stays in the page cache, and comes back with a page fault.
 #[allow(unsafe_code)]
 pub fn return_memory() {
     // SAFETY: malloc_trim(3) takes a number, and the allocator's own locks.
     unsafe { libc::malloc_trim(0) };
-}
-
-/// Lets go of this program's code until it runs again: it stays in the page cache, and comes back with a page fault.
-#[allow(unsafe_code)]
-pub fn return_code() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let own = fs::read_link("/proc/self/exe").unwrap_or_default();
     for range in maps.lines().filter_map(|line| code_of(line, &own.to_string_lossy())) {
@@ -42,11 +38,13 @@ pub fn return_code() {
     }
 }
 
-/// Where a line of proc_pid_maps(5) says that the code of `program` is.
+/// Where a line of proc_pid_maps(5) says that code of `program` is, or constants: those that the file begins with. Others are
+/// read-only, too, but only since the program was moved to where it is.
 fn code_of(line: &str, program: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
-    let (range, rights) = (fields.next()?, fields.next()?);
-    let is_code = rights == "r-xp" && fields.nth(3)? == program;
+    let (range, rights, offset) = (fields.next()?, fields.next()?, fields.next()?);
+    let is_unchanged = rights == "r-xp" || (rights == "r--p" && offset == "00000000");
+    let is_code = is_unchanged && fields.nth(2)? == program;
     let (start, end) = range.split_once('-').filter(|_| is_code)?;
     let address = |hex: &str| usize::from_str_radix(hex, 16).ok();
     Some(address(start)?..address(end)?)
@@ -68,8 +66,10 @@ mod tests {
         ] {
             assert_eq!(code_of(&other, "/mnt/bin/shim"), None, "{other}");
         }
+        let constants = line.replace("r-xp 00001000", "r--p 00000000");
+        assert_eq!(code_of(&constants, "/mnt/bin/shim"), Some(0x7f00_0000_1000..0x7f00_0000_3000));
         // It goes on.
-        return_code();
+        return_memory();
         assert_eq!(code_of(line, "/mnt/bin/shim").map(|range| range.len()), Some(0x2000));
     }
 }

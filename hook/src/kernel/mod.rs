@@ -36,7 +36,7 @@ pub use inside::{Found, Inside, interface_in, namespaces};
 pub use late::chains_behind_security;
 pub use link::{HostLinks, NO_GUARD, OurLink, Uplink};
 pub use lock::{Lock, LockFile, Place};
-pub use memory::{hurry_memory, return_code, return_memory, spare_memory};
+pub use memory::{hurry_memory, return_memory, spare_memory};
 pub use mount::{Overlay, mount_over};
 pub use neighbours::{Neighbours, change_zone, close_passage, open_passage};
 pub use netns::Netns;

@@ -49,7 +49,7 @@ impl Clients {
         while since.elapsed() < idle {
             // Whoever comes and goes in between is no reason to stay.
             sleep((idle / 10).max(Duration::from_millis(50))).await;
-            kernel::return_code();
+            kernel::return_memory();
             if self.0.load(Ordering::Relaxed) > 0 || is_needed() {
                 since = Instant::now();
             }

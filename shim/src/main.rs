@@ -1,7 +1,7 @@
 //! `containerd-shim-ocinet-v2`: wires the network of containerd's containers, then hands over to the stock runc shim.
 //!
-//! It is no shim itself. containerd calls it to start one: it edits the bundle, so that the runtime calls `ocinet`, and
-//! executes `containerd-shim-runc-v2` in its own place. Nothing of it stays in memory.
+//! It is no shim itself. containerd calls it to start one: it wires the network, edits the bundle so that it leads there, and has
+//! `containerd-shim-runc-v2` do the rest. Nothing of it stays in memory.
 
 mod call;
 mod convert;
@@ -18,6 +18,7 @@ use ocinet::log::{logger, with_journal};
 use slog::{Discard, Logger, crit, o};
 
 use call::{Action, Call};
+use stock::Stock;
 
 /// Where `ocinet` keeps leases and records when a runtime calls it.
 const STATE_DIR: &str = "/run/ocinet";
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does our part of what containerd asks for, and becomes the stock shim for the rest. Returns only where one of them fails.
+/// Does our part of what containerd asks for, and has the stock shim do the rest.
 fn delegate(arguments: &[OsString]) -> ExitCode {
     let call = Call::parse(arguments);
     let id = call.id.as_deref().unwrap_or_default().to_string_lossy().into_owned();
@@ -43,24 +44,17 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     let loud = with_journal(&loud).new(o!("container" => id.clone()));
     // The start of a shim says its address, and whatever else it says is taken for a part of that.
     let quiet = with_journal(&Logger::root(Discard, o!())).new(o!("container" => id.clone()));
-    let ours = match call.action {
-        Some(Action::Start) => start::run(&call, &quiet),
-        Some(Action::Delete) => {
-            delete::run(&call, &loud);
-            Ok(())
-        }
-        None => Ok(()),
-    };
-    let error = ours.err().unwrap_or_else(|| {
-        let error = stock::take_over(&call, arguments);
-        if call.action == Some(Action::Start) {
-            // There will be no container, and nobody to call `delete`.
-            delete::run(&call, &loud);
-        }
-        error
+    if call.action == Some(Action::Delete) {
+        delete::run(&call, &loud);
+    }
+    let done = Stock::of(&call, arguments).and_then(|stock| match call.action {
+        Some(Action::Start) => start::run(&call, stock, &quiet),
+        Some(Action::Delete) | None => Err(stock.take_over()),
     });
-    crit!(loud, "{error}"; "exit" => error.exit_code());
-    ExitCode::from(error.exit_code())
+    done.unwrap_or_else(|error| {
+        crit!(loud, "{error}"; "exit" => error.exit_code());
+        ExitCode::from(error.exit_code())
+    })
 }
 
 /// Help as it is; what is wrong with a command line in one line.

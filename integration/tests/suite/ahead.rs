@@ -141,6 +141,31 @@ fn without_a_stock_shim() -> Result<()> {
     })
 }
 
+/// The stock shim starts beside the wiring: what it gets and says, and how it ends, is as if containerd had called it. Where it does
+/// not start, nothing is attached.
+#[test]
+fn the_stock_shim_starts_beside() -> Result<()> {
+    let parameters = "kept parameters -namespace n -id web start\n";
+    let rows = [
+        (r#"echo "$MARK $(/bin/busybox cat) $@"; echo words >&2"#, 0, parameters, "words\n"),
+        ("echo there is no room >&2; exit 7", 7, "", "there is no room\n"),
+        ("kill -KILL $$", 1, "", ""),
+    ];
+    Settings::default().test(|host| {
+        every(rows, |(script, code, stdout, stderr)| {
+            bundle(host)?;
+            host.sh(&format!("cat >/mnt/stock/containerd-shim-runc-v2 <<'END'\n#!/bin/sh\n{script}\nEND"))?;
+            let start = "echo parameters | MARK=kept PATH=/mnt/stock exec $0 -namespace n -id web start";
+            let output = host.output(&["sh", "-c", &format!("cd /mnt/b; {start}"), SHIM])?.exits(*code)?;
+            ensure!(output.stdout == *stdout && output.stderr == *stderr, "{output}");
+            let records = host.settled_records()?;
+            ensure!(records.len() == usize::from(*code == 0), "{records:#?}");
+            ensure!(count(host)? == 0, "nobody awaits it");
+            host.settles()
+        })
+    })
+}
+
 /// Killed at a share of its system calls, before and while it becomes the stock shim.
 #[test]
 fn a_start_that_is_killed() -> Result<()> {

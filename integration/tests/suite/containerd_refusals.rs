@@ -65,6 +65,26 @@ fn what_the_hook_refuses() -> Result<()> {
     })
 }
 
+/// A container that shares the shim of another is refused when that shim has been asked already. It stays, with its container.
+#[test]
+fn a_shared_shim_stays() -> Result<()> {
+    let (group, publish) = ("--annotation io.containerd.runc.v2.group=shop", "--annotation io.ocinet.publish=8080:80");
+    with_containerd(|host, containerd| {
+        let web = containerd.run("web", &format!("{group} {publish}"), "80")?;
+        let again = containerd.attempt("again", &format!("{group} {publish}"), "80")?;
+        refused(again, "0.0.0.0:8080/tcp is published by container web; 8081 is free")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let guest = containerd.run("guest", group, "81")?;
+        let shims = host.sh("ps -e -o args | grep -c '[c]ontainerd-shim-runc-v2 -n' || true")?;
+        ensure!(shims == "1\n", "{shims} shims");
+        guest.delete()?;
+        web.delete()?;
+        // containerd 2 leaves that of a shared shim, also with the stock one.
+        host.sh("rm -f /run/containerd/s/*")?;
+        nothing_is_left(host, containerd)
+    })
+}
+
 /// A bundle that is no bundle, a missing program, settings that are none: nobody gets a container without its network.
 #[test]
 fn what_is_wrong_with_the_host() -> Result<()> {

@@ -192,6 +192,7 @@ fn a_slow_reader_is_cut_off() -> Result<()> {
     Settings::default().test(|host| {
         let service = Service::start(host, &[])?;
         let mut slow = service.connect()?;
+        slow.set_read_timeout(Some(Duration::from_secs(10)))?;
         slow.write_all(&request(1, "Events")?)?;
         let mut quick = service.follow()?;
         let web = host.container("web").network("none").prepare()?;

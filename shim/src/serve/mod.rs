@@ -113,6 +113,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
             .register_service(v1::create_network(service))
             .add_listener(listen::accept(listener, clients.clone())?);
         server.start().await.map_err(refused)?;
+        // Much of the code is only needed once, until here.
         kernel::return_memory();
         info!(log, "serving"; "socket" => %claim.path().display());
         tokio::select! {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use slog::{Logger, debug};
 
@@ -12,6 +13,9 @@ use super::{Result, this_host};
 use crate::kernel::{LockFile, Place, Watch};
 use crate::model::{ContainerId, ContainerName, Key, Record, State};
 use crate::store::{Host, Store};
+
+/// Within this time a hook writes whatever it writes: one look sees all of it, and takes no processor away from it meanwhile.
+const AT_ONCE: Duration = Duration::from_millis(10);
 
 /// Tells of attaches and detaches.
 pub struct Follower {
@@ -81,7 +85,7 @@ impl Follower {
     /// # Errors
     /// When the kernel refuses to tell.
     pub fn next(&mut self, token: &str) -> Result<Option<Vec<Change>>> {
-        let seen = self.watch.wait()?;
+        let seen = self.watch.wait(AT_ONCE)?;
         if seen.gone || seen.changed.iter().any(|name| name == token) {
             return Ok(None);
         }

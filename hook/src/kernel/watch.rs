@@ -1,9 +1,13 @@
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
-use super::error::{Doing, Result};
+use super::error::{Doing, Error, Result};
 
 /// What happens to the files of one directory.
 pub struct Watch {
@@ -40,17 +44,20 @@ impl Watch {
         Ok(Self { inotify, directory: directory.to_owned() })
     }
 
-    /// Waits until something happens.
+    /// Waits until something happens, and then for as long as `more` for what belongs to it.
     ///
     /// # Errors
     /// When the kernel refuses to tell.
-    pub fn wait(&self) -> Result<Seen> {
-        let events = loop {
-            match self.inotify.read_events() {
-                Err(Errno::EINTR) => {}
-                result => break result.doing(|| format!("watch {}", self.directory.display()))?,
+    pub fn wait(&self, more: Duration) -> Result<Seen> {
+        let what = || format!("watch {}", self.directory.display());
+        let mut ready = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
+        while let Err(error) = poll(&mut ready, PollTimeout::NONE) {
+            if error != Errno::EINTR {
+                return Err(Error::refused(what(), error));
             }
-        };
+        }
+        sleep(more);
+        let events = self.inotify.read_events().doing(what)?;
         let mut seen = Seen::default();
         events.into_iter().for_each(|event| seen.add(event));
         Ok(seen)
@@ -68,7 +75,7 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, thread};
 
     use super::*;
 
@@ -78,10 +85,20 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let watch = Watch::of(&directory).unwrap();
         fs::write(directory.join("one"), "").unwrap();
-        assert_eq!(watch.wait().unwrap(), Seen { changed: vec!["one".into()], ..Seen::default() });
+        assert_eq!(watch.wait(Duration::ZERO).unwrap(), Seen { changed: vec!["one".into()], ..Seen::default() });
+        // What comes a moment later is seen at once with it.
+        let two = directory.join("two");
+        let later = thread::spawn(move || {
+            fs::write(&two, "").unwrap();
+            sleep(Duration::from_millis(20));
+            fs::remove_file(&two).unwrap();
+        });
+        let seen = watch.wait(Duration::from_millis(500)).unwrap();
+        assert_eq!(seen.changed, ["two", "two"]);
+        later.join().unwrap();
         fs::remove_file(directory.join("one")).unwrap();
         fs::remove_dir(&directory).unwrap();
-        let seen = watch.wait().unwrap();
+        let seen = watch.wait(Duration::ZERO).unwrap();
         assert!(seen.gone && seen.changed == ["one"], "{seen:?}");
         assert!(Watch::of(&directory).is_err());
     }

@@ -24,7 +24,7 @@ pub fn run(call: &Call, log: &Logger) {
             warn!(log, "detaching {id}: {error}");
         }
     };
-    if !matches!(kernel::beside(work), Ok(true)) {
+    if !matches!(kernel::beside(work), Ok(Some(_))) {
         work();
     }
 }

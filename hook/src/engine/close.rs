@@ -58,7 +58,7 @@ impl Engine {
                 std::mem::forget(self.await_quiet());
             }
         };
-        if kernel::in_background(&keep, work)? {
+        if kernel::in_background(&keep, work)?.is_some() {
             return Ok(());
         }
         debug!(self.log, "several threads: finishing in the foreground");

@@ -37,6 +37,8 @@ pub enum Place {
     Sandbox(u32),
     /// The background deletion of one record's links.
     Drain(i64),
+    /// The right to serve this host.
+    Service,
 }
 
 impl Place {
@@ -47,6 +49,7 @@ impl Place {
             Self::Firewall => 1,
             Self::Bridges => 2,
             Self::Settling => 3,
+            Self::Service => 4,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
         }
@@ -62,6 +65,7 @@ impl fmt::Display for Place {
             Self::Settling => "the settling firewall",
             Self::Sandbox(_) => "this container",
             Self::Drain(_) => "links being deleted",
+            Self::Service => "the service",
         })
     }
 }
@@ -108,6 +112,13 @@ impl LockFile {
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(error) => Err(Error::refused(format!("lock {}", self.0.display()), error)),
         }
+    }
+
+    /// Whether somebody has it, as far as can be told without taking it.
+    pub fn is_held(&self, place: Place) -> bool {
+        let mut found = range(place, libc::F_WRLCK);
+        let asked = File::open(&self.0).is_ok_and(|file| fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok());
+        asked && i32::from(found.l_type) != libc::F_UNLCK
     }
 
     fn wait(&self, place: Place, kind: i32, patience: Duration) -> Result<Lock> {
@@ -174,14 +185,12 @@ enum Wait {
     Yes,
 }
 
+fn range(place: Place, kind: i32) -> libc::flock {
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: place.offset(), l_len: 1, l_pid: 0 }
+}
+
 fn set(file: &File, place: Place, kind: i32, wait: Wait) -> nix::Result<()> {
-    let range = libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: place.offset(),
-        l_len: 1,
-        l_pid: 0,
-    };
+    let range = range(place, kind);
     loop {
         let result = match wait {
             Wait::No => fcntl(file, FcntlArg::F_OFD_SETLK(&range)),
@@ -232,7 +241,9 @@ mod tests {
     fn places_exclude_only_themselves() {
         let path = std::env::temp_dir().join(format!("ocinet-lock-{}", std::process::id()));
         let file = LockFile::new(path.clone());
+        assert!(!file.is_held(Place::Sandbox(7)));
         let held = file.exclusive(Place::Sandbox(7)).unwrap();
+        assert!(file.is_held(Place::Sandbox(7)) && !file.is_held(Place::Drain(7)));
         assert!(file.attempt(Place::Sandbox(7)).unwrap().is_none());
         assert!(file.attempt(Place::Drain(7)).unwrap().is_some());
         let waiter = thread::spawn({

@@ -119,11 +119,11 @@ pub fn own_program() -> Result<String> {
 ///
 /// For short-lived processes with one thread only; the child ends with `work`.
 ///
-/// Returns false where there are other threads; then nothing was done.
+/// Returns its process id, or none where there are other threads: then nothing was done.
 ///
 /// # Errors
 /// When no process can be made.
-pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<bool> {
+pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<Option<i32>> {
     forked(|| {
         let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
         keep.sort_unstable();
@@ -140,18 +140,18 @@ pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<boo
 ///
 /// # Errors
 /// When no process can be made.
-pub fn beside(work: impl FnOnce()) -> Result<bool> {
+pub fn beside(work: impl FnOnce()) -> Result<Option<i32>> {
     forked(work)
 }
 
 #[allow(unsafe_code)]
-fn forked(work: impl FnOnce()) -> Result<bool> {
+fn forked(work: impl FnOnce()) -> Result<Option<i32>> {
     if !is_single_threaded() {
-        return Ok(false);
+        return Ok(None);
     }
     // SAFETY: there is one thread, checked above, so the child finds every lock of the allocator and of libraries free.
     match unsafe { fork() }.doing(|| "fork".into())? {
-        ForkResult::Parent { .. } => Ok(true),
+        ForkResult::Parent { child } => Ok(Some(child.as_raw())),
         ForkResult::Child => {
             work();
             // SAFETY: `_exit` runs no destructor: what the parent owns is the parent's to close.

@@ -1,29 +1,34 @@
 //! The right to serve a host, which one process has, and the socket that goes with it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use ocinet::engine::{Error, Result};
-use ocinet::kernel;
+use ocinet::kernel::{self, Lock, LockFile, Place};
 
 /// The socket's name in the state directory.
 pub const SOCKET: &str = "ocinet.sock";
 
-/// Never removed: two processes would lock two files.
-const LOCK: &str = "serve.lock";
+/// Whether a process has it.
+pub fn is_taken(state_dir: &Path) -> bool {
+    locks(state_dir).is_held(Place::Service)
+}
+
+fn locks(state_dir: &Path) -> LockFile {
+    LockFile::new(state_dir.join("lock"))
+}
 
 /// Held until the process ends, however it ends.
 pub struct Claim {
     path: PathBuf,
     /// The socket of a service manager, which connects clients to it also while we are not there.
     given: Option<UnixListener>,
-    _lock: Flock<File>,
+    _lock: Lock,
 }
 
 impl Claim {
@@ -36,14 +41,7 @@ impl Claim {
         let taken = || Error::Conflict(format!("another process serves {} already", path.display()));
         let refused =
             |what: &str, error: io::Error| kernel::Error::refused(format!("{what} {}", path.display()), error);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(state_dir.join(LOCK)).map_err(|error| refused("lock", error))?;
-        let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(taken()),
-            Err((_, error)) => return Err(refused("lock", error.into()).into()),
-        };
+        let lock = locks(state_dir).attempt(Place::Service)?.ok_or_else(taken)?;
         let given = ListenFd::from_env().take_unix_listener(0).map_err(|error| refused("take over", error))?;
         if given.is_none() {
             match fs::symlink_metadata(&path) {

@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use ocinet::kernel;
 use slog::{Logger, info, warn};
 
-use super::claim::SOCKET;
+use super::claim::{SOCKET, is_taken};
 use super::containerds::Containerd;
 
 /// How long the first container of all waits for the service, so that it is told of, too.
@@ -25,8 +27,9 @@ pub fn ensure(state_dir: &Path, containerd: Option<&Containerd>, log: &Logger) {
         warn!(log, "events are not published: {error}");
         return;
     }
+    // Whoever is asked has to answer, and a service manager may have to start it for that.
     let answers = || UnixStream::connect(state_dir.join(SOCKET)).is_ok();
-    if answers() || Path::new(SYSTEMD).exists() {
+    if is_taken(state_dir) || answers() || Path::new(SYSTEMD).exists() {
         return;
     }
     match start(state_dir) {
@@ -50,9 +53,9 @@ fn start(state_dir: &Path) -> kernel::Result<()> {
         // It says in the journal what is to be said.
         let _ = service.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     };
-    if kernel::in_background(&[], child)? {
-        // Gone as soon as its own child runs; nobody else is there to be waited for.
-        let _ = nix::sys::wait::wait();
+    if let Some(child) = kernel::in_background(&[], child)? {
+        // Gone as soon as its own child runs.
+        let _ = waitpid(Pid::from_raw(child), None);
     }
     Ok(())
 }

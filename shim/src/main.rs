@@ -14,6 +14,7 @@ mod stock;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use ocinet::kernel;
 use ocinet::log::{logger, with_journal};
 use slog::{Discard, Logger, crit, o};
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 
 /// Does our part of what containerd asks for, and has the stock shim do the rest.
 fn delegate(arguments: &[OsString]) -> ExitCode {
+    kernel::hurry_memory();
     let call = Call::parse(arguments);
     let id = call.id.as_deref().unwrap_or_default().to_string_lossy().into_owned();
     // What goes to stderr, containerd gives to whoever asked or, of a deletion, to its log.

@@ -44,13 +44,15 @@ pub fn run(call: &Call, stock: Stock, log: &Logger) -> Result<ExitCode> {
     bundle.spec.edit_for_good(&edit)?;
     let Some(request) = bundle.request(id, &config)? else { return Err(stock.take_over()) };
     // Before there is anything to tell.
-    serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
+    let ensure_service = || serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
     if !is_ahead {
+        ensure_service();
         bundle.save()?;
         return Err(stock.take_over());
     }
     // That is as long a way as ours, and goes on beside it.
     let starting = stock.start()?;
+    ensure_service();
     if let Err(error) = attach(bundle, &request, config, log) {
         if let Err(error) = starting.revoke() {
             warn!(log, "{error}");

@@ -1,5 +1,6 @@
 //! What our shim costs: `ctr run --rm` of a program that ends at once, with the stock shim and without a network, and with ours
-//! in several ways. Each round tries all of them, each round in another order, and a figure is compared within its round.
+//! in several ways. Each round tries all of them, each round in another order, and a figure is compared within its round. Behind ± is
+//! the standard error of what is more.
 //!
 //! `cargo bench -p ocinet-integration --bench containerd` runs it as root, with the programs of `integration/test`.
 
@@ -10,7 +11,7 @@ use anyhow::Result;
 use ocinet_integration::Settings;
 use ocinet_integration::containerd::{Containerd, Release};
 
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 100;
 
 /// Between two containers: the kernel takes the network of the last one away after its end, and holds up all others for that.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -26,7 +27,7 @@ const WAYS: [(&str, &str); 5] = [
 ];
 
 fn main() -> Result<()> {
-    println!("{:<8} {:<16} {:>10} {:>10} {:>10} {:>8}", "", "", "median, ms", "p99, ms", "more, ms", "ratio");
+    println!("{:<8} {:<16} {:>10} {:>10} {:>14} {:>8}", "", "", "median, ms", "p99, ms", "more, ms", "ratio");
     for release in Release::ALL {
         Settings::default().test(|host| {
             let containerd = Containerd::start(host, release)?;
@@ -65,12 +66,21 @@ fn report(release: Release, rounds: &[[f64; WAYS.len()]]) {
         let ratio = of_all(|times, way| times[way] / times[0]);
         let (median, p99) = (ROUNDS / 2, ROUNDS * 99 / 100);
         println!(
-            "{:<8} {name:<16} {:>10.1} {:>10.1} {:>10.1} {:>7.2}x",
+            "{:<8} {name:<16} {:>10.1} {:>10.1} {:>8.1} ± {:<3.1} {:>7.2}x",
             format!("{release:?}"),
             times[median],
             times[p99],
             more[median],
+            error_of_median(&more),
             ratio[median]
         );
     }
+}
+
+/// The standard error of the median of sorted figures, as if they were distributed normally; from their middle half, since a few
+/// take far longer.
+fn error_of_median(sorted: &[f64]) -> f64 {
+    let count = sorted.len();
+    let deviation = (sorted[count * 3 / 4] - sorted[count / 4]) / 1.349;
+    1.253 * deviation / (count as f64).sqrt()
 }

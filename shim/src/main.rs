@@ -46,10 +46,11 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     let loud = with_journal(&loud).new(o!("container" => id.clone()));
     // The start of a shim says its address, and whatever else it says is taken for a part of that.
     let quiet = with_journal(&Logger::root(Discard, o!())).new(o!("container" => id.clone()));
+    let stock = Stock::of(&call, arguments);
     if call.action == Some(Action::Delete) {
         delete::run(&call, &loud);
     }
-    let done = Stock::of(&call, arguments).and_then(|stock| match call.action {
+    let done = stock.and_then(|stock| match call.action {
         Some(Action::Start) => start::run(&call, stock, &quiet),
         Some(Action::Delete) | None => Err(stock.take_over()),
     });

@@ -72,27 +72,29 @@ impl Neighbours {
             return Ok(xtables::filter()?.is_some_and(|table| table.mentions(interface)));
         };
         let family = if *family == INET { NetfilterProtoFamily::Inet } else { NetfilterProtoFamily::IPv4 };
-        Ok(self.rules_with(family, table, chain, interface.as_str())? > 0)
+        Ok(self.rules(family, table, chain)?.iter().any(|rule| door::holds(rule, interface.as_str())))
     }
 
     fn firewalld(&mut self) -> Result<Firewalld> {
-        let (chain, ours) = (door::FIREWALLD_ZONES, door::OUR_ZONE_CHAIN);
-        let rules = self.rules_with(NetfilterProtoFamily::Inet, FIREWALLD_TABLE, chain, ours)?;
+        let mut is_open = false;
+        for chain in door::FIREWALLD_ZONES {
+            is_open = is_open || door::admits(&self.rules(NetfilterProtoFamily::Inet, FIREWALLD_TABLE, chain)?);
+        }
         let zone = ZONE_FILES.iter().find_map(|file| fs::read_to_string(file).ok());
-        Ok(Firewalld::new(rules >= door::ZONE_INTERFACES.len(), zone.as_deref()))
+        Ok(Firewalld::new(is_open, zone.as_deref()))
     }
 
-    /// How many rules of a chain have `text` in them.
-    fn rules_with(&mut self, family: NetfilterProtoFamily, table: &str, chain: &str, text: &str) -> Result<usize> {
+    /// The rules of a chain, as netlink has them; none where there is no such chain.
+    fn rules(&mut self, family: NetfilterProtoFamily, table: &str, chain: &str) -> Result<Vec<Vec<u8>>> {
         let attributes = vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
         let message = NfTablesMessage::GetRule(RuleMessage { attributes });
         let rules = self.dump(family, message, "list the rules of a forward chain")?;
-        let with = rules.iter().filter(|rule| {
+        let bytes = rules.iter().map(|rule| {
             let mut bytes = vec![0; rule.inner.buffer_len()];
             rule.inner.emit(&mut bytes);
-            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+            bytes
         });
-        Ok(with.count())
+        Ok(bytes.collect())
     }
 
     fn dump(

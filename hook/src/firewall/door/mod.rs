@@ -12,7 +12,7 @@ mod firewalld;
 mod passage;
 
 pub use firewalld::{
-    FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, OUR_ZONE_CHAIN, ZONE, ZONE_FILES, ZONE_INTERFACES, zone_command,
+    FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, ZONE, ZONE_FILES, ZONE_INTERFACES, admits, holds, zone_command,
 };
 pub use passage::{Door, FORWARD, Filter, Variant, closing};
 

@@ -43,7 +43,7 @@ pub use container::Container;
 pub use draft::Draft;
 pub use firewall::{ASKING, Firewall};
 pub use host::{GATEWAY, Host, OCINET, PEER, UPLINK};
-pub use neighbours::{Iptables, Neighbour};
+pub use neighbours::{Iptables, Neighbour, Suite};
 pub use place::Place;
 pub use poll::eventually;
 pub use record::{Endpoint, Mode, Publish, Record, State};

@@ -15,39 +15,53 @@ pub enum Iptables {
     Legacy,
 }
 
+/// Whose packages a program is from: this machine's, or a newer Debian's laid over them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Suite {
+    /// This machine's own.
+    Here,
+    /// Debian 13.
+    Trixie,
+    /// What comes after that.
+    Sid,
+}
+
 /// Such a program.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Neighbour {
     /// Docker's daemon.
-    Docker(Iptables),
+    Docker(Suite, Iptables),
     /// Ubuntu's firewall.
     Ufw(Iptables),
     /// Red Hat's firewall, which makes rules of nf_tables itself.
-    Firewalld,
+    Firewalld(Suite),
 }
 
 impl Neighbour {
-    /// Every one with every iptables.
-    pub const ALL: [Self; 5] = [
-        Self::Docker(Iptables::Nft),
-        Self::Docker(Iptables::Legacy),
-        Self::Ufw(Iptables::Nft),
-        Self::Ufw(Iptables::Legacy),
-        Self::Firewalld,
+    /// Docker's daemons, from 20.10 to 28.
+    pub const DOCKERS: [Self; 3] = [
+        Self::Docker(Suite::Here, Iptables::Nft),
+        Self::Docker(Suite::Here, Iptables::Legacy),
+        Self::Docker(Suite::Sid, Iptables::Nft),
     ];
+
+    /// ufw with every iptables.
+    pub const UFWS: [Self; 2] = [Self::Ufw(Iptables::Nft), Self::Ufw(Iptables::Legacy)];
+
+    /// firewalld 1.3, 2.3 and later, which have other chains each.
+    pub const FIREWALLDS: [Self; 3] =
+        [Self::Firewalld(Suite::Here), Self::Firewalld(Suite::Trixie), Self::Firewalld(Suite::Sid)];
 
     /// A host on which it runs.
     pub fn host(self) -> Result<Settings> {
-        let folder = self.folder();
-        ensure!(
-            folder.join(".complete").exists(),
-            "run `integration/debs {} here {}`",
-            folder.display(),
-            self.package()
-        );
+        let (package, newer) = (self.folder(""), self.newer());
+        for folder in [Some(&package), newer.as_ref()].into_iter().flatten() {
+            ensure!(folder.join(".complete").exists(), "{} is not there: run integration/test", folder.display());
+        }
         let script = format!(
-            "package={} variant={} zone={}\n{}\n{}",
-            folder.display(),
+            "package={} newer={} variant={} zone={}\n{}\n{}",
+            package.display(),
+            newer.unwrap_or_default().display(),
             self.iptables().name(),
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/firewalld/ocinet.xml").display(),
             include_str!("neighbours/unpack.sh"),
@@ -59,49 +73,59 @@ impl Neighbour {
     /// Which iptables it changes; firewalld none.
     pub fn iptables(self) -> Iptables {
         match self {
-            Self::Docker(iptables) | Self::Ufw(iptables) => iptables,
-            Self::Firewalld => Iptables::Nft,
+            Self::Docker(_, iptables) | Self::Ufw(iptables) => iptables,
+            Self::Firewalld(_) => Iptables::Nft,
         }
     }
 
     fn package(self) -> &'static str {
         match self {
-            Self::Docker(_) => "docker.io",
+            Self::Docker(..) => "docker.io",
             Self::Ufw(_) => "ufw",
-            Self::Firewalld => "firewalld",
+            Self::Firewalld(_) => "firewalld",
         }
     }
 
     /// Where `integration/test` unpacks it.
-    fn folder(self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debs").join(self.package())
+    fn folder(self, suite: &str) -> PathBuf {
+        let name = format!("{}{suite}", self.package());
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debs").join(name)
+    }
+
+    /// What is laid over it.
+    fn newer(self) -> Option<PathBuf> {
+        match self {
+            Self::Docker(Suite::Here, _) | Self::Ufw(_) | Self::Firewalld(Suite::Here) => None,
+            Self::Docker(Suite::Trixie, _) | Self::Firewalld(Suite::Trixie) => Some(self.folder("-trixie")),
+            Self::Docker(Suite::Sid, _) | Self::Firewalld(Suite::Sid) => Some(self.folder("-sid")),
+        }
     }
 
     fn start(self) -> &'static str {
         match self {
-            Self::Docker(_) => include_str!("neighbours/docker.sh"),
+            Self::Docker(..) => include_str!("neighbours/docker.sh"),
             Self::Ufw(_) => include_str!("neighbours/ufw.sh"),
-            Self::Firewalld => include_str!("neighbours/firewalld.sh"),
+            Self::Firewalld(_) => include_str!("neighbours/firewalld.sh"),
         }
     }
 
     /// Has it load its rules again, as an operator would.
     pub fn reload(self, host: &Host) -> Result<()> {
         match self {
-            Self::Docker(_) => {
+            Self::Docker(..) => {
                 host.sh("kill $(cat /run/docker.pid)")?;
                 eventually("dockerd has ended", || Ok(!host.path("/run/docker.pid").exists()))?;
                 host.sh(self.start()).map(drop)
             }
             Self::Ufw(_) => host.sh("ufw reload").map(drop),
-            Self::Firewalld => host.sh("firewall-cmd --reload").map(drop),
+            Self::Firewalld(_) => host.sh("firewall-cmd --reload").map(drop),
         }
     }
 
     /// Its rules, without handles and counters.
     pub fn rules(self, host: &Host) -> Result<String> {
         match self {
-            Self::Firewalld => host.sh("nft --stateless list table inet firewalld"),
+            Self::Firewalld(_) => host.sh("nft --stateless list table inet firewalld"),
             _ => host.sh(&format!(r"{}-save | sed -e '/^#/d' -e 's/\[[0-9:]*\]//'", self.program())),
         }
     }

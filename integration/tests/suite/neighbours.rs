@@ -2,8 +2,9 @@
 //! writes. Containers get through by the door that each of them keeps, and every rule of theirs stays as it was.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::Iptables::{Legacy, Nft};
+use ocinet_integration::Iptables::Nft;
 use ocinet_integration::Neighbour::{self, Docker, Firewalld, Ufw};
+use ocinet_integration::Suite::{Here, Sid};
 use ocinet_integration::{
     Answer, Container, Firewall, Host, OCINET, Output, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, every,
 };
@@ -20,7 +21,7 @@ fn passes(host: &Host, web: &Container<'_>) -> Result<()> {
 /// Nothing gets out. firewalld lets in what is published, whatever the door.
 fn is_stopped(neighbour: Neighbour, host: &Host, web: &Container<'_>) -> Result<()> {
     every(Proto::ALL, |&proto| {
-        if neighbour != Firewalld {
+        if !matches!(neighbour, Firewalld(_)) {
             host.peer().cannot_reach(proto, format!("{UPLINK}:8080"))?;
         }
         web.cannot_reach(proto, format!("{PEER}:7000"))
@@ -32,9 +33,9 @@ fn shut(neighbour: Neighbour) -> (String, &'static str) {
     let program = neighbour.program();
     let jump = "-m comment --comment 'containers of ocinet' -j OCINET-PASSAGE";
     match neighbour {
-        Docker(_) => (format!("{program} -D DOCKER-USER {jump}"), "DOCKER-USER"),
+        Docker(..) => (format!("{program} -D DOCKER-USER {jump}"), "DOCKER-USER"),
         Ufw(_) => (format!("{program} -D FORWARD {jump}"), "FORWARD"),
-        Firewalld => {
+        Firewalld(_) => {
             ("firewall-cmd --zone=ocinet --remove-interface=ocinet+ --remove-interface=ocn-+".into(), "zone ocinet")
         }
     }
@@ -42,18 +43,18 @@ fn shut(neighbour: Neighbour) -> (String, &'static str) {
 
 #[test]
 fn docker_lets_containers_through() -> Result<()> {
-    every([Docker(Nft), Docker(Legacy)], |&docker| docker.host()?.test(|host| lets_through(docker, host)))
+    every(Neighbour::DOCKERS, |&docker| docker.host()?.test(|host| lets_through(docker, host)))
 }
 
 #[test]
 fn ufw_lets_containers_through() -> Result<()> {
-    every([Ufw(Nft), Ufw(Legacy)], |&ufw| ufw.host()?.test(|host| lets_through(ufw, host)))
+    every(Neighbour::UFWS, |&ufw| ufw.host()?.test(|host| lets_through(ufw, host)))
 }
 
 /// A zone without our bridges, as an operator might make it: the hook puts them there. firewalld forgets that at a reload.
-fn firewalld_with_a_bare_zone() -> Result<Settings> {
+fn with_a_bare_zone(firewalld: Neighbour) -> Result<Settings> {
     let bare = "sed -i /interface/d /etc/firewalld/zones/ocinet.xml; firewall-cmd --reload >/dev/null";
-    Ok(Firewalld.host()?.prepare(bare))
+    Ok(firewalld.host()?.prepare(bare))
 }
 
 /// ufw with the policy to reject, whose last chain is reloaded with all others.
@@ -63,33 +64,33 @@ fn rejecting(ufw: Neighbour) -> Result<Settings> {
 
 #[test]
 fn firewalld_lets_containers_through() -> Result<()> {
-    lets_through(Firewalld, &Host::new(firewalld_with_a_bare_zone()?)?)
+    every(Neighbour::FIREWALLDS, |&firewalld| lets_through(firewalld, &Host::new(with_a_bare_zone(firewalld)?)?))
 }
 
 #[test]
 fn ufw_lets_containers_through_before_it_rejects() -> Result<()> {
-    every([Ufw(Nft), Ufw(Legacy)], |&ufw| heals(ufw, rejecting(ufw)?, "ufw-after-forward"))
+    every(Neighbour::UFWS, |&ufw| heals(ufw, rejecting(ufw)?, "ufw-after-forward"))
 }
 
 #[test]
 fn what_firewalld_forgets_comes_back() -> Result<()> {
-    heals(Firewalld, firewalld_with_a_bare_zone()?, "zone ocinet")
+    every(Neighbour::FIREWALLDS, |&firewalld| heals(firewalld, with_a_bare_zone(firewalld)?, "zone ocinet"))
 }
 
 #[test]
 fn a_restart_of_docker_changes_nothing() -> Result<()> {
-    every([Docker(Nft), Docker(Legacy)], |&docker| stands(docker))
+    every(Neighbour::DOCKERS, |&docker| stands(docker))
 }
 
 #[test]
 fn a_reload_of_ufw_changes_nothing() -> Result<()> {
-    every([Ufw(Nft), Ufw(Legacy)], |&ufw| stands(ufw))
+    every(Neighbour::UFWS, |&ufw| stands(ufw))
 }
 
 /// With the zone that comes with ocinet, whose bridges are in it from the beginning.
 #[test]
 fn a_reload_of_firewalld_changes_nothing() -> Result<()> {
-    stands(Firewalld)
+    every(Neighbour::FIREWALLDS, |&firewalld| stands(firewalld))
 }
 
 /// The first container opens the door, a reset closes it, and what others wrote is the same all the time.
@@ -120,7 +121,7 @@ fn lets_through(neighbour: Neighbour, host: &Host) -> Result<()> {
 fn without_ours(rules: &str) -> String {
     let mut inside = false;
     let foreign = rules.lines().filter(|line| {
-        let ours = line.contains("OCINET-PASSAGE") || line.contains("_ocinet");
+        let ours = ["OCINET-PASSAGE", "_ocinet", "\"ocinet*\"", "\"ocn-*\""].iter().any(|word| line.contains(word));
         inside |= ours && line.ends_with('{');
         let skip = inside || ours || line.is_empty();
         inside &= line.trim() != "}";
@@ -133,7 +134,7 @@ fn without_ours(rules: &str) -> String {
 fn ensure_closed(neighbour: Neighbour, host: &Host, before: &str) -> Result<()> {
     let after = neighbour.rules(host)?;
     ensure!(without_ours(&after) == without_ours(before), "{before}\nbecame\n{after}");
-    if neighbour == Firewalld {
+    if matches!(neighbour, Firewalld(_)) {
         ensure!(!after.contains("ocinet*") && !after.contains("ocn-*"), "{after}");
     } else {
         ensure!(after == before, "{before}\nbecame\n{after}");
@@ -174,7 +175,7 @@ fn heals(neighbour: Neighbour, settings: Settings, words: &str) -> Result<()> {
 /// A door lets pass what nobody else spoke of: Docker keeps its networks apart from ours, and the operator's word goes first.
 #[test]
 fn a_door_weakens_nothing() -> Result<()> {
-    let rows = Firewall::ALL.into_iter().flat_map(|firewall| [(Docker(Nft), firewall), (Docker(Legacy), firewall)]);
+    let rows = Firewall::ALL.into_iter().flat_map(|firewall| Neighbour::DOCKERS.map(|docker| (docker, firewall)));
     every(rows, |&(docker, firewall)| {
         let host = &Host::new(docker.host()?.firewall(firewall))?;
         let iptables = docker.program();
@@ -238,14 +239,14 @@ fn with(host: &Host, iptables: &str, rule: &str, attack: impl FnOnce() -> Result
 #[test]
 fn firewalld_without_the_zone_is_explained() -> Result<()> {
     let bare = "rm /etc/firewalld/zones/ocinet.xml; firewall-cmd --reload >/dev/null";
-    let host = &Host::new(Firewalld.host()?.prepare(bare))?;
+    let host = &Host::new(Firewalld(Sid).host()?.prepare(bare))?;
     let _server = host.peer().serve("world", &["7000"])?;
-    let before = Firewalld.rules(host)?;
+    let before = Firewalld(Sid).rules(host)?;
     let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-    is_stopped(Firewalld, host, &web)?;
+    is_stopped(Firewalld(Sid), host, &web)?;
     let told = host.ocinet("doctor")?.exits(1)?.stdout;
     ensure!(told.contains("it has no zone ocinet"), "{told}");
-    ensure!(Firewalld.rules(host)? == before);
+    ensure!(Firewalld(Sid).rules(host)? == before);
     let remedy = told.lines().find_map(|line| line.trim().strip_prefix("to mend it: ")).context("a remedy")?;
     host.sh(remedy)?;
     passes(host, &web)?;
@@ -259,9 +260,9 @@ fn a_strange_policy_is_explained() -> Result<()> {
         Settings::default().prepare(&format!("{program} -P FORWARD DROP")).test(|host| {
             let _server = host.peer().serve("world", &["7000"])?;
             let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
-            is_stopped(Docker(Nft), host, &web)?;
+            is_stopped(Docker(Here, Nft), host, &web)?;
             let told = host.ocinet("doctor --fix")?.exits(1)?.stdout;
-            is_stopped(Docker(Nft), host, &web)?;
+            is_stopped(Docker(Here, Nft), host, &web)?;
             let remedy = told.lines().find_map(|line| line.trim().strip_prefix("to mend it: ")).context("a remedy")?;
             host.sh(remedy)?;
             passes(host, &web)?;
@@ -274,7 +275,8 @@ fn a_strange_policy_is_explained() -> Result<()> {
 /// Once a door is open, an attach looks at it without starting a program.
 #[test]
 fn an_open_door_costs_no_process() -> Result<()> {
-    every([Docker(Nft), Docker(Legacy), Ufw(Nft), Ufw(Legacy), Firewalld], |&neighbour| {
+    let neighbours = [&Neighbour::DOCKERS[..], &Neighbour::UFWS, &Neighbour::FIREWALLDS].concat();
+    every(neighbours, |&neighbour| {
         neighbour.host()?.test(|host| {
             let programs = |id: &str| -> Result<usize> {
                 let web = host.container(id).publish("8080:80").prepare()?;

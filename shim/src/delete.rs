@@ -9,27 +9,30 @@ use ocinet::kernel;
 use ocinet::model::{ContainerId, Key};
 use slog::{Logger, warn};
 
-use crate::STATE_DIR;
 use crate::call::Call;
+use crate::{STATE_DIR, log};
 
 /// Detaches the container, while this process goes on to be the stock shim: containerd waits until both have closed their
-/// standard streams. What goes wrong with it is no reason to keep the container.
-pub fn run(call: &Call, log: &Logger) {
-    // An id that cannot be one of ours is not attached.
-    let Some(id) = call.id.as_deref().and_then(OsStr::to_str).and_then(|id| id.parse::<ContainerId>().ok()) else {
-        return;
-    };
-    let work = || {
-        if let Err(error) = detach(&id, &bundles(call), log) {
-            warn!(log, "detaching {id}: {error}");
-        }
-    };
+/// standard streams.
+pub fn run(call: &Call) {
+    let work = || detach(call, &log::loud(call));
     if !matches!(kernel::beside(work), Ok(Some(_))) {
         work();
     }
 }
 
-fn detach(id: &ContainerId, bundles: &[String], log: &Logger) -> Result<()> {
+/// Detaches the container. What goes wrong with it is no reason to keep that.
+pub fn detach(call: &Call, log: &Logger) {
+    // An id that cannot be one of ours is not attached.
+    let Some(id) = call.id.as_deref().and_then(OsStr::to_str).and_then(|id| id.parse::<ContainerId>().ok()) else {
+        return;
+    };
+    if let Err(error) = detach_all(&id, &bundles(call), log) {
+        warn!(log, "detaching {id}: {error}");
+    }
+}
+
+fn detach_all(id: &ContainerId, bundles: &[String], log: &Logger) -> Result<()> {
     let Some(mut engine) = Engine::open_used(Path::new(STATE_DIR), Config::default(), log.clone())? else {
         return Ok(());
     };

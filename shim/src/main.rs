@@ -7,6 +7,7 @@ mod call;
 mod convert;
 mod delete;
 mod events;
+mod log;
 mod serve;
 mod start;
 mod stock;
@@ -15,8 +16,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ocinet::kernel;
-use ocinet::log::{logger, with_journal};
-use slog::{Discard, Logger, crit, o};
+use slog::crit;
 
 use call::{Action, Call};
 use stock::Stock;
@@ -36,26 +36,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does our part of what containerd asks for, and has the stock shim do the rest.
+/// Has the stock shim do what containerd asks for, and does our part of it beside that.
 fn delegate(arguments: &[OsString]) -> ExitCode {
     kernel::hurry_memory();
     let call = Call::parse(arguments);
-    let id = call.id.as_deref().unwrap_or_default().to_string_lossy().into_owned();
-    // What goes to stderr, containerd gives to whoever asked or, of a deletion, to its log.
-    let loud = logger(None).unwrap_or_else(|_| Logger::root(Discard, o!()));
-    let loud = with_journal(&loud).new(o!("container" => id.clone()));
-    // The start of a shim says its address, and whatever else it says is taken for a part of that.
-    let quiet = with_journal(&Logger::root(Discard, o!())).new(o!("container" => id.clone()));
     let stock = Stock::of(&call, arguments);
     if call.action == Some(Action::Delete) {
-        delete::run(&call, &loud);
+        delete::run(&call);
     }
     let done = stock.and_then(|stock| match call.action {
-        Some(Action::Start) => start::run(&call, stock, &quiet),
+        Some(Action::Start) => start::run(&call, stock.start()?, &log::quiet(&call)),
         Some(Action::Delete) | None => Err(stock.take_over()),
     });
     done.unwrap_or_else(|error| {
-        crit!(loud, "{error}"; "exit" => error.exit_code());
+        crit!(log::loud(&call), "{error}"; "exit" => error.exit_code());
         ExitCode::from(error.exit_code())
     })
 }

@@ -18,7 +18,7 @@ use slog::{Logger, warn};
 use crate::call::Call;
 use crate::delete;
 use crate::serve::{self, Containerd};
-use crate::stock::Stock;
+use crate::stock::Starting;
 use crate::{CONFIG_DIR, STATE_DIR};
 
 /// Where the program may be that the runtime is to call, if not beside this one.
@@ -29,31 +29,14 @@ const KIND: &str = "io.kubernetes.cri.container-type";
 
 const HOSTNAME: &str = "io.ocinet.hostname";
 
-/// Wires the network of the bundle in the working directory as its annotations ask, edits its spec to lead there, and has the
-/// stock shim started. Where the runtime has to make the namespace, it will call us to wire that.
+/// Wires the network of the bundle in the working directory as its annotations ask, and edits its spec to lead there. Where the
+/// runtime has to make the namespace, it will call us to wire that. The stock shim's start takes longer, reads of the bundle only
+/// what we leave as it is, and goes on beside.
 ///
 /// # Errors
-/// When what they ask for cannot be; the bundle is as it was, and nothing is attached nor started.
-pub fn run(call: &Call, stock: Stock, log: &Logger) -> Result<ExitCode> {
-    let mut bundle = OpenBundle::open(Path::new("."))?;
-    let config = settings(Path::new(CONFIG_DIR))?;
-    let Some(network) = network(&bundle.spec, &config) else { return Err(stock.take_over()) };
-    let id = id(call, &bundle)?;
-    let is_ahead = is_wired_ahead(&bundle.spec, &network);
-    let edit = if is_ahead { asking_for(network) } else { edit(&bundle.spec, &network, log)? };
-    bundle.spec.edit_for_good(&edit)?;
-    let Some(request) = bundle.request(id, &config)? else { return Err(stock.take_over()) };
-    // Before there is anything to tell.
-    let ensure_service = || serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
-    if !is_ahead {
-        ensure_service();
-        bundle.save()?;
-        return Err(stock.take_over());
-    }
-    // That is as long a way as ours, and goes on beside it.
-    let starting = stock.start()?;
-    ensure_service();
-    if let Err(error) = attach(bundle, &request, config, log) {
+/// When what they ask for cannot be; the bundle is as it was, and nothing is attached nor running.
+pub fn run(call: &Call, starting: Starting, log: &Logger) -> Result<ExitCode> {
+    if let Err(error) = prepare(call, log) {
         if let Err(error) = starting.revoke() {
             warn!(log, "{error}");
         }
@@ -62,9 +45,24 @@ pub fn run(call: &Call, stock: Stock, log: &Logger) -> Result<ExitCode> {
     let finished = starting.finish();
     if !matches!(finished, Ok(ExitCode::SUCCESS)) {
         // There will be no container, and nobody to call `delete`.
-        delete::run(call, log);
+        delete::detach(call, log);
     }
     finished
+}
+
+/// All that is to be done before there is a container.
+fn prepare(call: &Call, log: &Logger) -> Result<()> {
+    let mut bundle = OpenBundle::open(Path::new("."))?;
+    let config = settings(Path::new(CONFIG_DIR))?;
+    let Some(network) = network(&bundle.spec, &config) else { return Ok(()) };
+    let id = id(call, &bundle)?;
+    let is_ahead = is_wired_ahead(&bundle.spec, &network);
+    let edit = if is_ahead { asking_for(network) } else { edit(&bundle.spec, &network, log)? };
+    bundle.spec.edit_for_good(&edit)?;
+    let Some(request) = bundle.request(id, &config)? else { return Ok(()) };
+    // Before there is anything to tell.
+    serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
+    if is_ahead { attach(bundle, &request, config, log) } else { Ok(bundle.save()?) }
 }
 
 fn asking_for(network: String) -> Edit {

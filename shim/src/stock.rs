@@ -100,7 +100,7 @@ impl Starting {
     }
 
     fn end(self) -> Result<Output> {
-        Ok(self.0.wait_with_output().map_err(|error| kernel::Error::refused("wait for the stock shim", error))?)
+        self.0.wait_with_output().map_err(|error| kernel::Error::refused("wait for the stock shim", error).into())
     }
 }
 

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use crate::{Host, Output, Place, Record, Runtime, eventually};
 
 /// What a private host needs, to be run before the first snapshot: places of its own for all that podman keeps, its
-/// settings for a machine like the tests', and our hook directory where podman looks for one.
+/// settings for a machine like the tests', and our hook directory where podman looks for one. podman 5 leaves a lock.
 pub const PREPARE: &str = r#"
+    mkdir -p /run/lock; : >>/run/lock/netavark.lock
     mkdir -p /mnt/podman /mnt/over /mnt/work
     mount -t overlay -o lowerdir=/usr/share,upperdir=/mnt/over,workdir=/mnt/work overlay /usr/share
     mount -t tmpfs tmpfs /dev/shm

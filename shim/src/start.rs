@@ -27,8 +27,6 @@ const PLACES: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 /// Says which of a pod's containers one is (containerd, `internal/cri/annotations`).
 const KIND: &str = "io.kubernetes.cri.container-type";
 
-const HOSTNAME: &str = "io.ocinet.hostname";
-
 /// Wires the network of the bundle in the working directory as its annotations ask, and edits its spec to lead there. Where the
 /// runtime has to make the namespace, it will call us to wire that. The stock shim's start takes longer, reads of the bundle only
 /// what we leave as it is, and goes on beside.
@@ -132,8 +130,9 @@ fn edit(spec: &Document, network: &str, log: &Logger) -> Result<Edit> {
         return Ok(Edit { hooks, ..Edit::default() });
     }
     let edit = edit_for(spec, network, || Engine::open_used(Path::new(STATE_DIR), Config::default(), log.clone()))?;
-    let hostname = spec.annotation(HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose();
-    let hostname = hostname.map_err(|error: Invalid| error.within(&format!("annotation {HOSTNAME}")))?;
+    let hostname =
+        spec.annotation(Annotations::HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose();
+    let hostname = hostname.map_err(|error: Invalid| error.within(&format!("annotation {}", Annotations::HOSTNAME)))?;
     Ok(Edit { hooks, hostname: hostname.or(edit.hostname), ..edit })
 }
 

@@ -8,10 +8,10 @@ use ocinet::engine::{Engine, Result, bundle_of};
 use ocinet::kernel;
 use ocinet::log::{Timings, with_journal};
 use ocinet::model::Key;
-use ocinet::oci::{Stage, State};
+use ocinet::oci::{Annotations, Stage, State};
 use ocinet::request::Request;
 
-use super::{Options, precreate, report};
+use super::{Options, podman, precreate, report};
 
 /// Wire or unwire a container.
 #[derive(Debug, clap::Args)]
@@ -76,10 +76,15 @@ fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
     let since = Instant::now();
     let bundle = bundle_of(state)?;
     let config = options.config()?;
-    let Some(request) = Request::new(state, &bundle, &config)? else {
+    let Some(mut request) = Request::new(state, &bundle, &config)? else {
         debug!(log, "no annotation of ours: nothing to do");
         return Ok(());
     };
+    if !state.annotations.contains_key(Annotations::NAME)
+        && let Some(name) = podman::name_of(state)
+    {
+        request.identity.name = name;
+    }
     let pid = state.live_pid()?;
     step(log, "request", since);
     let log = log.new(o!("network" => request.wiring.to_string()));

@@ -8,6 +8,7 @@ mod inspect;
 mod man;
 mod network;
 mod plan;
+mod podman;
 mod port;
 mod precreate;
 mod prepare;

@@ -10,15 +10,10 @@ use slog::{Logger, warn};
 
 use ocinet::engine::{Result, edit_for};
 use ocinet::kernel;
-use ocinet::model::ContainerName;
-use ocinet::oci::edit::{Document, PodmansHosts};
+use ocinet::oci::edit::{Document, podmans_names};
 use ocinet::oci::{Annotations, Bundle};
 
 use super::{Options, print};
-
-const NAME: &str = "io.ocinet.name";
-const HOSTNAME: &str = "io.ocinet.hostname";
-const ADD_HOST: &str = "io.ocinet.add-host";
 
 /// The names by which podman's containers know their host (podman-run(1), --add-host). What podman takes for its address
 /// is that of another network.
@@ -47,21 +42,19 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
     }
     let network = spec.annotation(Annotations::NETWORK).unwrap_or("bridge").to_owned();
     let mut edit = edit_for(&spec, &network, || options.engine(log))?;
-    let hostname = spec.annotation(HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose()?;
+    let hostname =
+        spec.annotation(Annotations::HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose()?;
     edit.hostname = hostname.or(edit.hostname);
-    let hosts = podmans_hosts(&spec)?;
-    if let (None, Some(name)) = (spec.annotation(NAME), hosts.name) {
-        edit.annotations.extend(name.parse::<ContainerName>().ok().map(|name| (NAME, name.to_string())));
-    }
     if !network.starts_with("container:") {
         let on_bridge = network != "host" && network != "none";
-        let ours = spec.annotation(ADD_HOST).map(String::from);
-        let theirs = hosts.others.iter().filter(|(name, _)| !on_bridge || !HOST.contains(&name.as_str()));
+        let ours = spec.annotation(Annotations::ADD_HOST).map(String::from);
+        let others = names_of_others(&spec)?;
+        let theirs = others.iter().filter(|(name, _)| !on_bridge || !HOST.contains(&name.as_str()));
         let theirs = theirs.map(|(name, address)| entry(name, *address));
         let gateway = HOST.iter().filter(|_| on_bridge).map(|name| format!("{name}:host-gateway"));
         let all: Vec<String> = ours.into_iter().chain(theirs).chain(gateway).collect();
         if !all.is_empty() {
-            edit.annotations.push((ADD_HOST, all.join(",")));
+            edit.annotations.push((Annotations::ADD_HOST, all.join(",")));
         }
     }
     spec.leave_to_us(network == "host");
@@ -69,11 +62,11 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
     Ok(spec)
 }
 
-/// What podman would have told the container of names; nothing with `--no-hosts`.
-fn podmans_hosts(spec: &Document) -> Result<PodmansHosts> {
-    let Some(path) = spec.podmans_file("hosts") else { return Ok(PodmansHosts::default()) };
+/// What podman would have told the container of others; nothing with `--no-hosts`, nor with podman 5, which tells it later.
+fn names_of_others(spec: &Document) -> Result<Vec<(String, IpAddr)>> {
+    let Some(path) = spec.podmans_file("hosts") else { return Ok(Vec::new()) };
     let text = kernel::read_regular(&path, MAX_HOSTS)?.unwrap_or_default();
-    Ok(PodmansHosts::parse(&String::from_utf8_lossy(&text), spec.hostname().unwrap_or_default()))
+    Ok(podmans_names(&String::from_utf8_lossy(&text)))
 }
 
 fn entry(name: &str, address: IpAddr) -> String {

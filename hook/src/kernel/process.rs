@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{ForkResult, chdir, fork, setsid};
+use nix::unistd::{ForkResult, chdir, fork, getppid, setsid};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -97,11 +97,43 @@ fn differs(namespace: &OwnedFd, kind: &str) -> Result<bool> {
 /// When there is no such process.
 pub fn process_start(pid: i32) -> Result<u64> {
     let what = || format!("read the start time of process {pid}");
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).doing(what)?;
-    // The name in field 2 may hold anything, parentheses and spaces included.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let start = fields.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok());
-    start.ok_or_else(|| Error::refused(what(), Errno::EINVAL))
+    let stat = Stat::read(pid).doing(what)?;
+    stat.field(22).ok_or_else(|| Error::refused(what(), Errno::EINVAL))
+}
+
+/// The command line of this process's nearest ancestor that is called `name`; none where there is none that can be seen.
+pub fn ancestor(name: &str) -> Option<Vec<String>> {
+    let mut pid = getppid().as_raw();
+    // A process that ends meanwhile ends the search.
+    loop {
+        let stat = Stat::read(pid).ok()?;
+        if stat.name() == name {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+            return Some(words.collect());
+        }
+        pid = stat.field(4)?;
+    }
+}
+
+/// What the kernel says of a process (proc_pid_stat(5)).
+struct Stat(String);
+
+impl Stat {
+    fn read(pid: i32) -> std::io::Result<Self> {
+        fs::read_to_string(format!("/proc/{pid}/stat")).map(Self)
+    }
+
+    fn name(&self) -> &str {
+        let from_name = self.0.split_once('(').map_or("", |(_, rest)| rest);
+        from_name.rsplit_once(')').map_or("", |(name, _)| name)
+    }
+
+    /// One of the fields from the third on. The name, the second, may hold anything, parentheses and spaces included.
+    fn field<T: std::str::FromStr>(&self, number: usize) -> Option<T> {
+        let fields = self.0.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_ascii_whitespace().nth(number - 3)?.parse().ok()
+    }
 }
 
 /// The absolute path of this program's file.
@@ -200,5 +232,13 @@ mod tests {
         let own = process_start(std::process::id().cast_signed()).unwrap();
         assert!(own > process_start(1).unwrap());
         assert!(process_start(-1).is_err());
+    }
+
+    #[test]
+    fn ancestors_are_found_by_name() {
+        let parent = Stat::read(getppid().as_raw()).unwrap();
+        assert!(!ancestor(parent.name()).unwrap().is_empty());
+        assert_eq!(ancestor("no such name"), None);
+        assert_eq!(Stat("7 (a (b) c) S 1 7".to_owned()).name(), "a (b) c");
     }
 }

@@ -45,6 +45,12 @@ pub struct AnnotationKey {
 impl Annotations {
     /// The key that says which network.
     pub const NETWORK: &str = "io.ocinet.network";
+    /// The key that says the container's name.
+    pub const NAME: &str = "io.ocinet.name";
+    /// The key that says its host name.
+    pub const HOSTNAME: &str = "io.ocinet.hostname";
+    /// The key that says names of others.
+    pub const ADD_HOST: &str = "io.ocinet.add-host";
 
     /// The one table of keys.
     pub const KEYS: &[AnnotationKey] = &[
@@ -78,7 +84,7 @@ impl Annotations {
             field: |a| &mut a.publish,
         },
         AnnotationKey {
-            name: "io.ocinet.name",
+            name: Self::NAME,
             grammar: "NAME",
             help: &[
                 "What the container is called in tables, messages and comments of the firewall. Without this key: its id.",
@@ -87,7 +93,7 @@ impl Annotations {
             field: |a| &mut a.name,
         },
         AnnotationKey {
-            name: "io.ocinet.hostname",
+            name: Self::HOSTNAME,
             grammar: "HOST-NAME",
             help: &[
                 "The container's host name, of at most 64 bytes. Where config.json has a hostname, the runtime sets that \
@@ -119,7 +125,7 @@ impl Annotations {
             field: |a| &mut a.dns_option,
         },
         AnnotationKey {
-            name: "io.ocinet.add-host",
+            name: Self::ADD_HOST,
             grammar: "HOST-NAME:ADDRESS,...",
             help: &[
                 "Further lines of /etc/hosts. The address host-gateway stands for the host, as the container reaches it; \

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use ocinet::oci::edit::{Document, Edit, FileMount, HookCommand, Placement, PodmansHosts};
+use ocinet::oci::edit::{Document, Edit, FileMount, HookCommand, Placement, podmans_names};
 
 /// A spec that is to be edited: with it an edit of any kind, done twice and undone.
 pub fn spec(bytes: &[u8]) {
@@ -10,8 +10,8 @@ pub fn spec(bytes: &[u8]) {
     };
     let _ =
         (document.asks_for_us(), document.has_unwired_namespace(), document.hostname(), document.podmans_file("hosts"));
-    let hosts = PodmansHosts::parse(&String::from_utf8_lossy(bytes), document.hostname().unwrap_or_default());
-    assert!(hosts.others.iter().all(|(name, address)| !name.contains(char::is_whitespace) && !address.is_loopback()));
+    let others = podmans_names(&String::from_utf8_lossy(bytes));
+    assert!(others.iter().all(|(name, address)| !name.contains(char::is_whitespace) && !address.is_loopback()));
     for network in [Placement::Own, Placement::Host, Placement::At("/proc/7/ns/net".into())] {
         edited(document.clone(), network);
     }

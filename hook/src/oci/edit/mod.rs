@@ -17,7 +17,7 @@ mod tests;
 pub use hooks::HookCommand;
 pub use mounts::FileMount;
 pub use namespaces::Placement;
-pub use podman::PodmansHosts;
+pub use podman::podmans_names;
 
 use serde_json::{Map, Value};
 

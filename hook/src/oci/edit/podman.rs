@@ -36,32 +36,19 @@ impl Document {
     }
 }
 
-/// What podman's `/etc/hosts` of a container says that ours would not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PodmansHosts {
-    /// The container's name: podman puts it behind the host name.
-    pub name: Option<String>,
-    /// Names of others, as `--add-host` and the host's own file give them, but those of the loopback.
-    pub others: Vec<(String, IpAddr)>,
-}
-
-impl PodmansHosts {
-    /// Reads the file of the container that is called `hostname`.
-    pub fn parse(text: &str, hostname: &str) -> Self {
-        let mut hosts = Self::default();
-        for line in text.lines() {
-            let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-            let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
-            let names: Vec<&str> = words.collect();
-            if names.first() == Some(&hostname) {
-                hosts.name = names.get(1).map(|name| (*name).to_owned());
-            } else if !address.is_loopback() {
-                let fitting = names.into_iter().filter(|name| name.parse::<HostName>().is_ok());
-                hosts.others.extend(fitting.map(|name| (name.to_owned(), address)));
-            }
+/// The names of others in podman's `/etc/hosts` of a container, as `--add-host` and the host's own file give them: all but those of the
+/// loopback, where podman has the container itself, too.
+pub fn podmans_names(text: &str) -> Vec<(String, IpAddr)> {
+    let mut others = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
+        if !address.is_loopback() {
+            let fitting = words.filter(|name| name.parse::<HostName>().is_ok());
+            others.extend(fitting.map(|name| (name.to_owned(), address)));
         }
-        hosts
     }
+    others
 }
 
 /// podman keeps its files in `.../overlay-containers/ID/userdata`, under the root or the runroot of its storage.

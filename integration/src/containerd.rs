@@ -52,7 +52,7 @@ impl Release {
 
     fn programs(self) -> Result<String> {
         let name = match self {
-            Self::V1_6 => "containerd-here",
+            Self::V1_6 => "containerd-bookworm",
             Self::V1_7 => "containerd-trixie",
             Self::V2 => "containerd-sid",
         };

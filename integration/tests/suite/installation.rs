@@ -8,12 +8,17 @@ use ocinet_integration::containerd::{Containerd, Release};
 use ocinet_integration::podman::{self, Podman};
 use ocinet_integration::{Host, Output, Proto::Tcp, Runtime, Settings, UPLINK, every, ocinet};
 
-/// All files of the machine, but what dpkg and caches keep for themselves.
+/// All files of the machine, but what dpkg and caches keep for themselves, and this tree, in which others build.
 fn file_system(host: &Host) -> Result<String> {
-    host.sh("find /usr /etc /var /opt /root /home /srv -ignore_readdir_race \\
+    let tree = packaging("..").canonicalize()?;
+    host.sh(&format!(
+        "find /usr /etc /var /opt /root /home /srv -ignore_readdir_race \\
              \\( -path /var/lib/dpkg -o -path /var/cache -o -path /var/log -o -path /var/lib/containers \\
-                -o -path /etc/containers/networks -o -path /etc/cni -o -path /root/.cargo -o -path /root/.rustup \\) -prune \\
-             -o -type d -printf '%p %M %U:%G\\n' -o -printf '%p %M %U:%G %s %T@ %l\\n' | sort")
+                -o -path /etc/containers/networks -o -path /etc/cni -o -path /root/.cargo -o -path /root/.rustup \\
+                -o -path {} \\) -prune \\
+             -o -type d -printf '%p %M %U:%G\\n' -o -printf '%p %M %U:%G %s %T@ %l\\n' | sort",
+        tree.display()
+    ))
 }
 
 /// The lines that only one of two listings has.

@@ -192,8 +192,9 @@ fn a_door_weakens_nothing() -> Result<()> {
         web.cannot_reach(Tcp, "172.17.0.2:80")?;
         with(host, iptables, "DOCKER-USER -i ocinet0 -j ACCEPT", || reach()?.is("shop"))?;
 
-        let network = "docker network create --internal --subnet 172.30.0.0/24 inner";
-        let inner = host.sh(&format!("{network} | cut -c-12"))?;
+        let network = r#"{"Name": "inner", "Internal": true, "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]}}"#;
+        let created = "curl --silent --fail --unix-socket /run/docker.sock http://docker/networks/create --json";
+        let inner = host.sh(&format!("{created} '{network}' | jq --raw-output '.Id[:12]'"))?;
         let vault = on_bridge(host, "vault", &format!("br-{}", inner.trim()), "172.30.0")?;
         shop.reaches(Tcp, "172.17.0.1:8080")?.is("web")?;
         vault.cannot_reach(Tcp, "172.30.0.1:8080")?;

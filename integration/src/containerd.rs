@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Background, Host, Output, Place, Record, Runtime, Settings, binary, eventually};
+use crate::service::install_shim;
+use crate::{Background, Host, Output, Place, Record, Runtime, Settings, eventually};
 
 /// The flags with which `ctr run` makes a container of a root file system, with our shim.
 pub const FLAGS: &str = "--runtime io.containerd.ocinet.v2 --rootfs --env PATH=/bin";
@@ -101,9 +102,7 @@ impl<'h> Containerd<'h> {
         fs::create_dir_all(host.path("/mnt/containerd"))?;
         fs::create_dir_all(host.path("/mnt/rootfs/run"))?;
         fs::write(host.path("/mnt/containerd/config.toml"), config)?;
-        let shim = binary::shim()?;
-        fs::copy(&shim, host.path("/mnt/bin/containerd-shim-ocinet-v2"))
-            .with_context(|| format!("{}", shim.display()))?;
+        install_shim(host)?;
         let namespace = host.control_group("").trim_matches('/').to_owned();
         let mut containerd = Self { host, release, programs: release.programs()?, namespace, daemon: None };
         containerd.launch()?;

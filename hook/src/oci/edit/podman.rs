@@ -13,11 +13,6 @@ use crate::model::HostName;
 const DEFAULT_SYSCTL: &str = "net.ipv4.ping_group_range";
 
 impl Document {
-    /// Whether podman made the spec.
-    pub fn is_podmans(&self) -> bool {
-        self.at(&["annotations", "io.container.manager"]).is_some_and(|manager| manager == "libpod")
-    }
-
     /// The file that podman made itself for the container to see as `/etc/NAME`; not one of its user's volumes.
     pub fn podmans_file(&self, name: &str) -> Option<PathBuf> {
         let mount = self.items(&["mounts"]).iter().find(|mount| is_podmans_file(mount, name))?;

@@ -228,7 +228,6 @@ fn podmans_own_files_give_way_and_its_users_stay() {
             {"destination": "/dev/shm", "source": format!("{own}/shm")}],
         "linux": {"sysctl": {"net.ipv4.ping_group_range": "0 0", "net.core.somaxconn": "9"}}});
     let mut document = document(&spec.to_string());
-    assert!(document.is_podmans());
     assert_eq!(document.podmans_file("hosts"), Some(format!("{own}/hosts").into()));
     assert_eq!(document.podmans_file("hostname"), None);
     document.leave_to_us(true);

@@ -63,7 +63,7 @@ static_busybox() {
     local own box
     own=$(command -v busybox) && is_static "$own" && cp "$own" "$1" && return
     box=$(mktemp -d)
-    (cd "$box" && apt_get download busybox-static && dpkg-deb -x busybox-static_*.deb . && find . -path '*/bin/busybox' -exec mv {} "$1" ';')
+    (cd "$box" && apt_get download busybox-static && dpkg-deb -x busybox-static_*.deb . && mv "$(find . -path '*/bin/busybox')" "$1")
     rm -rf "$box"
 }
 

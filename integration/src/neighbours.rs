@@ -38,7 +38,7 @@ pub enum Neighbour {
 }
 
 impl Neighbour {
-    /// Docker's daemons, from 20.10 to 28.
+    /// Docker's daemons: this machine's, 20.10 on Debian 12, and 28.
     pub const DOCKERS: [Self; 3] = [
         Self::Docker(Suite::Here, Iptables::Nft),
         Self::Docker(Suite::Here, Iptables::Legacy),
@@ -48,7 +48,7 @@ impl Neighbour {
     /// ufw with every iptables.
     pub const UFWS: [Self; 2] = [Self::Ufw(Iptables::Nft), Self::Ufw(Iptables::Legacy)];
 
-    /// firewalld 1.3, 2.3 and later, which have other chains each.
+    /// This machine's firewalld, 1.3 on Debian 12, and 2.3 and later, which have other chains each.
     pub const FIREWALLDS: [Self; 3] =
         [Self::Firewalld(Suite::Here), Self::Firewalld(Suite::Trixie), Self::Firewalld(Suite::Sid)];
 

@@ -2,23 +2,25 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Result};
-use ocinet::kernel;
 use ocinet::model::{ContainerId, Key};
 use slog::{Logger, warn};
 
 use crate::call::Call;
+use crate::stock::Stock;
 use crate::{STATE_DIR, log};
 
-/// Detaches the container, while this process goes on to be the stock shim: containerd waits until both have closed their
-/// standard streams.
-pub fn run(call: &Call) {
-    let work = || detach(call, &log::loud(call));
-    if !matches!(kernel::beside(work), Ok(Some(_))) {
-        work();
-    }
+/// Detaches the container, while the stock shim does the rest.
+///
+/// # Errors
+/// When there is no stock shim, or containerd cannot be told what it answers.
+pub fn run(call: &Call, stock: Result<Stock>) -> Result<ExitCode> {
+    let stock = stock.and_then(Stock::delete);
+    detach(call, &log::loud(call));
+    stock?.finish()
 }
 
 /// Detaches the container. What goes wrong with it is no reason to keep that.

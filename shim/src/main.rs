@@ -41,13 +41,13 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     kernel::hurry_memory();
     let call = Call::parse(arguments);
     let stock = Stock::of(&call, arguments);
-    if call.action == Some(Action::Delete) {
-        delete::run(&call);
-    }
-    let done = stock.and_then(|stock| match call.action {
-        Some(Action::Start) => start::run(&call, stock.start()?, &log::quiet(&call)),
-        Some(Action::Delete) | None => Err(stock.take_over()),
-    });
+    let done = match call.action {
+        Some(Action::Start) => {
+            stock.and_then(Stock::start).and_then(|stock| start::run(&call, stock, &log::quiet(&call)))
+        }
+        Some(Action::Delete) => delete::run(&call, stock),
+        None => stock.and_then(|stock| Err(stock.take_over())),
+    };
     done.unwrap_or_else(|error| {
         crit!(log::loud(&call), "{error}"; "exit" => error.exit_code());
         ExitCode::from(error.exit_code())

@@ -18,7 +18,7 @@ use slog::{Logger, warn};
 use crate::call::Call;
 use crate::delete;
 use crate::serve::{self, Containerd};
-use crate::stock::Starting;
+use crate::stock::Working;
 use crate::{CONFIG_DIR, STATE_DIR};
 
 /// Where the program may be that the runtime is to call, if not beside this one.
@@ -33,14 +33,14 @@ const KIND: &str = "io.kubernetes.cri.container-type";
 ///
 /// # Errors
 /// When what they ask for cannot be; the bundle is as it was, and nothing is attached nor running.
-pub fn run(call: &Call, starting: Starting, log: &Logger) -> Result<ExitCode> {
+pub fn run(call: &Call, stock: Working, log: &Logger) -> Result<ExitCode> {
     if let Err(error) = prepare(call, log) {
-        if let Err(error) = starting.revoke() {
+        if let Err(error) = stock.revoke() {
             warn!(log, "{error}");
         }
         return Err(error);
     }
-    let finished = starting.finish();
+    let finished = stock.finish();
     if !matches!(finished, Ok(ExitCode::SUCCESS)) {
         // There will be no container, and nobody to call `delete`.
         delete::detach(call, log);

@@ -2,17 +2,18 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use containerd_shim_protos::api::ShutdownRequest;
+use containerd_shim_protos::api::{DeleteResponse, ShutdownRequest};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::shim_async::Client;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use ocinet::engine::{Error, Result};
 use ocinet::kernel;
 use ocinet_proto::ttrpc;
@@ -50,13 +51,29 @@ impl Stock {
         self.refused(error)
     }
 
-    /// Lets it start beside us, and keeps to us what it says.
+    /// Lets it `start` a container's shim beside us, and keeps to us what it says.
     ///
     /// # Errors
     /// When it cannot be executed.
-    pub fn start(mut self) -> Result<Starting> {
-        match self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
-            Ok(child) => Ok(Starting(child)),
+    pub fn start(self) -> Result<Working> {
+        self.work(is_shim)
+    }
+
+    /// Lets it `delete` a container beside us, and keeps to us what it says.
+    ///
+    /// # Errors
+    /// When it cannot be executed.
+    pub fn delete(self) -> Result<Working> {
+        self.work(is_exit)
+    }
+
+    fn work(mut self, is_whole: fn(&[u8]) -> bool) -> Result<Working> {
+        // A file, so that it need not be read from before the end.
+        let warnings = memfd_create("warnings", MFdFlags::MFD_CLOEXEC).map_err(|error| self.refused(error.into()))?;
+        let warnings = File::from(warnings);
+        let theirs = warnings.try_clone().map_err(|error| self.refused(error))?;
+        match self.0.stdout(Stdio::piped()).stderr(theirs).spawn() {
+            Ok(process) => Ok(Working { process, warnings, is_whole }),
             Err(error) => Err(self.refused(error)),
         }
     }
@@ -67,41 +84,78 @@ impl Stock {
     }
 }
 
-/// The stock shim's `start`, which leaves a process behind that will be the container's shim.
-pub struct Starting(Child);
+/// The stock shim at work. Its `start` leaves a process behind that will be the container's shim.
+pub struct Working {
+    process: Child,
+    /// What it says on its standard error.
+    warnings: File,
+    /// Whether there is nothing to come after such an answer.
+    is_whole: fn(&[u8]) -> bool,
+}
 
-impl Starting {
-    /// Waits for its end, and says to containerd what it said.
+impl Working {
+    /// Waits for its answer, and passes that on to containerd.
     ///
     /// # Errors
     /// When containerd cannot be told.
-    pub fn finish(self) -> Result<ExitCode> {
-        let Output { status, stdout, stderr } = self.end()?;
-        let told = io::stdout().write_all(&stdout).and_then(|()| io::stdout().flush());
-        told.and_then(|()| io::stderr().write_all(&stderr))
-            .map_err(|error| kernel::Error::refused("answer containerd", error))?;
+    pub fn finish(mut self) -> Result<ExitCode> {
+        let (answer, status) = self.answer()?;
+        let refused = |error| kernel::Error::refused("answer containerd", error);
+        io::stdout().write_all(&answer).and_then(|()| io::stdout().flush()).map_err(refused)?;
+        self.warnings.rewind().and_then(|()| io::copy(&mut self.warnings, &mut io::stderr())).map_err(refused)?;
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
     }
 
-    /// There will be no container: waits for its end, and shuts down what it left behind, unless that has other containers.
+    /// There will be no container: waits for the answer of its `start`, and shuts down what that left behind, unless that has
+    /// other containers.
     ///
     /// # Errors
     /// When that does not hear us.
-    pub fn revoke(self) -> Result<()> {
-        let Output { stdout, .. } = self.end()?;
-        let said = String::from_utf8_lossy(&stdout);
-        // Newer ones say more than an address.
-        let address = match serde_json::from_str::<Value>(&said) {
-            Ok(said) => said["address"].as_str().map(str::to_owned),
-            Err(_) => said.trim().starts_with("unix:").then(|| said.trim().to_owned()),
-        };
-        address.map_or(Ok(()), |address| shut_down(&address))
+    pub fn revoke(mut self) -> Result<()> {
+        let (answer, _) = self.answer()?;
+        address(&answer).map_or(Ok(()), |address| shut_down(&address))
     }
 
-    fn end(self) -> Result<Output> {
-        self.0.wait_with_output().map_err(|error| kernel::Error::refused("wait for the stock shim", error).into())
+    /// Reads until its answer is whole or, where it fails, until its end. The answer is the last that it does (containerd,
+    /// `pkg/shim/shim.go`), and its end takes longer than ours.
+    fn answer(&mut self) -> Result<(Vec<u8>, ExitStatus)> {
+        let refused = |error| kernel::Error::refused("hear the stock shim", error);
+        let mut answer = Vec::new();
+        let mut part = [0; 4096];
+        while let Some(stdout) = &mut self.process.stdout {
+            match stdout.read(&mut part).map_err(refused)? {
+                0 => break,
+                length => answer.extend_from_slice(&part[..length]),
+            }
+            if (self.is_whole)(&answer) {
+                return Ok((answer, ExitStatus::default()));
+            }
+        }
+        Ok((answer, self.process.wait().map_err(refused)?))
     }
+}
+
+/// Whether the answer to `start` is whole: it leads to a shim.
+fn is_shim(answer: &[u8]) -> bool {
+    address(answer).is_some_and(|address| {
+        let path = address.trim_start_matches("unix://");
+        fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+    })
+}
+
+/// The address in the answer to `start`, of which newer ones say more.
+fn address(answer: &[u8]) -> Option<String> {
+    let answer = str::from_utf8(answer).ok()?.trim();
+    match serde_json::from_str::<Value>(answer) {
+        Ok(answer) => answer["address"].as_str().map(str::to_owned),
+        Err(_) => answer.starts_with("unix:").then(|| answer.to_owned()),
+    }
+}
+
+/// Whether the answer to `delete` is whole: it has its last field.
+fn is_exit(answer: &[u8]) -> bool {
+    DeleteResponse::parse_from_bytes(answer).is_ok_and(|answer| answer.exited_at.is_some())
 }
 
 /// Asks the shim at `address` to end, in the words of containerd 2 and in those of earlier ones.

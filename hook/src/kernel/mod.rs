@@ -41,7 +41,7 @@ pub use mount::{Overlay, mount_over};
 pub use neighbours::{Neighbours, change_zone, close_passage, open_passage};
 pub use netns::Netns;
 pub use ports::{PortGuard, free_port, is_local, listener_on};
-pub use process::{Origin, Process, ancestor, beside, in_background, own_program, process_start};
+pub use process::{Origin, Process, ancestor, in_background, own_program, process_start};
 pub use replace::Replaceable;
 pub use sandbox::wire;
 pub use sandbox_files::{make_namespace, namespace_in, remove_files, remove_if_empty, write_files};

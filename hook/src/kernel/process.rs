@@ -155,29 +155,8 @@ pub fn own_program() -> Result<String> {
 ///
 /// # Errors
 /// When no process can be made.
-pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<Option<i32>> {
-    forked(|| {
-        let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-        keep.sort_unstable();
-        if let_go(&keep).is_ok() {
-            work();
-        }
-    })
-}
-
-/// Runs `work` in a child process while this one goes on, perhaps as another program. Both have the standard streams, so
-/// whoever waits for their end waits for both.
-///
-/// As [`in_background`] otherwise.
-///
-/// # Errors
-/// When no process can be made.
-pub fn beside(work: impl FnOnce()) -> Result<Option<i32>> {
-    forked(work)
-}
-
 #[allow(unsafe_code)]
-fn forked(work: impl FnOnce()) -> Result<Option<i32>> {
+pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<Option<i32>> {
     if !is_single_threaded() {
         return Ok(None);
     }
@@ -185,7 +164,11 @@ fn forked(work: impl FnOnce()) -> Result<Option<i32>> {
     match unsafe { fork() }.doing(|| "fork".into())? {
         ForkResult::Parent { child } => Ok(Some(child.as_raw())),
         ForkResult::Child => {
-            work();
+            let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+            keep.sort_unstable();
+            if let_go(&keep).is_ok() {
+                work();
+            }
             // SAFETY: `_exit` runs no destructor: what the parent owns is the parent's to close.
             unsafe { libc::_exit(0) }
         }

@@ -129,14 +129,23 @@ fn a_second_start() -> Result<()> {
     })
 }
 
-/// There is no stock shim to go on with, so there will be no container.
+/// There is no stock shim to go on with: there will be no container, and none stays attached.
 #[test]
 fn without_a_stock_shim() -> Result<()> {
     Settings::default().test(|host| {
         bundle(host)?;
-        let start = format!("cd /mnt/b; PATH=/nowhere exec {SHIM} -namespace n -id web start");
-        let refused = host.output(&["sh", "-c", &start])?.exits(5)?.is_one_line()?;
+        let call = |path: &str, action: &str| {
+            let call = format!("cd /mnt/b; PATH={path} exec {SHIM} -namespace n -id web {action}");
+            host.output(&["sh", "-c", &call])
+        };
+        let refused = call("/nowhere", "start")?.exits(5)?.is_one_line()?;
         ensure!(refused.stderr.contains("no containerd-shim-runc-v2"), "{refused}");
+        host.settles()?;
+        call("/mnt/stock", "start")?.exits(0)?;
+        ensure!(host.settled_records()?.len() == 1, "{:#?}", host.records()?);
+        let refused = call("/nowhere", "delete")?.exits(5)?;
+        ensure!(refused.stderr.contains("no containerd-shim-runc-v2"), "{refused}");
+        ensure!(host.settled_records()?.is_empty(), "{:#?}", host.records()?);
         host.settles()
     })
 }
@@ -160,6 +169,36 @@ fn the_stock_shim_starts_beside() -> Result<()> {
             ensure!(output.stdout == *stdout && output.stderr == *stderr, "{output}");
             let records = host.settled_records()?;
             ensure!(records.len() == usize::from(*code == 0), "{records:#?}");
+            ensure!(count(host)? == 0, "nobody awaits it");
+            host.settles()
+        })
+    })
+}
+
+/// What the stock shim answers is passed on as soon as there is nothing to come, however slowly it ends; and not before.
+#[test]
+fn the_answer_is_passed_on() -> Result<()> {
+    let rows = [
+        ("start", ["unix:///run/ocinet/", "ocinet.sock"], "unix:///run/ocinet/ocinet.sock"),
+        (
+            "start",
+            [r#"{"address": "unix:///run/ocinet/ocinet.sock""#, "}"],
+            r#"{"address": "unix:///run/ocinet/ocinet.sock"}"#,
+        ),
+        // An exit status, and the time.
+        ("delete", [r"\020\007", r"\032\002\010\001"], "\x10\x07\x1a\x02\x08\x01"),
+    ];
+    Settings::default().test(|host| {
+        every(rows, |(action, [first, last], answer)| {
+            bundle(host)?;
+            host.sh(&format!(
+                "cat >/mnt/stock/containerd-shim-runc-v2 <<'END'
+#!/bin/sh\nprintf '{first}'; sleep 0.3; echo words >&2; printf '{last}'; exec sleep 1000\nEND"
+            ))?;
+            let call = format!("cd /mnt/b; PATH=/mnt/stock:$PATH exec $0 -namespace n -id web {action}");
+            let output = host.output(&["sh", "-c", &call, SHIM])?.exits(0)?;
+            ensure!(output.stdout == *answer && output.stderr == "words\n", "{output}");
+            host.sh("pkill -x -f 'sleep 1000'")?;
             ensure!(count(host)? == 0, "nobody awaits it");
             host.settles()
         })

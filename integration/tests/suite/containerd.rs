@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::containerd::with_containerd;
-use ocinet_integration::{Mode, PEER, Proto::Tcp, UPLINK, eventually, every};
+use ocinet_integration::{Mode, PEER, Proto::Tcp, UPLINK, every};
 
 /// A container that asks for nothing is on the bridge; one that asks for a port is reached from the LAN. The two talk.
 #[test]
@@ -66,10 +66,7 @@ fn container_mode() -> Result<()> {
             host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("guest")?;
             ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
             for command in ["cat /etc/hosts", "cat /etc/resolv.conf", "busybox hostname"] {
-                // ctr of 1.6 loses what a program says last, now and then.
-                eventually(&format!("both say the same to {command}"), || {
-                    Ok(owner.exec(command)? == guest.exec(command)?)
-                })?;
+                ensure!(owner.exec(command)? == guest.exec(command)?, "both say the same to {command}");
             }
             guest.delete()?;
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("owner").map(drop)

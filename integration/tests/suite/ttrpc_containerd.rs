@@ -30,7 +30,7 @@ fn subscribe(host: &Host, containerd: &Containerd<'_>) -> Result<Background> {
         let sockets = host.sh(&format!("find /proc/{}/fd -lname 'socket:*' | wc -l", subscriber.pid()))?;
         Ok(sockets.trim().parse::<u32>()? > 0)
     })?;
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(std::time::Duration::from_millis(500));
     Ok(subscriber)
 }
 
@@ -63,6 +63,8 @@ fn containerd_is_told() -> Result<()> {
         let service = services(host)?;
         ensure!(service.len() == 1, "{service:?}");
         host.sh(&format!("kill -KILL {}", service[0]))?;
+        // Until then it has the right to serve.
+        eventually("it is dead", || Ok(!host.path(format!("/proc/{}", service[0])).exists()))?;
         let second = containerd.run("second", "", "80")?;
         let attach = next(&mut subscriber)?;
         ensure!(attach.contains("/ocinet/attach") && attach.contains("second"), "{attach}");

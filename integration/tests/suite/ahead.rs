@@ -205,7 +205,7 @@ fn the_answer_is_passed_on() -> Result<()> {
     })
 }
 
-/// Killed at a share of its system calls, before and while it becomes the stock shim.
+/// Killed at a share of its system calls, before and while the stock shim starts beside it.
 #[test]
 fn a_start_that_is_killed() -> Result<()> {
     Settings::default().test(|host| {

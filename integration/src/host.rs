@@ -220,6 +220,8 @@ impl Machine {
             .env("OCINET", binary::ocinet()?)
             .env("PROBE", binary::helper("probe")?)
             .env("CALLER", binary::helper("caller")?)
+            .env("SYSCTLS", include_str!("host/sysctls.sh"))
+            .env("INHERIT", &settings.inherit)
             .env("MTU", settings.mtu.to_string())
             .env("BRIDGE_NF", u8::from(settings.bridge_nf).to_string())
             .env("PREPARE", format!("{}\n{}", settings.firewall.setup(), settings.prepare))

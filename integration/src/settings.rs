@@ -24,6 +24,8 @@ pub struct Settings {
     pub mtu: u32,
     /// A shell script run on the host before the first snapshot.
     pub prepare: String,
+    /// A shell script that makes the settings which new namespaces of host and LAN peer begin with.
+    pub inherit: String,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             firewall: Firewall::Nftables,
             mtu: 1500,
             prepare: String::new(),
+            inherit: "true".to_owned(),
         }
     }
 }
@@ -62,6 +65,11 @@ impl Settings {
     /// What is done on the host before anything else: the state that must survive.
     pub fn prepare(self, script: &str) -> Self {
         Self { prepare: format!("{}\n{script}", self.prepare), ..self }
+    }
+
+    /// The namespaces of host and LAN peer begin with other settings than this machine's: those that `script` makes.
+    pub fn inherit(self, script: &str) -> Self {
+        Self { inherit: script.to_owned(), ..self }
     }
 
     /// It has folders of its own to install things in, over those of this machine. To be asked for after all else.

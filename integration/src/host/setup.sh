@@ -1,5 +1,6 @@
 # Makes a private host out of the fresh namespaces this runs in. From the environment: OCINET, PROBE and CALLER, the programs;
-# MTU and BRIDGE_NF, the uplink's and the bridges' settings; PREPARE, what a story wants done before the first snapshot.
+# SYSCTLS, the script sysctls.sh; MTU and BRIDGE_NF, the uplink's and the bridges' settings; PREPARE, what a story wants done
+# before the first snapshot.
 
 read -r pid rest </proc/self/stat # The machine's /proc still: the pid by which others find this process.
 mount -t proc proc /proc
@@ -31,15 +32,18 @@ for applet in cat httpd ip sh sleep; do ln -s busybox bin/$applet; done
 echo 'a page of the web server' >www/index.html
 cd /
 
+# The settings of this host and of its LAN peer.
+ip netns add peer
+sh -euc "$SYSCTLS"
+nsenter --net=/run/netns/peer sh -euc "$SYSCTLS"
+
 # The cable to the LAN peer. Addresses of version 6 are valid at once, so that two snapshots are comparable.
 cd /proc/sys/net
-echo 0 >ipv4/ip_forward
 echo 0 >ipv6/conf/default/accept_dad
 echo 0 >ipv6/conf/default/router_solicitations
 test -e bridge || { echo 'br_netfilter is missing: run `modprobe br_netfilter`' >&2; exit 1; }
 echo "$BRIDGE_NF" >bridge/bridge-nf-call-iptables
 cd /
-ip netns add peer
 ip -batch - <<BATCH
 link set lo up
 link add uplink mtu $MTU type veth peer name eth0 netns peer

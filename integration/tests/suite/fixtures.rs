@@ -1,7 +1,21 @@
 //! The fixtures themselves: a private host is private, and the checker sees what it should.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Host, Proto::Tcp, Settings};
+use ocinet_integration::{Host, Proto::Tcp, Settings, every};
+
+/// Machines whose settings new network namespaces begin with: Debian 13 (linux-sysctl-defaults), strict and loose checks of
+/// sources, a router, one without IPv6, and one where every switch for IPv4 is the other way round.
+const MACHINES: [&str; 6] = [
+    "sysctl -q net.ipv4.conf.{default,lo}.{rp_filter=2,accept_source_route=0,promote_secondaries=1}",
+    "sysctl -q net.ipv4.conf.{all,default,lo}.rp_filter=1",
+    "sysctl -q net.ipv4.conf.{all,default,lo}.rp_filter=2 net.ipv4.conf.{all,default}.{accept,send}_redirects=0",
+    "sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_ra=2",
+    "sysctl -q net.ipv6.conf.{all,default,lo}.disable_ipv6=1 net.ipv6.conf.{all,default}.{accept_ra,autoconf}=0",
+    "for setting in /proc/sys/net/ipv4/conf/{all,default,lo}/*; do
+         case $(cat $setting) in 0) value=1 ;; 1) value=0 ;; *) continue ;; esac
+         [[ $setting == */mc_forwarding ]] || echo $value >$setting
+     done",
+];
 
 /// Whatever a story does to property of strangers, the checker tells.
 #[test]
@@ -62,6 +76,24 @@ fn a_host_is_private() -> Result<()> {
     two.peer().cannot_reach(Tcp, "198.51.100.1:80")?;
     one.sh("ip link set uplink down; touch /run/one /etc/ocinet/one; sysctl -q net.bridge.bridge-nf-call-iptables=0")?;
     two.check()
+}
+
+/// Whatever the machine's settings are, a host and its LAN peer have the same ones.
+#[test]
+fn a_host_is_the_same_on_every_machine() -> Result<()> {
+    let settings = |host: &Host| -> Result<String> {
+        let look = "cd /proc/sys/net; grep -rs '' ipv4/conf ipv6/conf ipv4/ip_forward bridge || true";
+        Ok(host.sh(look)? + &host.peer().sh(look)?)
+    };
+    let usual = settings(&Host::new(Settings::default())?)?;
+    ensure!(usual.contains("ipv4/conf/uplink/rp_filter:0\n") && usual.contains("ipv4/ip_forward:0\n"), "{usual}");
+    every(MACHINES, |machine| {
+        let host = Host::new(Settings::default().inherit(&format!("bash -euc '{machine}'")))?;
+        let here = settings(&host)?;
+        let differ: Vec<_> = usual.lines().zip(here.lines()).filter(|(usual, here)| usual != here).collect();
+        ensure!(differ.is_empty() && usual.len() == here.len(), "{differ:#?}");
+        Ok(())
+    })
 }
 
 /// Nothing of a host outlives it, not even where a program runs for ever.

@@ -7,19 +7,20 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use ocinet_integration::Settings;
 use ocinet_integration::survive::{
-    Look, Scene, Share, Stage, Tally, Times, at_every_call, at_random, crowds, cycles, is_flat, recovery,
-    runtime_killed, too_small_a_subnet, under_runc,
+    Look, Scene, Share, Stage, Tally, Times, Whose, at_every_call, at_every_fault, at_random, crowds, cycles, is_flat,
+    recovery, runtime_killed, too_small_a_subnet, under_runc,
 };
 
 const USAGE: &str = "usage: integration/survive [--share PERCENT] [PART[=PERCENT]]...
-parts: calls, random, runc, runtime, crowds, subnet, cycles, flush";
+parts: calls, faults, random, runc, runtime, crowds, subnet, cycles, flush";
 
 /// Tries something, prints the figures, and says whether all was well.
 type Run = fn(Share) -> Result<bool>;
 
 /// Everything that is tried.
-const PARTS: [(&str, Run); 8] = [
+const PARTS: [(&str, Run); 9] = [
     ("calls", calls),
+    ("faults", faults),
     ("random", random),
     ("runc", runc),
     ("runtime", runtime),
@@ -74,10 +75,14 @@ fn row(what: impl Display, figures: impl Display) {
 }
 
 fn kills(what: &str, tally: &Tally) -> bool {
+    told(what, tally, "kills", "leaks")
+}
+
+/// A row for a tally of tries that are called `tries`, and whose failures are called `failures`.
+fn told(what: &str, tally: &Tally, tries: &str, failures: &str) -> bool {
     let Tally { points, tried, missed, leaks } = tally;
-    let figures =
-        format!("{tried:>6} of {points:>6} kills, {:>2} did not happen, {:>2} leaks", missed.len(), leaks.len());
-    row(what, figures);
+    let (not, bad) = (missed.len(), leaks.len());
+    row(what, format!("{tried:>6} of {points:>6} {tries}, {not:>2} did not happen, {bad:>2} {failures}"));
     for failure in missed.iter().chain(leaks) {
         println!("    {}", failure.replace('\n', "\n      "));
     }
@@ -87,8 +92,20 @@ fn kills(what: &str, tally: &Tally) -> bool {
 fn calls(share: Share) -> Result<bool> {
     title("killed at every system call of every thread and child, each time with four things to follow", share);
     let mut good = true;
-    for scene in Scene::ALL {
+    for scene in Scene::KILLS {
         good &= kills(scene.name(), &at_every_call(scene, &Settings::default(), share, WORKERS)?);
+    }
+    Ok(good)
+}
+
+fn faults(share: Share) -> Result<bool> {
+    title("each system call fails once with each error that it can give, beside a container that lives", share);
+    let mut good = true;
+    for scene in Scene::FAULTS {
+        for (whose, of) in [(Whose::Own, ""), (Whose::Children, ", its children")] {
+            let tally = at_every_fault(scene, whose, &Settings::default(), share, WORKERS)?;
+            good &= tally.points == 0 || told(&format!("{}{of}", scene.name()), &tally, "errors", "findings");
+        }
     }
     Ok(good)
 }

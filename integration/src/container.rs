@@ -188,6 +188,14 @@ impl<'h> Container<'h> {
         Ok(())
     }
 
+    /// Lets its process live until the end of the host, unless somebody kills it; poststop never comes. Only where there is no
+    /// runtime.
+    pub(crate) fn leave(self) -> u32 {
+        let pid = self.pid;
+        std::mem::forget(self);
+        pid
+    }
+
     fn end(&mut self) -> Result<()> {
         let owed = std::mem::replace(&mut self.owed, false);
         self.kill()?;

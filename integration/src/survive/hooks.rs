@@ -91,14 +91,14 @@ pub fn at_every_call(scene: Scene, settings: &Settings, share: Share, workers: u
 /// Kills every kind of call at random moments, `count` in all; a quarter of the moments lie in what goes on behind it.
 pub fn at_random(count: usize, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
     let host = used(settings)?;
-    let longest: Vec<_> = Scene::ALL.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;
+    let longest: Vec<_> = Scene::KILLS.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;
     drop(host);
     let case = |number: usize| {
-        let (scene, turn) = (number % Scene::ALL.len(), number / Scene::ALL.len());
-        let behind = turn % 4 == 3 && Scene::ALL[scene].goes_on();
+        let (scene, turn) = (number % Scene::KILLS.len(), number / Scene::KILLS.len());
+        let behind = turn % 4 == 3 && Scene::KILLS[scene].goes_on();
         let longest = if behind { BACKGROUND } else { longest[scene] };
         let aftermath = Aftermath::ALL[turn / 4 % Aftermath::ALL.len()];
-        Killed { scene: Scene::ALL[scene], settings, moment: Moment::Within(longest, turn % 3 == 0), aftermath }
+        Killed { scene: Scene::KILLS[scene], settings, moment: Moment::Within(longest, turn % 3 == 0), aftermath }
     };
     run(count, (0..share.of(count)).map(case).collect(), workers)
 }

@@ -1,4 +1,4 @@
-//! Many kills, on several hosts side by side, and what came of them.
+//! Many kills or failures, on several hosts side by side, and what came of them.
 
 use std::fmt::{self, Display};
 use std::sync::Mutex;
@@ -14,16 +14,16 @@ const TRIES: u32 = 25;
 /// How often the whole host is compared with what it was before.
 const LOOK: usize = 25;
 
-/// What came of many kills.
+/// What came of many kills, or of many system calls that failed.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// How many there are to try.
     pub points: usize,
-    /// How many kills happened.
+    /// How many of them happened.
     pub tried: usize,
-    /// Kills that did not happen, however often we tried.
+    /// Those that did not happen, however often we tried.
     pub missed: Vec<String>,
-    /// Kills after which something was left or went wrong, with what.
+    /// Those after which something was left or went wrong, with what.
     pub leaks: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl Tally {
     /// An error that shows every failure, if there is one.
     pub fn is_clean(&self) -> Result<()> {
         let failures = [&self.missed[..], &self.leaks[..]].concat();
-        ensure!(failures.is_empty(), "of {} kills {} failed:\n{}", self.tried, failures.len(), failures.join("\n"));
+        ensure!(failures.is_empty(), "of {} tries {} failed:\n{}", self.tried, failures.len(), failures.join("\n"));
         ensure!(self.tried > 0, "nothing was tried");
         Ok(())
     }
@@ -52,6 +52,11 @@ impl Display for Unready {
 pub(super) trait Case: Copy + Display + Send {
     /// A host for cases like this one.
     fn host(self) -> Result<Host>;
+
+    /// The end of a host for cases like this one, on which nothing may be left.
+    fn end(host: &Host) -> Result<()> {
+        host.farewell()
+    }
 
     /// Lets it happen, for the `nth` time where the kill did not before: a random moment is then an earlier one. False if
     /// the kill did not happen; an error if something was left, or [`Unready`].
@@ -97,7 +102,7 @@ fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<(
             Err(error) => tally.leaks.push(format!("{case}: {error:#}")),
         }
     }
-    host.farewell()
+    C::end(&host)
 }
 
 /// False if the kill never happened.

@@ -12,13 +12,19 @@ use crate::{Host, check};
 pub(super) fn none(host: &Host) -> Result<()> {
     host.settles()?;
     check::agreement(host, &Live::new())?;
-    let folders = names(&host.path("/run/ocinet/containers"))?;
-    ensure!(folders.is_empty(), "files of containers are left: {folders:?}");
+    files_of(host, 0)?;
     let known = |name: &String| ["containers", "lock"].contains(&name.as_str()) || name.starts_with("store-");
     let strangers: Vec<_> = names(&host.path("/run/ocinet"))?.into_iter().filter(|name| !known(name)).collect();
     ensure!(strangers.is_empty(), "in /run/ocinet are left: {strangers:?}");
     let mounts = our_mounts(host, 1)?;
     ensure!(mounts.is_empty(), "mounts are left on the host: {mounts:#?}");
+    Ok(())
+}
+
+/// Makes sure that so many containers have files, and no others.
+pub(super) fn files_of(host: &Host, containers: usize) -> Result<()> {
+    let folders = names(&host.path("/run/ocinet/containers"))?;
+    ensure!(folders.len() == containers, "{containers} containers have files, and there are {folders:?}");
     Ok(())
 }
 

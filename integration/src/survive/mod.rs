@@ -1,4 +1,4 @@
-//! What ocinet survives, tried out and counted: kills, crowds, long lives, lost rulesets.
+//! What ocinet survives, tried out and counted: kills, failing system calls, crowds, long lives, lost rulesets.
 //!
 //! The same machinery serves two: `integration/survive`, which tries everything and prints the figures, and the tests,
 //! which try a share.
@@ -7,10 +7,12 @@ mod aftermath;
 mod crowd;
 mod crowds;
 mod cycles;
+mod faults;
 mod flush;
 mod hooks;
 mod kills;
 mod leftovers;
+mod living;
 mod point;
 mod runc;
 mod scene;
@@ -19,6 +21,7 @@ mod times;
 
 pub use crowds::{Crowds, crowds, too_small_a_subnet};
 pub use cycles::{Look, cycles, is_flat};
+pub use faults::{Whose, at_every_fault};
 pub use flush::recovery;
 pub use hooks::{at_every_call, at_random};
 pub use kills::Tally;

@@ -3,6 +3,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{Host, Output};
@@ -39,6 +40,21 @@ impl Call {
         // The call itself may have said something before.
         Ok(serde_json::from_str(said.lines().last().unwrap_or_default())?)
     }
+
+    /// The same, with the errors that each of them could have given. What became of the call does not matter.
+    pub fn faults(&self, host: &Host) -> Result<Vec<Tracee>> {
+        let said = self.through(host, &["faults"])?.success()?;
+        Ok(serde_json::from_str(said.lines().last().unwrap_or_default())?)
+    }
+}
+
+/// A thread or a child of the program that was called.
+#[derive(Debug, Deserialize, PartialEq)]
+pub(super) struct Tracee {
+    /// Whether it is a process of its own.
+    pub child: bool,
+    /// Its system calls: the name of each, and the numbers of the errors that it could give.
+    pub calls: Vec<(String, Vec<i32>)>,
 }
 
 /// A moment to be killed at: before one system call of one thread or child.

@@ -1,4 +1,4 @@
-//! What goes on when the kill comes.
+//! What goes on when the kill comes, or the system call fails.
 
 use std::fs::{self, DirEntry};
 
@@ -25,11 +25,19 @@ pub enum Scene {
     DetachKept,
     /// `gc` finds a dead container.
     Collect,
+    /// An attach after the store was lost: what runs is found again first.
+    Rebuild,
+    /// `doctor --fix` finds one container without its link, and a dead one.
+    Restore,
+    /// `reset` without `--force` beside a container that runs: it is refused.
+    ResetRefused,
+    /// `reset` where the only container is dead.
+    Reset,
 }
 
 impl Scene {
-    /// Every scene.
-    pub const ALL: [Self; 7] = [
+    /// Every scene in which a call is killed.
+    pub const KILLS: [Self; 7] = [
         Self::FirstAttach,
         Self::Attach,
         Self::AttachBeside,
@@ -37,6 +45,20 @@ impl Scene {
         Self::Detach,
         Self::DetachKept,
         Self::Collect,
+    ];
+
+    /// Every scene in which system calls fail.
+    pub const FAULTS: [Self; 10] = [
+        Self::FirstAttach,
+        Self::Attach,
+        Self::Rollback,
+        Self::Rebuild,
+        Self::Detach,
+        Self::DetachKept,
+        Self::Collect,
+        Self::Restore,
+        Self::ResetRefused,
+        Self::Reset,
     ];
 
     /// Its name, for tables.
@@ -49,6 +71,10 @@ impl Scene {
             Self::Detach => "detach",
             Self::DetachKept => "detach, namespace kept",
             Self::Collect => "gc",
+            Self::Rebuild => "attach, store lost",
+            Self::Restore => "doctor --fix",
+            Self::ResetRefused => "reset, refused",
+            Self::Reset => "reset",
         }
     }
 
@@ -65,13 +91,24 @@ impl Scene {
             other.hook("createRuntime")?.success()?;
             other.hook("poststop")?.success()?;
         }
-        if matches!(self, Self::Detach | Self::DetachKept | Self::Collect) {
+        if self == Self::Restore {
+            let gone = sandbox(host, "gone").prepare()?;
+            gone.hook("createRuntime")?.success()?;
+            gone.abandon()?;
+        }
+        if !matches!(self, Self::FirstAttach | Self::Attach | Self::AttachBeside | Self::Rollback | Self::Rebuild) {
             container.hook("createRuntime")?.success()?;
         }
-        if matches!(self, Self::Detach | Self::Collect) {
+        if self == Self::Restore {
+            host.sh(&format!("ip link delete {}", container.host_interface()?))?;
+        }
+        if matches!(self, Self::Detach | Self::Collect | Self::ResetRefused | Self::Reset) {
             let link = host.path(format!("/sys/class/net/{}", container.host_interface()?));
             container.kill()?;
             eventually("the link has gone with its namespace", || Ok(!link.exists()))?;
+        }
+        if self == Self::Rebuild {
+            host.sh("rm /run/ocinet/store-*")?;
         }
         Ok(container)
     }
@@ -83,11 +120,13 @@ impl Scene {
         if self == Self::Rollback { draft.image("/mnt/broken") } else { draft }
     }
 
-    /// The call that is killed.
+    /// The call that is killed, or whose system calls fail.
     pub(super) fn call(self, container: &Container<'_>) -> Call {
         let (argv, stage) = match self {
             Self::Detach | Self::DetachKept => ([OCINET, "hook", "poststop"], "poststop"),
-            Self::Collect => return Call { argv: [OCINET, "gc"].map(str::to_owned).into(), stdin: String::new() },
+            Self::Collect => return command(&[OCINET, "gc"]),
+            Self::Restore => return command(&[OCINET, "doctor", "--fix"]),
+            Self::ResetRefused | Self::Reset => return command(&[OCINET, "reset"]),
             _ => ([OCINET, "hook", "createRuntime"], "createRuntime"),
         };
         Call { argv: argv.map(str::to_owned).into(), stdin: container.state(stage).to_string() }
@@ -96,11 +135,7 @@ impl Scene {
     /// The system calls that it makes, learned on a host that is as it will be each time. Of several runs, what most have
     /// done: what a thread does only now and then, because another was quicker, is left to kills at random moments.
     pub(super) fn trace(self, host: &Host) -> Result<Vec<Vec<u64>>> {
-        const RUNS: usize = 7;
-        let mut traces = (0..RUNS).map(|_| self.one_trace(host)).collect::<Result<Vec<_>>>()?;
-        let alike = |trace: &Vec<Vec<u64>>| traces.iter().filter(|other| *other == trace).count();
-        let (_, most) = (0..RUNS).map(|run| (alike(&traces[run]), run)).max().context("there are several runs")?;
-        Ok(traces.swap_remove(most))
+        usual(7, || self.one_trace(host))
     }
 
     fn one_trace(self, host: &Host) -> Result<Vec<Vec<u64>>> {
@@ -131,6 +166,11 @@ impl Scene {
         matches!(self, Self::AttachBeside | Self::Rollback | Self::Detach | Self::DetachKept | Self::Collect)
     }
 
+    /// Whether no container can live on its host meanwhile.
+    pub(super) fn is_alone(self) -> bool {
+        matches!(self, Self::FirstAttach | Self::Reset)
+    }
+
     /// Makes a host fit for this scene: used before, and with an image that cannot be given its files.
     pub(super) fn prepare(host: &Host) -> Result<()> {
         host.sh("cp -r /mnt/rootfs /mnt/broken; rm -f /mnt/broken/etc/hostname; mkdir -p /mnt/broken/etc/hostname")?;
@@ -140,6 +180,19 @@ impl Scene {
         drop(first);
         host.settles()
     }
+}
+
+/// What most of several runs say.
+pub(super) fn usual<T: PartialEq>(runs: usize, one: impl Fn() -> Result<T>) -> Result<T> {
+    let mut all = (0..runs).map(|_| one()).collect::<Result<Vec<_>>>()?;
+    let alike = |run: usize| all.iter().filter(|other| **other == all[run]).count();
+    let (_, most) = (0..runs).map(|run| (alike(run), run)).max().context("there are several runs")?;
+    Ok(all.swap_remove(most))
+}
+
+/// A command as a person types it.
+fn command(argv: &[&str]) -> Call {
+    Call { argv: argv.iter().map(|word| (*word).to_owned()).collect(), stdin: String::new() }
 }
 
 /// Waits until no earlier call goes on in the background: it would change which system calls the next one makes.

@@ -29,7 +29,7 @@ fn a_drain_that_was_cut_off_is_taken_up() -> Result<()> {
 /// Every kind of call, each of its threads and children, at a share of their system calls.
 #[test]
 fn killed_at_system_calls() -> Result<()> {
-    for scene in Scene::ALL {
+    for scene in Scene::KILLS {
         at_every_call(scene, &Settings::default(), Share::percent(1.0), 4)?.is_clean()?;
     }
     Ok(())
@@ -47,7 +47,7 @@ fn killed_at_random_moments() -> Result<()> {
 fn killed_with_iptables() -> Result<()> {
     for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
         let settings = Settings::default().firewall(firewall);
-        for scene in Scene::ALL {
+        for scene in Scene::KILLS {
             let tally = at_every_call(scene, &settings, Share::percent(0.2), 4)?;
             ensure!(tally.leaks.is_empty() && tally.missed.len() * 4 <= tally.tried, "{tally:#?}");
         }

@@ -18,6 +18,7 @@ mod containerd_refusals;
 mod crowds;
 mod cycles;
 mod doctor;
+mod faults;
 mod file_mounts;
 mod files;
 mod firewalls;

@@ -1,9 +1,12 @@
-//! Calls programs as a runtime calls a hook, and kills them: at one system call, or at one moment.
+//! Calls programs as a runtime calls a hook, and kills them: at one system call, or at one moment. Or lets one of their
+//! system calls fail.
 //!
 //! Runs on a private host, so that nothing but the program under test stands between a call and its figures.
 
 mod clock;
 mod crowd;
+mod faults;
+mod registers;
 mod sandboxes;
 mod tracer;
 
@@ -11,9 +14,15 @@ use std::io::{Read, Write, stdin};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use serde_json::{Value, json};
+
+use tracer::{Called, Deed, Target, Tracee};
 
 const USAGE: &str = "usage: caller trace PROGRAM [ARGUMENT]...
+       caller faults PROGRAM [ARGUMENT]...
        caller kill-at TRACEE CALL PROGRAM [ARGUMENT]...
+       caller fail-at TRACEE NAME CALL ERROR PROGRAM [ARGUMENT]...
        caller kill-after MICROSECONDS one|all PROGRAM [ARGUMENT]...
        caller measure PROGRAM [ARGUMENT]...
        caller crowd|series PROGRAM [ARGUMENT]...
@@ -27,12 +36,26 @@ fn main() -> Result<ExitCode> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["trace", ref program @ ..] => {
             let tracees = tracer::follow(program, &input()?, None)?.tracees;
-            println!("{}", serde_json::to_string(&tracees)?);
+            let numbers = |tracee: &Tracee| tracee.calls.iter().map(|called| called.number).collect::<Vec<_>>();
+            println!("{}", json!(tracees.iter().map(numbers).collect::<Vec<_>>()));
+            Ok(ExitCode::SUCCESS)
+        }
+        ["faults", ref program @ ..] => {
+            let tracees = tracer::follow(program, &input()?, None)?.tracees;
+            println!("{}", json!(tracees.iter().map(possible).collect::<Vec<_>>()));
             Ok(ExitCode::SUCCESS)
         }
         ["kill-at", tracee, call, ref program @ ..] => {
-            let followed = tracer::follow(program, &input()?, Some((tracee.parse()?, call.parse()?)))?;
-            verdict(followed.killed, followed.code)
+            let target = Target { tracee: tracee.parse()?, call: call.parse()?, deed: Deed::Kill };
+            let followed = tracer::follow(program, &input()?, Some(target))?;
+            verdict(followed.hit, followed.code)
+        }
+        ["fail-at", tracee, name, call, error, ref program @ ..] => {
+            let deed = Deed::Fail(name, Errno::from_raw(error.parse()?));
+            let target = Target { tracee: tracee.parse()?, call: call.parse()?, deed };
+            let followed = tracer::follow(program, &input()?, Some(target))?;
+            eprintln!("caller: {}failed {}", if followed.hit { "" } else { "not " }, followed.failed);
+            Ok(ExitCode::from(u8::try_from(followed.code)?))
         }
         ["kill-after", moment, who, ref program @ ..] => {
             verdict(clock::kill_after(program, &input()?, moment.parse()?, who == "all")?, 0)
@@ -46,6 +69,15 @@ fn main() -> Result<ExitCode> {
         ["sandboxes", count] => sandboxes::hold(count.parse()?),
         _ => bail!(USAGE),
     }
+}
+
+/// The calls of a tracee with the numbers of the errors that each could have given.
+fn possible(tracee: &Tracee) -> Value {
+    let call = |called: &Called| match &called.errors {
+        Some((name, errors)) => json!([name, errors.iter().map(|error| *error as i32).collect::<Vec<_>>()]),
+        None => json!(["", []]),
+    };
+    json!({ "child": tracee.is_child, "calls": tracee.calls.iter().map(call).collect::<Vec<_>>() })
 }
 
 /// Says on stderr whether the kill has happened: a runtime shows that of a hook that fails.

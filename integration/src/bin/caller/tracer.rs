@@ -1,9 +1,10 @@
-//! Follows a program through every system call of all its threads and children, and kills it at one.
+//! Follows a program through every system call of all its threads and children, and kills it at one, or lets that one
+//! fail.
 //!
-//! strace could kill too (`inject=NAME:signal=KILL:when=N`), but it cannot be told which thread it shall count for:
-//! the first to get that far dies, which is nearly always the main one, and the calls of the others would never be
+//! strace could do both (`inject=NAME:signal=KILL:when=N`), but it cannot be told which thread it shall count for:
+//! the first to get that far is hit, which is nearly always the main one, and the calls of the others would never be
 //! tried. Here a point is a tracee, in the order of birth, and the number of its call. The kill comes before the call
-//! does anything.
+//! does anything, and a call that fails does nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,23 +17,89 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::faults::Syscall;
+use super::registers;
+
+/// What a shell adds to the signal that ended a program.
+const SIGNALED: i32 = 128;
+
 /// What became of a program that was followed.
 #[derive(Default)]
 pub(crate) struct Followed {
-    /// The numbers of the system calls of each tracee, in the order of birth; the first is the program itself.
-    pub tracees: Vec<Vec<u64>>,
-    /// Whether the kill happened.
-    pub killed: bool,
-    /// The exit code.
+    /// The tracees in the order of birth; the first is the program itself.
+    pub tracees: Vec<Tracee>,
+    /// Whether the kill, or the failure, happened.
+    pub hit: bool,
+    /// What the call was about that failed, for people.
+    pub failed: String,
+    /// The exit code, as a shell would say it.
     pub code: i32,
 }
 
+/// A thread or a child of the program.
+#[derive(Default)]
+pub(crate) struct Tracee {
+    /// Whether it is a process of its own.
+    pub is_child: bool,
+    /// Its system calls.
+    pub calls: Vec<Called>,
+}
+
+/// A system call that was made.
+pub(crate) struct Called {
+    /// Its number on this machine.
+    pub number: u64,
+    /// Its name, and the errors that it could have given.
+    pub errors: Option<(&'static str, Vec<Errno>)>,
+}
+
+/// What is done at one system call of one tracee.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'t> {
+    /// Which tracee.
+    pub tracee: usize,
+    /// Which of its calls; the first is 0.
+    pub call: usize,
+    pub deed: Deed<'t>,
+}
+
+/// What happens to the call.
+#[derive(Clone, Copy)]
+pub(crate) enum Deed<'t> {
+    /// Its process is killed. Every call counts.
+    Kill,
+    /// It fails with that error. Only calls of that name count that could: so one that is made now and then, as by the allocator,
+    /// does not change which is meant.
+    Fail(&'t str, Errno),
+}
+
+impl Target<'_> {
+    /// Whether it is the last of the calls that the tracee has made.
+    fn is_last_of(&self, calls: &[Called]) -> bool {
+        match self.deed {
+            Deed::Kill => calls.len() == self.call + 1,
+            Deed::Fail(name, error) => {
+                let can_fail = |called: &&Called| called.can_fail(name, error);
+                calls.last().filter(can_fail).is_some() && calls.iter().filter(can_fail).count() == self.call + 1
+            }
+        }
+    }
+}
+
+impl Called {
+    fn can_fail(&self, name: &str, error: Errno) -> bool {
+        self.errors.as_ref().is_some_and(|(own, errors)| *own == name && errors.contains(&error))
+    }
+}
+
 /// A program under observation.
-struct Tracer {
+struct Tracer<'t> {
     main: Pid,
     /// Whether the program runs yet, and not the shell that waits for us, and which we may see starting.
     running: bool,
-    target: Option<(usize, usize)>,
+    target: Option<Target<'t>>,
+    /// The thread whose call was skipped, which has still to be told that it failed.
+    failing: Option<(Pid, Errno)>,
     order: BTreeMap<Pid, usize>,
     /// The processes that are there, and their threads.
     alive: BTreeSet<Pid>,
@@ -40,17 +107,17 @@ struct Tracer {
     followed: Followed,
 }
 
-/// Follows a program to its end, or until it is dead at the `target`: the call of that number (the first is 0) of the
-/// tracee of that number. What it leaves running then goes on without us.
-pub(crate) fn follow(program: &[&str], input: &[u8], target: Option<(usize, usize)>) -> Result<Followed> {
+/// Follows a program to its end, or until the `target` was hit and it has ended. What it leaves running then goes on without
+/// us.
+pub(crate) fn follow(program: &[&str], input: &[u8], target: Option<Target<'_>>) -> Result<Followed> {
     let mut child = crate::start(program)?;
     let main = Pid::from_raw(child.id().cast_signed());
     let family = Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK;
     ptrace::seize(main, family | Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACESYSGOOD).context("seize")?;
     crate::release(&mut child, input)?;
     let (order, alive) = (BTreeMap::from([(main, 0)]), BTreeSet::from([main]));
-    let followed = Followed { tracees: vec![Vec::new()], ..Followed::default() };
-    let mut tracer = Tracer { main, running: false, target, order, alive, victim: None, followed };
+    let followed = Followed { tracees: vec![Tracee::default()], ..Followed::default() };
+    let mut tracer = Tracer { main, running: false, target, failing: None, order, alive, victim: None, followed };
     while !tracer.is_done() {
         match waitpid(None, Some(WaitPidFlag::__WALL)) {
             Err(Errno::ECHILD) => break,
@@ -60,16 +127,16 @@ pub(crate) fn follow(program: &[&str], input: &[u8], target: Option<(usize, usiz
     Ok(tracer.followed)
 }
 
-impl Tracer {
+impl Tracer<'_> {
     /// A runtime waits for the program; nobody waits for its children.
     fn is_done(&self) -> bool {
-        self.followed.killed && !self.alive.contains(&self.main)
+        self.followed.hit && !self.alive.contains(&self.main)
     }
 
     fn handle(&mut self, status: WaitStatus) -> Result<()> {
         match status {
             WaitStatus::Exited(pid, code) => self.ended(pid, code),
-            WaitStatus::Signaled(pid, _, _) => self.ended(pid, -1),
+            WaitStatus::Signaled(pid, signal, _) => self.ended(pid, SIGNALED + signal as i32),
             WaitStatus::PtraceSyscall(pid) => {
                 self.called(pid)?;
                 self.resume(pid, None)?;
@@ -93,56 +160,69 @@ impl Tracer {
         if pid == self.main {
             self.followed.code = code;
         }
-        self.followed.killed |= self.victim == Some(pid);
+        self.followed.hit |= self.victim == Some(pid);
     }
 
     /// Threads and children are born stopped, and this stop is where we first see them.
     fn know(&mut self, pid: Pid) {
         self.alive.insert(pid);
         self.order.entry(pid).or_insert_with(|| {
-            self.followed.tracees.push(Vec::new());
+            let is_child = process_of(pid).is_ok_and(|process| process != self.main);
+            self.followed.tracees.push(Tracee { is_child, calls: Vec::new() });
             self.followed.tracees.len() - 1
         });
     }
 
-    /// A stop at a system call: notes it on its way in, and kills where it is the target.
+    /// A stop at a system call: notes it on its way in, and kills or skips it where it is the target.
     fn called(&mut self, pid: Pid) -> Result<()> {
         let info = match ptrace::syscall_info(pid) {
             Err(Errno::ESRCH) => return Ok(()),
             info => info?,
         };
-        if !self.running || self.victim.is_some() || info.op != PTRACE_SYSCALL_INFO_ENTRY {
+        if let Some((thread, error)) = self.failing
+            && thread == pid
+        {
+            self.failing = None;
+            self.followed.hit = true;
+            return registers::fail(pid, error);
+        }
+        if !self.running || self.is_over() || info.op != PTRACE_SYSCALL_INFO_ENTRY {
             return Ok(());
         }
         self.know(pid);
         let tracee = self.order[&pid];
-        let calls = &mut self.followed.tracees[tracee];
-        calls.push(number_of_call(pid).unwrap_or_default());
-        if self.target == Some((tracee, calls.len() - 1)) {
-            let process = process_of(pid)?;
-            kill(process, Signal::SIGKILL).context("kill")?;
-            self.victim = Some(process);
+        let Some(call) = Syscall::of(pid) else { return Ok(()) };
+        let calls = &mut self.followed.tracees[tracee].calls;
+        calls.push(Called { number: call.number(), errors: call.errors() });
+        match self.target.filter(|target| target.tracee == tracee && target.is_last_of(calls)) {
+            None => {}
+            Some(Target { deed: Deed::Fail(name, error), .. }) => {
+                self.followed.failed = format!("{name}({}) with {error:?}", call.object());
+                self.failing = Some((pid, error));
+                registers::skip(pid)?;
+            }
+            Some(Target { deed: Deed::Kill, .. }) => {
+                let process = process_of(pid)?;
+                kill(process, Signal::SIGKILL).context("kill")?;
+                self.victim = Some(process);
+            }
         }
         Ok(())
     }
 
+    /// Whether nothing more is to be done, but to wait.
+    fn is_over(&self) -> bool {
+        self.victim.is_some() || self.followed.hit
+    }
+
     fn resume(&self, pid: Pid, signal: Option<Signal>) -> Result<()> {
-        let resumed = match self.victim {
-            Some(_) => ptrace::cont(pid, signal),
-            None => ptrace::syscall(pid, signal),
-        };
+        let resumed = if self.is_over() { ptrace::cont(pid, signal) } else { ptrace::syscall(pid, signal) };
         // It may have been killed a moment ago.
         match resumed {
             Err(Errno::ESRCH) => Ok(()),
             resumed => Ok(resumed?),
         }
     }
-}
-
-/// The system call that a stopped thread is about to make (proc_pid_syscall(5)).
-fn number_of_call(thread: Pid) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
-    text.split_whitespace().next()?.parse().ok()
 }
 
 /// The process of a thread.

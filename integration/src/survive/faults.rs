@@ -1,0 +1,226 @@
+//! System calls that fail: each one of a call of ours, with each error that it can give, beside a container that lives.
+//!
+//! A call that ends well has done everything, one that fails has left nothing, and in no case does the living container
+//! notice. Collection, `doctor --fix` and `reset` may go on after a failure and leave the rest to the next run, which then
+//! puts everything right.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+
+use super::kills::{Case, Tally, Unready, run};
+use super::living::Living;
+use super::point::{Call, Tracee};
+use super::scene::{quiet, usual};
+use super::{Scene, Share, leftovers};
+use crate::{Container, Host, Output, Settings, check};
+
+/// What `timeout` ends with, and what a shell says of a program that SIGKILL has ended.
+const KILLED: i32 = 137;
+/// The first exit code that stands for a signal.
+const SIGNALED: i32 = 128;
+
+/// Whose system calls fail.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Whose {
+    /// Those of the call itself, in all its threads.
+    Own,
+    /// Those of the processes that it starts: `nft`, and what goes on in the background.
+    Children,
+}
+
+/// A system call that fails.
+#[derive(Debug)]
+struct Fault {
+    /// Which thread or child, in the order of birth; 0 is the program itself.
+    tracee: usize,
+    whose: Whose,
+    /// Which system call, and which of its calls that can fail so.
+    name: String,
+    call: usize,
+    error: Errno,
+}
+
+impl Fault {
+    /// Every fault of a trace.
+    fn all(trace: &[Tracee]) -> Vec<Self> {
+        let mut all = Vec::new();
+        for (number, tracee) in trace.iter().enumerate() {
+            let whose = if tracee.child { Whose::Children } else { Whose::Own };
+            let mut counts = BTreeMap::new();
+            for (name, errors) in &tracee.calls {
+                for error in errors {
+                    let count = counts.entry((name, error)).or_insert(0);
+                    let (call, error) = (*count, Errno::from_raw(*error));
+                    all.push(Self { tracee: number, whose, name: name.clone(), call, error });
+                    *count += 1;
+                }
+            }
+        }
+        all
+    }
+
+    /// Makes the call with this fault.
+    fn happen(&self, host: &Host, call: &Call) -> Result<Output> {
+        let error = (self.error as i32).to_string();
+        call.through(host, &["fail-at", &self.tracee.to_string(), &self.name, &self.call.to_string(), &error])
+    }
+
+    /// Whether it takes memory away, which no program in Rust can go on without: it is killed then.
+    fn may_kill(&self) -> bool {
+        self.error == Errno::ENOMEM && ["mmap", "mprotect", "mremap"].contains(&self.name.as_str())
+    }
+}
+
+/// A call with a fault.
+#[derive(Clone, Copy)]
+struct Disturbed<'f> {
+    scene: Scene,
+    settings: &'f Settings,
+    fault: &'f Fault,
+}
+
+impl Case for Disturbed<'_> {
+    fn host(self) -> Result<Host> {
+        inhabited(self.scene, self.settings)
+    }
+
+    fn end(host: &Host) -> Result<()> {
+        if !host.records()?.is_empty() {
+            Living::end(host)?;
+            host.living().keys().for_each(|key| host.is_dead(key));
+            host.ocinet("gc")?.success()?;
+        }
+        host.farewell()
+    }
+
+    fn happen(self, host: &Host, _: u32) -> Result<bool> {
+        let living = if self.scene.is_alone() { None } else { Some(Living::of(host).context(Unready)?) };
+        let container = self.scene.set(host).context(Unready)?;
+        let output = self.fault.happen(host, &self.scene.call(&container))?;
+        let hit = output.stderr.contains("caller: failed");
+        ensure!(output.code != KILLED, "it hung:\n{output}");
+        ensure!(output.code < SIGNALED || self.fault.may_kill(), "it was ended by a signal:\n{output}");
+        self.judge(host, container, living, output.code).with_context(|| output.to_string())?;
+        Ok(hit)
+    }
+}
+
+impl Disturbed<'_> {
+    /// Looks at what the call has done, lets come what comes next, and sees to it that nothing is left then but the living
+    /// container as it was.
+    fn judge(self, host: &Host, mut container: Container<'_>, living: Option<Living>, code: i32) -> Result<()> {
+        quiet(host)?;
+        let was_killed = code >= SIGNALED;
+        match self.scene {
+            Scene::Rollback | Scene::ResetRefused => ensure!(code != 0, "it must fail"),
+            Scene::FirstAttach | Scene::Attach | Scene::Rebuild if code == 0 => whole(host, &container)?,
+            Scene::FirstAttach | Scene::Attach | Scene::Rebuild if !was_killed => nothing_of(host, &container)?,
+            Scene::Detach | Scene::DetachKept if code == 0 && self.fault.whose == Whose::Own => {
+                nothing_of(host, &container)?;
+            }
+            Scene::Restore if code == 0 => whole(host, &container)?,
+            _ => {}
+        }
+        if let Some(living) = &living {
+            living.is_there(host)?;
+        }
+        self.put_right(host, &mut container).context("what comes next")?;
+        match living {
+            Some(living) => {
+                living.is_untouched(host)?;
+                check::agreement(host, &host.living())?;
+                ensure!(host.records()?.len() == 1, "not alone: {:#?}", host.records()?);
+                leftovers::files_of(host, 1)
+            }
+            None => leftovers::none(host),
+        }
+    }
+
+    /// What comes next in life, undisturbed.
+    fn put_right(self, host: &Host, container: &mut Container<'_>) -> Result<()> {
+        match self.scene {
+            Scene::Restore => {
+                host.ocinet("doctor --fix")?.success()?;
+                whole(host, container)?;
+            }
+            Scene::ResetRefused => drop(host.ocinet("reset")?.is_refusal()?.says(&["living"])?),
+            Scene::Reset => drop(host.ocinet("reset")?.success()?),
+            _ => {}
+        }
+        container.kill()?;
+        host.is_dead(&container.key());
+        match self.scene {
+            Scene::Detach | Scene::DetachKept => drop(container.hook("poststop")?.success()?),
+            _ => drop(host.ocinet("gc")?.success()?),
+        }
+        host.settled_records().map(drop)
+    }
+}
+
+impl fmt::Display for Disturbed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { tracee, whose, call, name, error } = self.fault;
+        let of = if *whose == Whose::Own { "thread" } else { "child" };
+        write!(f, "{}: {name} number {call} of {of} {tracee} fails with {error:?}", self.scene.name())
+    }
+}
+
+/// Everything is there that the record says, and whoever looks for faults finds none.
+fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
+    check::agreement(host, &host.living())?;
+    container.record().context("it says that it is attached")?;
+    leftovers::files_once(host, container.pid())?;
+    let lo = container.sh("ip -oneline link show dev lo up")?;
+    ensure!(!lo.is_empty(), "lo is down in the container");
+    let guard = host.sh(&format!("tc filter show dev {} ingress", container.host_interface()?))?;
+    ensure!(guard.contains("bpf"), "its link is not guarded");
+    host.ocinet("doctor")?.success().map(drop)
+}
+
+/// Nothing is there of a container whose attach failed, or that was detached; others are as their records say.
+fn nothing_of(host: &Host, container: &Container<'_>) -> Result<()> {
+    let (id, bundle) = container.key();
+    let records = host.settled_records()?;
+    let is_its = |record: &&crate::Record| record.container == id && record.bundle == bundle;
+    ensure!(!records.iter().any(|record| is_its(&record)), "a record is left: {records:#?}");
+    check::agreement(host, &host.living())?;
+    leftovers::files_of(host, records.len())
+}
+
+/// A host that has had a container before, and has another that lives.
+fn inhabited(scene: Scene, settings: &Settings) -> Result<Host> {
+    let host = Host::new(settings.clone()).context("making a private host")?;
+    Scene::prepare(&host)?;
+    if !scene.is_alone() {
+        Living::start(&host)?;
+    }
+    Ok(host)
+}
+
+/// The system calls that the call of a scene makes, learned on a host that is as it will be each time.
+fn trace(scene: Scene, host: &Host) -> Result<Vec<Tracee>> {
+    usual(3, || {
+        let container = scene.set(host)?;
+        let trace = scene.call(&container).faults(host)?;
+        ensure!(trace.first().is_some_and(|tracee| tracee.calls.len() > 50), "too short to be true: {trace:?}");
+        quiet(host)?;
+        drop(container);
+        host.ocinet("gc")?.success()?;
+        host.settled_records()?;
+        Ok(trace)
+    })
+}
+
+/// Lets each system call of the call of `scene`, or of its children, fail once with each error that it can give; a share of
+/// all that.
+pub fn at_every_fault(scene: Scene, whose: Whose, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
+    let host = inhabited(scene, settings)?;
+    let trace = trace(scene, &host).with_context(|| format!("tracing: {}", scene.name()))?;
+    drop(host);
+    let faults: Vec<_> = Fault::all(&trace).into_iter().filter(|fault| fault.whose == whose).collect();
+    let cases: Vec<_> = faults.iter().map(|fault| Disturbed { scene, settings, fault }).collect();
+    run(cases.len(), share.pick(cases), workers)
+}

@@ -1,0 +1,69 @@
+//! A container that lives while other calls are disturbed, and must not notice.
+
+use anyhow::{Result, ensure};
+
+use crate::{Host, Mode, Proto::Tcp, Record, State, UPLINK, eventually};
+
+/// Its id, and the name of its server.
+const LIVING: &str = "living";
+
+/// Where its pid is noted on the host.
+const PID: &str = "/mnt/living";
+
+/// What there is of the living container.
+#[derive(Debug, PartialEq)]
+pub(super) struct Living {
+    record: Record,
+    /// The host's end of its link, with its number, bridge, alias and guard, and its own end with addresses and routes.
+    links: String,
+}
+
+impl Living {
+    /// Starts it on a host, whose end is also its own unless [`Living::end`] comes before.
+    pub fn start(host: &Host) -> Result<()> {
+        let pid = host.container(LIVING).isolated().publish("80:80").run()?.leave();
+        host.sh(&format!("echo {pid} >{PID}")).map(drop)
+    }
+
+    /// What there is of it.
+    pub fn of(host: &Host) -> Result<Self> {
+        let records = host.records()?;
+        let mut record = match records.iter().find(|record| record.container == LIVING) {
+            Some(record) => record.clone(),
+            None => anyhow::bail!("the living container is forgotten: {records:#?}"),
+        };
+        // After a store was lost, nobody knows it.
+        record.bundle = String::new();
+        let is_connected = record.mode == Mode::Bridge && record.endpoints.len() == 1;
+        ensure!(is_connected && record.state == State::Attached, "the living container is {record:#?}");
+        let link = &record.endpoints[0].host_interface;
+        // A guard that is put there again has another number.
+        let links = host.sh(&format!(
+            "ip -oneline -details link show dev {link} | sed 's/[a-z_]*_timer *[0-9.]*//g'
+             tc filter show dev {link} ingress | sed 's/ id [0-9]*//'
+             nsenter --net=/proc/$(cat {PID})/ns/net sh -euc 'ip -oneline address; ip route'"
+        ))?;
+        Ok(Self { record, links })
+    }
+
+    /// Makes sure that it is as it was.
+    pub fn is_there(&self, host: &Host) -> Result<()> {
+        let now = Self::of(host)?;
+        ensure!(now.record == self.record, "the living container was {:#?}, and is {:#?}", self.record, now.record);
+        ensure!(now.links == self.links, "the living container's links were\n{}and are\n{}", self.links, now.links);
+        Ok(())
+    }
+
+    /// Makes sure that it is as it was, and that its port leads to it.
+    pub fn is_untouched(&self, host: &Host) -> Result<()> {
+        self.is_there(host)?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:80"))?.is(LIVING).map(drop)
+    }
+
+    /// Ends it without poststop.
+    pub fn end(host: &Host) -> Result<()> {
+        let pid = host.sh(&format!("cat {PID}; kill -KILL $(cat {PID})"))?;
+        let process = host.path(format!("/proc/{}", pid.trim()));
+        eventually("the living container has ended", || Ok(!process.exists()))
+    }
+}

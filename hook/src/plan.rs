@@ -12,9 +12,6 @@ use crate::model::{
 };
 use crate::request::Connection;
 
-/// The MTU where the host has no uplink to take it from: Ethernet's.
-const DEFAULT_MTU: u32 = 1500;
-
 /// Which ports of the host can be had. The kernel and the store know.
 pub trait HostPorts {
     /// What it fails with.
@@ -84,15 +81,8 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
     range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
-/// The endpoint of `connection` at `address`. `uplink_mtu` is the default for its MTU, and `name` numbers the names that
-/// its link on the host can have.
-pub fn endpoint(
-    connection: &Connection,
-    network: &Network,
-    address: IpNet,
-    uplink_mtu: Option<u32>,
-    name: u8,
-) -> Endpoint {
+/// The endpoint of `connection` at `address`; `name` numbers the names that its link on the host can have.
+pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, name: u8) -> Endpoint {
     let is_v4 = |ip: &IpAddr| ip.is_ipv4() == address.addr().is_ipv4();
     Endpoint {
         network: network.name.clone(),
@@ -102,7 +92,7 @@ pub fn endpoint(
         },
         interface: connection.interface.clone().unwrap_or_else(default_interface),
         mac: connection.mac.unwrap_or_else(|| Mac::of(address.addr())),
-        mtu: connection.mtu.or(uplink_mtu).unwrap_or(DEFAULT_MTU),
+        mtu: connection.mtu.unwrap_or(network.mtu),
         addresses: vec![address],
         gateways: network.subnets.iter().map(|subnet| subnet.gateway).filter(is_v4).collect(),
     }

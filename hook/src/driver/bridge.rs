@@ -1,4 +1,4 @@
-use super::{Bridge, HostStep, Program, SandboxStep, Steps, Veth};
+use super::{Bridge, HostStep, Program, SandboxStep, Setting, Steps, Veth};
 use crate::model::{Alias, Attachment, Endpoint, Mac, Network};
 
 /// The steps that connect `endpoint` to a bridge network, which rules of ours guard or not; `alias` marks the link that
@@ -34,7 +34,32 @@ pub fn bridge_of(network: &Network, guarded: bool) -> Option<Bridge> {
         name: network.bridge.clone(),
         alias: Alias::Network(network.name.clone()),
         mac: Mac::of(network.subnets.first()?.gateway),
+        mtu: network.mtu,
         addresses: network.subnets.iter().map(|subnet| subnet.gateway_with_prefix()).collect(),
-        route_localnet: guarded,
+        guarded,
     })
+}
+
+impl Bridge {
+    /// What it needs before it is up: no address or route from a router advertisement of a container (CVE-2020-13401) and
+    /// no IPv6. Behind rules of ours also a way for the host's own 127.0.0.1 to published ports, which without them would
+    /// be open the other way round as well (CVE-2020-8558), and forwarding where the host's default for new links is off.
+    pub fn settings(&self) -> Vec<Setting> {
+        let of = |family, name, value| Setting::of(family, self.name.as_str(), name, value);
+        let mut settings = vec![
+            of("ipv6", "accept_ra", "0"),
+            of("ipv6", "disable_ipv6", "1"),
+            of("ipv4", "route_localnet", if self.guarded { "1" } else { "0" }),
+        ];
+        if self.guarded {
+            settings.push(of("ipv4", "forwarding", "1"));
+        }
+        settings
+    }
+
+    /// An MTU next to `mtu`, to come from: the kernel takes no notice of one that the bridge has already
+    /// (`netif_set_mtu_ext`, net/core/dev.c). It is on the same side of 1280, under which a link loses its IPv6 settings.
+    pub fn other_mtu(mtu: u32) -> u32 {
+        mtu ^ 1
+    }
 }

@@ -1,5 +1,6 @@
 use ipnet::Ipv4Net;
 
+use super::Setting;
 use crate::model::{Alias, Mac};
 
 /// Where copies of packets are sent that the host's own rules have let in.
@@ -22,11 +23,11 @@ impl Detour {
 
     /// The settings of its ends: no IPv6, and what comes back may be from anywhere, also where `all` is strict, for the larger of
     /// both counts.
-    pub fn settings() -> [(&'static str, &'static str, &'static str, &'static str); 3] {
+    pub fn settings() -> [Setting; 3] {
         [
-            ("ipv6", DETOUR_IN, "disable_ipv6", "1"),
-            ("ipv6", DETOUR_OUT, "disable_ipv6", "1"),
-            ("ipv4", DETOUR_OUT, "rp_filter", "2"),
+            Setting::of("ipv6", DETOUR_IN, "disable_ipv6", "1"),
+            Setting::of("ipv6", DETOUR_OUT, "disable_ipv6", "1"),
+            Setting::of("ipv4", DETOUR_OUT, "rp_filter", "2"),
         ]
     }
 
@@ -37,10 +38,7 @@ impl Detour {
             "ip link add {DETOUR_IN} address {mac} mtu {mtu} arp off type veth \
              peer name {DETOUR_OUT} address {mac} mtu {mtu} arp off"
         )];
-        lines.extend(
-            Self::settings()
-                .map(|(family, link, key, value)| format!("sysctl -qw net/{family}/conf/{link}/{key}={value}")),
-        );
+        lines.extend(Self::settings().iter().map(Setting::line));
         lines.push(format!("ip address add {address} dev {DETOUR_OUT} scope host"));
         let up = |link| format!("ip link set {link} alias {} up", Alias::Detour);
         lines.extend([DETOUR_OUT, DETOUR_IN].map(up));

@@ -3,10 +3,12 @@
 mod bridge;
 mod detour;
 mod guard;
+mod setting;
 
 pub use bridge::{bridge, bridge_of, port};
 pub use detour::{DETOUR_IN, DETOUR_OUT, Detour};
 pub use guard::Program;
+pub use setting::Setting;
 
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -31,7 +33,7 @@ pub enum HostStep {
     Veth(Veth),
 }
 
-/// A bridge of ours. Its MTU follows its ports'.
+/// A bridge of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     /// Its name.
@@ -40,11 +42,13 @@ pub struct Bridge {
     pub alias: Alias,
     /// Its own MAC, since udev and the kernel would otherwise change it with the ports.
     pub mac: Mac,
+    /// Its MTU in bytes. A bridge that was never told one follows its smallest port (`br_mtu_auto_adjust`,
+    /// net/bridge/br_if.c), so that one container's `mtu=` would hold for all.
+    pub mtu: u32,
     /// The gateway addresses.
     pub addresses: Vec<IpNet>,
-    /// Whether the host's own 127.0.0.1 leads to published ports. Without our rules the way back would be open as well
-    /// (CVE-2020-8558).
-    pub route_localnet: bool,
+    /// Whether rules of ours guard the network.
+    pub guarded: bool,
 }
 
 /// A veth pair: one end a port of the bridge, its peer born in the container's namespace.
@@ -89,16 +93,15 @@ impl HostStep {
     /// The step as commands that a person could type; `pid` is the container's init process.
     pub fn lines(&self, pid: &str) -> Vec<String> {
         match self {
-            Self::Bridge(Bridge { name, alias, mac, addresses, route_localnet }) => {
-                let (accept_ra, disable) =
-                    (setting("ipv6", name, "accept_ra=0"), setting("ipv6", name, "disable_ipv6=1"));
-                let localnet = setting("ipv4", name, &format!("route_localnet={}", u8::from(*route_localnet)));
+            Self::Bridge(bridge) => {
+                let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
                 let name = word(name.as_str());
                 let mut lines = vec![
                     format!("ip link add {name} address {mac} type bridge"),
-                    format!("sysctl -qw {accept_ra} {disable}"),
-                    format!("sysctl -qw {localnet}"),
+                    format!("ip link set {name} mtu {}", Bridge::other_mtu(*mtu)),
+                    format!("ip link set {name} mtu {mtu}"),
                 ];
+                lines.extend(bridge.settings().iter().map(Setting::line));
                 lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
                 lines.push(format!("ip link set {name} alias {} up", word(&alias.to_string())));
                 lines
@@ -126,7 +129,7 @@ impl SandboxStep {
             Self::Loopback => vec!["ip link set lo up".into()],
             Self::Interface { name, addresses } => {
                 let v4_only = addresses.iter().all(|address| address.addr().is_ipv4());
-                let quiet = v4_only.then(|| format!("sysctl -qw {}", setting("ipv6", name, "disable_ipv6=1")));
+                let quiet = v4_only.then(|| Setting::without_ipv6(name).line());
                 let name = word(name.as_str());
                 let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
                 quiet.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
@@ -134,11 +137,6 @@ impl SandboxStep {
             Self::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
         }
     }
-}
-
-/// An interface's setting as sysctl(8) takes it: between slashes, since a name may hold dots.
-fn setting(family: &str, interface: &InterfaceName, assignment: &str) -> String {
-    word(&format!("net/{family}/conf/{interface}/{assignment}"))
 }
 
 /// `text` as one word of a shell, in quotes where it needs them: an interface may be called `$(reboot)`.

@@ -2,7 +2,7 @@ use slog::{info, warn};
 
 use super::{Engine, Result};
 use crate::config::PublishedPorts;
-use crate::driver;
+use crate::driver::{self, Setting};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, Lock, Place};
 use crate::model::{Key, Network, Record};
@@ -33,7 +33,7 @@ impl Engine {
             self.load_ruleset(&network, &ports)?;
         }
         if !forwards {
-            kernel::switch_forwarding_on()?;
+            kernel::set(&[Setting::forwarding()])?;
         }
         self.pass_neighbours(&network.bridge)
     }
@@ -163,8 +163,9 @@ impl Engine {
             self.store.write(|store| store.set_closed_forwarding(false))?;
         }
         for network in self.store.read().networks()? {
-            if let Some(bridge) = driver::bridge_of(&network, Kind::None.has_rules()) {
-                kernel::guard_bridge(&bridge)?;
+            let Some(bridge) = driver::bridge_of(&network, Kind::None.has_rules()) else { continue };
+            if let Some(found) = self.links.find_bridge(&bridge)? {
+                self.links.level_bridge(&bridge, &found)?;
             }
         }
         if self.store.read().records()?.iter().any(|record| !record.publish.is_empty()) {

@@ -161,6 +161,7 @@ pub(super) struct Wishes<'r> {
     pub namespace: &'r Namespace,
     pub connection: &'r Connection,
     pub mappings: Vec<PortMapping>,
+    /// The MTU of the host's way out, where there is one.
     pub mtu: Option<u32>,
     /// The number of the link's name: 0 unless a stranger has that.
     pub name: u8,
@@ -170,10 +171,14 @@ pub(super) struct Wishes<'r> {
 pub(super) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Record, Network)> {
     let Wishes { request, namespace, connection, mappings, mtu, name: link } = wishes;
     let name = &connection.network;
-    let network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
+    let mut network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
+    if let Some(mtu) = mtu.filter(|mtu| *mtu != network.mtu) {
+        network.mtu = mtu;
+        store.set_network(&network)?;
+    }
     free_of_others(store, &mappings)?;
     let address = address(store, connection, &network)?;
-    let endpoint = plan::endpoint(connection, &network, address, mtu, link);
+    let endpoint = plan::endpoint(connection, &network, address, link);
     if let Some(by) = store.mac_holder(name, endpoint.mac)? {
         return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
     }

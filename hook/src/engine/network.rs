@@ -1,7 +1,7 @@
 use super::{Engine, Error, Result};
 use crate::config::{self, Config};
 use crate::driver::{self, Bridge};
-use crate::kernel::{self, HostLinks};
+use crate::kernel::HostLinks;
 use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
 use crate::plan;
 
@@ -17,10 +17,10 @@ pub fn default_network(config: &Config) -> Result<Network> {
 impl Engine {
     /// The bridge is there and guarded. Where it has to be made, the containers that were on it are on it again.
     pub(super) fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<()> {
-        if self.links.has_bridge(bridge)? {
-            return Ok(kernel::guard_bridge(bridge)?);
+        match self.links.find_bridge(bridge)? {
+            Some(found) => Ok(self.links.level_bridge(bridge, &found)?),
+            None => self.restore_bridge(bridge),
         }
-        self.restore_bridge(bridge)
     }
 
     /// The bridge is as it was made, whatever it is now, and the containers that were on it are on it again.
@@ -56,7 +56,8 @@ pub(super) fn default_interface() -> InterfaceName {
 
 fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Result<Network> {
     let bridge = default_interface();
-    Ok(Network { name: name.clone(), subnets: vec![free_subnet(&bridge, config, links)?], bridge })
+    let subnets = vec![free_subnet(&bridge, config, links)?];
+    Ok(Network { name: name.clone(), bridge, subnets, mtu: Network::DEFAULT_MTU })
 }
 
 /// The first range that no route of the host overlaps, those of our own bridge aside.

@@ -120,7 +120,7 @@ impl Engine {
     /// Whether an earlier attach has done the step.
     fn is_done(&mut self, step: &HostStep) -> Result<bool> {
         match step {
-            HostStep::Bridge(bridge) => Ok(self.links.has_bridge(bridge)?),
+            HostStep::Bridge(bridge) => Ok(self.links.find_bridge(bridge)?.is_some()),
             HostStep::Veth(_) => Ok(false),
         }
     }

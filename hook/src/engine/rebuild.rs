@@ -127,7 +127,7 @@ impl Holdings {
             let Alias::Network(name) = &link.alias else { continue };
             let subnets = links.addresses_of(link.index)?;
             let subnets = subnets.iter().map(|net| Subnet { range: net.trunc(), gateway: net.addr() }).collect();
-            let network = Network { name: name.clone(), bridge: link.name.clone(), subnets };
+            let network = Network { name: name.clone(), bridge: link.name.clone(), subnets, mtu: link.mtu };
             bridges.insert(link.index, network.clone());
             networks.push(network);
         }
@@ -237,7 +237,8 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
 fn network_of(inside: &Inside) -> Option<Network> {
     let (net, gateway) = inside.addresses.first().zip(inside.gateways.first())?;
     let subnets = vec![Subnet { range: net.trunc(), gateway: *gateway }];
-    Some(Network { name: config::default_bridge(), bridge: network::default_interface(), subnets })
+    let (name, bridge) = (config::default_bridge(), network::default_interface());
+    Some(Network { name, bridge, subnets, mtu: Network::DEFAULT_MTU })
 }
 
 /// The endpoint of a link; where its container cannot be seen, as it would be by default.

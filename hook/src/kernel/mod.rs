@@ -34,7 +34,7 @@ pub use error::{Error, Result};
 pub use file::{boot_id, names_in, read_regular, read_stdin, room_beside, state_dir, write_public};
 pub use inside::{Found, Inside, interface_in, namespaces};
 pub use late::chains_behind_security;
-pub use link::{HostLinks, NO_GUARD, OurLink, Uplink};
+pub use link::{HostLinks, NO_GUARD, OurLink, StandingBridge, Uplink};
 pub use lock::{Lock, LockFile, Place};
 pub use memory::{hurry_memory, return_memory, spare_memory};
 pub use mount::{Overlay, mount_over};
@@ -45,10 +45,7 @@ pub use process::{Origin, Process, ancestor, in_background, own_program, process
 pub use replace::Replaceable;
 pub use sandbox::wire;
 pub use sandbox_files::{make_namespace, namespace_in, remove_files, remove_if_empty, write_files};
-pub use sysctl::{
-    forwarding, frames_pass_ip_hooks, guard_bridge, open_guards, strict_reverse_path, switch_forwarding_off,
-    switch_forwarding_on,
-};
+pub use sysctl::{forwarding, frames_pass_ip_hooks, is_set, set, strict_reverse_path, switch_forwarding_off};
 pub use terminal::terminal_columns;
 pub use uts::{hostname, set_hostname};
 pub use watch::{Seen, Watch};

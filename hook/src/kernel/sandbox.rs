@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::error::{Doing, Error, Result};
-use super::link::{address_message, question};
+use super::link::{address_message, errno, no_own_ipv6, question};
 use super::netlink::Netlink;
 use super::netns::Netns;
 use super::sysctl;
-use crate::driver::SandboxStep;
+use crate::driver::{SandboxStep, Setting};
 use crate::model::InterfaceName;
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
@@ -40,16 +40,32 @@ fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Resul
 }
 
 fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, addresses: &[IpNet]) -> Result<()> {
-    if addresses.iter().all(|address| address.addr().is_ipv4()) {
-        sysctl::disable_ipv6(name)?;
-    }
     let index = known.map_or_else(|| index(netlink, name), Ok).doing(|| format!("look for {name} in the container"))?;
+    if addresses.iter().all(|address| address.addr().is_ipv4()) {
+        disable_ipv6(netlink, name, index)?;
+    }
     for address in addresses {
         let message = RouteNetlinkMessage::NewAddress(address_message(index, *address));
         let added = netlink.request(message, NLM_F_CREATE | NLM_F_EXCL);
         added.doing(|| format!("give address {address} to {name} in the container"))?;
     }
     up(netlink, index).doing(|| format!("set {name} up in the container"))
+}
+
+/// No IPv6 on an interface; nothing to do on a kernel without it. Where /proc/sys is read-only, the interface has at least no
+/// address of that family: the setting is the container's own, and no operator could have made it beforehand.
+fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Result<()> {
+    match sysctl::set(&[Setting::without_ipv6(name)]) {
+        Err(error) if error.errno() == Some(libc::EROFS) => {}
+        result => return result,
+    }
+    let link = LinkUnspec::new_with_index(index).append_extra_attribute(no_own_ipv6()).build();
+    match netlink.request(RouteNetlinkMessage::NewLink(link), 0) {
+        Err(error) if errno(&error) != Errno::EAFNOSUPPORT => {
+            Err(Error::refused(format!("keep {name} in the container without IPv6"), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A namespace that was wired before, as a pod's or podman's, keeps the default route it has, whatever its metric.

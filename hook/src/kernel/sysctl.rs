@@ -1,8 +1,8 @@
 use std::fs;
 use std::io;
 
-use super::error::{Doing, Result};
-use crate::driver::{Bridge, Detour};
+use super::error::{Doing, Error, Result};
+use crate::driver::Setting;
 use crate::model::InterfaceName;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -15,19 +15,6 @@ pub fn forwarding() -> Result<bool> {
     Ok(fs::read(FORWARDING).doing(|| format!("read {FORWARDING}"))?.starts_with(b"1"))
 }
 
-/// Lets this namespace forward IPv4.
-///
-/// # Errors
-/// When /proc cannot be written, as in a hardened unit.
-pub fn switch_forwarding_on() -> Result<()> {
-    fs::write(FORWARDING, "1").doing(|| format!("write 1 to {FORWARDING}"))
-}
-
-/// No IPv6 on an interface; nothing to do on a kernel without it.
-pub(super) fn disable_ipv6(interface: &InterfaceName) -> Result<()> {
-    optional(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
-}
-
 /// Lets this namespace forward IPv4 no more.
 ///
 /// # Errors
@@ -36,48 +23,41 @@ pub fn switch_forwarding_off() -> Result<()> {
     fs::write(FORWARDING, "0").doing(|| format!("write 0 to {FORWARDING}"))
 }
 
-/// What a bridge of an IPv4 network needs before it is up: no address or route from a router advertisement of a
-/// container (CVE-2020-13401), no IPv6, and a way for the host's own 127.0.0.1 to a published port.
+/// Gives each of `settings` its value. Writes only what differs: a write takes the lock of all links, a look does not, and
+/// /proc/sys may be read-only.
 ///
 /// # Errors
-/// When /proc cannot be written, as in a hardened unit.
-pub fn guard_bridge(bridge: &Bridge) -> Result<()> {
-    for (path, value) in bridge_guards(bridge) {
-        optional(&path, value)?;
+/// When /proc cannot be written, as in a hardened unit: names every setting that is missing, for a person to set them.
+pub fn set(settings: &[Setting]) -> Result<()> {
+    let (mut missing, mut why) = (Vec::new(), None);
+    for setting in settings {
+        if is_set(setting)? {
+            continue;
+        }
+        if let Err(error) = fs::write(setting.path(), setting.value) {
+            missing.push(setting.to_string());
+            why.get_or_insert(error);
+        }
     }
-    Ok(())
+    match why {
+        Some(error) => {
+            Err(Error::refused(format!("change what is missing in /proc/sys, sysctl -w {}", missing.join(" ")), error))
+        }
+        None => Ok(()),
+    }
 }
 
-/// The settings of a bridge that are not as [`guard_bridge`] makes them, each with the value it should have.
+/// Whether `setting` has its value. Without IPv6, which a kernel may lack and a link with an MTU under 1280 does
+/// (`IPV6_MIN_MTU`), there is none of it to set.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn open_guards(bridge: &Bridge) -> Result<Vec<(String, &'static str)>> {
-    let mut open = Vec::new();
-    for (path, value) in bridge_guards(bridge) {
-        if !is_set(&path, value)? {
-            open.push((path, value));
-        }
+pub fn is_set(setting: &Setting) -> Result<bool> {
+    let path = setting.path();
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && setting.is_ipv6() => Ok(true),
+        result => Ok(result.doing(|| format!("read {path}"))?.trim_ascii() == setting.value.as_bytes()),
     }
-    Ok(open)
-}
-
-/// Gives both ends of the detour the settings that they need.
-///
-/// # Errors
-/// When /proc cannot be written, as in a hardened unit.
-pub(super) fn set_detour() -> Result<()> {
-    Detour::settings().iter().try_for_each(|(family, link, key, value)| optional(&path(family, link, key), value))
-}
-
-/// Whether they have them.
-pub(super) fn is_detour_set() -> Result<bool> {
-    let mut settings = Detour::settings().into_iter();
-    settings.try_fold(true, |all, (family, link, key, value)| Ok(all && is_set(&path(family, link, key), value)?))
-}
-
-fn path(family: &str, link: &str, key: &str) -> String {
-    format!("/proc/sys/net/{family}/conf/{link}/{key}")
 }
 
 /// Whether frames within a bridge pass the host's IP hooks as well (`br_netfilter`).
@@ -96,28 +76,4 @@ pub fn strict_reverse_path(interface: &InterfaceName) -> bool {
 
 fn is_one(path: &str) -> bool {
     fs::read(path).is_ok_and(|text| text.starts_with(b"1"))
-}
-
-fn bridge_guards(Bridge { name, route_localnet, .. }: &Bridge) -> [(String, &'static str); 3] {
-    let localnet = if *route_localnet { "1" } else { "0" };
-    [
-        (format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0"),
-        (format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1"),
-        (format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), localnet),
-    ]
-}
-
-/// Writes only what differs: a write takes the lock of all links, a look does not. A kernel without IPv6 lacks its files.
-fn optional(path: &str, value: &str) -> Result<()> {
-    if is_set(path, value)? {
-        return Ok(());
-    }
-    fs::write(path, value).doing(|| format!("write {value} to {path}"))
-}
-
-fn is_set(path: &str, value: &str) -> Result<bool> {
-    match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        result => Ok(result.doing(|| format!("read {path}"))?.trim_ascii() == value.as_bytes()),
-    }
 }

@@ -14,6 +14,19 @@ pub struct Network {
     pub bridge: InterfaceName,
     /// The address ranges, at most one of each family for now.
     pub subnets: Vec<Subnet>,
+    /// The MTU in bytes of its bridge, and of endpoints that name none: that of the host's way out.
+    #[serde(default = "default_mtu")]
+    pub mtu: u32,
+}
+
+impl Network {
+    /// The MTU where the host has no way out to take it from: Ethernet's.
+    pub const DEFAULT_MTU: u32 = 1500;
+}
+
+/// Of a row that an older version wrote.
+fn default_mtu() -> u32 {
+    Network::DEFAULT_MTU
 }
 
 /// One address range of a network.

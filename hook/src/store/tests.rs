@@ -277,6 +277,7 @@ fn a_network_remembers_its_last_address() {
         name: "bridge".parse().unwrap(),
         bridge: "ocinet0".parse().unwrap(),
         subnets: vec![subnet],
+        mtu: 1500,
     };
     store
         .write::<_, Error>(|write| {

@@ -39,6 +39,16 @@ impl<'c> Write<'c> {
         self.run(sql, parameters)
     }
 
+    /// Changes a network that is there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_network(&self, network: &Network) -> Result<()> {
+        let (body, sum) = body(network)?;
+        let sql = "UPDATE network SET body = ?2, sum = ?3 WHERE name = ?1";
+        self.run(sql, params![network.name.as_str(), body, sum])
+    }
+
     /// Remembers whether we switched IP forwarding on, and so keep it from serving strangers.
     ///
     /// # Errors

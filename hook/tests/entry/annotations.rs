@@ -113,9 +113,9 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
     let Ok(ports) = plan::ports(publish, &mut EveryPort::default()) else { return };
     let subnet = Config::default().subnets().next().expect("the documented range");
     let bridge = "ocinet0".parse().expect("a name");
-    let network = Network { name: default_bridge(), bridge, subnets: vec![subnet] };
+    let network = Network { name: default_bridge(), bridge, subnets: vec![subnet], mtu: 1500 };
     let address = IpNet::new([10, 90, 0, 2].into(), 16).expect("an address");
-    let endpoint = plan::endpoint(connection, &network, address, None, 0);
+    let endpoint = plan::endpoint(connection, &network, address, 0);
     assert!((68..=65_535).contains(&endpoint.mtu) && endpoint.mac.0[0] & 1 == 0, "{endpoint:?}");
     let record = Record {
         number: 1,

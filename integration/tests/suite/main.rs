@@ -35,6 +35,7 @@ mod name_servers;
 mod neighbours;
 mod networks;
 mod newcomers;
+mod odd_hosts;
 mod plan;
 mod podman;
 mod prepare;

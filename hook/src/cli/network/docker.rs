@@ -163,7 +163,12 @@ mod tests {
 
     fn bridge() -> model::Network {
         let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
-        model::Network { name: config::default_bridge(), bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] }
+        model::Network {
+            name: config::default_bridge(),
+            bridge: "ocinet0".parse().unwrap(),
+            subnets: vec![subnet],
+            mtu: 1500,
+        }
     }
 
     #[test]

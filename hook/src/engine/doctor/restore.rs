@@ -2,7 +2,7 @@
 
 use slog::{info, warn};
 
-use crate::driver::{self, HostStep};
+use crate::driver::{self, HostStep, Setting};
 use crate::engine::{Engine, Result};
 use crate::kernel::{self, Netns};
 use crate::model::{Attachment, Record, State};
@@ -47,7 +47,7 @@ impl Engine {
             }
         }
         if !forwards {
-            kernel::switch_forwarding_on()?;
+            kernel::set(&[Setting::forwarding()])?;
         }
         Ok(())
     }

@@ -2,28 +2,60 @@
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkInfo,
-    LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkInfo, LinkMessage,
 };
+use nix::errno::Errno;
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
-use super::HostLinks;
-use super::read::{alias, controller, is_up, kind};
-use crate::driver::{Bridge, Veth};
+use super::read::{alias, controller, is_up, kind, mtu};
+use super::{HostLinks, errno, no_own_ipv6};
+use crate::driver::{Bridge, Setting, Veth};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::lock::{LockFile, Place};
 use crate::kernel::sysctl;
 use crate::model::{Alias, InterfaceName, Mac};
 
+/// A bridge of ours that is there and up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingBridge {
+    index: u32,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Those of its settings that have another value than they should.
+    pub differing: Vec<Setting>,
+}
+
 impl HostLinks {
-    /// Whether the bridge `name` is there and done.
+    /// The bridge, if it is there and done.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn has_bridge(&mut self, bridge: &Bridge) -> Result<bool> {
+    pub fn find_bridge(&mut self, bridge: &Bridge) -> Result<Option<StandingBridge>> {
         let link = self.find(&bridge.name)?.filter(|link| is_our_bridge(link, bridge.mac) && is_up(link));
         self.bridge = link.as_ref().map(|link| (bridge.name.clone(), link.header.index));
-        Ok(link.is_some())
+        Ok(link.map(|link| StandingBridge {
+            index: link.header.index,
+            mtu: mtu(&link).unwrap_or_default(),
+            differing: differing(&link, bridge),
+        }))
+    }
+
+    /// Gives the bridge that was `found` the MTU and the settings that it should have.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn level_bridge(&mut self, bridge: &Bridge, found: &StandingBridge) -> Result<()> {
+        if found.mtu == bridge.mtu {
+            return sysctl::set(&found.differing);
+        }
+        self.set_mtu(found.index, bridge.mtu, bridge)?;
+        // Over 1280 bytes it gets IPv6, with settings of the kernel's choice.
+        sysctl::set(&bridge.settings())
+    }
+
+    fn set_mtu(&mut self, index: u32, mtu: u32, bridge: &Bridge) -> Result<()> {
+        let link = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.new_link(link, 0).map(drop).doing(|| format!("give bridge {} the MTU {mtu}", bridge.name))
     }
 
     /// Makes the bridge, with `ports` that were on it before. It is up when, and only when, all else about it is done.
@@ -31,7 +63,7 @@ impl HostLinks {
     /// # Errors
     /// [`Error::Busy`] where a stranger has its name.
     pub fn make_bridge(&mut self, bridge: &Bridge, ports: &[Veth], locks: &LockFile) -> Result<()> {
-        let Bridge { name, alias, mac, addresses, .. } = bridge;
+        let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
         let (name, mac) = (name, *mac);
         let _making = locks.exclusive(Place::Bridges)?;
         match self.find(name)? {
@@ -45,8 +77,11 @@ impl HostLinks {
                 self.new_link(link, NLM_F_CREATE | NLM_F_EXCL).doing(|| format!("create bridge {name}"))?;
             }
         }
-        sysctl::guard_bridge(bridge)?;
         let index = self.index(name)?;
+        for mtu in [Bridge::other_mtu(*mtu), *mtu] {
+            self.set_mtu(index, mtu, bridge)?;
+        }
+        sysctl::set(&bridge.settings())?;
         for address in addresses {
             self.add_address(index, *address, name)?;
         }
@@ -62,11 +97,14 @@ impl HostLinks {
     /// once the rest is done.
     pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
         let Veth { name, alias, guard, .. } = port;
-        let quiet = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
-        let quiet = LinkAttribute::AfSpecUnspec(vec![quiet]);
-        let port =
-            LinkBridgePort::new(index).hairpin(true).alias(alias.to_string()).append_extra_attribute(quiet).build();
-        self.new_link(port, 0).doing(|| format!("set up {name} as a port of its bridge"))?;
+        let port = || LinkBridgePort::new(index).hairpin(true).alias(alias.to_string());
+        let joined = match self.new_link(port().append_extra_attribute(no_own_ipv6()).build(), 0) {
+            // The link has no IPv6 to speak of (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is
+            // under 1280.
+            Err(error) if errno(&error) == Errno::EAFNOSUPPORT => self.new_link(port().build(), 0),
+            result => result,
+        };
+        joined.doing(|| format!("set up {name} as a port of its bridge"))?;
         let is_guarded = self.guard(index, name, guard)?;
         let up = LinkUnspec::new_with_index(index).up().build();
         self.new_link(up, 0).doing(|| format!("set {name} up"))?;
@@ -111,6 +149,38 @@ impl HostLinks {
 fn is_our_bridge(link: &LinkMessage, mac: Mac) -> bool {
     let has_our_mac = link.attributes.contains(&LinkAttribute::Address(mac.0.to_vec()));
     kind(link) == Some(&InfoKind::Bridge) && alias(link).map_or(has_our_mac, Alias::is_ours)
+}
+
+/// Those of the bridge's settings that the kernel's answer about it does not confirm. A link without IPv6 has none of that.
+fn differing(link: &LinkMessage, bridge: &Bridge) -> Vec<Setting> {
+    let (mut v4, mut v6) = (None, None);
+    let families = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::AfSpecUnspec(families) => Some(families),
+        _ => None,
+    });
+    for family in families.flatten() {
+        match family {
+            AfSpecUnspec::Inet(parts) => {
+                v4 = parts.iter().find_map(|part| if let AfSpecInet::DevConf(v4) = part { Some(v4) } else { None });
+            }
+            AfSpecUnspec::Inet6(parts) => {
+                v6 = parts.iter().find_map(|part| if let AfSpecInet6::DevConf(v6) = part { Some(v6) } else { None });
+            }
+            _ => {}
+        }
+    }
+    let current = |setting: &Setting| match setting.name() {
+        "forwarding" => v4.map(|v4| v4.forwarding),
+        "route_localnet" => v4.map(|v4| v4.route_localnet),
+        "accept_ra" => v6.map(|v6| v6.accept_ra),
+        "disable_ipv6" => v6.map(|v6| v6.disable_ipv6),
+        _ => None,
+    };
+    let is_well = |setting: &Setting| match current(setting) {
+        Some(value) => value.to_string() == setting.value,
+        None => setting.is_ipv6(),
+    };
+    bridge.settings().into_iter().filter(|setting| !is_well(setting)).collect()
 }
 
 fn is_hairpin(link: &LinkMessage) -> bool {

@@ -30,7 +30,9 @@ impl HostLinks {
         let Some(out) = self.find(&exit())?.filter(|link| is_ours(link) && is_up(link)) else { return Ok(false) };
         let address = Detour::ADDRESS.into();
         let has_address = self.addresses_of(out.header.index)?.contains(&address);
-        Ok(has_address && self.detour()?.is_some() && sysctl::is_detour_set()?)
+        Ok(has_address
+            && self.detour()?.is_some()
+            && Detour::settings().iter().try_fold(true, |all, setting| Ok(all && sysctl::is_set(setting)?))?)
     }
 
     /// Makes it, or what of it is missing. Its entrance is up when, and only when, all else about it is done.
@@ -47,7 +49,7 @@ impl HostLinks {
                 return Err(Error::Busy(format!("an interface {names} is there and is not ours; remove it")));
             }
         }
-        sysctl::set_detour()?;
+        sysctl::set(&Detour::settings())?;
         let (into, out) = (self.index(&entrance())?, self.index(&exit())?);
         let mut address = address_message(out, Detour::ADDRESS.into());
         // Nobody outside may learn of it.

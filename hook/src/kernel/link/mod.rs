@@ -7,6 +7,7 @@ mod read;
 mod route;
 mod survey;
 
+pub use bridge::StandingBridge;
 pub use guard::NO_GUARD;
 pub use route::Uplink;
 pub use survey::OurLink;
@@ -19,7 +20,9 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
+};
 use netlink_packet_route::nsid::NsidMessage;
 use nix::errno::Errno;
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -180,6 +183,12 @@ pub(super) fn question(name: &InterfaceName) -> LinkMessage {
     LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(bare).build()
 }
 
+/// No IPv6 address of a link's own, which it would otherwise make up when it is set up.
+pub(super) fn no_own_ipv6() -> LinkAttribute {
+    let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])])
+}
+
 /// An address with its prefix, IPv6 without duplicate address detection.
 pub(super) fn address_message(index: u32, address: IpNet) -> AddressMessage {
     use netlink_packet_route::address::AddressHeaderFlags;
@@ -213,7 +222,7 @@ fn veth(pair: &Veth, bridge: u32, namespace: &Netns) -> LinkMessage {
         .build()
 }
 
-fn errno(error: &std::io::Error) -> Errno {
+pub(super) fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
 
 pub fn new_link(message: RouteNetlinkMessage) -> Option<LinkMessage> {
     match message {
@@ -26,6 +26,20 @@ pub fn output_interface(route: &RouteMessage) -> Option<u32> {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,
     })
+}
+
+/// The MTU that somebody gave the route (ip-route(8), `mtu`). One that the kernel learned of a single target has an end.
+pub fn route_mtu(route: &RouteMessage) -> Option<u32> {
+    let is_learned =
+        |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::CacheInfo(info) if info.expires > 0);
+    if route.attributes.iter().any(is_learned) {
+        return None;
+    }
+    let metrics = route.attributes.iter().filter_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    });
+    metrics.flatten().find_map(|metric| if let RouteMetric::Mtu(mtu) = metric { Some(*mtu) } else { None })
 }
 
 pub fn destination(route: &RouteMessage) -> Option<IpNet> {
@@ -60,6 +74,13 @@ pub fn kind(link: &LinkMessage) -> Option<&InfoKind> {
 pub fn controller(link: &LinkMessage) -> Option<u32> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    })
+}
+
+pub fn mtu(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
         _ => None,
     })
 }

@@ -1,50 +1,50 @@
 //! Where the host's routes lead.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::route::RouteMessage;
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
-use super::read::{destination, new_link, new_route, output_interface};
+use super::read::{destination, mtu, new_link, new_route, output_interface, route_mtu};
 use super::{HostLinks, errno};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::InterfaceName;
 
-/// The link that leads to the outside.
+/// The way to the outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uplink {
-    /// Its MTU in bytes.
+    /// The largest packet that it takes, in bytes: the link's MTU, or the route's own where that is smaller.
     pub mtu: u32,
 }
 
+/// What a veth can have: `ETH_MIN_MTU` and `ETH_MAX_MTU` (linux/if_ether.h). The loopback interface has more.
+const MTUS: RangeInclusive<u32> = 68..=65_535;
+
 impl HostLinks {
-    /// The link by which the outside is reached, if there is one.
+    /// The way by which the outside is reached, if there is one.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn uplink(&mut self) -> Result<Option<Uplink>> {
-        let Some(index) = self.route_to(Ipv4Addr::new(1, 1, 1, 1))? else { return Ok(None) };
+        let Some(route) = self.route_to(Ipv4Addr::new(1, 1, 1, 1))? else { return Ok(None) };
+        let Some(index) = output_interface(&route) else { return Ok(None) };
         let question = LinkUnspec::new_with_index(index).build();
         let answers = self.netlink.request(RouteNetlinkMessage::GetLink(question), 0);
         let link = answers.doing(|| format!("look at link {index}"))?.into_iter().find_map(new_link);
-        let mtu = link.and_then(|link| {
-            link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::Mtu(mtu) => Some(*mtu),
-                _ => None,
-            })
-        });
-        Ok(mtu.map(|mtu| Uplink { mtu }))
+        let smallest = link.as_ref().and_then(mtu).into_iter().chain(route_mtu(&route)).min();
+        Ok(smallest.map(|mtu| Uplink { mtu: mtu.clamp(*MTUS.start(), *MTUS.end()) }))
     }
 
-    /// The interface that the routing table chooses for `address`. A question only: nothing is sent there.
-    fn route_to(&mut self, address: Ipv4Addr) -> Result<Option<u32>> {
+    /// The route that the routing table chooses for `address`. A question only: nothing is sent there.
+    fn route_to(&mut self, address: Ipv4Addr) -> Result<Option<RouteMessage>> {
         let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
         match self.netlink.request(RouteNetlinkMessage::GetRoute(question), 0) {
-            Ok(answers) => Ok(answers.into_iter().find_map(new_route).and_then(|route| output_interface(&route))),
+            Ok(answers) => Ok(answers.into_iter().find_map(new_route)),
             Err(error)
                 if matches!(
                     errno(&error),

@@ -2,11 +2,11 @@ use slog::{info, warn};
 
 use super::{Engine, Result};
 use crate::config::PublishedPorts;
-use crate::driver::{self, Setting};
+use crate::driver;
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, Lock, Place};
 use crate::model::{Key, Network, Record};
-use crate::store::HostRow;
+use crate::store::{Forwarding, HostRow};
 
 /// A turn at the firewall, which begins with the store: until the kernel holds the same, nobody loads the ruleset from the store.
 pub(super) struct Turn {
@@ -19,12 +19,17 @@ pub(super) struct Turn {
 impl Engine {
     /// Puts in place what `record` needs. `turn` is the one in which its intent was written.
     pub(super) fn open_firewall(&mut self, record: &Record, network: &Network, turn: Turn) -> Result<()> {
-        let Turn { mut row, lock } = turn;
+        let Turn { row, lock } = turn;
         if !self.kind_of(&row)?.has_rules() {
             return Ok(());
         }
         let network = NetworkNeeds::from(network);
-        let forwards = self.intend_forwarding(&mut row)?;
+        if !kernel::forwarding()? {
+            drop(lock);
+            // With all that the store says, and so with this record's ports.
+            self.forward()?;
+            return self.pass_neighbours(&network.bridge);
+        }
         let base = self.base_of(&row)?;
         let ports = publish_needs(record);
         let whole = self.backend_of(&row)?.apply(&network, &base, &ports)?;
@@ -32,21 +37,7 @@ impl Engine {
         if !whole {
             self.load_ruleset(&network, &ports)?;
         }
-        if !forwards {
-            kernel::set(&[Setting::forwarding()])?;
-        }
         self.pass_neighbours(&network.bridge)
-    }
-
-    /// Whether the host forwards already. Where it is to do so for us, the store says beforehand that it is to be closed to
-    /// strangers.
-    pub(super) fn intend_forwarding(&mut self, row: &mut HostRow) -> Result<bool> {
-        let forwards = kernel::forwarding()?;
-        if !forwards && self.config.close_forwarding && !row.closed_forwarding {
-            self.store.write(|store| store.set_closed_forwarding(true))?;
-            row.closed_forwarding = true;
-        }
-        Ok(forwards)
     }
 
     fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
@@ -64,6 +55,12 @@ impl Engine {
         if all == Needs::default() && !self.firewall()?.is_loaded()? {
             return Ok(());
         }
+        if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
+    }
+
+    /// The firewall holds what the store says. The caller holds the firewall's lock alone.
+    pub(super) fn load_if_different(&mut self) -> Result<()> {
+        let all = self.all_needs()?;
         if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
     }
 
@@ -158,10 +155,8 @@ impl Engine {
 
     /// Takes back what is only safe behind rules of ours.
     fn leave_unguarded(&mut self) -> Result<()> {
-        if self.store.read().host_row()?.closed_forwarding {
-            kernel::switch_forwarding_off()?;
-            self.store.write(|store| store.set_closed_forwarding(false))?;
-        }
+        self.forward_no_more()?;
+        self.store.write(|store| store.set_forwarding(Forwarding::OfOthers))?;
         for network in self.store.read().networks()? {
             let Some(bridge) = driver::bridge_of(&network, Kind::None.has_rules()) else { continue };
             if let Some(found) = self.links.find_bridge(&bridge)? {
@@ -241,7 +236,7 @@ impl Engine {
     /// What `row` says that holds on the whole host. Where the detour is still to be made, it has no index yet.
     pub(super) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
         let detour = if self.asks_the_host(row)? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
-        Ok(Base { close_forwarding: row.closed_forwarding, detour })
+        Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, detour })
     }
 
     /// Whether the host's own rules decide who from outside reaches a published port.

@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod firewall;
 mod follow;
+mod forwarding;
 mod lease;
 mod member;
 mod network;

@@ -20,7 +20,7 @@ use crate::model::{
     Witness,
 };
 use crate::plan;
-use crate::store::{self, Host, Store, Write};
+use crate::store::{self, Forwarding, Host, Store, Write};
 
 /// Why and what a store is rebuilt for.
 pub(super) struct Site<'a> {
@@ -112,7 +112,7 @@ impl Engine {
 /// What of ours the kernel holds.
 struct Holdings {
     firewalls: Vec<Kind>,
-    closes_forwarding: bool,
+    forwarding: Forwarding,
     asks_host: bool,
     networks: Vec<Network>,
     records: Vec<Record>,
@@ -134,7 +134,7 @@ impl Holdings {
         let asks_host = ours.iter().any(|link| link.alias == Alias::Detour);
         if ours.is_empty() {
             let (firewalls, records) = (Vec::new(), Vec::new());
-            return Ok(Self { firewalls, closes_forwarding: false, asks_host, networks, records });
+            return Ok(Self { firewalls, forwarding: Forwarding::OfOthers, asks_host, networks, records });
         }
         let (firewalls, mut published, mut closes_forwarding) = (kernel::loaded()?, Vec::new(), false);
         for kind in &firewalls {
@@ -173,13 +173,19 @@ impl Holdings {
         for record in records.iter_mut().filter(|record| record.state.is_wired()) {
             publish(record, &published);
         }
-        Ok(Self { firewalls, closes_forwarding, asks_host, networks, records })
+        // Rules close only what is ours, be it that it was still to be switched on.
+        let forwarding = match (closes_forwarding, kernel::forwarding()?) {
+            (false, _) => Forwarding::OfOthers,
+            (true, false) => Forwarding::Intended,
+            (true, true) => Forwarding::Ours,
+        };
+        Ok(Self { firewalls, forwarding, asks_host, networks, records })
     }
 
     /// Adds what `store` does not know, and returns the records that were added.
     fn adopt(&self, store: &Write<'_>) -> store::Result<Vec<Record>> {
-        if self.closes_forwarding {
-            store.set_closed_forwarding(true)?;
+        if store.host_row()?.forwarding == Forwarding::OfOthers && self.forwarding != Forwarding::OfOthers {
+            store.set_forwarding(self.forwarding)?;
         }
         if self.asks_host {
             store.set_asks_host(true)?;
@@ -237,8 +243,12 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
 fn network_of(inside: &Inside) -> Option<Network> {
     let (net, gateway) = inside.addresses.first().zip(inside.gateways.first())?;
     let subnets = vec![Subnet { range: net.trunc(), gateway: *gateway }];
-    let (name, bridge) = (config::default_bridge(), network::default_interface());
-    Some(Network { name, bridge, subnets, mtu: Network::DEFAULT_MTU })
+    Some(Network {
+        name: config::default_bridge(),
+        bridge: network::default_interface(),
+        subnets,
+        mtu: Network::DEFAULT_MTU,
+    })
 }
 
 /// The endpoint of a link; where its container cannot be seen, as it would be by default.

@@ -52,11 +52,7 @@ impl Engine {
         if let Some(record) = self.store.read().records()?.first() {
             return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", record.container)));
         }
-        // Off before the rules go that kept strangers from using it.
-        if self.store.read().host_row()?.closed_forwarding {
-            kernel::switch_forwarding_off()?;
-            reset.forwarding_off = true;
-        }
+        reset.forwarding_off = self.forward_no_more()?;
         for link in self.links.all_ours()?.into_iter().filter(|link| matches!(link.alias, Alias::Network(_))) {
             self.links.delete(link.index)?;
             reset.bridges.push(link.name);

@@ -10,7 +10,7 @@ mod read;
 mod write;
 
 pub use error::{Error, Result};
-pub use read::{HostRow, Owner, Read};
+pub use read::{Forwarding, HostRow, Owner, Read};
 pub use write::Write;
 
 use std::fs;

@@ -17,6 +17,17 @@ pub struct Owner {
     pub port: u16,
 }
 
+/// Whose work it is that the host forwards. What is not others' is kept from serving strangers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Others', if it forwards at all.
+    OfOthers,
+    /// We were about to switch it on, when it was off.
+    Intended,
+    /// We switched it on.
+    Ours,
+}
+
 /// What holds on the whole host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRow {
@@ -24,8 +35,8 @@ pub struct HostRow {
     pub firewall: Option<Kind>,
     /// Who has rules of ours that are to go.
     pub former_firewalls: Vec<Kind>,
-    /// Whether we switched IP forwarding on and keep it from serving strangers.
-    pub closed_forwarding: bool,
+    /// Whose work it is that the host forwards.
+    pub forwarding: Forwarding,
     /// Whether the host's own rules decide who from outside reaches a published port.
     pub asks_host: bool,
 }
@@ -154,9 +165,20 @@ impl<'c> Read<'c> {
     pub fn host_row(&self) -> Result<HostRow> {
         let sql = "SELECT firewall, former_firewalls, closed_forwarding, asks_host FROM host";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let (now, former, closed_forwarding, asks_host): (String, String, _, _) =
+        let (now, former, forwarding, asks_host): (String, String, i64, _) =
             statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        Ok(HostRow { firewall: kinds(&now)?.pop(), former_firewalls: kinds(&former)?, closed_forwarding, asks_host })
+        let forwarding = match forwarding {
+            0 => Forwarding::OfOthers,
+            1 => Forwarding::Ours,
+            2 => Forwarding::Intended,
+            other => {
+                return Err(Error::Damaged {
+                    what: "the host's row".into(),
+                    why: format!("{other} is nobody's forwarding"),
+                });
+            }
+        };
+        Ok(HostRow { firewall: kinds(&now)?.pop(), former_firewalls: kinds(&former)?, forwarding, asks_host })
     }
 
     /// The address given out last in `network`, after which the search for the next begins.

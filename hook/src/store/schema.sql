@@ -1,8 +1,8 @@
--- Version 4. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
+-- Version 5. Bodies are JSON of the model's types, with a CRC-32 each; the other columns repeat what is asked for.
 
 CREATE TABLE host (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    -- We switched IP forwarding on, and so keep it from serving strangers.
+    -- 1: we switched IP forwarding on, and so keep it from serving strangers; 2: we were about to; 0: neither.
     closed_forwarding INTEGER NOT NULL,
     -- Who keeps our rules, and who still has some that are to go; names with blanks between.
     firewall TEXT NOT NULL,

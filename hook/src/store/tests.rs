@@ -186,7 +186,7 @@ fn stores_of_every_version_are_read() {
         assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
         assert_eq!(store.read().networks().unwrap()[0].name.as_str(), "bridge");
         let row = store.read().host_row().unwrap();
-        assert!(row.closed_forwarding);
+        assert_eq!(row.forwarding, Forwarding::Ours);
         assert_eq!(row.firewall, Some(if version < 3 { Kind::Nftables } else { Kind::IptablesNft }));
         assert_eq!(row.former_firewalls.len(), usize::from(version >= 3));
         assert_eq!(row.asks_host, version >= 4);
@@ -284,9 +284,9 @@ fn a_network_remembers_its_last_address() {
             write.add_network(&network)?;
             write.set_last_address(&network.name, "10.90.0.9".parse().unwrap())?;
             assert_eq!(write.last_address(&network.name)?, Some("10.90.0.9".parse().unwrap()));
-            write.set_closed_forwarding(true)
+            write.set_forwarding(Forwarding::Intended)
         })
         .unwrap();
     assert_eq!(store.read().networks().unwrap(), [network]);
-    assert!(store.read().host_row().unwrap().closed_forwarding);
+    assert_eq!(store.read().host_row().unwrap().forwarding, Forwarding::Intended);
 }

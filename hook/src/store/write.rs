@@ -4,7 +4,7 @@ use std::ops::Deref;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::read::{Read, address_column, leases_of};
+use super::read::{Forwarding, Read, address_column, leases_of};
 use super::{Error, Result};
 use crate::firewall::Kind;
 use crate::model::{Network, NetworkName, PortMapping, Record, State};
@@ -49,12 +49,17 @@ impl<'c> Write<'c> {
         self.run(sql, params![network.name.as_str(), body, sum])
     }
 
-    /// Remembers whether we switched IP forwarding on, and so keep it from serving strangers.
+    /// Remembers whose work it is that the host forwards.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn set_closed_forwarding(&self, closed: bool) -> Result<()> {
-        self.run("UPDATE host SET closed_forwarding = ?1", [closed])
+    pub fn set_forwarding(&self, forwarding: Forwarding) -> Result<()> {
+        let number = match forwarding {
+            Forwarding::OfOthers => 0,
+            Forwarding::Ours => 1,
+            Forwarding::Intended => 2,
+        };
+        self.run("UPDATE host SET closed_forwarding = ?1", [number])
     }
 
     /// Remembers whether the host's own rules decide who from outside reaches a published port.

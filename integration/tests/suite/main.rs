@@ -23,6 +23,7 @@ mod file_mounts;
 mod files;
 mod firewalls;
 mod fixtures;
+mod forwarding;
 mod help;
 mod hostile_image;
 mod installation;

@@ -9,6 +9,7 @@ use crate::firewall::Kind;
 use crate::firewall::door::Closed;
 use crate::kernel;
 use crate::model::{HostAddress, Network, Protocol, Record};
+use crate::store::Forwarding;
 
 impl Engine {
     pub(super) fn examine_outside(&mut self) -> Result<Vec<Finding>> {
@@ -95,7 +96,7 @@ impl Engine {
             _ => format!("is {kind}: {why}"),
         };
         let mut notes = vec![Finding::note("firewall", trouble)];
-        if self.store.read().host_row()?.closed_forwarding {
+        if self.store.read().host_row()?.forwarding != Forwarding::OfOthers {
             let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
                 own; close_forwarding = false in config.toml leaves them alone";
             notes.push(Finding::note("sysctl net.ipv4.ip_forward", trouble));

@@ -2,7 +2,7 @@
 
 use slog::{info, warn};
 
-use crate::driver::{self, HostStep, Setting};
+use crate::driver::{self, HostStep};
 use crate::engine::{Engine, Result};
 use crate::kernel::{self, Netns};
 use crate::model::{Attachment, Record, State};
@@ -23,7 +23,7 @@ impl Engine {
         }
         self.collect()?;
         self.adopt()?;
-        let mut row = self.settle_firewall()?;
+        let row = self.settle_firewall()?;
         self.settle_published_ports(&row)?;
         let guarded = self.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
@@ -39,15 +39,14 @@ impl Engine {
                 }
             }
         }
-        let forwards = !guarded || self.networks_in_use()?.is_empty() || self.intend_forwarding(&mut row)?;
+        if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
+            self.forward()?;
+        }
         self.level_firewall()?;
         if guarded {
             for network in self.networks_in_use()? {
                 self.pass_neighbours(&network.bridge)?;
             }
-        }
-        if !forwards {
-            kernel::set(&[Setting::forwarding()])?;
         }
         Ok(())
     }

@@ -34,6 +34,21 @@ apt_get() {
     said=$("${command[@]}" "$@" 2>&1) || die "apt-get $*: $(grep -m1 '^E:' <<<"$said" || tail -n1 <<<"$said")"
 }
 
+# debian_archive LABEL: the address of Debian's archive `Debian` or `Debian-Security`, as this machine's apt has it.
+debian_archive() {
+    local found
+    found=$(archive_in_lists "$1")
+    # Its label stands in the package lists, which may never have been fetched.
+    [[ -n $found ]] || { apt_get update && found=$(archive_in_lists "$1"); }
+    [[ -n $found ]] || die "no archive with the label $1 is among the sources of apt (/etc/apt/sources.list, sources.list.d)"
+    echo "$found"
+}
+
+archive_in_lists() {
+    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+        awk -F '|' -v label="$1" '$1 == "Debian" && $2 == label && !found++ { print $3 }'
+}
+
 # install_missing PROGRAM:PACKAGE... (or FILE:PACKAGE). It goes by programs, as a Docker host has a runc of its own, and
 # never removes anything, as Debian's runc would remove Docker there.
 install_missing() {

@@ -217,6 +217,32 @@ fn the_package_installs_and_goes() -> Result<()> {
     })
 }
 
+/// Packages of another Debian come from the archive that the machine's own apt is told of, whatever its name is.
+#[test]
+fn other_debians_are_asked_where_the_machine_asks() -> Result<()> {
+    const APT_GET: &str = r#"#!/bin/sh
+        case "$*" in
+        *indextargets*) cat /mnt/sources ;;
+        *SourceList=*update) for word; do case $word in Dir::Etc::SourceList=*) cat "${word#*=}" >/mnt/asked ;; esac; done; exit 1 ;;
+        esac"#;
+    let debs = Path::new(env!("CARGO_MANIFEST_DIR")).join("debs").canonicalize()?;
+    Settings::default().test(|host| {
+        host.sh(&format!("mkdir /mnt/apt; cat >/mnt/apt/apt-get <<'END'\n{APT_GET}\nEND\nchmod 755 /mnt/apt/apt-get"))?;
+        let fetch = |sources: &str| {
+            host.sh(&format!("echo '{sources}' >/mnt/sources"))?;
+            let script = format!("PATH=/mnt/apt:$PATH {} /mnt/unpacked sid ufw", debs.display());
+            host.output(&["sh", "-c", &script])?.exits(1)
+        };
+        let ours = "Debian|Debian|http://mirror.example/debian/";
+        fetch(&format!("|Others|http://others.example/\nDebian|Debian-Security|http://security.example/\n{ours}"))?;
+        let asked = host.sh("cat /mnt/asked")?;
+        ensure!(asked.ends_with(" http://mirror.example/debian/ sid main\n"), "{asked}");
+        let refused = fetch("|Others|http://others.example/")?;
+        ensure!(refused.stderr.starts_with("debs: no archive with the label Debian is"), "{refused}");
+        Ok(())
+    })
+}
+
 fn machine() -> Settings {
     podman::settings(Runtime::Runc).installable()
 }

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::Place;
 
@@ -118,6 +118,12 @@ impl Background {
     /// Its process id, as seen on its host.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether there is a line of it to be read.
+    pub fn has_said(&self) -> Result<bool> {
+        let mut pipe = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+        Ok(!self.stdout.buffer().is_empty() || poll(&mut pipe, PollTimeout::ZERO)? > 0)
     }
 
     /// The next line it prints, waiting for it as long as for anything.

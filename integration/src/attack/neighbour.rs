@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::guard::{Guard, duel};
 use super::{Attack, Outcome};
 use crate::traffic::PROBE;
-use crate::{Container, Host, PEER, Proto::Tcp};
+use crate::{Container, GATEWAY, Host, PEER, Proto::Tcp};
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
@@ -95,7 +95,8 @@ fn router_advertisement(host: &Host) -> Result<Outcome> {
          until ip -6 address show dev eth0 scope link -tentative | grep -q inet6; do sleep 0.01; done",
     )?;
     let outcome = duel(host, &[Guard::Links, Guard::Settings], || {
-        attacker.sh(&format!("{PROBE} advertise eth0; sleep 0.1"))?;
+        // The answer comes after what was sent before the question was judged.
+        attacker.sh(&format!("{PROBE} advertise eth0; ping -c 1 {GATEWAY}"))?;
         Ok(!host.sh("ip -6 route show default dev ocinet0")?.is_empty())
     })?;
     host.sh("ip -6 route flush dev ocinet0")?;

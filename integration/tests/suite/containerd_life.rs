@@ -22,10 +22,16 @@ fn what_ctr_does_with_containers() -> Result<()> {
         let ctr = containerd.ctr_command();
         let stdin = format!("echo hello | {ctr} run --rm {FLAGS} /mnt/rootfs cat /bin/busybox head -n 1 2>&1");
         ensure!(host.sh(&stdin)? == "hello\n", "stdin");
-        // ctr stops reading when the program has ended, and what is said last may be lost.
-        let tty = format!("{ctr} run --rm --tty {FLAGS} /mnt/rootfs tty /bin/busybox sh -c \"tty; sleep 0.2\"");
-        let said = host.sh(&format!("script --quiet --return --command '{tty}' /dev/null </dev/null"))?;
+        // ctr stops reading when the program has ended, and what is said last may be lost: it ends when that was read.
+        let tty = "/bin/busybox sh -c \"tty; until [ -e /tmp/read ]; do sleep 0.01; done\"";
+        let tty = format!("{ctr} run --rm --tty {FLAGS} /mnt/rootfs tty {tty}");
+        let mut terminal = host.background(&["script", "--quiet", "--return", "--command", &tty, "/dev/null"])?;
+        let said = terminal.line()?;
         ensure!(said.contains("/dev/pts/"), "a terminal: {said}");
+        host.sh("touch /mnt/rootfs/tmp/read")?;
+        let process = host.path(format!("/proc/{}", terminal.pid()));
+        eventually("the container has ended", || Ok(!process.exists()))?;
+        host.sh("rm /mnt/rootfs/tmp/read")?;
         let code = format!("run --rm {FLAGS} /mnt/rootfs code /bin/busybox sh -c 'exit 42'");
         containerd.ctr(&code)?.exits(42)?;
         host.check()

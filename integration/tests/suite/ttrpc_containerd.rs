@@ -25,12 +25,13 @@ fn services(host: &Host) -> Result<Vec<String>> {
 fn subscribe(host: &Host, containerd: &Containerd<'_>) -> Result<Background> {
     let script = format!("exec {} events 2>&1", containerd.ctr_command());
     let subscriber = host.background(&["sh", "-c", &script])?;
-    // It says nothing until there is something to say.
-    eventually("it is connected", || {
-        let sockets = host.sh(&format!("find /proc/{}/fd -lname 'socket:*' | wc -l", subscriber.pid()))?;
-        Ok(sockets.trim().parse::<u32>()? > 0)
+    // It says nothing until there is something to say: that namespaces get other labels.
+    eventually("it hears of what happens", || {
+        containerd
+            .ctr(&format!("namespaces label {} nonsense={}", containerd.namespace, subscriber.pid()))?
+            .success()?;
+        subscriber.has_said()
     })?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
     Ok(subscriber)
 }
 

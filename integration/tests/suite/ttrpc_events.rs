@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ocinet_integration::service::{SHIM, Service, forever};
-use ocinet_integration::{Settings, eventually};
+use ocinet_integration::{Background, Settings, eventually};
 use ocinet_proto::v1::*;
 use serde_json::Value;
 
@@ -96,16 +96,22 @@ fn the_command_prints_them() -> Result<()> {
         let mut text = host.background(&[SHIM, "events"])?;
         // It says nothing at first: both are told of the same from here on.
         eventually("it follows", || {
-            Ok(host.sh(&format!("ls /proc/{}/fd | wc -l", text.pid()))?.trim().parse::<u32>()? > 4)
+            host.container("prelude").network("none").run()?.delete()?;
+            text.has_said()
         })?;
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        let next = |reader: &mut Background| loop {
+            let line = reader.line()?;
+            if !line.contains("prelude") {
+                return anyhow::Ok(line);
+            }
+        };
         let web = host.container("web").publish("8080:80").run()?;
         let address = web.record()?.endpoints[0].addresses[0].clone();
         web.delete()?;
-        let event: Value = serde_json::from_str(&json.line()?)?;
+        let event: Value = serde_json::from_str(&next(&mut json)?)?;
         ensure!(event["kind"] == "KIND_ATTACHED" && event["container"]["id"] == "web", "{event}");
         ensure!(event["container"]["endpoints"][0]["addresses"][0] == address, "{event}");
-        let (attached, detached) = (text.line()?, text.line()?);
+        let (attached, detached) = (next(&mut text)?, next(&mut text)?);
         ensure!(attached.ends_with(&format!("Z attached web {address} 0.0.0.0:8080->80/tcp")), "{attached}");
         ensure!(detached.ends_with("Z detached web"), "{detached}");
         service.kill()?;

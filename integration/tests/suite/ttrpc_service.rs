@@ -73,7 +73,11 @@ fn it_ends_when_it_is_of_no_use() -> Result<()> {
         ended(&service)?;
         let service = Service::start(host, &["--idle", "1"])?;
         let client = service.connect()?;
-        std::thread::sleep(std::time::Duration::from_millis(1500));
+        // One to which nobody connects, and which waits longer for that, tells how long this one could have waited.
+        let _other = host.background(&[SHIM, "serve", "--state-dir", "/mnt/other", "--idle", "2"])?;
+        let other_socket = host.path("/mnt/other/ocinet.sock");
+        eventually("the other one serves", || Ok(other_socket.exists()))?;
+        eventually("the other one has ended", || Ok(!other_socket.exists()))?;
         ensure!(host.path(format!("/proc/{}", service.pid())).exists(), "somebody is connected");
         drop(client);
         ended(&service)?;

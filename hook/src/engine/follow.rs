@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use slog::{Logger, debug};
+use slog::{Logger, warn};
 
-use super::{Result, this_host};
-use crate::kernel::{LockFile, Place, Watch};
+use super::{Error, Result, this_host};
+use crate::kernel::{LockFile, Watch};
 use crate::model::{ContainerId, ContainerName, Key, Record, State};
-use crate::store::{Host, Store};
+use crate::store::{self, Host, Reader, Writing};
 
 /// Within this time a hook writes whatever it writes: one look sees all of it, and takes no processor away from it meanwhile.
 const AT_ONCE: Duration = Duration::from_millis(10);
+
+/// After a look that failed the next one comes when something happens, and at the latest after this time.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Tells of attaches and detaches.
 pub struct Follower {
@@ -24,9 +27,13 @@ pub struct Follower {
     locks: LockFile,
     watch: Watch,
     /// The store as long as it is the current one.
-    store: Option<Store>,
+    store: Option<Reader>,
     /// Those that were told to be attached, by the numbers of their records.
     told: BTreeMap<i64, Known>,
+    /// Whether a look has succeeded yet: what the first one finds was there before.
+    has_looked: bool,
+    /// Whether the last look failed.
+    failed: bool,
     log: Logger,
 }
 
@@ -64,7 +71,7 @@ impl Follower {
     /// Follows the store in `state_dir` from now on: who is attached already is known, and not told.
     ///
     /// # Errors
-    /// When there is no such directory, or the kernel has no watch left.
+    /// When there is no such directory, the kernel has no watch left, or a newer version of ocinet made the store.
     pub fn new(state_dir: &Path, log: Logger) -> Result<Self> {
         let mut follower = Self {
             state_dir: state_dir.to_owned(),
@@ -73,9 +80,11 @@ impl Follower {
             watch: Watch::of(state_dir)?,
             store: None,
             told: BTreeMap::new(),
+            has_looked: false,
+            failed: false,
             log,
         };
-        follower.look();
+        follower.look()?;
         Ok(follower)
     }
 
@@ -83,39 +92,47 @@ impl Follower {
     /// is removed.
     ///
     /// # Errors
-    /// When the kernel refuses to tell.
+    /// When the kernel refuses to tell, or a newer version of ocinet has upgraded the store.
     pub fn next(&mut self, token: &str) -> Result<Option<Vec<Change>>> {
-        let seen = self.watch.wait(AT_ONCE)?;
+        let seen = self.watch.wait(self.failed.then_some(RETRY), AT_ONCE)?;
         if seen.gone || seen.changed.iter().any(|name| name == token) {
             return Ok(None);
         }
-        let concerns_us = seen.lost || seen.changed.iter().any(|name| name.starts_with("store-"));
-        Ok(Some(if concerns_us { self.look() } else { Vec::new() }))
+        let concerns_us = self.failed || seen.lost || seen.changed.iter().any(|name| name.starts_with("store-"));
+        Ok(Some(if concerns_us { self.look()? } else { Vec::new() }))
     }
 
-    /// A store that cannot be read is put right by whoever works with it next, and that is seen, too.
-    fn look(&mut self) -> Vec<Change> {
-        let changes = self.compare();
-        changes.unwrap_or_else(|error| {
-            debug!(self.log, "cannot follow the store: {error}");
-            self.store = None;
-            Vec::new()
-        })
+    /// A store that cannot be read is put right by whoever works with it next; one of a newer version stays what it is.
+    fn look(&mut self) -> Result<Vec<Change>> {
+        let failed = match self.compare() {
+            Ok(changes) => {
+                self.failed = false;
+                // What the first look finds was attached before.
+                return Ok(if std::mem::replace(&mut self.has_looked, true) { changes } else { Vec::new() });
+            }
+            Err(error @ Error::Store(store::Error::Newer { .. })) => return Err(error),
+            Err(error) => error,
+        };
+        if !self.failed {
+            warn!(self.log, "cannot follow what is attached: {failed}; trying again");
+        }
+        (self.failed, self.store) = (true, None);
+        Ok(Vec::new())
     }
 
     fn compare(&mut self) -> Result<Vec<Change>> {
-        let is_same = self.store.as_ref().is_some_and(Store::is_current);
+        let is_same = self.store.as_ref().map_or(Ok(false), Reader::is_current)?;
         if !is_same {
-            // Not while somebody sets one aside and makes another.
-            let _writing = self.locks.shared(Place::Writer)?;
-            self.store = Store::open(&self.state_dir, &self.host, &self.locks)?;
+            // Not while another process sets one aside and makes a new one.
+            let _quiet = Writing::prevent(&self.locks)?;
+            self.store = Reader::open(&self.state_dir, &self.host)?;
         }
-        let read = self.store.as_ref().map(Store::read);
-        let standing = read.as_ref().map_or(Ok(Vec::new()), |read| read.standing())?;
+        let store = self.store.as_ref();
+        let standing = store.map_or(Ok(Vec::new()), Reader::standing)?;
         let is_new = |number: &i64| !is_same || !self.told.contains_key(number);
         let mut came = BTreeMap::new();
         for number in standing.iter().copied().filter(is_new) {
-            let record = read.as_ref().map_or(Ok(None), |read| read.record(number))?;
+            let record = store.map_or(Ok(None), |store| store.record(number))?;
             came.extend(record.filter(|record| record.state == State::Attached).map(|record| (number, record)));
         }
         if !is_same {
@@ -153,10 +170,13 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::FileExt;
 
     use serde_json::json;
 
     use super::*;
+    use crate::store::tests::{FIXTURES, make_newer, place};
+    use crate::store::{Store, Write};
 
     const TOKEN: &str = "token";
 
@@ -184,20 +204,83 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_change_is_told_once() {
-        let directory = std::env::temp_dir().join(format!("ocinet-follow-{}", std::process::id()));
+    fn scratch(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("ocinet-follow-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir(&directory).unwrap();
+        directory
+    }
+
+    fn follow(directory: &Path) -> Result<Follower> {
+        Follower::new(directory, Logger::root(slog::Discard, slog::o!()))
+    }
+
+    fn attach(store: &mut Store, id: &str, octet: u8) {
+        let mut record = record(id, octet);
+        record.state = State::Attached;
+        store.write::<_, store::Error>(|write| write.insert(&mut record)).unwrap();
+    }
+
+    /// A hook that is newer than the service may leave a store of its own version, which is not ours to read.
+    #[test]
+    fn stores_of_every_version_are_followed_and_a_newer_one_is_an_error() {
+        let directory = scratch("versions");
+        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
+        for fixture in FIXTURES {
+            place(&directory, &host, fixture);
+            let began = std::time::Instant::now();
+            let mut follower = follow(&directory).unwrap();
+            let mut store = Store::open(&directory, &host, &locks).unwrap().unwrap();
+            attach(&mut store, "new", 9);
+            assert_eq!(next(&mut follower), "+new");
+            assert!(began.elapsed() < Duration::from_secs(5), "it waited for itself: {:?}", began.elapsed());
+            make_newer(&directory, &host);
+            assert!(matches!(follower.next(TOKEN), Err(Error::Store(store::Error::Newer { .. }))));
+            assert!(matches!(follow(&directory), Err(Error::Store(store::Error::Newer { .. }))));
+            Store::remove(&directory, &host, &Writing::begin(&locks).unwrap()).unwrap();
+        }
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// What was attached before is not told as new because the first look at it failed, and what comes later is told although
+    /// nothing says when the store can be read again.
+    #[test]
+    fn a_look_that_failed_is_made_up_for() {
+        let directory = scratch("failed");
+        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
+        let mut store =
+            Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
+        attach(&mut store, "before", 1);
+        let file = fs::read_dir(&directory).unwrap().flatten().find(|file| file.file_name() != "lock").unwrap().path();
+        // Whoever writes without closing the file makes no event.
+        let header = fs::OpenOptions::new().write(true).open(&file).unwrap();
+        header.write_all_at(b"damaged", 0).unwrap();
+        let mut follower = follow(&directory).unwrap();
+        header.write_all_at(b"SQLite ", 0).unwrap();
+        assert_eq!(follower.next(TOKEN).unwrap(), Some(Vec::new()), "it was there before");
+        drop(header);
+        let aside = directory.join("aside");
+        fs::rename(&file, &aside).unwrap();
+        std::os::unix::fs::symlink("/", &file).unwrap();
+        assert_eq!(follower.next(TOKEN).unwrap(), Some(Vec::new()));
+        fs::rename(&aside, &file).unwrap();
+        attach(&mut store, "later", 2);
+        assert_eq!(next(&mut follower), "+later");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn every_change_is_told_once() {
+        let directory = scratch("once");
         let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
         let create = |records: &[Record]| {
-            let writing = locks.exclusive(Place::Writer).unwrap();
-            let fill = |write: &crate::store::Write<'_>| {
+            let writing = Writing::begin(&locks).unwrap();
+            let fill = |write: &Write<'_>| {
                 records.iter().try_for_each(|record| write.insert(&mut record.clone()))
             };
             Store::create(&directory, &host, &locks, &writing, fill).unwrap()
         };
-        let mut follower = Follower::new(&directory, Logger::root(slog::Discard, slog::o!())).unwrap();
+        let mut follower = follow(&directory).unwrap();
 
         // A store that is made while it is followed.
         let mut store = create(&[]);
@@ -218,7 +301,7 @@ mod tests {
         assert_eq!(next(&mut follower), "-one");
 
         // Rebuilt, with other numbers, without one and with another.
-        let writing = locks.exclusive(Place::Writer).unwrap();
+        let writing = Writing::begin(&locks).unwrap();
         Store::set_aside(&directory, &host, &writing).unwrap();
         drop(writing);
         let mut three = record("three", 3);
@@ -228,7 +311,7 @@ mod tests {
         store.write(|write| write.remove(1)).unwrap();
         assert_eq!(next(&mut follower), "-three");
 
-        let writing = locks.exclusive(Place::Writer).unwrap();
+        let writing = Writing::begin(&locks).unwrap();
         Store::remove(&directory, &host, &writing).unwrap();
         drop(writing);
         assert_eq!(next(&mut follower), "-two");

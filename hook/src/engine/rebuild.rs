@@ -14,13 +14,13 @@ use slog::{Logger, warn};
 use super::{Engine, Error, Result, network};
 use crate::config;
 use crate::firewall::{Kind, Publish};
-use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink, Place};
+use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
 use crate::model::{
     Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Record, State, Subnet,
     Witness,
 };
 use crate::plan;
-use crate::store::{self, Forwarding, Host, Store, Write};
+use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
 /// Why and what a store is rebuilt for.
 pub(super) struct Site<'a> {
@@ -43,8 +43,8 @@ impl Site<'_> {
 
     /// Makes a store anew. `damaged` is one that opens, and what is wrong with it all the same.
     pub fn rebuild(&self, damaged: Option<(&Store, &Error)>) -> Result<Store> {
-        let writing = self.locks.exclusive(Place::Writer)?;
-        let why = match (Store::open(self.state_dir, self.host, self.locks), damaged) {
+        let writing = Writing::begin(self.locks)?;
+        let why = match (Store::open_to_write(self.state_dir, self.host, self.locks, &writing), damaged) {
             (Ok(Some(_)), Some((damaged, why))) if damaged.is_current() => Some(why.to_string()),
             // Somebody else was faster.
             (Ok(Some(store)), _) => return Ok(store),
@@ -290,5 +290,33 @@ fn publish(record: &mut Record, published: &[Publish]) {
         if !record.publish.last_mut().is_some_and(|last| last.absorb(&mapping)) {
             record.publish.push(mapping);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::store::tests::{FIXTURES, place};
+
+    /// Found by whoever rebuilds: one that is old is no damage, and is upgraded with the right that is held already.
+    #[test]
+    fn an_old_store_is_upgraded_and_not_rebuilt() {
+        let directory = std::env::temp_dir().join(format!("ocinet-rebuild-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir(&directory).unwrap();
+        let (host, locks) = (Host { boot: "a".into(), cookie: 7 }, LockFile::new(directory.join("lock")));
+        let log = Logger::root(slog::Discard, slog::o!());
+        let site = Site { state_dir: &directory, host: &host, locks: &locks, log: &log };
+        for fixture in FIXTURES {
+            place(&directory, &host, fixture);
+            let began = Instant::now();
+            assert_eq!(site.rebuild(None).unwrap().read().records().unwrap().len(), 2);
+            assert!(began.elapsed() < Duration::from_secs(5), "it waited for itself: {:?}", began.elapsed());
+            Store::remove(&directory, &host, &Writing::begin(&locks).unwrap()).unwrap();
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use super::{Engine, Error, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
 use crate::model::{Alias, InterfaceName, State};
-use crate::store::Store;
+use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Engine {
         }
         let _alone = self.alone_at_firewall()?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
-        let writing = self.locks.exclusive(Place::Writer)?;
+        let writing = Writing::begin(&self.locks)?;
         if let Some(record) = self.store.read().records()?.first() {
             return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", record.container)));
         }

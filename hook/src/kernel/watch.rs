@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
-use super::error::{Doing, Error, Result};
+use super::error::{Doing, Result};
 
 /// What happens to the files of one directory.
 pub struct Watch {
@@ -44,18 +44,20 @@ impl Watch {
         Ok(Self { inotify, directory: directory.to_owned() })
     }
 
-    /// Waits until something happens, and then for as long as `more` for what belongs to it.
+    /// Waits until something happens, at the longest for as long as `longest`, and then for as long as `more` for what belongs to
+    /// it. Nothing is seen where nothing happened.
     ///
     /// # Errors
     /// When the kernel refuses to tell.
-    pub fn wait(&self, more: Duration) -> Result<Seen> {
+    pub fn wait(&self, longest: Option<Duration>, more: Duration) -> Result<Seen> {
         let what = || format!("watch {}", self.directory.display());
         let mut ready = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-        while let Err(error) = poll(&mut ready, PollTimeout::NONE) {
-            if error != Errno::EINTR {
-                return Err(Error::refused(what(), error));
-            }
-        }
+        let timeout = longest.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+        match poll(&mut ready, timeout) {
+            // The caller waits again.
+            Ok(0) | Err(Errno::EINTR) => return Ok(Seen::default()),
+            polled => polled.doing(what)?,
+        };
         sleep(more);
         let events = self.inotify.read_events().doing(what)?;
         let mut seen = Seen::default();
@@ -85,7 +87,8 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let watch = Watch::of(&directory).unwrap();
         fs::write(directory.join("one"), "").unwrap();
-        assert_eq!(watch.wait(Duration::ZERO).unwrap(), Seen { changed: vec!["one".into()], ..Seen::default() });
+        assert_eq!(watch.wait(None, Duration::ZERO).unwrap(), Seen { changed: vec!["one".into()], ..Seen::default() });
+        assert_eq!(watch.wait(Some(Duration::from_millis(1)), Duration::ZERO).unwrap(), Seen::default(), "nothing happens");
         // What comes a moment later is seen at once with it.
         let two = directory.join("two");
         let later = thread::spawn(move || {
@@ -93,12 +96,12 @@ mod tests {
             sleep(Duration::from_millis(20));
             fs::remove_file(&two).unwrap();
         });
-        let seen = watch.wait(Duration::from_millis(500)).unwrap();
+        let seen = watch.wait(None, Duration::from_millis(500)).unwrap();
         assert_eq!(seen.changed, ["two", "two"]);
         later.join().unwrap();
         fs::remove_file(directory.join("one")).unwrap();
         fs::remove_dir(&directory).unwrap();
-        let seen = watch.wait(Duration::ZERO).unwrap();
+        let seen = watch.wait(None, Duration::ZERO).unwrap();
         assert!(seen.gone && seen.changed == ["one"], "{seen:?}");
         assert!(Watch::of(&directory).is_err());
     }

@@ -7,11 +7,16 @@
 
 mod error;
 mod read;
+mod reader;
+mod version;
 mod write;
+mod writing;
 
 pub use error::{Error, Result};
 pub use read::{Forwarding, HostRow, Owner, Read};
+pub use reader::Reader;
 pub use write::Write;
+pub use writing::Writing;
 
 use std::fs;
 use std::io;
@@ -21,10 +26,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::kernel::{self, Lock, LockFile, Place};
+use crate::kernel::{self, LockFile};
+use version::VERSION;
 
-/// The schema's version, in SQLite's `user_version`.
-const VERSION: i64 = 5;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What a transaction may need beside the store itself: the journal, in bytes.
@@ -57,28 +61,47 @@ impl Store {
         !matches!(file_id(&file(directory, host)), Ok(None))
     }
 
-    /// Opens the store of `host` in `directory`; `None` if there is none.
+    /// Opens the store of `host` in `directory`, after bringing an older one up to date; `None` if there is none.
     ///
     /// # Errors
     /// [`Error::is_damage`] when it is not whole, [`Error::Newer`] when a newer version of ocinet made it.
     pub fn open(directory: &Path, host: &Host, locks: &LockFile) -> Result<Option<Self>> {
-        let path = file(directory, host);
-        // Looked at first: if it is replaced meanwhile, that shows as soon as we write.
-        let Some(id) = file_id(&path)? else { return Ok(None) };
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags).map_err(|e| Error::sql("open", &path, e))?;
-        let mut store = Self { connection, locks: locks.clone(), path, file: Some(id) };
-        store.prepare()?;
-        match store.version()? {
-            VERSION => {}
-            1..VERSION => store.upgrade()?,
-            found => return Err(Error::Newer { path: store.path, found, known: VERSION }),
+        match Self::connect(directory, host, locks)? {
+            Some((store, VERSION)) => Ok(Some(store)),
+            // It may be replaced or upgraded while we wait for the lock: it is opened anew.
+            Some(_) => Self::open_to_write(directory, host, locks, &Writing::begin(locks)?),
+            None => Ok(None),
+        }
+    }
+
+    /// The same for a caller that has the right to write already.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_to_write(
+        directory: &Path,
+        host: &Host,
+        locks: &LockFile,
+        writing: &Writing,
+    ) -> Result<Option<Self>> {
+        let Some((store, version)) = Self::connect(directory, host, locks)? else { return Ok(None) };
+        if version < VERSION {
+            version::upgrade(&store.connection, &store.path, version, writing)?;
         }
         Ok(Some(store))
     }
 
-    /// Makes the store of `host` in `directory` with what `fill` puts into it; there whole, or not at all. `_writing` is the
-    /// lock [`Place::Writer`], held alone.
+    /// The store of `host` as it is, with the version of its schema.
+    fn connect(directory: &Path, host: &Host, locks: &LockFile) -> Result<Option<(Self, i64)>> {
+        let path = file(directory, host);
+        // Looked at first: if it is replaced meanwhile, that shows as soon as we write.
+        let Some(id) = file_id(&path)? else { return Ok(None) };
+        let connection = connect(&path)?;
+        let version = version::of(&connection, &path)?;
+        Ok(Some((Self { connection, locks: locks.clone(), path, file: Some(id) }, version)))
+    }
+
+    /// Makes the store of `host` in `directory` with what `fill` puts into it; there whole, or not at all.
     ///
     /// # Errors
     /// When it cannot be written, or those of `fill`.
@@ -86,31 +109,29 @@ impl Store {
         directory: &Path,
         host: &Host,
         locks: &LockFile,
-        _writing: &Lock,
+        writing: &Writing,
         fill: impl FnOnce(&Write<'_>) -> Result<()>,
     ) -> Result<Self> {
         let path = file(directory, host);
         let draft = path.with_extension("new");
         forget_drafts_and_other_boots(directory, host);
-        let connection = Connection::open(&draft).map_err(|e| Error::sql("create", &draft, e))?;
-        let mut store = Self { connection, locks: locks.clone(), path: draft, file: None };
-        store.prepare()?;
-        let transaction = store.connection.transaction().map_err(|e| Error::sql("create", &store.path, e))?;
+        let mut connection = Connection::open(&draft).map_err(|e| Error::sql("create", &draft, e))?;
+        prepare(&connection, &draft)?;
+        let transaction = connection.transaction().map_err(|e| Error::sql("create", &draft, e))?;
         transaction.execute_batch(SCHEMA).map_err(|e| Error::sql("create", &path, e))?;
         fill(&Write::new(&transaction))?;
         transaction.commit().map_err(|e| Error::sql("create", &path, e))?;
         // SQLite does not write to a file that was renamed under it: it is opened anew.
-        let Self { connection, path: draft, .. } = store;
         drop(connection);
         fs::rename(&draft, &path).map_err(|e| Error::file("make", &path, e))?;
-        Self::open(directory, host, locks)?.ok_or_else(|| Error::Replaced(path))
+        Self::open_to_write(directory, host, locks, writing)?.ok_or_else(|| Error::Replaced(path))
     }
 
-    /// Moves the store of `host` out of the way, and says where it is now. `_writing` is the lock [`Place::Writer`], held alone.
+    /// Moves the store of `host` out of the way, and says where it is now.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn set_aside(directory: &Path, host: &Host, _writing: &Lock) -> Result<PathBuf> {
+    pub fn set_aside(directory: &Path, host: &Host, _writing: &Writing) -> Result<PathBuf> {
         let path = file(directory, host);
         let aside = path.with_extension("damaged");
         let move_it = |from: &Path, to: &Path| match fs::rename(from, to) {
@@ -123,12 +144,11 @@ impl Store {
         Ok(aside)
     }
 
-    /// Removes the store of `host`, and what was set aside of it. Whoever has it open notices when they write. `_writing` is
-    /// the lock [`Place::Writer`], held alone.
+    /// Removes the store of `host`, and what was set aside of it. Whoever has it open notices when they write.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn remove(directory: &Path, host: &Host, _writing: &Lock) -> Result<()> {
+    pub fn remove(directory: &Path, host: &Host, _writing: &Writing) -> Result<()> {
         let stem = file(directory, host).with_extension("");
         let entries = fs::read_dir(directory).map_err(|e| Error::file("look for", directory, e))?;
         for path in entries.flatten().map(|entry| entry.path()) {
@@ -151,59 +171,7 @@ impl Store {
 
     /// Whether this is the store that whoever opens it now finds.
     pub fn is_current(&self) -> bool {
-        self.file.is_none() || file_id(&self.path).is_ok_and(|id| id == self.file)
-    }
-
-    /// A file of its own boot needs no syncing.
-    fn prepare(&mut self) -> Result<()> {
-        let prepared = self
-            .connection
-            .busy_timeout(Duration::from_secs(20))
-            .and_then(|()| self.connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY"));
-        prepared.map_err(|e| Error::sql("prepare", &self.path, e))
-    }
-
-    /// The version of the schema.
-    fn version(&self) -> Result<i64> {
-        let pragma = |name: &str| {
-            let value = self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
-            value.map_err(|e| Error::sql("read the version of", &self.path, e))
-        };
-        match (pragma("user_version")?, pragma("application_id")?) {
-            // The first version did not say it twice.
-            (1, 0) => Ok(1),
-            (version, mark) if version > 1 && mark == application_id(version) => Ok(version),
-            (version, mark) => Err(Error::Damaged {
-                what: self.path.display().to_string(),
-                why: format!("it has the version {version} and the mark {mark:#x}"),
-            }),
-        }
-    }
-
-    /// Brings an older store up to date: rows are the same, but newer ones may say more, and the rules were those of nftables.
-    fn upgrade(&mut self) -> Result<()> {
-        let _writing = self.locks.exclusive(Place::Writer)?;
-        let version = self.version()?;
-        if version == VERSION {
-            // Somebody else was faster.
-            return Ok(());
-        }
-        let mark = application_id(VERSION);
-        let index = "CREATE INDEX IF NOT EXISTS draining_by_key ON record (key) WHERE state = 'draining'";
-        let firewall = match version {
-            1 | 2 => {
-                "ALTER TABLE host ADD COLUMN firewall TEXT NOT NULL DEFAULT 'nftables';
-                 ALTER TABLE host ADD COLUMN former_firewalls TEXT NOT NULL DEFAULT ''"
-            }
-            _ => "",
-        };
-        let asks = match version {
-            1..=3 => "ALTER TABLE host ADD COLUMN asks_host INTEGER NOT NULL DEFAULT 0",
-            _ => "",
-        };
-        let marks = format!("PRAGMA user_version = {VERSION}; PRAGMA application_id = {mark}");
-        let change = format!("BEGIN IMMEDIATE; {index}; {firewall}; {asks}; {marks}; COMMIT");
-        self.connection.execute_batch(&change).map_err(|e| Error::sql("upgrade", &self.path, e))
+        self.file.is_none() || is_still(&self.path, self.file)
     }
 
     /// Runs `work` in one transaction, alone among all writers. All of it is kept, or, where it fails, none.
@@ -214,7 +182,7 @@ impl Store {
         &mut self,
         work: impl FnOnce(&Write<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        let _writing = self.locks.exclusive(Place::Writer).map_err(Error::from)?;
+        let _writing = Writing::begin(&self.locks)?;
         if !self.is_current() {
             return Err(Error::Replaced(self.path.clone()).into());
         }
@@ -254,6 +222,22 @@ impl Store {
     }
 }
 
+/// Opens the file at `path`, which is there.
+fn connect(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| Error::sql("open", path, e))?;
+    prepare(&connection, path)?;
+    Ok(connection)
+}
+
+/// A file of its own boot needs no syncing.
+fn prepare(connection: &Connection, path: &Path) -> Result<()> {
+    let prepared = connection
+        .busy_timeout(Duration::from_secs(20))
+        .and_then(|()| connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY"));
+    prepared.map_err(|e| Error::sql("prepare", path, e))
+}
+
 fn file(directory: &Path, host: &Host) -> PathBuf {
     directory.join(format!("store-{}-{:x}.db", host.boot, host.cookie))
 }
@@ -273,9 +257,9 @@ fn file_id(path: &Path) -> Result<Option<FileId>> {
     }
 }
 
-/// SQLite's place for a mark of the application's: `oc` and the version.
-fn application_id(version: i64) -> i64 {
-    (i64::from(u16::from_be_bytes(*b"oc")) << 16) + version
+/// Whether the file at `path` is still the one that was opened.
+fn is_still(path: &Path, opened: Option<FileId>) -> bool {
+    file_id(path).is_ok_and(|id| id == opened)
 }
 
 /// Left over, they would only take up room.
@@ -291,4 +275,4 @@ fn forget_drafts_and_other_boots(directory: &Path, host: &Host) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,7 +17,7 @@ impl Scratch {
     fn open(&self, boot: &str) -> Store {
         let (host, locks) = (host(boot), self.locks());
         Store::open(&self.0, &host, &locks).unwrap().unwrap_or_else(|| {
-            let writing = locks.exclusive(Place::Writer).unwrap();
+            let writing = Writing::begin(&locks).unwrap();
             Store::create(&self.0, &host, &locks, &writing, |_| Ok(())).unwrap()
         })
     }
@@ -154,32 +154,51 @@ fn another_boot_starts_empty_and_a_newer_store_is_refused() {
     let store = scratch.open("b");
     assert_eq!(store.read().records().unwrap(), []);
     assert_eq!(fs::read_dir(&scratch.0).unwrap().filter(|file| is_store_of(file, "a")).count(), 0);
-    let next =
-        format!("PRAGMA user_version = {}; PRAGMA application_id = {}", VERSION + 1, application_id(VERSION + 1));
-    store.connection.execute_batch(&next).unwrap();
     drop(store);
+    make_newer(&scratch.0, &host("b"));
     let error = Store::open(&scratch.0, &host("b"), &scratch.locks()).err().unwrap();
     assert!(matches!(error, Error::Newer { found, known, .. } if found == known + 1), "{error}");
     assert!(!error.is_damage(), "what a newer version wrote is whole");
 }
 
-/// What each version wrote is read by this one. A new version adds its own file.
+/// Stores as each version wrote them, oldest first. A new version adds its own file.
+pub(crate) const FIXTURES: [&str; 5] = [
+    include_str!("fixtures/version-1.sql"),
+    include_str!("fixtures/version-2.sql"),
+    include_str!("fixtures/version-3.sql"),
+    include_str!("fixtures/version-4.sql"),
+    include_str!("fixtures/version-5.sql"),
+];
+
+/// Puts one of the [`FIXTURES`] into `directory` as the store of `host`.
+pub(crate) fn place(directory: &Path, host: &Host, fixture: &str) {
+    Connection::open(file(directory, host)).unwrap().execute_batch(fixture).unwrap();
+}
+
+/// Says that the store of `host` in `directory` is of the version after this one.
+pub(crate) fn make_newer(directory: &Path, host: &Host) {
+    let (version, mark) = (VERSION + 1, version::application_id(VERSION + 1));
+    let marks = format!("PRAGMA user_version = {version}; PRAGMA application_id = {mark}");
+    Connection::open(file(directory, host)).unwrap().execute_batch(&marks).unwrap();
+}
+
+/// What each version wrote is read by this one, as it is and upgraded.
 #[test]
 fn stores_of_every_version_are_read() {
-    let fixtures = [
-        include_str!("fixtures/version-1.sql"),
-        include_str!("fixtures/version-2.sql"),
-        include_str!("fixtures/version-3.sql"),
-        include_str!("fixtures/version-4.sql"),
-        include_str!("fixtures/version-5.sql"),
-    ];
-    assert_eq!(fixtures.len(), usize::try_from(VERSION).unwrap());
-    for (fixture, version) in fixtures.iter().zip(1..) {
+    assert_eq!(FIXTURES.len(), usize::try_from(VERSION).unwrap());
+    for (fixture, version) in FIXTURES.iter().zip(1..) {
         let scratch = Scratch::new(&format!("version-{version}"));
-        Connection::open(file(&scratch.0, &host("a"))).unwrap().execute_batch(fixture).unwrap();
+        place(&scratch.0, &host("a"), fixture);
+        let bytes = fs::read(file(&scratch.0, &host("a"))).unwrap();
+        let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
+        let numbers = reader.standing().unwrap();
+        let seen: Vec<Record> = numbers.iter().filter_map(|number| reader.record(*number).unwrap()).collect();
+        assert_eq!(fs::read(file(&scratch.0, &host("a"))).unwrap(), bytes, "a reader upgrades nothing");
         let mut store = Store::open(&scratch.0, &host("a"), &scratch.locks()).unwrap().unwrap();
-        assert_eq!(store.version().unwrap(), VERSION);
+        assert_eq!(version::of(&store.connection, &store.path).unwrap(), VERSION);
+        assert!(reader.is_current().unwrap(), "it is the same file");
         let records = store.read().records().unwrap();
+        assert_eq!(seen, records);
         let [shop, job] = &records[..] else { panic!("{records:?}") };
         assert_eq!((shop.name.as_str(), shop.endpoints[0].ipv4()), ("shop", Some("10.90.0.2".parse().unwrap())));
         assert_eq!((shop.publish[1].count, job.mode), (10, Mode::None));
@@ -193,6 +212,45 @@ fn stores_of_every_version_are_read() {
         assert_eq!(matches!(job.namespace.witness, Witness::Made { .. }), version >= 5);
         assert!(insert(&mut store, &mut record("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
+}
+
+/// With the right to write in its hands a process upgrades at once; without it, it waits for the one who has it.
+#[test]
+fn an_upgrade_takes_no_lock_that_its_caller_has() {
+    let scratch = Scratch::new("upgrade");
+    let (locks, host) = (scratch.locks(), host("a"));
+    place(&scratch.0, &host, FIXTURES[0]);
+    let writing = Writing::begin(&locks).unwrap();
+    let other = std::thread::spawn({
+        let (directory, locks, host) = (scratch.0.clone(), locks.clone(), host.clone());
+        move || Store::open(&directory, &host, &locks).unwrap().unwrap().read().records().unwrap().len()
+    });
+    let began = std::time::Instant::now();
+    let store = Store::open_to_write(&scratch.0, &host, &locks, &writing).unwrap().unwrap();
+    assert_eq!(store.read().records().unwrap().len(), 2);
+    assert!(began.elapsed() < Duration::from_secs(5), "it waited for itself: {:?}", began.elapsed());
+    drop(writing);
+    assert_eq!(other.join().unwrap(), 2);
+}
+
+#[test]
+fn a_reader_can_change_nothing_and_sees_what_others_change() {
+    let scratch = Scratch::new("reader");
+    assert!(Reader::open(&scratch.0, &host("a")).unwrap().is_none());
+    let mut store = scratch.open("a");
+    let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
+    let refused = reader.connection.execute("DELETE FROM record", []).unwrap_err();
+    assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::ReadOnly));
+    let mut web = record("web", 2, &[]);
+    insert(&mut store, &mut web).unwrap();
+    store.write::<_, Error>(|write| write.set_state(&mut web, State::Attached)).unwrap();
+    assert_eq!(reader.standing().unwrap(), [web.number]);
+    assert_eq!(reader.record(web.number).unwrap(), Some(web));
+    make_newer(&scratch.0, &host("a"));
+    assert!(matches!(reader.is_current(), Err(Error::Newer { .. })), "a newer version has upgraded it");
+    assert!(matches!(Reader::open(&scratch.0, &host("a")), Err(Error::Newer { .. })));
+    fs::remove_file(file(&scratch.0, &host("a"))).unwrap();
+    assert!(!reader.is_current().unwrap());
 }
 
 /// Whatever byte is another, there is an error or all is as it was written; never a panic, and never a store of a newer
@@ -229,7 +287,7 @@ fn a_store_that_was_replaced_is_not_written_to() {
     let mut store = scratch.open("a");
     assert!(store.is_current());
     let (locks, host) = (scratch.locks(), host("a"));
-    let writing = locks.exclusive(Place::Writer).unwrap();
+    let writing = Writing::begin(&locks).unwrap();
     let aside = Store::set_aside(&scratch.0, &host, &writing).unwrap();
     assert!(Store::open(&scratch.0, &host, &locks).unwrap().is_none());
     let next = Store::create(&scratch.0, &host, &locks, &writing, |_| Ok(())).unwrap();
@@ -260,7 +318,7 @@ fn what_other_boots_left_is_never_read() {
     assert_eq!(left(), ["store-b-7.db"]);
 
     let (neighbour, locks) = (Host { cookie: 8, ..host("b") }, scratch.locks());
-    Store::create(&scratch.0, &neighbour, &locks, &locks.exclusive(Place::Writer).unwrap(), |_| Ok(())).unwrap();
+    Store::create(&scratch.0, &neighbour, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
     assert_eq!(left(), ["store-b-7.db", "store-b-8.db"]);
 }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 
-use ocinet::kernel::{LockFile, Place};
+use ocinet::kernel::LockFile;
 use ocinet::model::{Network, Record};
-use ocinet::store::{self, Host, Store};
+use ocinet::store::{self, Host, Store, Writing};
 
 /// Any file where the store should be.
 pub fn store(bytes: &[u8]) {
@@ -81,7 +81,7 @@ impl Whole {
             }))];
             let mut records: Vec<Record> = (2..14).map(record).collect();
             let (host, locks) = (host(), scratch.locks());
-            let writing = locks.exclusive(Place::Writer).expect("a lock of our own");
+            let writing = Writing::begin(&locks).expect("a lock of our own");
             let made = Store::create(&scratch.0, &host, &locks, &writing, |write| {
                 networks.iter().try_for_each(|network| write.add_network(network))?;
                 records.iter_mut().try_for_each(|record| write.insert(record))

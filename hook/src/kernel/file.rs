@@ -93,18 +93,6 @@ pub fn state_dir(path: &Path) -> Result<()> {
     Err(Error::refused(what(), io::Error::other(why)))
 }
 
-/// Writes a file that everybody may read. Its directory is made where it is missing.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn write_public(path: &Path, text: &str) -> Result<()> {
-    let what = || format!("write {}", path.display());
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).doing(what)?;
-    }
-    fs::write(path, text).doing(what)
-}
-
 /// Opens a file of ours, and makes it where there is none, readable by us alone.
 pub(super) fn create_private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();

@@ -1,6 +1,7 @@
-//! Replacing a file of somebody's whole, so that whoever reads it finds the old text or the new one.
+//! Replacing a file whole, so that whoever reads it finds the old text or the new one.
 
-use std::fs::File;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,55 @@ use super::error::{Doing, Error, Result};
 /// How long another of us may be at work on the same folder.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A file that is to be replaced, as it was when it was read.
+/// Writes a file that everybody may read, whole or not at all. A link of that name is replaced, not followed. Its directory is made
+/// where it is missing.
+///
+/// # Errors
+/// When the kernel refuses, or another of us stays at work in the directory.
+pub fn write_public(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("write {}", path.display());
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename).doing(what)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).doing(what)?;
+    Folder::lock(directory)?.put(name, &what, |draft| {
+        // Whatever the umask is.
+        fchmod(draft, Mode::from_raw_mode(0o644)).doing(what)?;
+        let mut draft = draft;
+        draft.write_all(text.as_bytes()).doing(what)
+    })
+}
+
+/// A folder, locked against others of us.
+struct Folder(OwnedFd);
+
+impl Folder {
+    fn lock(path: &Path) -> Result<Self> {
+        let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, path, open, Mode::empty()).doing(|| format!("open {}", path.display()))?;
+        lock(&folder, path)?;
+        Ok(Self(folder))
+    }
+
+    /// Has `fill` write a draft, which becomes the file `name`; after an error that is as it was. `what` is done so.
+    fn put(&self, name: &OsStr, what: &dyn Fn() -> String, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+        let mut draft = OsString::from(".");
+        draft.push(name);
+        draft.push(".ocinet");
+        // Whoever holds the lock is alone with this name: one that is there was left by a killed process.
+        let _ = unlinkat(&self.0, &draft, AtFlags::empty());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.0, &draft, flags, Mode::RUSR | Mode::WUSR).doing(what)?);
+        let put = fill(&file).and_then(|()| renameat(&self.0, &draft, &self.0, name).doing(what));
+        if put.is_err() {
+            let _ = unlinkat(&self.0, &draft, AtFlags::empty());
+        }
+        put
+    }
+}
+
+/// A file of another program's that is to be replaced, as it was when it was read.
 pub struct Replaceable {
-    /// The folder, locked against others of us.
-    directory: OwnedFd,
+    folder: Folder,
     path: PathBuf,
     name: String,
     read: (OwnedFd, Stat),
@@ -34,12 +80,10 @@ impl Replaceable {
     pub fn open(directory: &Path, name: &str, limit: usize) -> Result<(Self, Vec<u8>)> {
         let path = directory.join(name);
         let what = || format!("read {}", path.display());
-        let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat(CWD, directory, open, Mode::empty()).doing(|| format!("open {}", directory.display()))?;
-        lock(&folder, directory)?;
+        let folder = Folder::lock(directory)?;
         // Without following: a rename would replace the link, and leave alone what it leads to.
         let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&folder, name, open, Mode::empty()) {
+        let file = match openat(&folder.0, name, open, Mode::empty()) {
             Err(Errno::LOOP) => return Err(Error::refused(what(), io::Error::other("is a symbolic link"))),
             opened => opened.doing(what)?,
         };
@@ -53,7 +97,7 @@ impl Replaceable {
         if bytes.len() > limit {
             return Err(Error::refused(what(), io::Error::other(format!("is larger than {limit} bytes"))));
         }
-        Ok((Self { directory: folder, name: name.to_owned(), path, read: (file, stat) }, bytes))
+        Ok((Self { folder, name: name.to_owned(), path, read: (file, stat) }, bytes))
     }
 
     /// Puts a file with `text` in its place, of the same owner, mode and label.
@@ -61,38 +105,28 @@ impl Replaceable {
     /// # Errors
     /// [`Error::Busy`] where somebody else changed the file since it was read; then, as after every error, it is as it was.
     pub fn replace(self, text: &[u8]) -> Result<()> {
-        let draft = format!(".{}.ocinet", self.name);
-        // Whoever holds the lock is alone with this name: one that is there was left by a killed process.
-        let _ = unlinkat(&self.directory, &draft, AtFlags::empty());
-        let replaced = self.write(&draft, text).and_then(|()| {
-            self.refuse_changed()?;
-            renameat(&self.directory, &draft, &self.directory, &self.name).doing(|| self.what())
-        });
-        if replaced.is_err() {
-            let _ = unlinkat(&self.directory, &draft, AtFlags::empty());
-        }
-        replaced
+        self.folder.put(self.name.as_ref(), &|| self.what(), |draft| {
+            self.write(draft, text)?;
+            self.refuse_changed()
+        })
     }
 
-    fn write(&self, draft: &str, text: &[u8]) -> Result<()> {
+    fn write(&self, mut draft: &File, text: &[u8]) -> Result<()> {
         let what = || self.what();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.directory, draft, flags, Mode::RUSR | Mode::WUSR).doing(what)?;
         let (old, stat) = &self.read;
-        fchown(&file, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))).doing(what)?;
-        fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o7777)).doing(what)?;
+        fchown(draft, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))).doing(what)?;
+        fchmod(draft, Mode::from_raw_mode(stat.st_mode & 0o7777)).doing(what)?;
         let mut label = [0; 256];
         if let Ok(length) = fgetxattr(old, "security.selinux", &mut label) {
-            fsetxattr(&file, "security.selinux", &label[..length], XattrFlags::empty()).doing(what)?;
+            fsetxattr(draft, "security.selinux", &label[..length], XattrFlags::empty()).doing(what)?;
         }
-        let mut file = File::from(file);
-        file.write_all(text).doing(what)?;
-        fsync(&file).doing(what)
+        draft.write_all(text).doing(what)?;
+        fsync(draft).doing(what)
     }
 
     fn refuse_changed(&self) -> Result<()> {
         let identity = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-        let now = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW).doing(|| self.what())?;
+        let now = statat(&self.folder.0, &self.name, AtFlags::SYMLINK_NOFOLLOW).doing(|| self.what())?;
         if identity(&now) == identity(&self.read.1) {
             return Ok(());
         }
@@ -114,5 +148,57 @@ fn lock(folder: &OwnedFd, path: &Path) -> Result<()> {
             }
             locked => return locked.doing(|| format!("lock {}", path.display())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    /// One text or the other, whoever writes at the same time.
+    #[test]
+    fn whoever_reads_a_public_file_finds_it_whole() {
+        let directory = std::env::temp_dir().join(format!("ocinet-public-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let path = directory.join("made/file");
+        let texts = ["a", "b"].map(|letter| letter.repeat(64 << 10));
+        write_public(&path, &texts[0]).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let write = |text| (0..200).try_for_each(|_| write_public(&path, text));
+            let writers = texts.each_ref().map(|text| scope.spawn(move || write(text)));
+            let reader = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let read = fs::read_to_string(&path).unwrap();
+                    assert!(texts.contains(&read), "{} bytes", read.len());
+                }
+            });
+            writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+            done.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+        });
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_what_a_killed_writer_left_is_no_hindrance() {
+        let directory = std::env::temp_dir().join(format!("ocinet-link-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir(&directory).unwrap();
+        let (path, other) = (directory.join("file"), directory.join("other"));
+        fs::write(&other, "precious").unwrap();
+        symlink(&other, &path).unwrap();
+        symlink(&other, directory.join(".file.ocinet")).unwrap();
+        write_public(&path, "ours").unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        let meta = fs::symlink_metadata(&path).unwrap();
+        assert!(meta.is_file() && meta.mode() & 0o777 == 0o644, "{:o}", meta.mode());
+        assert!(write_public(&directory.join(".."), "x").is_err());
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -88,7 +88,11 @@ mod tests {
         let watch = Watch::of(&directory).unwrap();
         fs::write(directory.join("one"), "").unwrap();
         assert_eq!(watch.wait(None, Duration::ZERO).unwrap(), Seen { changed: vec!["one".into()], ..Seen::default() });
-        assert_eq!(watch.wait(Some(Duration::from_millis(1)), Duration::ZERO).unwrap(), Seen::default(), "nothing happens");
+        assert_eq!(
+            watch.wait(Some(Duration::from_millis(1)), Duration::ZERO).unwrap(),
+            Seen::default(),
+            "nothing happens"
+        );
         // What comes a moment later is seen at once with it.
         let two = directory.join("two");
         let later = thread::spawn(move || {

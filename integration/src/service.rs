@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::future::Future;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{Backlog, listen};
 use ocinet_proto::ttrpc::r#async::{Client, ClientStreamReceiver};
 use ocinet_proto::ttrpc::{self, Code, context};
 use ocinet_proto::v1::event::Kind;
@@ -53,6 +55,11 @@ impl<'h> Service<'h> {
     /// The pid of its process, on the host.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The next line that its process prints.
+    pub fn line(&mut self) -> Result<String> {
+        self.process.line()
     }
 
     /// Kills it; its socket stays.
@@ -134,6 +141,41 @@ impl Follower<'_> {
             };
             return Ok((format!("{sign}{}", event.container.id), event));
         }
+    }
+}
+
+/// A program that listens and accepts no connection. Its queue is full.
+#[derive(Debug)]
+pub struct Deaf {
+    listener: UnixListener,
+    _queued: UnixStream,
+}
+
+impl Deaf {
+    /// Listens at `path`.
+    pub fn listen(path: &Path) -> Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        // A second call changes the length of the queue (listen(2)).
+        listen(&listener, Backlog::new(0)?)?;
+        Ok(Self { listener, _queued: UnixStream::connect(path)? })
+    }
+
+    /// Accepts connections from now on, and waits until one brings `word`.
+    pub fn hears(self, word: &str) -> Result<()> {
+        let Self { listener, _queued: queued } = self;
+        drop(queued);
+        listener.set_nonblocking(true)?;
+        eventually(&format!("{word} is heard"), || {
+            let (mut stream, _) = match listener.accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                accepted => accepted?,
+            };
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            let mut heard = vec![0; 64 << 10];
+            let length = stream.read(&mut heard)?;
+            Ok(heard[..length].windows(word.len()).any(|window| window == word.as_bytes()))
+        })
     }
 }
 

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use ocinet::engine::{Error, Result};
 use ocinet::kernel;
 use ocinet::log::logger;
-use ocinet_proto::ttrpc::r#async::Client;
 use ocinet_proto::ttrpc::{self, context};
 use ocinet_proto::v1::event::Kind;
 use ocinet_proto::v1::{Container, Event, EventsRequest, NetworkClient};
@@ -17,8 +17,11 @@ use slog::crit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::convert;
 use crate::serve::SOCKET;
+use crate::{convert, dial};
+
+/// How long the service may take to accept us.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Follow what is attached and detached on this host, until interrupted.
 #[derive(Debug, Parser)]
@@ -55,7 +58,6 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
 
 async fn follow(arguments: &Arguments) -> Result<()> {
     let path = arguments.state_dir.join(SOCKET);
-    let socket = format!("unix://{}", path.display());
     let lost = |error: ttrpc::Error| -> Error {
         let why = match error {
             ttrpc::Error::RpcStatus(status) => status.message,
@@ -64,8 +66,11 @@ async fn follow(arguments: &Arguments) -> Result<()> {
         };
         kernel::Error::refused(format!("follow {}", path.display()), io::Error::other(why)).into()
     };
-    let client = Client::connect(&socket).await.map_err(|_| {
-        Error::NotFound(format!("nobody serves {}; containerd-shim-ocinet-v2 serve does", path.display()))
+    let client = dial::client(&path, PATIENCE).await.map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            Error::NotFound(format!("nobody serves {}; containerd-shim-ocinet-v2 serve does", path.display()))
+        }
+        _ => kernel::Error::refused(format!("connect to {}", path.display()), error).into(),
     })?;
     let client = NetworkClient::new(client);
     let mut events = client.events(context::with_timeout(0), &EventsRequest::new()).await.map_err(lost)?;

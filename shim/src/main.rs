@@ -6,6 +6,7 @@
 mod call;
 mod convert;
 mod delete;
+mod dial;
 mod events;
 mod log;
 mod serve;

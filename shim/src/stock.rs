@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::{DeleteResponse, ShutdownRequest};
 use containerd_shim_protos::protobuf::Message;
-use containerd_shim_protos::shim_async::Client;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use ocinet::engine::{Error, Result};
 use ocinet::kernel;
@@ -20,6 +19,7 @@ use ocinet_proto::ttrpc;
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::dial;
 
 /// The shim that does all the work.
 const STOCK: &str = "containerd-shim-runc-v2";
@@ -165,7 +165,8 @@ fn shut_down(address: &str) -> Result<()> {
     let payload = ShutdownRequest { now: true, ..Default::default() }.write_to_bytes();
     let payload = payload.map_err(|error| refused(error.into()))?;
     let asked = runtime.block_on(async {
-        let client = Client::connect(address).await?;
+        let path = Path::new(address.trim_start_matches("unix://"));
+        let client = dial::client(path, PATIENCE).await.map_err(|error| ttrpc::Error::Others(error.to_string()))?;
         let mut answer = Ok(());
         for service in ["containerd.task.v3.Task", "containerd.task.v2.Task"] {
             let mut request = ttrpc::Request::new();

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::service::{Service, forever};
+use ocinet_integration::service::{Deaf, Service, forever};
 use ocinet_integration::{Settings, eventually};
 use ocinet_proto::protobuf::Message;
 use ocinet_proto::ttrpc::Code;
@@ -83,6 +83,30 @@ fn garbage_costs_only_who_sends_it() -> Result<()> {
         let after = service.memory("RssAnon:")?;
         ensure!(after < before + 2048, "{before} kB, and {after} kB afterwards");
         Ok(())
+    })
+}
+
+/// A containerd that hangs: its own events wait for it, and neither calls nor events of others do.
+#[test]
+fn a_containerd_that_accepts_nothing_holds_nobody_up() -> Result<()> {
+    Settings::default().test(|host| {
+        let deaf = Deaf::listen(&host.path("/mnt/deaf.sock"))?;
+        // It is the one whose bundles are below /mnt, in its namespace "bundles".
+        host.sh(r#"mkdir -m 700 /run/ocinet; mkdir /run/ocinet/containerds
+                echo '{"address": "/mnt/deaf.sock", "bundles": "/mnt"}' >/run/ocinet/containerds/deaf"#)?;
+        // It looks for a containerd every 100 ms, and stays for one of which it cannot tell that it is gone.
+        let service = Service::start(host, &["--idle", "1"])?;
+        let mut follower = service.follow()?;
+        for _ in 0..3 {
+            let web = host.container("web").run()?;
+            ensure!(follower.change()?.0 == "+web", "it is told");
+            others_are_served(&service)?;
+            web.delete()?;
+            ensure!(follower.change()?.0 == "-web", "it is told");
+            host.settles()?;
+        }
+        // As soon as it accepts, it hears what waited for it.
+        deaf.hears("/ocinet/")
     })
 }
 

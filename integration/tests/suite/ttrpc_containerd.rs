@@ -1,10 +1,11 @@
 //! The service as containerd's containers bring it about: started on demand, and telling containerd what happens.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::containerd::{Containerd, Release, with_containerd, with_release};
-use ocinet_integration::service::socket;
+use ocinet_integration::service::{Deaf, socket};
 use ocinet_integration::{Background, Host, eventually};
 
 /// The pids of the services that run.
@@ -72,6 +73,32 @@ fn containerd_is_told() -> Result<()> {
         second.delete()?;
         ensure!(next(&mut subscriber)?.contains("/ocinet/detach"), "it is told of the end, too");
         Ok(())
+    })
+}
+
+/// Another containerd hangs, and is to be told of the same containers: the first one hears of them all the same.
+#[test]
+fn a_hung_containerd_does_not_hold_up_another() -> Result<()> {
+    with_release(Release::V2, |host, containerd| {
+        containerd.run("first", "", "80")?.delete()?;
+        let deaf = Deaf::listen(&host.path("/mnt/deaf.sock"))?;
+        // Before and after the other one, in whatever order the service reads them.
+        host.sh(r#"cd /run/ocinet/containerds
+                known=$(ls); test "$(echo "$known" | wc -l)" = 1
+                for file in deaf daf 0 z; do jq -c --arg n /mnt/$file/../deaf.sock '.address = $n' $known >$file; done
+                mkdir /mnt/deaf /mnt/daf /mnt/0 /mnt/z"#)?;
+        let mut subscriber = subscribe(host, containerd)?;
+        for id in ["web", "next"] {
+            let began = Instant::now();
+            let container = containerd.run(id, "", "80")?;
+            let attach = next(&mut subscriber)?;
+            ensure!(attach.contains("/ocinet/attach") && attach.contains(id), "{attach}");
+            container.delete()?;
+            let detach = next(&mut subscriber)?;
+            ensure!(detach.contains("/ocinet/detach") && detach.contains(id), "{detach}");
+            ensure!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
+        }
+        deaf.hears("/ocinet/attach")
     })
 }
 

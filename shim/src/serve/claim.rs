@@ -3,13 +3,15 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use nix::sys::stat::{Mode, umask};
 use ocinet::engine::{Error, Result};
 use ocinet::kernel::{self, Lock, LockFile, Place};
+
+use crate::dial::is_listened_to;
 
 /// The socket's name in the state directory.
 pub const SOCKET: &str = "ocinet.sock";
@@ -47,7 +49,7 @@ impl Claim {
             match fs::symlink_metadata(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Ok(meta) if meta.file_type().is_socket() => {
-                    if UnixStream::connect(&path).is_ok() {
+                    if is_listened_to(&path).map_err(|error| refused("connect to", error))? {
                         return Err(taken());
                     }
                     fs::remove_file(&path).map_err(|error| refused("remove", error))?;

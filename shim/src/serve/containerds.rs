@@ -2,18 +2,19 @@
 //! and started again knows them, and nobody has to ask it.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use ocinet::kernel;
 use ocinet::model::{ContainerId, Key};
 use serde_json::{Value, json};
 
+use crate::dial::is_listened_to;
+
 /// The folder of those files.
 const FOLDER: &str = "containerds";
 
 /// A containerd that has called us.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Containerd {
     /// The socket on which it takes events.
     pub address: String,
@@ -47,6 +48,8 @@ impl Containerd {
     /// All that are known.
     pub fn all(state_dir: &Path) -> Vec<Self> {
         let files = fs::read_dir(state_dir.join(FOLDER)).into_iter().flatten().flatten();
+        // One that is being written has a name that begins with a dot.
+        let files = files.filter(|file| !file.file_name().as_encoded_bytes().starts_with(b"."));
         files.filter_map(|file| Self::parse(&fs::read(file.path()).ok()?)).collect()
     }
 
@@ -65,9 +68,9 @@ impl Containerd {
         }
     }
 
-    /// Whether any of them runs.
-    pub fn any_answers(state_dir: &Path) -> bool {
-        Self::all(state_dir).iter().any(|containerd| UnixStream::connect(&containerd.address).is_ok())
+    /// Whether any of them runs, or that cannot be told.
+    pub fn any_runs(state_dir: &Path) -> bool {
+        Self::all(state_dir).iter().any(|containerd| is_listened_to(Path::new(&containerd.address)).unwrap_or(true))
     }
 
     /// A name that no other one has: ids are no file names, and neither are addresses.

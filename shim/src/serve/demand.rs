@@ -1,6 +1,5 @@
 //! Starting the service on demand, for a containerd that is to hear of what is attached.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -13,6 +12,7 @@ use slog::{Logger, info, warn};
 
 use super::claim::{SOCKET, is_taken};
 use super::containerds::Containerd;
+use crate::dial::is_listened_to;
 
 /// How long the first container of all waits for the service, so that it is told of, too.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -28,7 +28,7 @@ pub fn ensure(state_dir: &Path, containerd: Option<&Containerd>, log: &Logger) {
         return;
     }
     // Whoever is asked has to answer, and a service manager may have to start it for that.
-    let answers = || UnixStream::connect(state_dir.join(SOCKET)).is_ok();
+    let answers = || is_listened_to(&state_dir.join(SOCKET)).is_ok_and(|listened_to| listened_to);
     if is_taken(state_dir) || answers() || Path::new(SYSTEMD).exists() {
         return;
     }

@@ -119,7 +119,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         tokio::select! {
             _ = ended => info!(log, "ending: the socket was removed"),
             () = published => {}
-            () = clients.stay_away(Duration::from_secs(*idle), || Containerd::any_answers(state_dir)) => {
+            () = clients.stay_away(Duration::from_secs(*idle), || Containerd::any_runs(state_dir)) => {
                 info!(log, "ending: nobody needed it for {idle} s");
                 claim.withdraw();
             }

@@ -1,10 +1,12 @@
 //! Telling containerd, whose own subscribers then hear of networks too.
 //!
 //! The publisher of the crate containerd-shim is not used: what it cannot deliver at once it delivers in another order, a detach before
-//! its attach. Here an event has one connection and one try; whoever wants to miss none follows our own stream.
+//! its attach. Here each containerd has a task of its own, in which an event has one connection and one try. A containerd that does not
+//! take its events costs those alone: others get theirs meanwhile. A subscriber that wants to miss none follows our own stream.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,51 +16,98 @@ use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{Error, Message, MessageFull};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
-use containerd_shim_protos::shim_async::{Client, EventsClient};
-use ocinet_proto::ttrpc::{self, context};
+use containerd_shim_protos::shim_async::EventsClient;
+use ocinet_proto::ttrpc::context;
 use ocinet_proto::v1::event::Kind;
 use ocinet_proto::v1::{Container, Event};
-use slog::{Logger, debug, warn};
+use slog::{Logger, info, warn};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::timeout;
+use tokio::sync::mpsc::{self, Sender, error::TrySendError};
 
 use super::containerds::Containerd;
-use crate::convert;
+use crate::{convert, dial};
 
-/// How long containerd may take for an event.
+/// How long containerd may take to accept a connection, and then for an event.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many events wait for a containerd that is slow.
+const BACKLOG: usize = 256;
 
 /// Publishes what happens to containers of the containerds known in `state_dir`, without end.
 pub async fn publish(state_dir: PathBuf, mut events: Receiver<Arc<Event>>, log: Logger) {
+    let mut queues: HashMap<Containerd, Queue> = HashMap::new();
     loop {
         match events.recv().await {
             Ok(event) => {
-                let bundle = &event.container.bundle;
-                let containerds = Containerd::all(&state_dir);
-                for containerd in &containerds {
-                    let Some(namespace) = containerd.namespace_of(bundle) else { continue };
-                    if let Err(error) = tell(containerd, namespace, &event).await {
-                        debug!(log, "containerd at {} was not told: {error}", containerd.address);
+                let known = Containerd::all(&state_dir);
+                queues.retain(|containerd, _| known.contains(containerd));
+                for containerd in known {
+                    if containerd.namespace_of(&event.container.bundle).is_some() {
+                        let queue =
+                            queues.entry(containerd).or_insert_with_key(|it| Queue::new(it.clone(), log.clone()));
+                        queue.push(event.clone());
                     }
                 }
             }
-            Err(RecvError::Lagged(missed)) => warn!(log, "containerd takes events too slowly: {missed} are left out"),
+            Err(RecvError::Lagged(missed)) => warn!(log, "{missed} events were not published to containerd"),
             Err(RecvError::Closed) => return,
         }
     }
 }
 
-async fn tell(containerd: &Containerd, namespace: &str, event: &Event) -> ttrpc::Result<()> {
-    let wrong = |error: Error| ttrpc::Error::Others(error.to_string());
-    let Some(envelope) = envelope(namespace, event).map_err(wrong)? else { return Ok(()) };
+/// The events that one containerd is still to be told, in their order.
+struct Queue {
+    events: Sender<Arc<Event>>,
+    address: String,
+    is_full: bool,
+    log: Logger,
+}
+
+impl Queue {
+    fn new(containerd: Containerd, log: Logger) -> Self {
+        let (events, waiting) = mpsc::channel(BACKLOG);
+        let address = containerd.address.clone();
+        tokio::spawn(deliver(containerd, waiting, log.clone()));
+        Self { events, address, is_full: false, log }
+    }
+
+    /// Adds `event`, if there is room.
+    fn push(&mut self, event: Arc<Event>) {
+        let was_full = self.is_full;
+        self.is_full = matches!(self.events.try_send(event), Err(TrySendError::Full(_)));
+        if self.is_full && !was_full {
+            warn!(self.log, "containerd at {} has {BACKLOG} events to take: further ones are left out", self.address);
+        }
+    }
+}
+
+/// Tells `containerd` one event after the other, until nobody adds any.
+async fn deliver(containerd: Containerd, mut events: mpsc::Receiver<Arc<Event>>, log: Logger) {
+    let mut untold = 0;
+    while let Some(event) = events.recv().await {
+        match tell(&containerd, &event).await {
+            Err(error) => {
+                if untold == 0 {
+                    warn!(log, "containerd at {} does not take events: {error}", containerd.address);
+                }
+                untold += 1;
+            }
+            Ok(()) if untold > 0 => {
+                info!(log, "containerd at {} takes events again; it missed {untold}", containerd.address);
+                untold = 0;
+            }
+            Ok(()) => {}
+        }
+    }
+}
+
+async fn tell(containerd: &Containerd, event: &Event) -> io::Result<()> {
+    let namespace = containerd.namespace_of(&event.container.bundle).unwrap_or_default();
+    let Some(envelope) = envelope(namespace, event).map_err(io::Error::other)? else { return Ok(()) };
     let request = ForwardRequest { envelope: Some(envelope).into(), ..Default::default() };
-    let told = async {
-        let client = Client::connect(&format!("unix://{}", containerd.address)).await?;
-        EventsClient::new(client).forward(context::with_duration(PATIENCE), &request).await.map(drop)
-    };
-    let late = |_| ttrpc::Error::Others(format!("it took longer than {} s", PATIENCE.as_secs()));
-    timeout(PATIENCE, told).await.map_err(late)?
+    let client = EventsClient::new(dial::client(Path::new(&containerd.address), PATIENCE).await?);
+    client.forward(context::with_duration(PATIENCE), &request).await.map(drop).map_err(io::Error::other)
 }
 
 /// The event in a type that every subscriber of containerd has, `ctr events` too: of one that it has not, it could show nothing.

@@ -1,0 +1,108 @@
+//! Connecting to unix sockets, and a deadline for it.
+//!
+//! connect(2) waits without end while the queue of the listener is full, as that of a program that hangs soon is. A socket that does not
+//! block gets EAGAIN instead (`unix_stream_connect`, net/unix/af_unix.c). Nothing tells when there is room: it has to be tried again.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use ocinet_proto::ttrpc::r#async::Client;
+use ocinet_proto::ttrpc::r#async::transport::Socket;
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+/// How long a full queue is left alone.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A client of the server that listens at `path`.
+///
+/// # Errors
+/// When no program listens there, or it has not accepted earlier connections within `patience`.
+pub async fn client(path: &Path, patience: Duration) -> io::Result<Client> {
+    let connected = timeout(patience, async {
+        loop {
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(RETRY).await,
+                connected => return connected,
+            }
+        }
+    });
+    let stream = connected.await.map_err(|_| {
+        let why = format!("the program that listens there accepted no connection within {} s", patience.as_secs());
+        io::Error::new(ErrorKind::TimedOut, why)
+    })?;
+    Ok(Client::new(Socket::from(stream?)))
+}
+
+/// Whether a program listens at `path`, seen without waiting for it. Where systemd listens for the program, that starts it.
+///
+/// # Errors
+/// When that cannot be told.
+pub fn is_listened_to(path: &Path) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        // EAGAIN: its queue is full.
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ECONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::PathBuf;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ocinet-dial-{name}-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    /// A listener whose queue is full, with those who fill it.
+    fn deaf(path: &Path) -> (UnixListener, UnixStream) {
+        let listener = UnixListener::bind(path).unwrap();
+        // Said once more it changes the length of the queue (listen(2)).
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let queued = UnixStream::connect(path).unwrap();
+        (listener, queued)
+    }
+
+    #[test]
+    fn who_listens_is_told_without_waiting() {
+        let path = path("listens");
+        assert!(!is_listened_to(&path).unwrap(), "there is no file");
+        assert!(!is_listened_to(&path.join("below")).unwrap(), "there is no directory");
+        let listening = deaf(&path);
+        let began = Instant::now();
+        assert!(is_listened_to(&path).unwrap(), "its queue is full");
+        assert!(began.elapsed() < Duration::from_secs(1));
+        drop(listening);
+        assert!(!is_listened_to(&path).unwrap(), "the file alone is left");
+        fs::remove_file(&path).unwrap();
+        assert!(is_listened_to(Path::new(&"/x".repeat(100))).is_err(), "no socket can have this path");
+    }
+
+    #[test]
+    fn a_full_queue_is_waited_for_until_the_deadline() {
+        let path = path("full");
+        let (listener, queued) = deaf(&path);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(client(&path, Duration::from_millis(120))).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let accepting = std::thread::spawn(move || listener.accept().map(|_| listener.accept().map(drop)));
+        assert!(runtime.block_on(client(&path, Duration::from_secs(20))).is_ok(), "there is room now");
+        accepting.join().unwrap().unwrap().unwrap();
+        drop(queued);
+        fs::remove_file(&path).unwrap();
+    }
+}

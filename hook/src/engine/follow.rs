@@ -248,8 +248,7 @@ mod tests {
     fn a_look_that_failed_is_made_up_for() {
         let directory = scratch("failed");
         let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
-        let mut store =
-            Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
+        let mut store = Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
         attach(&mut store, "before", 1);
         let file = fs::read_dir(&directory).unwrap().flatten().find(|file| file.file_name() != "lock").unwrap().path();
         // Whoever writes without closing the file makes no event.
@@ -275,9 +274,7 @@ mod tests {
         let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
         let create = |records: &[Record]| {
             let writing = Writing::begin(&locks).unwrap();
-            let fill = |write: &Write<'_>| {
-                records.iter().try_for_each(|record| write.insert(&mut record.clone()))
-            };
+            let fill = |write: &Write<'_>| records.iter().try_for_each(|record| write.insert(&mut record.clone()));
             Store::create(&directory, &host, &locks, &writing, fill).unwrap()
         };
         let mut follower = follow(&directory).unwrap();

@@ -78,12 +78,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_to_write(
-        directory: &Path,
-        host: &Host,
-        locks: &LockFile,
-        writing: &Writing,
-    ) -> Result<Option<Self>> {
+    pub fn open_to_write(directory: &Path, host: &Host, locks: &LockFile, writing: &Writing) -> Result<Option<Self>> {
         let Some((store, version)) = Self::connect(directory, host, locks)? else { return Ok(None) };
         if version < VERSION {
             version::upgrade(&store.connection, &store.path, version, writing)?;

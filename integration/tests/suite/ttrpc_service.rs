@@ -1,10 +1,13 @@
 //! The process itself: one per host, however many are started, and what becomes of its socket.
 
+use std::fs;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use ocinet_integration::service::{SHIM, Service, forever, install_shim, socket};
-use ocinet_integration::{Output, Settings, eventually};
+use ocinet_integration::{Host, Output, Settings, eventually};
+use rusqlite::Connection;
 
 /// Eight at once give one; the others say so.
 #[test]
@@ -36,6 +39,93 @@ fn a_stale_socket_is_taken_over() -> Result<()> {
         let service = Service::start(host, &[])?;
         service.call(async |client| client.list(forever(), &Default::default()).await)?;
         Ok(())
+    })
+}
+
+/// The bytes of a store that `fill` makes. SQLite itself has no way into a private host.
+fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<Vec<u8>> {
+    let path = std::env::temp_dir().join(format!("ocinet-{name}-{}", std::process::id()));
+    let made = Connection::open(&path).and_then(|store| fill(&store));
+    let bytes = fs::read(&path)?;
+    fs::remove_file(&path)?;
+    Ok(made.map(|()| bytes)?)
+}
+
+/// Puts another store in the place of the host's.
+fn place(host: &Host, bytes: &[u8]) -> Result<()> {
+    fs::write(host.path("/run/ocinet/placed"), bytes)?;
+    host.sh("mv /run/ocinet/placed /run/ocinet/store-*.db").map(drop)
+}
+
+/// The store of an earlier version, as an upgrade finds it: who follows it does not keep the next hook from upgrading it.
+#[test]
+fn an_old_store_holds_nobody_up() -> Result<()> {
+    const LATER: &str = "UPDATE host SET firewall = 'nftables', former_firewalls = '', asks_host = 0";
+    let rows = [
+        (include_str!("../../../hook/src/store/fixtures/version-1.sql"), ""),
+        (include_str!("../../../hook/src/store/fixtures/version-4.sql"), LATER),
+    ];
+    Settings::default().test(|host| {
+        host.container("first").run()?.delete()?;
+        host.settles()?;
+        let service = Service::start(host, &[])?;
+        let mut follower = service.follow()?;
+        for (fixture, more) in rows {
+            // Its containers are long gone, and so is what its host was like.
+            let gone = "DELETE FROM record; DELETE FROM lease; DELETE FROM port; UPDATE host SET closed_forwarding = 0";
+            place(host, &made("old", |store| store.execute_batch(&format!("{fixture}{gone}; {more}")))?)?;
+            let began = Instant::now();
+            let web = host.container("web").run()?;
+            ensure!(follower.change()?.0 == "+web", "it is told");
+            let list = service.call(async |client| client.list(forever(), &Default::default()).await)?;
+            ensure!(list.containers.len() == 1, "{list}");
+            web.delete()?;
+            ensure!(follower.change()?.0 == "-web", "it is told");
+            ensure!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+            host.settles()?;
+        }
+        Ok(())
+    })
+}
+
+/// A newer hook has upgraded the store: the service cannot follow it any more, and says so at its end. A service manager then starts
+/// the newer one.
+#[test]
+fn a_store_of_a_newer_version_ends_it() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("first").run()?.delete()?;
+        host.settles()?;
+        install_shim(host)?;
+        let serve = ["sh", "-c", &format!("{SHIM} serve 2>&1; echo exit code $?")];
+        let mut service = Service::given(host, host.background(&serve)?)?;
+        let path = host.sh("ls /run/ocinet/store-*.db")?;
+        let before = fs::read(host.path(path.trim()))?;
+        place(
+            host,
+            &made("newer", |store| {
+                store.execute_batch("PRAGMA user_version = 99; PRAGMA application_id = 0x6f630063")
+            })?,
+        )?;
+        let said = service.line()?;
+        let newer = "is of version 99, and this ocinet knows version ";
+        ensure!(said.contains(path.trim()) && said.contains(newer), "{said}");
+        ensure!(service.line()? == "exit code 1", "a service manager starts it again");
+        ensure!(!socket(host).exists(), "the next who needs it finds that it is gone");
+        let again = host.output(&[SHIM, "serve"])?.exits(1)?.is_one_line()?;
+        ensure!(again.stderr.contains(newer), "{again}");
+        place(host, &before)
+    })
+}
+
+/// The kernel tells it nothing any more: it ends with the kernel's reason, and not as if its socket had been removed.
+#[test]
+fn it_ends_when_the_kernel_tells_it_nothing() -> Result<()> {
+    Settings::default().test(|host| {
+        install_shim(host)?;
+        // Each thread's first: the one that follows makes no other, and Rust's start goes on without its own.
+        let fail = "inject=/^p?poll$:error=ENOMEM:when=1";
+        let failed = host.output(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", fail, SHIM, "serve"])?;
+        failed.exits(1)?.is_one_line()?.says(&["watch /run/ocinet", "Out of memory"]).map(drop)
     })
 }
 

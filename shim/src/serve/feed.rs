@@ -24,25 +24,28 @@ impl Feed {
     }
 
     /// Passes on what `follower` tells, until the file `token` in the state directory is removed, or the directory: then the
-    /// receiver is told.
+    /// receiver is told. It is also told of the error with which the follower has ended.
     ///
     /// # Errors
     /// When there can be no thread for it.
-    pub fn follow(&self, mut follower: Follower, token: &'static str) -> Result<oneshot::Receiver<()>> {
-        let (end, ended) = oneshot::channel::<()>();
-        let events = self.0.clone();
-        let follow = move || {
-            let _end = end;
-            while let Ok(Some(changes)) = follower.next(token) {
-                for change in changes {
-                    // Perhaps nobody listens.
-                    let _ = events.send(Arc::new(event(change)));
-                }
-            }
-        };
+    pub fn follow(&self, mut follower: Follower, token: &'static str) -> Result<oneshot::Receiver<Result<()>>> {
+        let (end, ended) = oneshot::channel();
+        let feed = self.clone();
+        // A service that ends for another reason does not wait for this.
+        let follow = move || drop(end.send(feed.pass_on(&mut follower, token)));
         let thread = thread::Builder::new().name("follow".into()).stack_size(512 << 10).spawn(follow);
         thread.map_err(|error| kernel::Error::refused("start a thread", error))?;
         Ok(ended)
+    }
+
+    fn pass_on(&self, follower: &mut Follower, token: &str) -> Result<()> {
+        while let Some(changes) = follower.next(token)? {
+            for change in changes {
+                // An error says that there is no subscriber.
+                let _ = self.0.send(Arc::new(event(change)));
+            }
+        }
+        Ok(())
     }
 
     /// What happens from now on.

@@ -104,7 +104,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     let ended = runtime.block_on(async {
         let clients = Clients::default();
         let feed = Feed::new();
-        let published = publish::publish(state_dir.clone(), feed.subscribe(), log.clone());
+        tokio::spawn(publish::publish(state_dir.clone(), feed.subscribe(), log.clone()));
         let ended = feed.follow(follower, claim::SOCKET)?;
         let host = Host { state_dir: state_dir.clone(), config_dir: config_dir.clone(), log: log.clone() };
         let service: Arc<dyn v1::NetworkService + Send + Sync> = Arc::new(Service::new(host, feed.clone()));
@@ -117,8 +117,11 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         kernel::return_memory();
         info!(log, "serving"; "socket" => %claim.path().display());
         tokio::select! {
-            _ = ended => info!(log, "ending: the socket was removed"),
-            () = published => {}
+            ended = ended => {
+                let lost = |_| kernel::Error::refused("follow the store", std::io::Error::other("its thread has ended"));
+                ended.map_err(lost)??;
+                info!(log, "ending: the socket was removed");
+            }
             () = clients.stay_away(Duration::from_secs(*idle), || Containerd::any_runs(state_dir)) => {
                 info!(log, "ending: nobody needed it for {idle} s");
                 claim.withdraw();
@@ -126,6 +129,10 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         }
         Ok(())
     });
+    if ended.is_err() {
+        // A client is to find that nobody serves, and the next who needs the service starts another.
+        claim.withdraw();
+    }
     // Whatever a worker still does, it may end.
     runtime.shutdown_timeout(Duration::from_secs(30));
     ended

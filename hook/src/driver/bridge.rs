@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use super::{Bridge, HostStep, Program, SandboxStep, Setting, Steps, Veth};
 use crate::model::{Alias, Attachment, Endpoint, Mac, Network};
 
@@ -8,6 +10,8 @@ pub fn bridge(network: &Network, endpoint: &Endpoint, alias: Alias, guarded: boo
         SandboxStep::Loopback,
         SandboxStep::Interface { name: endpoint.interface.clone(), addresses: endpoint.addresses.clone() },
     ];
+    let announce = |gateway: &IpAddr| SandboxStep::Announce { name: endpoint.interface.clone(), gateway: *gateway };
+    sandbox.extend(endpoint.gateways.iter().map(announce));
     sandbox.extend(endpoint.gateways.iter().map(|gateway| SandboxStep::DefaultRoute { gateway: *gateway }));
     let pair = HostStep::Veth(port(endpoint, alias));
     let host = bridge_of(network, guarded).map(HostStep::Bridge).into_iter().chain([pair]).collect();

@@ -82,6 +82,13 @@ pub enum SandboxStep {
         /// Its addresses with prefix length.
         addresses: Vec<IpNet>,
     },
+    /// The others on the network learn of the interface's MAC: it asks for its gateway, which all of them hear.
+    Announce {
+        /// The interface.
+        name: InterfaceName,
+        /// Whom it asks for.
+        gateway: IpAddr,
+    },
     /// The default route, unless the namespace has one already.
     DefaultRoute {
         /// The next hop.
@@ -133,6 +140,9 @@ impl SandboxStep {
                 let name = word(name.as_str());
                 let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
                 quiet.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
+            }
+            Self::Announce { name, gateway } => {
+                vec![format!("ip neighbour replace {gateway} dev {} use", word(name.as_str()))]
             }
             Self::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
         }

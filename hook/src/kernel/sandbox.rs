@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use netlink_packet_route::route::{RouteHeader, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
@@ -35,12 +36,13 @@ fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Resul
     match step {
         SandboxStep::Loopback => up(netlink, LOOPBACK).doing(|| "set lo up".into()),
         SandboxStep::Interface { name, addresses } => interface(netlink, name, index, addresses),
+        SandboxStep::Announce { name, gateway } => announce(netlink, name, index, *gateway),
         SandboxStep::DefaultRoute { gateway } => default_route(netlink, *gateway),
     }
 }
 
 fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, addresses: &[IpNet]) -> Result<()> {
-    let index = known.map_or_else(|| index(netlink, name), Ok).doing(|| format!("look for {name} in the container"))?;
+    let index = index_of(netlink, name, known)?;
     if addresses.iter().all(|address| address.addr().is_ipv4()) {
         disable_ipv6(netlink, name, index)?;
     }
@@ -50,6 +52,31 @@ fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
         added.doing(|| format!("give address {address} to {name} in the container"))?;
     }
     up(netlink, index).doing(|| format!("set {name} up in the container"))
+}
+
+/// Has the kernel look for the gateway, as the first packet would. Its question goes to all on the network, names the
+/// container's address and MAC (RFC 826), and is repeated for three seconds while the bridge's port is not ready. Whoever
+/// remembers another MAC with that address learns the new one, which without a word of the container takes half a minute. A
+/// gratuitous question (`arp_notify`) would be lost: the kernel asks it once, before the port is ready.
+fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, gateway: IpAddr) -> Result<()> {
+    let mut question = NeighbourMessage::default();
+    let (family, destination) = match gateway {
+        IpAddr::V4(v4) => (AddressFamily::Inet, NeighbourAddress::Inet(v4)),
+        IpAddr::V6(v6) => (AddressFamily::Inet6, NeighbourAddress::Inet6(v6)),
+    };
+    question.header.family = family;
+    question.header.ifindex = index_of(netlink, name, known)?;
+    question.header.flags = NeighbourFlags::Use;
+    question.attributes.push(NeighbourAttribute::Destination(destination));
+    match netlink.request(RouteNetlinkMessage::NewNeighbour(question), NLM_F_CREATE) {
+        // The neighbour table, which all containers share with the host, is full (`neigh_alloc`, net/core/neighbour.c).
+        Err(error) if errno(&error) == Errno::ENOBUFS => Ok(()),
+        result => result.map(drop).doing(|| format!("look for {gateway} by {name} in the container")),
+    }
+}
+
+fn index_of(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>) -> Result<u32> {
+    known.map_or_else(|| index(netlink, name), Ok).doing(|| format!("look for {name} in the container"))
 }
 
 /// No IPv6 on an interface; nothing to do on a kernel without it. Where /proc/sys is read-only, the interface has at least no

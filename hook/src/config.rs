@@ -13,8 +13,8 @@ use crate::model::{Invalid, NetworkName, Subnet};
 pub struct Config {
     /// Wires containers without any `io.ocinet.*` annotation too, as this value of `io.ocinet.network` would.
     pub default_network: Option<String>,
-    /// The address range of the network `bridge`; by default 10.90.0.0/16, or the first free neighbour of it where the
-    /// host has a route there already.
+    /// The address range of the network `bridge`; by default 10.90.0.0/16, or another where the host has a route there
+    /// already.
     pub subnet: Option<Ipv4Net>,
     /// Name servers for containers where the host has none but on its loopback.
     pub dns_fallback: Vec<IpAddr>,
@@ -97,7 +97,11 @@ impl Config {
 
     /// The ranges to try for the network `bridge`, the best first.
     pub fn subnets(&self) -> impl Iterator<Item = Subnet> + use<> {
-        let defaults = (90..=127).map(|second| Ipv4Net::new_assert([10, second, 0, 0].into(), 16));
+        let tens = (90..=127).map(|second| Ipv4Net::new_assert([10, second, 0, 0].into(), 16));
+        // Others begin at the other end of these.
+        let others = (16..=31).rev().map(|second| Ipv4Net::new_assert([172, second, 0, 0].into(), 16));
+        let small = (0..=15).rev().map(|third| Ipv4Net::new_assert([192, 168, third << 4, 0].into(), 20));
+        let defaults = tens.chain(others).chain(small);
         let ranges: Vec<_> = self.subnet.map_or_else(|| defaults.collect(), |range| vec![range]);
         ranges.into_iter().filter_map(|range| Subnet::with_first_gateway(range.into()))
     }

@@ -1,10 +1,65 @@
-//! Which address comes next. Pure: the caller says what is taken.
+//! Which address comes next, and which range. Pure: the caller says what is taken.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::model::{Invalid, Subnet};
+use crate::model::{Invalid, Mac, Subnet};
+
+/// A route of the host, as far as a range of ours may come into its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostRoute {
+    /// The addresses that it is for.
+    pub range: IpNet,
+    /// Whether these are the host's own, or those of neighbours on a link of an address of the host. What a gateway, a tunnel or
+    /// nobody is behind is of neither.
+    pub is_near: bool,
+}
+
+/// What a range has to do with the routes of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// None is for any of its addresses.
+    Free,
+    /// It is a part of this one, which would not lead to that part any more.
+    Under(IpNet),
+    /// It would take away what this one leads to, or this one a part of it.
+    Conflict(IpNet),
+}
+
+/// What `range` has to do with `routes`. A default route is no matter: every range is under that.
+pub fn standing(range: &IpNet, routes: &[HostRoute]) -> Standing {
+    let mut standing = Standing::Free;
+    for route in routes.iter().filter(|route| route.range.prefix_len() > 0) {
+        let is_wider = route.range.contains(range) && route.range != *range;
+        if range.contains(&route.range) || (is_wider && route.is_near) {
+            return Standing::Conflict(route.range);
+        }
+        if is_wider {
+            standing = Standing::Under(route.range);
+        }
+    }
+    standing
+}
+
+/// The first of `candidates` that is free, or else the first that is part of a wider route, with that route.
+///
+/// # Errors
+/// The first route that is in conflict with one of them, where all have one.
+pub fn choose(
+    candidates: impl IntoIterator<Item = Subnet>,
+    routes: &[HostRoute],
+) -> Result<(Subnet, Option<IpNet>), Option<IpNet>> {
+    let (mut under, mut conflict) = (None, None);
+    for subnet in candidates {
+        match standing(&subnet.range, routes) {
+            Standing::Free => return Ok((subnet, None)),
+            Standing::Under(route) => under = under.or(Some((subnet, Some(route)))),
+            Standing::Conflict(route) => conflict = conflict.or(Some(route)),
+        }
+    }
+    under.ok_or(conflict)
+}
 
 /// The next free address after `last`, going round: an address that was just given back is the last to be given out
 /// again, since others may still remember who had it.
@@ -46,6 +101,17 @@ pub fn check(subnet: &Subnet, address: IpAddr) -> Result<(), Invalid> {
     Err(Invalid::new("ip", address, why))
 }
 
+/// Whether a container may have `mac` on the network of `subnets` at all.
+///
+/// # Errors
+/// [`Invalid`] says why not.
+pub fn check_mac(subnets: &[Subnet], mac: Mac) -> Result<(), Invalid> {
+    match subnets.iter().find(|subnet| Mac::of(subnet.gateway) == mac) {
+        Some(subnet) => Err(Invalid::new("mac", mac, format!("is that of the gateway {}", subnet.gateway))),
+        None => Ok(()),
+    }
+}
+
 /// The first and last number a host may have: not the network address (in IPv6 the subnet routers' anycast address),
 /// in IPv4 not the broadcast address.
 fn usable(range: &IpNet) -> (u128, u128) {
@@ -81,6 +147,38 @@ mod tests {
     fn next_of(range: &str, last: Option<&str>, taken: &[&str]) -> Option<String> {
         let taken = |a: IpAddr| Ok::<_, Infallible>(taken.contains(&a.to_string().as_str()));
         next(&subnet(range), last.map(|l| l.parse().unwrap()), taken).unwrap().map(|a| a.to_string())
+    }
+
+    fn chosen(routes: &[(&str, bool)]) -> Result<(String, Option<String>), Option<String>> {
+        let route = |(range, is_near): &(&str, bool)| HostRoute { range: range.parse().unwrap(), is_near: *is_near };
+        let routes: Vec<_> = routes.iter().map(route).collect();
+        let text = |net: IpNet| net.to_string();
+        choose(["10.90.0.0/16", "10.91.0.0/16", "172.31.0.0/16"].map(subnet), &routes)
+            .map(|(subnet, route)| (text(subnet.range), route.map(text)))
+            .map_err(|route| route.map(text))
+    }
+
+    #[test]
+    fn a_range_takes_nothing_away() {
+        let ok = |range: &str, route: Option<&str>| Ok((range.to_owned(), route.map(str::to_owned)));
+        assert_eq!(chosen(&[("0.0.0.0/0", false), ("192.168.0.0/16", true)]), ok("10.90.0.0/16", None));
+        for (narrow, is_near) in [("10.90.7.0/24", false), ("10.90.0.9/32", true), ("10.90.0.0/16", false)] {
+            assert_eq!(chosen(&[(narrow, is_near)]), ok("10.91.0.0/16", None), "{narrow}");
+        }
+        assert_eq!(chosen(&[("10.0.0.0/8", false)]), ok("172.31.0.0/16", None), "first what is under no route");
+        assert_eq!(chosen(&[("10.0.0.0/8", true)]), ok("172.31.0.0/16", None), "neighbours are there");
+        let vpn = [("0.0.0.0/1", false), ("128.0.0.0/1", false)];
+        assert_eq!(chosen(&vpn), ok("10.90.0.0/16", Some("0.0.0.0/1")), "in their order where all are under one");
+        assert_eq!(chosen(&[&vpn[..], &[("10.90.0.0/24", true)]].concat()), ok("10.91.0.0/16", Some("0.0.0.0/1")));
+        assert_eq!(chosen(&[("10.0.0.0/8", true), ("172.16.0.0/12", true)]), Err(Some("10.0.0.0/8".to_owned())));
+    }
+
+    #[test]
+    fn a_macs_owner_is_named() {
+        let subnets = [subnet("10.90.0.0/16")];
+        let error = check_mac(&subnets, Mac::of("10.90.0.1".parse().unwrap())).unwrap_err().to_string();
+        assert!(error.contains("02:0c:0a:5a:00:01") && error.contains("gateway 10.90.0.1"), "{error}");
+        assert_eq!(check_mac(&subnets, Mac::of("10.90.0.2".parse().unwrap())), Ok(()));
     }
 
     #[test]

@@ -10,12 +10,12 @@ use ipnet::IpNet;
 use super::{Engine, Error, Outcome, Result};
 use crate::ipam;
 use crate::model::{
-    Endpoint, HostAddress, HostPort, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest, Record,
-    State,
+    Endpoint, HostAddress, HostPort, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest,
+    Record, State,
 };
 use crate::plan;
 use crate::request::{Connection, Request, Wiring};
-use crate::store::Write;
+use crate::store::{self, Write};
 
 use super::firewall::Turn;
 use super::ports::Ports;
@@ -177,6 +177,9 @@ pub(super) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Record, N
         store.set_network(&network)?;
     }
     free_of_others(store, &mappings)?;
+    if let Some(mac) = connection.mac {
+        ipam::check_mac(&network.subnets, mac).map_err(|e| e.within("annotation io.ocinet.network"))?;
+    }
     let address = address(store, connection, &network)?;
     let endpoint = plan::endpoint(connection, &network, address, link);
     if let Some(by) = store.mac_holder(name, endpoint.mac)? {
@@ -233,8 +236,13 @@ fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Cla
             *wanted
         }
         None => {
-            let taken = |address| store.address_holder(name, address).map(|holder| holder.is_some());
-            let next = ipam::next(subnet, store.last_address(name)?, taken)?;
+            // Somebody may have asked for the MAC that would follow from the address.
+            let is_mac_taken = |address| match connection.mac {
+                Some(_) => Ok(false),
+                None => store.mac_holder(name, Mac::of(address)).map(|holder| holder.is_some()),
+            };
+            let taken = |address| Ok(store.address_holder(name, address)?.is_some() || is_mac_taken(address)?);
+            let next = ipam::next::<store::Error>(subnet, store.last_address(name)?, taken)?;
             next.ok_or_else(|| Claim::NoAddress(network.clone()))?
         }
     };

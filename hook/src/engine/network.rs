@@ -1,8 +1,12 @@
+use ipnet::IpNet;
+use slog::warn;
+
 use super::{Engine, Error, Result};
 use crate::config::{self, Config};
 use crate::driver::{self, Bridge};
+use crate::ipam;
 use crate::kernel::HostLinks;
-use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
+use crate::model::{InterfaceName, Invalid, Network, NetworkName};
 use crate::plan;
 
 /// The network `bridge` as its first container would define it now. Nothing is kept: another route may take its range
@@ -11,7 +15,7 @@ use crate::plan;
 /// # Errors
 /// When the host has no range left for it, or its routes cannot be read.
 pub fn default_network(config: &Config) -> Result<Network> {
-    undefined(&config::default_bridge(), config, &mut HostLinks::open()?)
+    Ok(undefined(&config::default_bridge(), config, &mut HostLinks::open()?)?.0)
 }
 
 impl Engine {
@@ -35,17 +39,26 @@ impl Engine {
 
     /// Defines the default network, when it is first used.
     pub(super) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
-        let network = self.new_network(name)?;
-        self.store.write(|store| match store.network(name)? {
+        let (network, hidden) = undefined(name, &self.config, &mut self.links)?;
+        let is_new = self.store.write(|store| match store.network(name)? {
             // Somebody else was faster.
-            Some(_) => Ok(()),
-            None => Ok(store.add_network(&network)?),
-        })
+            Some(_) => Ok::<_, Error>(false),
+            None => Ok(store.add_network(&network).map(|()| true)?),
+        })?;
+        if let (true, Some(route), Some(subnet)) = (is_new, hidden, network.subnets.first()) {
+            let range = subnet.range;
+            warn!(
+                self.log,
+                "network {name} has {range}, a part of the host's route {route}, which leads there no more; to have it \
+                 elsewhere: ocinet reset, with subnet set in config.toml"
+            );
+        }
+        Ok(())
     }
 
     /// The default network as it would be defined now.
     pub(super) fn new_network(&mut self, name: &NetworkName) -> Result<Network> {
-        undefined(name, &self.config, &mut self.links)
+        Ok(undefined(name, &self.config, &mut self.links)?.0)
     }
 }
 
@@ -54,26 +67,24 @@ pub(super) fn default_interface() -> InterfaceName {
     "ocinet0".parse().expect("a constant that follows the kernel's rule")
 }
 
-fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Result<Network> {
+/// The network as it would be defined now, and the wider route of the host that its range is a part of.
+fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Result<(Network, Option<IpNet>)> {
     let bridge = default_interface();
-    let subnets = vec![free_subnet(&bridge, config, links)?];
-    Ok(Network { name: name.clone(), bridge, subnets, mtu: Network::DEFAULT_MTU })
+    let routes = links.host_routes(&bridge)?;
+    let (subnet, hidden) = ipam::choose(config.subnets(), &routes).map_err(|route| no_range(config, route))?;
+    Ok((Network { name: name.clone(), bridge, subnets: vec![subnet], mtu: Network::DEFAULT_MTU }, hidden))
 }
 
-/// The first range that no route of the host overlaps, those of our own bridge aside.
-fn free_subnet(bridge: &InterfaceName, config: &Config, links: &mut HostLinks) -> Result<Subnet> {
-    let routed = links.routed_ranges(bridge)?;
-    let overlapped = |subnet: &Subnet| {
-        routed.iter().find(|route| route.contains(&subnet.range.network()) || subnet.range.contains(&route.network()))
-    };
-    let free = config.subnets().find(|subnet| overlapped(subnet).is_none());
-    if let (None, Some(range)) = (free, config.subnet) {
-        let why = "overlaps a route of the host; choose another range";
-        return Err(Invalid::new("config: subnet", range, why).into());
+fn no_range(config: &Config, route: Option<IpNet>) -> Error {
+    let route = route.map(|route| format!(", such as {route}")).unwrap_or_default();
+    match config.subnet {
+        Some(range) => {
+            let why = format!("overlaps addresses or neighbours of the host{route}; choose another range");
+            Invalid::new("config: subnet", range, why).into()
+        }
+        None => Error::Exhausted(format!(
+            "every range in 10.90.0.0 to 10.127.255.255, 172.16.0.0/12 and 192.168.0.0/16 overlaps addresses or neighbours of \
+             the host{route}; set subnet in config.toml"
+        )),
     }
-    free.ok_or_else(|| {
-        Error::Exhausted(
-            "every range from 10.90.0.0/16 on overlaps a route of the host; set subnet in config.toml".into(),
-        )
-    })
 }

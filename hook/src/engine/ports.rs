@@ -67,7 +67,7 @@ impl Engine {
         }
         for request in publish {
             let (protocol, address) = (request.protocol, request.host_address);
-            if address != HostAddress::Any && !kernel::is_local(address.ip()) {
+            if address != HostAddress::Any && !kernel::is_local(address.ip())? {
                 let field = "annotation io.ocinet.publish: host address";
                 return Err(Invalid::new(field, address.ip(), "is not one of this host's").into());
             }

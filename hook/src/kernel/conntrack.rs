@@ -36,7 +36,8 @@ pub fn flush_host_flows(ports: &[(HostAddress, u16)]) -> Result<()> {
     flush(filter, |flow| {
         let published = |(address, port): &(HostAddress, u16)| match address {
             _ if *port != flow.port => false,
-            HostAddress::Any => is_local(flow.destination),
+            // Where that cannot be asked, the flow stays.
+            HostAddress::Any => is_local(flow.destination).unwrap_or(false),
             one => one.ip() == flow.destination,
         };
         !flow.is_translated() && ports.iter().any(published)

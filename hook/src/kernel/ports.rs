@@ -15,7 +15,8 @@ use crate::model::{HostAddress, Protocol};
 /// When the kernel cannot be asked.
 pub fn listener_on(protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
     match bound(protocol, SocketAddr::new(address.ip(), port)) {
-        Ok(_) => Ok(false),
+        // At an address that the host does not have, nobody listens.
+        Ok(_) | Err(Errno::EADDRNOTAVAIL) => Ok(false),
         Err(Errno::EADDRINUSE) => Ok(true),
         // Where the kernel has no such sockets, as without its SCTP module, nobody listens on one.
         Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT | Errno::EAFNOSUPPORT) => Ok(false),
@@ -27,8 +28,15 @@ pub fn listener_on(protocol: Protocol, address: HostAddress, port: u16) -> Resul
 }
 
 /// Whether `address` is one of the host's own, the whole of 127.0.0.0/8 included.
-pub fn is_local(address: IpAddr) -> bool {
-    bound(Protocol::Udp, SocketAddr::new(address, 0)).is_ok()
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn is_local(address: IpAddr) -> Result<bool> {
+    match bound(Protocol::Udp, SocketAddr::new(address, 0)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EADDRNOTAVAIL) => Ok(false),
+        Err(error) => Err(Error::refused(format!("ask whether {address} is the host's"), error)),
+    }
 }
 
 /// A port on which nothing of the host listens, out of the kernel's ephemeral range. The guard keeps it from being found

@@ -1,5 +1,6 @@
 //! The stories that `ocinet` has to stand, each on a private host. One binary, so that they all run side by side.
 
+mod addresses;
 mod ahead;
 mod asked;
 mod attacks;

@@ -1,5 +1,6 @@
 //! What is not ours and may stand in the way.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Finding;
@@ -7,6 +8,7 @@ use crate::config::PublishedPorts;
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::door::Closed;
+use crate::ipam::{self, Standing};
 use crate::kernel;
 use crate::model::{HostAddress, Network, Protocol, Record};
 use crate::store::Forwarding;
@@ -23,6 +25,7 @@ impl Engine {
         }
         let records = self.store.read().records()?;
         for record in records.iter().filter(|record| record.state.is_wired()) {
+            findings.extend(Self::vanished_addresses(record)?);
             findings.extend(self.shadowed_listeners(record)?);
             findings.extend(self.examine_mtu(record)?);
         }
@@ -50,24 +53,34 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Routes that lead elsewhere for addresses of ours; of a wider one ours wins, but hides what is behind it.
+    /// Routes that lead elsewhere with addresses of ours, or whose neighbours ours hides; of another wider one ours wins, but
+    /// hides what is behind it.
     fn examine_routes(&mut self, network: &Network) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        let routes = self.links.routed_ranges(&network.bridge)?;
+        let routes = self.links.host_routes(&network.bridge)?;
         for subnet in &network.subnets {
             let (range, name) = (subnet.range, &network.name);
-            for route in routes.iter().filter(|route| route.prefix_len() > 0) {
-                let subject = format!("route {route}");
-                if range.contains(&route.network()) {
-                    let trouble = format!("leads elsewhere with addresses of network {name} ({range})");
-                    let remedy =
-                        format!("ip route del {route}, or set another subnet in config.toml after ocinet reset");
-                    findings.push(Finding::yours(subject, trouble, remedy));
-                } else if route.contains(&range.network()) {
-                    findings.push(Finding::note(
-                        subject,
-                        format!("is hidden by network {name} where they overlap ({range})"),
-                    ));
+            for route in &routes {
+                let subject = format!("route {}", route.range);
+                let elsewhere = "set another subnet in config.toml after ocinet reset";
+                match ipam::standing(&range, &[*route]) {
+                    Standing::Free => {}
+                    Standing::Under(_) => {
+                        let trouble = format!("is hidden by network {name} where they overlap ({range})");
+                        findings.push(Finding::note(subject, trouble));
+                    }
+                    Standing::Conflict(wider) if wider.contains(&range) && wider != range => {
+                        let trouble = format!("leads to neighbours of the host that network {name} hides ({range})");
+                        findings.push(Finding::yours(subject, trouble, elsewhere));
+                    }
+                    Standing::Conflict(route) => {
+                        let trouble = format!("leads elsewhere with addresses of network {name} ({range})");
+                        findings.push(Finding::yours(
+                            subject,
+                            trouble,
+                            format!("ip route del {route}, or {elsewhere}"),
+                        ));
+                    }
                 }
             }
         }
@@ -117,6 +130,24 @@ impl Engine {
             }
         }
         Ok(notes)
+    }
+
+    /// Ports published at addresses that the host has no more.
+    fn vanished_addresses(record: &Record) -> Result<Vec<Finding>> {
+        let addresses: BTreeSet<IpAddr> =
+            record.publish.iter().filter_map(|mapping| mapping.host_address.into()).collect();
+        let mut findings = Vec::new();
+        for address in addresses {
+            if kernel::is_local(address)? {
+                continue;
+            }
+            let name = &record.container;
+            let trouble =
+                format!("is no address of this host any more, so nobody reaches what container {name} publishes there");
+            let remedy = "give it to the host again with ip address add, or start the container with another";
+            findings.push(Finding::yours(format!("address {address}"), trouble, remedy));
+        }
+        Ok(findings)
     }
 
     /// Listeners of the host that nobody reaches, since their port leads to a container.

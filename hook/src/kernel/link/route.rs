@@ -3,15 +3,15 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::route::{RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::read::{destination, mtu, new_link, new_route, output_interface, route_mtu};
 use super::{HostLinks, errno};
+use crate::ipam::HostRoute;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::InterfaceName;
 
@@ -57,16 +57,28 @@ impl HostLinks {
         }
     }
 
-    /// The destinations of all IPv4 routes but the default ones and those of the bridge `except`.
+    /// The IPv4 routes of the host, in all tables, but for those by the bridge `except`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn routed_ranges(&mut self, except: &InterfaceName) -> Result<Vec<IpNet>> {
+    pub fn host_routes(&mut self, except: &InterfaceName) -> Result<Vec<HostRoute>> {
         let own = self.find(except)?.map(|link| link.header.index);
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let answers = self.netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP);
         let routes = answers.doing(|| "list the host's routes".into())?.into_iter().filter_map(new_route);
         let foreign = routes.filter(|route| own.is_none() || output_interface(route) != own);
-        Ok(foreign.filter_map(|route| destination(&route)).collect())
+        Ok(foreign
+            .filter_map(|route| Some(HostRoute { range: destination(&route)?, is_near: is_near(&route) }))
+            .collect())
+    }
+}
+
+/// A route to the host itself, or one that the kernel made for an address of the host, to the neighbours on its link.
+fn is_near(route: &RouteMessage) -> bool {
+    let RouteHeader { kind, protocol, scope, .. } = route.header;
+    match kind {
+        RouteType::Local | RouteType::Broadcast | RouteType::Anycast => true,
+        RouteType::Unicast => protocol == RouteProtocol::Kernel && scope == RouteScope::Link,
+        _ => false,
     }
 }

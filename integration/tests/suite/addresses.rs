@@ -1,0 +1,128 @@
+//! Addresses and ranges: which are given, which are refused, and how others learn whose they are.
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Host, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, eventually, every};
+use serde_json::Value;
+
+/// Somebody has the MAC that would follow from an address: that address is passed over, and the gateway's is for nobody.
+#[test]
+fn a_mac_is_given_once() -> Result<()> {
+    Settings::default().test(|host| {
+        let third = "02:0c:0a:5a:00:03";
+        let first = host.container("first").network(&format!("bridge:mac={third}")).run()?;
+        let second = host.container("second").run()?;
+        ensure!(second.at(80)? == "10.90.0.4:80", "{}", second.at(80)?);
+        second.reaches(Tcp, first.at(80)?)?.is("first")?;
+        let refusal = host.container("third").network("bridge:ip=10.90.0.3").refused()?;
+        refusal.exits(3)?.is_one_line()?.says(&[third, "first"])?;
+        let refusal = host.container("gateway").network("bridge:mac=02:0c:0a:5a:00:01").refused()?;
+        refusal.is_refusal()?.exits(2)?.says(&["02:0c:0a:5a:00:01", "gateway", "10.90.0.1"]).map(drop)
+    })
+}
+
+/// Which MAC `place` remembers with an address.
+fn remembered(place: &Place, address: &str) -> Result<Value> {
+    let entries: Vec<Value> = place.json(&format!("ip -s -json neighbour show {address}"))?;
+    entries.into_iter().next().with_context(|| format!("nobody remembers {address}"))
+}
+
+/// An address goes to another MAC. Who remembers the old one reaches the new container at once, which says nothing by itself.
+#[test]
+fn a_new_owner_of_an_address_is_announced() -> Result<()> {
+    Settings::default().test(|host| {
+        let sibling = host.container("sibling").run()?;
+        let (address, network) = ("10.90.0.9", |mac: &str| format!("bridge:ip=10.90.0.9,mac=02:00:00:00:00:{mac}"));
+        let old = host.container("old").network(&network("aa")).run()?;
+        for place in [&*sibling, host.place()] {
+            place.reaches(Tcp, format!("{address}:80"))?.is("old")?;
+            // Within a second the kernel takes no second answer (`locktime`, arp(7)).
+            eventually("it was learned a moment ago", || {
+                Ok(remembered(place, address)?["updated"].as_u64().is_some_and(|seconds| seconds >= 2))
+            })?;
+            ensure!(remembered(place, address)?["lladdr"] == "02:00:00:00:00:aa");
+        }
+        old.delete()?;
+        let new = host.container("new").network(&network("bb")).run()?;
+        for place in [&*sibling, host.place()] {
+            for proto in Proto::ALL {
+                place.reaches(proto, format!("{address}:80"))?.is("new")?;
+            }
+            ensure!(remembered(place, address)?["lladdr"] == "02:00:00:00:00:bb", "{}", remembered(place, address)?);
+        }
+        new.delete()
+    })
+}
+
+/// A published address vanished from the host: the doctor says so, and goes on.
+#[test]
+fn a_published_address_that_vanished_is_a_finding() -> Result<()> {
+    Settings::default().prepare("ip address add 198.51.100.9/24 dev uplink").test(|host| {
+        let web = host.container("web").publish("198.51.100.9:8080:80,198.51.100.9:8081:80,8082:80").run()?;
+        host.peer().reaches(Tcp, "198.51.100.9:8080")?.is("web")?;
+        host.sh("ip address del 198.51.100.9/24 dev uplink; ip link set uplink mtu 1400")?;
+        let told = host.ocinet("doctor")?.exits(1)?.stdout;
+        for words in ["address 198.51.100.9 is no address of this host", "container web has MTU 1500", "note: firewall"]
+        {
+            ensure!(told.contains(words), "{words}: {told}");
+        }
+        ensure!(told.matches("198.51.100.9 is no").count() == 1, "once for all ports: {told}");
+        host.sh("ip link set uplink mtu 1500; ip address add 198.51.100.9/24 dev uplink")?;
+        host.ocinet("doctor")?.success()?;
+        host.peer().reaches(Tcp, "198.51.100.9:8080")?.is("web")?;
+        web.delete()
+    })
+}
+
+/// The address of a new container and what its attach said, on a host with these routes and `config.toml`.
+fn first_address(host: &Host) -> Result<(String, String)> {
+    let (web, output) = host.container("web").publish("8080:80").start()?;
+    let web = web.with_context(|| output.to_string())?;
+    host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+    let address = web.at(80)?;
+    web.delete()?;
+    Ok((address, output.stderr))
+}
+
+/// A range that is free is taken before one that is part of a wider route, and that only with a warning.
+#[test]
+fn a_range_under_a_wider_route_is_the_last_choice() -> Result<()> {
+    let via = |range: &str| format!("ip route add {range} via {PEER}");
+    let vpn = [via("0.0.0.0/1"), via("128.0.0.0/1")].join(";");
+    let configured =
+        |range: &str| format!("{}; echo 'subnet = \"{range}\"' >/etc/ocinet/config.toml", via("10.0.0.0/8"));
+    let rows = [
+        (via("10.0.0.0/8"), "172.31.0.2:80", ""),
+        (format!("{}; {}", via("10.0.0.0/8"), via("172.16.0.0/12")), "192.168.240.2:80", ""),
+        (vpn, "10.90.0.2:80", "0.0.0.0/1"),
+        (configured("10.90.64.0/24"), "10.90.64.2:80", "10.0.0.0/8"),
+        ("ip address add 10.1.1.1/8 dev stranger0; ip link set stranger0 up".into(), "172.31.0.2:80", ""),
+    ];
+    every(rows, |(prepare, expected, route)| {
+        Settings::default().prepare(prepare).test(|host| {
+            let (address, said) = first_address(host)?;
+            ensure!(address == *expected, "{address} {said}");
+            ensure!(said.contains(route) && said.is_empty() == route.is_empty(), "{said}");
+            let web = host.container("web").run()?;
+            let told = host.ocinet("doctor")?.success()?;
+            ensure!(told.contains(&format!("note: route {route}")) || route.is_empty(), "{told}");
+            web.delete()
+        })
+    })
+}
+
+/// What would take addresses, neighbours or narrower routes away from the host is refused, and the route is named.
+#[test]
+fn a_range_of_the_host_is_refused() -> Result<()> {
+    let subnet = "echo 'subnet = \"10.90.0.0/16\"' >/etc/ocinet/config.toml";
+    let rows = [
+        ("ip address add 10.90.1.1/32 dev stranger0", "10.90.1.1/32"),
+        ("ip route add 10.90.7.0/24 dev uplink", "10.90.7.0/24"),
+        ("ip address add 10.1.1.1/8 dev stranger0; ip link set stranger0 up", "10.0.0.0/8"),
+    ];
+    every(rows, |(prepare, route)| {
+        Settings::default().prepare(&format!("{prepare}; {subnet}")).test(|host| {
+            let refusal = host.container("web").refused()?;
+            refusal.is_refusal()?.exits(2)?.says(&["subnet", "10.90.0.0/16", route]).map(drop)
+        })
+    })
+}

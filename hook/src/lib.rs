@@ -11,6 +11,7 @@ pub mod firewall;
 pub mod identity;
 pub mod ipam;
 pub mod kernel;
+pub mod liveness;
 pub mod log;
 pub mod model;
 pub mod oci;

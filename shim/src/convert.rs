@@ -22,7 +22,7 @@ fn code(error: &Error) -> Code {
         Error::NotFound(_) => Code::NOT_FOUND,
         Error::Kernel(kernel::Error::Deadline(_)) => Code::UNAVAILABLE,
         Error::Rollback { attach, .. } => code(attach),
-        Error::Kernel(_) | Error::Store(_) => Code::INTERNAL,
+        Error::Kernel(_) | Error::Store(_) | Error::Several(_) => Code::INTERNAL,
     }
 }
 

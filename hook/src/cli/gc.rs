@@ -1,22 +1,45 @@
 use slog::Logger;
 
-use ocinet::engine::Result;
+use ocinet::engine::{Engine, Result};
 use ocinet::log::with_journal;
 
 use super::{Options, print};
 
-pub(super) fn run(options: &Options, log: &Logger) -> Result<()> {
-    let log = with_journal(log);
-    let Some(mut engine) = options.engine(&log)? else { return Ok(()) };
-    let collected = engine.collect()?;
-    let mended = engine.mend_firewall()?;
-    engine.close()?;
-    let mut text: String = collected.dead.iter().map(|container| format!("collected {container}\n")).collect();
-    if collected.drained > 0 {
-        text += &format!("finished {} interrupted detaches\n", collected.drained);
+/// Take away what dead containers left behind.
+///
+/// What cannot be looked at is not taken for dead: it stays, and ocinet doctor says why. Run it with all rights of root.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Take away what this container holds although it cannot be told whether it lives; one that is seen running is refused
+    #[arg(long, value_name = "CONTAINER")]
+    forget: Option<String>,
+}
+
+impl Arguments {
+    /// Goes on after the failure of one container, and reports all failures at the end.
+    pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let log = with_journal(log);
+        let Some(mut engine) = options.engine(&log)? else {
+            return self.forget.map_or(Ok(()), |container| Err(Engine::not_attached(&container, &[])));
+        };
+        if let Some(container) = &self.forget {
+            let forgotten = engine.forget(container);
+            let closed = engine.close();
+            let text = forgotten.map(|container| format!("forgot {container}\n"))?;
+            return closed.and_then(|()| print(&text));
+        }
+        let collected = engine.collect()?;
+        let mended = engine.mend_firewall();
+        engine.close()?;
+        let mut text: String = collected.dead.iter().map(|container| format!("collected {container}\n")).collect();
+        if collected.drained > 0 {
+            text += &format!("finished {} interrupted detaches\n", collected.drained);
+        }
+        if matches!(mended, Ok(true)) {
+            text += "loaded the firewall's rules again\n";
+        }
+        print(&text)?;
+        mended?;
+        collected.failures.into_result()
     }
-    if mended {
-        text += "loaded the firewall's rules again\n";
-    }
-    print(&text)
 }

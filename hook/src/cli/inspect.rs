@@ -48,13 +48,16 @@ fn describe(record: &Record) -> String {
     line("record", &format!("{} ({})", record.number, record.key().hex()));
     line("mode", &record.mode);
     line("state", &record.state);
-    let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns } = &record.namespace;
+    let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid } = &record.namespace;
     match witness {
         Witness::Unseen => line("namespace", &"not seen: rebuilt from its link"),
         Witness::Path(path) | Witness::Made { path, .. } => line("namespace", &path.display()),
         Witness::Process { pid, started } => line("namespace", &format!("/proc/{pid}/ns/net (started {started})")),
     }
     line("cookie", cookie);
+    if let Some(nsid) = nsid {
+        line("nsid", nsid);
+    }
     line("seen from", &format!("pid:[{seen_from_pid_ns}] mnt:[{seen_from_mnt_ns}]"));
     for endpoint in &record.endpoints {
         let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;

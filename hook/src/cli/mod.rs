@@ -91,8 +91,8 @@ pub enum Command {
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
     Network(network::Command),
     /// Take away what dead containers left behind
-    #[command(after_help = "Example:\n  ocinet gc")]
-    Gc,
+    #[command(after_help = "Examples:\n  ocinet gc\n  ocinet gc --forget web")]
+    Gc(gc::Arguments),
     /// Say what is wrong, ours or not, and put right what is ours
     #[command(after_help = "Example:\n  ocinet doctor --fix")]
     Doctor(doctor::Arguments),
@@ -118,7 +118,7 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
-            Self::Gc => gc::run(options, log),
+            Self::Gc(arguments) => arguments.run(options, log),
             Self::Doctor(arguments) => return arguments.run(options, log),
             Self::Reset(arguments) => arguments.run(options, log),
             Self::Man(arguments) => arguments.run(),

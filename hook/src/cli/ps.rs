@@ -1,6 +1,8 @@
+use serde::Serialize;
 use slog::Logger;
 
 use ocinet::engine::{Engine, Result};
+use ocinet::liveness::Life;
 use ocinet::model::{Record, State};
 
 use super::table::Table;
@@ -19,22 +21,48 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let records = options.engine(log)?.as_mut().map_or(Ok(Vec::new()), Engine::records)?;
-        let shown: Vec<&Record> = records.iter().filter(|record| self.all || record.state != State::Draining).collect();
+        let Some(mut engine) = options.engine(log)? else { return self.show(&[]) };
+        let records = engine.records()?.into_iter().filter(|record| self.all || record.state != State::Draining);
+        let lines: Vec<Line> = records.map(|record| Line { status: status(&record, &mut engine), record }).collect();
+        self.show(&lines)
+    }
+
+    fn show(&self, lines: &[Line]) -> Result<()> {
         if self.json {
-            return print_json(&shown);
+            return print_json(&lines);
         }
         let mut table = Table::new(["CONTAINER", "NETWORK", "ADDRESS", "PORTS", "STATE"]).judge(4, "attached");
-        for record in shown {
+        for Line { record, status } in lines {
             table.row([
                 record.container.to_string(),
                 record.mode.to_string(),
                 addresses(record),
                 ports(record),
-                record.state.to_string(),
+                status.clone(),
             ]);
         }
         print_table(&table)
+    }
+}
+
+/// A container as it is shown.
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    record: Record,
+    /// How it is now, which a record alone does not tell.
+    status: String,
+}
+
+/// The state of a record, but for an attached one whose container has ended, or cannot be looked at.
+fn status(record: &Record, engine: &mut Engine) -> String {
+    match record.state {
+        State::Attached => match engine.life(record) {
+            Life::Alive => record.state.to_string(),
+            Life::Dead => "dead".into(),
+            Life::Unknown(_) => "unknown".into(),
+        },
+        state => state.to_string(),
     }
 }
 

@@ -57,6 +57,9 @@ mod at {
     pub const ARP_END: u32 = 42;
 }
 
+/// Where the last two bytes of the source MAC address are.
+const LOW: u32 = at::SOURCE_MAC + 4;
+
 /// At most this many addresses: a jump reaches 255 instructions far.
 const ADDRESSES: usize = 64;
 
@@ -145,6 +148,21 @@ impl Program {
             [&code.to_ne_bytes()[..], &[*then, *otherwise], &value.to_ne_bytes()].concat()
         };
         self.0.iter().flat_map(bytes).collect()
+    }
+
+    /// The MAC address whose frames a program lets pass, where `bytes` are one of ours, of whatever version.
+    pub fn mac_in(bytes: &[u8]) -> Option<Mac> {
+        let (instructions, _) = bytes.as_chunks::<8>();
+        let read =
+            |[a, b, _, _, c, d, e, f]: &[u8; 8]| (u16::from_ne_bytes([*a, *b]), u32::from_ne_bytes([*c, *d, *e, *f]));
+        let instructions: Vec<(u16, u32)> = instructions.iter().map(read).collect();
+        instructions.windows(4).find_map(|window| match *window {
+            [(LOAD_WORD, at::SOURCE_MAC), (IF_EQUAL, high), (LOAD_HALF, LOW), (IF_EQUAL, low)] => {
+                let ([a, b, c, d], [_, _, e, f]) = (high.to_be_bytes(), low.to_be_bytes());
+                Some(Mac([a, b, c, d, e, f]))
+            }
+            _ => None,
+        })
     }
 
     /// How many instructions there are.
@@ -249,6 +267,14 @@ mod tests {
         for frame in bad {
             assert!(!passes(&program, &frame), "{frame:?}");
         }
+    }
+
+    #[test]
+    fn the_mac_is_read_back_from_the_program() {
+        let program = Program::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
+        assert_eq!(Program::mac_in(&program.bytes()), Some(Mac(OWN)));
+        assert_eq!(Program::mac_in(&program.bytes()[..24]), None);
+        assert_eq!(Program::mac_in(b"nonsense"), None);
     }
 
     #[test]

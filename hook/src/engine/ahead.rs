@@ -10,7 +10,8 @@ use super::{Engine, Outcome, Result};
 use crate::files::File;
 use crate::identity::HostNameSource;
 use crate::kernel;
-use crate::model::{Key, Patron, Record, Witness};
+use crate::liveness::Life;
+use crate::model::{Key, Mode, Patron, Record, Witness};
 use crate::oci::edit::{Edit, FileMount, Placement};
 use crate::request::Request;
 
@@ -21,6 +22,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::attach`]. A container of the same key must not be running any more.
     pub fn attach_ahead(&mut self, request: &Request, patron: &Patron) -> Result<Edit> {
+        if request.wiring.mode() == Mode::Bridge {
+            self.links.permitted()?;
+        }
         self.be_ready_for(request)?;
         let _sandbox = self.alone_at_sandbox(&request.key())?;
         let outcome = match self.attach_made(request, patron) {
@@ -42,7 +46,9 @@ impl Engine {
         let witness = Witness::Made { path: kernel::namespace_in(&directory), patron: Some(patron.clone()) };
         let namespace = self.seen_from_here(cookie, witness);
         self.step("namespace");
-        let attached = self.attach_under_a_free_name(request, &Sandbox { netns, namespace, process: None });
+        let attached = self
+            .identified(request, Sandbox { netns, namespace, process: None })
+            .and_then(|sandbox| self.attach_under_a_free_name(request, &sandbox));
         if attached.is_err() {
             // Where not even a record came to be.
             self.warn_of(kernel::remove_files(&directory));
@@ -52,10 +58,11 @@ impl Engine {
 
     /// Takes away what is left of an earlier container of that key. Its patron lives, but wants another one now.
     fn make_way(&mut self, key: &Key) -> Result<()> {
-        if let Some(earlier) = self.store.read().find(key)?
-            && self.lives(&without_patron(&earlier))?
-        {
-            return Err(in_use(&earlier));
+        if let Some(earlier) = self.store.read().find(key)? {
+            let life = self.life(&without_patron(&earlier));
+            if life != Life::Dead {
+                return Err(in_use(&earlier, &life));
+            }
         }
         self.detach_found(key)
     }

@@ -5,9 +5,8 @@ use super::lease::Lease;
 use super::{Engine, Error, Result};
 use crate::driver::{HostStep, SandboxStep};
 use crate::kernel::{self, Netns, Process};
-use crate::model::{
-    Alias, Attachment, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness,
-};
+use crate::liveness::Life;
+use crate::model::{Alias, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness};
 use crate::oci::NetworkNamespace;
 use crate::plan;
 use crate::request::{Request, Wiring};
@@ -46,6 +45,7 @@ impl Engine {
         let (netns, namespace) = self.namespace(request, pid, &process)?;
         let sandbox = Sandbox { netns, namespace, process: Some(process) };
         self.step("namespace");
+        let sandbox = self.identified(request, sandbox)?;
         self.be_ready_for(request)?;
         let _sandbox = self.alone_at_sandbox(&request.key())?;
         let outcome = match self.attach_under_a_free_name(request, &sandbox) {
@@ -61,16 +61,29 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Asks for all that an attach will need before anything is leased: without the right to it, it could not be taken back
-    /// either.
+    /// Asks for all that an attach will need of the firewall before anything is leased: without it, the attach could not be
+    /// taken back either.
     pub(super) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
         if request.wiring.mode() == Mode::Bridge {
-            self.links.permitted()?;
             let row = self.settle_firewall()?;
             self.settle_published_ports(&row)?;
             self.backend_of(&row)?.ready()?;
         }
         Ok(())
+    }
+
+    /// The sandbox with the id that the host's network namespace has for its own. That a bridge cannot be joined for want of
+    /// rights shows here, before anything is leased: it could not be taken back either.
+    pub(super) fn identified(&mut self, request: &Request, mut sandbox: Sandbox) -> Result<Sandbox> {
+        let nsid = match request.wiring.mode() {
+            Mode::Bridge => self.links.identify(&sandbox.netns, sandbox.namespace.cookie)?,
+            // It needs nothing on the host, and not the rights to change it.
+            Mode::None => self.links.identify(&sandbox.netns, sandbox.namespace.cookie).unwrap_or(None),
+            Mode::Host => None,
+        };
+        sandbox.namespace.nsid = nsid;
+        self.step("identity");
+        Ok(sandbox)
     }
 
     /// A stranger's link keeps its name, and ours is called otherwise.
@@ -106,23 +119,33 @@ impl Engine {
         }
     }
 
-    /// An earlier record of the same container: `Some` if it stands as it should, `None` once it is out of the way.
+    /// An earlier record of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
+    /// the way.
     pub(super) fn settle_earlier(&mut self, record: Record, namespace: &Namespace) -> Result<Option<Record>> {
         if record.namespace.cookie == namespace.cookie {
-            if record.state == State::Attached && self.stands(&record)? {
+            if record.state == State::Attached && self.stands_again(&record)? {
                 return Ok(Some(record));
             }
-        } else if self.lives(&record)? {
-            return Err(in_use(&record));
+        } else {
+            let life = self.life(&record);
+            if life != Life::Dead {
+                return Err(in_use(&record, &life));
+            }
         }
         self.detach_record(record)?;
         Ok(None)
     }
 
-    /// The sandbox belongs to `owner`, unless the owner's attach or detach was cut off.
+    /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so that is
+    /// waited for, and the lease begins again.
     pub(super) fn settle_owned(&mut self, owner: Record) -> Result<Option<Outcome>> {
-        let gone = owner.state != State::Attached && self.collect_if_dead(owner.number)?;
-        Ok((!gone).then_some(Outcome::Member(owner)))
+        if owner.state == State::Attached {
+            return Ok(Some(Outcome::Member(owner)));
+        }
+        self.wait_for(&owner)?;
+        // Where that attach was killed, it is taken back here.
+        self.collect_if_dead(owner.number)?;
+        Ok(None)
     }
 
     /// Warns only once the attach is done: a failure is one line.
@@ -145,17 +168,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Whether the links of an attached record are there, and lead to its networks.
-    pub(super) fn stands(&mut self, record: &Record) -> Result<bool> {
-        for endpoint in &record.endpoints {
-            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            if !self.links.is_joined(host_interface, &plan::alias(record), bridge)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     fn wire(&mut self, record: &Record, network: &Network, netns: &Netns, turn: Turn) -> Result<()> {
@@ -232,7 +244,7 @@ impl Engine {
 
     pub(super) fn seen_from_here(&self, cookie: u64, witness: Witness) -> Namespace {
         let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
-        Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns }
+        Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid: None }
     }
 
     /// Refuses to wire the host's own namespace, and to call another the host's.
@@ -266,10 +278,16 @@ impl Engine {
     }
 }
 
-/// That the container of `record` is there, and another one of its key cannot be.
-pub(super) fn in_use(record: &Record) -> Error {
+/// That the container of `record` is not proved to be dead, and another one of its key cannot be.
+pub(super) fn in_use(record: &Record, life: &Life) -> Error {
+    let Record { container, bundle, .. } = record;
+    let why = match life {
+        Life::Unknown(why) => format!(
+            "cannot be looked at ({why}); stop that one first, or, where it is gone for certain: ocinet gc --forget {container}"
+        ),
+        Life::Alive | Life::Dead => "is in use; stop that one first".to_owned(),
+    };
     Error::Conflict(format!(
-        "container {} of bundle {} is attached with another network namespace that is in use; stop that one first",
-        record.container, record.bundle
+        "container {container} of bundle {bundle} is attached with another network namespace that {why}"
     ))
 }

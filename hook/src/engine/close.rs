@@ -46,8 +46,11 @@ impl Engine {
             if !self.draining.is_empty() {
                 let silent = Logger::root(Discard, o!());
                 let engine = Engine::open(&self.state_dir, Config::default(), silent);
-                let _ =
-                    engine.and_then(|mut engine| self.draining.iter().try_for_each(|(record, _)| engine.drain(record)));
+                if let Ok(mut engine) = engine {
+                    for (record, _) in &self.draining {
+                        let _ = engine.drain(record);
+                    }
+                }
             }
             // Whoever waits for an address or an interface waits for the links alone.
             self.draining.iter().for_each(|(_, drain)| drain.release());

@@ -1,17 +1,20 @@
-use slog::info;
+use slog::{info, warn};
 
-use super::{Engine, Result};
-use crate::kernel::{Netns, Place};
-use crate::model::{Attachment, Record, State};
+use super::{Engine, Error, Failures, Result};
+use crate::kernel::{Lock, Netns, Place};
+use crate::liveness::{Evidence, Life, Sight, judge};
+use crate::model::{Attachment, Record, State, Witness, quoted};
 use crate::plan;
 
 /// What a collection took away.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Collected {
     /// The containers whose sandboxes were dead.
     pub dead: Vec<String>,
     /// Drains that had been cut off, now finished.
     pub drained: usize,
+    /// What could not be collected; it stays, and is tried again by the next collection.
+    pub failures: Failures,
 }
 
 impl Collected {
@@ -23,10 +26,10 @@ impl Collected {
 
 impl Engine {
     /// Takes away all that is left of sandboxes which died without a poststop, and of attaches and detaches that were
-    /// killed. What somebody works on, what lives, and what cannot be seen from here stays.
+    /// killed. What another process works on, what lives, and what is not proved to be dead stays.
     ///
     /// # Errors
-    /// Those of the kernel and the store.
+    /// Those of the store, and of rules that have to move. One record that cannot be collected is a failure among those of the answer.
     pub fn collect(&mut self) -> Result<Collected> {
         match self.collect_all() {
             Err(error) if Self::is_store_lost(&error) => {
@@ -42,33 +45,32 @@ impl Engine {
         let mut collected = Collected::default();
         for record in self.store.read().records()? {
             let (container, draining) = (record.container.to_string(), record.state == State::Draining);
-            if !self.collect_record(record)? {
-                continue;
-            }
-            if draining {
-                collected.drained += 1;
-            } else {
-                collected.dead.push(container);
+            let result = self.collect_record(record);
+            match collected.failures.note(format!("container {container}"), result)? {
+                Some(true) if draining => collected.drained += 1,
+                Some(true) => collected.dead.push(container),
+                Some(false) | None => {}
             }
         }
-        self.collect_files()?;
+        let files = self.collect_files();
+        collected.failures.note("files of containers", files)?;
         Ok(collected)
     }
 
     /// Collects the record of that number if it is dead, so that what it holds is free. True when it went.
     pub(super) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
         if self.draining.iter().any(|(record, _)| record.number == number) {
-            // Ours, from an earlier attach of this container: nobody else will.
+            // Ours, from an earlier attach of this container.
             self.finish()?;
             return Ok(true);
         }
-        // Whoever is at it may have begun when we looked away, and may leave the draining to a child.
+        // Another process may begin with it while we look, and may leave the draining to a child.
         for _ in 0..4 {
             let Some(record) = self.store.read().record(number)? else { return Ok(true) };
             if self.collect_record(record.clone())? {
                 return Ok(true);
             }
-            if !self.is_leaving(&record)? {
+            if !self.is_leaving(&record) {
                 return Ok(false);
             }
             self.wait_for(&record)?;
@@ -76,17 +78,23 @@ impl Engine {
         Ok(false)
     }
 
-    /// Makes addresses free, or waits for one that somebody else is about to free. False where none can be expected.
+    /// Makes addresses free, or waits for one that another process is about to free. False where none can be expected.
     pub(super) fn free_addresses(&mut self) -> Result<bool> {
         if !self.draining.is_empty() {
             self.finish()?;
             return Ok(true);
         }
-        if self.collect()?.count() > 0 {
+        let collected = self.collect()?;
+        let any = collected.count() > 0;
+        // What cannot be collected is no fault of the container that wants an address.
+        if let Err(failures) = collected.failures.into_result() {
+            warn!(self.log, "not collected: {failures}");
+        }
+        if any {
             return Ok(true);
         }
         for record in self.store.read().records()? {
-            if self.is_leaving(&record)? {
+            if self.is_leaving(&record) {
                 self.wait_for(&record)?;
                 return Ok(true);
             }
@@ -94,13 +102,13 @@ impl Engine {
         Ok(false)
     }
 
-    /// Whether somebody takes the record away, or could.
-    fn is_leaving(&mut self, record: &Record) -> Result<bool> {
-        Ok(matches!(record.state, State::Detaching | State::Draining) || !self.lives(record)?)
+    /// Whether another process takes the record away, or could.
+    fn is_leaving(&mut self, record: &Record) -> bool {
+        matches!(record.state, State::Detaching | State::Draining) || self.life(record) == Life::Dead
     }
 
-    /// Waits until nobody works on the record. Where somebody takes it away, that is a matter of some 20 ms.
-    fn wait_for(&mut self, record: &Record) -> Result<()> {
+    /// Waits until no other process works on the record. Where one takes it away, that is a matter of some 20 ms.
+    pub(super) fn wait_for(&mut self, record: &Record) -> Result<()> {
         // Who waits must hold nothing that the others could be waiting for.
         self.finish()?;
         drop(self.locks.exclusive(Self::place_of(record))?);
@@ -108,20 +116,20 @@ impl Engine {
     }
 
     fn collect_record(&mut self, record: Record) -> Result<bool> {
-        // Whoever holds it is at work on this record.
+        // Another process that holds it is at work on this record.
         let place = Self::place_of(&record);
         let Some(lock) = self.locks.attempt(place)? else { return Ok(false) };
         lock.inherit()?;
         let Some(record) = self.store.read().record(record.number)? else { return Ok(true) };
         if Self::place_of(&record) != place {
-            // It drains by now, and that is another's to lock.
+            // It drains by now, which has a lock of its own.
             drop(lock);
             return self.collect_record(record);
         }
         match record.state {
             State::Draining => self.drain(&record)?,
-            State::Attached if self.lives(&record)? => return Ok(false),
-            // Whoever was attaching or detaching it is gone: its lock is free.
+            State::Attached if self.life(&record) != Life::Dead => return Ok(false),
+            // The process that was attaching or detaching it has ended: its lock is free.
             State::Attached | State::Attaching | State::Detaching => {
                 info!(self.log, "collecting"; "container" => %record.container, "state" => %record.state);
                 self.detach_record(record)?;
@@ -131,7 +139,37 @@ impl Engine {
         Ok(true)
     }
 
-    /// The lock of whoever works on `record`.
+    /// Takes away what a container holds of which it cannot be told whether it lives: a person knows better. Its record's
+    /// container is the answer.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where there are several or it runs.
+    pub fn forget(&mut self, container: &str) -> Result<String> {
+        let records = self.records_of(container)?;
+        let [record] = &records[..] else { return Err(several(container, &records)) };
+        let _worker = self.alone_at(record)?;
+        let Some(record) = self.store.read().record(record.number)? else { return Ok(record.container.to_string()) };
+        if let Sight::Alive(_) = Netns::look(&record.namespace, &self.origin) {
+            return Err(Error::Conflict(format!("container {} runs; stop it first", record.container)));
+        }
+        let name = record.container.to_string();
+        info!(self.log, "forgetting"; "container" => &name);
+        match record.state {
+            State::Draining => self.drain(&record)?,
+            _ => self.detach_record(record)?,
+        }
+        self.finish()?;
+        Ok(name)
+    }
+
+    /// The lock of whatever works on `record`, held alone.
+    fn alone_at(&self, record: &Record) -> Result<Lock> {
+        let alone = self.locks.exclusive(Self::place_of(record))?;
+        alone.inherit()?;
+        Ok(alone)
+    }
+
+    /// The lock of the process that works on `record`.
     pub(super) fn place_of(record: &Record) -> Place {
         match record.state {
             State::Draining => Place::Drain(record.number),
@@ -139,13 +177,17 @@ impl Engine {
         }
     }
 
-    /// Whether the sandbox lives. Where that cannot be seen from here, it does as long as the host's end of one of its
-    /// links is there: a dying namespace takes its links along.
-    pub(super) fn lives(&mut self, record: &Record) -> Result<bool> {
-        if let Some(lives) = Netns::lives(&record.namespace, &self.origin) {
-            return Ok(lives);
-        }
-        Ok(self.links_of(record)?.len() == record.endpoints.len())
+    /// Whether the sandbox lives. What cannot be looked at is unknown.
+    pub fn life(&mut self, record: &Record) -> Life {
+        let sight = Netns::look(&record.namespace, &self.origin);
+        judge(&sight, || self.evidence(record))
+    }
+
+    /// What the host's own network namespace says of the sandbox.
+    fn evidence(&mut self, record: &Record) -> Result<Evidence> {
+        let nsid = record.namespace.nsid.map(|nsid| self.links.has_nsid(nsid)).transpose()?;
+        let link = nsid.is_none() && !self.links_of(record)?.is_empty();
+        Ok(Evidence { nsid, link, link_alone: record.namespace.witness == Witness::Unseen })
     }
 
     /// The indexes of those links of `record` that are there.
@@ -158,4 +200,10 @@ impl Engine {
         }
         Ok(indexes)
     }
+}
+
+fn several(container: &str, records: &[Record]) -> Error {
+    let of = |record: &Record| format!("{} of bundle {}", record.container, record.bundle);
+    let all: Vec<String> = records.iter().map(of).collect();
+    Error::Conflict(format!("several containers are called {}: {}", quoted(container), all.join(", ")))
 }

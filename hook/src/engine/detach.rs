@@ -1,6 +1,6 @@
 use slog::info;
 
-use super::{Engine, Result};
+use super::{Engine, Failures, Result};
 use crate::firewall::publish_needs;
 use crate::kernel::{self, Place};
 use crate::model::{Key, Protocol, Record, State};
@@ -94,10 +94,12 @@ impl Engine {
     /// # Errors
     /// Those of the kernel and the store; what is left is collected later.
     pub fn finish(&mut self) -> Result<()> {
+        let mut failures = Failures::default();
         for (record, _drain) in std::mem::take(&mut self.draining) {
-            self.drain(&record)?;
+            let drained = self.drain(&record);
+            failures.note(format!("container {}", record.container), drained)?;
         }
-        Ok(())
+        failures.into_result()
     }
 
     /// Deletes the links of a draining record, whose drain lock the caller holds, and then the record.

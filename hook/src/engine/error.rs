@@ -1,3 +1,6 @@
+use std::fmt;
+
+use super::Engine;
 use crate::model::Invalid;
 use crate::{kernel, store};
 
@@ -22,6 +25,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// What a loop over several containers failed at; it went on with the others.
+    #[error(transparent)]
+    Several(#[from] Failures),
     /// An attach failed, and taking it back failed too.
     #[error("{attach}; taking it back failed too: {detach}")]
     Rollback {
@@ -54,7 +60,71 @@ impl Error {
             Self::Exhausted(_) | Self::Kernel(kernel::Error::Exhausted(_)) => 4,
             Self::NotFound(_) => 5,
             Self::Rollback { attach, .. } => attach.exit_code(),
-            Self::Kernel(_) | Self::Store(_) => 1,
+            Self::Kernel(_) | Self::Store(_) | Self::Several(_) => 1,
         }
+    }
+}
+
+/// The failures of a loop that goes on after each of them.
+#[derive(Debug, Default)]
+pub struct Failures(Vec<(String, Error)>);
+
+impl Failures {
+    /// Notes the failure of what was done about `subject`.
+    ///
+    /// # Errors
+    /// Itself where the store is lost: then there is nothing to go on with.
+    pub(super) fn note<T>(&mut self, subject: impl fmt::Display, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if Engine::is_store_lost(&error) => Err(error),
+            Err(error) => {
+                self.0.push((subject.to_string(), error));
+                Ok(None)
+            }
+        }
+    }
+
+    /// An error that names every failure, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Several`].
+    pub fn into_result(self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.into()) }
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, (subject, error)) in self.0.iter().enumerate() {
+            write!(f, "{}{subject}: {error}", if nth == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failures {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_names_all_that_failed() {
+        let mut failures = Failures::default();
+        assert_eq!(failures.note("container a", Ok(7)).unwrap(), Some(7));
+        for name in ["container b", "container c"] {
+            assert_eq!(failures.note::<()>(name, Err(Error::NotFound("is gone".into()))).unwrap(), None);
+        }
+        let error = failures.into_result().unwrap_err();
+        assert_eq!(error.to_string(), "container b: is gone; container c: is gone");
+        assert_eq!(error.exit_code(), 1);
+        assert!(Failures::default().into_result().is_ok());
+    }
+
+    #[test]
+    fn a_lost_store_ends_a_loop() {
+        let lost = store::Error::Replaced("/s".into());
+        assert!(Failures::default().note::<()>("container a", Err(lost.into())).is_err());
     }
 }

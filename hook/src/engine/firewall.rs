@@ -40,7 +40,8 @@ impl Engine {
         self.pass_neighbours(&network.bridge)
     }
 
-    fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
+    /// Loads the ruleset where the firewall does not hold `ports`, or not all that `network` needs.
+    pub(super) fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let base = self.base()?;
         // Whoever loaded it while we waited read our record too.

@@ -6,6 +6,7 @@ use super::lease::{Claim, Claimed, Lease};
 use super::{Engine, Error, Result};
 use crate::files::File;
 use crate::kernel::{self, Netns};
+use crate::liveness::Sight;
 use crate::model::{ContainerId, Invalid, Mode, Namespace, Record, State, Witness, quoted};
 use crate::oci::NetworkNamespace;
 use crate::request::Request;
@@ -88,15 +89,17 @@ impl Engine {
     }
 
     fn is_alive(&self, record: &Record) -> bool {
-        Netns::lives(&record.namespace, &self.origin) == Some(true)
+        matches!(Netns::look(&record.namespace, &self.origin), Sight::Alive(_))
     }
 
     fn why_not_alive(&self, record: &Record) -> String {
-        let what = match Netns::lives(&record.namespace, &self.origin) {
-            None => "cannot be seen from here: its namespaces or ours are apart from the host's",
-            Some(_) => "is not running any more",
-        };
-        format!("container {} {what}", record.container)
+        let container = &record.container;
+        match Netns::look(&record.namespace, &self.origin) {
+            Sight::Hidden(why) | Sight::Failed(why) => format!("container {container} cannot be seen from here: {why}"),
+            Sight::Alive(_) | Sight::Gone | Sight::Missing(_) => {
+                format!("container {container} is not running any more")
+            }
+        }
     }
 
     fn neighbour_of(&self, record: &Record) -> Result<Neighbour> {

@@ -30,13 +30,14 @@ mod prepare;
 mod rebuild;
 mod reset;
 mod settings;
+mod standing;
 mod view;
 
 pub use attach::Outcome;
 pub use bundle::bundle_of;
 pub use collect::Collected;
 pub use doctor::{Finding, Remedy};
-pub use error::{Error, Result};
+pub use error::{Error, Failures, Result};
 pub use follow::{Change, Follower, Known};
 pub use member::Neighbour;
 pub use network::default_network;
@@ -91,8 +92,9 @@ impl Engine {
         let since = Instant::now();
         kernel::state_dir(state_dir)?;
         let mut is_new = false;
+        let settings = config.clone();
         let mut engine = Self::with_store(host, state_dir, config, log.clone(), since, |host, locks| {
-            let (store, made) = Site { state_dir, host, locks, log: &log }.open()?;
+            let (store, made) = Site { state_dir, host, locks, config: &settings, log: &log }.open()?;
             is_new = made;
             Ok(store)
         })?;

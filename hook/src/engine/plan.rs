@@ -36,7 +36,7 @@ impl Engine {
         engine.refuse_planned_place(request)?;
         // The container is yet to be.
         let witness = Witness::Process { pid: 0, started: 0 };
-        let namespace = Namespace { cookie: 0, witness, seen_from_pid_ns: 0, seen_from_mnt_ns: 0 };
+        let namespace = Namespace { cookie: 0, witness, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None };
         let (record, mut commands) = match &request.wiring {
             // The sandbox is wired, and the files are the owner's.
             Wiring::Member(owner) => {

@@ -1,23 +1,25 @@
 //! A store that is lost or damaged, rebuilt from what the kernel holds.
 //!
-//! A link of ours tells its address by its name, its record by its alias and its network by its bridge; the rest is read
-//! in the container's namespace, and the published ports in the firewall. What the kernel does not know is lost: the
-//! bundle's path, and records that have no link. An address is never given out twice meanwhile, since the kernel has
-//! no second link of that name.
+//! Only the host's side is believed. A link of ours tells its address by its name, its record by its alias, its network by its
+//! bridge and its MAC address by its guard; the firewall has the published ports. A container may have changed
+//! everything on its own side, so what is read there is compared and reported, and never leased. The name of its interface is the
+//! one exception: it means something in that container alone. What the host does not know is lost: the bundle's path, and
+//! records that have no link. An address is never given out twice meanwhile, since the kernel has no second link of that name.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use ipnet::IpNet;
 use slog::{Logger, warn};
 
 use super::{Engine, Error, Result, network};
-use crate::config;
+use crate::config::{self, Config};
 use crate::firewall::{Kind, Publish};
 use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
 use crate::model::{
     Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Record, State, Subnet,
-    Witness,
+    Witness, quoted,
 };
 use crate::plan;
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
@@ -27,6 +29,8 @@ pub(super) struct Site<'a> {
     pub state_dir: &'a Path,
     pub host: &'a Host,
     pub locks: &'a LockFile,
+    /// The settings, which tell the range of a network whose bridge is gone.
+    pub config: &'a Config,
     pub log: &'a Logger,
 }
 
@@ -52,7 +56,7 @@ impl Site<'_> {
             (Err(error), _) if error.is_damage() => Some(error.to_string()),
             (Err(error), _) => return Err(error.into()),
         };
-        let holdings = Holdings::found()?;
+        let holdings = Holdings::found(self.config)?;
         let aside = why.is_some().then(|| Store::set_aside(self.state_dir, self.host, &writing)).transpose()?;
         let fill = |write: &Write<'_>| holdings.adopt(write).map(drop);
         let store = Store::create(self.state_dir, self.host, self.locks, &writing, fill)?;
@@ -65,6 +69,7 @@ impl Site<'_> {
             _ if found > 0 => warn!(self.log, "the store was missing; it was rebuilt with {found} containers found"),
             _ => {}
         }
+        holdings.reports.iter().for_each(|report| warn!(self.log, "{report}"));
         Ok(store)
     }
 }
@@ -89,7 +94,8 @@ impl Engine {
                 self.links.delete(index)?;
             }
         }
-        let site = Site { state_dir: &self.state_dir, host: &self.host, locks: &self.locks, log: &self.log };
+        let Self { state_dir, host, locks, config, log, .. } = self;
+        let site = Site { state_dir, host, locks, config, log };
         self.store = site.rebuild(Some((&self.store, error)))?;
         self.adopt()?;
         self.level_firewall()
@@ -97,7 +103,7 @@ impl Engine {
 
     /// Takes into the store every link of ours that it does not know, and says how many.
     pub(super) fn adopt(&mut self) -> Result<usize> {
-        let holdings = Holdings::found()?;
+        let holdings = Holdings::found(&self.config)?;
         let adopted = self.store.write(|store| holdings.adopt(store))?;
         for record in &adopted {
             // Its owner may have deleted it since we looked.
@@ -116,10 +122,12 @@ struct Holdings {
     asks_host: bool,
     networks: Vec<Network>,
     records: Vec<Record>,
+    /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
+    reports: Vec<String>,
 }
 
 impl Holdings {
-    fn found() -> Result<Self> {
+    fn found(config: &Config) -> Result<Self> {
         let mut links = HostLinks::open()?;
         let ours = links.all_ours()?;
         let (mut networks, mut bridges) = (Vec::new(), BTreeMap::new());
@@ -131,55 +139,86 @@ impl Holdings {
             bridges.insert(link.index, network.clone());
             networks.push(network);
         }
-        let asks_host = ours.iter().any(|link| link.alias == Alias::Detour);
+        let mut found = Self {
+            firewalls: Vec::new(),
+            forwarding: Forwarding::OfOthers,
+            asks_host: ours.iter().any(|link| link.alias == Alias::Detour),
+            networks,
+            records: Vec::new(),
+            reports: Vec::new(),
+        };
         if ours.is_empty() {
-            let (firewalls, records) = (Vec::new(), Vec::new());
-            return Ok(Self { firewalls, forwarding: Forwarding::OfOthers, asks_host, networks, records });
+            return Ok(found);
         }
-        let (firewalls, mut published, mut closes_forwarding) = (kernel::loaded()?, Vec::new(), false);
-        for kind in &firewalls {
-            let mut firewall = kernel::backend(*kind)?;
-            published.extend(firewall.published()?);
-            closes_forwarding |= firewall.closes_forwarding()?;
-        }
+        let published = found.read_firewalls()?;
         let namespaces = kernel::namespaces(&mut links, &Origin::here()?)?;
         let mut records = BTreeMap::<String, Record>::new();
         for link in &ours {
             let Alias::Endpoint { key, container } = &link.alias else { continue };
-            let found = link.peer.and_then(|(number, _)| namespaces.get(&number));
-            let inside = match (found, link.peer) {
+            let Some(network) = found.network_of(link, &bridges, config) else { continue };
+            let namespace = link.peer.and_then(|(nsid, _)| namespaces.get(&nsid));
+            let inside = match (namespace, link.peer) {
                 (Some(found), Some((_, index))) => kernel::interface_in(&found.netns, index)?,
                 _ => None,
             };
-            let network = match link.controller.and_then(|index| bridges.get(&index)).cloned() {
-                Some(network) => network,
-                None => match inside.as_ref().and_then(network_of) {
-                    Some(network) => network,
-                    // Neither its bridge nor its container can be seen.
-                    None => continue,
-                },
-            };
-            let record = records.entry(key.hex()).or_insert_with(|| record(*key, container, found));
-            record.endpoints.push(endpoint(link, &network, inside));
-            if !networks.contains(&network) {
-                networks.push(network);
-            }
+            let endpoint = endpoint(link, &network, links.guarded_mac(link.index)?, inside.as_ref());
+            found.reports.extend(inside.and_then(|inside| contradiction(container, &endpoint, &inside)));
+            let record = records.entry(key.hex()).or_insert_with(|| record(*key, container, link, namespace));
+            record.endpoints.push(endpoint);
             if !link.is_up {
-                // Whoever set it up, or was about to delete it, is gone.
+                // A detach shuts a link before it deletes it.
                 record.state = State::Draining;
             }
         }
-        let mut records: Vec<Record> = records.into_values().collect();
-        for record in records.iter_mut().filter(|record| record.state.is_wired()) {
+        found.records = records.into_values().collect();
+        for record in found.records.iter_mut().filter(|record| record.state.is_wired()) {
             publish(record, &published);
         }
+        Ok(found)
+    }
+
+    /// Notes which firewalls have rules of ours, and returns the published ports in them.
+    fn read_firewalls(&mut self) -> Result<Vec<Publish>> {
+        self.firewalls = kernel::loaded()?;
+        let (mut published, mut closes_forwarding) = (Vec::new(), false);
+        for kind in &self.firewalls {
+            let mut firewall = kernel::backend(*kind)?;
+            published.extend(firewall.published()?);
+            closes_forwarding |= firewall.closes_forwarding()?;
+        }
         // Rules close only what is ours, be it that it was still to be switched on.
-        let forwarding = match (closes_forwarding, kernel::forwarding()?) {
+        self.forwarding = match (closes_forwarding, kernel::forwarding()?) {
             (false, _) => Forwarding::OfOthers,
             (true, false) => Forwarding::Intended,
             (true, true) => Forwarding::Ours,
         };
-        Ok(Self { firewalls, forwarding, asks_host, networks, records })
+        Ok(published)
+    }
+
+    /// The network of a link: that of its bridge or, where the bridge is gone, the default network, with the range of the settings
+    /// that holds the link's address. None, with a report, where there is no such range.
+    fn network_of(&mut self, link: &OurLink, bridges: &BTreeMap<u32, Network>, config: &Config) -> Option<Network> {
+        if let Some(network) = link.controller.and_then(|index| bridges.get(&index)) {
+            return Some(network.clone());
+        }
+        let address = plan::address_of(&link.name);
+        let subnet = address.and_then(|address| config.subnets().find(|subnet| subnet.range.contains(&address)));
+        let Some(subnet) = subnet else {
+            self.reports.push(format!(
+                "link {} has lost its bridge, and no range of config.toml holds its address: it is left alone; set subnet there, \
+                 and run ocinet doctor --fix",
+                link.name
+            ));
+            return None;
+        };
+        let (name, bridge) = (config::default_bridge(), network::default_interface());
+        let network = Network { name, bridge, subnets: vec![subnet], mtu: Network::DEFAULT_MTU };
+        let known = self.networks.iter().find(|known| known.name == network.name);
+        let network = known.cloned().unwrap_or(network);
+        if !self.networks.contains(&network) {
+            self.networks.push(network.clone());
+        }
+        Some(network)
     }
 
     /// Adds what `store` does not know, and returns the records that were added.
@@ -210,10 +249,11 @@ impl Holdings {
     }
 }
 
-fn record(key: Key, container: &str, found: Option<&Found>) -> Record {
+fn record(key: Key, container: &str, link: &OurLink, found: Option<&Found>) -> Record {
     let id: ContainerId =
         container.parse().unwrap_or_else(|_| key.hex().parse().expect("hexadecimal digits are an id"));
-    let unseen = || Namespace { cookie: 0, witness: Witness::Unseen, seen_from_pid_ns: 0, seen_from_mnt_ns: 0 };
+    let nsid = link.peer.map(|(nsid, _)| nsid);
+    let unseen = || Namespace { cookie: 0, witness: Witness::Unseen, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid };
     Record {
         number: 0,
         name: (&id).into(),
@@ -239,41 +279,36 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
     namespace
 }
 
-/// The default network, where its bridge is gone, as the container knows it.
-fn network_of(inside: &Inside) -> Option<Network> {
-    let (net, gateway) = inside.addresses.first().zip(inside.gateways.first())?;
-    let subnets = vec![Subnet { range: net.trunc(), gateway: *gateway }];
-    Some(Network {
-        name: config::default_bridge(),
-        bridge: network::default_interface(),
-        subnets,
-        mtu: Network::DEFAULT_MTU,
-    })
-}
-
-/// The endpoint of a link; where its container cannot be seen, as it would be by default.
-fn endpoint(link: &OurLink, network: &Network, inside: Option<Inside>) -> Endpoint {
+/// The endpoint of a link. `mac` is the address that its guard lets pass; where it has none, the one that an address has by
+/// default.
+fn endpoint(link: &OurLink, network: &Network, mac: Option<Mac>, inside: Option<&Inside>) -> Endpoint {
     let address = plan::address_of(&link.name).and_then(|address| {
         let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(&address))?;
         IpNet::new(address, subnet.range.prefix_len()).ok()
     });
-    let inside = inside.unwrap_or_else(|| Inside {
-        name: plan::default_interface(),
-        mac: Mac::of(address.map_or_else(|| std::net::Ipv4Addr::UNSPECIFIED.into(), |net| net.addr())),
-        addresses: Vec::new(),
-        gateways: network.subnets.iter().map(|subnet| subnet.gateway).collect(),
-    });
-    let mut addresses: Vec<IpNet> = address.into_iter().collect();
-    addresses.extend(inside.addresses.into_iter().filter(|net| Some(*net) != address));
+    let default_mac = || Mac::of(address.map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), |net| net.addr()));
     Endpoint {
         network: network.name.clone(),
         attachment: Attachment::Bridge { bridge: network.bridge.clone(), host_interface: link.name.clone() },
-        interface: inside.name,
-        mac: inside.mac,
+        interface: inside.map_or_else(plan::default_interface, |inside| inside.name.clone()),
+        mac: mac.unwrap_or_else(default_mac),
         mtu: link.mtu,
-        addresses,
-        gateways: inside.gateways,
+        addresses: address.into_iter().collect(),
+        gateways: network.subnets.iter().map(|subnet| subnet.gateway).collect(),
     }
+}
+
+/// Where a container's side of `endpoint` is otherwise than the host's.
+fn contradiction(container: &str, endpoint: &Endpoint, inside: &Inside) -> Option<String> {
+    let foreign = inside.addresses.iter().filter(|address| !endpoint.addresses.contains(address));
+    let mut has: Vec<String> = foreign.map(|address| format!("address {address}")).collect();
+    if inside.mac != endpoint.mac {
+        has.push(format!("MAC address {}", inside.mac));
+    }
+    (!has.is_empty()).then(|| {
+        let (container, interface, has) = (quoted(container), &endpoint.interface, has.join(", "));
+        format!("container {container} has {has} on {interface}, which was not leased to it and stays blocked")
+    })
 }
 
 /// Gives `record` the published ports that lead to its address, and the name that they are labelled with.
@@ -309,7 +344,8 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let (host, locks) = (Host { boot: "a".into(), cookie: 7 }, LockFile::new(directory.join("lock")));
         let log = Logger::root(slog::Discard, slog::o!());
-        let site = Site { state_dir: &directory, host: &host, locks: &locks, log: &log };
+        let config = Config::default();
+        let site = Site { state_dir: &directory, host: &host, locks: &locks, config: &config, log: &log };
         for fixture in FIXTURES {
             place(&directory, &host, fixture);
             let began = Instant::now();

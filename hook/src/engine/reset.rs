@@ -1,10 +1,11 @@
 use slog::info;
 
 use super::files::CONTAINERS;
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
-use crate::model::{Alias, InterfaceName, State};
+use crate::liveness::Life;
+use crate::model::{Alias, InterfaceName, Record, State};
 use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
@@ -27,25 +28,21 @@ impl Engine {
     /// somebody may be waiting for it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] while containers run, unless they are to be cut off; those of the kernel and the store.
+    /// [`Error::Conflict`] while containers run, or may run, unless they are to be cut off; those of the kernel and the store.
     pub fn reset(&mut self, cut_off: bool) -> Result<Reset> {
         self.adopt()?;
         if !cut_off {
             self.refuse_while_attached()?;
         }
         let mut reset = Reset::default();
+        let mut failures = Failures::default();
         for record in self.records()? {
-            info!(self.log, "resetting"; "container" => %record.container);
-            reset.containers.push(record.container.to_string());
-            let worker = self.locks.exclusive(Self::place_of(&record))?;
-            worker.inherit()?;
-            match self.store.read().record(record.number)? {
-                Some(record) if record.state == State::Draining => self.drain(&record)?,
-                Some(record) => self.detach_record(record)?,
-                None => {}
+            let result = self.reset_container(&record, cut_off);
+            if let Some(()) = failures.note(format!("container {}", record.container), result)? {
+                reset.containers.push(record.container.to_string());
             }
-            self.finish()?;
         }
+        failures.into_result()?;
         let _alone = self.alone_at_firewall()?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = Writing::begin(&self.locks)?;
@@ -69,10 +66,31 @@ impl Engine {
         Ok(reset)
     }
 
+    fn reset_container(&mut self, listed: &Record, cut_off: bool) -> Result<()> {
+        info!(self.log, "resetting"; "container" => %listed.container);
+        let worker = self.locks.exclusive(Self::place_of(listed))?;
+        worker.inherit()?;
+        // It may have been attached meanwhile, or detached.
+        let Some(record) = self.store.read().record(listed.number)? else { return Ok(()) };
+        if !cut_off && self.may_run(&record) {
+            return Err(Error::Conflict("was attached meanwhile; stop it, or say --force".into()));
+        }
+        match record.state {
+            State::Draining => self.drain(&record)?,
+            _ => self.detach_record(record)?,
+        }
+        self.finish()
+    }
+
+    /// Whether a container is attached, and not proved to be dead.
+    fn may_run(&mut self, record: &Record) -> bool {
+        record.state == State::Attached && self.life(record) != Life::Dead
+    }
+
     fn refuse_while_attached(&mut self) -> Result<()> {
         let mut attached = Vec::new();
         for record in self.records()? {
-            if record.state == State::Attached && self.lives(&record)? {
+            if self.may_run(&record) {
                 attached.push(record.container.to_string());
             }
         }

@@ -18,6 +18,7 @@ use super::link::{HostLinks, address_on};
 use super::netlink::Netlink;
 use super::netns::Netns;
 use super::process::{Origin, process_start};
+use crate::liveness::Sight;
 use crate::model::{InterfaceName, Mac, Namespace, Witness};
 
 /// A network namespace that was found.
@@ -41,7 +42,7 @@ pub struct Inside {
     pub gateways: Vec<IpAddr>,
 }
 
-/// The network namespaces that can be seen from here and have a link in common with the host's, by the number that the
+/// The network namespaces that can be seen from here and have a link in common with the host's, by the id that the
 /// host's has for them. Those with a path are known by it, the others by their oldest process.
 ///
 /// # Errors
@@ -50,12 +51,13 @@ pub fn namespaces(links: &mut HostLinks, here: &Origin) -> Result<BTreeMap<i32, 
     let mut found = BTreeMap::new();
     for (path, witness) in bound_paths()?.into_iter().chain(oldest_processes()?) {
         let Ok(netns) = Netns::at(&path) else { continue };
-        let Some(number) = links.number_of(&netns)? else { continue };
-        // Whoever ended while we looked is nobody's witness.
+        let Some(nsid) = links.nsid(&netns)? else { continue };
         let Ok(cookie) = netns.cookie() else { continue };
-        let namespace = Namespace { cookie, witness, seen_from_pid_ns: here.pid_ns, seen_from_mnt_ns: here.mnt_ns };
-        if Netns::lives(&namespace, here) == Some(true) {
-            found.entry(number).or_insert(Found { netns, namespace });
+        let (seen_from_pid_ns, seen_from_mnt_ns) = (here.pid_ns, here.mnt_ns);
+        let namespace = Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid: Some(nsid) };
+        // A process that ended meanwhile would lead nowhere.
+        if matches!(Netns::look(&namespace, here), Sight::Alive(_)) {
+            found.entry(nsid).or_insert(Found { netns, namespace });
         }
     }
     Ok(found)

@@ -10,7 +10,8 @@ use rustix::fs::fstat;
 
 use super::apart::apart;
 use super::error::{Doing, Result};
-use super::process::{Process, process_start};
+use super::process::{Origin, is_running};
+use crate::liveness::Sight;
 use crate::model::{Namespace, Patron, Witness};
 
 /// A network namespace, held by a descriptor.
@@ -81,48 +82,112 @@ impl Netns {
         })
     }
 
-    /// Whether the namespace that was recorded lives; `None` where that cannot be seen from here.
-    pub fn lives(recorded: &Namespace, here: &super::Origin) -> Option<bool> {
-        let is_elsewhere = recorded.seen_from_mnt_ns != here.mnt_ns || recorded.seen_from_pid_ns != here.pid_ns;
-        if is_elsewhere || recorded.witness == Witness::Unseen {
-            return None;
-        }
-        Some(Self::find(recorded, here).is_some())
-    }
-
-    /// The namespace that was recorded; `None` where it is dead or cannot be seen from here.
-    pub fn find(recorded: &Namespace, here: &super::Origin) -> Option<Self> {
-        if recorded.seen_from_mnt_ns != here.mnt_ns || recorded.seen_from_pid_ns != here.pid_ns {
-            return None;
-        }
-        let namespace = match &recorded.witness {
-            Witness::Unseen => return None,
-            Witness::Path(path) => Self::at(path).ok()?,
-            Witness::Made { path, patron } => Self::at(path).ok().filter(|made| made.is_wanted(patron.as_ref()))?,
-            Witness::Process { pid, started } => {
-                Process::open(*pid).ok().filter(|process| process.started == *started)?.net
-            }
+    /// Looks for the namespace that was recorded. What cannot be looked at is [`Sight::Failed`] or [`Sight::Hidden`], never
+    /// [`Sight::Gone`].
+    pub fn look(recorded: &Namespace, here: &Origin) -> Sight<Self> {
+        let same_pids = recorded.seen_from_pid_ns == here.pid_ns;
+        let same_paths = recorded.seen_from_mnt_ns == here.mnt_ns;
+        let found = match &recorded.witness {
+            Witness::Unseen => return Sight::Hidden("it was found by its link alone".into()),
+            Witness::Process { .. } if !same_pids => return hidden("pid"),
+            Witness::Path(_) if !same_paths => return hidden("mount"),
+            Witness::Made { .. } if !same_paths || !same_pids => return hidden("mount or pid"),
+            Witness::Process { pid, started } => Self::of_process(*pid, *started),
+            Witness::Path(path) | Witness::Made { path, .. } => Self::at_path(path),
         };
-        namespace.cookie().is_ok_and(|cookie| cookie == recorded.cookie).then_some(namespace)
+        let netns = match found {
+            Sight::Alive(netns) => netns,
+            other => return other,
+        };
+        match netns.cookie() {
+            Err(error) => Sight::Failed(error.to_string()),
+            Ok(cookie) if cookie != recorded.cookie => {
+                Sight::Missing(format!("{} leads to another network namespace now", place(&recorded.witness)))
+            }
+            Ok(_) => match &recorded.witness {
+                Witness::Made { patron, .. } => netns.if_wanted(patron.as_ref()),
+                _ => Sight::Alive(netns),
+            },
+        }
     }
 
-    /// Whether a namespace that only its path holds is of use to anybody.
-    fn is_wanted(&self, patron: Option<&Patron>) -> bool {
+    fn of_process(pid: i32, started: u64) -> Sight<Self> {
+        match is_running(pid, started) {
+            Ok(false) => return Sight::Gone,
+            Err(error) => return Sight::Failed(error.to_string()),
+            Ok(true) => {}
+        }
+        let opened = Self::at(Path::new(&format!("/proc/{pid}/ns/net")));
+        // The process may have ended meanwhile, and its number may be another's.
+        match (is_running(pid, started), opened) {
+            (Ok(false), _) => Sight::Gone,
+            (Err(error), _) | (Ok(true), Err(error)) => Sight::Failed(error.to_string()),
+            (Ok(true), Ok(netns)) => Sight::Alive(netns),
+        }
+    }
+
+    fn at_path(path: &Path) -> Sight<Self> {
+        match Self::at(path) {
+            Ok(netns) => Sight::Alive(netns),
+            Err(error) if error.errno() == Some(libc::ENOENT) => Sight::Missing(format!("{} is gone", path.display())),
+            Err(error) => Sight::Failed(error.to_string()),
+        }
+    }
+
+    /// Itself if it is of use: a namespace that we made is held by its path alone, also when nothing needs it any more.
+    fn if_wanted(self, patron: Option<&Patron>) -> Sight<Self> {
         // Asked first: to look for processes takes the longer the more there are.
-        patron.is_some_and(|it| it.bundle.exists() && process_start(it.pid).is_ok_and(|started| started == it.started))
-            || self.is_inhabited()
+        let wanted = patron.map_or(Ok(false), is_there);
+        match (wanted, || self.is_inhabited()) {
+            (Ok(true), _) => Sight::Alive(self),
+            (wanted, inhabited) => match (inhabited(), wanted) {
+                (Ok(true), _) => Sight::Alive(self),
+                (Ok(false), Ok(_)) => Sight::Gone,
+                (Err(error), _) | (Ok(false), Err(error)) => Sight::Failed(error.to_string()),
+            },
+        }
     }
 
     /// Whether a process is in it.
-    fn is_inhabited(&self) -> bool {
-        let Ok(own) = fstat(&self.0) else { return false };
+    fn is_inhabited(&self) -> Result<bool> {
+        let what = || "look for processes in a network namespace".to_owned();
+        let own = fstat(&self.0).doing(what)?;
         // As the link of each process shows it (namespaces(7)).
         let name = format!("net:[{}]", own.st_ino);
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());
-        pids.map(|entry| entry.path().join("ns/net"))
-            .any(|link| fs::read_link(link).is_ok_and(|text| text == Path::new(&name)))
+        let mut unseen = None;
+        for entry in fs::read_dir("/proc").doing(what)? {
+            let entry = entry.doing(what)?;
+            if !entry.file_name().as_encoded_bytes()[0].is_ascii_digit() {
+                continue;
+            }
+            match fs::read_link(entry.path().join("ns/net")) {
+                Ok(text) if text == Path::new(&name) => return Ok(true),
+                Ok(_) => {}
+                // The process has ended.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {}
+                Err(error) => unseen = Some(error),
+            }
+        }
+        unseen.map_or(Ok(false), |error| Err(error).doing(what))
     }
+}
+
+fn hidden<T>(kind: &str) -> Sight<T> {
+    Sight::Hidden(format!("it was attached from another {kind} namespace"))
+}
+
+fn place(witness: &Witness) -> String {
+    match witness {
+        Witness::Process { pid, .. } => format!("process {pid}"),
+        Witness::Path(path) | Witness::Made { path, .. } => path.display().to_string(),
+        Witness::Unseen => "its link".into(),
+    }
+}
+
+/// Whether the engine that asked for a namespace runs, and still has the container's bundle.
+fn is_there(patron: &Patron) -> Result<bool> {
+    let bundle = patron.bundle.try_exists().doing(|| format!("look for {}", patron.bundle.display()))?;
+    Ok(bundle && is_running(patron.pid, patron.started)?)
 }
 
 impl AsFd for Netns {

@@ -101,6 +101,32 @@ pub fn process_start(pid: i32) -> Result<u64> {
     stat.field(22).ok_or_else(|| Error::refused(what(), Errno::EINVAL))
 }
 
+/// Whether the process `pid` that started at `started` runs. False is proved: there is no process of that number, it has
+/// ended, or the number is another's by now.
+///
+/// # Errors
+/// When that cannot be told: without the right to look, without descriptors, or where /proc is that of other processes.
+pub(super) fn is_running(pid: i32, started: u64) -> Result<bool> {
+    let what = || format!("look for process {pid}");
+    let Some(number) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else { return Ok(false) };
+    let process = match pidfd_open(number, PidfdFlags::empty()) {
+        // A thread of another process has the number (pidfd_open(2) says EINVAL, and ENOENT since Linux 6.9).
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(false),
+        opened => opened.doing(what)?,
+    };
+    // A /proc of other pids than ours would tell of another process.
+    let own = fs::read_link("/proc/self").doing(what)?;
+    if own != Path::new(&std::process::id().to_string()) {
+        return Err(Error::refused(what(), std::io::Error::other("/proc is of another pid namespace")));
+    }
+    let start = process_start(pid);
+    let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ended, PollTimeout::ZERO).doing(what)? > 0 {
+        return Ok(false);
+    }
+    Ok(start? == started)
+}
+
 /// The command line of this process's nearest ancestor that is called `name`; none where there is none that can be seen.
 pub fn ancestor(name: &str) -> Option<Vec<String>> {
     let mut pid = getppid().as_raw();
@@ -215,6 +241,28 @@ mod tests {
         let own = process_start(std::process::id().cast_signed()).unwrap();
         assert!(own > process_start(1).unwrap());
         assert!(process_start(-1).is_err());
+    }
+
+    #[test]
+    fn only_what_is_proved_to_have_ended_is_not_running() {
+        let own = std::process::id().cast_signed();
+        let started = process_start(own).unwrap();
+        assert!(is_running(own, started).unwrap());
+        assert!(!is_running(own, started + 1).unwrap(), "the number is another's");
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let started = process_start(pid).unwrap();
+        assert!(is_running(pid, started).unwrap());
+        child.kill().unwrap();
+        // Dead, but not waited for: it still has its number.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while is_running(pid, started).unwrap() {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!is_running(pid, started).unwrap());
+        assert!(!is_running(0, 0).unwrap() && !is_running(-1, 0).unwrap());
     }
 
     #[test]

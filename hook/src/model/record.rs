@@ -100,6 +100,10 @@ pub struct Namespace {
     pub seen_from_pid_ns: u64,
     /// The mount namespace (inode number) in which the witness's path means something.
     pub seen_from_mnt_ns: u64,
+    /// The id that the host's network namespace has for it (`ip netns list-id`, ip-netns(8)), which the kernel forgets when it
+    /// ends; none in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nsid: Option<i32>,
 }
 
 /// One connection of a sandbox to a network.

@@ -67,7 +67,10 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails or a row is damaged.
     pub fn draining_of(&self, key: &Key) -> Result<Vec<Record>> {
-        self.many("SELECT number, body, sum FROM record WHERE key = ?1 AND state = 'draining'", params![key.hex()])
+        self.many(
+            "SELECT number, body, sum FROM record WHERE key = ?1 AND state = 'draining' ORDER BY number",
+            params![key.hex()],
+        )
     }
 
     /// The record of the sandbox whose namespace has `cookie`, unless it is draining.
@@ -292,6 +295,10 @@ impl<'c> Read<'c> {
         let mut records = Vec::new();
         while let Some(row) = rows.next()? {
             records.push(record(row)?);
+        }
+        // A flipped number leaves its row where it was.
+        if records.windows(2).any(|pair: &[Record]| pair[0].number >= pair[1].number) {
+            return Err(Error::Damaged { what: "the order of records".into(), why: "a number is another".into() });
         }
         Ok(records)
     }

@@ -72,6 +72,7 @@ fn record(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Record
             witness: Witness::Process { pid: 2, started: 3 },
             seen_from_pid_ns: 4,
             seen_from_mnt_ns: 5,
+            nsid: Some(6),
         },
         endpoints: vec![endpoint],
         publish: publish.collect(),

@@ -129,6 +129,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
             witness: Witness::Process { pid: 42, started: 1 },
             seen_from_pid_ns: 1,
             seen_from_mnt_ns: 1,
+            nsid: None,
         },
         endpoints: vec![endpoint],
         publish: ports,

@@ -107,6 +107,49 @@ fn the_kernel_knows_who_has_an_address() -> Result<()> {
     })
 }
 
+/// A container that has changed its own side gains nothing by a lost store: the host's side decides. With the bridge lost, too, the
+/// range comes from the settings.
+#[test]
+fn a_container_is_not_believed_when_the_store_is_rebuilt() -> Result<()> {
+    for loss in ["rm /run/ocinet/store-*", "rm /run/ocinet/store-*; ip link del ocinet0"] {
+        Settings::default().test(|host| {
+            let db = host.container("db").run()?;
+            let evil = host.container("evil").network("bridge:mac=02:00:00:00:00:66").run()?;
+            let before = host.records()?;
+            let address = |at: String| at.trim_end_matches(":80").to_owned();
+            let (db_at, evil_at) = (address(db.at(80)?), address(evil.at(80)?));
+            // A sibling's address, one of the LAN, another range and gateway, and a sibling's MAC address.
+            evil.sh(&format!(
+                "ip address del {evil_at}/16 dev eth0
+                ip address add {db_at}/16 dev eth0
+                ip address add 198.51.100.77/24 dev eth0
+                ip address add 172.16.0.2/12 dev eth0
+                ip route replace default via 172.16.0.1
+                ip link set eth0 address 02:00:00:00:00:77"
+            ))?;
+            let guard = |host: &Host| host.sh("tc filter show dev $(ip -o link show master ocinet0 | grep ':evil' | cut -d: -f2 | cut -d@ -f1) ingress | grep -o 'bytecode.*'");
+            let guarded = guard(host)?;
+            host.sh(loss)?;
+            let told = host.ocinet("gc")?.exits(0)?;
+            told.says(&[&format!("address {db_at}/16"), "MAC address 02:00:00:00:00:77"])?;
+            host.ocinet("doctor --fix")?;
+            let bare = |mut record: ocinet_integration::Record| {
+                record.bundle.clear();
+                record
+            };
+            for record in before {
+                let found = host.records()?.into_iter().find(|found| found.container == record.container);
+                ensure!(found.clone().map(bare) == Some(bare(record.clone())), "{record:#?}\nbecame\n{found:#?}");
+            }
+            ensure!(guard(host)? == guarded, "the guard lets something else pass");
+            ensure!(host.sh("ip -4 -o address show dev ocinet0")?.contains("10.90.0.1/16"), "another range");
+            host.reaches(Tcp, format!("{db_at}:80"))?.is("db")?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Files of containers that no record knows any more go with their container, or are collected.
 #[test]
 fn files_of_a_lost_record_are_not_forgotten() -> Result<()> {

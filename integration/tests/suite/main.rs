@@ -52,3 +52,4 @@ mod ttrpc_clients;
 mod ttrpc_containerd;
 mod ttrpc_events;
 mod ttrpc_service;
+mod unknown;

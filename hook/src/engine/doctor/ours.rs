@@ -6,6 +6,7 @@ use crate::driver::{self, DETOUR_IN};
 use crate::engine::{Engine, Result};
 use crate::firewall::{Kind, iptables};
 use crate::kernel::{self, Place};
+use crate::liveness::Life;
 use crate::model::{Alias, Attachment, Mode, Network, Record, State};
 use crate::plan;
 
@@ -15,21 +16,42 @@ impl Engine {
         let records = self.store.read().records()?;
         let mut findings = Vec::new();
         for record in &records {
-            // Somebody is at work on it.
-            let Some(_lock) = self.locks.attempt(Self::place_of(record))? else { continue };
             let subject = format!("container {}", record.container);
-            match record.state {
-                State::Attaching | State::Detaching | State::Draining => {
-                    findings.push(Finding::ours(subject, format!("was left {}", record.state)));
+            match self.examine_container(record, &subject) {
+                Ok(found) => findings.extend(found),
+                Err(error) if Self::is_store_lost(&error) => return Err(error),
+                Err(error) => {
+                    findings.push(Finding::yours(subject, format!("could not be examined: {error}"), "ocinet doctor"));
                 }
-                State::Attached if !self.lives(record)? => {
-                    findings.push(Finding::ours(subject, format!("is dead, and still holds {}", holdings(record))));
-                }
-                State::Attached => findings.extend(self.examine_links(record, &subject)?),
             }
         }
         findings.extend(self.strays(&records)?);
         Ok(findings)
+    }
+
+    fn examine_container(&mut self, listed: &Record, subject: &str) -> Result<Vec<Finding>> {
+        // Where another process has the lock, it is at work on the record.
+        let place = Self::place_of(listed);
+        let Some(_lock) = self.locks.attempt(place)? else { return Ok(Vec::new()) };
+        // It may have changed, or gone, before we had the lock.
+        let record = self.store.read().record(listed.number)?.filter(|record| Self::place_of(record) == place);
+        let Some(record) = record else { return Ok(Vec::new()) };
+        if record.state != State::Attached {
+            return Ok(vec![Finding::ours(subject, format!("was left {}", record.state))]);
+        }
+        match self.life(&record) {
+            Life::Alive => self.examine_links(&record, subject),
+            Life::Dead => Ok(vec![Finding::ours(subject, format!("is dead, and still holds {}", holdings(&record)))]),
+            Life::Unknown(why) => {
+                let trouble = format!("cannot be looked at, so it keeps {}: {why}", holdings(&record));
+                let remedy = format!(
+                    "ocinet doctor as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN; where the container is gone for certain: \
+                     ocinet gc --forget {}",
+                    record.container
+                );
+                Ok(vec![Finding::yours(subject, trouble, remedy)])
+            }
+        }
     }
 
     fn examine_links(&mut self, record: &Record, subject: &str) -> Result<Vec<Finding>> {

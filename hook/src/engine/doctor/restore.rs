@@ -1,10 +1,11 @@
 //! Putting right what is ours.
 
-use slog::{info, warn};
+use slog::info;
 
-use crate::driver::{self, HostStep};
+use crate::driver::{self, HostStep, SandboxStep, Veth};
 use crate::engine::{Engine, Result};
 use crate::kernel::{self, Netns};
+use crate::liveness::Sight;
 use crate::model::{Attachment, Record, State};
 use crate::plan;
 
@@ -13,7 +14,7 @@ impl Engine {
     /// order stays as it is.
     ///
     /// # Errors
-    /// Those of the kernel and the store; what was put right until then stays so.
+    /// Those of the kernel and the store; what could be put right is. One container that cannot be keeps no other waiting.
     pub fn restore(&mut self) -> Result<()> {
         if let Err(error) = self.store.read().integrity().map_err(Into::into) {
             if !Self::is_store_lost(&error) {
@@ -21,23 +22,20 @@ impl Engine {
             }
             self.renew_store(&error)?;
         }
-        self.collect()?;
+        let mut failures = self.collect()?.failures;
         self.adopt()?;
         let row = self.settle_firewall()?;
         self.settle_published_ports(&row)?;
         let guarded = self.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
             if let Some(bridge) = driver::bridge_of(&network, guarded) {
-                self.restore_bridge(&bridge)?;
+                let restored = self.restore_bridge(&bridge);
+                failures.note(format!("bridge {}", bridge.name), restored)?;
             }
         }
         for record in self.store.read().records()? {
-            if record.state == State::Attached && !self.stands(&record)? {
-                // What one container makes of its namespace does not keep the others waiting.
-                if let Err(error) = self.restore_links(&record) {
-                    warn!(self.log, "container {}: {error}", record.container);
-                }
-            }
+            let restored = self.restore_links(&record);
+            failures.note(format!("container {}", record.container), restored)?;
         }
         if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
             self.forward()?;
@@ -48,29 +46,46 @@ impl Engine {
                 self.pass_neighbours(&network.bridge)?;
             }
         }
-        Ok(())
+        failures.into_result()
     }
 
-    /// Connects a container again whose link was deleted, with everything that was on it.
-    fn restore_links(&mut self, record: &Record) -> Result<()> {
-        // Whoever holds it is at work on this record.
-        let Some(_sandbox) = self.locks.attempt(Self::place_of(record))? else { return Ok(()) };
-        let Some(netns) = Netns::find(&record.namespace, &self.origin) else { return Ok(()) };
+    /// Connects a container again whose link was deleted, with everything that was on it. One whose namespace cannot be
+    /// looked at is left as it is.
+    fn restore_links(&mut self, listed: &Record) -> Result<()> {
+        let place = Self::place_of(listed);
+        // Where another process has the lock, it is at work on the record.
+        let Some(_sandbox) = self.locks.attempt(place)? else { return Ok(()) };
+        // It may have been detached before we had the lock.
+        let Some(record) = self.store.read().record(listed.number)? else { return Ok(()) };
+        if record.state != State::Attached || self.stands(&record)? {
+            return Ok(());
+        }
+        let Sight::Alive(netns) = Netns::look(&record.namespace, &self.origin) else { return Ok(()) };
         for endpoint in &record.endpoints {
             let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            if self.links.ours(host_interface, &plan::alias(record), bridge)?.is_some() {
+            if self.links.ours(host_interface, &plan::alias(&record), bridge)?.is_some() {
                 continue;
             }
             let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
             info!(self.log, "connecting again"; "container" => %record.container, "link" => %host_interface);
             let guarded = self.firewall_kind()?.has_rules();
-            let steps = driver::bridge(&network, endpoint, plan::alias(record), guarded);
+            let steps = driver::bridge(&network, endpoint, plan::alias(&record), guarded);
             for step in &steps.host {
                 let HostStep::Veth(pair) = step else { continue };
-                let connected = self.links.connect(pair, &netns)?;
-                kernel::wire(&netns, &steps.sandbox, connected.peer)?;
+                if let Err(error) = self.connect_again(pair, &netns, &steps.sandbox) {
+                    // Half a connection would count as one the next time.
+                    for index in self.links_of(&record)? {
+                        self.links.delete(index)?;
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(())
+    }
+
+    fn connect_again(&mut self, pair: &Veth, netns: &Netns, sandbox: &[SandboxStep]) -> Result<()> {
+        let connected = self.links.connect(pair, netns)?;
+        Ok(kernel::wire(netns, sandbox, connected.peer)?)
     }
 }

@@ -1,6 +1,6 @@
 //! The classifier at a link of ours, which sees every frame that comes out of the container.
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{
     TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption,
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::{HostLinks, errno};
 use crate::driver::Program;
 use crate::kernel::error::{Doing, Error, Result};
-use crate::model::InterfaceName;
+use crate::model::{InterfaceName, Mac};
 
 /// What a kernel lacks that cannot guard a link.
 pub const NO_GUARD: &str =
@@ -56,6 +56,36 @@ impl HostLinks {
             Err(error) => Err(Error::refused(format!("look at the guard of {name}"), error)),
         }
     }
+
+    /// The MAC address that the guard of the link `index` lets pass; none where it has no guard of ours.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn guarded_mac(&mut self, index: u32) -> Result<Option<Mac>> {
+        let question = RouteNetlinkMessage::GetTrafficFilter(message(index, Vec::new()));
+        match self.netlink.request(question, 0) {
+            Ok(answers) => Ok(answers.iter().filter_map(program_in).find_map(|program| Program::mac_in(&program))),
+            Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(None),
+            Err(error) => Err(Error::refused(format!("look at the guard of link {index}"), error)),
+        }
+    }
+}
+
+/// The program of our filter in an answer of the kernel.
+fn program_in(answer: &RouteNetlinkMessage) -> Option<Vec<u8>> {
+    let RouteNetlinkMessage::NewTrafficFilter(message) = answer else { return None };
+    let options = message.attributes.iter().filter_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    });
+    options.flatten().find_map(|option| match option {
+        TcOption::Bpf(TcFilterBpfOption::Other(program)) if program.kind() == TCA_BPF_OPS => {
+            let mut bytes = vec![0; program.value_len()];
+            program.emit_value(&mut bytes);
+            Some(bytes)
+        }
+        _ => None,
+    })
 }
 
 /// Gives a link the hooks for classifiers, the way in and the way out.

@@ -3,6 +3,7 @@
 mod bridge;
 mod detour;
 mod guard;
+mod nsid;
 mod read;
 mod route;
 mod survey;
@@ -23,7 +24,6 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
 };
-use netlink_packet_route::nsid::NsidMessage;
 use nix::errno::Errno;
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -57,19 +57,6 @@ impl HostLinks {
     /// When no socket can be had.
     pub fn open() -> Result<Self> {
         Ok(Self { netlink: Netlink::route()?, bridge: None })
-    }
-
-    /// Whether this process may change the network of its namespace: asked with a message that names nothing to change, which
-    /// the kernel looks at only after it has looked at who sent it (`rtnetlink_rcv_msg`, net/core/rtnetlink.c).
-    ///
-    /// # Errors
-    /// When it may not.
-    pub fn permitted(&mut self) -> Result<()> {
-        let nothing = RouteNetlinkMessage::NewNsId(NsidMessage::default());
-        match self.netlink.request(nothing, 0) {
-            Err(error) if errno(&error) == Errno::EPERM => Err(Error::refused("change the host's network", error)),
-            _ => Ok(()),
-        }
     }
 
     /// Connects a container by a veth pair whose peer is born in `namespace`.

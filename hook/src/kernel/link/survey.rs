@@ -7,15 +7,11 @@ use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::LinkUnspec;
-
-use std::os::fd::{AsFd, AsRawFd};
 
 use super::HostLinks;
 use super::read::{alias, controller, is_up, new_link, peer_index};
 use crate::kernel::error::{Doing, Result};
-use crate::kernel::netns::Netns;
 use crate::model::{Alias, InterfaceName};
 
 /// A link with an alias of ours.
@@ -33,7 +29,7 @@ pub struct OurLink {
     pub mtu: u32,
     /// Whether it is up.
     pub is_up: bool,
-    /// The other end of a veth pair: the number that the host's namespace has for the other one, and the index there.
+    /// The other end of a veth pair: the nsid of its namespace, and its index there.
     pub peer: Option<(i32, u32)>,
 }
 
@@ -80,25 +76,6 @@ impl HostLinks {
         let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let answers = self.netlink.request(question, NLM_F_DUMP).doing(|| "list the host's addresses".into())?;
         Ok(answers.iter().filter_map(|answer| address_on(answer, index)).collect())
-    }
-
-    /// The number that the host's namespace has for another one; none where they have no link in common.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub fn number_of(&mut self, namespace: &Netns) -> Result<Option<i32>> {
-        let mut question = NsidMessage::default();
-        question.attributes.push(NsidAttribute::Fd(namespace.as_fd().as_raw_fd().cast_unsigned()));
-        let answers = self.netlink.request(RouteNetlinkMessage::GetNsId(question), 0);
-        let answers = answers.doing(|| "ask for the number of a network namespace".into())?;
-        let numbers = answers.into_iter().filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewNsId(message) => Some(message.attributes),
-            _ => None,
-        });
-        Ok(numbers.flatten().find_map(|attribute| match attribute {
-            NsidAttribute::Id(number) if number >= 0 => Some(number),
-            _ => None,
-        }))
     }
 }
 

@@ -1,0 +1,70 @@
+//! Whether what an attached record says is there, and putting right what is not.
+
+use super::{Engine, Result};
+use crate::driver::{self, Bridge};
+use crate::firewall::{NetworkNeeds, publish_needs};
+use crate::kernel;
+use crate::model::{Attachment, Endpoint, Network, Record};
+use crate::plan;
+
+impl Engine {
+    /// Whether the links of an attached record are there, and lead to its networks.
+    pub(super) fn stands(&mut self, record: &Record) -> Result<bool> {
+        for endpoint in &record.endpoints {
+            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
+            if !self.links.is_joined(host_interface, &plan::alias(record), bridge)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether everything on the host is as an attached record says, where what can be put right in place is put right. False
+    /// where a link is missing: then the container has to be wired anew.
+    pub(super) fn stands_again(&mut self, record: &Record) -> Result<bool> {
+        if self.links_of(record)?.len() != record.endpoints.len() {
+            return Ok(false);
+        }
+        for endpoint in &record.endpoints {
+            let Some(network) = self.store.read().network(&endpoint.network)? else { return Ok(false) };
+            self.restore_missing(record, endpoint, &network)?;
+        }
+        Ok(true)
+    }
+
+    fn restore_missing(&mut self, record: &Record, endpoint: &Endpoint, network: &Network) -> Result<()> {
+        let guarded = self.firewall_kind()?.has_rules();
+        if let Some(bridge) = driver::bridge_of(network, guarded)
+            && !self.bridge_stands(&bridge)?
+        {
+            self.restore_bridge(&bridge)?;
+        }
+        let port = driver::port(endpoint, plan::alias(record));
+        let joined = self.links.is_joined(&port.name, &port.alias, &port.bridge)?;
+        if !joined || !self.links.is_guarded(&port.name, &port.guard)? {
+            self.links.rejoin(&port)?;
+        }
+        if guarded {
+            self.restore_rules(record, network)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the bridge is there with its addresses, MTU and settings.
+    fn bridge_stands(&mut self, bridge: &Bridge) -> Result<bool> {
+        let Some(found) = self.links.find_bridge(bridge)? else { return Ok(false) };
+        let there = self.links.addresses_of_link(&bridge.name)?;
+        let has_addresses = bridge.addresses.iter().all(|address| there.contains(address));
+        Ok(has_addresses && found.mtu == bridge.mtu && found.differing.is_empty())
+    }
+
+    /// Loads the ruleset where anything of it, or a published port of `record`, is missing, and lets the host forward.
+    fn restore_rules(&mut self, record: &Record, network: &Network) -> Result<()> {
+        let needs = NetworkNeeds::from(network);
+        if !kernel::forwarding()? {
+            self.forward()?;
+        }
+        self.load_ruleset(&needs, &publish_needs(record))?;
+        self.pass_neighbours(&needs.bridge)
+    }
+}

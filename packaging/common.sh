@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What packaging/quickstart and the scripts in integration/ have in common. Sourced, never run.
+# What the scripts in packaging/ and integration/ have in common. Sourced, never run.
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # `su` without a dash leaves them out
@@ -9,21 +9,79 @@ die() {
     exit 1
 }
 
+# The comment that a script begins with.
+show_help() { sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//p}' "$0"; }
+
 need_root() {
     ((EUID == 0)) || die "must run as root: it makes network namespaces"
 }
 
-# Finds cargo, for root also in the home of the user who called sudo, and checks its age against Cargo.toml.
+# Finds what it takes to build: a Rust that Cargo.toml accepts, on the PATH or in the home of root or of the user who called sudo,
+# or else Debian's, which is installed; and a C compiler, certificates for cargo's downloads, and jq for cargo's messages.
 need_rust() {
-    local home wanted have
-    for home in "${HOME:-/root}" "$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)"; do
-        [[ -z $(command -v cargo) && -x $home/.cargo/bin/cargo ]] || continue
-        export PATH=$home/.cargo/bin:$PATH RUSTUP_HOME=${RUSTUP_HOME:-$home/.rustup}
-    done
+    local wanted here home
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml")
-    command -v cargo >/dev/null || die "no cargo on the PATH: Rust $wanted or later is needed (https://rustup.rs)"
-    have=$(cd "$top" && rustc --version | cut -d' ' -f2)
-    printf '%s\n' "$wanted" "$have" | sort -VC || die "Rust $wanted or later is needed, and $(command -v rustc) is $have"
+    here=$(rust_version)
+    if ! is_at_least "$wanted" "$here"; then
+        for home in "${HOME:-/root}" "$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)"; do
+            take_rust "$wanted" "$home/.cargo/bin" "${RUSTUP_HOME:-$home/.rustup}" && break
+        done || take_rust "$wanted" /usr/bin || install_rust "$wanted" "$here"
+    fi
+    install_missing cc:gcc /usr/include/stdio.h:libc6-dev /etc/ssl/certs/ca-certificates.crt:ca-certificates jq:jq
+}
+
+# The version of the Rust that the PATH leads to; nothing where there is none.
+rust_version() { (cd "$top" && cargo --version >/dev/null && rustc --version | cut -d' ' -f2) 2>/dev/null || true; }
+
+# is_at_least WANTED VERSION
+is_at_least() { [[ -n $2 ]] && printf '%s\n' "$1" "$2" | sort -VC; }
+
+# take_rust WANTED FOLDER [RUSTUP_HOME]: puts the folder in front of the PATH if its Rust is new enough.
+take_rust() {
+    [[ -x $2/cargo ]] || return
+    local path=$2:$PATH rustup=${3:-${RUSTUP_HOME:-}}
+    is_at_least "$1" "$(PATH=$path RUSTUP_HOME=$rustup rust_version)" || return
+    export PATH=$path
+    [[ -z $rustup ]] || export RUSTUP_HOME=$rustup
+}
+
+# install_rust WANTED HERE: Debian's `rustc` where that is new enough, else `rustc-web`, which Debian renews in its stable releases.
+# It may take the place of an older Rust of Debian's, and of nothing else.
+install_rust() {
+    local why="Rust $1 or later is needed, and here is ${2:-none}" names packages lost
+    ((EUID == 0)) && command -v apt-get >/dev/null || die "$why: see https://rustup.rs"
+    names=$(rust_packages "$1" || { apt_get update && rust_packages "$1"; }) ||
+        die "$why, nor has this machine's apt one: see https://rustup.rs"
+    read -ra packages <<<"$names"
+    lost=$(apt-get install --simulate --no-install-recommends "${packages[@]}" |
+        awk '/^Remv / && $2 !~ /^((rustc|cargo)(-web)?|rustfmt|rust-(all|clippy|doc|gdb|lldb|src))$/ { print $2 }') ||
+        die "$why, and apt-get cannot install $names"
+    [[ -z $lost ]] || die "$why, and Debian's $names would remove ${lost//$'\n'/ }: remove that first, or update it"
+    echo "Installing ${names/ / and }: $why"
+    apt_get install "${packages[@]}"
+    # cargo looks for its subcommands in ~/.cargo/bin first, unless that has another place on the PATH.
+    export PATH=/usr/bin:$PATH:${HOME:-/root}/.cargo/bin
+}
+
+# rust_packages WANTED: Debian's packages of a Rust that is new enough.
+rust_packages() {
+    local variant
+    for variant in "" -web; do
+        is_at_least "$1" "$(apt-cache policy "rustc$variant" | sed -n 's/^ *Candidate: \([0-9.]*\).*/\1/p')" || continue
+        echo "rustc$variant cargo$variant"
+        return
+    done
+    return 1
+}
+
+# cargo's subcommands fmt and clippy. Debian has them in packages beside that of rustc.
+need_lints() {
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
+    case $(dpkg -S "$(command -v rustc)" 2>/dev/null) in
+        rustc-web:*) install_missing cargo-fmt:rustfmt-web cargo-clippy:rust-web-clippy ;;
+        rustc:*) install_missing cargo-fmt:rustfmt cargo-clippy:rust-clippy ;;
+        *) die "cargo has no fmt or no clippy here: \`rustup component add rustfmt clippy\`" ;;
+    esac
 }
 
 # apt-get, quietly; once more with fresh package lists when it fails.
@@ -82,13 +140,13 @@ static_busybox() {
     rm -rf "$box"
 }
 
-# Builds the release binary, and with `-p ocinet-shim` the shim beside it, and prints its path. RUSTFLAGS would replace ours,
-# and so give a dynamic file.
+# Builds the release binary, with the shim for containerd beside it, and prints its path. Always both, since either alone has
+# other features of their dependencies, for which all would be compiled again. RUSTFLAGS would replace ours, and so give a dynamic file.
 build_ocinet() {
     local binaries binary
     binaries=$(
         cd "$top"
-        env -u RUSTFLAGS cargo build --release -p ocinet "$@" --message-format=json-render-diagnostics |
+        env -u RUSTFLAGS cargo build --release -p ocinet -p ocinet-shim --message-format=json-render-diagnostics |
             jq -r 'select(.reason == "compiler-artifact" and .target.kind == ["bin"]) | .executable'
     ) || die "cargo build failed"
     [[ -n $binaries ]] || die "cargo build gave no binary"

@@ -46,6 +46,7 @@ mod readme;
 mod reboot;
 mod repair;
 mod replacement;
+mod toolchain;
 mod traffic;
 mod ttrpc;
 mod ttrpc_clients;

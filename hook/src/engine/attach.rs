@@ -40,8 +40,9 @@ impl Engine {
     /// # Errors
     /// With nothing of it left; where even that failed, [`Error::Rollback`].
     pub fn attach(&mut self, request: &Request, pid: i32) -> Result<Outcome> {
-        let process = Process::open(pid)
-            .map_err(|error| Invalid::new("state: pid", pid, format!("is no running process: {error}")))?;
+        let process = Process::open(pid).map_err(|error| {
+            Error::about_input(error, |why| Invalid::new("state: pid", pid, format!("is no running process: {why}")))
+        })?;
         let (netns, namespace) = self.namespace(request, pid, &process)?;
         let sandbox = Sandbox { netns, namespace, process: Some(process) };
         self.step("namespace");
@@ -225,11 +226,13 @@ impl Engine {
 
     /// The container's network namespace, and how to recognise it later.
     fn namespace(&mut self, request: &Request, pid: i32, process: &Process) -> Result<(Netns, Namespace)> {
-        let wrong = |error: kernel::Error| match &request.namespace {
-            NetworkNamespace::At(path) => {
-                Invalid::new("config: path of the network namespace", path.display(), error.to_string())
-            }
-            _ => Invalid::new("state: pid", pid, error.to_string()),
+        let wrong = |error: kernel::Error| {
+            Error::about_input(error, |why| match &request.namespace {
+                NetworkNamespace::At(path) => {
+                    Invalid::new("config: path of the network namespace", path.display(), why)
+                }
+                _ => Invalid::new("state: pid", pid, why),
+            })
         };
         let (netns, witness) = match &request.namespace {
             NetworkNamespace::At(path) => (Netns::at(path).map_err(wrong)?, Witness::Path(path.clone())),

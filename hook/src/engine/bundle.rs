@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::Result;
+use super::{Error, Result};
 use crate::kernel;
 use crate::model::Invalid;
 use crate::oci::{Bundle, State};
@@ -12,7 +12,7 @@ use crate::oci::{Bundle, State};
 pub fn bundle_of(state: &State) -> Result<Bundle> {
     let path = Path::new(&state.bundle).join("config.json");
     let json = kernel::read_regular(&path, Bundle::MAX_BYTES)
-        .map_err(|error| Invalid::new("bundle", &state.bundle, error.to_string()))?
+        .map_err(|error| Error::about_input(error, |why| Invalid::new("bundle", &state.bundle, why)))?
         .ok_or_else(|| Invalid::new("bundle", &state.bundle, "has no config.json"))?;
     Ok(Bundle::parse(&json, &path.to_string_lossy())?)
 }

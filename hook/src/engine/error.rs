@@ -42,6 +42,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// A failed look at something that the input names: the input is wrong, as `invalid` says with the kernel's reason, unless the
+    /// host was short of something.
+    pub(super) fn about_input(error: kernel::Error, invalid: impl FnOnce(String) -> Invalid) -> Self {
+        if error.is_shortage() { error.into() } else { invalid(error.to_string()).into() }
+    }
+
     /// The exit codes of commands, and what they mean.
     pub const EXIT_CODES: [(u8, &str); 6] = [
         (0, "Done."),
@@ -120,6 +126,16 @@ mod tests {
         assert_eq!(error.to_string(), "container b: is gone; container c: is gone");
         assert_eq!(error.exit_code(), 1);
         assert!(Failures::default().into_result().is_ok());
+    }
+
+    #[test]
+    fn a_shortage_is_no_fault_of_the_input() {
+        let about = |code: i32| {
+            let error = kernel::Error::refused("open /n", std::io::Error::from_raw_os_error(code));
+            Error::about_input(error, |why| Invalid::new("path", "/n", why)).exit_code()
+        };
+        assert_eq!([libc::ENOENT, libc::ENOTDIR, libc::EACCES, libc::EINVAL].map(about), [2; 4]);
+        assert_eq!([libc::EMFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR].map(about), [1; 4]);
     }
 
     #[test]

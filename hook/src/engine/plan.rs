@@ -75,7 +75,8 @@ impl Engine {
             NetworkNamespace::Inherited => true,
             NetworkNamespace::At(path) => {
                 let cookie = Netns::at(path).and_then(|namespace| namespace.cookie()).map_err(|error| {
-                    Invalid::new("config: path of the network namespace", path.display(), error.to_string())
+                    let invalid = |why| Invalid::new("config: path of the network namespace", path.display(), why);
+                    Error::about_input(error, invalid)
                 })?;
                 cookie == self.host.cookie
             }

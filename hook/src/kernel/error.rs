@@ -47,6 +47,22 @@ impl Error {
         Self::Refused { what: what.into(), source: source.into() }
     }
 
+    /// Whether the host was short of something, or the call was disturbed: then the answer says nothing of its object.
+    pub fn is_shortage(&self) -> bool {
+        const SHORTAGES: [i32; 9] = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOBUFS,
+            libc::ENOSPC,
+            libc::ENOLCK,
+            libc::EAGAIN,
+            libc::EINTR,
+            libc::EIO,
+        ];
+        self.errno().is_some_and(|code| SHORTAGES.contains(&code))
+    }
+
     /// The error number, where the kernel gave one.
     pub fn errno(&self) -> Option<i32> {
         match self {

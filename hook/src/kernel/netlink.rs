@@ -7,7 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, protocols};
 use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
@@ -17,6 +18,12 @@ use super::error::{Doing, Result};
 
 /// Larger than any answer but a dump's, and what the kernel sends of a dump at once (`NETLINK_DUMP` buffers, 32 KiB).
 const BUFFER: usize = 64 << 10;
+
+/// The length of a message's header (`struct nlmsghdr`).
+const HEADER: usize = 16;
+
+/// How often a dump is asked for until what it lists holds still.
+const DUMPS: usize = 16;
 
 /// A netlink socket. It belongs to the network namespace in which it was opened.
 pub(super) struct Netlink {
@@ -36,6 +43,11 @@ impl Netlink {
         Self::open(protocols::NETLINK_NETFILTER)
     }
 
+    /// Sockets of programs.
+    pub fn sockets() -> Result<Self> {
+        Self::open(protocols::NETLINK_SOCK_DIAG)
+    }
+
     fn open(protocol: isize) -> Result<Self> {
         let socket = Socket::new(protocol).doing(|| format!("open a netlink socket of protocol {protocol}"))?;
         // Only a bug of ours could make the kernel not answer; a hook must not hang for it.
@@ -52,18 +64,32 @@ impl Netlink {
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
-        self.send(vec![(message, NLM_F_REQUEST | NLM_F_ACK | flags)])?;
-        let mut answers = Vec::new();
-        loop {
-            self.receive(0)?;
-            for answer in self.answers::<M>()? {
-                match answer {
-                    Answer::Message(message) => answers.push(message),
-                    Answer::End(code) if code != 0 => return Err(io::Error::from_raw_os_error(-code)),
-                    Answer::End(_) => return Ok(answers),
-                }
+        let mut message = unnumbered(message, NLM_F_REQUEST | NLM_F_ACK | flags);
+        for _ in 0..DUMPS {
+            let mut answers = Vec::new();
+            if self.exchange(&mut message, |answer| answers.push(answer))? == Listing::Consistent {
+                return Ok(answers);
             }
         }
+        Err(changing())
+    }
+
+    /// Asks for a dump and hands each of its messages to `each`, so that none is kept. Where what is listed changes
+    /// meanwhile, the dump is repeated, and `each` sees messages again.
+    ///
+    /// # Errors
+    /// The error number of the kernel's answer.
+    pub fn stream<M>(&mut self, message: M, mut each: impl FnMut(M)) -> io::Result<()>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
+        let mut message = unnumbered(message, NLM_F_REQUEST | NLM_F_ACK | NLM_F_DUMP);
+        for _ in 0..DUMPS {
+            if self.exchange(&mut message, &mut each)? == Listing::Consistent {
+                return Ok(());
+            }
+        }
+        Err(changing())
     }
 
     /// Sends `messages` in one datagram and returns everything that came back by then: for requests which the kernel
@@ -72,67 +98,107 @@ impl Netlink {
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
-        self.send(messages)?;
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::new();
+        for (message, flags) in messages {
+            self.append(&mut datagram, &mut unnumbered(message, flags));
+        }
+        let count = self.sequence.wrapping_sub(first).wrapping_add(1);
+        self.send(&datagram)?;
         let mut answers = Vec::new();
         let mut failed = Ok(());
         while self.receive(libc::MSG_DONTWAIT)? {
-            for answer in self.answers::<M>()? {
-                match answer {
-                    Answer::Message(message) => answers.push(message),
-                    Answer::End(code) if code != 0 && failed.is_ok() => {
-                        failed = Err(io::Error::from_raw_os_error(-code));
-                    }
-                    Answer::End(_) => {}
+            let ours = self.replies::<M>()?.into_iter().filter(|reply| reply.sequence.wrapping_sub(first) < count);
+            for reply in ours {
+                match reply.answer {
+                    Ok(Answer::Message(message)) => answers.push(message),
+                    Ok(Answer::End(0)) => {}
+                    Ok(Answer::End(code)) => failed = failed.and(Err(io::Error::from_raw_os_error(-code))),
+                    Err(error) => failed = failed.and(Err(error)),
                 }
             }
         }
         failed.map(|()| answers)
     }
 
-    fn send<M: NetlinkSerializable>(&mut self, messages: Vec<(M, u16)>) -> io::Result<()> {
+    /// One request, and everything that answers it. An answer that cannot be read does not end it: what comes behind would
+    /// be in the way of the next request.
+    fn exchange<M>(&mut self, message: &mut NetlinkMessage<M>, mut each: impl FnMut(M)) -> io::Result<Listing>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
         let mut datagram = Vec::new();
-        for (message, flags) in messages {
-            let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
-            self.sequence += 1;
-            message.header.flags = flags;
-            message.header.sequence_number = self.sequence;
-            message.finalize();
-            let start = datagram.len();
-            datagram.resize(start + message.buffer_len().next_multiple_of(4), 0);
-            message.serialize(&mut datagram[start..]);
+        self.append(&mut datagram, message);
+        self.send(&datagram)?;
+        let mut listing = Listing::Consistent;
+        let mut unreadable = Ok(());
+        loop {
+            self.receive(0)?;
+            let sequence = self.sequence;
+            // An earlier request that ended with an error of ours may have left answers.
+            for reply in self.replies::<M>()?.into_iter().filter(|reply| reply.sequence == sequence) {
+                if reply.flags & NLM_F_DUMP_INTR != 0 {
+                    listing = Listing::Interrupted;
+                }
+                match reply.answer {
+                    Ok(Answer::Message(message)) => each(message),
+                    Ok(Answer::End(0)) => return unreadable.map(|()| listing),
+                    Ok(Answer::End(code)) => return Err(io::Error::from_raw_os_error(-code)),
+                    Err(error) => unreadable = unreadable.and(Err(error)),
+                }
+            }
         }
-        self.socket.send(&datagram, 0).map(drop)
+    }
+
+    /// Gives `message` the next number and appends it.
+    fn append<M: NetlinkSerializable>(&mut self, datagram: &mut Vec<u8>, message: &mut NetlinkMessage<M>) {
+        self.sequence = self.sequence.wrapping_add(1);
+        message.header.sequence_number = self.sequence;
+        let start = datagram.len();
+        datagram.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut datagram[start..]);
+    }
+
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        uninterrupted(|| self.socket.send(datagram, 0)).map(drop)
     }
 
     /// Fills the buffer with one datagram; false where none is there.
     fn receive(&mut self, flags: libc::c_int) -> io::Result<bool> {
         self.buffer.clear();
-        match self.socket.recv(&mut self.buffer, flags) {
+        match uninterrupted(|| self.socket.recv(&mut self.buffer, flags)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && flags & libc::MSG_DONTWAIT != 0 => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn answers<M: NetlinkDeserializable>(&self) -> io::Result<Vec<Answer<M>>> {
-        let mut answers = Vec::new();
+    /// The messages in the buffer.
+    fn replies<M: NetlinkDeserializable>(&self) -> io::Result<Vec<Reply<M>>> {
+        let mut replies = Vec::new();
         let mut rest = &self.buffer[..];
-        while rest.len() >= 16 {
-            let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-            if length < 16 || length > rest.len() {
+        while let Some(header) = rest.first_chunk::<HEADER>() {
+            let field = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+            let length = field(0) as usize;
+            if length < HEADER || length > rest.len() {
                 return Err(io::Error::other("the kernel's answer is cut off"));
             }
-            let message = NetlinkMessage::<M>::deserialize(&rest[..length]).map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(inner) => answers.push(Answer::Message(inner)),
-                NetlinkPayload::Error(error) => answers.push(Answer::End(error.raw_code())),
-                NetlinkPayload::Done(done) => answers.push(Answer::End(done.code)),
-                _ => {}
+            if let Some(answer) = answer(&rest[..length]).transpose() {
+                let flags = u16::from_ne_bytes([header[6], header[7]]);
+                replies.push(Reply { sequence: field(8), flags, answer });
             }
             rest = &rest[length.next_multiple_of(4).min(rest.len())..];
         }
-        Ok(answers)
+        Ok(replies)
     }
+}
+
+/// A message of the kernel's.
+struct Reply<M> {
+    /// The number of the request that it answers.
+    sequence: u32,
+    flags: u16,
+    answer: io::Result<Answer<M>>,
 }
 
 enum Answer<M> {
@@ -141,8 +207,181 @@ enum Answer<M> {
     End(i32),
 }
 
+/// What a dump is worth.
+#[derive(PartialEq, Eq)]
+enum Listing {
+    Consistent,
+    /// What it lists changed meanwhile: something may be missing, or there twice.
+    Interrupted,
+}
+
+/// What a message says; none where it says nothing.
+fn answer<M: NetlinkDeserializable>(bytes: &[u8]) -> io::Result<Option<Answer<M>>> {
+    let message = NetlinkMessage::<M>::deserialize(bytes).map_err(io::Error::other)?;
+    Ok(match message.payload {
+        NetlinkPayload::InnerMessage(inner) => Some(Answer::Message(inner)),
+        NetlinkPayload::Error(error) => Some(Answer::End(error.raw_code())),
+        NetlinkPayload::Done(done) => Some(Answer::End(done.code)),
+        _ => None,
+    })
+}
+
+fn unnumbered<M: NetlinkSerializable>(message: M, flags: u16) -> NetlinkMessage<M> {
+    let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
+    message.header.flags = flags;
+    message.finalize();
+    message
+}
+
+fn changing() -> io::Error {
+    io::Error::other("what the kernel lists changed each time it was listed; try again")
+}
+
+/// Repeats a system call that a signal interrupted.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 impl AsFd for Netlink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{FromRawFd, IntoRawFd};
+    use std::os::unix::net::UnixDatagram;
+    use std::thread;
+
+    use netlink_packet_core::NLM_F_MULTIPART;
+    use netlink_packet_route::RouteNetlinkMessage;
+    use netlink_packet_route::link::LinkMessage;
+
+    use super::*;
+
+    const DONE: u16 = 3;
+    const ERROR: u16 = 2;
+    const NEW_LINK: u16 = 16;
+
+    /// A message of a kernel that is made up: `number` is the request's, and a link is known by its index.
+    fn told(kind: u16, flags: u16, number: u32, content: i32) -> Vec<u8> {
+        let body = match kind {
+            NEW_LINK => [&[0; 4][..], &content.to_ne_bytes(), &[0; 8]].concat(),
+            ERROR => [&content.to_ne_bytes()[..], &[0; 16]].concat(),
+            _ => content.to_ne_bytes().to_vec(),
+        };
+        let length = u32::try_from(HEADER + body.len()).unwrap().to_ne_bytes();
+        let (kind, flags, number) = (kind.to_ne_bytes(), flags.to_ne_bytes(), number.to_ne_bytes());
+        [&length[..], &kind, &flags, &number, &[0; 4], &body].concat()
+    }
+
+    /// A connection to a kernel that answers each request with what `answers` makes of its number.
+    fn with_kernel(answers: impl Fn(u32) -> Vec<Vec<u8>> + Send + 'static) -> Netlink {
+        let (ours, kernel) = UnixDatagram::pair().unwrap();
+        thread::spawn(move || {
+            let mut request = [0; 4096];
+            while kernel.recv(&mut request).is_ok_and(|length| length >= HEADER) {
+                let number = u32::from_ne_bytes(request[8..12].try_into().unwrap());
+                answers(number).iter().for_each(|answer| drop(kernel.send(answer)));
+            }
+        });
+        let socket = owned(ours);
+        Netlink { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) }
+    }
+
+    #[allow(unsafe_code)]
+    fn owned(socket: UnixDatagram) -> Socket {
+        // SAFETY: the descriptor was given away by the only one who had it.
+        unsafe { Socket::from_raw_fd(socket.into_raw_fd()) }
+    }
+
+    fn links(netlink: &mut Netlink) -> io::Result<Vec<u32>> {
+        let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answers = netlink.request(question, NLM_F_DUMP)?;
+        Ok(answers.iter().map(index).collect())
+    }
+
+    fn index(answer: &RouteNetlinkMessage) -> u32 {
+        let RouteNetlinkMessage::NewLink(link) = answer else { panic!("{answer:?}") };
+        link.header.index
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_request_is_skipped() {
+        let mut netlink = with_kernel(|number| {
+            let earlier = number.wrapping_sub(1);
+            vec![
+                told(NEW_LINK, 0, earlier, 7),
+                told(ERROR, 0, earlier, -libc::EPERM),
+                told(NEW_LINK, 0, number, 8),
+                told(ERROR, 0, number, 0),
+            ]
+        });
+        assert_eq!(links(&mut netlink).unwrap(), [8]);
+        assert_eq!(links(&mut netlink).unwrap(), [8]);
+    }
+
+    #[test]
+    fn a_batch_takes_the_answers_to_its_own_messages_alone() {
+        // The kernel answers before `send` returns; here the answers are there before the question.
+        let (ours, kernel) = UnixDatagram::pair().unwrap();
+        for (number, link) in [(4, 7), (5, 8), (6, 9), (7, 10)] {
+            kernel.send(&told(NEW_LINK, 0, number, link)).unwrap();
+        }
+        kernel.send(&told(ERROR, 0, 4, -libc::ENOENT)).unwrap();
+        let mut netlink = Netlink { socket: owned(ours), sequence: 4, buffer: Vec::with_capacity(BUFFER) };
+        let question = || (RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_REQUEST);
+        let answers = netlink.batch(vec![question(), question()]).unwrap();
+        assert_eq!(answers.iter().map(index).collect::<Vec<_>>(), [8, 9]);
+    }
+
+    #[test]
+    fn a_dump_that_was_interrupted_is_repeated() {
+        let mut netlink = with_kernel(|number| {
+            let flags = if number < 3 { NLM_F_MULTIPART | NLM_F_DUMP_INTR } else { NLM_F_MULTIPART };
+            let link = i32::try_from(number).unwrap();
+            vec![told(NEW_LINK, flags, number, link), told(DONE, NLM_F_MULTIPART, number, 0)]
+        });
+        assert_eq!(links(&mut netlink).unwrap(), [3]);
+        let mut seen = Vec::new();
+        let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        netlink.stream(question, |answer| seen.push(index(&answer))).unwrap();
+        assert_eq!(seen, [4]);
+    }
+
+    #[test]
+    fn a_dump_that_never_is_consistent_is_an_error() {
+        let mut netlink = with_kernel(|number| {
+            let flags = NLM_F_MULTIPART | NLM_F_DUMP_INTR;
+            vec![told(NEW_LINK, flags, number, 1), told(DONE, flags, number, 0)]
+        });
+        assert!(links(&mut netlink).unwrap_err().to_string().contains("changed each time"));
+    }
+
+    #[test]
+    fn what_follows_an_unreadable_answer_is_read_to_its_end() {
+        let mut netlink = with_kernel(|number| {
+            let short = [&20u32.to_ne_bytes()[..], &told(NEW_LINK, 0, number, 1)[4..20]].concat();
+            let first = if number == 1 { short } else { told(NEW_LINK, 0, number, 5) };
+            vec![first, told(DONE, NLM_F_MULTIPART, number, 0)]
+        });
+        assert!(links(&mut netlink).is_err());
+        assert_eq!(links(&mut netlink).unwrap(), [5]);
+    }
+
+    #[test]
+    fn an_interrupted_call_is_repeated() {
+        let mut left = 3;
+        let call = || {
+            left -= 1;
+            if left == 0 { Ok("done") } else { Err(io::ErrorKind::Interrupted.into()) }
+        };
+        assert_eq!(uninterrupted(call).unwrap(), "done");
     }
 }

@@ -3,7 +3,7 @@
 //! The kernel answers an nfnetlink request inside `send`. An acknowledgement does not mean committed; no error in any
 //! answer to a batch does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -16,14 +16,19 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use super::error::{Error, Result};
+use super::error::{Doing, Error, Result};
 use super::netlink::Netlink;
 use super::program;
 use crate::firewall::nft::{self, Chain, Element, TABLE};
 use crate::firewall::{Backend, Base, Needs, NetworkNeeds, Publish};
 
-/// Elements a message: its attributes' lengths are 16 bits wide.
-const CHUNK: usize = 400;
+/// The bytes of elements in one transaction, which is one datagram. It stays below what ends it on its way: the 16 bits of an
+/// attribute's length, a socket's buffer for sending (`net.core.wmem_default`, 208 KiB), and, since the kernel repeats each
+/// message that it refuses, the buffer for receiving and our own.
+const TRANSACTION: usize = 48 << 10;
+
+/// The length of an attribute's header, to a multiple of which its value is padded (`NLA_HDRLEN`, `NLA_ALIGNTO`).
+const HEADER: usize = 4;
 
 /// The subsystem's number, in the header of a batch (`NFNL_SUBSYS_NFTABLES`).
 const NFTABLES: u16 = 10;
@@ -50,25 +55,63 @@ impl Nftables {
         !matches!(answer, Ok(Err(error)) if error.raw_os_error() == Some(Errno::EINVAL as i32))
     }
 
+    /// One transaction: all of it, or nothing.
     fn commit(&mut self, elements: &[Element], change: fn(SetElementMessage) -> NfTablesMessage) -> io::Result<()> {
         let begin = (control(ControlMessage::BatchBegin), NLM_F_REQUEST);
         let end = (control(ControlMessage::BatchEnd), NLM_F_REQUEST);
-        let mut batch = vec![begin];
-        for set in nft::set_names() {
+        let of_each_set = nft::set_names().filter_map(|set| {
             let of_set: Vec<&Element> = elements.iter().filter(|element| element.set == set).collect();
-            let messages = of_set.chunks(CHUNK).map(|chunk| in_table_of(set, change(message(set, chunk))));
-            batch.extend(messages.map(|message| (message, NLM_F_REQUEST | NLM_F_CREATE)));
+            (!of_set.is_empty()).then(|| in_table_of(set, change(message(set, &of_set))))
+        });
+        let changes = of_each_set.map(|message| (message, NLM_F_REQUEST | NLM_F_CREATE));
+        self.netlink.batch([begin].into_iter().chain(changes).chain([end]).collect()).map(drop)
+    }
+
+    /// Adds elements, none of which is there: all of them, or none. Many take several transactions; where one fails, what those
+    /// before it added is taken away.
+    fn add(&mut self, elements: &[Element]) -> io::Result<()> {
+        let mut added = 0;
+        for transaction in transactions(elements) {
+            if let Err(error) = self.commit(transaction, NfTablesMessage::NewSetElement) {
+                // It is the first error that says what is wrong; whoever called this detaches what it was to be for.
+                let _ = self.delete(elements[..added].to_vec());
+                return Err(error);
+            }
+            added += transaction.len();
         }
-        batch.push(end);
-        self.netlink.batch(batch).map(drop)
+        Ok(())
+    }
+
+    /// Deletes those of `elements` that are there.
+    fn delete(&mut self, elements: Vec<Element>) -> io::Result<()> {
+        let mut elements: Vec<Element> = elements.into_iter().map(Element::without_data).collect();
+        // One missing element undoes its whole transaction, and someone may flush between our look and our change.
+        for _ in 0..3 {
+            let deleted = transactions(&elements)
+                .try_for_each(|transaction| self.commit(transaction, NfTablesMessage::DeleteSetElement));
+            match deleted {
+                Err(error) if is_absent(&error) => elements = self.those_there(elements)?,
+                result => return result,
+            }
+        }
+        Err(Errno::ENOENT.into())
+    }
+
+    /// Those of `elements` whose keys are there.
+    fn those_there(&mut self, elements: Vec<Element>) -> io::Result<Vec<Element>> {
+        let mut there = HashSet::new();
+        for set in nft::set_names().filter(|set| elements.iter().any(|element| element.set == *set)) {
+            there.extend(self.elements(set)?.into_iter().map(|element| (set, element.key)));
+        }
+        Ok(elements.into_iter().filter(|element| there.contains(&(element.set, element.key.clone()))).collect())
     }
 
     /// The elements of a set of ours, without the ends of ranges; none where there is no such set.
-    fn elements(&mut self, set: &'static str) -> Result<Vec<Element>> {
+    fn elements(&mut self, set: &'static str) -> io::Result<Vec<Element>> {
         let question = in_table_of(set, NfTablesMessage::GetSetElement(message(set, &[])));
         let answers = match self.netlink.request(question, NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
-            result => result.map_err(|error| Error::refused(format!("list set {set} of table inet {TABLE}"), error))?,
+            result => result?,
         };
         let mut elements = Vec::new();
         for answer in answers {
@@ -84,12 +127,8 @@ impl Nftables {
         Ok(elements)
     }
 
-    fn has(&mut self, element: &Element) -> io::Result<bool> {
-        match self.netlink.batch(vec![(element_question(element), NLM_F_REQUEST)]) {
-            Ok(_) => Ok(true),
-            Err(error) if is_absent(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
+    fn list(&mut self, set: &'static str) -> Result<Vec<Element>> {
+        self.elements(set).doing(|| format!("list set {set} of table inet {TABLE}"))
     }
 
     /// Whether the chains are of this version and have all of their rules, and the network its place in the sets.
@@ -133,11 +172,8 @@ impl Backend for Nftables {
         if !self.is_whole(network, base)? {
             return Ok(false);
         }
-        if !ports.is_empty() {
-            let added = self.commit(&nft::port_elements(ports, base), NfTablesMessage::NewSetElement);
-            let what = || format!("publish {} ports in table inet {TABLE}", ports.len());
-            added.map_err(|error| Error::refused(what(), error))?;
-        }
+        let what = || format!("publish {} ports in table inet {TABLE}", ports.len());
+        self.add(&nft::port_elements(ports, base)).doing(what)?;
         Ok(true)
     }
 
@@ -145,13 +181,10 @@ impl Backend for Nftables {
         if !self.is_whole(network, base)? {
             return Ok(false);
         }
-        for element in nft::port_elements(ports, base) {
-            let what = |error| Error::refused(format!("look for published ports in table inet {TABLE}"), error);
-            if !self.has(&element.without_data()).map_err(what)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let elements = nft::port_elements(ports, base);
+        let wanted = elements.len();
+        let there = self.those_there(elements).doing(|| format!("look for published ports in table inet {TABLE}"))?;
+        Ok(there.len() == wanted)
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
@@ -168,19 +201,19 @@ impl Backend for Nftables {
         let expected: BTreeSet<_> = nft::elements(all).into_iter().map(parts).collect();
         let mut found = BTreeSet::new();
         for set in nft::set_names() {
-            found.extend(self.elements(set)?.into_iter().map(parts));
+            found.extend(self.list(set)?.into_iter().map(parts));
         }
         Ok(found == expected)
     }
 
     fn published(&mut self) -> Result<Vec<Publish>> {
-        let mut elements = self.elements("publish4_any")?;
-        elements.extend(self.elements("publish4_addr")?);
+        let mut elements = self.list("publish4_any")?;
+        elements.extend(self.list("publish4_addr")?);
         Ok(elements.iter().filter_map(Element::publish).collect())
     }
 
     fn closes_forwarding(&mut self) -> Result<bool> {
-        Ok(!self.elements("closed")?.is_empty())
+        Ok(!self.list("closed")?.is_empty())
     }
 
     fn unload(&mut self) -> Result<()> {
@@ -204,30 +237,33 @@ impl Backend for Nftables {
     }
 
     fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
-        let what =
-            |error| Error::refused(format!("take {} published ports out of table inet {TABLE}", ports.len()), error);
-        let mut elements: Vec<Element> =
-            nft::port_elements(ports, base).into_iter().map(Element::without_data).collect();
-        // One missing element undoes the whole batch, and someone may flush between our look and our change.
-        for _ in 0..3 {
-            if elements.is_empty() {
-                return Ok(());
-            }
-            match self.commit(&elements, NfTablesMessage::DeleteSetElement) {
-                Err(error) if is_absent(&error) => {
-                    let mut there = Vec::new();
-                    for element in elements {
-                        if self.has(&element).map_err(what)? {
-                            there.push(element);
-                        }
-                    }
-                    elements = there;
-                }
-                result => return result.map_err(what),
-            }
-        }
-        Err(what(Errno::ENOENT.into()))
+        let mut elements = nft::port_elements(ports, base);
+        // Last in, first out: no copy of a packet is sent around for a port that leads nowhere any more.
+        elements.reverse();
+        self.delete(elements).doing(|| format!("take {} published ports out of table inet {TABLE}", ports.len()))
     }
+}
+
+/// Divides `elements` into transactions of bounded size.
+fn transactions(elements: &[Element]) -> impl Iterator<Item = &[Element]> {
+    let mut rest = elements;
+    std::iter::from_fn(move || {
+        let mut size = 0;
+        let fits = |element: &&Element| {
+            size += size_of_entry(element);
+            size <= TRANSACTION
+        };
+        let count = rest.iter().take_while(fits).count();
+        let (first, others) = rest.split_at(count);
+        rest = others;
+        (count > 0).then_some(first)
+    })
+}
+
+/// The bytes that an element takes in a message: its fields, with a header each and those around them.
+fn size_of_entry(element: &Element) -> usize {
+    let field = |bytes: &[u8], headers: usize| headers * HEADER + bytes.len().next_multiple_of(HEADER);
+    HEADER + field(&element.key, 2) + field(&element.data, 2) + field(&element.userdata, 1)
 }
 
 fn read_element(set: &'static str, entry: ListAttribute<SetElementAttribute>) -> Option<Element> {
@@ -314,4 +350,46 @@ fn is_whole(answers: &[NetfilterMessage], base: &Base) -> bool {
     });
     chains.filter(|chain| nft::chains(base).any(|expected| is_as_made(chain, expected))).count()
         == nft::chains(base).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::NetlinkSerializable;
+
+    use super::*;
+    use crate::model::{HostAddress, Protocol};
+
+    fn ports(count: u16, label: &str) -> Vec<Publish> {
+        let one = |host_port| Publish {
+            protocol: Protocol::Tcp,
+            host_address: HostAddress::V4([192, 0, 2, 1].into()),
+            host_port,
+            target: ([10, 90, 0, 2], host_port).into(),
+            label: label.into(),
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn a_transaction_is_bounded_and_the_whole_is_divided() {
+        let base = Base { detour: Some(7), ..Base::default() };
+        for label in ["web", &"x".repeat(255)] {
+            let elements = nft::port_elements(&ports(20_000, label), &base);
+            let mut rejoined = Vec::new();
+            for transaction in transactions(&elements) {
+                let bytes: usize = nft::set_names()
+                    .map(|set| {
+                        let of_set: Vec<&Element> = transaction.iter().filter(|element| element.set == set).collect();
+                        in_table_of(set, NfTablesMessage::NewSetElement(message(set, &of_set))).buffer_len()
+                    })
+                    .sum();
+                assert!(bytes < TRANSACTION + 1024, "{bytes} bytes");
+                rejoined.extend_from_slice(transaction);
+            }
+            assert_eq!(rejoined.len(), elements.len());
+            assert!(rejoined == elements, "in their order");
+        }
+        assert_eq!(transactions(&[]).count(), 0);
+        assert_eq!(transactions(&nft::port_elements(&ports(500, "web"), &base)).count(), 1, "a few hundred are one");
+    }
 }

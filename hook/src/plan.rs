@@ -23,13 +23,13 @@ pub trait HostPorts {
     /// When the host cannot be asked.
     fn is_free(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool, Self::Error>;
 
-    /// Any free port, each time another.
+    /// Any free port, each time another; none where there is none left.
     ///
     /// # Errors
-    /// When the host cannot be asked or has none left.
-    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<u16, Self::Error>;
+    /// When the host cannot be asked.
+    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<Option<u16>, Self::Error>;
 
-    /// That none of a range is free.
+    /// That none is free of those that `request` could have.
     fn none_free(&self, request: &PublishRequest) -> Self::Error;
 }
 
@@ -48,7 +48,7 @@ pub fn ports<H: HostPorts>(requests: &[PublishRequest], host: &mut H) -> Result<
             let host_port = match host_port {
                 HostPort::Exactly(range) => range.start() + nth,
                 HostPort::Free => loop {
-                    let port = host.any_free(protocol, host_address)?;
+                    let port = host.any_free(protocol, host_address)?.ok_or_else(|| host.none_free(request))?;
                     if spoken_for.insert((protocol, port)) {
                         break port;
                     }
@@ -149,9 +149,8 @@ mod tests {
             Ok(!self.0.contains(&port))
         }
 
-        fn any_free(&mut self, _: Protocol, _: HostAddress) -> Result<u16, String> {
-            let port = (40_000..).find(|port| self.0.insert(*port));
-            port.ok_or_else(|| "none".into())
+        fn any_free(&mut self, _: Protocol, _: HostAddress) -> Result<Option<u16>, String> {
+            Ok((40_000..40_010).find(|port| self.0.insert(*port)))
         }
 
         fn none_free(&self, request: &PublishRequest) -> String {
@@ -174,6 +173,7 @@ mod tests {
         assert_eq!(chosen("9000-9001:80,9000-9001:80", &[]).unwrap().len(), 2);
         assert_eq!(chosen("80,443", &[40_000]).unwrap(), ["0.0.0.0:40001->80/tcp", "0.0.0.0:40002->443/tcp"]);
         assert!(chosen("9000-9001:80", &[9000, 9001]).is_err());
+        assert_eq!(chosen("80-90", &[]), Err("Free".into()), "ten are free");
     }
 
     #[test]

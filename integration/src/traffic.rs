@@ -112,6 +112,16 @@ impl Place {
         Ok(Watch(self.background(&[PROBE, "keep-asking", address, &source_port.to_string()])?))
     }
 
+    /// A client that is connected to `address` from one port and keeps sending, until dropped.
+    pub fn hold(&self, proto: Proto, address: &str, source_port: u16) -> Result<Background> {
+        self.ready(&[PROBE, "hold", proto.name(), address, &source_port.to_string()])
+    }
+
+    /// Sends a datagram to each of the ports from 1 to `count` of `address`: as many flows for conntrack to remember.
+    pub fn flood(&self, address: &str, count: u16) -> Result<()> {
+        self.output(&[PROBE, "flood", address, &count.to_string()])?.success().map(drop)
+    }
+
     fn ask(&self, proto: Proto, address: &str, patience: &str) -> Result<Output> {
         self.output(&[PROBE, "ask", proto.name(), address, patience])
     }

@@ -114,16 +114,14 @@ impl Engine {
     ) -> Claimed<Lease> {
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let mut ports = Ports::new(self.store.read());
+        self.refuse_unpublishable(publish, &mut ports)?;
         let mappings = plan::ports(publish, &mut ports)?;
-        let guards = ports.into_guards();
-        self.refuse_unpublishable(publish)?;
         let lock = self.change_at_firewall()?;
         let wishes = Wishes { request, namespace, connection, mappings, mtu, name };
         let leased = self.store.write(|store| {
             unclaimed(store, request, namespace)?;
             Ok((grant(store, wishes)?, store.host_row()?))
         });
-        drop(guards);
         leased.map(|((record, network), row)| Lease::Endpoint { record, network, turn: Turn { lock, row } })
     }
 

@@ -96,9 +96,8 @@ impl Engine {
         let new = if known.is_none() { Some(self.new_network(&connection.network)?) } else { None };
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let mut ports = Ports::new(self.store.read());
+        self.refuse_unpublishable(publish, &mut ports)?;
         let mappings = plan::ports(publish, &mut ports)?;
-        drop(ports);
-        self.refuse_unpublishable(publish)?;
         let granted = self.store.rehearse(|store| {
             if let Some(network) = &new {
                 store.add_network(network)?;

@@ -267,14 +267,34 @@ impl<'c> Read<'c> {
         first: u16,
         last: u16,
     ) -> Result<Option<Owner>> {
-        let sql = "SELECT record, max(first, ?2) FROM port
-            WHERE protocol = ?1 AND first BETWEEN ?4 AND ?3 AND last >= ?2 AND (address = ?5 OR address = '' OR ?5 = '')
-            ORDER BY first LIMIT 1";
+        // Runs that begin below and reach up to `first`, of which there are few, and then what begins within.
+        let sql = "SELECT record, ?2 FROM port
+            WHERE protocol = ?1 AND last > first AND first BETWEEN ?4 AND ?2 - 1 AND last >= ?2
+                AND (address = ?5 OR address = '' OR ?5 = '')
+            UNION ALL SELECT * FROM (SELECT record, first FROM port
+            WHERE protocol = ?1 AND first BETWEEN ?2 AND ?3 AND (address = ?5 OR address = '' OR ?5 = '')
+            ORDER BY first LIMIT 1) LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let lowest = first.saturating_sub(PortMapping::MAX_COUNT);
         let parameters = params![protocol.to_string(), first, last, lowest, address_column(address)];
         let owner = statement.query_row(parameters, |row| Ok(Owner { number: row.get(0)?, port: row.get(1)? }));
         Ok(owner.optional()?)
+    }
+
+    /// Whether a port is held, by its number; `Any` overlaps every address.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn held_ports(&self, protocol: Protocol, address: HostAddress) -> Result<Vec<bool>> {
+        let sql = "SELECT first, last FROM port WHERE protocol = ?1 AND (address = ?2 OR address = '' OR ?2 = '')";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([protocol.to_string(), address_column(address)])?;
+        let mut held = vec![false; usize::from(u16::MAX) + 1];
+        while let Some(row) = rows.next()? {
+            let (first, last): (u16, u16) = (row.get(0)?, row.get(1)?);
+            (first..=last).for_each(|port| held[usize::from(port)] = true);
+        }
+        Ok(held)
     }
 
     fn lease(&self, kind: &str, network: &str, value: &str) -> Result<Option<i64>> {

@@ -53,6 +53,8 @@ CREATE TABLE port (
     record INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX port_by_number ON port (protocol, first);
+-- Only these can reach a port behind their first.
+CREATE INDEX port_run ON port (protocol, first) WHERE last > first;
 CREATE INDEX port_by_record ON port (record);
 
 -- The version twice, so that a flipped bit is not taken for a newer one.

@@ -122,6 +122,21 @@ fn ports_overlap_as_addresses_do() {
     assert_eq!(holder(two, 8000, 8099), None);
     assert_eq!(holder(two, 9000, 9000), Some(9000));
     assert_eq!(holder(one, 8100, 8999), None);
+    let held = |address| store.read().held_ports(Protocol::Tcp, address).unwrap();
+    let count = |address| held(address).into_iter().filter(|held| *held).count();
+    assert_eq!((count(one), count(two), count(HostAddress::Any)), (101, 1, 101));
+    assert!(held(one)[8099] && !held(one)[8100] && held(two)[9000]);
+}
+
+/// A port is looked for where single ports stand close together, too: by a key, and among the few runs.
+#[test]
+fn a_port_is_found_without_a_walk() {
+    let scratch = Scratch::new("walk");
+    let store = scratch.open("a");
+    let sql = "EXPLAIN QUERY PLAN SELECT record FROM port
+        WHERE protocol = 'tcp' AND last > first AND first BETWEEN 1 AND 4096 AND last >= 4097";
+    let plan: String = store.connection.query_row(sql, [], |row| row.get("detail")).unwrap();
+    assert!(plan.contains("port_run"), "{plan}");
 }
 
 #[test]

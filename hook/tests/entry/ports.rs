@@ -17,9 +17,9 @@ impl HostPorts for EveryPort {
     }
 
     /// From the lowest on: as near as can be to the ports that people name.
-    fn any_free(&mut self, _: Protocol, _: HostAddress) -> Result<u16, ()> {
+    fn any_free(&mut self, _: Protocol, _: HostAddress) -> Result<Option<u16>, ()> {
         self.0 = self.0.checked_add(1).ok_or(())?;
-        Ok(self.0)
+        Ok(Some(self.0))
     }
 
     fn none_free(&self, _: &PublishRequest) {}
@@ -36,10 +36,10 @@ impl HostPorts for OddPorts {
         Ok(port % 2 == 1)
     }
 
-    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<u16, ()> {
+    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<Option<u16>, ()> {
         loop {
             let port = self.0.any_free(protocol, address)?;
-            if port % 2 == 1 {
+            if port.is_none_or(|port| port % 2 == 1) {
                 return Ok(port);
             }
         }

@@ -79,7 +79,7 @@ impl Whole {
                 "name": "bridge", "bridge": "ocinet0",
                 "subnets": [{ "range": "10.90.0.0/16", "gateway": "10.90.0.1" }],
             }))];
-            let mut records: Vec<Record> = (2..14).map(record).collect();
+            let mut records: Vec<Record> = (2..9).map(record).collect();
             let (host, locks) = (host(), scratch.locks());
             let writing = Writing::begin(&locks).expect("a lock of our own");
             let made = Store::create(&scratch.0, &host, &locks, &writing, |write| {

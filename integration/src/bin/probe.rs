@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, SockaddrStorage, bind, connect, sendto,
+    setsockopt, socket, sockopt,
 };
 
 const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
@@ -21,7 +22,9 @@ const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
        probe advertise INTERFACE
        probe listen tcp|udp ADDRESS:PORT
        probe ask tcp|udp ADDRESS:PORT MILLISECONDS
-       probe keep-asking ADDRESS:PORT SOURCE-PORT";
+       probe keep-asking ADDRESS:PORT SOURCE-PORT
+       probe hold tcp|udp ADDRESS:PORT SOURCE-PORT
+       probe flood ADDRESS COUNT";
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -37,6 +40,8 @@ fn main() -> Outcome {
             Ok(())
         }
         ["keep-asking", address, port] => keep_asking(address.parse()?, port.parse()?),
+        ["hold", protocol, address, port] => hold(protocol, address.parse()?, port.parse()?),
+        ["flood", address, count] => flood(address.parse()?, count.parse()?),
         _ => Err(USAGE.into()),
     }
 }
@@ -181,6 +186,51 @@ fn keep_asking(server: SocketAddr, port: u16) -> Outcome {
         io::stdout().flush()?;
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Connects from one port, and keeps sending on that connection for as long as it lives.
+fn hold(protocol: &str, server: SocketAddr, port: u16) -> Outcome {
+    let mut connection: Box<dyn Write> = if protocol == "udp" {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        socket.connect(server)?;
+        Box::new(Datagrams(socket))
+    } else {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(server))?;
+        Box::new(TcpStream::from(socket))
+    };
+    println!("ready");
+    io::stdout().flush()?;
+    // What the other end makes of it is not ours to judge.
+    while connection.write_all(b"x").is_ok() || protocol == "udp" {
+        thread::sleep(Duration::from_millis(20));
+    }
+    loop {
+        thread::park();
+    }
+}
+
+/// Each write is a datagram.
+struct Datagrams(UdpSocket);
+
+impl Write for Datagrams {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Sends a datagram to each of that many ports, which conntrack remembers.
+fn flood(address: Ipv4Addr, count: u16) -> Outcome {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    for port in 1..=count {
+        socket.send_to(b"x", (address, port))?;
+    }
+    Ok(())
 }
 
 fn receive(socket: &UdpSocket) -> io::Result<String> {

@@ -1,7 +1,7 @@
 //! What somebody else has already: a port, a listener, a rule that drops.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Host, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK, every};
+use ocinet_integration::{Host, PEER, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK, every};
 
 /// Publishes `second` while a container called `first` publishes `first`, and expects a refusal that contains `words`.
 fn conflict(host: &Host, first: &str, second: &str, words: &[&str]) -> Result<()> {
@@ -72,8 +72,9 @@ fn a_listener_of_the_host_is_respected() -> Result<()> {
             (Tcp, "0.0.0.0:8080", "127.0.0.1:8080:80"),
             (Tcp, "[::]:8080", "8080:80"),
             (Udp, "0.0.0.0:8080", "8080:80/udp"),
-            (Udp, "127.0.0.53:8080", "8080:80/udp"),
+            (Udp, "127.0.0.53:8080", "127.0.0.53:8080:80/udp"),
             (Tcp, "0.0.0.0:8082", "8080-8085:80-85"),
+            (Tcp, "0.0.0.0:8099", "8080-8099:8080-8099"),
         ] {
             let _listener = host.listen(proto, listener)?;
             let port = listener.rsplit(':').next().unwrap_or_default();
@@ -85,18 +86,39 @@ fn a_listener_of_the_host_is_respected() -> Result<()> {
     })
 }
 
-/// A listener elsewhere does no harm.
+/// A listener elsewhere does no harm: at another address, and so at a resolver's 127.0.0.53 beside a port published on every
+/// address, which leads 127.0.0.1 alone.
 #[test]
 fn a_listener_elsewhere_does_not_matter() -> Result<()> {
     Settings::default().test(|host| {
         for (proto, listener, publish) in [
             (Tcp, "127.0.0.1:8080", "198.51.100.1:8080:80"),
+            (Tcp, "127.0.0.53:8080", "8080:80"),
+            (Udp, "127.0.0.53:8080", "8080:80,8080:80/udp"),
             (Udp, "0.0.0.0:8080", "8080:80/tcp"),
             (Tcp, "0.0.0.0:8081", "8080:80"),
         ] {
             let _listener = host.listen(proto, listener)?;
             let web = host.container("web").publish(publish).run()?;
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            web.delete()?;
+            host.settles()?;
+        }
+        Ok(())
+    })
+}
+
+/// A connection of the host that has the port as its source is no listener: its answers follow it, and it goes on.
+#[test]
+fn a_connection_of_the_host_does_not_matter() -> Result<()> {
+    Settings::default().test(|host| {
+        let _world = host.peer().serve("world", &["7000"])?;
+        for proto in Proto::ALL {
+            let _client = host.hold(proto, &format!("{PEER}:7000"), 8080)?;
+            let web = host.container("web").publish(&format!("8080:80/{}", proto.name())).run()?;
+            host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+            let doctor = host.ocinet("doctor")?.success()?;
+            ensure!(!doctor.contains("is listened on"), "{doctor}");
             web.delete()?;
             host.settles()?;
         }

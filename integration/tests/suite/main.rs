@@ -32,6 +32,7 @@ mod isolation;
 mod killed;
 mod lifecycle;
 mod lost_store;
+mod many_ports;
 mod modes;
 mod name_servers;
 mod neighbours;

@@ -1,7 +1,7 @@
 //! What is not ours and may stand in the way.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use super::Finding;
 use crate::config::PublishedPorts;
@@ -9,8 +9,8 @@ use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::door::Closed;
 use crate::ipam::{self, Standing};
-use crate::kernel;
-use crate::model::{HostAddress, Network, Protocol, Record};
+use crate::kernel::{self, Listeners};
+use crate::model::{Network, Record};
 use crate::store::Forwarding;
 
 impl Engine {
@@ -24,9 +24,10 @@ impl Engine {
             findings.extend(self.examine_routes(network)?);
         }
         let records = self.store.read().records()?;
+        let mut listeners = Listeners::of_many();
         for record in records.iter().filter(|record| record.state.is_wired()) {
             findings.extend(Self::vanished_addresses(record)?);
-            findings.extend(self.shadowed_listeners(record)?);
+            findings.extend(Self::shadowed_listeners(record, &mut listeners)?);
             findings.extend(self.examine_mtu(record)?);
         }
         if !networks.is_empty() {
@@ -151,12 +152,12 @@ impl Engine {
     }
 
     /// Listeners of the host that nobody reaches, since their port leads to a container.
-    fn shadowed_listeners(&mut self, record: &Record) -> Result<Vec<Finding>> {
+    fn shadowed_listeners(record: &Record, listeners: &mut Listeners) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for mapping in &record.publish {
             let (protocol, address) = (mapping.protocol, mapping.host_address);
             for (port, _) in mapping.pairs() {
-                if self.is_shadowed(protocol, address, port)? {
+                if listeners.has(protocol, address, port)? {
                     let socket = SocketAddr::new(address.ip(), port);
                     let trouble =
                         format!("is listened on by a process of the host, but leads to container {}", record.container);
@@ -166,22 +167,5 @@ impl Engine {
             }
         }
         Ok(findings)
-    }
-
-    /// Whether somebody listens where the port is published. On every address, that is none of a resolver's at 127.0.0.53.
-    fn is_shadowed(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
-        let is_listened_on = kernel::listener_on(protocol, address, port)?;
-        if !is_listened_on || address != HostAddress::Any {
-            return Ok(is_listened_on);
-        }
-        for address in self.links.addresses()? {
-            let IpAddr::V4(v4) = address.addr() else { continue };
-            if (!v4.is_loopback() || v4 == Ipv4Addr::LOCALHOST)
-                && kernel::listener_on(protocol, HostAddress::V4(v4), port)?
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

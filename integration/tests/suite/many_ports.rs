@@ -1,0 +1,141 @@
+//! Thousands of published ports, and none left.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{ASKING, Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
+
+/// As many as one entry of a list may name.
+const MANY: &str = "10000-14095:10000-14095";
+
+/// Ten thousand and more in five entries.
+const TWENTY_THOUSAND: &str = "10000-14095:10000-14095,14096-18191:14096-18191,18192-22287:18192-22287,\
+    22288-26383:22288-26383,26384-29999:26384-29999";
+
+/// A container may publish them, is reached by the first and the last, and takes all of them along. With a name as long as can
+/// be, and where the host's rules are asked, each of them is more to tell the kernel.
+#[test]
+fn thousands_of_ports_come_and_go() -> Result<()> {
+    let long = "x".repeat(200);
+    let come_and_go = |host: &Host, id: &str, publish: &str, last: u16| -> Result<()> {
+        let web = host.container(id).publish(publish).serving(&["10000", &last.to_string()]).run()?;
+        for port in [10_000, last] {
+            host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is(id)?;
+        }
+        web.delete()?;
+        host.settles()?;
+        host.check()
+    };
+    for (settings, id, publish, last) in [
+        (Settings::default(), "web", TWENTY_THOUSAND, 29_999),
+        (Settings::default().prepare(ASKING), &long, MANY, 14_095),
+        (Settings::default().firewall(Firewall::IptablesNft), &long, MANY, 14_095),
+    ] {
+        settings.test(|host| come_and_go(host, id, publish, last))?;
+    }
+    Ok(())
+}
+
+/// The attach fails when the ports are published already: they are taken back, and nothing is left for `gc`.
+#[test]
+fn a_failed_attach_takes_thousands_of_ports_back() -> Result<()> {
+    for firewall in [Firewall::Nftables, Firewall::IptablesNft] {
+        Settings::default().firewall(firewall).test(|host| {
+            host.container("earlier").run()?.delete()?;
+            host.settles()?;
+            host.sh("ip netns add pod; ip -netns pod link add eth0 type bridge")?;
+            let id = "x".repeat(200);
+            let refusal = host.container(&id).in_namespace("/run/netns/pod").publish(MANY).refused()?;
+            refusal.exits(3)?.is_one_line()?.says(&["eth0"])?;
+            host.settles()?;
+            host.ocinet("gc")?.success()?;
+            host.sh("ip netns del pod").map(drop)
+        })?;
+    }
+    Ok(())
+}
+
+/// The last of them is taken in the kernel, by hand: none of the others stays.
+#[test]
+fn of_thousands_of_ports_all_are_published_or_none() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("earlier").run()?.delete()?;
+        host.settles()?;
+        let element = "inet ocinet publish4_any '{ tcp . 29999 : 10.90.7.7 . 80 }'";
+        host.sh(&format!("nft add element {element}"))?;
+        let refusal = host.container("web").publish(TWENTY_THOUSAND).refused()?;
+        refusal.exits(1)?.is_one_line()?.says(&["publish 20000 ports", "File exists"])?;
+        host.settles()?;
+        // The rollback takes all ports of the record away, be they its own or not.
+        host.sh(&format!("nft delete element {element} 2>/dev/null || true")).map(drop)
+    })
+}
+
+/// What a container published that nobody said goodbye to goes, and nobody asks the kernel port by port.
+#[test]
+fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
+    Settings::default().test(|host| {
+        let _web = host.container("web").publish(MANY).run()?;
+        host.container("dead").publish("20000-24095:20000-24095").run()?.abandon()?;
+        for command in ["doctor", "gc"] {
+            let output = host.output(&["strace", "-f", "-o", "/tmp/calls", OCINET, command])?;
+            let calls: u32 = host.sh("wc --lines </tmp/calls; rm /tmp/calls")?.trim().parse()?;
+            ensure!(calls > 0, "strace wrote nothing:\n{output}");
+            ensure!(calls < 4096, "{command} made {calls} system calls for 8192 ports");
+        }
+        host.settled_records()?;
+        host.check()
+    })
+}
+
+/// Ports that ocinet chooses need no descriptor each.
+#[test]
+fn thousands_of_free_ports_need_few_descriptors() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("1000-3000").prepare()?;
+        let mut hook = host.command(&["sh", "-c", "ulimit -n 64; exec /mnt/bin/ocinet hook createRuntime"]);
+        Output::of(&mut hook, web.state("createRuntime").to_string().as_bytes())?.exits(0)?;
+        let ports: usize = web.record()?.publish.iter().map(|publish| publish.pairs().count()).sum();
+        ensure!(ports == 2001, "{ports} ports");
+        web.hook("poststop")?.exits(0)?;
+        host.settles()?;
+        web.abandon()
+    })
+}
+
+/// One that ocinet chooses is not one that is named further on.
+#[test]
+fn a_free_port_is_not_in_the_way_of_a_named_one() -> Result<()> {
+    Settings::default().test(|host| {
+        with_free_ports(host, "40000 40001", || {
+            let web = host.container("web").publish("80,40001:81").serving(&["80", "81"]).run()?;
+            for port in [40_000, 40_001] {
+                host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is("web")?;
+            }
+            web.delete()
+        })
+    })
+}
+
+/// Where none is left, that is what is said, and nothing of the attach is left.
+#[test]
+fn with_every_port_taken_the_range_is_named() -> Result<()> {
+    Settings::default().test(|host| {
+        with_free_ports(host, "40000 40003", || {
+            let _listener = host.listen(Tcp, "0.0.0.0:40002")?;
+            let web = host.container("web").publish("80-82").run()?;
+            let refusal = host.container("late").publish("80").refused()?;
+            refusal.exits(4)?.is_one_line()?.says(&["40000-40003/tcp", "ip_local_port_range"])?;
+            host.container("other").publish("80/udp").run()?.delete()?;
+            web.delete()
+        })?;
+        eventually("all is gone", || Ok(host.records()?.is_empty()))
+    })
+}
+
+/// What happens while programs of the host that name no port get one of `range`.
+fn with_free_ports(host: &Host, range: &str, story: impl FnOnce() -> Result<()>) -> Result<()> {
+    let setting = "/proc/sys/net/ipv4/ip_local_port_range";
+    let before = host.sh(&format!("cat {setting}; echo '{range}' >{setting}"))?;
+    let told = story();
+    host.sh(&format!("echo '{}' >{setting}", before.trim()))?;
+    told
+}

@@ -174,13 +174,7 @@ impl Engine {
     fn wire(&mut self, record: &Record, network: &Network, netns: &Netns, turn: Turn) -> Result<()> {
         self.open_firewall(record, network, turn)?;
         self.step("firewall");
-        let udp = record.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
-        let ports: Vec<(HostAddress, u16)> =
-            udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
-        if !ports.is_empty() {
-            self.warn_of(kernel::flush_host_flows(&ports));
-            self.step("flows");
-        }
+        self.forget_earlier_flows(record);
         let guarded = self.firewall_kind()?.has_rules();
         for steps in plan::steps(record, network, guarded) {
             let mut peer = None;
@@ -205,6 +199,19 @@ impl Engine {
             self.step("sandbox");
         }
         Ok(())
+    }
+
+    /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with a reset.
+    fn forget_earlier_flows(&mut self, record: &Record) {
+        let udp = record.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
+        let ports: Vec<(HostAddress, u16)> =
+            udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
+        let target = record.endpoints.iter().find_map(|endpoint| endpoint.ipv4());
+        if let Some(target) = target.filter(|_| !ports.is_empty()) {
+            let forgotten = self.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
+            self.warn_of(forgotten);
+            self.step("flows");
+        }
     }
 
     /// Does the `work` that `record` intends, and says so in the store. When it fails, whatever came to be is taken away.

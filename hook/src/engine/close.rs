@@ -1,4 +1,4 @@
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use slog::{Discard, Logger, debug, o};
 
 use super::{Engine, Result};
 use crate::config::Config;
-use crate::kernel::{self, Lock, Place};
+use crate::kernel::{self, Conntrack, Lock, Place};
 
 /// How long the kernel frees deleted elements of the firewall: one RCU grace period, with room to spare. A netfilter
 /// socket that is closed in that time waits for it, and makes everyone else wait who changes the firewall
@@ -33,28 +33,18 @@ impl Engine {
     }
 
     fn leave(&mut self) -> Result<()> {
-        let firewall = self.firewall.as_ref().and_then(|(_, firewall)| firewall.slow_socket());
-        let sockets = || firewall.into_iter().chain(self.neighbours.iter().map(AsFd::as_fd));
-        let unsettled = sockets().next().is_some() && self.is_settling()?;
+        let unsettled = self.slow_sockets().next().is_some() && self.is_settling()?;
         if self.draining.is_empty() && !unsettled {
             return Ok(());
         }
         let drains = self.draining.iter().map(|(_, drain)| drain.as_fd());
-        let keep: Vec<_> = sockets().chain(self.settling.iter().map(AsFd::as_fd)).chain(drains).collect();
-        // The child has nothing else of ours: no log, no store. What it leaves, collection finds.
+        let keep: Vec<_> = self.slow_sockets().chain(self.settling.iter().map(AsFd::as_fd)).chain(drains).collect();
         let work = || {
-            if !self.draining.is_empty() {
-                let silent = Logger::root(Discard, o!());
-                let engine = Engine::open(&self.state_dir, Config::default(), silent);
-                if let Ok(mut engine) = engine {
-                    for (record, _) in &self.draining {
-                        let _ = engine.drain(record);
-                    }
-                }
-            }
-            // Whoever waits for an address or an interface waits for the links alone.
+            // With its sockets it is kept to the end.
+            let engine = self.drain_apart();
+            // Whoever waits for an address or an interface waits for no more than that.
             self.draining.iter().for_each(|(_, drain)| drain.release());
-            if unsettled {
+            if unsettled || (engine.is_some() && self.is_settling().unwrap_or(true)) {
                 thread::sleep(SETTLE);
                 self.settling.iter().for_each(Lock::release);
                 // Held until this process is gone, and its socket with it.
@@ -66,6 +56,26 @@ impl Engine {
         }
         debug!(self.log, "several threads: finishing in the foreground");
         self.finish()
+    }
+
+    /// Drains in the child, which has nothing else of ours: no log, no store. What it leaves, collection finds.
+    fn drain_apart(&self) -> Option<Engine> {
+        if self.draining.is_empty() {
+            return None;
+        }
+        let silent = Logger::root(Discard, o!());
+        let mut engine = Engine::open(&self.state_dir, Config::default(), silent).ok()?;
+        for (record, _) in &self.draining {
+            let _ = engine.drain(record);
+        }
+        Some(engine)
+    }
+
+    /// The sockets that take the kernel long to close after elements of the firewall were deleted.
+    fn slow_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let firewall = self.firewall.as_ref().and_then(|(_, firewall)| firewall.slow_socket());
+        let conntrack = self.conntrack.iter().flat_map(Conntrack::slow_sockets);
+        firewall.into_iter().chain(self.neighbours.iter().map(AsFd::as_fd)).chain(conntrack)
     }
 
     /// Waits until nobody deletes, which nobody begins as long as the lock is held; none where that does not come. Where many wait,

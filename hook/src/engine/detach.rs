@@ -1,9 +1,10 @@
+use ipnet::IpNet;
 use slog::info;
 
 use super::{Engine, Failures, Result};
 use crate::firewall::publish_needs;
-use crate::kernel::{self, Place};
-use crate::model::{Key, Protocol, Record, State};
+use crate::kernel::Place;
+use crate::model::{Attachment, Key, Record, State};
 
 impl Engine {
     /// Takes away everything of the container `key`. None there is no error: poststop comes after a failed attach, too.
@@ -43,18 +44,18 @@ impl Engine {
     }
 
     /// Detaches a record whose sandbox lock the caller holds. Nothing leads to its container any more then; its addresses
-    /// stay leased until its links are gone, which is left for [`Engine::finish`] or [`Engine::close`].
+    /// stay leased until its links and flows are gone, which is left for [`Engine::finish`] or [`Engine::close`].
     pub(super) fn detach_record(&mut self, mut record: Record) -> Result<()> {
         if !record.publish.is_empty() {
             self.withdraw(&mut record)?;
             self.step("firewall");
         }
         self.remove_files(&record.key())?;
-        let links = self.links_of(&record)?;
-        let draining = !links.is_empty();
-        for index in links {
+        for index in self.links_of(&record)? {
             self.links.shut(index)?;
         }
+        // Where the links are gone already, flows are still to be forgotten.
+        let draining = !record.endpoints.is_empty();
         self.step("links");
         info!(self.log, "detached"; "container" => %record.container, "draining" => draining);
         if draining {
@@ -81,15 +82,10 @@ impl Engine {
         let base = self.base_of(&row)?;
         self.backend_of(&row)?.remove(&publish_needs(record), &base)?;
         drop(lock);
-        if record.publish.iter().any(|mapping| mapping.protocol == Protocol::Udp) {
-            for address in record.endpoints.iter().filter_map(|endpoint| endpoint.ipv4()) {
-                self.warn_of(kernel::flush_published_flows(address));
-            }
-        }
         Ok(())
     }
 
-    /// Deletes the links of the records that drain here, and then the records. Some 20 ms a link.
+    /// Drains the records that were detached here. Some 20 ms a link.
     ///
     /// # Errors
     /// Those of the kernel and the store; what is left is collected later.
@@ -102,10 +98,19 @@ impl Engine {
         failures.into_result()
     }
 
-    /// Deletes the links of a draining record, whose drain lock the caller holds, and then the record.
+    /// Deletes the links of a draining record, whose drain lock the caller holds, and then the record. In between, what would
+    /// lead into the next container at its addresses is forgotten, for that comes once the record is gone.
     pub(super) fn drain(&mut self, record: &Record) -> Result<()> {
         for index in self.links_of(record)? {
             self.links.delete(index)?;
+        }
+        for endpoint in &record.endpoints {
+            let Attachment::Bridge { bridge, .. } = &endpoint.attachment;
+            for address in endpoint.addresses.iter().map(IpNet::addr) {
+                self.conntrack()?.forget_flows_of(address)?;
+                // Packets of those flows may have been on their way.
+                self.links.forget_neighbour(bridge, address)?;
+            }
         }
         Ok(self.store.write(|store| store.remove(record.number))?)
     }

@@ -54,7 +54,7 @@ use slog::{Logger, debug, warn};
 
 use crate::config::Config;
 use crate::firewall::{Backend, Kind};
-use crate::kernel::{self, HostLinks, Lock, LockFile, Neighbours, Netns, Origin};
+use crate::kernel::{self, Conntrack, HostLinks, Lock, LockFile, Neighbours, Netns, Origin};
 use crate::model::{ContainerId, Network, Record, quoted, similar};
 use crate::store::{self, Host, Read, Store};
 use rebuild::Site;
@@ -68,6 +68,7 @@ pub struct Engine {
     links: HostLinks,
     firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
     neighbours: Option<Neighbours>,
+    conntrack: Option<Conntrack>,
     /// Held from a deletion in the firewall on until the kernel is done with it.
     settling: Option<Lock>,
     /// Records whose links are still to be deleted, each with its drain lock.
@@ -133,6 +134,7 @@ impl Engine {
             links,
             firewall: None,
             neighbours: None,
+            conntrack: None,
             settling: None,
             draining: Vec::new(),
             origin,
@@ -217,6 +219,14 @@ impl Engine {
             }
             result => result,
         }
+    }
+
+    /// The connection to conntrack, opened when it is first needed and kept: to close it can take long.
+    fn conntrack(&mut self) -> kernel::Result<&mut Conntrack> {
+        if self.conntrack.is_none() {
+            self.conntrack = Some(Conntrack::open()?);
+        }
+        Ok(self.conntrack.as_mut().expect("it was opened just now"))
     }
 
     /// Goes on after a failure that costs less than stopping would: old UDP flows end by themselves.

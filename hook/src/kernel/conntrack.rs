@@ -1,23 +1,31 @@
-//! UDP flows that conntrack remembers.
+//! Flows that conntrack remembers.
 //!
-//! A flow keeps the translation it began with, and a UDP client that keeps sending keeps its flow alive: it would never
-//! reach a container that took the port over. TCP tells its client with a reset; UDP needs the flow forgotten.
+//! A flow keeps the translation it began with, for minutes after its container is gone. So it would lead into the next
+//! container at that address, and a UDP client that keeps sending would never reach a container that took a port over.
+//!
+//! Anybody may fill the table. So the kernel is asked for the flows in question alone, and each is forgotten as it is listed:
+//! no list of them is kept. The kernel goes on where it was even if that flow is gone (`ctnetlink_dump_table`,
+//! net/netfilter/nf_conntrack_netlink.c).
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_DUMP, Nla};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, Nla};
 use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use super::error::{Error, Result};
+use super::error::{Doing, Result};
 use super::netlink::Netlink;
 use super::ports::is_local;
 use crate::model::HostAddress;
 
 /// `IPCTNL_MSG_CT_GET`.
 const GET: u8 = 1;
+/// `CTA_ZONE`: in which of several tables of one namespace a flow is.
+const ZONE: u16 = 18;
 /// `CTA_FILTER`: which fields of the tuples in a dump request must match, with one mask for each direction.
 const FILTER: u16 = 25;
 const FILTER_ORIGINAL: u16 = 1;
@@ -25,55 +33,114 @@ const FILTER_REPLY: u16 = 2;
 /// Bits of those masks (net/netfilter/nf_internals.h).
 const SOURCE_ADDRESS: u32 = 1 << 0;
 const PROTOCOL: u32 = 1 << 3;
+const DESTINATION_PORT: u32 = 1 << 5;
 
-/// Forgets the flows to newly published UDP ports that began before and so lead to the host itself.
-///
-/// # Errors
-/// When conntrack cannot be asked.
-pub fn flush_host_flows(ports: &[(HostAddress, u16)]) -> Result<()> {
-    let tuple = vec![udp()];
-    let filter = [nested(&ConntrackAttribute::CtaTupleOrig(tuple)), mask(FILTER_ORIGINAL, PROTOCOL)];
-    flush(filter, |flow| {
-        let published = |(address, port): &(HostAddress, u16)| match address {
-            _ if *port != flow.port => false,
-            // Where that cannot be asked, the flow stays.
-            HostAddress::Any => is_local(flow.destination).unwrap_or(false),
-            one => one.ip() == flow.destination,
+/// Up to how many ports are asked for one by one. The kernel walks its whole table each time, which is quick; to hand out
+/// every UDP flow of it is not.
+const ONE_BY_ONE: usize = 8;
+
+/// A connection to conntrack.
+pub struct Conntrack {
+    listing: Netlink,
+    /// Another socket, since one can list only one thing at a time.
+    forgetting: Netlink,
+}
+
+impl Conntrack {
+    /// Opens it for the namespace this process runs in.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub fn open() -> Result<Self> {
+        Ok(Self { listing: Netlink::netfilter()?, forgetting: Netlink::netfilter()? })
+    }
+
+    /// Forgets the flows to newly published UDP ports that began before, and so lead to the host itself or to a container that
+    /// had the port earlier: all that do not lead to the container at `target`.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub fn forget_flows_to(&mut self, ports: &[(HostAddress, u16)], target: IpAddr) -> Result<()> {
+        let is_earlier = |flow: &Flow| {
+            let published = |(address, port): &(HostAddress, u16)| match address {
+                _ if *port != flow.port => false,
+                // A flow that is forgotten in vain begins anew.
+                HostAddress::Any => is_local(flow.destination).unwrap_or(true),
+                one => one.ip() == flow.destination,
+            };
+            flow.answers_from != target && ports.iter().any(published)
         };
-        !flow.is_translated() && ports.iter().any(published)
-    })
-}
+        let mut forget = |port, mask| {
+            let tuple = ConntrackAttribute::CtaTupleOrig(vec![udp(port)]);
+            self.forget(target, &tuple, filter(FILTER_ORIGINAL, mask), is_earlier)
+        };
+        if ports.len() > ONE_BY_ONE {
+            return forget(None, PROTOCOL);
+        }
+        ports.iter().try_for_each(|(_, port)| forget(Some(*port), PROTOCOL | DESTINATION_PORT))
+    }
 
-/// Forgets the UDP flows that lead to the container at `address` through a published port.
-///
-/// # Errors
-/// When conntrack cannot be asked.
-pub fn flush_published_flows(address: IpAddr) -> Result<()> {
-    let tuple = vec![Tuple::Ip(vec![IPTuple::SourceAddress(address)]), udp()];
-    let filter = [nested(&ConntrackAttribute::CtaTupleReply(tuple)), mask(FILTER_REPLY, SOURCE_ADDRESS | PROTOCOL)];
-    flush(filter, |flow| flow.answers_from == address && flow.is_translated())
-}
+    /// Forgets every flow of the container at `address`, of whatever protocol: those it began, and those that lead to it.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub fn forget_flows_of(&mut self, address: IpAddr) -> Result<()> {
+        let source = || vec![Tuple::Ip(vec![IPTuple::SourceAddress(address)])];
+        let (began, led_to) = (ConntrackAttribute::CtaTupleOrig(source()), ConntrackAttribute::CtaTupleReply(source()));
+        self.forget(address, &began, filter(FILTER_ORIGINAL, SOURCE_ADDRESS), |flow| flow.began_at == address)?;
+        self.forget(address, &led_to, filter(FILTER_REPLY, SOURCE_ADDRESS), |flow| flow.answers_from == address)
+    }
 
-fn flush(filter: [DefaultNla; 2], doomed: impl Fn(&Flow) -> bool) -> Result<()> {
-    let what = |error: io::Error| Error::refused("flush UDP flows of published ports", error);
-    let mut netlink = Netlink::netfilter()?;
-    let question = ConntrackMessage::Other { message_type: GET, attributes: filter.into() };
-    let flows = netlink.request(message(question), NLM_F_DUMP).map_err(what)?;
-    for flow in flows.iter().filter_map(Flow::read).filter(doomed) {
-        let tuple = ConntrackAttribute::CtaTupleOrig(flow.tuple);
-        match netlink.request(message(ConntrackMessage::Delete(vec![tuple])), 0) {
-            Err(error) if error.raw_os_error() != Some(Errno::ENOENT as i32) => return Err(what(error)),
-            _ => {}
+    /// The sockets that take the kernel long to close after elements of the firewall were deleted.
+    pub fn slow_sockets(&self) -> [BorrowedFd<'_>; 2] {
+        [self.listing.as_fd(), self.forgetting.as_fd()]
+    }
+
+    /// Forgets those flows of the family of `address` that match the `tuple` as far as `filter` says, and that `is_doomed`.
+    fn forget(
+        &mut self,
+        address: IpAddr,
+        tuple: &ConntrackAttribute,
+        filter: DefaultNla,
+        is_doomed: impl Fn(&Flow) -> bool,
+    ) -> Result<()> {
+        let question = ConntrackMessage::Other { message_type: GET, attributes: vec![nested(tuple), filter] };
+        let (forgetting, mut failed) = (&mut self.forgetting, Ok(()));
+        let listed = self.listing.stream(message(address, question), |answer| {
+            if let Some(flow) = Flow::read(answer).filter(|flow| failed.is_ok() && is_doomed(flow)) {
+                failed = delete(forgetting, address, flow);
+            }
+        });
+        match listed {
+            // The kernel knows no such subsystem (`nfnetlink_rcv_msg`, net/netfilter/nfnetlink.c), and so no flows.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) && !is_there() => Ok(()),
+            result => result.and(failed).doing(|| "forget flows that conntrack remembers".into()),
         }
     }
-    Ok(())
 }
 
-fn udp() -> Tuple {
-    Tuple::Proto(vec![ProtoTuple::Protocol(Protocol::Udp)])
+/// Whether the kernel has conntrack.
+fn is_there() -> bool {
+    // What cannot be looked at may be there.
+    Path::new("/proc/sys/net/netfilter/nf_conntrack_count").try_exists().unwrap_or(true)
 }
 
-fn mask(direction: u16, bits: u32) -> DefaultNla {
+/// Deletes one flow; one that is gone by now is no error.
+fn delete(netlink: &mut Netlink, address: IpAddr, flow: Flow) -> io::Result<()> {
+    let zone = flow.zone.map(ConntrackAttribute::Other);
+    let attributes = [ConntrackAttribute::CtaTupleOrig(flow.tuple)].into_iter().chain(zone).collect();
+    match netlink.request(message(address, ConntrackMessage::Delete(attributes)), 0) {
+        Err(error) if error.raw_os_error() != Some(Errno::ENOENT as i32) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn udp(port: Option<u16>) -> Tuple {
+    let port = port.map(ProtoTuple::DestinationPort);
+    Tuple::Proto([ProtoTuple::Protocol(Protocol::Udp)].into_iter().chain(port).collect())
+}
+
+fn filter(direction: u16, bits: u32) -> DefaultNla {
     let length = 8u16.to_ne_bytes();
     let nested = [&length[..], &direction.to_ne_bytes(), &bits.to_ne_bytes()].concat();
     DefaultNla::new(FILTER | NLA_F_NESTED, nested)
@@ -86,44 +153,54 @@ fn nested(attribute: &ConntrackAttribute) -> DefaultNla {
     DefaultNla::new(attribute.kind() | NLA_F_NESTED, value)
 }
 
-fn message(inner: ConntrackMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0), inner)
+/// Speaks of flows of the family of `address`.
+fn message(address: IpAddr, inner: ConntrackMessage) -> NetfilterMessage {
+    let family = if address.is_ipv4() { NetfilterProtoFamily::IPv4 } else { NetfilterProtoFamily::IPv6 };
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)
 }
 
 /// A flow as its first packet began it, and who answers.
 struct Flow {
     tuple: Vec<Tuple>,
+    zone: Option<DefaultNla>,
+    began_at: IpAddr,
     destination: IpAddr,
+    /// The destination's; 0 where the protocol has no ports.
     port: u16,
     answers_from: IpAddr,
 }
 
 impl Flow {
-    fn read(message: &NetfilterMessage) -> Option<Self> {
-        let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = &message.inner else { return None };
-        let original = attributes.iter().find_map(|attribute| match attribute {
-            ConntrackAttribute::CtaTupleOrig(tuple) => Some(tuple),
-            _ => None,
-        })?;
-        let reply = attributes.iter().find_map(|attribute| match attribute {
-            ConntrackAttribute::CtaTupleReply(tuple) => Some(tuple),
-            _ => None,
-        })?;
-        let destination = addresses(original).find_map(|ip| match ip {
-            IPTuple::DestinationAddress(address) => Some(*address),
-            _ => None,
-        })?;
-        let answers_from = addresses(reply).find_map(|ip| match ip {
-            IPTuple::SourceAddress(address) => Some(*address),
-            _ => None,
-        })?;
-        let port = original.iter().find_map(destination_port)?;
-        Some(Self { tuple: original.clone(), destination, port, answers_from })
+    fn read(message: NetfilterMessage) -> Option<Self> {
+        let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else { return None };
+        let (mut tuple, mut answers_from, mut zone) = (None, None, None);
+        for attribute in attributes {
+            match attribute {
+                ConntrackAttribute::CtaTupleOrig(original) => tuple = Some(original),
+                ConntrackAttribute::CtaTupleReply(reply) => answers_from = source(&reply),
+                ConntrackAttribute::Other(other) if other.kind() == ZONE => zone = Some(other),
+                _ => {}
+            }
+        }
+        let tuple = tuple?;
+        let (began_at, destination) = (source(&tuple)?, destination(&tuple)?);
+        let port = tuple.iter().find_map(destination_port).unwrap_or_default();
+        Some(Self { tuple, zone, began_at, destination, port, answers_from: answers_from? })
     }
+}
 
-    fn is_translated(&self) -> bool {
-        self.answers_from != self.destination
-    }
+fn source(tuple: &[Tuple]) -> Option<IpAddr> {
+    addresses(tuple).find_map(|ip| match ip {
+        IPTuple::SourceAddress(address) => Some(*address),
+        _ => None,
+    })
+}
+
+fn destination(tuple: &[Tuple]) -> Option<IpAddr> {
+    addresses(tuple).find_map(|ip| match ip {
+        IPTuple::DestinationAddress(address) => Some(*address),
+        _ => None,
+    })
 }
 
 fn addresses(tuple: &[Tuple]) -> impl Iterator<Item = &IPTuple> {

@@ -30,7 +30,7 @@ mod watch;
 mod xtables;
 
 pub use backend::{Choice, backend, choose, loaded, suits};
-pub use conntrack::{flush_host_flows, flush_published_flows};
+pub use conntrack::Conntrack;
 pub use error::{Error, Result};
 pub use file::{boot_id, names_in, read_regular, read_stdin, room_beside, state_dir};
 pub use inside::{Found, Inside, interface_in, namespaces};

@@ -3,6 +3,7 @@
 mod bridge;
 mod detour;
 mod guard;
+mod neighbour;
 mod nsid;
 mod read;
 mod route;

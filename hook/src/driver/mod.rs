@@ -4,11 +4,13 @@ mod bridge;
 mod detour;
 mod guard;
 mod setting;
+mod uplinks;
 
 pub use bridge::{bridge, bridge_of, port};
 pub use detour::{DETOUR_IN, DETOUR_OUT, Detour};
 pub use guard::Program;
 pub use setting::Setting;
+pub use uplinks::{PolicyRule, WayOut, keep_uplinks};
 
 use ipnet::IpNet;
 use std::net::IpAddr;

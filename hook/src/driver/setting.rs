@@ -18,6 +18,11 @@ impl Setting {
         Self { key: "net/ipv4/ip_forward".into(), value: "1" }
     }
 
+    /// That what comes in by `interface` is forwarded.
+    pub fn forwarding_by(interface: &InterfaceName) -> Self {
+        Self::of("ipv4", interface.as_str(), "forwarding", "1")
+    }
+
     /// That `interface` has no IPv6.
     pub fn without_ipv6(interface: &InterfaceName) -> Self {
         Self::of("ipv6", interface.as_str(), "disable_ipv6", "1")

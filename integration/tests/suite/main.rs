@@ -55,3 +55,4 @@ mod ttrpc_containerd;
 mod ttrpc_events;
 mod ttrpc_service;
 mod unknown;
+mod uplinks;

@@ -3,6 +3,7 @@
 mod ours;
 mod outside;
 mod restore;
+mod uplinks;
 
 use serde::Serialize;
 

@@ -31,6 +31,7 @@ impl Engine {
             findings.extend(self.examine_mtu(record)?);
         }
         if !networks.is_empty() {
+            findings.extend(self.examine_uplinks(&networks, &records)?);
             findings.extend(self.notes(&networks)?);
         }
         Ok(findings)

@@ -8,6 +8,7 @@ mod nsid;
 mod read;
 mod route;
 mod survey;
+mod uplinks;
 
 pub use bridge::StandingBridge;
 pub use guard::NO_GUARD;

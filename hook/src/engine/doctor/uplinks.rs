@@ -1,0 +1,47 @@
+//! The host's ways out.
+
+use super::Finding;
+use crate::driver::{self, Setting, WayOut};
+use crate::engine::{Engine, Result};
+use crate::kernel;
+use crate::model::{InterfaceName, Network, Record};
+
+impl Engine {
+    /// Ways out that do not let the containers' packets back in, or that answers may miss.
+    pub(super) fn examine_uplinks(&mut self, networks: &[Network], records: &[Record]) -> Result<Vec<Finding>> {
+        let ways = self.links.ways_out()?;
+        let mut findings = Vec::new();
+        let mut links: Vec<&InterfaceName> = ways.iter().map(|way| &way.link).collect();
+        links.sort_unstable_by_key(|link| link.as_str());
+        links.dedup();
+        for link in links {
+            let setting = Setting::forwarding_by(link);
+            // Off for the whole host is another finding, and ours to put right.
+            if kernel::forwarding()? && !kernel::is_set(&setting)? {
+                let trouble = format!("is 0: what comes in by {link} reaches no container, not even an answer");
+                let remedy = setting.line().replace(" -qw ", " -w ");
+                findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));
+            }
+        }
+        let publishes = records.iter().any(|record| record.state.is_wired() && !record.publish.is_empty());
+        if publishes {
+            findings.extend(self.note_on_rules(&ways, networks)?);
+        }
+        Ok(findings)
+    }
+
+    fn note_on_rules(&mut self, ways: &[WayOut], networks: &[Network]) -> Result<Option<Finding>> {
+        let rules = self.links.policy_rules()?;
+        let bridges: Vec<InterfaceName> = networks.iter().map(|network| network.bridge.clone()).collect();
+        let commands = driver::keep_uplinks(ways, &rules, self.firewall_kind()?, &bridges);
+        if commands.is_empty() {
+            return Ok(None);
+        }
+        let trouble = format!(
+            "chooses between several uplinks by more than the target, and does not know yet, when it routes the answer of a \
+             published port, which of them it was asked by; to keep each on its own: {}",
+            commands.join("; ")
+        );
+        Ok(Some(Finding::note("ip rule", trouble)))
+    }
+}

@@ -1,0 +1,104 @@
+//! The host's ways out, and the rules by which it chooses between them.
+
+use std::net::Ipv4Addr;
+
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::rule::{RuleAttribute, RuleFlags, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+
+use super::HostLinks;
+use super::read::{new_link, new_route, output_interface};
+use crate::driver::{PolicyRule, WayOut};
+use crate::kernel::error::{Doing, Result};
+use crate::model::InterfaceName;
+
+impl HostLinks {
+    /// Where the IPv4 default routes of all tables lead; a link twice where two tables have it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn ways_out(&mut self) -> Result<Vec<WayOut>> {
+        let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let answers = self.netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP);
+        let routes = answers.doing(|| "list the host's routes".into())?.into_iter().filter_map(new_route);
+        let is_default = |route: &RouteMessage| {
+            route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
+        };
+        let mut ways = Vec::new();
+        for route in routes.filter(is_default) {
+            for index in outputs(&route) {
+                let Some(link) = self.name_of(index)? else { continue };
+                let way = WayOut { link, table: table(&route) };
+                if !ways.contains(&way) {
+                    ways.push(way);
+                }
+            }
+        }
+        Ok(ways)
+    }
+
+    /// The IPv4 rules that say which table a packet is routed by.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn policy_rules(&mut self) -> Result<Vec<PolicyRule>> {
+        let mut question = RuleMessage::default();
+        question.header.family = AddressFamily::Inet;
+        let answers = self.netlink.request(RouteNetlinkMessage::GetRule(question), NLM_F_DUMP);
+        let rules =
+            answers.doing(|| "list the host's policy rules".into())?.into_iter().filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewRule(rule) => Some(policy_rule(&rule)),
+                _ => None,
+            });
+        Ok(rules.collect())
+    }
+
+    /// None where it is gone, or the kernel's own, as `lo`.
+    fn name_of(&mut self, index: u32) -> Result<Option<InterfaceName>> {
+        let question = LinkUnspec::new_with_index(index).build();
+        let answers = match self.netlink.request(RouteNetlinkMessage::GetLink(question), 0) {
+            Err(error) if super::is_gone(&error) => return Ok(None),
+            result => result.doing(|| format!("look at link {index}"))?,
+        };
+        let attributes = answers.into_iter().filter_map(new_link).flat_map(|link| link.attributes);
+        let mut names = attributes.filter_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
+        Ok(names.next().and_then(|name| name.parse().ok()))
+    }
+}
+
+/// The links by which a route leads, several where it has several next hops.
+fn outputs(route: &RouteMessage) -> Vec<u32> {
+    let hops = route.attributes.iter().filter_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops.iter().map(|hop| hop.interface_index)),
+        _ => None,
+    });
+    hops.flatten().chain(output_interface(route)).collect()
+}
+
+/// The header has only room for small numbers.
+fn table(route: &RouteMessage) -> u32 {
+    let number = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    number.unwrap_or_else(|| route.header.table.into())
+}
+
+fn policy_rule(rule: &RuleMessage) -> PolicyRule {
+    let (mut priority, mut table, mut mark) = (0, rule.header.table.into(), None);
+    for attribute in &rule.attributes {
+        match attribute {
+            RuleAttribute::Priority(number) => priority = *number,
+            RuleAttribute::Table(number) => table = *number,
+            RuleAttribute::FwMark(number) if !rule.header.flags.contains(RuleFlags::Invert) => mark = Some(*number),
+            _ => {}
+        }
+    }
+    PolicyRule { priority, table, mark }
+}

@@ -5,6 +5,7 @@
 //! means when they are first loaded.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,6 +24,9 @@ use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long its programs wait for it, in seconds: less than they may take, so that it is they who say what they waited for.
+const PROGRAMS_PATIENCE: &str = "10";
 
 /// That lock (`XT_LOCK_NAME`, iptables/xshared.h).
 const LOCK: &str = "/run/xtables.lock";
@@ -76,35 +80,35 @@ impl Iptables {
 
     /// Whether `input` went through; not where something that it names is not there.
     fn restore(&self, input: &str) -> Result<std::result::Result<(), String>> {
-        let ended = program::end_of(self.restore, &["--noflush", "-w", &PATIENCE.as_secs().to_string()], input)?;
+        let ended = program::end_of(self.restore, &["--noflush", "-w", PROGRAMS_PATIENCE], input)?;
         match ended.code {
-            Some(0) => Ok(Ok(())),
+            0 => Ok(Ok(())),
             _ => self.unless_locked(&ended.complaint).map(|()| Err(ended.complaint)),
         }
     }
 
     /// The lines that `command` prints; none where something that it names is not there.
     fn ask(&self, table: Table, command: &str) -> Result<Option<Vec<String>>> {
-        let (table, patience) = (table.to_string(), PATIENCE.as_secs().to_string());
-        let words: Vec<&str> = ["-t", &table, "-w", &patience].into_iter().chain(command.split(' ')).collect();
+        let table = table.to_string();
+        let words: Vec<&str> = ["-t", &table, "-w", PROGRAMS_PATIENCE].into_iter().chain(command.split(' ')).collect();
         let ended = program::end_of(self.program, &words, "")?;
         match ended.code {
-            Some(0) => Ok(Some(ended.stdout.lines().map(str::to_owned).collect())),
+            0 => Ok(Some(ended.stdout.lines().map(str::to_owned).collect())),
             _ => self.unless_locked(&ended.complaint).map(|()| None),
         }
     }
 
     /// An error where it was the lock that could not be had: no exit code tells that.
     fn unless_locked(&self, complaint: &str) -> Result<()> {
-        if complaint.contains("xtables lock") { Err(self.locked()) } else { Ok(()) }
+        if complaint.contains("xtables lock") { Err(self.locked(PROGRAMS_PATIENCE)) } else { Ok(()) }
     }
 
-    fn locked(&self) -> Error {
+    fn locked(&self, seconds: impl fmt::Display) -> Error {
         let who = match holders(Path::new(LOCK), 0) {
             holders if holders.is_empty() => "somebody else".to_owned(),
             holders => holders.join(", "),
         };
-        let (seconds, program) = (PATIENCE.as_secs(), self.program);
+        let program = self.program;
         Error::Deadline(format!("waited {seconds} s for {LOCK}, the lock of {program}; {who} holds it"))
     }
 
@@ -210,7 +214,7 @@ impl Backend for Iptables {
             lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
                 Ok(_) => return Ok(()),
                 Err((lock, Errno::EWOULDBLOCK)) if Instant::now() < deadline => lock,
-                Err((_, Errno::EWOULDBLOCK)) => return Err(self.locked()),
+                Err((_, Errno::EWOULDBLOCK)) => return Err(self.locked(PATIENCE.as_secs())),
                 Err((_, error)) => return Err(Error::refused(format!("lock {LOCK}"), error)),
             };
             thread::sleep(Duration::from_millis(10));

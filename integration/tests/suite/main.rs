@@ -43,6 +43,7 @@ mod plan;
 mod podman;
 mod prepare;
 mod races;
+mod programs;
 mod readme;
 mod reboot;
 mod repair;

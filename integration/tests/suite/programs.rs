@@ -1,0 +1,116 @@
+//! The programs that an attach starts hang, die or cannot be started at all. Nobody waits for them for ever, and what was done
+//! stays done.
+
+use std::fs;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{Container, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
+
+/// A host with a folder of its own where programs are looked for first.
+fn with_programs() -> Settings {
+    Settings::default().prepare("mount -t tmpfs tmpfs /usr/local/sbin")
+}
+
+/// An `nft` that is the shell script `script`.
+fn replace_nft(host: &Host, script: &str) -> Result<()> {
+    let path = host.path("/usr/local/sbin/nft");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+    host.sh("chmod 755 /usr/local/sbin/nft").map(drop)
+}
+
+/// The hook of `container` under a program that runs it, `strace` say.
+fn hook_under(host: &Host, words: &[&str], container: &Container<'_>, stage: &str) -> Result<Output> {
+    let argv = [words, &[OCINET, "hook", stage]].concat();
+    Output::of(&mut host.command(&argv), container.state(stage).to_string().as_bytes())
+}
+
+/// `nft` and a child of its hang while the lock of the firewall is held. Both are killed before others give up, and those find
+/// nothing half done.
+#[test]
+fn an_nft_that_hangs_blocks_others_no_longer_than_its_deadline() -> Result<()> {
+    with_programs().test(|host| {
+        replace_nft(host, "sleep 3456 & echo hangs >/mnt/hangs; wait")?;
+        let (web, db) = (host.container("web").publish("8080:80").prepare()?, host.container("db").prepare()?);
+        let (first, second) = thread::scope(|scope| -> Result<_> {
+            let first = scope.spawn(|| web.hook("createRuntime"));
+            eventually("nft hangs", || Ok(host.path("/mnt/hangs").exists()))?;
+            host.sh("rm /usr/local/sbin/nft")?;
+            let second = db.hook("createRuntime");
+            Ok((first.join().ok().context("a thread panicked")??, second?))
+        })?;
+        second.success()?;
+        first.exits(1)?.is_one_line()?.says(&["nft -f -", "15 s", "killed"])?;
+        ensure!(host.sh("grep -ls '34[5]6' /proc/[0-9]*/cmdline || true")?.is_empty(), "a child of nft is left");
+        web.hook("createRuntime")?.success()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.check()?;
+        web.hook("poststop")?.success()?;
+        db.hook("poststop")?.success().map(drop)
+    })
+}
+
+/// The hook is killed while `nft` hangs, which keeps the lock: it ends by itself before others give up.
+#[test]
+fn an_nft_that_outlives_its_hook_ends() -> Result<()> {
+    with_programs().test(|host| {
+        replace_nft(host, "echo $PPID >/mnt/hook; exec sleep 3456")?;
+        let (web, db) = (host.container("web").publish("8080:80").prepare()?, host.container("db").prepare()?);
+        thread::scope(|scope| -> Result<()> {
+            let first = scope.spawn(|| web.hook("createRuntime"));
+            eventually("nft hangs", || {
+                Ok(fs::read_to_string(host.path("/mnt/hook")).is_ok_and(|pid| pid.ends_with('\n')))
+            })?;
+            host.sh("rm /usr/local/sbin/nft; kill -KILL $(cat /mnt/hook)")?;
+            first.join().ok().context("a thread panicked")??;
+            db.hook("createRuntime")?.success().map(drop)
+        })?;
+        host.ocinet("gc")?.success()?;
+        host.check()?;
+        db.hook("poststop")?.success().map(drop)
+    })
+}
+
+/// `nft` prints more than a pipe holds before it reads what it is told.
+#[test]
+fn an_nft_that_prints_before_it_reads_is_heard() -> Result<()> {
+    with_programs().test(|host| {
+        let since = Instant::now();
+        replace_nft(host, "head -c 10000000 /dev/zero; exec /usr/sbin/nft \"$@\"")?;
+        // More rules than a pipe holds.
+        let web = host.container("web").publish("8000-11999:8000-11999").serving(&["8080"]).run()?;
+        host.sh("nft flush table inet ocinet")?;
+        let db = host.container("db").run()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        ensure!(since.elapsed().as_secs() < 50, "{:?}", since.elapsed());
+        db.delete()?;
+        web.delete()
+    })
+}
+
+/// No process can be made for what is left to do when all is done: it is done at once, and the container keeps its network.
+#[test]
+fn an_attach_that_is_complete_does_not_fail_at_its_end() -> Result<()> {
+    // fcntl_locking(2): F_OFD_SETLK is 37, F_WRLCK 1; the byte is that of those who have deleted a moment ago.
+    const HOLD: &str = r#"open(my $f, "+<", "/run/ocinet/lock") or die;
+        my $lock = pack("ssx4qqix4", 1, 0, 3, 1, 0); fcntl($f, 37, $lock) or die; $| = 1; print "held\n"; sleep 100"#;
+    Settings::default().test(|host| {
+        let strace = ["strace", "-f", "-o", "/mnt/strace", "-e", "trace=clone", "-e", "inject=clone:error=EAGAIN"];
+        let no_process = |container: &Container<'_>, stage: &str| -> Result<()> {
+            hook_under(host, &strace, container, stage)?.exits(0)?;
+            ensure!(host.sh("cat /mnt/strace")?.contains("INJECTED"), "no process was to be made");
+            Ok(())
+        };
+        let earlier = host.container("earlier").run()?;
+        let web = host.container("web").publish("8080:80").prepare()?;
+        let mut holder = host.background(&["perl", "-e", HOLD])?;
+        ensure!(holder.line()? == "held");
+        no_process(&web, "createRuntime")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        drop(holder);
+        no_process(&web, "poststop")?;
+        ensure!(host.records()?.len() == 1, "its link is gone at once: {:#?}", host.records()?);
+        earlier.delete()
+    })
+}

@@ -74,7 +74,8 @@ impl Config {
     /// Reads the text of the file at `path`.
     pub fn parse(text: &str, path: &str) -> Result<Self, Invalid> {
         let config: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let line =
+                error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
             Invalid::new(
                 format!("config {path}, line {line}"),
                 text.lines().nth(line - 1).unwrap_or(""),

@@ -39,8 +39,8 @@ fn detach_all(id: &ContainerId, bundles: &[String], log: &Logger) -> Result<()> 
         return Ok(());
     };
     let detached = bundles.iter().try_for_each(|bundle| engine.detach(&Key::new(id, bundle)));
-    let closed = engine.close();
-    detached.and(closed)
+    engine.close();
+    detached
 }
 
 /// What the runtime may have called the bundle: containerd's name for it or, where a link is on the way, what that leads to.

@@ -85,8 +85,8 @@ fn attach(mut bundle: OpenBundle, request: &Request, config: Config, log: &Logge
         }
         saved
     });
-    let closed = engine.close();
-    attached.and(closed)
+    engine.close();
+    attached
 }
 
 /// The containerd that calls: it will call `delete` when the container is gone.

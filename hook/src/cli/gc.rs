@@ -2,6 +2,7 @@ use slog::Logger;
 
 use ocinet::engine::{Engine, Result};
 use ocinet::log::with_journal;
+use ocinet::model::shown;
 
 use super::{Options, print};
 
@@ -24,14 +25,13 @@ impl Arguments {
         };
         if let Some(container) = &self.forget {
             let forgotten = engine.forget(container);
-            let closed = engine.close();
-            let text = forgotten.map(|container| format!("forgot {container}\n"))?;
-            return closed.and_then(|()| print(&text));
+            engine.close();
+            return print(&format!("forgot {}\n", shown(&forgotten?)));
         }
         let collected = engine.collect()?;
         let mended = engine.mend_firewall();
-        engine.close()?;
-        let mut text: String = collected.dead.iter().map(|container| format!("collected {container}\n")).collect();
+        engine.close();
+        let mut text: String = collected.dead.iter().map(|container| format!("collected {}\n", shown(container))).collect();
         if collected.drained > 0 {
             text += &format!("finished {} interrupted detaches\n", collected.drained);
         }

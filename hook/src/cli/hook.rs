@@ -90,14 +90,14 @@ fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
     let log = log.new(o!("network" => request.wiring.to_string()));
     let mut engine = Engine::open(&options.state_dir, config, log)?;
     let attached = engine.attach(&request, pid);
-    let closed = engine.close();
-    attached.and(closed)
+    engine.close();
+    attached.map(drop)
 }
 
 /// Reads neither bundle nor configuration: both may be gone or changed by now.
 fn detach(state: &State, options: &Options, log: Logger) -> Result<()> {
     let Some(mut engine) = Engine::open_used(&options.state_dir, Config::default(), log)? else { return Ok(()) };
     let detached = engine.detach(&Key::new(&state.id, &state.bundle));
-    let closed = engine.close();
-    detached.and(closed)
+    engine.close();
+    detached
 }

@@ -17,8 +17,9 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let Some(mut engine) = options.engine(&with_journal(log))? else { return Ok(()) };
         let reset = engine.reset(self.force)?;
-        engine.close()?;
-        let mut text: String = reset.containers.iter().map(|container| format!("detached {container}\n")).collect();
+        engine.close();
+        let mut text: String =
+            reset.containers.iter().map(|container| format!("detached {}\n", shown(container))).collect();
         text.extend(reset.bridges.iter().map(|bridge| format!("deleted bridge {bridge}\n")));
         text.extend(reset.doors.iter().map(|door| format!("took the passage for containers out of {door}\n")));
         text.extend(reset.firewalls.iter().map(|kind| format!("deleted the rules kept by {kind}\n")));

@@ -2,9 +2,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slog::{Discard, Logger, debug, o};
+use slog::{Discard, Logger, debug, o, warn};
 
-use super::{Engine, Result};
+use super::Engine;
 use crate::config::Config;
 use crate::kernel::{self, Conntrack, Lock, Place};
 
@@ -22,21 +22,23 @@ impl Engine {
     /// socket after deletions, goes on in a child process that nobody waits for. If that one is killed, its locks are
     /// free, and collection goes on where it stopped.
     ///
-    /// # Errors
-    /// When no process can be made and it fails here too.
-    pub fn close(mut self) -> Result<()> {
+    /// Never fails: what was attached is attached and what was detached is detached, whatever becomes of what is left. That is
+    /// `draining` in the store, and collection finds it; the log says so.
+    pub fn close(mut self) {
         // A step that failed did not end, and its time is not this one's.
         self.since = Instant::now();
-        let left = self.leave();
+        let unsettled = self.slow_sockets().next().is_some() && self.is_settling();
+        if (unsettled || !self.draining.is_empty()) && !self.leave_to_child(unsettled) {
+            // A socket that is closed too early costs others some time, and nothing else.
+            if let Err(error) = self.finish() {
+                warn!(self.log, "links of detached containers are left, which ocinet gc deletes: {error}");
+            }
+        }
         self.step("close");
-        left
     }
 
-    fn leave(&mut self) -> Result<()> {
-        let unsettled = self.slow_sockets().next().is_some() && self.is_settling()?;
-        if self.draining.is_empty() && !unsettled {
-            return Ok(());
-        }
+    /// Hands what is slow to a child process. False where none could be made: then nothing was done.
+    fn leave_to_child(&self, unsettled: bool) -> bool {
         let drains = self.draining.iter().map(|(_, drain)| drain.as_fd());
         let keep: Vec<_> = self.slow_sockets().chain(self.settling.iter().map(AsFd::as_fd)).chain(drains).collect();
         let work = || {
@@ -44,18 +46,24 @@ impl Engine {
             let engine = self.drain_apart();
             // Whoever waits for an address or an interface waits for no more than that.
             self.draining.iter().for_each(|(_, drain)| drain.release());
-            if unsettled || (engine.is_some() && self.is_settling().unwrap_or(true)) {
+            if unsettled || (engine.is_some() && self.is_settling()) {
                 thread::sleep(SETTLE);
                 self.settling.iter().for_each(Lock::release);
                 // Held until this process is gone, and its socket with it.
                 std::mem::forget(self.await_quiet());
             }
         };
-        if kernel::in_background(&keep, work)?.is_some() {
-            return Ok(());
+        match kernel::in_background(&keep, work) {
+            Ok(Some(_)) => true,
+            Ok(None) => {
+                debug!(self.log, "several threads: finishing in the foreground");
+                false
+            }
+            Err(error) => {
+                debug!(self.log, "no process can be made, finishing in the foreground"; "error" => %error);
+                false
+            }
         }
-        debug!(self.log, "several threads: finishing in the foreground");
-        self.finish()
     }
 
     /// Drains in the child, which has nothing else of ours: no log, no store. What it leaves, collection finds.
@@ -90,8 +98,8 @@ impl Engine {
         }
     }
 
-    /// Whether elements of the firewall were deleted a moment ago, by us or by others.
-    fn is_settling(&self) -> Result<bool> {
-        Ok(self.settling.is_some() || self.locks.attempt(Place::Settling)?.is_none())
+    /// Whether elements of the firewall were deleted a moment ago, by us or by others; or it cannot be known.
+    fn is_settling(&self) -> bool {
+        self.settling.is_some() || !matches!(self.locks.attempt(Place::Settling), Ok(Some(_)))
     }
 }

@@ -46,8 +46,8 @@ impl Host {
         let log = log.new(o!("container" => id, "network" => request.wiring.to_string()));
         let mut engine = Engine::open(&self.state_dir, config, log)?;
         let outcome = engine.attach(&request, pid);
-        let closed = engine.close();
-        let outcome = outcome.and_then(|outcome| closed.map(|()| outcome))?;
+        engine.close();
+        let outcome = outcome?;
         let (word, record) = match &outcome {
             Outcome::Attached(record) => (attach_response::Outcome::OUTCOME_ATTACHED, record),
             Outcome::Stands(record) => (attach_response::Outcome::OUTCOME_STANDS, record),
@@ -65,8 +65,8 @@ impl Host {
         let log = self.log.new(o!("container" => id));
         if let Some(mut engine) = Engine::open_used(&self.state_dir, Config::default(), log)? {
             let detached = engine.detach(&Key::new(&state.id, &state.bundle));
-            let closed = engine.close();
-            detached.and(closed)?;
+            engine.close();
+            detached?;
         }
         Ok(DetachResponse::new())
     }
@@ -112,7 +112,9 @@ impl Host {
     pub fn check(&self) -> Result<CheckResponse> {
         let engine = Engine::open_used(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
         let findings = engine.map_or(Ok(Vec::new()), |mut engine| {
-            engine.examine().and_then(|findings| engine.close().map(|()| findings))
+            let findings = engine.examine();
+            engine.close();
+            findings
         })?;
         let findings = findings.iter().map(convert::finding).collect();
         Ok(CheckResponse { findings, ..Default::default() })

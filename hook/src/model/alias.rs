@@ -23,8 +23,9 @@ pub enum Alias {
 impl Alias {
     /// What every alias of ours begins with.
     const PREFIX: &str = "ocinet:";
-    /// The kernel keeps 255 bytes (`IFALIASZ`, include/uapi/linux/if.h).
-    const MAX: usize = 255;
+    /// The kernel takes less than `IFALIASZ`, 256 bytes, of which one is the NUL that netlink ends strings with
+    /// (`dev_set_alias`, net/core/dev.c).
+    const MAX: usize = 254;
 
     /// The alias of the endpoints of the container `container` with `key`.
     pub fn endpoint(key: Key, container: &str) -> Self {
@@ -74,7 +75,7 @@ mod tests {
         fn an_alias_fits_the_kernel_and_comes_back(container in "\\PC{0,300}", bundle: String) {
             let key = Key::new(&"web".parse().unwrap(), &bundle);
             let alias = Alias::endpoint(key, &container);
-            prop_assert!(alias.to_string().len() <= 255);
+            prop_assert!(alias.to_string().len() <= 254);
             prop_assert_eq!(alias.to_string().parse::<Alias>().unwrap(), alias);
         }
     }

@@ -10,6 +10,7 @@ use clap::Parser;
 use ocinet::engine::{Error, Result};
 use ocinet::kernel;
 use ocinet::log::logger;
+use ocinet::model::{shown, shown_json};
 use ocinet_proto::ttrpc::{self, context};
 use ocinet_proto::v1::event::Kind;
 use ocinet_proto::v1::{Container, Event, EventsRequest, NetworkClient};
@@ -88,7 +89,7 @@ async fn follow(arguments: &Arguments) -> Result<()> {
 
 /// The message in protobuf's own JSON.
 fn json(event: &Event) -> Option<String> {
-    protobuf_json_mapping::print_to_string(event).ok()
+    protobuf_json_mapping::print_to_string(event).ok().map(|json| shown_json(&json))
 }
 
 /// A line for people, where something happened.
@@ -104,7 +105,7 @@ fn text(event: &Event) -> Option<String> {
     let addresses = endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().cloned());
     let words =
         [time, word.to_owned(), id.clone()].into_iter().chain(addresses).chain(published.iter().map(convert::ports));
-    Some(words.collect::<Vec<_>>().join(" "))
+    Some(shown(&words.collect::<Vec<_>>().join(" ")))
 }
 
 #[cfg(test)]

@@ -14,9 +14,11 @@ mod start;
 mod stock;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use ocinet::kernel;
+use ocinet::model::shown;
 use slog::crit;
 
 use call::{Action, Call};
@@ -64,6 +66,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    eprintln!("ocinet: {}", paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    // As with help: nobody may listen, which `eprintln` would panic over.
+    let _ = writeln!(std::io::stderr(), "ocinet: {}", shown(&line));
     ExitCode::from(2)
 }

@@ -4,6 +4,7 @@ use slog::Logger;
 
 use ocinet::engine::{Engine, Finding, Remedy, Result};
 use ocinet::log::with_journal;
+use ocinet::model::shown;
 
 use super::{Options, print, print_json, report};
 
@@ -58,11 +59,11 @@ impl Arguments {
 
 /// A line for each finding, faults first, each with what to do on a second one.
 fn text(mended: &[Finding], findings: &[Finding]) -> String {
-    let sentence = |finding: &Finding| format!("{} {}", finding.subject, finding.trouble);
+    let sentence = |finding: &Finding| shown(&format!("{} {}", finding.subject, finding.trouble));
     let mut text: String = mended.iter().map(|finding| format!("mended: {}\n", sentence(finding))).collect();
     for finding in findings.iter().filter(|finding| finding.is_fault()) {
         let remedy = match &finding.remedy {
-            Remedy::Yours(remedy) => remedy,
+            Remedy::Yours(remedy) => &shown(remedy),
             _ => "ocinet doctor --fix",
         };
         text += &format!("wrong: {}\n       to mend it: {remedy}\n", sentence(finding));

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use slog::Logger;
 
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Attachment, Namespace, Record, Witness};
+use ocinet::model::{Attachment, Namespace, Record, Witness, shown};
 
 use super::{Options, print, print_json};
 
@@ -40,7 +40,7 @@ pub(super) fn records(container: &str, options: &Options, log: &Logger) -> Resul
 fn describe(record: &Record) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(text, "{key:<12} {value}");
+        let _ = writeln!(text, "{key:<12} {}", shown(&value.to_string()));
     };
     line("container", &record.container);
     line("name", &record.name);

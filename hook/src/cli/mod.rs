@@ -16,6 +16,7 @@ mod ps;
 mod reset;
 mod table;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ use slog::{Logger, crit};
 use ocinet::config::Config;
 use ocinet::engine::{Engine, Error, Result, settings};
 use ocinet::kernel;
-use ocinet::model::Invalid;
+use ocinet::model::{Invalid, shown, shown_json};
 use ocinet::oci::edit::HookCommand;
 
 /// Wires the network of OCI containers, without a daemon.
@@ -177,13 +178,13 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     for tip in text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
         line = format!("{line}; {tip}");
     }
-    eprintln!("ocinet: {line}; see ocinet --help");
+    // As with help: nobody may listen, which `eprintln` would panic over.
+    let _ = writeln!(std::io::stderr(), "ocinet: {}; see ocinet --help", shown(&line));
     ExitCode::from(2)
 }
 
 /// Writes to stdout; a reader that goes away early (`| head`) is no error.
 fn print(text: &str) -> Result<()> {
-    use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::Kernel(kernel::Error::refused("write to stdout", error)))
@@ -204,7 +205,7 @@ fn print_table<const N: usize>(table: &table::Table<N>) -> Result<()> {
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| kernel::Error::refused("write JSON", std::io::Error::other(error)))?;
-    print(&(text + "\n"))
+    print(&(shown_json(&text) + "\n"))
 }
 
 #[cfg(test)]

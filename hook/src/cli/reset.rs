@@ -2,6 +2,7 @@ use slog::Logger;
 
 use ocinet::engine::Result;
 use ocinet::log::with_journal;
+use ocinet::model::shown;
 
 use super::{Options, print};
 

@@ -1,5 +1,7 @@
 use std::fmt::Write;
 
+use ocinet::model::shown;
+
 /// Columns of text, as wide as their widest cell where there is room.
 pub(super) struct Table<const N: usize> {
     rows: Vec<[String; N]>,
@@ -33,8 +35,9 @@ impl<const N: usize> Table<N> {
         self
     }
 
+    /// Adds a row; nothing in it can be taken for more than text.
     pub(super) fn row(&mut self, cells: [String; N]) {
-        self.rows.push(cells);
+        self.rows.push(cells.map(|cell| shown(&cell)));
     }
 
     /// The table as text, its widest cells shortened until it fits `screen`.

@@ -15,7 +15,7 @@ pub use uplinks::{PolicyRule, WayOut, keep_uplinks};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-use crate::model::{Alias, InterfaceName, Mac};
+use crate::model::{Alias, InterfaceName, Mac, is_printable};
 
 /// What an endpoint needs, in the order in which it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,9 +157,21 @@ fn word(text: &str) -> String {
     if text.chars().all(plain) { text.to_owned() } else { quoted(text) }
 }
 
-/// `text` as one word of a shell.
+/// `text` as one word of a shell. What a terminal would not show as it is becomes octal numbers, in the quotes that bash, zsh and
+/// POSIX have for them (POSIX.1-2024, Shell Command Language, 2.2.4).
 pub fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+    if text.chars().all(is_printable) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut word = "$'".to_owned();
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => word.extend(['\\', c]),
+            _ if is_printable(c) => word.push(c),
+            _ => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| word.push_str(&format!("\\{byte:03o}"))),
+        }
+    }
+    word + "'"
 }
 
 /// `command` with `text`, which ends its last line, on its stdin: a here-document that no line of the text ends, be it
@@ -180,6 +192,7 @@ mod tests {
     fn no_name_leaves_its_quotes() {
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("'; reboot"), r"''\''; reboot'");
+        assert_eq!(quoted("a\n'\\\u{202e}"), r"$'a\012\'\\\342\200\256'");
         let of = |name: &str| {
             let (name, addresses) = (name.parse().unwrap(), vec!["10.90.0.2/16".parse().unwrap()]);
             SandboxStep::Interface { name, addresses }.lines()

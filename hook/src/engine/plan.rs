@@ -12,7 +12,7 @@ use crate::driver::{Detour, HostStep, SandboxStep, fed, quoted};
 use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::identity::HostNameSource;
 use crate::kernel::{self, Netns};
-use crate::model::{Invalid, Namespace, Network, PublishRequest, Record, Witness};
+use crate::model::{Invalid, Namespace, Network, PublishRequest, Record, Witness, shown};
 use crate::oci::NetworkNamespace;
 use crate::plan;
 use crate::request::{Connection, Request, Wiring};
@@ -41,7 +41,10 @@ impl Engine {
             // The sandbox is wired, and the files are the owner's.
             Wiring::Member(owner) => {
                 let record = engine.neighbour(owner)?.record;
-                let nothing = format!("# shares the network of container {}: there is nothing to do", record.container);
+                let nothing = format!(
+                    "# shares the network of container {}: there is nothing to do",
+                    shown(record.container.as_str())
+                );
                 return Ok(Plan { record, commands: vec![nothing] });
             }
             Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),

@@ -13,17 +13,43 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-use slog::{Drain, Duplicate, Level, Logger, Never, OwnedKVList, Record, o};
+use nix::unistd::geteuid;
+use slog::{Drain, Duplicate, Level, Logger, Never, OwnedKVList, Record, o, warn};
 
-/// A logger to stderr and, where there is one, to `file`.
-///
-/// # Errors
-/// When the file cannot be opened for appending.
-pub fn logger(file: Option<&Path>) -> io::Result<Logger> {
-    let Some(path) = file else { return Ok(Logger::root(Stderr, o!())) };
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
-    let json = slog_json::Json::default(WholeLines { file, line: Vec::new() });
-    Ok(Logger::root(Duplicate(Stderr, Mutex::new(json).ignore_res()).ignore_res(), o!()))
+use crate::model::shown;
+
+/// A logger to stderr and, where there is one, to `file`. A file that cannot be used costs a warning, and not a container its
+/// network.
+pub fn logger(file: Option<&Path>) -> Logger {
+    let stderr = Logger::root(Stderr, o!());
+    let Some(path) = file else { return stderr };
+    match open(path) {
+        Ok(file) => {
+            let json = slog_json::Json::default(WholeLines { file, line: Vec::new() });
+            Logger::root(Duplicate(Stderr, Mutex::new(json).ignore_res()).ignore_res(), o!())
+        }
+        Err(error) => {
+            let wanted = "a regular file of root's, or none yet";
+            // A runtime hides what a hook says on stderr.
+            warn!(with_journal(&stderr), "--log-file {} is not written to: {error}; name {wanted}", path.display());
+            stderr
+        }
+    }
+}
+
+/// Opens a file to append to, and makes it where there is none. Neither a FIFO nor a device keeps us waiting, and what another
+/// user put in its place, a file of theirs or another name of a file of ours, is not written to.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    let why = match meta.uid() {
+        _ if !meta.is_file() => "it is not a regular file".to_owned(),
+        _ if meta.nlink() > 1 => "it has another name, too (a hard link)".to_owned(),
+        owner if owner != 0 && owner != geteuid().as_raw() => format!("it belongs to user {owner}"),
+        _ => return Ok(file),
+    };
+    Err(io::Error::other(why))
 }
 
 /// One line, `ocinet: ` first, for whoever reads the runtime's output. What happens inside is for the file.
@@ -39,7 +65,7 @@ impl Drain for Stderr {
             Level::Warning => "warning: ",
             _ => return Ok(()),
         };
-        let message = record.msg().to_string().replace(char::is_control, " ");
+        let message = shown(&record.msg().to_string());
         // Nobody is left to tell that nobody listens.
         let _ = writeln!(io::stderr(), "ocinet: {word}{message}");
         Ok(())

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::shown;
+
 /// Input that is refused: which field, its value, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {}: {}", quoted(.value), plain(.why))]
@@ -38,14 +40,11 @@ pub fn quoted(value: &str) -> String {
 /// An explanation on one line and of bounded length: a parser's may quote what it read.
 fn plain(why: &str) -> String {
     const SHOWN: usize = 400;
-    let mut text = String::new();
-    for c in why.chars().take(SHOWN) {
-        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
-    }
-    if why.chars().nth(SHOWN).is_some() {
+    let mut text: String = why.chars().take(SHOWN).collect();
+    if text.len() < why.len() {
         text.push('…');
     }
-    text
+    shown(&text)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod network;
 mod port;
 mod publish;
 mod record;
+mod shown;
 mod similar;
 
 pub use alias::Alias;
@@ -16,4 +17,5 @@ pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use publish::{HostPort, PublishRequest, parse_list as parse_publish};
 pub use record::{Attachment, Endpoint, Mode, Namespace, Patron, Record, State, Witness};
+pub use shown::{is_printable, shown, shown_json};
 pub use similar::similar;

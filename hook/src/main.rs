@@ -13,12 +13,6 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return cli::usage(&error),
     };
-    let log = match logger(options.log_file.as_deref()) {
-        Ok(log) => log,
-        Err(error) => {
-            eprintln!("ocinet: --log-file {:?}: {error}", options.log_file.unwrap_or_default());
-            return ExitCode::from(2);
-        }
-    };
+    let log = logger(options.log_file.as_deref());
     command.run(&options, &log)
 }

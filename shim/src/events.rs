@@ -47,14 +47,13 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     let followed = runtime
         .map_err(|error| kernel::Error::refused("start", error).into())
         .and_then(|runtime| runtime.block_on(follow(&arguments)));
-    match (followed, logger(None)) {
-        (Ok(()), _) => ExitCode::SUCCESS,
-        (Err(error), Ok(log)) => {
-            crit!(log, "{error}");
+    followed.map_or_else(
+        |error| {
+            crit!(logger(None), "{error}");
             ExitCode::from(error.exit_code())
-        }
-        (Err(_), Err(_)) => ExitCode::FAILURE,
-    }
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }
 
 async fn follow(arguments: &Arguments) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::call::Call;
 
 /// What goes to stderr, containerd gives to whoever asked or, of a deletion, to its log.
 pub fn loud(call: &Call) -> Logger {
-    of_container(call, &logger(None).unwrap_or_else(|_| Logger::root(Discard, o!())))
+    of_container(call, &logger(None))
 }
 
 /// The start of a shim says its address, and whatever else it says is taken for a part of that.

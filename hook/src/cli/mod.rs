@@ -58,7 +58,7 @@ pub struct Options {
     /// Where config.toml is
     #[arg(long, global = true, value_name = "DIR", default_value = "/etc/ocinet")]
     config_dir: PathBuf,
-    /// Append every log record to FILE, as a line of JSON
+    /// Append every log record to FILE, as a line of JSON: a regular file of root's, or none yet
     #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 }

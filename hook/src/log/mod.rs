@@ -9,7 +9,7 @@ pub use timings::Timings;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -90,5 +90,65 @@ impl Write for WholeLines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use nix::unistd::{Uid, chown, mkfifo};
+    use std::fs;
+    use std::path::PathBuf;
+
+    /// A folder for one test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ocinet-log-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_is_made_and_appended_to() {
+        let folder = Folder::new("made");
+        let path = folder.0.join("log");
+        for line in ["one\n", "two\n"] {
+            open(&path).unwrap().write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_not_opened() {
+        let folder = Folder::new("refused");
+        let path = |name: &str| folder.0.join(name);
+        mkfifo(&path("fifo"), Mode::S_IRWXU).unwrap();
+        // With a reader, a FIFO can be opened.
+        mkfifo(&path("read"), Mode::S_IRWXU).unwrap();
+        let _reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path("read")).unwrap();
+        fs::write(path("file"), "").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        fs::write(path("twice"), "").unwrap();
+        fs::hard_link(path("twice"), path("again")).unwrap();
+        let mut rows = vec!["fifo", "read", "link", "again", ".", "missing/log"];
+        if geteuid().is_root() {
+            fs::write(path("theirs"), "").unwrap();
+            chown(&path("theirs"), Some(Uid::from_raw(65534)), None).unwrap();
+            rows.push("theirs");
+        }
+        for name in rows {
+            assert!(open(&path(name)).is_err(), "{name}");
+        }
     }
 }

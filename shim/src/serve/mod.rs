@@ -68,10 +68,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         Err(error) => return crate::usage(&error),
     };
     kernel::spare_memory();
-    let log = match logger(None) {
-        Ok(log) => with_journal(&log),
-        Err(_) => return ExitCode::FAILURE,
-    };
+    let log = with_journal(&logger(None));
     match serve(&arguments, &log) {
         Ok(()) => ExitCode::SUCCESS,
         // Somebody else needed it at the same time.

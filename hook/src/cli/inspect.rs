@@ -10,7 +10,7 @@ use super::{Options, print, print_json};
 /// Show all about a container's network.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The container's id or name
+    /// The container's id, its name, or the beginning of its id
     #[arg(value_name = "CONTAINER")]
     container: String,
     /// Print JSON: an array, since ids are unique only within one root of a runtime

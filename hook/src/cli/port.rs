@@ -11,7 +11,7 @@ use super::{Options, print, print_json};
 /// Show a container's published ports.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The container's id or name
+    /// The container's id, its name, or the beginning of its id
     #[arg(value_name = "CONTAINER")]
     container: String,
     /// Only this port of the container: 80 or 53/udp

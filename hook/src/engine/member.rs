@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::lease::{Claim, Claimed, Lease};
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Result, resolve};
 use crate::files::File;
 use crate::kernel::{self, Netns};
-use crate::liveness::Sight;
-use crate::model::{ContainerId, Invalid, Mode, Namespace, Record, State, Witness, quoted};
+use crate::liveness::{Life, Sight};
+use crate::model::{ContainerId, Invalid, Mode, Namespace, Record, State, Witness};
 use crate::oci::NetworkNamespace;
 use crate::request::Request;
 
@@ -28,27 +28,21 @@ pub struct Neighbour {
 }
 
 impl Engine {
-    /// Finds the one living container of that id, of that name, or whose id begins so.
+    /// Finds the one living container that [`Engine::records_of`] finds.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is none or it is dead, [`Error::Conflict`] where there are several.
+    /// [`Error::NotFound`] where there is none or it does not run, [`Error::Conflict`] where there are several.
     pub fn neighbour(&mut self, container: &ContainerId) -> Result<Neighbour> {
         let all = self.records()?;
-        let attached = |record: &&Record| record.state == State::Attached;
-        let mut dead = None;
-        for called_so in [is_id, is_name, begins_id] {
-            let known = all.iter().filter(attached).filter(|record| called_so(record, container));
-            let (living, rest): (Vec<&Record>, Vec<&Record>) = known.partition(|record| self.is_alive(record));
-            match living[..] {
-                [record] => return self.neighbour_of(record),
-                [] => dead = dead.or(rest.first().copied()),
-                ref several => return Err(ambiguous(container, several)),
-            }
+        let meant = resolve::meant(container.as_str(), &all, |record| self.is_dead(record))?;
+        let is_there = |record: &&Record| record.state == State::Attached && self.is_alive(record);
+        let living: Vec<&Record> = meant.iter().copied().filter(is_there).collect();
+        match (&living[..], &meant[..]) {
+            ([record], _) => self.neighbour_of(record),
+            ([], [record, ..]) => Err(Error::NotFound(self.why_not_alive(record))),
+            ([], []) => Err(Self::not_attached(container.as_str(), &all)),
+            (several, _) => Err(resolve::ambiguous(container.as_str(), several)),
         }
-        Err(match dead {
-            Some(record) => Error::NotFound(self.why_not_alive(record)),
-            None => Self::not_attached(container.as_str(), &all),
-        })
     }
 
     /// The membership that `request` asks for: the sandbox it is in must be that of `owner`.
@@ -64,7 +58,7 @@ impl Engine {
         let wrong = |why: String| Claim::Failed(Invalid::new(FIELD, format!("container:{owner}"), why).into());
         let prepare = "run ocinet prepare on the bundle again";
         match self.store.read().find_by_cookie(namespace.cookie)? {
-            Some(record) if is_called(&record, owner) => Err(Claim::Owned(record.into())),
+            Some(record) if resolve::is_called(&record, owner.as_str()) => Err(Claim::Owned(record.into())),
             Some(other) => {
                 let other = &other.container;
                 Err(wrong(format!("is not whose network namespace this is; that is container {other}'s: {prepare}")))
@@ -92,8 +86,16 @@ impl Engine {
         matches!(Netns::look(&record.namespace, &self.origin), Sight::Alive(_))
     }
 
+    /// Whether nothing is left of the container but what is to be taken away. What cannot be seen is not dead.
+    pub(super) fn is_dead(&mut self, record: &Record) -> bool {
+        record.state == State::Draining || self.life(record) == Life::Dead
+    }
+
     fn why_not_alive(&self, record: &Record) -> String {
         let container = &record.container;
+        if !matches!(record.state, State::Attached | State::Draining) {
+            return format!("container {container} is {}; try again when it runs", record.state);
+        }
         match Netns::look(&record.namespace, &self.origin) {
             Sight::Hidden(why) | Sight::Failed(why) => format!("container {container} cannot be seen from here: {why}"),
             Sight::Alive(_) | Sight::Gone | Sight::Missing(_) => {
@@ -126,25 +128,3 @@ impl Engine {
 
 /// The annotation that all of this is about.
 const FIELD: &str = "annotation io.ocinet.network";
-
-fn is_id(record: &Record, text: &ContainerId) -> bool {
-    record.container == *text
-}
-
-fn is_name(record: &Record, text: &ContainerId) -> bool {
-    record.name.as_str() == text.as_str()
-}
-
-fn begins_id(record: &Record, text: &ContainerId) -> bool {
-    record.container.as_str().starts_with(text.as_str())
-}
-
-fn is_called(record: &Record, text: &ContainerId) -> bool {
-    is_id(record, text) || is_name(record, text) || begins_id(record, text)
-}
-
-fn ambiguous(container: &ContainerId, several: &[&Record]) -> Error {
-    let bundles: Vec<String> =
-        several.iter().map(|record| format!("{} of bundle {}", record.container, record.bundle)).collect();
-    Error::Conflict(format!("several containers are called {}: {}", quoted(container.as_str()), bundles.join(", ")))
-}

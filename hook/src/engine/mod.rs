@@ -29,6 +29,7 @@ mod ports;
 mod prepare;
 mod rebuild;
 mod reset;
+mod resolve;
 mod settings;
 mod standing;
 mod view;
@@ -183,13 +184,9 @@ impl Engine {
     /// [`Error::NotFound`] where there is neither.
     pub fn records_of(&mut self, container: &str) -> Result<Vec<Record>> {
         let id: ContainerId = container.parse()?;
-        let with_id = self.read(|store| store.by_container(&id))?;
-        if !with_id.is_empty() {
-            return Ok(with_id);
-        }
         let all = self.records()?;
-        let named: Vec<Record> = all.iter().filter(|record| record.name.as_str() == container).cloned().collect();
-        if named.is_empty() { Err(Self::not_attached(container, &all)) } else { Ok(named) }
+        let meant = resolve::meant(id.as_str(), &all, |record| self.is_dead(record))?;
+        Ok(meant.into_iter().cloned().collect())
     }
 
     /// That no `container` of that id or name is among the `attached`, and which of them may have been meant.

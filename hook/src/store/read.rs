@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, Result};
 use crate::firewall::Kind;
-use crate::model::{ContainerId, HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Record, State};
+use crate::model::{HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Record, State};
 
 /// Who holds what somebody else wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,14 +98,6 @@ impl<'c> Read<'c> {
     /// When the store fails or the row is damaged.
     pub fn record(&self, number: i64) -> Result<Option<Record>> {
         self.one("SELECT number, body, sum FROM record WHERE number = ?1", number)
-    }
-
-    /// The records of all containers with that id, in however many roots.
-    ///
-    /// # Errors
-    /// When the store fails or a row is damaged.
-    pub fn by_container(&self, id: &ContainerId) -> Result<Vec<Record>> {
-        self.many("SELECT number, body, sum FROM record WHERE container = ?1 ORDER BY number", params![id.as_str()])
     }
 
     /// All records.

@@ -129,7 +129,7 @@ fn edit(spec: &Document, network: &str, log: &Logger) -> Result<Edit> {
     if !spec.has_unwired_namespace() {
         return Ok(Edit { hooks, ..Edit::default() });
     }
-    let edit = edit_for(spec, network, || Engine::open_used(Path::new(STATE_DIR), Config::default(), log.clone()))?;
+    let edit = edit_for(spec, network, || Engine::open_to_look(Path::new(STATE_DIR), Config::default(), log.clone()))?;
     let hostname =
         spec.annotation(Annotations::HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose();
     let hostname = hostname.map_err(|error: Invalid| error.within(&format!("annotation {}", Annotations::HOSTNAME)))?;

@@ -31,7 +31,7 @@ impl Arguments {
 
     /// True where nothing is wrong in the end.
     fn examine(&self, options: &Options, log: &Logger) -> Result<bool> {
-        let Some(mut engine) = Engine::open_used(&options.state_dir, options.config()?, log.clone())? else {
+        let Some(mut engine) = Engine::open_to_look(&options.state_dir, options.config()?, log.clone())? else {
             if self.json {
                 print_json(&Vec::<Finding>::new())?;
             } else {
@@ -41,13 +41,16 @@ impl Arguments {
         };
         let mut findings = engine.examine()?;
         let mut mended = Vec::new();
-        if self.fix && findings.iter().any(|finding| finding.remedy == Remedy::Ours) {
+        if self.fix
+            && findings.iter().any(|finding| finding.remedy == Remedy::Ours)
+            && let Some(mut engine) = Engine::open_used(&options.state_dir, options.config()?, log.clone())?
+        {
             engine.restore()?;
             let left = engine.examine()?;
-            mended = findings.into_iter().filter(|finding| !left.contains(finding)).collect();
+            engine.close();
+            mended = put_right(findings, &left);
             findings = left;
         }
-        engine.close()?;
         if self.json {
             print_json(&findings)?;
         } else {

@@ -20,7 +20,7 @@ impl Arguments {
     /// Goes on after the failure of one container, and reports all failures at the end.
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let log = with_journal(log);
-        let Some(mut engine) = options.engine(&log)? else {
+        let Some(mut engine) = options.engine_to_undo(&log)? else {
             return self.forget.map_or(Ok(()), |container| Err(Engine::not_attached(&container, &[])));
         };
         if let Some(container) = &self.forget {

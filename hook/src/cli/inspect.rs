@@ -31,7 +31,7 @@ impl Arguments {
 
 /// The records of a container that must be there.
 pub(super) fn records(container: &str, options: &Options, log: &Logger) -> Result<Vec<Record>> {
-    match options.engine(log)? {
+    match options.engine_to_look(log)? {
         Some(mut engine) => engine.records_of(container),
         None => Err(Engine::not_attached(container, &[])),
     }

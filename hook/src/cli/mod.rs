@@ -152,8 +152,13 @@ impl Options {
         Ok(HookCommand { program: kernel::own_program()?, options })
     }
 
-    /// The engine for commands that only look and undo, which need no configuration; `None` on an unused host.
-    fn engine(&self, log: &Logger) -> Result<Option<Engine>> {
+    /// The engine for commands that only look, which need no configuration; `None` on an unused host.
+    fn engine_to_look(&self, log: &Logger) -> Result<Option<Engine>> {
+        Engine::open_to_look(&self.state_dir, Config::default(), log.clone())
+    }
+
+    /// The engine for commands that undo, which need no configuration either; `None` on an unused host.
+    fn engine_to_undo(&self, log: &Logger) -> Result<Option<Engine>> {
         Engine::open_used(&self.state_dir, Config::default(), log.clone())
     }
 }

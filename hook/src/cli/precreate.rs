@@ -41,7 +41,7 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
         return Ok(spec);
     }
     let network = spec.annotation(Annotations::NETWORK).unwrap_or("bridge").to_owned();
-    let mut edit = edit_for(&spec, &network, || options.engine(log))?;
+    let mut edit = edit_for(&spec, &network, || options.engine_to_look(log))?;
     let hostname =
         spec.annotation(Annotations::HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose()?;
     edit.hostname = hostname.or(edit.hostname);

@@ -76,7 +76,7 @@ impl Arguments {
         };
         let hostname = self.hostname.as_deref().map(str::parse::<HostName>).transpose();
         let hostname = hostname.map_err(|error| error.within("--hostname"))?;
-        let mut edit = edit_for(spec, &with_address(network, self.ip)?, || options.engine(log))?;
+        let mut edit = edit_for(spec, &with_address(network, self.ip)?, || options.engine_to_look(log))?;
         edit.hooks = Some(options.hook_command()?);
         edit.hostname = hostname.or(edit.hostname);
         let mut annotate = |key, values: &[String]| {

@@ -21,7 +21,7 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let Some(mut engine) = options.engine(log)? else { return self.show(&[]) };
+        let Some(mut engine) = options.engine_to_look(log)? else { return self.show(&[]) };
         let records = engine.records()?.into_iter().filter(|record| self.all || record.state != State::Draining);
         let lines: Vec<Line> = records.map(|record| Line { status: status(&record, &mut engine), record }).collect();
         self.show(&lines)

@@ -16,7 +16,7 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let Some(mut engine) = options.engine(&with_journal(log))? else { return Ok(()) };
+        let Some(mut engine) = options.engine_to_undo(&with_journal(log))? else { return Ok(()) };
         let reset = engine.reset(self.force)?;
         engine.close();
         let mut text: String =

@@ -65,6 +65,8 @@ pub struct Engine {
     config: Config,
     state_dir: PathBuf,
     store: Store,
+    /// Whether it must change nothing, not even to mend the store.
+    only_looks: bool,
     locks: LockFile,
     links: HostLinks,
     firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
@@ -111,9 +113,28 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_to_plan(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
-        Self::with_store(this_host()?, state_dir, config, log, Instant::now(), |host, locks| {
-            Ok(Store::open(state_dir, host, locks)?.map_or_else(|| Store::in_memory(locks), Ok)?)
-        })
+        kernel::check_state_dir(state_dir)?;
+        let engine = Self::with_store(this_host()?, state_dir, config, log, Instant::now(), |host, locks| {
+            Ok(Store::open(state_dir, host, locks)?.map_or_else(|| Store::in_memory(locks, |_| Ok(())), Ok)?)
+        })?;
+        Ok(Self { only_looks: true, ..engine })
+    }
+
+    /// Opens the host to look at it, if ocinet was used on it since it booted. Nothing is changed: where the store is missing
+    /// or damaged, what the kernel holds is shown instead, and the log says so.
+    ///
+    /// # Errors
+    /// When the state directory is not ours, or the store cannot be read.
+    pub fn open_to_look(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
+        let host = this_host()?;
+        kernel::check_state_dir(state_dir)?;
+        if is_unused(state_dir, &host)? {
+            return Ok(None);
+        }
+        let engine = Self::with_store(host, state_dir, config, log.clone(), Instant::now(), |host, locks| {
+            Site { state_dir, host, locks, log: &log }.look()
+        })?;
+        Ok(Some(Self { only_looks: true, ..engine }))
     }
 
     fn with_store(
@@ -131,6 +152,7 @@ impl Engine {
             config,
             state_dir: state_dir.to_owned(),
             store,
+            only_looks: false,
             locks,
             links,
             firewall: None,
@@ -153,10 +175,7 @@ impl Engine {
     /// As [`Engine::open`].
     pub fn open_used(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
         let host = this_host()?;
-        let is_unused = !Store::may_be_there(state_dir, &host)
-            && matches!(state_dir.join(files::CONTAINERS).try_exists(), Ok(false));
-        // Somebody may have removed the store.
-        if is_unused && HostLinks::open()?.all_ours()?.is_empty() {
+        if is_unused(state_dir, &host)? {
             return Ok(None);
         }
         Self::open_on(host, state_dir, config, log).map(Some)
@@ -211,7 +230,13 @@ impl Engine {
     fn read<T>(&mut self, question: impl Fn(&Read<'_>) -> store::Result<T>) -> Result<T> {
         match question(&self.store.read()).map_err(Error::from) {
             Err(error) if Self::is_store_lost(&error) => {
-                self.renew_store(&error)?;
+                if self.only_looks {
+                    let site =
+                        Site { state_dir: &self.state_dir, host: &self.host, locks: &self.locks, log: &self.log };
+                    self.store = site.seen(&error.to_string())?;
+                } else {
+                    self.renew_store(&error)?;
+                }
                 Ok(question(&self.store.read())?)
             }
             result => result,
@@ -243,5 +268,11 @@ impl Engine {
 }
 
 fn this_host() -> Result<Host> {
+/// Whether there is no trace of us on the host. That the store is missing is not enough: it may have been removed.
+fn is_unused(state_dir: &Path, host: &Host) -> Result<bool> {
+    let has_files = !matches!(state_dir.join(files::CONTAINERS).try_exists(), Ok(false));
+    Ok(!has_files && !Store::may_be_there(state_dir, host) && HostLinks::open()?.all_ours()?.is_empty())
+}
+
     Ok(Host { boot: kernel::boot_id()?, cookie: Netns::own_cookie()? })
 }

@@ -45,6 +45,23 @@ impl Site<'_> {
         }
     }
 
+    /// The store as it is; where there is none, or none that is whole, one in memory. Nothing is changed.
+    pub fn look(&self) -> Result<Store> {
+        match Store::open(self.state_dir, self.host, self.locks) {
+            Ok(Some(store)) => Ok(store),
+            Ok(None) => self.seen(&format!("there is no store in {}", self.state_dir.display())),
+            Err(error) if error.is_damage() => self.seen(&error.to_string()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A store in memory with what the kernel holds, since `why` there is no other.
+    pub fn seen(&self, why: &str) -> Result<Store> {
+        let holdings = Holdings::found()?;
+        warn!(self.log, "{why}: this is what the kernel holds; ocinet doctor --fix makes the store anew");
+        Ok(Store::in_memory(self.locks, |write| holdings.adopt(write).map(drop))?)
+    }
+
     /// Makes a store anew. `damaged` is one that opens, and what is wrong with it all the same.
     pub fn rebuild(&self, damaged: Option<(&Store, &Error)>) -> Result<Store> {
         let writing = Writing::begin(self.locks)?;

@@ -78,9 +78,20 @@ pub fn state_dir(path: &Path) -> Result<()> {
     let what = || format!("use state directory {}", path.display());
     match DirBuilder::new().mode(0o700).recursive(false).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::refused(what(), error)),
-        _ => {}
+        _ => check_state_dir(path),
     }
-    let meta = fs::symlink_metadata(path).doing(what)?;
+}
+
+/// Checks that the state directory, if it is there, is ours alone, as [`state_dir`] does. Makes nothing.
+///
+/// # Errors
+/// When it is someone else's.
+pub fn check_state_dir(path: &Path) -> Result<()> {
+    let what = || format!("use state directory {}", path.display());
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta.doing(what)?,
+    };
     let why = if !meta.is_dir() {
         "is not a directory"
     } else if meta.uid() != nix::unistd::geteuid().as_raw() {
@@ -91,6 +102,48 @@ pub fn state_dir(path: &Path) -> Result<()> {
         return Ok(());
     };
     Err(Error::refused(what(), io::Error::other(why)))
+}
+
+/// Removes a file; none there is no error.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::refused(format!("remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a Unix socket; what is none stays.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn remove_socket(path: &Path) -> Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket { remove_file(path) } else { Ok(()) }
+}
+
+/// Whether a process of this network namespace listens on the Unix socket at `path`. Without connecting to it: that would start
+/// a service which a service manager listens for.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn is_listened_on(path: &Path) -> Result<bool> {
+    let list = "/proc/net/unix";
+    let sockets = fs::read(list).doing(|| format!("read {list}"))?;
+    let path = std::path::absolute(path).doing(|| format!("find {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&sockets).lines().any(|line| listens_on(line, &path.to_string_lossy())))
+}
+
+/// Whether a line `ffff: 00000002 00000000 00010000 0001 01 1234 /run/a socket` is of one that listens at `path`: the flag is
+/// `__SO_ACCEPTCON` (`unix_seq_show`, net/unix/af_unix.c).
+fn listens_on(line: &str, path: &str) -> bool {
+    let mut fields = line.splitn(8, ' ').filter(|field| !field.is_empty());
+    let (flags, rest) = (fields.nth(3), line.strip_suffix(path));
+    flags == Some("00010000") && rest.is_some_and(|rest| rest.ends_with(' '))
 }
 
 /// Opens a file of ours, and makes it where there is none, readable by us alone.

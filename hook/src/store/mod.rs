@@ -154,14 +154,22 @@ impl Store {
         Ok(())
     }
 
-    /// An empty store that ends with this process, for an unused host.
+    /// A store that ends with this process, with what `fill` puts into it.
     ///
     /// # Errors
-    /// When there is no memory for it.
-    pub fn in_memory(locks: &LockFile) -> Result<Self> {
-        let connection = Connection::open_in_memory()?;
+    /// When there is no memory for it, or those of `fill`.
+    pub fn in_memory(locks: &LockFile, fill: impl FnOnce(&Write<'_>) -> Result<()>) -> Result<Self> {
+        let mut connection = Connection::open_in_memory()?;
         connection.execute_batch(SCHEMA)?;
+        let transaction = connection.transaction()?;
+        fill(&Write::new(&transaction))?;
+        transaction.commit()?;
         Ok(Self { connection, locks: locks.clone(), path: PathBuf::new(), file: None })
+    }
+
+    /// Whether it outlives this process.
+    pub fn is_kept(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Whether this is the store that whoever opens it now finds.

@@ -11,8 +11,9 @@ use serde_json::Value;
 fn an_unused_host_stays_unused() -> Result<()> {
     Settings::default().test(|host| {
         ensure!(host.records()?.is_empty(), "no record");
-        host.ocinet("ps")?.success()?;
-        host.ocinet("gc")?.success()?;
+        every(["ps", "gc", "doctor", "doctor --fix", "reset", "reset --force", "network ls"], |command| {
+            host.ocinet(command)?.success().map(drop)
+        })?;
         every(["inspect web", "inspect web --json", "port web"], |command| {
             host.ocinet(command)?.exits(5)?.is_one_line()?.says(&["web"]).map(drop)
         })?;
@@ -70,5 +71,139 @@ fn the_log_is_json() -> Result<()> {
         ensure!(wired.clone().count() > 3 && wired.clone().all(|line| line["network"] == "bridge"), "{log}");
         ensure!(lines.iter().any(|line| line["step"].is_string() && line["us"].is_u64()), "{log}");
         web.hook("poststop")?.success().map(drop)
+    })
+}
+
+/// Looking where no store is, beside containers, makes none: the directory was misspelt, or somebody removed it. What the kernel
+/// holds is shown.
+#[test]
+fn looking_makes_nothing() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let joins = host.container("joins").edit("del(.annotations, .hooks)").prepare()?;
+        let prepare = format!("prepare --network container:web {}", joins.bundle());
+        let plan = format!("plan {}", web.bundle());
+        let lookers = ["ps", "inspect web", "port web", "network ls", "network inspect bridge", &plan, &prepare];
+        host.unchanged_by(|| {
+            every(lookers, |command| {
+                let looked = host.ocinet(&format!("--state-dir /mnt/typo {command}"))?.exits(0)?;
+                ensure!(!host.path("/mnt/typo").exists(), "{looked}");
+                ensure!(command.starts_with("plan") || looked.stderr.contains("no store in /mnt/typo"), "{looked}");
+                Ok(())
+            })
+        })?;
+        let told = host.ocinet("--state-dir /mnt/typo doctor")?.exits(1)?;
+        ensure!(
+            told.stdout.contains("wrong: store is missing from /mnt/typo") && !host.path("/mnt/typo").exists(),
+            "{told}"
+        );
+        ensure!(host.ocinet("--state-dir /mnt/typo ps")?.success()?.contains("8080->80"), "it runs");
+        Ok(())
+    })
+}
+
+/// Looking at a damaged store leaves it to those who mend it.
+#[test]
+fn looking_mends_nothing() -> Result<()> {
+    Settings::default().test(|host| {
+        let _web = host.container("web").publish("8080:80").run()?;
+        host.sh("head -c 30000 /dev/urandom >$(echo /run/ocinet/store-*.db)")?;
+        let files = || host.sh("cd /run/ocinet; ls; sha256sum store-*");
+        let before = files()?;
+        every(["ps", "inspect web", "network ls"], |command| {
+            let looked = host.ocinet(command)?.exits(0)?.says(&["doctor --fix"])?;
+            ensure!(command == &"network ls" || looked.stdout.contains("web"), "{looked}");
+            Ok(())
+        })?;
+        ensure!(host.ocinet("doctor")?.exits(1)?.stdout.contains("wrong: store"));
+        ensure!(files()? == before, "{before}\nbecame\n{}", files()?);
+        let mended = host.ocinet("doctor --fix")?.success()?;
+        ensure!(mended.contains("mended: store"), "{mended}");
+        host.check()
+    })
+}
+
+/// What others chose, an id, a bundle's path, a namespace's, reaches no terminal with characters that it would obey or hide. To
+/// programs it is exact.
+#[test]
+fn hostile_text_reaches_no_terminal() -> Result<()> {
+    let id = "a\u{202e}b\u{200b}c\u{ad}".to_owned();
+    let folder = "/mnt/bundles/\u{1b}[31m\n\u{9b}1m\u{2066}";
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").prepare()?;
+        host.output(&["cp", "-r", web.bundle(), folder])?.success()?;
+        let mut state = web.state("createRuntime");
+        (state["id"], state["bundle"]) = (id.clone().into(), folder.into());
+        host.hook("createRuntime", state.to_string())?.success()?;
+        let json: Vec<Record> = serde_json::from_str(&host.ocinet("ps --json")?.success()?)?;
+        ensure!(json.len() == 1 && json[0].container == id && json[0].bundle == folder, "{json:#?}");
+        let plan = ["plan", "--id", &id, folder];
+        let tries: [&[&str]; 12] = [
+            &["ps"],
+            &["ps", "--json"],
+            &["inspect", &id],
+            &["inspect", &id, "--json"],
+            &["inspect", "a\u{202e}x"],
+            &["port", &id],
+            &["port", &id, "99"],
+            &["network", "inspect", "bridge"],
+            &["network", "inspect", "\u{1b}[31m\u{202e}"],
+            &["\u{1b}[31m\u{202e}"],
+            &plan,
+            &["doctor"],
+        ];
+        let harmless = |argv: &[&str]| -> Result<String> {
+            let output = host.output(&[&[OCINET], argv].concat())?;
+            let hostile = |c: char| c != '\n' && c.is_control() || "\u{202e}\u{200b}\u{ad}\u{2066}".contains(c);
+            let text = output.stdout + &output.stderr;
+            ensure!(!text.contains(hostile), "{argv:?}: {text:?}");
+            Ok(text)
+        };
+        every(tries, |argv| harmless(argv).map(drop))?;
+        let told = harmless(&["inspect", &id])?;
+        ensure!(told.contains(r"bundle       /mnt/bundles/\u{1b}[31m\n\u{9b}1m\u{2066}"), "{told}");
+        host.sh(&format!("ip link del {}", json[0].endpoints[0].host_interface))?;
+        ensure!(harmless(&["doctor"])?.contains(r"container a\u{202e}b"));
+        ensure!(harmless(&["reset", "--force"])?.contains(r"detached a\u{202e}b"));
+        Ok(())
+    })
+}
+
+/// A log file that is a FIFO, or another user's, costs a line of warning, and the container is wired.
+#[test]
+fn a_log_file_that_is_none_of_ours_is_not_written_to() -> Result<()> {
+    Settings::default().test(|host| {
+        host.sh("mkfifo /mnt/fifo; echo theirs >/mnt/theirs; chown 65534 /mnt/theirs; ln -s /mnt/theirs /mnt/link")?;
+        every(["/mnt/fifo", "/mnt/theirs", "/mnt/link", "/dev/null", "/nonexistent/log"], |file| {
+            let web = host.container("web").prepare()?;
+            fs::write(host.path("/mnt/state"), web.state("createRuntime").to_string())?;
+            let hook = format!("timeout 20 {OCINET} --log-file {file} hook createRuntime </mnt/state");
+            let told = host.output(&["sh", "-euc", &hook])?.exits(0)?.is_one_line()?.says(&["warning", file])?;
+            ensure!(host.records()?.len() == 1, "{told}");
+            web.hook("poststop")?.success()?;
+            host.settles()
+        })?;
+        ensure!(host.sh("cat /mnt/theirs")? == "theirs\n");
+        Ok(())
+    })
+}
+
+/// Every length that an id can have: the alias of its link tells whose it is as far as it fits.
+#[test]
+fn an_id_of_any_length_is_attached() -> Result<()> {
+    Settings::default().test(|host| {
+        let whole = (1..=255).filter(|length| *length < 3 || *length > 205).map(|length| "x".repeat(length));
+        let wide = (205..=255).step_by(5).flat_map(|length| ["ä", "店", "🦀"].map(|c| c.repeat(length / c.len())));
+        let web = host.container("web").publish("8080:80").prepare()?;
+        every(whole.chain(wide).collect::<Vec<_>>(), |id| {
+            let mut state = web.state("createRuntime");
+            state["id"] = id.as_str().into();
+            host.hook("createRuntime", state.to_string())?.success()?;
+            let alias = host.sh("cat /sys/class/net/ocv*/ifalias")?;
+            let shown = alias.trim_end().rsplit(':').next().unwrap_or_default();
+            ensure!(id.starts_with(shown) && shown.len() >= id.len().min(211), "{} bytes: {alias}", id.len());
+            host.hook("poststop", state.to_string())?.success()?;
+            host.settles()
+        })
     })
 }

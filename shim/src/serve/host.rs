@@ -110,7 +110,7 @@ impl Host {
     }
 
     pub fn check(&self) -> Result<CheckResponse> {
-        let engine = Engine::open_used(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
+        let engine = Engine::open_to_look(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
         let findings = engine.map_or(Ok(Vec::new()), |mut engine| {
             let findings = engine.examine();
             engine.close();
@@ -126,7 +126,7 @@ impl Host {
 
     /// The engine for calls that only look, which need no settings; `None` on an unused host.
     fn engine(&self) -> Result<Option<Engine>> {
-        Engine::open_used(&self.state_dir, Config::default(), self.log.clone())
+        Engine::open_to_look(&self.state_dir, Config::default(), self.log.clone())
     }
 }
 

@@ -32,5 +32,5 @@ impl Command {
 
 /// All networks of this host.
 fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
-    NetworkView::all(options.engine(log)?, || options.config())
+    NetworkView::all(options.engine_to_look(log)?, || options.config())
 }

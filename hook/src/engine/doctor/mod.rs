@@ -58,6 +58,10 @@ impl Engine {
     /// # Errors
     /// When the kernel or the store cannot be asked.
     pub fn examine(&mut self) -> Result<Vec<Finding>> {
+        if !self.store.is_kept() {
+            let directory = self.state_dir.display();
+            return Ok(vec![Finding::ours("store", format!("is missing from {directory}, or is not whole"))]);
+        }
         if let Err(error) = self.store.read().integrity() {
             if error.is_damage() {
                 // Nothing that it says can be held against the host.

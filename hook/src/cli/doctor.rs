@@ -40,6 +40,7 @@ impl Arguments {
             return Ok(true);
         };
         let mut findings = engine.examine()?;
+        engine.close();
         let mut mended = Vec::new();
         if self.fix
             && findings.iter().any(|finding| finding.remedy == Remedy::Ours)
@@ -76,4 +77,28 @@ fn text(mended: &[Finding], findings: &[Finding]) -> String {
     }
     text.extend(findings.iter().filter(|f| !f.is_fault()).map(|finding| format!("note: {}\n", sentence(finding))));
     text
+}
+
+/// The faults that are not there any more; a note that is gone was nothing to put right.
+fn put_right(before: Vec<Finding>, left: &[Finding]) -> Vec<Finding> {
+    before.into_iter().filter(|finding| finding.is_fault() && !left.contains(finding)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_faults_are_mended() {
+        let finding =
+            |subject: &str, remedy: Remedy| Finding { subject: subject.into(), trouble: "is so".into(), remedy };
+        let fault = finding("bridge", Remedy::Ours);
+        let before = vec![fault.clone(), finding("link", Remedy::Ours), finding("firewall", Remedy::Note)];
+        let left = [finding("link", Remedy::Ours), finding("port", Remedy::Note)];
+        let mended = put_right(before, &left);
+        assert_eq!(mended, [fault]);
+        let expected =
+            "mended: bridge is so\nwrong: link is so\n       to mend it: ocinet doctor --fix\nnote: port is so\n";
+        assert_eq!(text(&mended, &left), expected);
+    }
 }

@@ -31,7 +31,8 @@ impl Arguments {
         let collected = engine.collect()?;
         let mended = engine.mend_firewall();
         engine.close();
-        let mut text: String = collected.dead.iter().map(|container| format!("collected {}\n", shown(container))).collect();
+        let mut text: String =
+            collected.dead.iter().map(|container| format!("collected {}\n", shown(container))).collect();
         if collected.drained > 0 {
             text += &format!("finished {} interrupted detaches\n", collected.drained);
         }

@@ -24,6 +24,12 @@ impl Arguments {
         text.extend(reset.bridges.iter().map(|bridge| format!("deleted bridge {bridge}\n")));
         text.extend(reset.doors.iter().map(|door| format!("took the passage for containers out of {door}\n")));
         text.extend(reset.firewalls.iter().map(|kind| format!("deleted the rules kept by {kind}\n")));
+        text.extend(reset.operators_chains.iter().map(|chain| format!("left {chain}, which has rules of yours\n")));
+        if let Some(socket) = reset.serving {
+            let end = "systemctl disable --now ocinet.socket ocinet.service, or end the process, and reset again";
+            text +=
+                &format!("left {}, on which a service of ocinet listens: {end}\n", shown(&socket.to_string_lossy()));
+        }
         if reset.forwarding_off {
             text += "net.ipv4.ip_forward is 0 again; if something else relies on it: sysctl -w net.ipv4.ip_forward=1\n";
         }

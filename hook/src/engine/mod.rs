@@ -44,7 +44,7 @@ pub use member::Neighbour;
 pub use network::default_network;
 pub use plan::Plan;
 pub use prepare::{OpenBundle, edit_for};
-pub use reset::Reset;
+pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
 pub use settings::settings;
 pub use view::{NetworkKind, NetworkView};
 
@@ -108,7 +108,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens the host to look at it only. Nothing is made where there is nothing.
+    /// Opens the host to plan an attach. Nothing is made where there is nothing.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -131,8 +131,9 @@ impl Engine {
         if is_unused(state_dir, &host)? {
             return Ok(None);
         }
+        let settings = config.clone();
         let engine = Self::with_store(host, state_dir, config, log.clone(), Instant::now(), |host, locks| {
-            Site { state_dir, host, locks, log: &log }.look()
+            Site { state_dir, host, locks, config: &settings, log: &log }.look()
         })?;
         Ok(Some(Self { only_looks: true, ..engine }))
     }
@@ -197,10 +198,11 @@ impl Engine {
         self.read(|store| store.records_after(after, count))
     }
 
-    /// The records of the containers with that id or, where there is none, with that name.
+    /// The records of the container of that id, of that name, or whose id begins so: several where several roots of a runtime
+    /// have one id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is neither.
+    /// [`Error::NotFound`] where there is none, [`Error::Conflict`] where several of different ids are called so.
     pub fn records_of(&mut self, container: &str) -> Result<Vec<Record>> {
         let id: ContainerId = container.parse()?;
         let all = self.records()?;
@@ -231,9 +233,8 @@ impl Engine {
         match question(&self.store.read()).map_err(Error::from) {
             Err(error) if Self::is_store_lost(&error) => {
                 if self.only_looks {
-                    let site =
-                        Site { state_dir: &self.state_dir, host: &self.host, locks: &self.locks, log: &self.log };
-                    self.store = site.seen(&error.to_string())?;
+                    let Self { state_dir, host, locks, config, log, .. } = &*self;
+                    self.store = Site { state_dir, host, locks, config, log }.seen(&error.to_string())?;
                 } else {
                     self.renew_store(&error)?;
                 }
@@ -267,12 +268,12 @@ impl Engine {
     }
 }
 
-fn this_host() -> Result<Host> {
 /// Whether there is no trace of us on the host. That the store is missing is not enough: it may have been removed.
 fn is_unused(state_dir: &Path, host: &Host) -> Result<bool> {
     let has_files = !matches!(state_dir.join(files::CONTAINERS).try_exists(), Ok(false));
     Ok(!has_files && !Store::may_be_there(state_dir, host) && HostLinks::open()?.all_ours()?.is_empty())
 }
 
+fn this_host() -> Result<Host> {
     Ok(Host { boot: kernel::boot_id()?, cookie: Netns::own_cookie()? })
 }

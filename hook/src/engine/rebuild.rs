@@ -57,7 +57,7 @@ impl Site<'_> {
 
     /// A store in memory with what the kernel holds, since `why` there is no other.
     pub fn seen(&self, why: &str) -> Result<Store> {
-        let holdings = Holdings::found()?;
+        let holdings = Holdings::found(self.config)?;
         warn!(self.log, "{why}: this is what the kernel holds; ocinet doctor --fix makes the store anew");
         Ok(Store::in_memory(self.locks, |write| holdings.adopt(write).map(drop))?)
     }

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use slog::info;
 
 use super::files::CONTAINERS;
@@ -5,7 +7,7 @@ use super::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
 use crate::liveness::Life;
-use crate::model::{Alias, InterfaceName, Record, State};
+use crate::model::{Alias, InterfaceName, Key, Record, State};
 use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
@@ -21,7 +23,16 @@ pub struct Reset {
     pub doors: Vec<String>,
     /// Whether IP forwarding, which we had switched on, is off again.
     pub forwarding_off: bool,
+    /// The chains that stay because the operator has rules in them.
+    pub operators_chains: Vec<&'static str>,
+    /// The socket of a service that runs, or that a service manager listens on for it: it stays.
+    pub serving: Option<PathBuf>,
 }
+
+/// The service's socket, in the state directory.
+pub const SERVICE_SOCKET: &str = "ocinet.sock";
+/// The folder of the containerds that the service tells of their containers, in the state directory.
+pub const CONTAINERDS: &str = "containerds";
 
 impl Engine {
     /// Takes everything of ours off the host: links, rules, settings, files and the store. The lock file stays, since
@@ -56,13 +67,16 @@ impl Engine {
         }
         reset.doors = self.close_doors()?;
         for kind in kernel::loaded()? {
-            kernel::backend(kind)?.unload()?;
+            let mut firewall = kernel::backend(kind)?;
+            firewall.unload()?;
             reset.firewalls.push(kind);
+            reset.operators_chains.extend(firewall.operators_chain()?);
         }
         self.links.delete_detour()?;
         self.collect_files()?;
         kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));
         Store::remove(&self.state_dir, &self.host, &writing)?;
+        reset.serving = self.remove_service_files()?;
         Ok(reset)
     }
 
@@ -85,6 +99,26 @@ impl Engine {
     /// Whether a container is attached, and not proved to be dead.
     fn may_run(&mut self, record: &Record) -> bool {
         record.state == State::Attached && self.life(record) != Life::Dead
+    }
+
+    /// Removes what a service left. While one runs, or could be started by a connection, all of it stays: the answer is its
+    /// socket then.
+    fn remove_service_files(&self) -> Result<Option<PathBuf>> {
+        let socket = self.state_dir.join(SERVICE_SOCKET);
+        let alone = self.locks.attempt(Place::Service)?;
+        if alone.is_none() || kernel::is_listened_on(&socket)? {
+            return Ok(Some(socket));
+        }
+        kernel::remove_socket(&socket)?;
+        let folder = self.state_dir.join(CONTAINERDS);
+        for name in kernel::names_in(&folder)? {
+            // Other files are not ours.
+            if name.parse::<Key>().is_ok() {
+                kernel::remove_file(&folder.join(name))?;
+            }
+        }
+        kernel::remove_if_empty(&folder);
+        Ok(None)
     }
 
     fn refuse_while_attached(&mut self) -> Result<()> {

@@ -174,6 +174,12 @@ pub trait Backend {
     /// When the kernel refuses.
     fn unload(&mut self) -> Result<(), Self::Error>;
 
+    /// The operator's chain, where it has rules and therefore stays after [`Backend::unload`].
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn operators_chain(&mut self) -> Result<Option<&'static str>, Self::Error>;
+
     /// Whether the kernel holds anything of ours.
     ///
     /// # Errors

@@ -114,6 +114,10 @@ impl Backend for Nobody {
         Ok(())
     }
 
+    fn operators_chain(&mut self) -> Result<Option<&'static str>> {
+        Ok(None)
+    }
+
     fn is_loaded(&mut self) -> Result<bool> {
         Ok(false)
     }

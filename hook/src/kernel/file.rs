@@ -1,7 +1,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
 pub fn state_dir(path: &Path) -> Result<()> {
     let what = || format!("use state directory {}", path.display());
     match DirBuilder::new().mode(0o700).recursive(false).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::refused(what(), error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::refused(what(), error)),
         _ => check_state_dir(path),
     }
 }
@@ -188,4 +188,26 @@ pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     let id = fs::read_to_string(path).doing(|| format!("read {path}"))?;
     Ok(id.trim().replace('-', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_on_a_socket_is_seen_without_connecting() {
+        let path = std::env::temp_dir().join(format!("ocinet listens {}", std::process::id()));
+        assert!(!is_listened_on(&path).unwrap());
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(is_listened_on(&path).unwrap());
+        drop(listener);
+        assert!(!is_listened_on(&path).unwrap());
+        remove_socket(&path).unwrap();
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        remove_socket(&path).unwrap();
+        assert!(path.exists(), "it was no socket");
+        remove_file(&path).unwrap();
+        remove_file(&path).unwrap();
+    }
 }

@@ -272,6 +272,11 @@ impl Backend for Iptables {
         self.restore(&input)?.map_err(|complaint| self.failed(&complaint))
     }
 
+    fn operators_chain(&mut self) -> Result<Option<&'static str>> {
+        let has_rules = !self.rules(Table::Filter, OPERATOR)?.is_empty();
+        Ok(has_rules.then_some("chain OCINET-OPERATOR of table filter"))
+    }
+
     fn is_loaded(&mut self) -> Result<bool> {
         Ok(self.chains(Table::Filter)?.iter().any(|chain| Table::Filter.chains().contains(&chain.as_str())))
     }

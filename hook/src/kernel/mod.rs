@@ -32,7 +32,10 @@ mod xtables;
 pub use backend::{Choice, backend, choose, loaded, suits};
 pub use conntrack::Conntrack;
 pub use error::{Error, Result};
-pub use file::{boot_id, names_in, read_regular, read_stdin, room_beside, state_dir};
+pub use file::{
+    boot_id, check_state_dir, is_listened_on, names_in, read_regular, read_stdin, remove_file, remove_socket,
+    room_beside, state_dir,
+};
 pub use inside::{Found, Inside, interface_in, namespaces};
 pub use late::chains_behind_security;
 pub use link::{HostLinks, NO_GUARD, OurLink, StandingBridge, Uplink};

@@ -221,6 +221,10 @@ impl Backend for Nftables {
         program::run("nft", &["-f", "-"], &text).map(drop)
     }
 
+    fn operators_chain(&mut self) -> Result<Option<&'static str>> {
+        Ok(self.operator_has_rules()?.then_some("chain operator of table inet ocinet"))
+    }
+
     fn is_loaded(&mut self) -> Result<bool> {
         let base = Base::default();
         let marked = nft::chains(&base).filter(|chain| chain.name == nft::MARKED);

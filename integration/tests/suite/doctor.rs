@@ -2,6 +2,7 @@
 //! ours is explained and left alone.
 
 use anyhow::{Context, Result, ensure};
+use ocinet_integration::service::Service;
 use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Settings, UPLINK, every};
 
 /// A host without other people's rules: `nft flush ruleset` would take them along.
@@ -53,7 +54,7 @@ fn what_is_ours_is_put_right() -> Result<()> {
                 ("sysctl -w net.ipv4.ip_forward=0", "net.ipv4.ip_forward"),
                 ("sysctl -w net.ipv4.conf.ocinet0.route_localnet=0", "route_localnet"),
                 ("sysctl -w net.ipv6.conf.ocinet0.disable_ipv6=0", "disable_ipv6"),
-                ("rm -r /run/ocinet; sysctl -w net.ipv4.ip_forward=0", "net.ipv4.ip_forward"),
+                ("rm -r /run/ocinet; sysctl -w net.ipv4.ip_forward=0", "store is missing"),
             ],
             |(damage, words)| {
                 host.sh(&damage.replace("WEB", &web_link).replace("DB", &db_link))?;
@@ -207,5 +208,31 @@ fn a_reset_leaves_the_host_as_it_was() -> Result<()> {
         host.ocinet("reset")?.success()?;
         web.delete()?;
         host.container("next").publish("8080:80").run()?.delete()
+    })
+}
+
+/// What a service left goes too, but not while one listens; and a chain with the operator's rules stays, which is said.
+#[test]
+fn a_reset_says_what_it_leaves() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("web").run()?.delete()?;
+        let service = Service::start(host, &[])?;
+        let key = "0123456789abcdef".repeat(2);
+        host.sh(&format!("mkdir -p /run/ocinet/containerds; cd /run/ocinet/containerds; touch {key} theirs"))?;
+        host.sh("nft add rule inet ocinet operator ip saddr 192.0.2.7 drop")?;
+        let told = host.ocinet("reset")?.success()?;
+        for words in ["left chain operator of table inet ocinet", "left /run/ocinet/ocinet.sock", "systemctl"] {
+            ensure!(told.contains(words), "{words}: {told}");
+        }
+        ensure!(host.sh("nft list chain inet ocinet operator")?.contains("192.0.2.7"));
+        service.connect()?;
+        service.kill()?;
+        // Another boot of ocinet, and another service that was killed.
+        host.container("web").run()?.delete()?;
+        let told = host.ocinet("reset")?.success()?;
+        ensure!(!told.contains("ocinet.sock"), "{told}");
+        let left = host.sh("ls /run/ocinet /run/ocinet/containerds")?;
+        ensure!(left == "/run/ocinet:\ncontainerds\nlock\n\n/run/ocinet/containerds:\ntheirs\n", "{left}");
+        host.sh("nft delete table inet ocinet").map(drop)
     })
 }

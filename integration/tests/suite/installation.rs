@@ -209,6 +209,16 @@ fn the_package_installs_and_goes() -> Result<()> {
         ))?;
         let script = host.sh(&format!("cd /mnt/stage; find . -type f -printf '/%P\\n' | {listed}"))?;
         ensure!(package == script, "{}", difference(&package, &script));
+        let held = host.container("held").publish("8080:80").run()?;
+        let refusal = host.output(&["dpkg", "--remove", "ocinet"])?;
+        ensure!(
+            refusal.code != 0 && refusal.stderr.contains("held") && refusal.stderr.contains("--force"),
+            "{refusal}"
+        );
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("held")?;
+        host.sh("/usr/bin/ocinet ps; dpkg --status ocinet | grep '^Status: .* ok installed'")?;
+        held.delete()?;
+        host.settles()?;
         host.sh("dpkg --purge ocinet")?;
         nothing_is_left(host)?;
         let after = file_system(host)?;

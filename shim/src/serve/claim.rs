@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use nix::sys::stat::{Mode, umask};
-use ocinet::engine::{Error, Result};
+use ocinet::engine::{Error, Result, SERVICE_SOCKET};
 use ocinet::kernel::{self, Lock, LockFile, Place};
 
 use crate::dial::is_listened_to;
 
 /// The socket's name in the state directory.
-pub const SOCKET: &str = "ocinet.sock";
+pub const SOCKET: &str = SERVICE_SOCKET;
 
 /// Whether a process has it.
 pub fn is_taken(state_dir: &Path) -> bool {

@@ -4,14 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ocinet::engine::CONTAINERDS;
 use ocinet::kernel;
 use ocinet::model::{ContainerId, Key};
 use serde_json::{Value, json};
 
 use crate::dial::is_listened_to;
-
-/// The folder of those files.
-const FOLDER: &str = "containerds";
 
 /// A containerd that has called us.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,7 +36,7 @@ impl Containerd {
     /// When the kernel refuses.
     pub fn remember(&self, state_dir: &Path) -> kernel::Result<()> {
         let text = json!({ "address": self.address, "bundles": self.bundles }).to_string();
-        let path = state_dir.join(FOLDER).join(self.file());
+        let path = state_dir.join(CONTAINERDS).join(self.file());
         if fs::read_to_string(&path).is_ok_and(|known| known == text) {
             return Ok(());
         }
@@ -47,9 +45,7 @@ impl Containerd {
 
     /// All that are known.
     pub fn all(state_dir: &Path) -> Vec<Self> {
-        let files = fs::read_dir(state_dir.join(FOLDER)).into_iter().flatten().flatten();
-        // One that is being written has a name that begins with a dot.
-        let files = files.filter(|file| !file.file_name().as_encoded_bytes().starts_with(b"."));
+        let files = fs::read_dir(state_dir.join(CONTAINERDS)).into_iter().flatten().flatten();
         files.filter_map(|file| Self::parse(&fs::read(file.path()).ok()?)).collect()
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::identity::{HostTarget, Identity, LOCALHOST};
-use crate::model::HostName;
+use crate::model::{HostName, Mode, Record};
 
 /// A file made for a container and mounted over its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,46 @@ impl File {
             Self::ResolvConf => "resolv.conf",
             Self::Hosts => "hosts",
             Self::HostName => "hostname",
+        }
+    }
+}
+
+/// Which name servers of the host a container may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// All of them: it shares the host's network.
+    Host,
+    /// Those that are not the host's alone: it has a network of its own.
+    Own {
+        /// Whether that has IPv6.
+        ipv6: bool,
+    },
+}
+
+impl Reach {
+    /// What the container of `record` reaches.
+    pub fn of(record: &Record) -> Self {
+        match record.mode {
+            Mode::Host => Self::Host,
+            // ocinet does not wire it; another program may have, with either family.
+            Mode::None => Self::Own { ipv6: true },
+            Mode::Bridge => {
+                let mut addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+                Self::Own { ipv6: addresses.any(|net| net.addr().is_ipv6()) }
+            }
+        }
+    }
+
+    /// Whether `server`, as a resolv.conf names it, is in reach.
+    fn includes(self, server: &str) -> bool {
+        let Self::Own { ipv6 } = self else { return true };
+        // A scope names an interface of the host, as in fe80::1%eth0.
+        let (address, scope) = server.split_once('%').map_or((server, None), |(address, scope)| (address, Some(scope)));
+        match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            // The C library takes the unspecified address for the loopback.
+            Ok(address) if address.is_loopback() || address.is_unspecified() => false,
+            Ok(IpAddr::V6(address)) => ipv6 && scope.is_none() && !address.is_unicast_link_local(),
+            _ => true,
         }
     }
 }
@@ -58,16 +98,16 @@ impl Resolver {
         resolver
     }
 
-    /// Whether every name server is on the host's loopback, out of a container's reach.
-    pub fn is_loopback_only(&self) -> bool {
-        self.nameservers.iter().all(|server| is_loopback(server))
+    /// Whether a container has a name server here that it reaches.
+    pub fn is_of_use(&self, reach: Reach) -> bool {
+        self.nameservers.iter().any(|server| reach.includes(server))
     }
 
-    /// What a container gets: the host's settings without servers it cannot reach, unless its annotations say otherwise.
-    pub fn for_container(&self, identity: &Identity, fallback: &[IpAddr], shares_host: bool) -> Self {
-        let reachable = |server: &&String| shares_host || !is_loopback(server);
+    /// What a container gets: the host's settings without servers it cannot reach, unless its annotations say otherwise. The C
+    /// library asks the first three alone (MAXNS, resolv.conf(5)), so one out of reach would take the place of another.
+    pub fn for_container(&self, identity: &Identity, fallback: &[IpAddr], reach: Reach) -> Self {
         let mut nameservers: Vec<String> = match identity.dns.as_slice() {
-            [] => self.nameservers.iter().filter(reachable).cloned().collect(),
+            [] => self.nameservers.iter().filter(|server| reach.includes(server)).cloned().collect(),
             wanted => wanted.iter().map(ToString::to_string).collect(),
         };
         if nameservers.is_empty() {
@@ -92,12 +132,6 @@ impl Resolver {
         }
         text
     }
-}
-
-fn is_loopback(server: &str) -> bool {
-    // A scope, as in fe80::1%eth0, is no part of the address.
-    let address = server.split('%').next().unwrap_or(server);
-    address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// `/etc/hosts` of a container at `addresses`, whose host answers at `gateway`.
@@ -135,16 +169,31 @@ mod tests {
         }
     }
 
+    const V4: Reach = Reach::Own { ipv6: false };
+
+    #[test]
+    fn servers_out_of_reach_are_left_out() {
+        let host =
+            "127.0.0.53 0.0.0.0 ::1 :: ::ffff:127.0.0.1 fe80::1%eth0 fe80::1 2001:db8::53 fd00::53%br0 192.0.2.1";
+        let host = Resolver { nameservers: host.split(' ').map(String::from).collect(), ..Resolver::default() };
+        let of = |reach| host.for_container(&identity(), &[], reach).nameservers.join(" ");
+        assert_eq!(of(V4), "192.0.2.1");
+        assert_eq!(of(Reach::Own { ipv6: true }), "2001:db8::53 192.0.2.1");
+        assert_eq!(of(Reach::Host), host.nameservers.join(" "));
+        let wanted = Identity { dns: vec!["2001:db8::9".parse().unwrap()], ..identity() };
+        assert_eq!(host.for_container(&wanted, &[], V4).nameservers, ["2001:db8::9"], "as asked for");
+    }
+
     #[test]
     fn loopback_servers_are_left_out() {
         let host =
             Resolver::parse("# made by\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch a b\noptions ndots:2\n");
-        let text = host.for_container(&identity(), &[], false).text();
+        let text = host.for_container(&identity(), &[], V4).text();
         assert_eq!(text, "nameserver 192.0.2.1\nsearch a b\noptions ndots:2\n");
-        assert!(host.for_container(&identity(), &[], true).text().contains("127.0.0.53"));
+        assert!(host.for_container(&identity(), &[], Reach::Host).text().contains("127.0.0.53"));
         let stub = Resolver::parse("nameserver 127.0.0.53\nnameserver ::1\n");
-        assert!(stub.is_loopback_only());
-        assert_eq!(stub.for_container(&identity(), &["192.0.2.7".parse().unwrap()], false).nameservers, ["192.0.2.7"]);
+        assert!(!stub.is_of_use(V4) && stub.is_of_use(Reach::Host));
+        assert_eq!(stub.for_container(&identity(), &["192.0.2.7".parse().unwrap()], V4).nameservers, ["192.0.2.7"]);
     }
 
     #[test]
@@ -156,7 +205,7 @@ mod tests {
             options: vec!["edns0".into()],
             ..identity()
         };
-        assert_eq!(host.for_container(&wanted, &[], false).text(), "nameserver 192.0.2.9\noptions edns0\n");
+        assert_eq!(host.for_container(&wanted, &[], V4).text(), "nameserver 192.0.2.9\noptions edns0\n");
     }
 
     #[test]

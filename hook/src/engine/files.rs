@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use slog::warn;
 
 use super::{Engine, Result};
-use crate::files::{self, File, Resolver};
+use crate::files::{self, File, Reach, Resolver};
 use crate::identity::{HostNameSource, Identity};
 use crate::kernel::{self, Overlay, Place, Process};
 use crate::model::{HostName, Key, Mode, Record};
@@ -95,11 +95,13 @@ impl Engine {
                 files::hosts(identity, hostname, &addresses, gateway)
             }
             File::ResolvConf => {
-                let shares_host = record.mode == Mode::Host;
-                let host = host_resolver(shares_host)?;
-                let resolver = host.for_container(identity, &self.config.dns_fallback, shares_host);
+                let reach = Reach::of(record);
+                let host = host_resolver(reach, |error| {
+                    warn!(self.log, "{error}: it is taken for a file that is not there");
+                })?;
+                let resolver = host.for_container(identity, &self.config.dns_fallback, reach);
                 if resolver.nameservers.is_empty() && record.mode != Mode::None {
-                    let why = "this host has name servers only on its loopback";
+                    let why = "this host has none that it can reach";
                     warn!(
                         self.log,
                         "the container has no name server: {why}; set io.ocinet.dns, or dns_fallback in config.toml"
@@ -147,15 +149,22 @@ fn hostname_to_be(identity: &Identity) -> Result<HostName> {
     }
 }
 
-/// The host's name servers: those it asks itself if the container shares its network, else those that others can ask.
-fn host_resolver(shares_host: bool) -> Result<Resolver> {
+/// The host's name servers: those that it asks itself, or, where a container reaches none of them, those that systemd-resolved asks.
+/// What stands in a file's place and is none counts as absent; `tell` is told.
+fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Result<Resolver> {
     let read = |path: &str| -> Result<Option<Resolver>> {
-        let bytes = kernel::read_regular(Path::new(path), MAX_BYTES)?;
+        let bytes = match kernel::read_regular(Path::new(path), MAX_BYTES) {
+            Err(error @ kernel::Error::NotRegular { .. }) => {
+                tell(&error);
+                None
+            }
+            read => read?,
+        };
         Ok(bytes.map(|bytes| Resolver::parse(&String::from_utf8_lossy(&bytes))))
     };
     let own = read(RESOLV_CONF)?.unwrap_or_default();
-    if shares_host || !own.is_loopback_only() {
+    if reach == Reach::Host || own.is_of_use(reach) {
         return Ok(own);
     }
-    Ok(read(RESOLVED)?.filter(|resolved| !resolved.nameservers.is_empty()).unwrap_or(own))
+    Ok(read(RESOLVED)?.filter(|resolved| resolved.is_of_use(reach)).unwrap_or(own))
 }

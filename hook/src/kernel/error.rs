@@ -16,6 +16,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What is read as a file is something else: a directory, a FIFO, a socket, a device, a link to itself.
+    #[error("{what}: is not a regular file")]
+    NotRegular {
+        /// What was tried, with the object's name.
+        what: String,
+    },
     /// The host has a link of the name that ours should have.
     #[error("interface {name} is there already; its alias is {alias:?}")]
     Taken {

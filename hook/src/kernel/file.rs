@@ -50,16 +50,20 @@ pub fn read_stdin(limit: usize) -> Result<Vec<u8>> {
 /// refused without waiting for it.
 ///
 /// # Errors
-/// When it is no regular file, too large or unreadable.
+/// [`Error::NotRegular`], or that it is too large or unreadable.
 pub fn read_regular(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
     let what = || format!("read {}", path.display());
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A link to itself; a socket, which cannot be opened (open(2)).
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
+            return Err(Error::NotRegular { what: what() });
+        }
         result => result.doing(what)?,
     };
     let meta = file.metadata().doing(what)?;
     if !meta.is_file() {
-        return Err(Error::refused(what(), io::Error::other("is not a regular file")));
+        return Err(Error::NotRegular { what: what() });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(limit).min(limit) + 1);
     file.take(limit as u64 + 1).read_to_end(&mut bytes).doing(what)?;

@@ -32,8 +32,8 @@ struct Raw {
 }
 
 impl State {
-    /// More than any runtime writes; stdin is not read beyond it.
-    pub const MAX_BYTES: usize = 1 << 20;
+    /// As much as a bundle may have: a state repeats all of its annotations. stdin is not read beyond it.
+    pub const MAX_BYTES: usize = 16 << 20;
 
     /// Reads what came on stdin.
     pub fn parse(json: &[u8]) -> Result<Self, Invalid> {

@@ -24,7 +24,7 @@ fn a_state_that_cannot_be_read() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").prepare()?;
         let whole = web.state("createRuntime").to_string().into_bytes();
-        let huge = with(&web, "annotations", json!({ "org.example": "x".repeat(10 << 20) }));
+        let huge = with(&web, "annotations", json!({ "org.example": "x".repeat(17 << 20) }));
         let states = [
             ("empty", Vec::new()),
             ("blank", b" \n".to_vec()),
@@ -33,14 +33,28 @@ fn a_state_that_cannot_be_read() -> Result<()> {
             ("another type", b"[]".to_vec()),
             ("not UTF-8", b"\xff\xfe{}".to_vec()),
             ("two of them", [&whole[..], &whole[..]].concat()),
-            ("10 MiB of blanks", vec![b' '; 10 << 20]),
-            ("10 MiB of annotations", huge),
+            ("17 MiB of blanks", vec![b' '; 17 << 20]),
+            ("17 MiB of annotations", huge),
         ];
         every(states, |(_, state)| {
             let refusal = host.unchanged_by(|| host.hook("createRuntime", state))?;
             ensure!(refusal.stderr.len() < 1000, "a message is no dump: {} bytes", refusal.stderr.len());
             refusal.is_refusal()?.says(&["state"]).map(drop)
         })
+    })
+}
+
+/// Annotations of other tools may be large, and a state repeats them all.
+#[test]
+fn a_state_with_large_annotations_is_read() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").prepare()?;
+        let state =
+            with(&web, "annotations", json!({"org.example": "x".repeat(2 << 20), "io.ocinet.network": "bridge"}));
+        host.hook("createRuntime", &state)?.exits(0)?;
+        ensure!(web.record()?.address().is_some(), "{:#?}", web.record()?);
+        host.hook("poststop", &state)?.exits(0)?;
+        host.settles()
     })
 }
 

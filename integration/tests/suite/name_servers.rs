@@ -1,9 +1,12 @@
 //! Which name servers a container gets from a host, above all where the host's own are out of its reach.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, every, on_every_runtime};
+use ocinet_integration::{Host, Runtime, Settings, every, on_every_runtime};
 
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// What a private host has.
+const OWN: &str = "nameserver 192.0.2.53\\nsearch lan.example\\noptions ndots:2\\n";
 
 /// A host's files, and what its next container has as resolv.conf and hears as a warning.
 struct Case {
@@ -86,6 +89,59 @@ fn loopback_servers_are_left_out() -> Result<()> {
     on_every_runtime(|host| {
         every(cases.iter().map(|case| (case.own, case.resolved, case.config)).zip(0..), |(_, at)| {
             start(host, &cases[*at])
+        })
+    })
+}
+
+/// A container without IPv6 has no use for the host's servers of IPv6, which may be all that the C library asks (the first three);
+/// no container has one for an address that means something on an interface of the host's alone.
+#[test]
+fn servers_that_need_ipv6_are_left_out() -> Result<()> {
+    const SIX: &str = "nameserver 2001:db8::1\\nnameserver 2001:db8::2\\nnameserver fe80::1%%uplink\\n";
+    let six_first = format!("{SIX}nameserver 192.0.2.53\\n");
+    let stub = format!("nameserver 127.0.0.53\\n{SIX}");
+    let rows = [
+        ("before others", six_first.as_str(), "", "nameserver 192.0.2.53\n"),
+        ("asked for", SIX, "2001:db8::9", "nameserver 2001:db8::9\n"),
+        ("beside the stub of systemd-resolved", &stub, "", "nameserver 192.0.2.77\n"),
+    ];
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        host.sh(&format!("mkdir -p /run/systemd/resolve; printf 'nameserver 192.0.2.77\\n' >{RESOLVED}"))?;
+        every(rows, |(_, own, wanted, expected)| {
+            host.sh(&format!("printf '{own}' >/etc/resolv.conf"))?;
+            let draft = host.container("web");
+            let draft = if wanted.is_empty() { draft } else { draft.annotation("io.ocinet.dns", wanted) };
+            let web = draft.run()?;
+            let found = web.exec(&["cat", "/etc/resolv.conf"])?;
+            ensure!(found == *expected, "{found:?}");
+            web.delete()
+        })?;
+        let with_host = host.container("host").network("host").in_host_namespace().serving(&["8088"]).run()?;
+        let (own, found) = (host.sh("cat /etc/resolv.conf")?, with_host.exec(&["cat", "/etc/resolv.conf"])?);
+        ensure!(found == own, "it has the host's network, and reaches them all: {found:?}");
+        Ok(())
+    })
+}
+
+/// What is no file names no server; that is worth a warning, and no reason not to start.
+#[test]
+fn what_is_no_file_counts_as_absent() -> Result<()> {
+    let rows = [
+        "mkdir /etc/resolv.conf",
+        "mkfifo /etc/resolv.conf",
+        "ln -s /dev/null /etc/resolv.conf",
+        "ln -s resolv.conf /etc/resolv.conf",
+    ];
+    Settings::default().runtime(Runtime::Crun).test(|host| {
+        every(rows, |make| {
+            host.sh(&format!("rm -rf /etc/resolv.conf; {make}"))?;
+            let started = host.container("web").start();
+            host.sh(&format!("rm -rf /etc/resolv.conf; printf '{OWN}' >/etc/resolv.conf"))?;
+            let (web, output) = started?;
+            let web = web.with_context(|| output.to_string())?;
+            ensure!(web.exec(&["cat", "/etc/resolv.conf"])?.is_empty(), "no server");
+            output.says(&["warning", "/etc/resolv.conf: is not a regular file", "dns_fallback"])?;
+            web.delete()
         })
     })
 }

@@ -42,8 +42,8 @@ impl Engine {
             return Ok(());
         }
         let overlays = self.write_files(request, record, &hostname)?;
-        for missing in kernel::mount_over(process.mnt.as_fd(), &request.root.path, &overlays)? {
-            warn!(self.log, "the image has no {missing} and cannot be given one: the container goes without it");
+        for missing in kernel::mount_over(process, &request.root.path, &overlays)? {
+            warn!(self.log, "{missing}");
         }
         self.step("files");
         Ok(())

@@ -42,7 +42,7 @@ pub use link::{HostLinks, NO_GUARD, OurLink, StandingBridge, Uplink};
 pub use listeners::Listeners;
 pub use lock::{Lock, LockFile, Place};
 pub use memory::{hurry_memory, return_memory, spare_memory};
-pub use mount::{Overlay, mount_over};
+pub use mount::{Missing, Overlay, mount_over};
 pub use neighbours::{Neighbours, change_zone, close_passage, open_passage};
 pub use netns::Netns;
 pub use ports::{FreeRange, is_local};

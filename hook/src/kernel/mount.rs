@@ -4,21 +4,28 @@
 //! we look. So the target is opened beneath the container's root by a path walk that cannot leave it, judged by its
 //! descriptor, and mounted over by that same descriptor. The mount itself was made before, in our own namespace,
 //! read-only: a container must not fill the host's /run.
+//!
+//! The container's root is looked up from the root directory of its first process: setns(2) into a mount namespace moves the
+//! caller to the root of that namespace, which is another one where the runtime runs in a chroot.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, major, minor, statx};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::apart::apart;
 use super::error::{Doing, Error, Result};
+use super::process::Process;
 
 /// How often a disturbed walk is begun again: a neighbour must not keep us for ever.
 const MOST_WALKS: usize = 1000;
+/// As many as the kernel follows (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// A file of ours and where it belongs in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,24 +36,41 @@ pub struct Overlay {
     pub target: String,
 }
 
-/// Mounts each file over its target beneath `root` in the mount namespace `namespace`. Returns what could not be, since the image
-/// lacks the target and cannot be given one.
+/// A target that a container lacks and is not given: there is nothing to mount over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// The image is read-only.
+    #[error("the image has no {0} and cannot be given one: the container goes without it")]
+    ReadOnly(String),
+    /// A file made there would be a file of the host's.
+    #[error("{0} is missing in a folder of the host's, where ocinet makes none: the container goes without it")]
+    Hosts(String),
+}
+
+/// What an attempt to make a target came to, where it did not fail.
+enum Made {
+    There(OwnedFd),
+    Not(Missing),
+}
+
+/// Mounts each file over its target beneath `root`, a path that `process` and its runtime know, in the mount namespace of
+/// `process`. Returns the targets that could not be mounted over.
 ///
 /// # Errors
 /// When a target is no regular file, or the kernel refuses.
-pub fn mount_over(namespace: BorrowedFd<'_>, root: &Path, overlays: &[Overlay]) -> Result<Vec<String>> {
+pub fn mount_over(process: &Process, root: &Path, overlays: &[Overlay]) -> Result<Vec<Missing>> {
     let trees: Vec<(OwnedFd, &str)> = overlays
         .iter()
         .map(|overlay| Ok((detached(&overlay.source)?, overlay.target.as_str())))
         .collect::<Result<_>>()?;
+    let what = || format!("open the container's root {}", root.display());
+    let directory = open_beneath(&process.root, root, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
     let inside = || {
         // A thread shares its root and working directory with others, which setns into a mount namespace refuses.
         unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
-        setns(namespace, CloneFlags::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
-        let what = || format!("open the container's root {}", root.display());
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(root, flags, Mode::empty()).doing(what)?;
-        trees.iter().filter_map(|(tree, target)| attach(tree, &directory, target).transpose()).collect()
+        setns(&process.mnt, CloneFlags::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
+        let place = Place { root: &directory, process };
+        trees.iter().filter_map(|(tree, target)| place.attach(tree, target).transpose()).collect()
     };
     apart(inside)
 }
@@ -62,30 +86,113 @@ fn detached(source: &Path) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Puts the mount `tree` over `target` beneath `root`. The target comes back where there is none and none can be made.
-fn attach(tree: &OwnedFd, root: &OwnedFd, target: &str) -> Result<Option<String>> {
-    let what = || format!("mount over /{target} in the container");
-    uncover(root, target).doing(what)?;
-    let place = match open_beneath(root, target, OFlags::PATH) {
-        Err(Errno::NOENT) => match make(root, target) {
-            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => return Ok(Some(format!("/{target}"))),
-            made => made.doing(what)?,
-        },
-        opened => opened.doing(what)?,
-    };
-    let (there, ours) = (fstat(&place).doing(what)?, fstat(tree).doing(what)?);
-    if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile {
-        return Err(Error::refused(
-            what(),
-            io::Error::other("the image has something there that is not a regular file"),
-        ));
+/// Where files are mounted: the root of a container, seen from inside its mount namespace.
+struct Place<'p> {
+    root: &'p OwnedFd,
+    process: &'p Process,
+}
+
+impl Place<'_> {
+    /// Puts the mount `tree` over `target`.
+    fn attach(&self, tree: &OwnedFd, target: &str) -> Result<Option<Missing>> {
+        let what = || format!("mount over /{target} in the container");
+        uncover(self.root, target).doing(what)?;
+        let place = match open_beneath(self.root, target, OFlags::PATH) {
+            Err(Errno::NOENT) => match self.make(target)? {
+                Made::There(file) => file,
+                Made::Not(missing) => return Ok(Some(missing)),
+            },
+            opened => opened.doing(what)?,
+        };
+        let (there, ours) = (fstat(&place).doing(what)?, fstat(tree).doing(what)?);
+        if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile {
+            return Err(Error::refused(
+                what(),
+                io::Error::other("the image has something there that is not a regular file"),
+            ));
+        }
+        if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) {
+            return Ok(None);
+        }
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        rustix::mount::move_mount(tree, "", place, "", flags).doing(what)?;
+        Ok(None)
     }
-    if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) {
-        return Ok(None);
+
+    /// Makes an empty file to mount over, where the image has none or a link to nowhere. It stays in the image.
+    fn make(&self, target: &str) -> Result<Made> {
+        let what = || format!("make /{target} in the container");
+        let path = end_of_links(self.root, target).doing(what)?;
+        let (parents, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        let mut at = open_beneath(self.root, ".", OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
+        let mut walked = String::new();
+        for part in parents.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            walked = format!("{walked}/{part}");
+            at = match open_beneath(self.root, &walked, OFlags::PATH | OFlags::DIRECTORY) {
+                Err(Errno::NOENT) => {
+                    let made = || rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755));
+                    if let Some(missing) = self.add(&at, target, made)? {
+                        return Ok(Made::Not(missing));
+                    }
+                    open_beneath(self.root, &walked, OFlags::PATH | OFlags::DIRECTORY).doing(what)?
+                }
+                opened => opened.doing(what)?,
+            };
+        }
+        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut file = None;
+        let made = || {
+            let opened = rustix::fs::openat(&at, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
+            // The caller's umask means nothing in the image.
+            rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o644))?;
+            file = Some(opened);
+            Ok(())
+        };
+        if let Some(missing) = self.add(&at, target, made)? {
+            return Ok(Made::Not(missing));
+        }
+        Ok(Made::There(file.ok_or(Errno::NOENT).doing(what)?))
     }
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", place, "", flags).doing(what)?;
-    Ok(None)
+
+    /// Lets `make` add something to the directory `at`, for the sake of `target`, unless that would be a file of the host's.
+    fn add(
+        &self,
+        at: &OwnedFd,
+        target: &str,
+        make: impl FnOnce() -> rustix::io::Result<()>,
+    ) -> Result<Option<Missing>> {
+        let target = format!("/{target}");
+        if !self.is_containers_own(at).doing(|| format!("look at the folder of {target} in the container"))? {
+            return Ok(Some(Missing::Hosts(target)));
+        }
+        match make() {
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Ok(Some(Missing::ReadOnly(target))),
+            made => made.map(|()| None).doing(|| format!("make {target} in the container")),
+        }
+    }
+
+    /// Whether a directory belongs to the container alone: to its root file system, or to one in memory that the host has not
+    /// mounted itself. Anything else that is mounted there is a folder of the host's, or may be.
+    fn is_containers_own(&self, directory: &OwnedFd) -> io::Result<bool> {
+        let mount =
+            |file: &OwnedFd| statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id);
+        if mount(directory)? == mount(self.root)? {
+            return Ok(true);
+        }
+        match rustix::fs::fstatfs(directory)?.f_type {
+            // Nothing can be made in it, which is the kernel's to say.
+            libc::PROC_SUPER_MAGIC => return Ok(true),
+            libc::TMPFS_MAGIC => {}
+            _ => return Ok(false),
+        }
+        let device = fstat(directory)?.st_dev;
+        let number = format!("{}:{}", major(device), minor(device));
+        // Of the process, and so of its first thread, which did not enter the container's namespace (proc_pid_mountinfo(5)).
+        let mounts = open_beneath(&self.process.root, "proc/self/mountinfo", OFlags::RDONLY)?;
+        let mut text = String::new();
+        File::from(mounts).read_to_string(&mut text)?;
+        Ok(!text.lines().any(|line| line.split(' ').nth(2) == Some(&number)))
+    }
 }
 
 /// Takes off what an attach mounted that was taken back since: its file is gone from the host, and nothing can be
@@ -103,53 +210,29 @@ fn uncover(root: &OwnedFd, target: &str) -> rustix::io::Result<()> {
 
 /// Walks `path` without ever leaving `root`. While anything is renamed or mounted anywhere on the host, the kernel cannot
 /// tell whether a `..` led out of the root, and says "try again" (openat2(2)).
-fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+fn open_beneath(root: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let walk = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o644) } else { Mode::empty() };
-    let open = || rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, mode, walk);
+    let open = || rustix::fs::openat2(root, path.as_ref(), flags | OFlags::CLOEXEC, Mode::empty(), walk);
     let disturbed = |opened: &rustix::io::Result<OwnedFd>| matches!(opened, Err(Errno::AGAIN));
     (0..MOST_WALKS).map(|_| open()).find(|opened| !disturbed(opened)).unwrap_or(Err(Errno::AGAIN))
 }
 
-/// Makes an empty file to mount over, where the image has none or a link to nowhere.
-fn make(root: &OwnedFd, target: &str) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match open_beneath(root, target, flags) {
-        Err(Errno::NOENT) => {
-            let place = link_beneath(root, target).unwrap_or_else(|| target.to_owned());
-            make_parents(root, &place)?;
-            open_beneath(root, &place, flags)?
-        }
-        made => made?,
-    };
-    // It stays in the image, where the caller's umask means nothing.
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
-    Ok(file)
+/// Where `target` leads over links, as a path beneath the root of which the last part is no link.
+fn end_of_links(root: &OwnedFd, target: &str) -> rustix::io::Result<String> {
+    let mut path = target.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Some(next) = link_beneath(root, &path) else { return Ok(path) };
+        path = next;
+    }
+    Err(Errno::LOOP)
 }
 
-/// Where the link at `target` leads, as a path beneath the root.
+/// Where the link at `target` leads, as a path beneath the root; none where there is no link.
 fn link_beneath(root: &OwnedFd, target: &str) -> Option<String> {
     let link = open_beneath(root, target, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
     let text = rustix::fs::readlinkat(link, "", Vec::new()).ok()?.into_string().ok()?;
     let parent = Path::new(target).parent().and_then(Path::to_str).unwrap_or_default();
     Some(if text.starts_with('/') { text } else { format!("{parent}/{text}") })
-}
-
-fn make_parents(root: &OwnedFd, path: &str) -> rustix::io::Result<()> {
-    let mut at = rustix::fs::openat(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let mut walked = String::new();
-    let Some((parents, _)) = path.rsplit_once('/') else { return Ok(()) };
-    for part in parents.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        walked = format!("{walked}/{part}");
-        at = match open_beneath(root, &walked, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755))?;
-                open_beneath(root, &walked, OFlags::PATH | OFlags::DIRECTORY)?
-            }
-            opened => opened?,
-        };
-    }
-    Ok(())
 }
 
 /// mount_setattr(2), which neither nix nor rustix has.

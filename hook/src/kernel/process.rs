@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, chdir, fork, getppid, setsid};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::error::{Doing, Error, Result};
@@ -40,6 +41,8 @@ pub struct Process {
     pub mnt: OwnedFd,
     /// Its UTS namespace.
     pub uts: OwnedFd,
+    /// Its root directory, in its mount namespace: where that process and its parent agree on what a path means.
+    pub root: OwnedFd,
     /// When it started, see [`process_start`].
     pub started: u64,
 }
@@ -59,9 +62,12 @@ impl Process {
         };
         let net = Netns::at(Path::new(&format!("/proc/{pid}/ns/net")))?;
         let (mnt, uts, started) = (namespace("mnt")?, namespace("uts")?, process_start(pid)?);
+        let root = format!("/proc/{pid}/root");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&root, flags, Mode::empty()).doing(|| format!("open {root}"))?;
         let mut ended = [PollFd::new(guard.as_fd(), PollFlags::POLLIN)];
         match poll(&mut ended, PollTimeout::ZERO).doing(gone)? {
-            0 => Ok(Self { net, mnt, uts, started }),
+            0 => Ok(Self { net, mnt, uts, root, started }),
             _ => Err(Error::refused(gone(), Errno::ESRCH)),
         }
     }

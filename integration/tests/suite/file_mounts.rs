@@ -1,6 +1,6 @@
 //! The container's files: how they get into it, and what of the image and of the host they leave alone.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Host, Runtime, Settings, every, on_every_runtime};
 
 /// Where an image of a story's own is.
@@ -113,6 +113,70 @@ fn read_only_roots_and_umasks() -> Result<()> {
             );
             Ok(())
         })
+    })
+}
+
+/// A folder of the host's that a container has as its `/etc` gets no files of ours; what it has is mounted over all the same. A folder in
+/// memory that is the container's alone, as systemd's `/run` in a container, gets them.
+#[test]
+fn a_folder_of_the_hosts_stays_as_it_was() -> Result<()> {
+    let bind = r#".mounts += [{destination: "/etc", type: "bind", source: "/mnt/theirs", options: ["rbind"]}]"#;
+    let memory = r#".mounts += [{destination: "/etc", type: "tmpfs", source: "tmpfs"}]"#;
+    let run = r#".mounts += [{destination: "/run", type: "tmpfs", source: "tmpfs"}]"#;
+    let linked =
+        "rm -rf etc/*; mkdir -p run; for file in resolv.conf hosts hostname; do ln -s ../run/a/$file etc/$file; done";
+    let rows = [
+        ("a folder", bind, "rm -rf etc", &["resolv.conf"][..]),
+        ("no file", bind, "rm -rf etc/*; rm /mnt/theirs/*", &[]),
+        ("in memory", memory, "true", &FILES),
+        ("links into memory", run, linked, &FILES),
+    ];
+    on_every_runtime(|host| {
+        every(rows, |(_, edit, script, ours)| {
+            host.sh("rm -rf /mnt/theirs; mkdir /mnt/theirs; echo theirs >/mnt/theirs/resolv.conf")?;
+            image(host, script)?;
+            let before = host.sh("ls -lR /mnt/theirs")?;
+            let (web, output) = host.container("web").image(IMAGE).edit(edit).start()?;
+            let web = web.with_context(|| output.to_string())?;
+            let after = host.sh("ls -lR /mnt/theirs")?;
+            ensure!(before == after, "{before}\nbecame\n{after}");
+            for file in FILES {
+                let mount =
+                    web.exec(&["sh", "-c", &format!("busybox grep -c '/{file} ro' /proc/self/mountinfo || true")])?;
+                ensure!((mount.trim() == "1") == ours.contains(&file), "{file}: {mount}");
+            }
+            // runc does not show what a successful hook says.
+            if host.runtime() == Runtime::Crun && ours.len() < 3 {
+                output.says(&["warning", "/etc/hosts", "host's", "goes without it"])?;
+            }
+            web.delete()
+        })
+    })
+}
+
+/// A runtime in a chroot gives paths that mean something there alone.
+#[test]
+fn a_runtime_in_a_chroot() -> Result<()> {
+    const JAIL: &str = "/mnt/jail";
+    on_every_runtime(|host| {
+        let program = host.runtime().program().context("a runtime")?;
+        host.sh(&format!(
+            "mkdir {JAIL}; mount -t tmpfs tmpfs {JAIL}; cd {JAIL}
+             for folder in usr etc run proc sys dev mnt/bin; do mkdir -p $folder; mount --rbind /$folder $folder; done
+             for folder in bin sbin lib lib64; do cp -a /$folder .; done
+             mkdir b; cp -a /mnt/rootfs b"
+        ))?;
+        let bundle = host.container("web").image("rootfs").prepare()?;
+        host.sh(&format!("cp {}/config.json {JAIL}/b", bundle.bundle()))?;
+        let run = |words: &str| host.sh(&format!("chroot {JAIL} {program} --root /run/jail {words}"));
+        run("run --detach --bundle /b web </dev/null >/mnt/out 2>&1 || { cat /mnt/out; exit 1; }")?;
+        every([("resolv.conf", "192.0.2.53"), ("hosts", "\tweb"), ("hostname", "web")], |(file, word)| {
+            let text = run(&format!("exec web cat /etc/{file}"))?;
+            ensure!(text.contains(word), "{file}: {text}");
+            Ok(())
+        })?;
+        run("delete --force web")?;
+        host.settles()
     })
 }
 

@@ -91,8 +91,9 @@ fn hostname(
     };
     match wanted {
         Some(wanted) if wanted.as_str() != spec => {
+            let remedy = if bundle.has_templates_hostname() { "ocinet prepare does that" } else { "change that one" };
             let why = format!(
-                "differs from hostname {spec:?} of config.json, which the runtime sets after its hooks; change that one"
+                "differs from hostname {spec:?} of config.json, which the runtime sets after its hooks; {remedy}"
             );
             Err(Invalid::new(FIELD, wanted, why))
         }
@@ -166,7 +167,9 @@ mod tests {
         assert_eq!(of(&[("name", "web")], &named), HostNameSource::Spec("runc".parse().unwrap()));
         assert_eq!(of(&[("hostname", "runc")], &named), HostNameSource::Spec("runc".parse().unwrap()));
         assert_eq!(of(&[], r#""linux":{}"#), HostNameSource::Host);
-        assert!(identity(&[("hostname", "web")], &named).unwrap_err().to_string().contains("\"runc\""));
+        let refusal = |spec: &str| identity(&[("hostname", "web")], spec).unwrap_err().to_string();
+        assert!(refusal(&named).contains("\"runc\"") && refusal(&named).contains("ocinet prepare"));
+        assert!(refusal(&named.replace("runc", "shop")).contains("change that one"));
         assert!(identity(&[("hostname", "web")], r#""linux":{}"#).unwrap_err().to_string().contains("UTS"));
     }
 

@@ -55,7 +55,7 @@ fn prepare(call: &Call, log: &Logger) -> Result<()> {
     let Some(network) = network(&bundle.spec, &config) else { return Ok(()) };
     let id = id(call, &bundle)?;
     let is_ahead = is_wired_ahead(&bundle.spec, &network);
-    let edit = if is_ahead { asking_for(network) } else { edit(&bundle.spec, &network, log)? };
+    let edit = if is_ahead { asking_for(network, &bundle.spec)? } else { edit(&bundle.spec, &network, log)? };
     bundle.spec.edit_for_good(&edit)?;
     let Some(request) = bundle.request(id, &config)? else { return Ok(()) };
     // Before there is anything to tell.
@@ -63,8 +63,9 @@ fn prepare(call: &Call, log: &Logger) -> Result<()> {
     if is_ahead { attach(bundle, &request, config, log) } else { Ok(bundle.save()?) }
 }
 
-fn asking_for(network: String) -> Edit {
-    Edit { annotations: vec![(Annotations::NETWORK, network)], ..Edit::default() }
+fn asking_for(network: String, spec: &Document) -> Result<Edit> {
+    let hostname = spec.wanted_hostname()?;
+    Ok(Edit { annotations: vec![(Annotations::NETWORK, network)], hostname, ..Edit::default() })
 }
 
 /// Whether the network is wired before there is a container. Where another tool would wire it, too, or it is not the container's
@@ -130,10 +131,7 @@ fn edit(spec: &Document, network: &str, log: &Logger) -> Result<Edit> {
         return Ok(Edit { hooks, ..Edit::default() });
     }
     let edit = edit_for(spec, network, || Engine::open_to_look(Path::new(STATE_DIR), Config::default(), log.clone()))?;
-    let hostname =
-        spec.annotation(Annotations::HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose();
-    let hostname = hostname.map_err(|error: Invalid| error.within(&format!("annotation {}", Annotations::HOSTNAME)))?;
-    Ok(Edit { hooks, hostname: hostname.or(edit.hostname), ..edit })
+    Ok(Edit { hooks, hostname: spec.wanted_hostname()?.or(edit.hostname), ..edit })
 }
 
 /// The program that the runtime calls: the one that was installed with this.

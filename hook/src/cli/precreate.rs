@@ -42,9 +42,7 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
     }
     let network = spec.annotation(Annotations::NETWORK).unwrap_or("bridge").to_owned();
     let mut edit = edit_for(&spec, &network, || options.engine_to_look(log))?;
-    let hostname =
-        spec.annotation(Annotations::HOSTNAME).filter(|_| spec.has_namespace("uts")).map(str::parse).transpose()?;
-    edit.hostname = hostname.or(edit.hostname);
+    edit.hostname = spec.wanted_hostname()?.or(edit.hostname);
     if !network.starts_with("container:") {
         let on_bridge = network != "host" && network != "none";
         let ours = spec.annotation(Annotations::ADD_HOST).map(String::from);

@@ -78,7 +78,10 @@ impl Arguments {
         let hostname = hostname.map_err(|error| error.within("--hostname"))?;
         let mut edit = edit_for(spec, &with_address(network, self.ip)?, || options.engine_to_look(log))?;
         edit.hooks = Some(options.hook_command()?);
-        edit.hostname = hostname.or(edit.hostname);
+        edit.hostname = match hostname.or(edit.hostname) {
+            None if spec.has_templates_hostname() => self.hostname_of(spec)?,
+            hostname => hostname,
+        };
         let mut annotate = |key, values: &[String]| {
             if !values.is_empty() {
                 edit.annotations.push((key, values.join(",")));
@@ -93,6 +96,14 @@ impl Arguments {
         annotate("io.ocinet.dns-option", &self.dns_option);
         annotate("io.ocinet.add-host", &self.add_host);
         Ok(edit)
+    }
+
+    /// What a container is to be called that has the host name of a template: what its annotations say, or its name. Without
+    /// either it stays as it is: its id is not known yet.
+    fn hostname_of(&self, spec: &Document) -> Result<Option<HostName>> {
+        let name = self.name.as_deref().or_else(|| spec.annotation(Annotations::NAME));
+        let named = name.filter(|_| spec.has_namespace("uts")).map(HostName::resembling);
+        Ok(spec.wanted_hostname()?.or(named))
     }
 }
 

@@ -97,8 +97,9 @@ impl Annotations {
             grammar: "HOST-NAME",
             help: &[
                 "The container's host name, of at most 64 bytes. Where config.json has a hostname, the runtime sets that \
-                 one after its hooks, and another here is an error. Without this key: the name, or the first 12 \
-                 characters of the id.",
+                 one after its hooks, and another here is an error. ocinet prepare puts this one, or else the name, in \
+                 the place of what runc spec, crun spec and youki spec call every container. Without this key: the name, \
+                 or the first 12 characters of the id.",
             ],
             example: "www.example.org",
             field: |a| &mut a.hostname,

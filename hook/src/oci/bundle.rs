@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 use serde::Deserialize;
 
+use super::{is_templates_hostname, json};
 use crate::model::Invalid;
 
 /// The parts of a bundle's config.json that we read.
@@ -13,7 +14,7 @@ use crate::model::Invalid;
 #[derive(Debug, Default, Deserialize)]
 pub struct Bundle {
     /// The container's annotations.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::texts")]
     pub annotations: Option<HashMap<String, String>>,
     /// The host name that the runtime sets.
     #[serde(default)]
@@ -77,6 +78,11 @@ impl Bundle {
     pub fn root(&self, directory: &str) -> PathBuf {
         let root = self.root.as_ref().map_or("", |root| &root.path);
         Path::new(directory).join(root)
+    }
+
+    /// Whether its host name is a template's, which nobody chose.
+    pub fn has_templates_hostname(&self) -> bool {
+        self.hostname.as_deref().is_some_and(is_templates_hostname)
     }
 
     /// Whether the spec mounts something of its own at `path`.

@@ -3,8 +3,14 @@
 mod annotations;
 mod bundle;
 pub mod edit;
+mod json;
 mod state;
 
 pub use annotations::{AnnotationKey, Annotations};
 pub use bundle::{Bundle, NetworkNamespace};
 pub use state::{Stage, State};
+
+/// Whether a host name is the one that `runc spec`, `crun spec` or `youki spec` gives to every container: then nobody chose it.
+fn is_templates_hostname(name: &str) -> bool {
+    ["runc", "crun", "youki"].contains(&name)
+}

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::json;
 use crate::model::{ContainerId, Invalid};
 
 /// The state of a container as the runtime writes it to a hook's stdin (runtime-spec, "State").
@@ -27,7 +28,7 @@ struct Raw {
     #[serde(default)]
     pid: serde_json::Value,
     bundle: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::texts")]
     annotations: Option<HashMap<String, String>>,
 }
 

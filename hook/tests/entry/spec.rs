@@ -8,8 +8,12 @@ pub fn spec(bytes: &[u8]) {
         Ok(document) => document,
         Err(error) => return super::one_line(&error),
     };
-    let _ =
-        (document.asks_for_us(), document.has_unwired_namespace(), document.hostname(), document.podmans_file("hosts"));
+    let _ = (
+        document.asks_for_us(),
+        document.has_unwired_namespace(),
+        document.wanted_hostname(),
+        document.podmans_file("hosts"),
+    );
     let others = podmans_names(&String::from_utf8_lossy(bytes));
     assert!(others.iter().all(|(name, address)| !name.contains(char::is_whitespace) && !address.is_loopback()));
     for network in [Placement::Own, Placement::Host, Placement::At("/proc/7/ns/net".into())] {

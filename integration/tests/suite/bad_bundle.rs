@@ -31,6 +31,26 @@ fn a_configuration_that_cannot_be_read() -> Result<()> {
     })
 }
 
+/// A key that is there twice, which runtimes and others understand differently: hook and `prepare` refuse it alike.
+#[test]
+fn a_key_that_is_there_twice() -> Result<()> {
+    Settings::default().test(|host| {
+        let rows = [
+            (r#"s/^{/{"annotations":{"org.example":"x"},/"#, "annotations"),
+            (r#"s/"annotations":{/&"io.ocinet.network":"none",/"#, "io.ocinet.network"),
+            (r#"s/^{/{"hostname":"other",/"#, "hostname"),
+        ];
+        every(rows, |(edit, key)| {
+            let twice = format!("sed -i '{edit}' CONFIG");
+            refused(host, &twice, &["config.json", key])?;
+            let web = host.container("web").prepare()?;
+            host.sh(&twice.replace("CONFIG", &format!("{}/config.json", web.bundle())))?;
+            let prepare = host.unchanged_by(|| host.ocinet(&format!("prepare {}", web.bundle())))?;
+            prepare.is_refusal()?.says(&["config.json", key]).map(drop)
+        })
+    })
+}
+
 /// A specification without a root file system.
 #[test]
 fn a_specification_without_root() -> Result<()> {

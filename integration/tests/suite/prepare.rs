@@ -100,6 +100,42 @@ fn a_prepared_bundle_just_runs() -> Result<()> {
     })
 }
 
+/// `runc spec` and `crun spec` call every container after themselves, which is nobody's choice.
+#[test]
+fn a_templates_host_name_gives_way() -> Result<()> {
+    on_every_runtime(|host| {
+        let program = runtime(host).split(' ').next().unwrap_or_default().to_owned();
+        let asked = |value: &str| format!(".annotations[\"io.ocinet.hostname\"] = \"{value}\"");
+        let rows = [
+            (asked("www"), "", "www"),
+            (asked("www"), "--name shop", "www"),
+            (".".into(), "--name my_shop", "my-shop"),
+            (".annotations[\"io.ocinet.name\"] = \"shop\"".into(), "", "shop"),
+            (asked("www"), "--hostname other", "other"),
+            (".hostname = \"chosen\"".into(), "--name shop", "chosen"),
+        ];
+        every(rows, |(edit, flags, expected)| {
+            bundle(host, edit)?;
+            let before = host.sh(&format!("cat {CONFIG}"))?;
+            prepare(host, flags)?.success()?;
+            let web = Running::run(host, "web")?;
+            ensure!(web.exec("busybox hostname")?.trim() == *expected, "{}", web.exec("busybox hostname")?);
+            ensure!(web.exec("cat /etc/hostname")?.trim() == *expected, "{}", web.exec("cat /etc/hostname")?);
+            drop(web);
+            prepare(host, "--undo")?.success()?;
+            ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "given back");
+            Ok(())
+        })?;
+        // The hook alone comes too late for it, and says what does not.
+        let draft = host.container("web").edit(&format!(".hostname = \"{program}\""));
+        draft
+            .annotation("io.ocinet.hostname", "www")
+            .refused()?
+            .says(&["io.ocinet.hostname", "ocinet", "prepare"])
+            .map(drop)
+    })
+}
+
 /// What a hook cannot do: the container is born in the host's network.
 #[test]
 fn host_and_none_run_from_any_bundle() -> Result<()> {

@@ -23,7 +23,8 @@ use serde_json::{Map, Value};
 
 use self::change::Change;
 use self::layout::Layout;
-use super::annotations::{PREFIX, UNDO};
+use super::annotations::{Annotations, PREFIX, UNDO};
+use super::{is_templates_hostname, json};
 use crate::model::{HostName, Invalid, quoted};
 
 /// What is to become of a spec.
@@ -58,7 +59,7 @@ impl Document {
     /// [`Invalid`] names the field.
     pub fn parse(json: &[u8], name: &str) -> Result<Self, Invalid> {
         let wrong = |why: String| Invalid::new("config", name, why);
-        let spec = match serde_json::from_slice(json) {
+        let spec = match json::parse(json) {
             Ok(Value::Object(spec)) => spec,
             Ok(_) => return Err(wrong("is not an OCI spec: it is no JSON object".into())),
             Err(error) => return Err(wrong(format!("is not an OCI spec: {error}"))),
@@ -87,9 +88,18 @@ impl Document {
         annotations.into_iter().flatten().any(|(key, _)| key.starts_with(PREFIX) && key != UNDO)
     }
 
-    /// The host name that the runtime sets.
-    pub fn hostname(&self) -> Option<&str> {
-        self.at(&["hostname"])?.as_str()
+    /// Whether its host name is a template's, which nobody chose.
+    pub fn has_templates_hostname(&self) -> bool {
+        self.at(&["hostname"]).and_then(Value::as_str).is_some_and(is_templates_hostname)
+    }
+
+    /// The host name that its annotation asks for. Without a UTS namespace of its own it can have none.
+    ///
+    /// # Errors
+    /// [`Invalid`] where that is none.
+    pub fn wanted_hostname(&self) -> Result<Option<HostName>, Invalid> {
+        let wanted = self.annotation(Annotations::HOSTNAME).filter(|_| self.has_namespace("uts")).map(str::parse);
+        wanted.transpose().map_err(|error: Invalid| error.within(&format!("annotation {}", Annotations::HOSTNAME)))
     }
 
     /// The spec as JSON, laid out as it was read.

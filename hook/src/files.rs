@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::identity::{HostTarget, Identity, LOCALHOST};
-use crate::model::{HostName, Mode, Record};
+use crate::model::{HostName, Mode, Record, ResolverChoice};
 
 /// A file made for a container and mounted over its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,10 +103,10 @@ impl Resolver {
         self.nameservers.iter().any(|server| reach.includes(server))
     }
 
-    /// What a container gets: the host's settings without servers it cannot reach, unless its annotations say otherwise. The C
+    /// What a container gets: the host's settings without servers it cannot reach, unless it chose otherwise. The C
     /// library asks the first three alone (MAXNS, resolv.conf(5)), so one out of reach would take the place of another.
-    pub fn for_container(&self, identity: &Identity, fallback: &[IpAddr], reach: Reach) -> Self {
-        let mut nameservers: Vec<String> = match identity.dns.as_slice() {
+    pub fn for_container(&self, choice: &ResolverChoice, fallback: &[IpAddr], reach: Reach) -> Self {
+        let mut nameservers: Vec<String> = match choice.dns.as_slice() {
             [] => self.nameservers.iter().filter(|server| reach.includes(server)).cloned().collect(),
             wanted => wanted.iter().map(ToString::to_string).collect(),
         };
@@ -115,11 +115,11 @@ impl Resolver {
         }
         let or_hosts =
             |wanted: &[String], hosts: &[String]| if wanted.is_empty() { hosts.to_vec() } else { wanted.to_vec() };
-        let mut search = or_hosts(&identity.search, &self.search);
+        let mut search = or_hosts(&choice.search, &self.search);
         if search.iter().any(|domain| domain == ".") {
             search.clear();
         }
-        Self { nameservers, search, options: or_hosts(&identity.options, &self.options) }
+        Self { nameservers, search, options: or_hosts(&choice.options, &self.options) }
     }
 
     /// The text of a resolv.conf.
@@ -162,9 +162,7 @@ mod tests {
         Identity {
             name: "web".parse().unwrap(),
             hostname: HostNameSource::Ours("www".parse().unwrap()),
-            dns: Vec::new(),
-            search: Vec::new(),
-            options: Vec::new(),
+            resolver: ResolverChoice::default(),
             hosts: vec![("host".parse().unwrap(), HostTarget::Gateway)],
         }
     }
@@ -176,11 +174,11 @@ mod tests {
         let host =
             "127.0.0.53 0.0.0.0 ::1 :: ::ffff:127.0.0.1 fe80::1%eth0 fe80::1 2001:db8::53 fd00::53%br0 192.0.2.1";
         let host = Resolver { nameservers: host.split(' ').map(String::from).collect(), ..Resolver::default() };
-        let of = |reach| host.for_container(&identity(), &[], reach).nameservers.join(" ");
+        let of = |reach| host.for_container(&ResolverChoice::default(), &[], reach).nameservers.join(" ");
         assert_eq!(of(V4), "192.0.2.1");
         assert_eq!(of(Reach::Own { ipv6: true }), "2001:db8::53 192.0.2.1");
         assert_eq!(of(Reach::Host), host.nameservers.join(" "));
-        let wanted = Identity { dns: vec!["2001:db8::9".parse().unwrap()], ..identity() };
+        let wanted = ResolverChoice { dns: vec!["2001:db8::9".parse().unwrap()], ..ResolverChoice::default() };
         assert_eq!(host.for_container(&wanted, &[], V4).nameservers, ["2001:db8::9"], "as asked for");
     }
 
@@ -188,22 +186,24 @@ mod tests {
     fn loopback_servers_are_left_out() {
         let host =
             Resolver::parse("# made by\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch a b\noptions ndots:2\n");
-        let text = host.for_container(&identity(), &[], V4).text();
+        let text = host.for_container(&ResolverChoice::default(), &[], V4).text();
         assert_eq!(text, "nameserver 192.0.2.1\nsearch a b\noptions ndots:2\n");
-        assert!(host.for_container(&identity(), &[], Reach::Host).text().contains("127.0.0.53"));
+        assert!(host.for_container(&ResolverChoice::default(), &[], Reach::Host).text().contains("127.0.0.53"));
         let stub = Resolver::parse("nameserver 127.0.0.53\nnameserver ::1\n");
         assert!(!stub.is_of_use(V4) && stub.is_of_use(Reach::Host));
-        assert_eq!(stub.for_container(&identity(), &["192.0.2.7".parse().unwrap()], V4).nameservers, ["192.0.2.7"]);
+        assert_eq!(
+            stub.for_container(&ResolverChoice::default(), &["192.0.2.7".parse().unwrap()], V4).nameservers,
+            ["192.0.2.7"]
+        );
     }
 
     #[test]
     fn annotations_replace_the_hosts_settings() {
         let host = Resolver::parse("nameserver 192.0.2.1\ndomain a\n");
-        let wanted = Identity {
+        let wanted = ResolverChoice {
             dns: vec!["192.0.2.9".parse().unwrap()],
             search: vec![".".into()],
             options: vec!["edns0".into()],
-            ..identity()
         };
         assert_eq!(host.for_container(&wanted, &[], V4).text(), "nameserver 192.0.2.9\noptions edns0\n");
     }

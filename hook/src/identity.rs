@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::{ContainerId, ContainerName, HostName, Invalid};
+use crate::model::{ContainerId, ContainerName, HostName, Invalid, ResolverChoice};
 use crate::oci::{Annotations, Bundle};
 
 /// A container's names and name servers.
@@ -12,12 +12,8 @@ pub struct Identity {
     pub name: ContainerName,
     /// The host name.
     pub hostname: HostNameSource,
-    /// `io.ocinet.dns`: these name servers instead of the host's.
-    pub dns: Vec<IpAddr>,
-    /// `io.ocinet.dns-search`: these search domains instead of the host's; `.` for none.
-    pub search: Vec<String>,
-    /// `io.ocinet.dns-option`: these resolver options instead of the host's.
-    pub options: Vec<String>,
+    /// What it chooses for its resolv.conf.
+    pub resolver: ResolverChoice,
     /// `io.ocinet.add-host`: further lines of `/etc/hosts`.
     pub hosts: Vec<(HostName, HostTarget)>,
 }
@@ -55,9 +51,11 @@ impl Identity {
         Ok(Self {
             hostname: hostname(annotations, bundle, id, &name)?,
             name,
-            dns: list(&annotations.dns, "io.ocinet.dns", parse_address)?,
-            search: list(&annotations.dns_search, "io.ocinet.dns-search", parse_search)?,
-            options: list(&annotations.dns_option, "io.ocinet.dns-option", parse_option)?,
+            resolver: ResolverChoice {
+                dns: list(&annotations.dns, "io.ocinet.dns", parse_address)?,
+                search: list(&annotations.dns_search, "io.ocinet.dns-search", parse_search)?,
+                options: list(&annotations.dns_option, "io.ocinet.dns-option", parse_option)?,
+            },
             hosts: list(&annotations.add_host, "io.ocinet.add-host", parse_host)?,
         })
     }
@@ -185,9 +183,9 @@ mod tests {
             UTS,
         )
         .unwrap();
-        assert_eq!(identity.dns.len(), 2);
-        assert_eq!(identity.search, ["example.org", "."]);
-        assert_eq!(identity.options, ["ndots:2"]);
+        assert_eq!(identity.resolver.dns.len(), 2);
+        assert_eq!(identity.resolver.search, ["example.org", "."]);
+        assert_eq!(identity.resolver.options, ["ndots:2"]);
         assert_eq!(identity.hosts[1].1, HostTarget::Address("::2".parse().unwrap()));
         assert_eq!(identity.hosts[2].1, HostTarget::Gateway);
     }

@@ -1,4 +1,4 @@
-use slog::Logger;
+use slog::{Logger, warn};
 
 use ocinet::engine::{Engine, Result};
 use ocinet::log::with_journal;
@@ -28,8 +28,16 @@ impl Arguments {
             engine.close();
             return print(&format!("forgot {}\n", shown(&forgotten?)));
         }
-        let collected = engine.collect()?;
+        let mut collected = engine.collect()?;
         let mended = engine.mend_firewall();
+        let refreshed = match options.config() {
+            Ok(config) => engine.refresh_resolvers(&config.dns_fallback, &mut collected.failures),
+            // What a container gets where the host has no name server is not known then.
+            Err(error) => {
+                warn!(log, "the name servers of containers stay as they are: {error}");
+                Ok(Vec::new())
+            }
+        };
         engine.close();
         let mut text: String =
             collected.dead.iter().map(|container| format!("collected {}\n", shown(container))).collect();
@@ -39,8 +47,12 @@ impl Arguments {
         if matches!(mended, Ok(true)) {
             text += "loaded the firewall's rules again\n";
         }
+        for container in refreshed.iter().flatten() {
+            text += &format!("brought the name servers of {} up to date\n", shown(container));
+        }
         print(&text)?;
         mended?;
+        refreshed?;
         collected.failures.into_result()
     }
 }

@@ -99,7 +99,7 @@ impl Engine {
                 let host = host_resolver(reach, |error| {
                     warn!(self.log, "{error}: it is taken for a file that is not there");
                 })?;
-                let resolver = host.for_container(identity, &self.config.dns_fallback, reach);
+                let resolver = host.for_container(&identity.resolver, &self.config.dns_fallback, reach);
                 if resolver.nameservers.is_empty() && record.mode != Mode::None {
                     let why = "this host has none that it can reach";
                     warn!(
@@ -151,7 +151,7 @@ fn hostname_to_be(identity: &Identity) -> Result<HostName> {
 
 /// The host's name servers: those that it asks itself, or, where a container reaches none of them, those that systemd-resolved asks.
 /// What stands in a file's place and is none counts as absent; `tell` is told.
-fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Result<Resolver> {
+pub(super) fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Result<Resolver> {
     let read = |path: &str| -> Result<Option<Resolver>> {
         let bytes = match kernel::read_regular(Path::new(path), MAX_BYTES) {
             Err(error @ kernel::Error::NotRegular { .. }) => {

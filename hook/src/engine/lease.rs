@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Engine, Error, Outcome, Result};
+use crate::files::File;
 use crate::ipam;
 use crate::model::{
     Endpoint, HostAddress, HostPort, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest,
@@ -258,6 +259,7 @@ pub(super) fn intent(
         container: request.container.clone(),
         bundle: request.bundle.clone(),
         adopted: None,
+        resolver: request.root.files.contains(&File::ResolvConf).then(|| request.identity.resolver.clone().into()),
         name: request.identity.name.clone(),
         mode: request.wiring.mode(),
         state: State::Attaching,

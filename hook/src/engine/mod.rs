@@ -30,6 +30,7 @@ mod prepare;
 mod rebuild;
 mod reset;
 mod resolve;
+mod resolver;
 mod settings;
 mod standing;
 mod view;

@@ -277,6 +277,7 @@ fn record(key: Key, container: &str, link: &OurLink, found: Option<&Found>) -> R
         container: id,
         bundle: String::new(),
         adopted: Some(key),
+        resolver: None,
         mode: Mode::Bridge,
         state: State::Attached,
         namespace: found.map_or_else(unseen, |found| recognised(key, &found.namespace)),

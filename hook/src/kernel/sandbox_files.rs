@@ -1,6 +1,6 @@
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
@@ -54,6 +54,30 @@ pub fn write_files(directory: &Path, files: &[(&str, String)], label: Option<&st
     Ok(())
 }
 
+/// Gives another text to a file that containers have mounted, and may read at any time. It stays the same file, is never empty, and
+/// never ends within a line: the new text comes in one write, into a file that is made as long as the longer of both by
+/// empty lines, and is cut to its length afterwards.
+///
+/// # Errors
+/// When the file system refuses, as when it is full.
+pub fn rewrite(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("write {}", path.display());
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).doing(what)?;
+    let old = usize::try_from(file.metadata().doing(what)?.len()).map_err(io::Error::other).doing(what)?;
+    let mut padded = text.as_bytes().to_vec();
+    if padded.len() > old {
+        // A reader that asked for the length before the write would see a part of the new text.
+        file.write_all_at(&vec![b'\n'; padded.len() - old], old as u64).doing(what)?;
+    } else {
+        padded.resize(old, b'\n');
+    }
+    file.write_all_at(&padded, 0).doing(what)?;
+    if padded.len() > text.len() {
+        file.set_len(text.len() as u64).doing(what)?;
+    }
+    Ok(())
+}
+
 fn make_directory(directory: &Path) -> Result<()> {
     let make = DirBuilder::new().mode(0o700).recursive(true).create(directory);
     make.doing(|| format!("make {}", directory.display()))
@@ -77,5 +101,40 @@ pub fn remove_files(directory: &Path) -> Result<()> {
             Err(Error::refused(format!("remove {}", directory.display()), error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek};
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_rewritten_under_its_readers() {
+        let path = std::env::temp_dir().join(format!("ocinet-rewrite-{}", std::process::id()));
+        let (short, long) = ("nameserver 192.0.2.1\n", "nameserver 192.0.2.200\nsearch a.example b.example\n");
+        fs::write(&path, short).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let (done, mut reader) = (AtomicBool::new(false), fs::File::open(&path).unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let mut text = String::new();
+                    reader.rewind().unwrap();
+                    reader.read_to_string(&mut text).unwrap();
+                    assert!(text.starts_with("nameserver 192.0.2."), "{text:?}");
+                }
+            });
+            for text in [long, short].iter().cycle().take(2_000) {
+                rewrite(&path, text).unwrap();
+                assert_eq!(fs::read_to_string(&path).unwrap(), *text);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "containers have it mounted");
+        fs::remove_file(path).unwrap();
     }
 }

@@ -16,6 +16,6 @@ pub use invalid::{Invalid, quoted};
 pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use publish::{HostPort, PublishRequest, parse_list as parse_publish};
-pub use record::{Attachment, Endpoint, Mode, Namespace, Patron, Record, State, Witness};
+pub use record::{Attachment, Endpoint, Mode, Namespace, Patron, Record, ResolverChoice, State, Witness};
 pub use shown::{is_printable, shown, shown_json};
 pub use similar::similar;

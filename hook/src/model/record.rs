@@ -155,6 +155,21 @@ impl Attachment {
     }
 }
 
+/// What a container says of its resolv.conf(5); what it does not say is as on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResolverChoice {
+    /// `io.ocinet.dns`: these name servers instead of the host's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
+    /// `io.ocinet.dns-search`: these search domains instead of the host's; `.` for none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    /// `io.ocinet.dns-option`: these resolver options instead of the host's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
 /// Everything that was, is or will be wired for one container. Written before the kernel is touched; alone enough to
 /// take it all away again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +185,9 @@ pub struct Record {
     /// The key, where the bundle is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Key>,
+    /// What it chose for its resolv.conf; none where that is not known any more, or the file is none of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<Box<ResolverChoice>>,
     /// Its name.
     pub name: ContainerName,
     /// How it is wired.

@@ -65,6 +65,7 @@ fn record(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Record
         container,
         bundle: "/b".into(),
         adopted: None,
+        resolver: None,
         mode: Mode::Bridge,
         state: State::Attaching,
         namespace: Namespace {

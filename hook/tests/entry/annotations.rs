@@ -6,7 +6,7 @@ use serde_json::json;
 
 use ocinet::config::{Config, default_bridge};
 use ocinet::driver::quoted;
-use ocinet::files::{self, Resolver};
+use ocinet::files::{self, Reach, Resolver};
 use ocinet::firewall::nft::Element;
 use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::identity::{HostNameSource, Identity};
@@ -98,7 +98,7 @@ fn texts(identity: &Identity) {
         assert!(address.parse::<IpAddr>().is_ok(), "{line:?}");
         assert!(names.split(' ').all(|name| !name.is_empty()) && names.chars().all(is_visible), "{line:?}");
     }
-    let resolver = Resolver::default().for_container(identity, &[], false);
+    let resolver = Resolver::default().for_container(&identity.resolver, &[], Reach::Own { ipv6: false });
     let text = resolver.text();
     assert!(text.chars().all(|c| c == '\n' || is_visible(c)), "{text:?}");
     assert_eq!(Resolver::parse(&text), resolver, "{text}");
@@ -134,6 +134,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         endpoints: vec![endpoint],
         publish: ports,
         adopted: None,
+        resolver: Some(request.identity.resolver.clone().into()),
     };
     assert_eq!(request.key(), record.key());
     let stored = serde_json::to_string(&record).expect("a record is JSON");

@@ -169,9 +169,10 @@ fn a_runtime_in_a_chroot() -> Result<()> {
         let bundle = host.container("web").image("rootfs").prepare()?;
         host.sh(&format!("cp {}/config.json {JAIL}/b", bundle.bundle()))?;
         let run = |words: &str| host.sh(&format!("chroot {JAIL} {program} --root /run/jail {words}"));
-        run("run --detach --bundle /b web </dev/null >/mnt/out 2>&1 || { cat /mnt/out; exit 1; }")?;
+        run("run --detach --pid-file /b/pid --bundle /b web </dev/null >/mnt/out 2>&1 || { cat /mnt/out; exit 1; }")?;
         every([("resolv.conf", "192.0.2.53"), ("hosts", "\tweb"), ("hostname", "web")], |(file, word)| {
-            let text = run(&format!("exec web cat /etc/{file}"))?;
+            // A runtime's exec would be at the root of the mount namespace, and so out of the chroot.
+            let text = host.sh(&format!("cat /proc/$(cat {JAIL}/b/pid)/root/etc/{file}"))?;
             ensure!(text.contains(word), "{file}: {text}");
             Ok(())
         })?;

@@ -1,7 +1,7 @@
 //! Which name servers a container gets from a host, above all where the host's own are out of its reach.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, Runtime, Settings, every, on_every_runtime};
+use ocinet_integration::{Container, Host, Runtime, Settings, every, on_every_runtime};
 
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
@@ -117,6 +117,7 @@ fn servers_that_need_ipv6_are_left_out() -> Result<()> {
             web.delete()
         })?;
         let with_host = host.container("host").network("host").in_host_namespace().serving(&["8088"]).run()?;
+        host.sh("rm -r /run/systemd")?;
         let (own, found) = (host.sh("cat /etc/resolv.conf")?, with_host.exec(&["cat", "/etc/resolv.conf"])?);
         ensure!(found == own, "it has the host's network, and reaches them all: {found:?}");
         Ok(())
@@ -143,5 +144,74 @@ fn what_is_no_file_counts_as_absent() -> Result<()> {
             output.says(&["warning", "/etc/resolv.conf: is not a regular file", "dns_fallback"])?;
             web.delete()
         })
+    })
+}
+
+/// The host goes from one network to another, while a container runs and reads its file all the time.
+#[test]
+fn a_running_container_follows_the_host() -> Result<()> {
+    const NEXT: &str = "nameserver 192.0.2.61\\nsearch a.example b.example c.example\\n";
+    on_every_runtime(|host| {
+        let web = host.container("web").run()?;
+        let own = host.container("own").annotation("io.ocinet.dns", "192.0.2.9").run()?;
+        let all =
+            host.container("all").annotation("io.ocinet.dns", "192.0.2.9").annotation("io.ocinet.dns-search", ".");
+        let all = all.annotation("io.ocinet.dns-option", "ndots:5").run()?;
+        let read = |container: &Container<'_>| container.exec(&["cat", "/etc/resolv.conf"]);
+        let before = read(&all)?;
+        let inode = || web.exec(&["busybox", "stat", "-c", "%i", "/etc/resolv.conf"]);
+        let same = inode()?;
+        // Whatever a reader finds names a server.
+        let watch = "while test -e /tmp/on; do read word rest </etc/resolv.conf; test \"$word\" = nameserver || echo broken; done; echo done";
+        host.sh("touch /mnt/rootfs/tmp/on")?;
+        let program = host.runtime().program().context("a runtime")?;
+        let script = format!("exec {program} --root /mnt/{program} exec web sh -c '{watch}'");
+        let mut watcher = host.background(&["sh", "-c", &script])?;
+        host.check()?;
+        host.unchanged_by(|| host.ocinet("gc")?.success())?;
+        let rows = [
+            (
+                "gc",
+                NEXT,
+                "nameserver 192.0.2.61\nsearch a.example b.example c.example\n",
+                "search a.example b.example c.example\n",
+            ),
+            // Off the network a host has no server; what it had may be right again.
+            (
+                "gc",
+                "",
+                "nameserver 192.0.2.61\nsearch a.example b.example c.example\n",
+                "search a.example b.example c.example\n",
+            ),
+            (
+                "doctor --fix",
+                OWN,
+                "nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n",
+                "search lan.example\noptions ndots:2\n",
+            ),
+        ];
+        every(rows, |(command, text, expected, rest)| {
+            host.sh(&format!("printf '{text}' >/etc/resolv.conf"))?;
+            let doctor = host.ocinet("doctor")?;
+            ensure!(doctor.code == i32::from(!text.is_empty()), "{doctor}");
+            if !text.is_empty() {
+                ensure!(doctor.stdout.contains("container web has an /etc/resolv.conf from before"), "{doctor}");
+            }
+            host.ocinet(command)?.success()?;
+            host.ocinet("doctor")?.success()?;
+            ensure!(read(&web)? == *expected, "{:?}", read(&web)?);
+            ensure!(read(&own)? == format!("nameserver 192.0.2.9\n{rest}"), "{:?}", read(&own)?);
+            ensure!(read(&all)? == before, "{:?}", read(&all)?);
+            Ok(())
+        })?;
+        // An attach does not look at the files of others.
+        host.sh(&format!("printf '{NEXT}' >/etc/resolv.conf"))?;
+        host.container("new").run()?.delete()?;
+        ensure!(read(&web)?.contains("192.0.2.53"), "{:?}", read(&web)?);
+        host.sh(&format!("rm /mnt/rootfs/tmp/on; printf '{OWN}' >/etc/resolv.conf"))?;
+        let said = watcher.line()?;
+        ensure!(said == "done", "{said}");
+        ensure!(inode()? == same, "the file is the one that is mounted");
+        Ok(())
     })
 }

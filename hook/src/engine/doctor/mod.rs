@@ -2,6 +2,7 @@
 
 mod ours;
 mod outside;
+mod resolvers;
 mod restore;
 mod uplinks;
 
@@ -70,6 +71,7 @@ impl Engine {
             return Err(error.into());
         }
         let mut findings = self.examine_containers()?;
+        findings.extend(self.examine_resolvers()?);
         findings.extend(self.examine_networks()?);
         findings.extend(self.examine_firewall()?);
         findings.extend(self.examine_outside()?);

@@ -46,6 +46,8 @@ impl Engine {
                 self.pass_neighbours(&network.bridge)?;
             }
         }
+        let fallback = self.config.dns_fallback.clone();
+        self.refresh_resolvers(&fallback, &mut failures)?;
         failures.into_result()
     }
 

@@ -1,0 +1,59 @@
+//! The `/etc/resolv.conf` of containers that run: it follows the host's, which changes as a machine goes from one network to another.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use slog::info;
+
+use super::files::host_resolver;
+use super::{Engine, Failures, Result};
+use crate::files::{File, Reach};
+use crate::kernel;
+use crate::model::{Record, State};
+
+/// Longer than any that we write.
+const MAX_BYTES: usize = 64 << 10;
+
+impl Engine {
+    /// Brings each container's file up to date, and returns the containers whose file changed. `fallback` is what a container
+    /// gets where the host has no server for it. What fails for one container is noted in `failures`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn refresh_resolvers(&mut self, fallback: &[IpAddr], failures: &mut Failures) -> Result<Vec<String>> {
+        let mut refreshed = Vec::new();
+        for record in self.records()? {
+            let result = self.refresh_resolver(&record, fallback);
+            if failures.note(format!("container {}", record.container), result)? == Some(true) {
+                refreshed.push(record.container.to_string());
+            }
+        }
+        Ok(refreshed)
+    }
+
+    fn refresh_resolver(&mut self, record: &Record, fallback: &[IpAddr]) -> Result<bool> {
+        // An attach or detach of it is at work: the one writes the file, the other removes it.
+        let Some(_sandbox) = self.locks.attempt(Self::place_of(record))? else { return Ok(false) };
+        let Some(record) = self.store.read().record(record.number)? else { return Ok(false) };
+        let Some((path, text)) = self.outdated_resolver(&record, fallback)? else { return Ok(false) };
+        kernel::rewrite(&path, &text)?;
+        info!(self.log, "name servers brought up to date"; "container" => %record.container);
+        Ok(true)
+    }
+
+    /// The file of a container and what it should say, where that is something else than it says.
+    pub(super) fn outdated_resolver(&self, record: &Record, fallback: &[IpAddr]) -> Result<Option<(PathBuf, String)>> {
+        let (State::Attached, Some(choice)) = (record.state, &record.resolver) else { return Ok(None) };
+        let path = self.files_of(&record.key()).join(File::ResolvConf.name());
+        let Some(there) = kernel::read_regular(&path, MAX_BYTES)? else { return Ok(None) };
+        let reach = Reach::of(record);
+        let host = host_resolver(reach, |_| {})?;
+        let resolver = host.for_container(choice, fallback, reach);
+        // Between two networks a host has no server at all. What the container has may be right again afterwards.
+        if host.nameservers.is_empty() || resolver.nameservers.is_empty() {
+            return Ok(None);
+        }
+        let text = resolver.text();
+        Ok((text.as_bytes() != there).then_some((path, text)))
+    }
+}

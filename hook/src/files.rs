@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use crate::identity::{HostTarget, Identity, LOCALHOST};
 use crate::model::{HostName, Mode, Record, ResolverChoice};
+use crate::oci::Bundle;
 
 /// A file made for a container and mounted over its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,11 @@ impl File {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::ResolvConf, Self::Hosts, Self::HostName];
 
+    /// Where a container has it.
+    pub fn place(self) -> String {
+        format!("/etc/{}", self.name())
+    }
+
     /// Its name, in `/etc` and among our files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -29,6 +36,28 @@ impl File {
             Self::HostName => "hostname",
         }
     }
+}
+
+/// What directories have in their names whose files were made for a spec to mount, before there was a container.
+pub const MADE_FOR_SPEC: &str = "-spec-";
+
+/// The directory of the files that were made for this spec, if it mounts one of them.
+pub fn made_for(bundle: &Bundle) -> Option<PathBuf> {
+    File::ALL.into_iter().find_map(|file| {
+        let directory = bundle.mount_source(&file.place())?.parent()?;
+        let is_made = directory.file_name()?.to_str()?.contains(MADE_FOR_SPEC);
+        is_made.then(|| directory.to_path_buf())
+    })
+}
+
+/// The files of which the spec mounts none of its own.
+pub fn left_to_us(bundle: &Bundle) -> Vec<File> {
+    let made = made_for(bundle);
+    let is_made = |file: &File| {
+        let directory = bundle.mount_source(&file.place()).and_then(Path::parent);
+        directory.is_some() && directory == made.as_deref()
+    };
+    File::ALL.into_iter().filter(|file| !bundle.mounts(&file.place()) || is_made(file)).collect()
 }
 
 /// Which name servers of the host a container may reach.
@@ -206,6 +235,23 @@ mod tests {
             options: vec!["edns0".into()],
         };
         assert_eq!(host.for_container(&wanted, &[], V4).text(), "nameserver 192.0.2.9\noptions edns0\n");
+    }
+
+    #[test]
+    fn what_was_made_for_a_spec_is_ours() {
+        let bundle = |mounts: &str| {
+            let json = format!(r#"{{"root":{{"path":"r"}},"mounts":[{mounts}]}}"#);
+            Bundle::parse(json.as_bytes(), "/b").unwrap()
+        };
+        let mount = |name: &str, source: &str| format!(r#"{{"destination":"/etc/{name}","source":"{source}"}}"#);
+        let made = |name: &str| mount(name, &format!("/run/ocinet/containers/b00-1f-spec-00ff/{name}"));
+        let directory = Some(PathBuf::from("/run/ocinet/containers/b00-1f-spec-00ff"));
+        let all = bundle(&[made("hosts"), made("hostname"), made("resolv.conf")].join(","));
+        assert_eq!((made_for(&all), left_to_us(&all)), (directory.clone(), File::ALL.to_vec()));
+        let theirs = bundle(&[mount("hosts", "/srv/hosts"), made("hostname"), made("resolv.conf")].join(","));
+        assert_eq!((made_for(&theirs), left_to_us(&theirs)), (directory, vec![File::ResolvConf, File::HostName]));
+        let none = bundle(r#"{"destination":"/etc/hosts","type":"tmpfs"}"#);
+        assert_eq!((made_for(&none), left_to_us(&none)), (None, vec![File::ResolvConf, File::HostName]));
     }
 
     #[test]

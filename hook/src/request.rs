@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::config::{self, Config};
-use crate::files::File;
+use crate::files::{self, File};
 use crate::identity::Identity;
 use crate::model::{
     ContainerId, HostAddress, InterfaceName, Invalid, Key, Mac, Mode, NetworkName, PublishRequest, parse_publish,
@@ -37,8 +37,10 @@ pub struct RootFs {
     pub path: PathBuf,
     /// The SELinux label under which the container may read our files.
     pub label: Option<String>,
-    /// Our files: those that the spec does not mount itself.
+    /// Our files: those of which the spec mounts none of its own.
     pub files: Vec<File>,
+    /// Where they were made before the container was, and the spec mounts them from; none where they are to be mounted.
+    pub spec_files: Option<PathBuf>,
 }
 
 /// How to wire a container.
@@ -127,7 +129,8 @@ impl Request {
         let root = RootFs {
             path: bundle.root(&state.bundle),
             label: bundle.mount_label().map(String::from),
-            files: File::ALL.into_iter().filter(|file| !bundle.mounts(&format!("/etc/{}", file.name()))).collect(),
+            files: files::left_to_us(bundle),
+            spec_files: files::made_for(bundle),
         };
         let (container, bundle) = (state.id.clone(), state.bundle.clone());
         Ok(Some(Self { container, bundle, identity, root, namespace, wiring, warnings }))

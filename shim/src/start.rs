@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ocinet::config::Config;
-use ocinet::engine::{Engine, Error, OpenBundle, Result, edit_for, settings};
+use ocinet::engine::{Engine, Error, OpenBundle, Result, edit_for, files_to_fill, settings};
 use ocinet::kernel;
 use ocinet::model::{ContainerId, Invalid, Patron};
-use ocinet::oci::Annotations;
 use ocinet::oci::edit::{Document, Edit, HookCommand};
+use ocinet::oci::{Annotations, NetworkNamespace};
 use ocinet::request::Request;
 use slog::{Logger, warn};
 
@@ -60,7 +60,15 @@ fn prepare(call: &Call, log: &Logger) -> Result<()> {
     let Some(request) = bundle.request(id, &config)? else { return Ok(()) };
     // Before there is anything to tell.
     serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
-    if is_ahead { attach(bundle, &request, config, log) } else { Ok(bundle.save()?) }
+    if is_ahead {
+        return attach(bundle, &request, config, log);
+    }
+    // Who joins a namespace may turn out to share it with its owner, and has no files of ours then.
+    if !matches!(request.namespace, NetworkNamespace::At(_)) {
+        let mounts = files_to_fill(Path::new(STATE_DIR), &bundle.spec)?;
+        bundle.spec.edit_for_good(&Edit { mounts, ..Edit::default() })?;
+    }
+    bundle.save()
 }
 
 fn asking_for(network: String, spec: &Document) -> Result<Edit> {

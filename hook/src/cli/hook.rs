@@ -1,14 +1,14 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use slog::{Logger, debug, o};
+use slog::{Logger, debug, o, warn};
 
 use ocinet::config::Config;
-use ocinet::engine::{Engine, Result, bundle_of};
+use ocinet::engine::{Engine, Result, bundle_of, discard_files_of};
 use ocinet::kernel;
 use ocinet::log::{Timings, with_journal};
 use ocinet::model::Key;
-use ocinet::oci::{Annotations, Stage, State};
+use ocinet::oci::{Annotations, Bundle, Stage, State};
 use ocinet::request::Request;
 
 use super::{Options, podman, precreate, report};
@@ -75,8 +75,18 @@ fn read_state() -> Result<State> {
 fn attach(state: &State, options: &Options, log: &Logger) -> Result<()> {
     let since = Instant::now();
     let bundle = bundle_of(state)?;
+    let attached = attach_bundle(state, &bundle, options, log, since);
+    if attached.is_err()
+        && let Err(error) = discard_files_of(&bundle, &options.state_dir)
+    {
+        warn!(log, "{error}");
+    }
+    attached
+}
+
+fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger, since: Instant) -> Result<()> {
     let config = options.config()?;
-    let Some(mut request) = Request::new(state, &bundle, &config)? else {
+    let Some(mut request) = Request::new(state, bundle, &config)? else {
         debug!(log, "no annotation of ours: nothing to do");
         return Ok(());
     };

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use slog::{Logger, warn};
 
-use ocinet::engine::{Result, edit_for};
+use ocinet::engine::{Result, edit_for, files_to_fill};
 use ocinet::kernel;
 use ocinet::oci::edit::{Document, podmans_names};
 use ocinet::oci::{Annotations, Bundle};
@@ -56,6 +56,9 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
         }
     }
     spec.leave_to_us(network == "host");
+    if !network.starts_with("container:") {
+        edit.mounts = files_to_fill(&options.state_dir, &spec)?;
+    }
     spec.edit_for_good(&edit)?;
     Ok(spec)
 }

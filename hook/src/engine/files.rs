@@ -41,7 +41,12 @@ impl Engine {
             // Its /etc is the host's.
             return Ok(());
         }
+        let is_mounted = self.adopt_spec_files(&request.root, &record.key())?;
         let overlays = self.write_files(request, record, &hostname)?;
+        if is_mounted {
+            self.step("files");
+            return Ok(());
+        }
         for missing in kernel::mount_over(process, &request.root.path, &overlays)? {
             warn!(self.log, "{missing}");
         }
@@ -125,13 +130,15 @@ impl Engine {
         let (this_boot, this_host) = (format!("{boot}-"), format!("{boot}-{cookie:x}-"));
         let directory = self.state_dir.join(CONTAINERS);
         for name in kernel::names_in(&directory)? {
-            match name.strip_prefix(&this_host).and_then(|hex| hex.parse::<Key>().ok()) {
+            let rest = name.strip_prefix(&this_host);
+            match rest.and_then(|hex| hex.parse::<Key>().ok()) {
                 Some(key) => {
                     let Some(_lock) = self.locks.attempt(Place::Sandbox(key.lock_offset()))? else { continue };
                     if self.store.read().find(&key)?.is_none() {
                         self.remove_files(&key)?;
                     }
                 }
+                None if rest.is_some() => self.collect_spec_files(&directory.join(name))?,
                 // Another host's, which shares this /run.
                 None if name.starts_with(&this_boot) => {}
                 None => kernel::remove_files(&directory.join(name))?,

@@ -32,6 +32,7 @@ mod reset;
 mod resolve;
 mod resolver;
 mod settings;
+mod spec_files;
 mod standing;
 mod view;
 
@@ -47,6 +48,7 @@ pub use plan::Plan;
 pub use prepare::{OpenBundle, edit_for};
 pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
 pub use settings::settings;
+pub use spec_files::{discard_files_of, files_to_fill};
 pub use view::{NetworkKind, NetworkView};
 
 use std::path::{Path, PathBuf};

@@ -49,7 +49,9 @@ pub use ports::{FreeRange, is_local};
 pub use process::{Origin, Process, ancestor, in_background, own_program, process_start};
 pub use replace::{Replaceable, write_public};
 pub use sandbox::wire;
-pub use sandbox_files::{make_namespace, namespace_in, remove_files, remove_if_empty, rewrite, write_files};
+pub use sandbox_files::{
+    age, make_namespace, move_directory, namespace_in, random_hex, remove_files, remove_if_empty, rewrite, write_files,
+};
 pub use sysctl::{forwarding, frames_pass_ip_hooks, is_set, set, strict_reverse_path, switch_forwarding_off};
 pub use terminal::terminal_columns;
 pub use uts::{hostname, set_hostname};

@@ -2,9 +2,11 @@ use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::XattrFlags;
+use rustix::rand::GetRandomFlags;
 
 use super::error::{Doing, Error, Result};
 use super::netns::Netns;
@@ -81,6 +83,41 @@ pub fn rewrite(path: &Path, text: &str) -> Result<()> {
 fn make_directory(directory: &Path) -> Result<()> {
     let make = DirBuilder::new().mode(0o700).recursive(true).create(directory);
     make.doing(|| format!("make {}", directory.display()))
+}
+
+/// Gives the directory `from` the name `to`. False where there is no `from`.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn move_directory(from: &Path, to: &Path) -> Result<bool> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        moved => moved.map(|()| true).doing(|| format!("rename {} to {}", from.display(), to.display())),
+    }
+}
+
+/// How long ago something was added to a directory or removed from it; none where there is no directory.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn age(directory: &Path) -> Result<Option<Duration>> {
+    let what = || format!("look at {}", directory.display());
+    let changed = match fs::symlink_metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        meta => meta.doing(what)?.modified().doing(what)?,
+    };
+    // Where the clock was set back meanwhile, it is as if that had been now.
+    Ok(Some(changed.elapsed().unwrap_or_default()))
+}
+
+/// A number that nobody can guess, as a part of a file's name.
+///
+/// # Errors
+/// When the kernel has no random numbers.
+pub fn random_hex() -> Result<String> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty()).doing(|| "draw a random number".into())?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }
 
 /// Removes `directory` if nothing is in it.

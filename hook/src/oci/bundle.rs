@@ -30,6 +30,8 @@ pub struct Bundle {
 #[derive(Debug, Deserialize)]
 struct Mount {
     destination: PathBuf,
+    #[serde(default)]
+    source: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,9 +87,19 @@ impl Bundle {
         self.hostname.as_deref().is_some_and(is_templates_hostname)
     }
 
-    /// Whether the spec mounts something of its own at `path`.
+    /// Whether the spec mounts something at `path`.
     pub fn mounts(&self, path: &str) -> bool {
-        self.mounts.iter().flatten().any(|mount| mount.destination.components().eq(Path::new(path).components()))
+        self.mount_at(path).is_some()
+    }
+
+    /// What the spec mounts at `path`, if anything that has a source.
+    pub fn mount_source(&self, path: &str) -> Option<&Path> {
+        self.mount_at(path)?.source.as_deref()
+    }
+
+    fn mount_at(&self, path: &str) -> Option<&Mount> {
+        let is_there = |mount: &&Mount| mount.destination.components().eq(Path::new(path).components());
+        self.mounts.iter().flatten().find(is_there)
     }
 
     /// The SELinux label for what is mounted into the container.

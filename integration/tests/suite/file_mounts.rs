@@ -167,8 +167,9 @@ fn a_runtime_in_a_chroot() -> Result<()> {
              mkdir b; cp -a /mnt/rootfs b"
         ))?;
         let bundle = host.container("web").image("rootfs").prepare()?;
-        host.sh(&format!("cp {}/config.json {JAIL}/b", bundle.bundle()))?;
-        let run = |words: &str| host.sh(&format!("chroot {JAIL} {program} --root /run/jail {words}"));
+        let folder = bundle.bundle();
+        host.sh(&format!("cp {folder}/config.json {JAIL}/b; mkdir -p {JAIL}{folder}"))?;
+        let run = |words: &str| host.sh(&format!("chroot {JAIL} {program} --root /b/state {words}"));
         run("run --detach --pid-file /b/pid --bundle /b web </dev/null >/mnt/out 2>&1 || { cat /mnt/out; exit 1; }")?;
         every([("resolv.conf", "192.0.2.53"), ("hosts", "\tweb"), ("hostname", "web")], |(file, word)| {
             // A runtime's exec would be at the root of the mount namespace, and so out of the chroot.
@@ -177,6 +178,7 @@ fn a_runtime_in_a_chroot() -> Result<()> {
             Ok(())
         })?;
         run("delete --force web")?;
+        host.sh(&format!("mount --make-rprivate {JAIL}; umount --recursive --lazy {JAIL}; rmdir {JAIL}"))?;
         host.settles()
     })
 }
@@ -264,6 +266,21 @@ fn the_files_go_with_the_container() -> Result<()> {
         host.ocinet("gc")?.success()?;
         host.settles()?;
         ensure!(files()?.trim() == "0", "{}", host.sh("find /run/ocinet/containers")?);
+        Ok(())
+    })
+}
+
+/// podman may end after it asked for a container's files and before there is a container: they go an hour later, and not before.
+#[test]
+fn files_that_no_container_came_for() -> Result<()> {
+    Settings::default().runtime(Runtime::Crun).test(|host| {
+        let web = host.container("web").run()?;
+        host.sh("cd /run/ocinet/containers; mine=$(ls); prefix=${mine%-*}-spec
+             mkdir $prefix-0a $prefix-0b; touch $prefix-0a/hosts $prefix-0b/hosts; touch -d '2 hours ago' $prefix-0a")?;
+        host.ocinet("gc")?.success()?;
+        let left = host.sh("ls /run/ocinet/containers")?;
+        ensure!(left.lines().count() == 2 && !left.contains("-spec-0a"), "{left}");
+        ensure!(web.exec(&["cat", "/etc/hostname"])? == "web\n", "a container's own");
         Ok(())
     })
 }

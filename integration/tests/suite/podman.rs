@@ -38,6 +38,50 @@ fn a_published_port_reaches_it() -> Result<()> {
     })
 }
 
+/// A runtime that has CRIU make a checkpoint names the mounts of its spec, and CRIU refuses any other that leads out of the container:
+/// so the files are mounts of the spec, once each, and lead to a place that is there. A volume stays, and so does a read-only root,
+/// where the hook mounts.
+#[test]
+fn its_files_are_mounts_of_its_spec() -> Result<()> {
+    let rows = [
+        ("", &["resolv.conf", "hosts", "hostname"][..]),
+        ("-v /mnt/hosts:/etc/hosts", &["resolv.conf", "hostname"]),
+        ("--read-only", &[]),
+    ];
+    with_podman(|host, podman| {
+        host.sh("echo 192.0.2.9 theirs >/mnt/hosts")?;
+        every(rows, |(flags, ours)| {
+            let mut web = podman.start("web", &format!("{BRIDGE} {flags}"), "80")?;
+            for _ in 0..2 {
+                let config = web.inspect("{{.OCIConfigPath}}")?;
+                let spec = host.sh(&format!("jq -r '.mounts[] | .destination + \" \" + .source' {config}"))?;
+                let pid = web.inspect("{{.State.Pid}}")?;
+                let mounts = host.sh(&format!("cat /proc/{}/mountinfo", pid.trim()))?;
+                for file in ["resolv.conf", "hosts", "hostname"] {
+                    let is_in_spec = spec.contains(&format!("/etc/{file} /run/ocinet/containers/"));
+                    ensure!(is_in_spec == ours.contains(&file), "{file}: {spec}");
+                    let fields = |line: &str| line.split(' ').skip(3).take(2).collect::<Vec<_>>().join(" ");
+                    let place = format!(" /etc/{file}");
+                    let over: Vec<_> = mounts.lines().map(fields).filter(|line| line.ends_with(&place)).collect();
+                    ensure!(over.len() == 1 && !over[0].contains("deleted"), "{file}: {over:?}");
+                    ensure!(
+                        !web.does(&format!("exec cat /etc/{file}"))?.success()?.trim().is_empty(),
+                        "{file} is empty"
+                    );
+                }
+                ensure!(web.does("exec cat /etc/resolv.conf")?.success()?.contains("192.0.2.53"), "its name servers");
+                ensure!(host.sh("ls /run/ocinet/containers")?.lines().count() == 1, "one directory of files");
+                web.ends_by("restart -t 0")?;
+                web.found()?;
+            }
+            web.ends_by("rm -f -t 0")?;
+            host.settles()?;
+            ensure!(host.sh("ls /run/ocinet/containers")?.is_empty(), "files are left");
+            Ok(())
+        })
+    })
+}
+
 /// The host's network, which only the stage before the container can give it.
 #[test]
 fn host_mode() -> Result<()> {
@@ -197,7 +241,9 @@ fn what_is_refused() -> Result<()> {
                 ensure!(refused.stderr.contains("ocinet: ") && refused.stderr.contains(word), "{refused}");
             }
             podman.run("rm -f -t 0 web")?.success()?;
-            host.settles()
+            host.settles()?;
+            ensure!(host.sh("ls /run/ocinet/containers 2>/dev/null || true")?.is_empty(), "files are left");
+            Ok(())
         })
     })
 }

@@ -27,8 +27,7 @@ impl Document {
     }
 
     pub(super) fn mount(&mut self, mount: &FileMount, changes: &mut Vec<Change>) {
-        let taken = self.items(&LIST).iter().any(|theirs| is_at(theirs, &mount.destination));
-        if !taken {
+        if !self.has_mount(&mount.destination) && !self.is_in_hosts_folder(&mount.destination) {
             let entry = json!({
                 "destination": mount.destination.to_string_lossy(),
                 "type": "bind",
@@ -37,6 +36,21 @@ impl Document {
             });
             self.add(&LIST, Position::Last, entry, changes);
         }
+    }
+}
+
+impl Document {
+    /// Whether the spec mounts something at `path`.
+    pub fn has_mount(&self, path: impl AsRef<Path>) -> bool {
+        self.items(&LIST).iter().any(|mount| is_at(mount, path.as_ref()))
+    }
+
+    /// Whether a file that a runtime makes at `path`, to mount over it, may be one of the host's: it would be in something that is
+    /// mounted, and not made for the container alone.
+    pub(super) fn is_in_hosts_folder(&self, path: &Path) -> bool {
+        let is_memory = |mount: &Value| mount.get("type").is_some_and(|kind| kind == "tmpfs");
+        let mut folders = path.ancestors().skip(1).filter(|folder| folder.parent().is_some());
+        folders.any(|folder| self.items(&LIST).iter().any(|mount| is_at(mount, folder) && !is_memory(mount)))
     }
 }
 

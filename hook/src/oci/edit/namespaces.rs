@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -46,10 +46,17 @@ impl Document {
     }
 
     /// Whether the container can be put into a network namespace that was made and wired before it is. Its user namespace would
-    /// have to own that, and to a root that is read-only its runtime can add no files of ours: only a hook can pass that by.
+    /// have to own that, and its files are mounted by its runtime then.
     pub fn can_be_wired_ahead(&self) -> bool {
+        self.has_unwired_namespace() && self.can_mount_files()
+    }
+
+    /// Whether the runtime can mount files of ours. Root in a user namespace may not reach them, and to a root that is read-only a
+    /// runtime can add no file to mount over; to a folder of the host's in its place it would: only a hook can pass that by.
+    pub fn can_mount_files(&self) -> bool {
         let is_read_only = self.at(&["root", "readonly"]).is_some_and(|value| *value != Value::Bool(false));
-        self.has_unwired_namespace() && self.has_namespace("mount") && !self.has_namespace("user") && !is_read_only
+        let is_hosts = self.is_in_hosts_folder(Path::new("/etc/hosts"));
+        self.has_namespace("mount") && !self.has_namespace("user") && !is_read_only && !is_hosts
     }
 
     pub(super) fn place(&mut self, placement: &Placement, changes: &mut Vec<Change>) -> Result<(), Invalid> {

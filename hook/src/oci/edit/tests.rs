@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 /// As `runc spec` writes it, with tabs, plus what other tools and later versions may add.
@@ -215,6 +217,31 @@ fn what_is_not_understood_is_refused_by_name() {
     assert!(error.contains("net.core.somaxconn \"9\""), "{error}");
     let mut note = document(&format!(r#"{{"annotations":{{"{UNDO}":"x"}}}}"#));
     assert!(note.undo().unwrap_err().to_string().contains(UNDO));
+}
+
+#[test]
+fn a_runtime_mounts_no_file_where_it_would_make_one_of_the_hosts() {
+    let with = |root: &str, kind: &str, mount: &str| {
+        document(&format!(
+            r#"{{"root":{{"path":"r"{root}}},"linux":{{"namespaces":[{{"type":"mount"}}{kind}]}},"mounts":[{mount}]}}"#
+        ))
+    };
+    let of = |folder: &str, kind: &str| format!(r#"{{"destination":"{folder}","type":"{kind}","source":"/srv"}}"#);
+    let rows = [
+        (with("", "", ""), true),
+        (with("", "", &of("/etc", "tmpfs")), true),
+        (with("", "", &of("/etc/ssl", "bind")), true),
+        (with("", "", &of("/etc", "bind")), false),
+        (with("", "", &of("/./etc/", "none")), false),
+        (with(r#","readonly":true"#, "", ""), false),
+        (with("", r#",{"type":"user"}"#, ""), false),
+    ];
+    for (mut document, expected) in rows {
+        assert_eq!(document.can_mount_files(), expected, "{}", text(&document));
+        document.edit(&everything(Placement::Own)).unwrap();
+        let is_hosts = document.is_in_hosts_folder(Path::new("/etc/hosts"));
+        assert_eq!(document.has_mount("/etc/hosts"), !is_hosts, "{}", text(&document));
+    }
 }
 
 #[test]

@@ -107,7 +107,9 @@ impl Annotations {
         AnnotationKey {
             name: "io.ocinet.dns",
             grammar: "ADDRESS,...",
-            help: &["Name servers for /etc/resolv.conf. Without this key: the host's, but those on its loopback."],
+            help: &[
+                "Name servers for /etc/resolv.conf. Without this key: the host's, but those on its loopback, and those of IPv6 for a container without it.",
+            ],
             example: "192.0.2.53,2001:db8::53",
             field: |a| &mut a.dns,
         },

@@ -26,6 +26,8 @@ pub struct Request {
     pub namespace: NetworkNamespace,
     /// How to wire it.
     pub wiring: Wiring,
+    /// Whether `container` and `bundle` are those of another container, in whose network namespace this one is.
+    pub has_owner: bool,
     /// What is accepted but has no effect, in words.
     pub warnings: Vec<String>,
 }
@@ -103,6 +105,11 @@ impl Request {
         Key::new(&self.container, &self.bundle)
     }
 
+    /// Has it wired for the container `id` of `bundle`, in whose network namespace it is: the network comes and goes with that one.
+    pub fn belong_to(&mut self, id: ContainerId, bundle: String) {
+        (self.container, self.bundle, self.has_owner) = (id, bundle, true);
+    }
+
     /// Reads what the container asks for; `None` where it asks for nothing of ours.
     ///
     /// # Errors
@@ -133,7 +140,7 @@ impl Request {
             spec_files: files::made_for(bundle),
         };
         let (container, bundle) = (state.id.clone(), state.bundle.clone());
-        Ok(Some(Self { container, bundle, identity, root, namespace, wiring, warnings }))
+        Ok(Some(Self { container, bundle, identity, root, namespace, wiring, has_owner: false, warnings }))
     }
 }
 

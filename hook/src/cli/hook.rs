@@ -90,10 +90,13 @@ fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger
         debug!(log, "no annotation of ours: nothing to do");
         return Ok(());
     };
-    if !state.annotations.contains_key(Annotations::NAME)
-        && let Some(name) = podman::name_of(state)
-    {
-        request.identity.name = name;
+    let owner = podman::owner_of(state, &request.namespace);
+    if !state.annotations.contains_key(Annotations::NAME) {
+        let name = owner.as_ref().map(|owner| owner.name.clone()).or_else(|| podman::name_of(state));
+        request.identity.name = name.unwrap_or(request.identity.name);
+    }
+    if let Some(owner) = owner {
+        request.belong_to(owner.id, owner.bundle);
     }
     let pid = state.live_pid()?;
     step(log, "request", since);

@@ -1,28 +1,60 @@
-//! The name of a container of podman, which is not in its spec. podman tells it to conmon, which calls the runtime, which calls us; the
-//! container's `/etc/hosts`, where it is too, podman 5 fills in later.
+//! What is not in the spec of podman's containers: the name of one, and whose network it joins. podman tells conmon, which calls the
+//! runtime, which calls us; the container's `/etc/hosts`, where its name is too, podman 5 fills in later.
+
+use std::path::Path;
 
 use ocinet::kernel;
-use ocinet::model::ContainerName;
-use ocinet::oci::State;
+use ocinet::model::{ContainerId, ContainerName};
+use ocinet::oci::{NetworkNamespace, State};
 
 /// How podman marks its containers.
 const MANAGER: (&str, &str) = ("io.container.manager", "libpod");
 
-/// The name that podman gave to the container, where it may be one of ours.
-pub(super) fn name_of(state: &State) -> Option<ContainerName> {
-    if state.annotations.get(MANAGER.0).is_none_or(|manager| manager != MANAGER.1) {
-        return None;
-    }
-    named(&kernel::ancestor("conmon")?, state.id.as_str())?.parse().ok()
+/// A container as conmon was told of it (conmon(8)).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Container {
+    pub(super) id: ContainerId,
+    pub(super) bundle: String,
+    pub(super) name: ContainerName,
 }
 
-/// The name in the arguments of the conmon that watches the container `id`: `-c ID -n NAME` (conmon(8)).
-fn named<'a>(arguments: &'a [String], id: &str) -> Option<&'a str> {
+/// The name that podman gave to the container, where it may be one of ours.
+pub(super) fn name_of(state: &State) -> Option<ContainerName> {
+    if !is_podmans(state) {
+        return None;
+    }
+    let container = told(&kernel::ancestor("conmon")?)?;
+    (container.id == state.id).then_some(container.name)
+}
+
+/// The container whose network namespace this one was put into: its pod's infra container, or that of `--network=container:NAME`. podman
+/// writes the namespace of that one's first process into the spec.
+pub(super) fn owner_of(state: &State, namespace: &NetworkNamespace) -> Option<Container> {
+    let NetworkNamespace::At(path) = namespace else { return None };
+    let owner = told(&kernel::ancestor_of(first_process(path)?, "conmon")?)?;
+    (is_podmans(state) && owner.id != state.id).then_some(owner)
+}
+
+fn is_podmans(state: &State) -> bool {
+    state.annotations.get(MANAGER.0).is_some_and(|manager| manager == MANAGER.1)
+}
+
+/// The process in a path such as `/proc/7/ns/net`.
+fn first_process(path: &Path) -> Option<i32> {
+    path.to_str()?.strip_prefix("/proc/")?.strip_suffix("/ns/net")?.parse().ok()
+}
+
+/// The container in the arguments of the conmon that watches it: `-c ID -n NAME -b BUNDLE`.
+fn told(arguments: &[String]) -> Option<Container> {
     let value = |flags: [&str; 2]| {
         let at = arguments.iter().position(|argument| flags.contains(&argument.as_str()))?;
         arguments.get(at + 1).map(String::as_str)
     };
-    (value(["-c", "--cid"])? == id).then(|| value(["-n", "--name"]))?
+    Some(Container {
+        id: value(["-c", "--cid"])?.parse().ok()?,
+        bundle: value(["-b", "--bundle"])?.to_owned(),
+        name: value(["-n", "--name"])?.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -30,13 +62,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_that_conmon_was_told() {
-        let words = |line: &str| line.split(' ').map(String::from).collect::<Vec<_>>();
-        let line =
-            words("/usr/bin/conmon --api-version 1 -c 0abf -u 0abf -r /usr/sbin/runc -n web --exit-dir /run/exits -s");
-        assert_eq!(named(&line, "0abf"), Some("web"));
-        assert_eq!(named(&line, "other"), None);
-        assert_eq!(named(&words("conmon --name shop --cid 0abf"), "0abf"), Some("shop"));
-        assert_eq!(named(&words("conmon --cid 0abf --name"), "0abf"), None);
+    fn the_container_that_conmon_was_told_of() {
+        let told = |line: &str| told(&line.split(' ').map(String::from).collect::<Vec<_>>());
+        let line = "/usr/bin/conmon --api-version 1 -c 0abf -u 0abf -r /usr/sbin/runc -b /s/0abf/userdata -n web --exit-dir /e -s";
+        let container = |name: &str| {
+            let (id, name) = ("0abf".parse().unwrap(), name.parse().unwrap());
+            Some(Container { id, bundle: "/s/0abf/userdata".into(), name })
+        };
+        assert_eq!(told(line), container("web"));
+        assert_eq!(told("conmon --name shop --cid 0abf --bundle /s/0abf/userdata"), container("shop"));
+        for line in ["conmon --cid 0abf --bundle /b --name", "conmon --cid 0abf --name web", "conmon -n web -b /b"] {
+            assert_eq!(told(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_process_whose_namespace_is_joined() {
+        let of = |path: &str| first_process(Path::new(path));
+        assert_eq!(of("/proc/7/ns/net"), Some(7));
+        for path in ["/proc/self/ns/net", "/proc/7/ns/uts", "/proc/7/root/run/netns/x", "/run/netns/7"] {
+            assert_eq!(of(path), None, "{path}");
+        }
     }
 }

@@ -58,6 +58,15 @@ impl Engine {
             }
             result => result?,
         };
+        let outcome = match outcome {
+            Outcome::Stands(owner) if request.has_owner => Outcome::Member(owner),
+            outcome => outcome,
+        };
+        if let (Outcome::Member(owner), Some(process)) = (&outcome, &sandbox.process)
+            && request.has_owner
+        {
+            self.share_files(request, owner, process)?;
+        }
         self.tell(&outcome, request);
         Ok(outcome)
     }
@@ -162,9 +171,11 @@ impl Engine {
             }
             Outcome::Stands(_) => info!(self.log, "is attached already"),
             Outcome::Member(owner) => {
+                // A member of a pod that comes back finds its ports published since it was there first.
+                let is_served = request.has_owner && !owner.publish.is_empty();
                 let owner = &owner.container;
                 info!(self.log, "shares the network of container {owner}");
-                if matches!(&request.wiring, Wiring::Bridge { publish, .. } if !publish.is_empty()) {
+                if matches!(&request.wiring, Wiring::Bridge { publish, .. } if !publish.is_empty() && !is_served) {
                     warn!(self.log, "published ports have no effect in the network namespace of container {owner}");
                 }
             }

@@ -36,7 +36,11 @@ impl Engine {
             self.step("files");
             return Ok(());
         };
-        let hostname = self.provide_hostname(&request.identity, process)?;
+        // The host name of a pod is its infra container's.
+        let hostname = match &request.identity.hostname {
+            HostNameSource::Ours(name) if request.has_owner => name.clone(),
+            _ => self.provide_hostname(&request.identity, process)?,
+        };
         if !process.has_own_mounts()? {
             // Its /etc is the host's.
             return Ok(());
@@ -54,12 +58,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Mounts the files that another container of the same network was given over those of `process`, where its spec mounts none.
+    pub(super) fn share_files(&mut self, request: &Request, owner: &Record, process: &Process) -> Result<()> {
+        let directory = self.files_of(&owner.key());
+        let names = request.root.files.iter().map(|file| file.name());
+        let there: Vec<Overlay> =
+            names.map(|name| overlay(&directory, name)).filter(|overlay| overlay.source.is_file()).collect();
+        if !there.is_empty() && process.has_own_mounts()? {
+            for missing in kernel::mount_over(process, &request.root.path, &there)? {
+                warn!(self.log, "{missing}");
+            }
+        }
+        Ok(())
+    }
+
     fn write_files(&self, request: &Request, record: &Record, hostname: &HostName) -> Result<Vec<Overlay>> {
         let texts = self.texts(request, record, hostname)?;
         let directory = self.files_of(&record.key());
         kernel::write_files(&directory, &texts, request.root.label.as_deref())?;
-        let overlay = |name: &str| Overlay { source: directory.join(name), target: format!("etc/{name}") };
-        Ok(texts.iter().map(|(name, _)| overlay(name)).collect())
+        Ok(texts.iter().map(|(name, _)| overlay(&directory, name)).collect())
     }
 
     /// Takes away the files of a container, and the namespace that was made for it. Its mounts of them went with its mount
@@ -146,6 +163,10 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn overlay(directory: &Path, name: &str) -> Overlay {
+    Overlay { source: directory.join(name), target: format!("etc/{name}") }
 }
 
 /// What a container will be called whose runtime is told so.

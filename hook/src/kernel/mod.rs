@@ -46,7 +46,7 @@ pub use mount::{Missing, Overlay, mount_over};
 pub use neighbours::{Neighbours, change_zone, close_passage, open_passage};
 pub use netns::Netns;
 pub use ports::{FreeRange, is_local};
-pub use process::{Origin, Process, ancestor, in_background, own_program, process_start};
+pub use process::{Origin, Process, ancestor, ancestor_of, in_background, own_program, process_start};
 pub use replace::{Replaceable, write_public};
 pub use sandbox::wire;
 pub use sandbox_files::{

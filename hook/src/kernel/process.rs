@@ -135,7 +135,16 @@ pub(super) fn is_running(pid: i32, started: u64) -> Result<bool> {
 
 /// The command line of this process's nearest ancestor that is called `name`; none where there is none that can be seen.
 pub fn ancestor(name: &str) -> Option<Vec<String>> {
-    let mut pid = getppid().as_raw();
+    called(name, getppid().as_raw())
+}
+
+/// The same for the process `pid`, which may call itself what it likes.
+pub fn ancestor_of(pid: i32, name: &str) -> Option<Vec<String>> {
+    called(name, Stat::read(pid).ok()?.field(4)?)
+}
+
+/// The command line of the process `pid`, or else of its nearest ancestor, that is called `name`.
+fn called(name: &str, mut pid: i32) -> Option<Vec<String>> {
     // A process that ends meanwhile ends the search.
     loop {
         let stat = Stat::read(pid).ok()?;

@@ -144,6 +144,43 @@ fn podmans_own_container_mode() -> Result<()> {
     })
 }
 
+/// A pod's network is that of its infra container, whichever member asked for it: members come and go, and the others keep it.
+#[test]
+fn a_pods_network_outlives_its_members() -> Result<()> {
+    with_podman(|host, podman| {
+        host.sh("tar -C /mnt/rootfs -cf /mnt/pause.tar .")?;
+        let pause = r#"import --change 'ENTRYPOINT ["/bin/sleep","100000"]' /mnt/pause.tar localhost/pause"#;
+        podman.run(pause)?.success()?;
+        podman.run("pod create --name shop --network none --infra-image localhost/pause")?.success()?;
+        let annotation = "--pod shop --annotation io.ocinet.network=bridge";
+        let publishing = format!("{annotation} --annotation io.ocinet.publish=8080:80");
+        let web = podman.start("web", &publishing, "80")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let infra = podman.run("pod inspect shop --format '{{.InfraContainerID}}'")?.success()?;
+        let record = host.records()?.pop().context("a record")?;
+        ensure!(record.container == infra.trim() && record.name.ends_with("-infra"), "{record:#?}");
+        let db = podman.start("db", annotation, "81")?;
+        let address = record.address().context("an address")?;
+        let hears = |port: u16, name: &str| host.reaches(Tcp, format!("{address}:{port}"))?.is(name).map(drop);
+        hears(81, "db")?;
+        web.ends_by("rm -f -t 0")?;
+        hears(81, "db")?;
+        let web = podman.start("web", &publishing, "80")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+        every([&web, &db], |member| {
+            let resolv = member.does("exec cat /etc/resolv.conf")?.success()?;
+            ensure!(resolv.contains("192.0.2.53"), "{resolv}");
+            Ok(())
+        })?;
+        web.is_dead();
+        db.is_dead();
+        podman.run("pod rm -f -t 0 shop")?.success()?;
+        // podman calls no hook of ours for the infra container, which has no annotation.
+        eventually("it is collected", || Ok(host.ocinet("gc")?.code == 0 && host.records()?.is_empty()))
+    })
+}
+
 /// Whatever ends it, its address and ports are free again; whatever starts it, they are there.
 #[test]
 fn stop_start_and_restart() -> Result<()> {

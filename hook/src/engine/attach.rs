@@ -6,7 +6,7 @@ use super::{Engine, Error, Result};
 use crate::driver::{HostStep, SandboxStep};
 use crate::kernel::{self, Netns, Process};
 use crate::liveness::Life;
-use crate::model::{Alias, HostAddress, Invalid, Mode, Namespace, Network, Protocol, Record, State, Witness};
+use crate::model::{Alias, HostAddress, Invalid, Key, Mode, Namespace, Network, Protocol, Record, State, Witness};
 use crate::oci::NetworkNamespace;
 use crate::plan;
 use crate::request::{Request, Wiring};
@@ -112,7 +112,10 @@ impl Engine {
 
     /// One try, with the `name`th of the names that its link can have.
     fn attach_once(&mut self, request: &Request, sandbox: &Sandbox, name: u8) -> Result<Outcome> {
-        let lease = self.lease(request, &sandbox.namespace, name)?;
+        let lease = match self.lease(request, &sandbox.namespace, name) {
+            Ok(lease) => lease,
+            Err(error) => return Err(self.take_back_intent(&request.key(), error)),
+        };
         self.step("lease");
         match lease {
             Lease::Settled(outcome) => Ok(outcome),
@@ -232,14 +235,30 @@ impl Engine {
             Ok(())
         });
         if let Err(attach) = done {
-            debug!(self.log, "rolling back"; "error" => %attach);
-            return Err(match self.detach_record(record) {
-                Ok(()) => attach,
-                Err(detach) => Error::Rollback { attach: attach.into(), detach: detach.into() },
-            });
+            return Err(self.roll_back(record, attach));
         }
         self.step("seal");
         Ok(Outcome::Attached(record))
+    }
+
+    /// Takes away everything of an attach that failed with `attach`, and returns what to say of it.
+    fn roll_back(&mut self, record: Record, attach: Error) -> Error {
+        debug!(self.log, "rolling back"; "error" => %attach);
+        match self.detach_record(record) {
+            Ok(()) => attach,
+            Err(detach) => Error::Rollback { attach: attach.into(), detach: detach.into() },
+        }
+    }
+
+    /// A transaction that failed may be in the store all the same: SQLite gives its locks back after the commit, and says so
+    /// where that fails. The caller holds the lock of the sandbox, so an unfinished attach there is none but this one.
+    fn take_back_intent(&mut self, key: &Key, attach: Error) -> Error {
+        let found = self.store.read().find(key);
+        match found {
+            Ok(Some(record)) if record.state == State::Attaching => self.roll_back(record, attach),
+            // Where the store cannot be read, collection finds the record.
+            _ => attach,
+        }
     }
 
     /// The container's network namespace, and how to recognise it later.

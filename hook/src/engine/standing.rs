@@ -22,8 +22,11 @@ impl Engine {
     /// Whether everything on the host is as an attached record says, where what can be put right in place is put right. False
     /// where a link is missing: then the container has to be wired anew.
     pub(super) fn stands_again(&mut self, record: &Record) -> Result<bool> {
-        if self.links_of(record)?.len() != record.endpoints.len() {
-            return Ok(false);
+        for endpoint in &record.endpoints {
+            let Attachment::Bridge { host_interface, .. } = &endpoint.attachment;
+            if self.links.named(host_interface, &plan::alias(record))?.is_none() {
+                return Ok(false);
+            }
         }
         for endpoint in &record.endpoints {
             let Some(network) = self.store.read().network(&endpoint.network)? else { return Ok(false) };

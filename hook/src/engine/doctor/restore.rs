@@ -2,7 +2,7 @@
 
 use slog::info;
 
-use crate::driver::{self, HostStep, SandboxStep, Veth};
+use crate::driver::{self, HostStep};
 use crate::engine::{Engine, Result};
 use crate::kernel::{self, Netns};
 use crate::liveness::Sight;
@@ -65,8 +65,13 @@ impl Engine {
         let Sight::Alive(netns) = Netns::look(&record.namespace, &self.origin) else { return Ok(()) };
         for endpoint in &record.endpoints {
             let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            if self.links.ours(host_interface, &plan::alias(&record), bridge)?.is_some() {
+            let alias = plan::alias(&record);
+            if self.links.named(host_interface, &alias)?.is_some() {
                 continue;
+            }
+            // Left by a process that ended before it was done.
+            if let Some(half) = self.links.ours(host_interface, &alias, bridge)? {
+                self.links.delete(half)?;
             }
             let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
             info!(self.log, "connecting again"; "container" => %record.container, "link" => %host_interface);
@@ -74,20 +79,9 @@ impl Engine {
             let steps = driver::bridge(&network, endpoint, plan::alias(&record), guarded);
             for step in &steps.host {
                 let HostStep::Veth(pair) = step else { continue };
-                if let Err(error) = self.connect_again(pair, &netns, &steps.sandbox) {
-                    // Half a connection would count as one the next time.
-                    for index in self.links_of(&record)? {
-                        self.links.delete(index)?;
-                    }
-                    return Err(error);
-                }
+                self.links.connect_whole(pair, &netns, |peer| kernel::wire(&netns, &steps.sandbox, peer))?;
             }
         }
         Ok(())
-    }
-
-    fn connect_again(&mut self, pair: &Veth, netns: &Netns, sandbox: &[SandboxStep]) -> Result<()> {
-        let connected = self.links.connect(pair, netns)?;
-        Ok(kernel::wire(netns, sandbox, connected.peer)?)
     }
 }

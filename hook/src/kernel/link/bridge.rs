@@ -111,13 +111,14 @@ impl HostLinks {
         Ok(is_guarded)
     }
 
-    /// Makes a link of ours a port of its bridge again, as it was when it was made. None there is no error.
+    /// Makes a link of ours a port of its bridge again, as it was when it was made. None there is no error, nor one that was
+    /// cut off before it was named: that leads nowhere, and has to be made anew.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn rejoin(&mut self, port: &Veth) -> Result<()> {
         let Veth { name, alias, bridge, .. } = port;
-        let Some(index) = self.ours(name, alias, bridge)? else { return Ok(()) };
+        let Some(index) = self.named(name, alias)? else { return Ok(()) };
         let controller = self.bridge_index(bridge)?;
         let joined = LinkUnspec::new_with_index(index).controller(controller).build();
         self.new_link(joined, 0).doing(|| format!("make {name} a port of {bridge}"))?;

@@ -73,6 +73,23 @@ impl HostLinks {
         Ok(Connected { peer, is_guarded })
     }
 
+    /// Connects a container as [`HostLinks::connect`] does, with its own end done by `inside`, which is told its index where the
+    /// kernel says it. The host's end is named and up when, and only when, all else is done: so one that was cut off is seen.
+    ///
+    /// # Errors
+    /// Those of [`HostLinks::connect`] and of `inside`.
+    pub fn connect_whole(
+        &mut self,
+        pair: &Veth,
+        namespace: &Netns,
+        inside: impl FnOnce(Option<u32>) -> Result<()>,
+    ) -> Result<()> {
+        let bridge = self.bridge_index(&pair.bridge)?;
+        let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
+        inside(peer)?;
+        self.open_port(index, pair).map(drop)
+    }
+
     /// Makes a veth pair and returns the indexes of both ends: the kernel's echo of the request holds them.
     fn create_pair(&mut self, message: LinkMessage, pair: &Veth) -> Result<(u32, Option<u32>)> {
         let Veth { name, peer, bridge, .. } = pair;
@@ -120,6 +137,15 @@ impl HostLinks {
             None => self.find(bridge)?.is_some_and(|bridge| controller(&link) == Some(bridge.header.index)),
         };
         Ok(is_ours.then_some(link.header.index))
+    }
+
+    /// The index of the link `name` if it is `owner`'s and was made whole: a veth with that alias.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn named(&mut self, name: &InterfaceName, owner: &Alias) -> Result<Option<u32>> {
+        let link = self.find(name)?.filter(|link| kind(link) == Some(&InfoKind::Veth));
+        Ok(link.filter(|link| alias(link) == Some(&owner.to_string())).map(|link| link.header.index))
     }
 
     /// Deletes a link. Takes some 20 ms, for the kernel waits until nobody uses it (`synchronize_net`).

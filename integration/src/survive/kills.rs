@@ -8,9 +8,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Host;
 
-/// How often a kill is tried that does not happen: threads do not race in the same way each time.
-const TRIES: u32 = 25;
-
 /// How often the whole host is compared with what it was before.
 const LOOK: usize = 25;
 
@@ -50,6 +47,9 @@ impl Display for Unready {
 
 /// A kill and what comes after.
 pub(super) trait Case: Copy + Display + Send {
+    /// How often it is tried where it does not happen: threads do not race in the same way each time.
+    const TRIES: u32 = 25;
+
     /// A host for cases like this one.
     fn host(self) -> Result<Host>;
 
@@ -106,8 +106,8 @@ fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<(
 }
 
 /// False if the kill never happened.
-fn insist(case: impl Case, host: &Host) -> Result<bool> {
-    for nth in 0..TRIES {
+fn insist<C: Case>(case: C, host: &Host) -> Result<bool> {
+    for nth in 0..C::TRIES {
         if case.happen(host, nth)? {
             return Ok(true);
         }

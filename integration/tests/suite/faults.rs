@@ -1,13 +1,16 @@
 //! System calls fail, one at a time, beside a container that lives.
 
-use anyhow::{Result, ensure};
-use ocinet_integration::survive::CALLER;
-use ocinet_integration::{OCINET, Output, Settings};
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::survive::{CALLER, Scene, Share, Whose, at_every_fault};
+use ocinet_integration::{OCINET, Output, Proto::Tcp, Settings, UPLINK};
 
 /// The helper lets the call fail that is meant, and no other.
 #[test]
 fn one_system_call_fails() -> Result<()> {
     Settings::default().test(|host| {
+        // The first attach of a host opens other processes first.
+        host.container("first").publish("8080:80").run()?.delete()?;
+        host.settles()?;
         let web = host.container("web").publish("8080:80").prepare()?;
         let attach = |way: &[&str]| {
             let mut command = host.command(&[&[CALLER], way, &[OCINET, "hook", "createRuntime"]].concat());
@@ -21,5 +24,78 @@ fn one_system_call_fails() -> Result<()> {
         let never = attach(&["fail-at", "0", "pidfd_open", "1000", no_descriptor])?.exits(0)?;
         ensure!(never.stderr.contains("caller: not failed"), "{never}");
         web.hook("poststop")?.success().map(drop)
+    })
+}
+
+/// A lock that cannot be had, of ours or of SQLite's, also after a commit: what was written by then is taken back.
+#[test]
+fn no_failing_lock_leaves_anything() -> Result<()> {
+    Settings::default().test(|host| {
+        host.container("first").publish("8080:80").run()?.delete()?;
+        host.settles()?;
+        let no_lock = "37";
+        for number in 0.. {
+            let web = host.container("web").publish("8080:80").prepare()?;
+            let way = [CALLER, "fail-at", "0", "fcntl", &number.to_string(), no_lock, OCINET, "hook", "createRuntime"];
+            let attached = Output::of(&mut host.command(&way), web.state("createRuntime").to_string().as_bytes())?;
+            if attached.code != 0 {
+                let left = host.settled_records()?;
+                ensure!(left.is_empty(), "{attached}\n{left:#?}");
+            }
+            host.check()?;
+            web.hook("poststop")?.success()?;
+            host.settles()?;
+            if attached.stderr.contains("caller: not failed") {
+                ensure!(number > 10, "it takes only {number} locks");
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A share of the system calls of every kind of detach fails.
+#[test]
+fn a_failing_system_call_spares_who_lives_at_a_detach() -> Result<()> {
+    a_share(&[Scene::Detach, Scene::DetachKept], 2.0)
+}
+
+/// A share of the system calls of what an operator calls fails: what cannot be looked at is not taken for dead.
+#[test]
+fn a_failing_system_call_spares_who_lives_at_a_collection() -> Result<()> {
+    a_share(&[Scene::Collect, Scene::ResetRefused, Scene::Reset], 1.5)?;
+    a_share(&[Scene::Restore], 0.5)
+}
+
+/// Threads do not race in the same way each time, so some of the calls may never come.
+fn a_share(scenes: &[Scene], percent: f64) -> Result<()> {
+    for scene in scenes {
+        let tally = at_every_fault(*scene, Whose::Own, &Settings::default(), Share::percent(percent), 4)?;
+        ensure!(tally.leaks.is_empty() && tally.missed.len() * 4 <= tally.tried, "{tally:#?}");
+    }
+    Ok(())
+}
+
+/// `doctor --fix` was ended after it had made the link of a container again, and before it had given it an address. The next
+/// one sees that, and so does a repeated attach.
+#[test]
+fn a_link_that_was_cut_off_is_made_anew() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let (link, pid) = (web.host_interface()?, web.pid());
+        let cut_off = format!(
+            "ip link delete {link}
+             ip link add {link} mtu 1500 master ocinet0 type veth peer name eth0 mtu 1500 netns /proc/{pid}/ns/net"
+        );
+        for mend in ["doctor --fix", "hook createRuntime"] {
+            host.sh(&cut_off)?;
+            match mend {
+                "doctor --fix" => host.ocinet(mend)?.success()?,
+                _ => web.hook("createRuntime")?.success()?,
+            };
+            host.check().context(mend)?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web").context(mend)?;
+        }
+        Ok(())
     })
 }

@@ -11,7 +11,7 @@ use nix::errno::Errno::{self, EACCES, EAGAIN, EINTR, EMFILE, ENOLCK, ENOMEM, ENO
 use nix::libc::{self, c_long};
 use nix::unistd::Pid;
 
-use When::{Always, ByPath, Creating, Duplicating, Locking, LockingWait, OnFile, OnStream, Setting, Waiting};
+use When::{Always, ByPath, Creating, Duplicating, Locking, LockingWait, OfKernel, OnFile, OnStream, Setting, Waiting};
 
 /// A system call that a stopped thread is about to make (proc_pid_syscall(5)).
 pub(crate) struct Syscall {
@@ -55,6 +55,8 @@ enum When {
     LockingWait,
     /// It makes a descriptor of another (`F_DUPFD`).
     Duplicating,
+    /// The message is the kernel's, which may have had no memory for the rest of a dump.
+    OfKernel,
     /// It waits for a message, or for another thread.
     Waiting,
     /// It changes a limit.
@@ -73,7 +75,7 @@ const ENTRY: &[(Errno, When)] = &[(ENOMEM, Always), (EACCES, Always), (ENOSPC, A
 const OPEN: &[(Errno, When)] = &[(ENOMEM, Always), (EMFILE, Always), (EACCES, Always), (ENOSPC, Creating)];
 const MOUNT: &[(Errno, When)] = &[(ENOMEM, Always), (EPERM, Always), (ENOSPC, Always)];
 const SEND: &[(Errno, When)] = &[(ENOMEM, Always), (EPERM, Always), (EINTR, Always)];
-const RECEIVE: &[(Errno, When)] = &[(ENOMEM, Always), (EINTR, Waiting)];
+const RECEIVE: &[(Errno, When)] = &[(ENOMEM, OfKernel), (EINTR, Waiting)];
 const READ: &[(Errno, When)] = &[(ENOMEM, OnFile), (EINTR, OnStream)];
 const WRITE: &[(Errno, When)] = &[(ENOSPC, OnFile), (EPERM, OnFile), (EINTR, OnStream)];
 const FORK: &[(Errno, When)] = &[(ENOMEM, Always), (EAGAIN, Always)];
@@ -241,8 +243,17 @@ impl Syscall {
                 [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET].contains(&operation)
             }
             Waiting => !self.has(if self.number == libc::SYS_recvmsg { 2 } else { 3 }, libc::MSG_DONTWAIT),
+            OfKernel => self.is_netlink(),
             Setting => self.argument(2) != 0,
         }
+    }
+
+    /// Whether the descriptor is that of a netlink socket, the last field of whose line is its inode.
+    fn is_netlink(&self) -> bool {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/netlink", self.thread)).unwrap_or_default();
+        let inodes = sockets.lines().filter_map(|line| line.split_whitespace().next_back());
+        let target = self.target(0).unwrap_or_default();
+        inodes.map(|inode| format!("socket:[{inode}]")).any(|socket| socket == target)
     }
 
     /// Whether the `struct flock` of a lock call, which begins with its type, gives a lock back.

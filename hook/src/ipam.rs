@@ -11,8 +11,8 @@ use crate::model::{Invalid, Mac, Subnet};
 pub struct HostRoute {
     /// The addresses that it is for.
     pub range: IpNet,
-    /// Whether these are the host's own, or those of neighbours on a link of an address of the host. What a gateway, a tunnel or
-    /// nobody is behind is of neither.
+    /// Whether these are addresses of the host, or of its neighbours on a link. Those behind a gateway or a tunnel, and those of
+    /// a route that refuses packets, are neither.
     pub is_near: bool,
 }
 

@@ -1,10 +1,14 @@
 //! Switching IP forwarding on and off: once after a boot at the most, so it may take its time.
 //!
-//! Two things must hold whatever fails or is killed. The host never becomes an open router for its neighbours: the rules
-//! that close it to them are loaded before it forwards, and go after it does no more. And who was a router before us
-//! stays one: what others switched on is neither closed nor switched off. So the store says "intended" before anything
-//! is changed, when forwarding is still off, "ours" when it was switched on, and nothing again when that failed. Until
-//! one of these is written, "intended" counts as ours: forwarding was off before.
+//! Two things must hold whatever fails or is killed:
+//!
+//! - The host never becomes an open router. The rules that drop what is forwarded between links of which none is ours are
+//!   loaded before forwarding is switched on, and go after it was switched off.
+//! - A router that was made by another program or a person stays one. It is neither closed by rules nor switched off.
+//!
+//! So the store has [`Forwarding::Intended`] before the switch, while forwarding is still off, and [`Forwarding::Ours`]
+//! after it. Where the switch fails, it has [`Forwarding::OfOthers`] again. A process that is killed in between leaves
+//! `Intended`, which counts as ours, since forwarding was off before.
 
 use super::{Engine, Error, Result};
 use crate::driver::Setting;
@@ -29,7 +33,7 @@ impl Engine {
         }
     }
 
-    /// Forgets an intent that came to nothing, and opens the rules again: the host may become a router by others' hands.
+    /// Takes back an intent after its `error`, in the store and in the rules: a person may make the host a router later.
     fn give_up_forwarding(&mut self, error: Error) -> Error {
         let written: Result<()> = self.store.write(|store| Ok(store.set_forwarding(Forwarding::OfOthers)?));
         match written.and_then(|()| self.load_if_different()) {
@@ -38,8 +42,8 @@ impl Engine {
         }
     }
 
-    /// The host forwards no more if that was our work; true where it was. Comes before the rules go that kept strangers from
-    /// using it, and the store is to forget it, or to go, after them.
+    /// Switches forwarding off if we switched it on; true where it did. To be called while the rules still close the host, and
+    /// before the store forgets it.
     pub(super) fn forward_no_more(&mut self) -> Result<bool> {
         let is_ours = self.store.read().host_row()?.forwarding != Forwarding::OfOthers && kernel::forwarding()?;
         if is_ours {

@@ -235,7 +235,7 @@ fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Cla
             *wanted
         }
         None => {
-            // Somebody may have asked for the MAC that would follow from the address.
+            // Another container may have asked for the MAC that follows from the address.
             let is_mac_taken = |address| match connection.mac {
                 Some(_) => Ok(false),
                 None => store.mac_holder(name, Mac::of(address)).map(|holder| holder.is_some()),

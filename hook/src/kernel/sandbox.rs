@@ -55,9 +55,9 @@ fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
 }
 
 /// Has the kernel look for the gateway, as the first packet would. Its question goes to all on the network, names the
-/// container's address and MAC (RFC 826), and is repeated for three seconds while the bridge's port is not ready. Whoever
-/// remembers another MAC with that address learns the new one, which without a word of the container takes half a minute. A
-/// gratuitous question (`arp_notify`) would be lost: the kernel asks it once, before the port is ready.
+/// container's address and MAC (RFC 826), and is repeated for three seconds while the bridge's port is not ready. Hosts that
+/// remember another MAC for that address learn the new one, which takes them half a minute where the container sends
+/// nothing. A gratuitous question (`arp_notify`) would be lost: the kernel sends it once, before the port is ready.
 fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, gateway: IpAddr) -> Result<()> {
     let mut question = NeighbourMessage::default();
     let (family, destination) = match gateway {

@@ -17,10 +17,10 @@ pub struct Owner {
     pub port: u16,
 }
 
-/// Whose work it is that the host forwards. What is not others' is kept from serving strangers.
+/// Who switched IP forwarding on. Where we did or were about to, rules close the host to what is not for our networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarding {
-    /// Others', if it forwards at all.
+    /// Another program or a person, if it is on.
     OfOthers,
     /// We were about to switch it on, when it was off.
     Intended,
@@ -35,7 +35,7 @@ pub struct HostRow {
     pub firewall: Option<Kind>,
     /// Who has rules of ours that are to go.
     pub former_firewalls: Vec<Kind>,
-    /// Whose work it is that the host forwards.
+    /// Who switched IP forwarding on.
     pub forwarding: Forwarding,
     /// Whether the host's own rules decide who from outside reaches a published port.
     pub asks_host: bool,
@@ -169,7 +169,7 @@ impl<'c> Read<'c> {
             other => {
                 return Err(Error::Damaged {
                     what: "the host's row".into(),
-                    why: format!("{other} is nobody's forwarding"),
+                    why: format!("{other} is no state of forwarding"),
                 });
             }
         };

@@ -2,7 +2,7 @@
 
 CREATE TABLE host (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    -- 1: we switched IP forwarding on, and so keep it from serving strangers; 2: we were about to; 0: neither.
+    -- 1: we switched IP forwarding on, and so rules close the host to what is not for our networks; 2: we were about to; 0: neither.
     closed_forwarding INTEGER NOT NULL,
     -- Who keeps our rules, and who still has some that are to go; names with blanks between.
     firewall TEXT NOT NULL,

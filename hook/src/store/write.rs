@@ -49,7 +49,7 @@ impl<'c> Write<'c> {
         self.run(sql, params![network.name.as_str(), body, sum])
     }
 
-    /// Remembers whose work it is that the host forwards.
+    /// Remembers who switched IP forwarding on.
     ///
     /// # Errors
     /// When the store fails.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Host, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, eventually, every};
 use serde_json::Value;
 
-/// Somebody has the MAC that would follow from an address: that address is passed over, and the gateway's is for nobody.
+/// A container has the MAC that follows from an address: that address is passed over. The gateway's MAC is refused.
 #[test]
 fn a_mac_is_given_once() -> Result<()> {
     Settings::default().test(|host| {
@@ -23,7 +23,7 @@ fn a_mac_is_given_once() -> Result<()> {
 /// Which MAC `place` remembers with an address.
 fn remembered(place: &Place, address: &str) -> Result<Value> {
     let entries: Vec<Value> = place.json(&format!("ip -s -json neighbour show {address}"))?;
-    entries.into_iter().next().with_context(|| format!("nobody remembers {address}"))
+    entries.into_iter().next().with_context(|| format!("{address} is not remembered"))
 }
 
 /// An address goes to another MAC. Who remembers the old one reaches the new container at once, which says nothing by itself.

@@ -1,4 +1,4 @@
-//! Whose work it is that a host forwards: a router of others stays open and on, and ours is never open.
+//! Who switched forwarding on: a router that others made stays open and on, and ours is never open.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Background, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK};
@@ -17,9 +17,9 @@ fn far_server(host: &Host) -> Result<Background> {
     host.beside("/run/netns/far").serve("far", &["90"])
 }
 
-/// We could not switch it on, so it is not ours: who makes the host a router afterwards has one, for others and after us.
+/// We could not switch it on, so it is not ours: a person who makes the host a router afterwards has one, also after a reset.
 #[test]
-fn a_failed_switch_is_nobodys_work() -> Result<()> {
+fn a_failed_switch_is_not_ours() -> Result<()> {
     Settings::default().prepare(FAR_LAN).test(|host| {
         let _far = far_server(host)?;
         host.sh("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys")?;

@@ -14,7 +14,7 @@ fn bridge_mtu(host: &Host) -> Result<String> {
     host.sh("cat /sys/class/net/ocinet0/mtu")
 }
 
-/// A packet of so many bytes, which nobody may cut into pieces, comes to `target` and its answer back.
+/// A packet of so many bytes, which must not be fragmented, comes to `target` and its answer back.
 fn carries(place: &Container<'_>, bytes: u32, target: &str) -> Result<()> {
     // The headers of IPv4 and ICMP are 28 bytes.
     place.sh(&format!("ping -q -c 1 -W 5 -M do -s {} {target}", bytes - 28)).map(drop)

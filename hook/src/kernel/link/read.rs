@@ -28,7 +28,8 @@ pub fn output_interface(route: &RouteMessage) -> Option<u32> {
     })
 }
 
-/// The MTU that somebody gave the route (ip-route(8), `mtu`). One that the kernel learned of a single target has an end.
+/// The MTU that the route was given (ip-route(8), `mtu`). One that the kernel learned for a single target expires, and does
+/// not count.
 pub fn route_mtu(route: &RouteMessage) -> Option<u32> {
     let is_learned =
         |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::CacheInfo(info) if info.expires > 0);

@@ -32,6 +32,7 @@ const LOAD_LENGTH: u16 = 0x80;
 const AND: u16 = 0x54;
 const IF_EQUAL: u16 = 0x15;
 const IF_AT_LEAST: u16 = 0x35;
+const IF_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
 // Verdicts (linux/pkt_cls.h). What passes is still another program's to judge.
@@ -45,6 +46,7 @@ const PASS: u8 = u8::MAX - 1;
 
 /// Where the fields of a frame are: Ethernet, then IPv4 (RFC 791) or ARP (RFC 826).
 mod at {
+    pub const DESTINATION_MAC: u32 = 0;
     pub const SOURCE_MAC: u32 = 6;
     pub const ETHERTYPE: u32 = 12;
     pub const IPV4_SOURCE: u32 = 26;
@@ -60,12 +62,16 @@ mod at {
 /// Where the last two bytes of the source MAC address are.
 const LOW: u32 = at::SOURCE_MAC + 4;
 
+/// Whether the frame has a VLAN tag, as a load of the kernel's own (`SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`, linux/filter.h). The tag
+/// is not in the frame by then: the sender's interface or `skb_vlan_untag` has put it beside.
+const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
+
 /// At most this many addresses: a jump reaches 255 instructions far.
 const ADDRESSES: usize = 64;
 
 impl Program {
-    /// Lets pass what a container with `mac` and the IPv4 ones of `addresses` has to say: IPv4 and ARP under these names.
-    /// On a network without IPv6 there is nothing else.
+    /// Lets pass what a container with `mac` and the IPv4 ones of `addresses` has to say: IPv4 and ARP under these names,
+    /// without a VLAN tag, to one station, to all, or to a group of IPv4. On a network without IPv6 there is nothing else.
     pub fn of_port(mac: Mac, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let v4 = addresses.into_iter().filter_map(|address| match address {
             IpAddr::V4(v4) => Some(u32::from(v4)),
@@ -75,6 +81,9 @@ impl Program {
         let ipv4 = is_from(&addresses);
         let mut program = Self(Vec::new());
         program.require_length(at::IPV4_END);
+        program.add(LOAD_WORD, VLAN_TAG_PRESENT);
+        program.require(0);
+        program.require_destination();
         program.require_mac(at::SOURCE_MAC, mac);
         program.add(LOAD_HALF, at::ETHERTYPE);
         let skip = u8::try_from(ipv4.0.len()).expect("fewer instructions than a jump can skip");
@@ -110,6 +119,21 @@ impl Program {
     fn require_length(&mut self, bytes: u32) {
         self.add(LOAD_LENGTH, 0);
         self.branch(IF_AT_LEAST, bytes, NEXT, DROP);
+    }
+
+    /// One station, all of them, or a group of IPv4 (RFC 1112, section 6.4). A frame to another group may be the bridge's own
+    /// to read: what is sent to 01:80:c2:00:00:00 to 0f comes to the host by the port itself, past all rules that name the
+    /// bridge (`br_handle_frame`, net/bridge/br_input.c).
+    fn require_destination(&mut self) {
+        // Of the first byte that is sent, the bit that is sent first (IEEE 802, section 8.2).
+        const TO_GROUP: u32 = 0x0100_0000;
+        self.add(LOAD_WORD, at::DESTINATION_MAC);
+        self.branch(IF_ANY_BIT, TO_GROUP, NEXT, 5);
+        self.branch(IF_EQUAL, 0xffff_ffff, NEXT, 2);
+        self.add(LOAD_HALF, at::DESTINATION_MAC + 4);
+        self.branch(IF_EQUAL, 0xffff, 2, DROP);
+        self.add(AND, 0xffff_ff80);
+        self.require(0x0100_5e00);
     }
 
     fn require_mac(&mut self, at: u32, Mac([a, b, c, d, e, f]): Mac) {
@@ -201,8 +225,12 @@ mod tests {
     const OWN: [u8; 6] = [2, 12, 10, 90, 0, 2];
     const OTHER: [u8; 6] = [2, 12, 10, 90, 0, 3];
 
-    /// What the kernel does with the program (`___bpf_prog_run`): whether `frame` passes.
-    fn passes(Program(instructions): &Program, frame: &[u8]) -> bool {
+    /// What the kernel does with the program (`___bpf_prog_run`): whether `frame` passes, which has no VLAN tag.
+    fn passes(program: &Program, frame: &[u8]) -> bool {
+        judges(program, frame, false)
+    }
+
+    fn judges(Program(instructions): &Program, frame: &[u8], is_tagged: bool) -> bool {
         let word = |at: u32, bytes: usize| {
             let at = at as usize;
             frame[at..at + bytes].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
@@ -213,12 +241,14 @@ mod tests {
             place += 1;
             let mut branch = |holds| place += usize::from(if holds { then } else { otherwise });
             match code {
+                LOAD_WORD if value == VLAN_TAG_PRESENT => accumulator = u32::from(is_tagged),
                 LOAD_WORD => accumulator = word(value, 4),
                 LOAD_HALF => accumulator = word(value, 2),
                 LOAD_LENGTH => accumulator = u32::try_from(frame.len()).unwrap(),
                 AND => accumulator &= value,
                 IF_EQUAL => branch(accumulator == value),
                 IF_AT_LEAST => branch(accumulator >= value),
+                IF_ANY_BIT => branch(accumulator & value != 0),
                 RETURN => return value == TC_ACT_UNSPEC,
                 other => panic!("instruction {other:#x}"),
             }
@@ -275,6 +305,38 @@ mod tests {
         assert_eq!(Program::mac_in(&program.bytes()), Some(Mac(OWN)));
         assert_eq!(Program::mac_in(&program.bytes()[..24]), None);
         assert_eq!(Program::mac_in(b"nonsense"), None);
+    }
+
+    #[test]
+    fn a_vlan_tag_beside_the_frame_is_seen() {
+        let program = Program::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
+        for frame in [ipv4(OWN, [10, 90, 0, 2], [192, 0, 2, 1]), arp(OWN, OWN, [10, 90, 0, 2])] {
+            assert!(judges(&program, &frame, false));
+            assert!(!judges(&program, &frame, true));
+        }
+    }
+
+    #[test]
+    fn a_frame_goes_to_one_station_to_all_or_to_a_group_of_ipv4() {
+        let program = Program::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
+        for (destination, may_pass) in [
+            ([2, 12, 10, 90, 0, 1], true),
+            ([0xff; 6], true),
+            ([0x01, 0, 0x5e, 0, 0, 251], true),
+            ([0x01, 0, 0x5e, 0x7f, 0xff, 0xff], true),
+            ([0x01, 0, 0x5e, 0x80, 0, 0], false),
+            ([0xff, 0xff, 0xff, 0xff, 0xff, 0xfe], false),
+            ([0x33, 0x33, 0, 0, 0, 1], false),
+            ([0x01, 0x80, 0xc2, 0, 0, 0], false),
+            ([0x01, 0x80, 0xc2, 0, 0, 2], false),
+            ([0x01, 0x80, 0xc2, 0, 0, 0x0f], false),
+            ([0x03, 0, 0x5e, 0, 0, 1], false),
+        ] {
+            for mut frame in [ipv4(OWN, [10, 90, 0, 2], [192, 0, 2, 1]), arp(OWN, OWN, [10, 90, 0, 2])] {
+                frame[..6].copy_from_slice(&destination);
+                assert_eq!(passes(&program, &frame), may_pass, "{destination:x?}");
+            }
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Firewall {
     pub(crate) fn flush(self, kept: &str) -> String {
         let flush = |variant: &str| {
             format!(
-                "for table in raw filter nat $(iptables-{variant}-save | sed -n 's/^.security/security/p'); do
+                "for table in mangle filter nat $(iptables-{variant}-save | sed -n 's/^.security/security/p'); do
                      iptables-{variant} -t $table -S | sed -n 's/^-N \\(OCINET-.*\\)/\\1/p' |
                          while read -r chain; do [ $chain = '{kept}' ] || iptables-{variant} -t $table -F $chain; done
                  done"

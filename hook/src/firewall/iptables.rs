@@ -9,14 +9,19 @@
 //! behind everything of others in the table `security`, which comes after their `filter` and is used for nothing else.
 //!
 //! Everything is text for `iptables-restore --noflush`, where a line `-C` asks for a rule: the first that is missing ends
-//! it, before a later line has changed anything.
+//! it, before a later line has changed anything. What is ours is told by its name, so that chains of another version are found, too.
+
+mod held;
+mod port;
+
+pub use held::Held;
+pub use port::{published, rule};
 
 use std::fmt::{self, Write};
-use std::net::{IpAddr, SocketAddr};
 
-use super::{Base, Kind, Needs, NetworkNeeds, Publish, comment};
+use self::port::{asked, judged};
+use super::{Base, Kind, Needs, NetworkNeeds, Publish};
 use crate::driver::{DETOUR_IN, DETOUR_OUT};
-use crate::model::{HostAddress, Protocol};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
@@ -33,32 +38,37 @@ pub const COPY: &str = "OCINET-COPY";
 const PUBLISH: &str = "OCINET-PUBLISH";
 const ANY: &str = "OCINET-ANY";
 const PREROUTING: &str = "OCINET-PREROUTING";
-const RAW: &str = "OCINET-RAW";
+const GUARD: &str = "OCINET-GUARD";
+const RANGE: &str = "OCINET-RANGE";
+const INVALID: &str = "OCINET-INVALID";
+const INVALID_ANY: &str = "OCINET-INVALID-ANY";
 const FORWARD: &str = "OCINET-FORWARD";
 const IN: &str = "OCINET-IN";
 const POSTROUTING: &str = "OCINET-POSTROUTING";
 const HAIRPIN: &str = "OCINET-HAIRPIN";
 
 /// A table, in the order in which they are filled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// Behind what may come in: whom the host's own rules have let in. It is filled first, for not every kernel has it, and
     /// it leads nobody anywhere before the others are filled.
     Security,
-    /// Before connections are tracked.
-    Raw,
+    /// Once connections are tracked, and before anything is translated: the guards.
+    Mangle,
     /// What may pass.
     Filter,
     /// Who is who. It is filled last, when all guards stand.
     Nat,
+    /// Before connections are tracked. Older versions had their guards here, which go when the others stand.
+    Raw,
 }
 
 impl Table {
     /// All of them, in that order.
-    pub const ALL: [Self; 4] = [Self::Security, Self::Raw, Self::Filter, Self::Nat];
+    pub const ALL: [Self; 5] = [Self::Security, Self::Mangle, Self::Filter, Self::Nat, Self::Raw];
 
     /// Those that `base` calls for.
-    fn of(base: &Base) -> impl Iterator<Item = Self> {
+    pub fn of(base: &Base) -> impl Iterator<Item = Self> {
         let detours = base.detour.is_some();
         Self::ALL.into_iter().filter(move |table| *table != Self::Security || detours)
     }
@@ -66,7 +76,8 @@ impl Table {
     /// Our chains in it, but the operator's.
     pub fn chains(self) -> &'static [&'static str] {
         match self {
-            Self::Raw => &[RAW],
+            Self::Raw => &[],
+            Self::Mangle => &[GUARD, RANGE, INVALID, INVALID_ANY],
             Self::Filter => &[FORWARD, IN],
             Self::Security => &[ASK, COPY],
             Self::Nat => &[PUBLISH, ANY, PREROUTING, POSTROUTING, HAIRPIN],
@@ -76,7 +87,8 @@ impl Table {
     /// The jumps from the kernel's chains to ours.
     pub fn jumps(self) -> &'static [Jump] {
         match self {
-            Self::Raw => &[Jump { from: "PREROUTING", to: RAW, matching: "" }],
+            Self::Raw => &[],
+            Self::Mangle => &[Jump { from: "PREROUTING", to: GUARD, matching: "" }],
             Self::Filter => &[Jump { from: "FORWARD", to: FORWARD, matching: "" }],
             Self::Security => &[Jump { from: "INPUT", to: ASK, matching: "" }],
             Self::Nat => &[
@@ -91,7 +103,8 @@ impl Table {
     /// The rules of our chains but the published ports, each beginning with its chain.
     pub fn rules(self, networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
         match self {
-            Self::Raw => guards(networks),
+            Self::Raw => Vec::new(),
+            Self::Mangle => [guards(networks), judging(networks)].concat(),
             Self::Filter => forwarding(networks, base),
             Self::Security => base.detour.map(|_| asking()).unwrap_or_default(),
             Self::Nat => [arriving(networks, base), publishing().into(), masquerading(networks)].concat(),
@@ -104,9 +117,10 @@ impl Table {
     }
 
     /// The rules of the published ports.
-    fn ports(self, ports: &[Publish]) -> Vec<String> {
+    pub fn ports(self, ports: &[Publish]) -> Vec<String> {
         match self {
             Self::Raw | Self::Filter => Vec::new(),
+            Self::Mangle => ports.iter().filter_map(judged).collect(),
             Self::Security => ports.iter().map(asked).collect(),
             Self::Nat => ports.iter().map(rule).collect(),
         }
@@ -117,6 +131,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Raw => "raw",
+            Self::Mangle => "mangle",
             Self::Filter => "filter",
             Self::Security => "security",
             Self::Nat => "nat",
@@ -139,14 +154,34 @@ impl fmt::Display for Jump {
     }
 }
 
-/// The host's 127.0.0.0/8 is closed to containers (CVE-2020-8558), and their addresses to everybody but their own bridges.
+/// The host's 127.0.0.0/8 is closed to containers (CVE-2020-8558), and their addresses to everybody but their own bridges. As
+/// the sender of what begins, an address of a network is believed on its own bridge alone.
 fn guards(networks: &[NetworkNeeds]) -> Vec<String> {
-    let mut rules = vec![format!("{RAW} -i lo -j RETURN")];
-    for bridge in bridges(networks) {
-        rules.push(format!("{RAW} -d 127.0.0.0/8 -i {bridge} -j DROP"));
-        rules.push(format!("{RAW} -i {bridge} -j RETURN"));
+    let mut rules = vec![format!("{RANGE} -i lo -j RETURN")];
+    rules.extend(bridges(networks).map(|bridge| format!("{RANGE} -i {bridge} -j RETURN")));
+    rules.push(format!("{RANGE} -j DROP"));
+    rules.extend(bridges(networks).map(|bridge| format!("{GUARD} -d 127.0.0.0/8 -i {bridge} -j DROP")));
+    rules.extend(subnets(networks).map(|subnet| format!("{GUARD} -d {subnet} -j {RANGE}")));
+    // What follows is asked of what begins, and of what conntrack does not know.
+    rules.push(format!("{GUARD} -m conntrack --ctstate ESTABLISHED -j RETURN"));
+    rules.push(format!("{GUARD} -i lo -g {INVALID}"));
+    for network in networks {
+        let own = subnets(std::slice::from_ref(network));
+        rules.extend(own.map(|subnet| format!("{GUARD} -s {subnet} -i {} -g {INVALID}", network.bridge)));
     }
-    rules.extend(subnets(networks).map(|subnet| format!("{RAW} -d {subnet} -j DROP")));
+    rules.extend(subnets(networks).map(|subnet| format!("{GUARD} -s {subnet} -j DROP")));
+    rules.push(format!("{GUARD} -j {INVALID}"));
+    rules
+}
+
+/// What conntrack calls invalid is not translated: the host itself would answer with a reset.
+fn judging(networks: &[NetworkNeeds]) -> Vec<String> {
+    let mut rules = vec![
+        format!("{INVALID} -m conntrack ! --ctstate INVALID -j RETURN"),
+        format!("{INVALID} -m addrtype ! --dst-type LOCAL -j RETURN"),
+    ];
+    rules.extend(bridges(networks).map(|bridge| format!("{INVALID} -i {bridge} -j DROP")));
+    rules.extend(on_any(INVALID, INVALID_ANY));
     rules
 }
 
@@ -159,7 +194,9 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
     ];
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
-    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -j RETURN")));
+    let from = |bridge, rest: &str| format!("{FORWARD} -i {bridge} {rest}");
+    rules.extend(bridges(networks).map(|bridge| from(bridge, "-m conntrack --ctstate INVALID -j DROP")));
+    rules.extend(bridges(networks).map(|bridge| from(bridge, "-j RETURN")));
     if base.close_forwarding {
         rules.push(closing());
     }
@@ -195,7 +232,11 @@ fn asking() -> Vec<String> {
 
 /// Of the host's loopback, a port published on any address leads 127.0.0.1 alone: 127.0.0.53 is a resolver's.
 fn publishing() -> [String; 2] {
-    [format!("{PUBLISH} -d 127.0.0.1 -j {ANY}"), format!("{PUBLISH} ! -d 127.0.0.0/8 -j {ANY}")]
+    on_any(PUBLISH, ANY)
+}
+
+fn on_any(chain: &str, any: &str) -> [String; 2] {
+    [format!("{chain} -d 127.0.0.1 -j {any}"), format!("{chain} ! -d 127.0.0.0/8 -j {any}")]
 }
 
 fn masquerading(networks: &[NetworkNeeds]) -> Vec<String> {
@@ -221,19 +262,6 @@ fn subnets(networks: &[NetworkNeeds]) -> impl Iterator<Item = String> {
     ranges.filter(|range| range.addr().is_ipv4()).map(|range| range.to_string())
 }
 
-/// The rule of a published port.
-pub fn rule(port: &Publish) -> String {
-    let Publish { protocol, host_port, target, .. } = port;
-    let (chain, host) = match port.host_address {
-        HostAddress::Any => (ANY, String::new()),
-        address => (PUBLISH, format!("-d {} ", address.ip())),
-    };
-    let comment = comment(port);
-    format!(
-        "{chain} {host}-p {protocol} --dport {host_port} -m comment --comment {comment} -j DNAT --to-destination {target}"
-    )
-}
-
 /// Where the table `security` stands on its hooks: who comes later is not asked. iptables-nft has numbers of its own.
 pub fn priority_of_asking(kind: Kind) -> Option<i32> {
     match kind {
@@ -241,16 +269,6 @@ pub fn priority_of_asking(kind: Kind) -> Option<i32> {
         Kind::IptablesLegacy => Some(50),
         Kind::Nftables | Kind::None => None,
     }
-}
-
-/// The rule that lets the host's own be asked about a published port, as `iptables -S` prints it.
-pub fn asked(port: &Publish) -> String {
-    let Publish { protocol, host_port, .. } = port;
-    let host = match port.host_address {
-        HostAddress::Any => String::new(),
-        address => format!("-d {}/32 ", address.ip()),
-    };
-    format!("{ASK} {host}-p {protocol} -m {protocol} --dport {host_port} -g {COPY}")
 }
 
 /// A published port as commands that a person could type.
@@ -262,14 +280,18 @@ pub fn lines(port: &Publish, base: &Base) -> Vec<String> {
     Table::of(base).flat_map(add).collect()
 }
 
-/// The input that fills our chains with `all`, whatever is in them. `missing` are the jumps that are not there yet.
-pub fn load(all: &Needs, missing: impl Fn(Table, &Jump) -> bool) -> String {
-    document(Table::of(&all.base), |table, lines| {
+/// The input that fills our chains with `all`, whatever is in them, and puts the jumps to them in front of all others. What
+/// else is `held` of ours goes.
+pub fn load(all: &Needs, held: &Held) -> String {
+    document(Table::ALL, |table, lines| {
+        if !Table::of(&all.base).any(|of| of == table) {
+            return lines.extend(held.clearing(table, &[]));
+        }
         lines.extend(table.chains().iter().map(|chain| format!(":{chain} - [0:0]")));
+        lines.extend(held.clearing(table, table.chains()));
         lines.extend(table.rules(&all.networks, &all.base).iter().map(|rule| format!("-A {rule}")));
         lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-A {rule}")));
-        let missing = table.jumps().iter().filter(|jump| missing(table, jump));
-        lines.extend(missing.map(|jump| format!("{} {jump}", table.adding())));
+        lines.extend(table.jumps().iter().map(|jump| format!("{} {jump}", table.adding())));
     })
 }
 
@@ -282,9 +304,9 @@ pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
             lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
         }
     });
-    // Once more, for when `security` was first met, the others were still to be checked.
+    // Once more, for when they were first met, the others were still to be checked.
     let asked = base.detour.map(|_| changing(Table::Security, "-A", ports));
-    base_and_nat + &asked.unwrap_or_default()
+    base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked.unwrap_or_default()
 }
 
 /// The input that fails where not everything of `all` is there, and never changes anything.
@@ -311,16 +333,9 @@ pub fn changing(table: Table, verb: &str, ports: &[Publish]) -> String {
     document([table], |table, lines| lines.extend(table.ports(ports).iter().map(|rule| format!("{verb} {rule}"))))
 }
 
-/// The input that takes our chains away and the jumps to them, of those that are `there`. Of the operator's chain, the jump
-/// to it goes with ours.
-pub fn unload(chain_is_there: impl Fn(Table, &str) -> bool, jump_is_there: impl Fn(Table, &Jump) -> bool) -> String {
-    document(Table::ALL, |table, lines| {
-        let jumps = table.jumps().iter().filter(|jump| jump_is_there(table, jump));
-        lines.extend(jumps.map(|jump| format!("-D {jump}")));
-        let chains = || table.chains().iter().filter(|chain| chain_is_there(table, chain));
-        lines.extend(chains().map(|chain| format!("-F {chain}")));
-        lines.extend(chains().map(|chain| format!("-X {chain}")));
-    })
+/// The input that takes away what is `held` of ours, but the operator's chain; empty where there is nothing.
+pub fn unload(held: &Held) -> String {
+    document(Table::ALL, |table, lines| lines.extend(held.clearing(table, &[])))
 }
 
 /// The input that takes the operator's chain away, which must be empty.
@@ -340,26 +355,10 @@ fn document(tables: impl IntoIterator<Item = Table>, fill: impl Fn(Table, &mut V
     text
 }
 
-/// The published port that a line of `iptables -S` stands for; none where it is no such rule.
-pub fn published(line: &str) -> Option<Publish> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let after = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
-    let address = after("-d").map(|net| net.trim_end_matches("/32").parse::<IpAddr>());
-    let protocol = after("-p")?;
-    let number = |known: &Protocol| protocol == known.to_string() || protocol == known.number().to_string();
-    Some(Publish {
-        protocol: Protocol::ALL.into_iter().find(number)?,
-        host_address: HostAddress::from(address.transpose().ok()?),
-        host_port: after("--dport")?.parse().ok()?,
-        target: after("--to-destination")?.parse::<SocketAddr>().ok()?,
-        label: after("--comment").unwrap_or_default().trim_matches('"').to_owned(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Subnet;
+    use crate::model::{HostAddress, Protocol, Subnet};
 
     fn network(bridge: &str, range: &str) -> NetworkNeeds {
         let subnet = Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
@@ -377,7 +376,7 @@ mod tests {
         for detour in [None, Some(7)] {
             let base = Base { close_forwarding: true, detour };
             let needs = Needs { base, networks: vec![other.clone(), one.clone()], publish: vec![] };
-            let loaded = load(&needs, |_, _| true);
+            let loaded = load(&needs, &Held::default());
             let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
             for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
                 assert!(has(line), "{line} in\n{loaded}");
@@ -393,26 +392,8 @@ mod tests {
             let base = Base { detour, ..Base::default() };
             let text = apply(&network("ocinet0", "10.90.0.0/16"), &base, &[port(HostAddress::Any, "web")]);
             let at = |what: &str| text.find(what).unwrap();
-            assert!(at("*raw") < at("*filter") && at("*filter") < at("*nat"));
+            assert!(at("*mangle") < at("*filter") && at("*filter") < at("*nat"));
             assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");
         }
-    }
-
-    #[test]
-    fn a_published_port_is_read_back_from_its_rule() {
-        for address in [HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into())] {
-            let port = port(address, "web");
-            assert_eq!(published(&format!("-A {}", rule(&port))), Some(port));
-        }
-        let saved = "-A OCINET-PUBLISH -d 192.0.2.1/32 -p tcp -m tcp --dport 80 -m comment --comment \"a b\" -j DNAT --to-destination 10.90.0.2:80";
-        assert_eq!(published(saved).unwrap().host_address, HostAddress::V4([192, 0, 2, 1].into()));
-        assert_eq!(published("-N OCINET-PUBLISH"), None);
-    }
-
-    #[test]
-    fn names_cannot_leave_their_word() {
-        let text = rule(&port(HostAddress::Any, "x -j ACCEPT\nCOMMIT\n*filter"));
-        assert!(text.contains("--comment x_-j_ACCEPT_COMMIT__filter -j DNAT"), "{text}");
-        assert_eq!(text.lines().count(), 1);
     }
 }

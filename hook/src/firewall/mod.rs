@@ -228,9 +228,9 @@ pub fn lines(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
 /// nothing of ours is there.
 pub fn loading(kind: Kind, all: &Needs) -> Option<(&'static str, String)> {
     match kind {
-        Kind::Nftables => Some(("nft -f -", nft::ruleset(all))),
+        Kind::Nftables => Some(("nft -f -", nft::ruleset(all, &nft::Held::default()))),
         Kind::IptablesNft | Kind::IptablesLegacy => {
-            Some(("iptables-restore --noflush", iptables::load(all, |_, _| true)))
+            Some(("iptables-restore --noflush", iptables::load(all, &iptables::Held::default())))
         }
         Kind::None => None,
     }

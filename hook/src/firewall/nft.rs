@@ -4,9 +4,13 @@
 //! of its sets and maps, so that a container adds no rule. The chain `operator` is made once, called first, and never
 //! touched again: so the table itself is never deleted while that has rules. The rules, hook by hook:
 //!
-//! * `raw` closes what routing would leave open: the host's 127.0.0.0/8 from a container (CVE-2020-8558) and
-//!   container addresses from anywhere but their own bridges (the LAN reaches published ports only). `lo` is excepted,
-//!   or the host would lose its own gateway address.
+//! * `guard` closes what routing would leave open: the host's 127.0.0.0/8 from a container (CVE-2020-8558), container
+//!   addresses from anywhere but our bridges (the LAN reaches published ports only), and container addresses as the sender of what
+//!   comes by another link than their own bridge. `lo` is excepted, or the host would lose its own gateway address. It stands
+//!   between conntrack (-200) and `prerouting` (-100): every packet that is no part of an established connection is judged
+//!   before its connection is confirmed, so an established one passed all of it when it was new. Its last rules drop what
+//!   conntrack calls invalid and the host would answer with a reset, since no NAT leads it further: what comes
+//!   from a container, and what goes to a published port.
 //! * `prerouting` and `output` lead published ports to containers, for local destinations only, and from outside never
 //!   for 127.0.0.0/8. A port published on every address is none of a resolver's at 127.0.0.53: of that range, it leads
 //!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside takes a detour first (`nft/detour.rs`).
@@ -14,18 +18,21 @@
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
 //!   bridge, and everything that leaves for the outside.
 //! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the
-//!   rest that enters a bridge (isolation); lets containers out; and drops what passes between strangers where forwarding
-//!   was switched on by us (that of IPv4 alone: a host that routes IPv6 did so before).
+//!   rest that enters a bridge (isolation) and what comes from one and is invalid, since no NAT would change its sender; lets
+//!   containers out; and drops what passes between strangers where forwarding was switched on by us (that of IPv4 alone: a
+//!   host that routes IPv6 did so before).
 
 mod detour;
 mod element;
+mod held;
 
 pub use element::{Element, bridge_key, closed_key, detoured_key, elements, port_elements};
+pub use held::{Held, Rule};
 
 use std::fmt::Write;
 
 use super::{Base, Needs, NetworkNeeds, Publish, comment};
-use crate::model::HostAddress;
+use crate::model::{HostAddress, Protocol};
 
 /// The table's name; its family is `inet`.
 pub const TABLE: &str = "ocinet";
@@ -67,24 +74,34 @@ impl Chain {
     }
 }
 
-const SETS: [&str; 7] = [
+const SETS: [&str; 10] = [
     "set bridges { type ifname; }",
     "set intra { type ifname . ifname; }",
     "set nat_subnets4 { type ipv4_addr; flags interval; }",
+    "set networks4 { type ifname . ipv4_addr; flags interval; }",
     "set closed { type nf_proto; }",
     "set detoured { type nf_proto; }",
     "map publish4_any { type inet_proto . inet_service : ipv4_addr . inet_service; }",
     "map publish4_addr { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
+    "set ports4_any { type inet_proto . inet_service; }",
+    "set ports4_addr { type ipv4_addr . inet_proto . inet_service; }",
 ];
 
 /// The chains of the table.
 const CHAINS: &[Chain] = &[
     Chain {
-        name: "raw",
-        base: "type filter hook prerouting priority raw; policy accept;",
+        name: "guard",
+        base: "type filter hook prerouting priority mangle; policy accept;",
         rules: &[
-            "iifname @bridges ip daddr 127.0.0.0/8 drop",
-            "iifname != @bridges iifname != \"lo\" ip daddr @nat_subnets4 drop",
+            "ip daddr 127.0.0.0/8 iifname @bridges drop",
+            "ip daddr @nat_subnets4 iifname != @bridges iifname != \"lo\" drop",
+            "ct state established accept",
+            "ip saddr @nat_subnets4 iifname != \"lo\" iifname . ip saddr != @networks4 drop",
+            "ct state != invalid accept",
+            "fib daddr type != local accept",
+            "iifname @bridges drop",
+            "ip daddr != 127.0.0.2-127.255.255.255 meta l4proto . th dport @ports4_any drop",
+            "ip daddr . meta l4proto . th dport @ports4_addr drop",
         ],
     },
     Chain {
@@ -126,6 +143,7 @@ const CHAINS: &[Chain] = &[
             "ct status dnat oifname @bridges accept",
             "iifname . oifname @intra accept",
             "oifname @bridges drop",
+            "iifname @bridges ct state invalid drop",
             "iifname @bridges accept",
             "meta nfproto @closed drop",
         ],
@@ -153,25 +171,24 @@ fn body(version: &str) -> String {
     text
 }
 
-/// Input of `nft -f -` that makes sure of everything of ours, so that taking it away is no error, and takes it away. The
-/// operator's chain stays.
-pub fn clearing() -> String {
-    let mut text = format!("table inet {TABLE} {{\n");
-    for set in SETS {
-        let _ = writeln!(text, "    {set}");
-    }
-    for name in [OPERATOR].into_iter().chain(CHAINS.iter().map(|chain| chain.name)) {
-        let _ = writeln!(text, "    chain {name} {{}}");
-    }
-    text.push_str("}\n");
-    for verb in ["flush", "delete"] {
-        for chain in CHAINS {
-            let _ = writeln!(text, "{verb} chain inet {TABLE} {}", chain.name);
+/// Input of `nft -f -` that takes away what is `held`, in whatever version of ocinet it was loaded. What the operator's chain
+/// leads to stays; where it has a name of ours, it stays empty.
+pub fn clearing(held: &Held) -> String {
+    let mut text = format!("table inet {TABLE} {{\n    chain {OPERATOR} {{}}\n}}\n");
+    let is_todays = |name: &String| SETS.iter().any(|set| kind_and_name(set).1 == name);
+    let commands = [
+        ("flush chain", &held.chains),
+        ("delete chain", &held.chains),
+        ("delete set", &held.sets),
+        ("delete map", &held.maps),
+    ];
+    for (command, names) in commands {
+        for name in names {
+            let _ = writeln!(text, "{command} inet {TABLE} {name}");
         }
     }
-    for set in SETS {
-        let (kind, name) = kind_and_name(set);
-        let _ = writeln!(text, "delete {kind} inet {TABLE} {name}");
+    for name in held.operators.iter().filter(|name| is_todays(name)) {
+        let _ = writeln!(text, "flush set inet {TABLE} {name}");
     }
     text + detour::DELETION
 }
@@ -181,9 +198,9 @@ pub fn deletion() -> String {
     format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n{}", detour::DELETION)
 }
 
-/// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of an older one in one transaction.
-pub fn ruleset(all: &Needs) -> String {
-    let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(), body(&version(&all.base)));
+/// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of what is `held` in one transaction.
+pub fn ruleset(all: &Needs, held: &Held) -> String {
+    let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(held), body(&version(&all.base)));
     if all.base.detour.is_some() {
         text.push_str(&detour::table());
     }
@@ -201,12 +218,12 @@ pub fn ruleset(all: &Needs) -> String {
         element("intra", format!("\"{bridge}\" . \"{bridge}\""));
         for subnet in subnets.iter().filter(|subnet| subnet.range.addr().is_ipv4()) {
             element("nat_subnets4", subnet.range.to_string());
+            element("networks4", format!("\"{bridge}\" . {}", subnet.range));
         }
     }
     for port in &all.publish {
-        element(map_of(port), element_text(port));
-        if all.base.detour.is_some() {
-            element(detour::element(port).set, key_text(port));
+        for (set, entry) in entries(port, &all.base) {
+            element(set, entry);
         }
     }
     text
@@ -214,15 +231,33 @@ pub fn ruleset(all: &Needs) -> String {
 
 /// A published port as commands that a person could type.
 pub fn lines(port: &Publish, base: &Base) -> Vec<String> {
-    let add = |set, element| format!("nft add element {} {TABLE} {set} '{{ {element} }}'", family(set));
-    let asked = base.detour.map(|_| add(detour::element(port).set, key_text(port)));
-    [add(map_of(port), element_text(port))].into_iter().chain(asked).collect()
+    let add = |(set, element)| format!("nft add element {} {TABLE} {set} '{{ {element} }}'", family(set));
+    entries(port, base).into_iter().map(add).collect()
+}
+
+/// The sets that a published port is in, and its element there.
+fn entries(port: &Publish, base: &Base) -> Vec<(&'static str, String)> {
+    let keys = key_sets(port, base).map(|set| (set, key_text(port)));
+    [(map_of(port), element_text(port))].into_iter().chain(keys).collect()
 }
 
 fn map_of(port: &Publish) -> &'static str {
+    one_of(port, ["publish4_any", "publish4_addr"])
+}
+
+/// The sets beside the map: a map is no set, and can only be asked where to lead.
+fn key_sets(port: &Publish, base: &Base) -> impl Iterator<Item = &'static str> {
+    // Conntrack calls no packet of UDP invalid to which the host would answer.
+    let judged = (port.protocol != Protocol::Udp).then(|| one_of(port, ["ports4_any", "ports4_addr"]));
+    let asked = base.detour.map(|_| one_of(port, ["asked4_any", "asked4_addr"]));
+    judged.into_iter().chain(asked)
+}
+
+/// Of two sets, that for ports on any address or that for ports on one.
+fn one_of(port: &Publish, [any, one]: [&'static str; 2]) -> &'static str {
     match port.host_address {
-        HostAddress::Any => "publish4_any",
-        HostAddress::V4(_) | HostAddress::V6(_) => "publish4_addr",
+        HostAddress::Any => any,
+        HostAddress::V4(_) | HostAddress::V6(_) => one,
     }
 }
 
@@ -259,7 +294,7 @@ fn kind_and_name(set: &'static str) -> (&'static str, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Protocol, Subnet};
+    use crate::model::Subnet;
 
     fn port(host_address: HostAddress, label: &str) -> Publish {
         let target = "10.90.0.2:80".parse().unwrap();
@@ -269,7 +304,7 @@ mod tests {
     #[test]
     fn names_cannot_leave_their_quotes() {
         let needs = Needs { publish: vec![port(HostAddress::Any, "x\"; flush ruleset; \"\n")], ..Needs::default() };
-        let text = ruleset(&needs);
+        let text = ruleset(&needs, &Held::default());
         assert!(text.contains("comment \"x___flush_ruleset____\""), "{text}");
         assert!(!text.contains("flush ruleset"));
     }
@@ -280,12 +315,14 @@ mod tests {
         let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
         let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
         let base = Base { close_forwarding: true, detour: None };
-        let text = ruleset(&Needs { base, networks: vec![network], publish: vec![local] });
+        let text = ruleset(&Needs { base, networks: vec![network], publish: vec![local] }, &Held::default());
         for line in [
             "add element inet ocinet closed { ipv4 }",
             "add element inet ocinet bridges { \"ocinet0\" }",
             "add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }",
             "add element inet ocinet nat_subnets4 { 10.90.0.0/16 }",
+            "add element inet ocinet networks4 { \"ocinet0\" . 10.90.0.0/16 }",
+            "add element inet ocinet ports4_addr { 127.0.0.1 . tcp . 8080 }",
             "add element inet ocinet publish4_addr { 127.0.0.1 . tcp . 8080 comment \"web\" : 10.90.0.2 . 80 }",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
@@ -293,8 +330,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_is_cleared_whatever_it_is_called() {
+        let held = Held {
+            chains: vec!["raw".into(), "forward".into()],
+            sets: vec!["old".into()],
+            maps: vec!["older".into()],
+            operators: vec!["bridges".into(), "blocked".into()],
+        };
+        let text = clearing(&held);
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in\n{text}"));
+        assert!(at("flush chain inet ocinet forward") < at("delete chain inet ocinet raw"));
+        assert!(at("delete chain inet ocinet forward") < at("delete set inet ocinet old"));
+        at("delete map inet ocinet older");
+        at("flush set inet ocinet bridges");
+        assert!(!text.contains("blocked") && !text.contains("delete set inet ocinet bridges"), "{text}");
+    }
+
+    #[test]
     fn jumps_count_as_uses() {
         let uses = |name| CHAINS.iter().find(|chain| chain.name == name).unwrap().uses();
-        assert_eq!((uses("publish"), uses("forward")), (4, 7));
+        assert_eq!((uses("publish"), uses("forward")), (4, 8));
     }
 }

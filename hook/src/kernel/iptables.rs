@@ -19,7 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::error::{Doing, Error, Result};
 use super::lock::holders;
 use super::program;
-use crate::firewall::iptables::{self as rules, Jump, OPERATOR, Table};
+use crate::firewall::iptables::{self as rules, Held, OPERATOR, Table};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
@@ -112,60 +112,33 @@ impl Iptables {
         Error::Deadline(format!("waited {seconds} s for {LOCK}, the lock of {program}; {who} holds it"))
     }
 
-    /// The chains of a table.
-    fn chains(&self, table: Table) -> Result<BTreeSet<String>> {
-        if !self.has_table(table) {
-            return Ok(BTreeSet::new());
-        }
-        let lines = self.ask(table, "-S")?.unwrap_or_default();
-        Ok(lines.iter().filter_map(|line| line.strip_prefix("-N ")).map(str::to_owned).collect())
-    }
-
     /// To ask for a table of the legacy variant would make it.
     fn has_table(&self, table: Table) -> bool {
         let tables = || fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
         !self.legacy || tables().lines().any(|name| name == table.to_string())
     }
 
-    fn has_jump(&self, table: Table, jump: &Jump) -> Result<bool> {
-        Ok(self.has_table(table) && self.ask(table, &format!("-C {jump}"))?.is_some())
-    }
-
-    /// The jumps of ours that are there.
-    fn jumps(&self) -> Result<Vec<String>> {
-        let mut there = Vec::new();
-        for table in Table::ALL {
-            for jump in table.jumps() {
-                if self.has_jump(table, jump)? {
-                    there.push(key(table, jump));
-                }
-            }
+    /// What is in the tables that are there.
+    fn held(&self) -> Result<Held> {
+        let mut held = Held::default();
+        for table in Table::ALL.into_iter().filter(|table| self.has_table(*table)) {
+            held.0.insert(table, self.ask(table, "-S")?.unwrap_or_default());
         }
-        Ok(there)
+        Ok(held)
     }
 
-    /// The rules of a chain.
-    fn rules(&self, table: Table, chain: &str) -> Result<Vec<String>> {
+    /// The rules of a chain; none where there is no such chain.
+    fn rules_if_there(&self, table: Table, chain: &str) -> Result<Option<Vec<String>>> {
         if !self.has_table(table) {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let lines = self.ask(table, &format!("-S {chain}"))?.unwrap_or_default();
-        Ok(lines.into_iter().filter(|line| line.starts_with("-A ")).collect())
+        let lines = self.ask(table, &format!("-S {chain}"))?;
+        Ok(lines.map(|lines| lines.into_iter().filter(|line| line.starts_with("-A ")).collect()))
     }
 
-    /// What takes away of ours what is in `tables`, but the operator's chain; empty where there is nothing.
-    fn leaving(&self, tables: &[Table]) -> Result<String> {
-        let mut chains = Vec::new();
-        for table in tables {
-            chains.extend(self.chains(*table)?.into_iter().map(|chain| (*table, chain)));
-        }
-        let has = |table, name: &str| chains.iter().any(|(of, chain)| *of == table && chain == name);
-        if !tables.iter().any(|table| table.chains().iter().any(|chain| has(*table, chain))) {
-            return Ok(String::new());
-        }
-        let jumps = self.jumps()?;
-        let there = |table, jump: &Jump| tables.contains(&table) && jumps.contains(&key(table, jump));
-        Ok(rules::unload(has, there))
+    /// The rules of a chain, be it there or not.
+    fn rules(&self, table: Table, chain: &str) -> Result<Vec<String>> {
+        Ok(self.rules_if_there(table, chain)?.unwrap_or_default())
     }
 
     /// Takes away those of `ports` that are in `table`.
@@ -176,11 +149,13 @@ impl Iptables {
         self.restore(&rules::changing(table, "-D", ports))?.map_err(|complaint| self.failed(&complaint))
     }
 
-    /// Those of `ports` about which the host's rules are asked.
-    fn asked(&self, ports: &[Publish]) -> Result<Vec<Publish>> {
-        let there = self.rules(Table::Security, rules::ASK)?;
-        let is_asked = |port: &&Publish| there.contains(&format!("-A {}", rules::asked(port)));
-        Ok(ports.iter().filter(is_asked).cloned().collect())
+    /// Those of `ports` whose rules are in `table`, of which `iptables -S` prints the very text.
+    fn there(&self, table: Table, ports: &[Publish]) -> Result<Vec<Publish>> {
+        let lines = if self.has_table(table) { self.ask(table, "-S")?.unwrap_or_default() } else { Vec::new() };
+        let there: BTreeSet<&str> = lines.iter().filter_map(|line| line.strip_prefix("-A ")).collect();
+        let of =
+            |port: &&Publish| table.ports(std::slice::from_ref(*port)).iter().any(|rule| there.contains(rule.as_str()));
+        Ok(ports.iter().filter(of).cloned().collect())
     }
 
     /// What the host lacks if `security` could not be filled.
@@ -236,22 +211,20 @@ impl Backend for Iptables {
         }
         // One that is missing keeps all of its table in place.
         let ours = |there: &Publish| ports.iter().any(|port| port.is_same_port(there));
-        self.remove_there(Table::Security, &self.asked(ports)?)?;
+        for table in [Table::Security, Table::Mangle] {
+            self.remove_there(table, &self.there(table, ports)?)?;
+        }
         let left: Vec<Publish> = self.published()?.into_iter().filter(ours).collect();
         self.remove_there(Table::Nat, &left)
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
-        let before = self.is_loaded()?;
+        let held = self.held()?;
+        let before = has_chains(&held);
         if self.ask(Table::Filter, &format!("-S {OPERATOR}"))?.is_none() {
             self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
         }
-        let jumps = self.jumps()?;
-        let mut input = rules::load(all, |table, jump| !jumps.contains(&key(table, jump)));
-        if all.base.detour.is_none() {
-            input.push_str(&self.leaving(&[Table::Security])?);
-        }
-        let Err(complaint) = self.restore(&input)? else { return Ok(()) };
+        let Err(complaint) = self.restore(&rules::load(all, &held))? else { return Ok(()) };
         let can_ask = all.base.detour.is_none() || !self.rules(Table::Security, rules::COPY)?.is_empty();
         if !before {
             // Each table is changed by itself, and the first may have been.
@@ -261,9 +234,9 @@ impl Backend for Iptables {
     }
 
     fn unload(&mut self) -> Result<()> {
-        let mut input = self.leaving(&Table::ALL)?;
-        let has_operator = self.chains(Table::Filter)?.contains(OPERATOR);
-        if has_operator && self.rules(Table::Filter, OPERATOR)?.is_empty() {
+        let mut input = rules::unload(&self.held()?);
+        let operator = self.rules_if_there(Table::Filter, OPERATOR)?;
+        if operator.is_some_and(|rules| rules.is_empty()) {
             input.push_str(&rules::drop_operator());
         }
         if input.is_empty() {
@@ -278,24 +251,25 @@ impl Backend for Iptables {
     }
 
     fn is_loaded(&mut self) -> Result<bool> {
-        Ok(self.chains(Table::Filter)?.iter().any(|chain| Table::Filter.chains().contains(&chain.as_str())))
+        Ok(has_chains(&self.held()?))
     }
 
     fn matches(&mut self, all: &Needs) -> Result<bool> {
         if self.restore(&rules::check(all))?.is_err() {
             return Ok(false);
         }
-        let (mut found, mut expected) = (0, all.publish.len());
-        for table in Table::ALL {
-            expected += table.rules(&all.networks, &all.base).len();
-            if table == Table::Security && all.base.detour.is_some() {
-                expected += all.publish.len();
-            }
-            for chain in table.chains() {
-                found += self.rules(table, chain)?.len();
-            }
-        }
-        Ok(found == expected)
+        let held = self.held()?;
+        Ok(Table::ALL.into_iter().all(|table| {
+            let called_for = Table::of(&all.base).any(|of| of == table);
+            let chains = if called_for { table.chains() } else { &[] };
+            let rules = if called_for {
+                table.rules(&all.networks, &all.base).len() + table.ports(&all.publish).len()
+            } else {
+                0
+            };
+            let found: BTreeSet<&str> = held.chains(table).into_iter().collect();
+            found == chains.iter().copied().collect() && held.rules(table).count() == rules
+        }))
     }
 
     fn published(&mut self) -> Result<Vec<Publish>> {
@@ -320,6 +294,7 @@ fn is_laid(base: &Base) -> bool {
     base.detour != Some(0)
 }
 
-fn key(table: Table, jump: &Jump) -> String {
-    format!("{table} {jump}")
+/// Whether chains of ours are there; in whatever version, the filter has one.
+fn has_chains(held: &Held) -> bool {
+    !held.chains(Table::Filter).is_empty()
 }

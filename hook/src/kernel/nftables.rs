@@ -3,6 +3,8 @@
 //! The kernel answers an nfnetlink request inside `send`. An acknowledgement does not mean committed; no error in any
 //! answer to a batch does.
 
+mod held;
+
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +21,7 @@ use nix::errno::Errno;
 use super::error::{Doing, Error, Result};
 use super::netlink::Netlink;
 use super::program;
-use crate::firewall::nft::{self, Chain, Element, TABLE};
+use crate::firewall::nft::{self, Chain, Element, Held, TABLE};
 use crate::firewall::{Backend, Base, Needs, NetworkNeeds, Publish};
 
 /// The bytes of elements in one transaction, which is one datagram. It stays below what ends it on its way: the 16 bits of an
@@ -144,6 +146,19 @@ impl Nftables {
         }
     }
 
+    /// Loads what `text` makes of what the table holds. Once more where another program changed the table meanwhile: what is
+    /// to be deleted has to be there.
+    fn replace(&mut self, text: impl Fn(&Held) -> String) -> Result<()> {
+        let held = self.held()?;
+        match program::run("nft", &["-f", "-"], &text(&held)) {
+            Ok(_) => Ok(()),
+            Err(failed) => match self.held()? {
+                now if now == held => Err(failed),
+                now => program::run("nft", &["-f", "-"], &text(&now)).map(drop),
+            },
+        }
+    }
+
     /// Whether the operator has rules in their chain.
     fn operator_has_rules(&mut self) -> Result<bool> {
         let question = NetfilterMessage::new(
@@ -188,7 +203,7 @@ impl Backend for Nftables {
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
-        program::run("nft", &["-f", "-"], &nft::ruleset(all)).map(drop)
+        self.replace(|held| nft::ruleset(all, held))
     }
 
     fn matches(&mut self, all: &Needs) -> Result<bool> {
@@ -217,8 +232,10 @@ impl Backend for Nftables {
     }
 
     fn unload(&mut self) -> Result<()> {
-        let text = if self.operator_has_rules()? { nft::clearing() } else { nft::deletion() };
-        program::run("nft", &["-f", "-"], &text).map(drop)
+        if self.operator_has_rules()? {
+            return self.replace(nft::clearing);
+        }
+        program::run("nft", &["-f", "-"], &nft::deletion()).map(drop)
     }
 
     fn operators_chain(&mut self) -> Result<Option<&'static str>> {
@@ -394,6 +411,6 @@ mod tests {
             assert!(rejoined == elements, "in their order");
         }
         assert_eq!(transactions(&[]).count(), 0);
-        assert_eq!(transactions(&nft::port_elements(&ports(500, "web"), &base)).count(), 1, "a few hundred are one");
+        assert_eq!(transactions(&nft::port_elements(&ports(300, "web"), &base)).count(), 1, "a few hundred are one");
     }
 }

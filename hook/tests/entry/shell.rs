@@ -1,6 +1,7 @@
 //! What a shell and `nft` make of the lines that `ocinet plan` prints and `nft -f` is fed.
 
-use ocinet::firewall::{Needs, nft};
+use ocinet::firewall::{Needs, Publish, nft};
+use ocinet::model::Protocol;
 
 /// The words of a line that must be one simple command. Outside quotes only what no shell takes for more than a letter.
 pub fn words(line: &str) -> Vec<String> {
@@ -27,17 +28,19 @@ pub fn words(line: &str) -> Vec<String> {
 
 /// Makes sure that a ruleset is the fixed one and, a line each, elements that cannot be read as anything else.
 pub fn only_elements(needs: &Needs) {
-    let fixed = nft::ruleset(&Needs { base: needs.base, ..Needs::default() });
-    let text = nft::ruleset(needs);
+    let nothing = nft::Held::default();
+    let fixed = nft::ruleset(&Needs { base: needs.base, ..Needs::default() }, &nothing);
+    let text = nft::ruleset(needs, &nothing);
     let elements = text.strip_prefix(&fixed).expect("the rules depend on no network and no port");
-    let of_a_port = if needs.base.detour.is_some() { 2 } else { 1 };
-    let expected =
-        needs.networks.iter().map(|network| 2 + network.subnets.len()).sum::<usize>() + of_a_port * needs.publish.len();
+    let detours = usize::from(needs.base.detour.is_some());
+    let of_a_port = |port: &Publish| 1 + usize::from(port.protocol != Protocol::Udp) + detours;
+    let expected = needs.networks.iter().map(|network| 2 + 2 * network.subnets.len()).sum::<usize>()
+        + needs.publish.iter().map(of_a_port).sum::<usize>();
     assert_eq!(elements.lines().count(), expected, "{elements}");
     elements.lines().for_each(one_element);
     for port in &needs.publish {
         let lines = nft::lines(port, &needs.base);
-        assert_eq!(lines.len(), of_a_port, "{lines:?}");
+        assert_eq!(lines.len(), of_a_port(port), "{lines:?}");
         for line in lines.iter().map(|line| words(line)) {
             assert!(line.len() == 7 && line[..3] == ["nft", "add", "element"], "{line:?}");
             one_element(&line[1..].join(" "));

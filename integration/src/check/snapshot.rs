@@ -16,7 +16,8 @@ const OUR_LINKS: [&str; 3] = [BRIDGE, "ocv", "ocn-"];
 const OUR_CHAINS: &str = "OCINET-";
 
 /// The tables of iptables-nft, which come to be with the first rule in them and stay.
-const IPTABLES: [&str; 4] = ["table ip raw ", "table ip filter ", "table ip security ", "table ip nat "];
+const IPTABLES: [&str; 5] =
+    ["table ip raw ", "table ip mangle ", "table ip filter ", "table ip security ", "table ip nat "];
 
 /// Where runtimes, podman and containerd keep their own notes and mounts.
 const RUNTIMES: [&str; 5] = ["/run/runc", "/run/crun", "/run/containers", "/run/containerd", "/mnt/podman"];

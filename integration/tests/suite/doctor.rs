@@ -89,7 +89,7 @@ fn what_is_ours_is_put_right_in_iptables() -> Result<()> {
                 "-t nat -F OCINET-ANY",
                 "-t nat -D OCINET-ANY 1",
                 "-t nat -A OCINET-ANY -p tcp --dport 99 -j DNAT --to-destination 10.90.0.9:99",
-                "-t raw -F",
+                "-t mangle -F",
                 "-I OCINET-IN -j ACCEPT",
             ];
             every(rows, |damage| {

@@ -56,8 +56,9 @@ fn the_next_attach_restores_the_chains() -> Result<()> {
         for damage in [
             "-F FORWARD",
             "-t nat -F",
-            "-t raw -F PREROUTING",
-            "-t raw -F OCINET-RAW",
+            "-t mangle -F PREROUTING",
+            "-t mangle -F OCINET-GUARD",
+            "-t mangle -F OCINET-INVALID",
             "-D OCINET-FORWARD -o ocinet0 -g OCINET-IN",
             "-F OCINET-IN",
         ] {

@@ -14,7 +14,7 @@ mod passage;
 pub use firewalld::{
     FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, ZONE, ZONE_FILES, ZONE_INTERFACES, admits, holds, zone_command,
 };
-pub use passage::{Door, FORWARD, Filter, Variant, closing};
+pub use passage::{Door, FORWARD, Filter, PASSAGE, Variant, closing};
 
 use crate::model::InterfaceName;
 

@@ -9,8 +9,7 @@
 //! The table is `ip ocinet`: that of our other rules is of a family that cannot copy. The copy is sent to 127.0.0.1, which
 //! says nothing to a cable without ARP, and goes nowhere but to the host itself should the cable be missing.
 
-use super::{Chain, Element};
-use crate::firewall::Publish;
+use super::Chain;
 
 /// The chain.
 pub const CHAIN: Chain = Chain {
@@ -26,7 +25,7 @@ pub const CHAIN: Chain = Chain {
     ],
 };
 
-/// The published ports: a map is no set, and can only be asked where to lead.
+/// The published ports.
 pub const SETS: [&str; 2] = [
     "set asked4_any { type inet_proto . inet_service; }",
     "set asked4_addr { type ipv4_addr . inet_proto . inet_service; }",
@@ -41,13 +40,6 @@ pub fn table() -> String {
     text.extend(SETS.map(|set| format!("    {set}\n")));
     text.push_str(&CHAIN.text(""));
     text + "}\n"
-}
-
-/// The element that lets the host's rules be asked about `port`.
-pub fn element(port: &Publish) -> Element {
-    let element = Element::from(port).without_data();
-    let set = if element.set == "publish4_any" { "asked4_any" } else { "asked4_addr" };
-    Element { set, ..element }
 }
 
 #[cfg(test)]

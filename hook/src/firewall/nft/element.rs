@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{detour, map_of};
+use super::{key_sets, map_of};
 use crate::firewall::{Base, Needs, NetworkNeeds, Publish, comment};
 use crate::model::{HostAddress, InterfaceName, Protocol};
 
@@ -19,11 +19,13 @@ pub fn elements(all: &Needs) -> Vec<Element> {
     for NetworkNeeds { bridge, subnets } in &all.networks {
         let bridge = bridge_key(bridge);
         elements.push(element("intra", [&bridge.key[..], &bridge.key[..]].concat()));
+        for subnet in subnets {
+            if let IpAddr::V4(network) = subnet.range.network() {
+                elements.push(element("nat_subnets4", network.octets().to_vec()));
+                elements.push(element("networks4", [&bridge.key[..], &network.octets()].concat()));
+            }
+        }
         elements.push(bridge);
-        elements.extend(subnets.iter().filter_map(|subnet| match subnet.range.network() {
-            IpAddr::V4(network) => Some(element("nat_subnets4", network.octets().to_vec())),
-            IpAddr::V6(_) => None,
-        }));
     }
     elements.extend(port_elements(&all.publish, &all.base));
     elements
@@ -31,8 +33,14 @@ pub fn elements(all: &Needs) -> Vec<Element> {
 
 /// The elements that `ports` call for.
 pub fn port_elements(ports: &[Publish], base: &Base) -> Vec<Element> {
-    let asked = ports.iter().filter(|_| base.detour.is_some()).map(detour::element);
-    ports.iter().map(Element::from).chain(asked).collect()
+    let all = |port| {
+        let element = Element::from(port);
+        let key = element.key.clone();
+        let keys =
+            key_sets(port, base).map(move |set| Element { set, key: key.clone(), data: vec![], userdata: vec![] });
+        [element].into_iter().chain(keys)
+    };
+    ports.iter().flat_map(all).collect()
 }
 
 /// An element as the kernel takes it: network byte order, every field padded to four bytes (`NFT_REG32_SIZE`).

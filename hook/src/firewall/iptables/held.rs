@@ -1,0 +1,81 @@
+//! What the kernel holds of ours, whichever version of ocinet loaded it.
+
+use std::collections::BTreeMap;
+
+use super::{OPERATOR, Table};
+use crate::firewall::door::PASSAGE;
+
+/// What the kernel holds in a table, line by line as `iptables -S` prints it.
+#[derive(Debug, Clone, Default)]
+pub struct Held(pub BTreeMap<Table, Vec<String>>);
+
+impl Held {
+    fn lines(&self, table: Table) -> &[String] {
+        self.0.get(&table).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Our chains there, in whatever version of ocinet they were made, but the operator's.
+    pub fn chains(&self, table: Table) -> Vec<&str> {
+        self.lines(table).iter().filter_map(|line| line.strip_prefix("-N ")).filter(|chain| is_ours(chain)).collect()
+    }
+
+    /// The rules in them.
+    pub fn rules(&self, table: Table) -> impl Iterator<Item = &str> {
+        self.lines(table).iter().map(String::as_str).filter(|line| chain_of(line).is_some_and(is_ours))
+    }
+
+    /// The rules in others that lead to them.
+    fn jumps(&self, table: Table) -> impl Iterator<Item = &str> {
+        let leads_to_us = |line: &&str| match line.rsplit(' ').collect::<Vec<_>>()[..] {
+            [target, "-j" | "-g", ..] => is_ours(target),
+            _ => false,
+        };
+        let others = |line: &&str| chain_of(line).is_some_and(|chain| !is_ours(chain) && chain != OPERATOR);
+        self.lines(table).iter().map(String::as_str).filter(others).filter(leads_to_us)
+    }
+
+    /// The lines that take away what leads to our chains, and then the chains but those `kept`.
+    pub(super) fn clearing(&self, table: Table, kept: &[&str]) -> Vec<String> {
+        let jumps = self.jumps(table).map(|jump| jump.replacen("-A", "-D", 1));
+        let stale = || self.chains(table).into_iter().filter(|chain| !kept.contains(chain));
+        let (flush, delete) = (stale().map(|chain| format!("-F {chain}")), stale().map(|chain| format!("-X {chain}")));
+        jumps.chain(flush).chain(delete).collect()
+    }
+}
+
+/// Whether the name is of a chain that comes and goes with our rules.
+fn is_ours(chain: &str) -> bool {
+    chain.starts_with("OCINET-") && chain != OPERATOR && chain != PASSAGE
+}
+
+/// The chain that a rule is in, as `iptables -S` prints it.
+fn chain_of(line: &str) -> Option<&str> {
+    line.strip_prefix("-A ")?.split(' ').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{load, unload};
+    use super::*;
+    use crate::firewall::{Needs, NetworkNeeds};
+    use crate::model::Subnet;
+
+    /// What an older version left, whose guards had another chain in another table; beside it, what others have there.
+    #[test]
+    fn chains_of_another_version_are_cleared() {
+        let raw = "-N OCINET-RAW\n-N OTHER\n-A PREROUTING -j OCINET-RAW\n-A PREROUTING -j OTHER\n-A OCINET-RAW -i lo -j RETURN";
+        let filter = "-N OCINET-FORWARD\n-N OCINET-OLD\n-N OCINET-OPERATOR\n-N OCINET-PASSAGE\n-A DOCKER-USER -j OCINET-PASSAGE\n\
+                      -A FORWARD -j OCINET-FORWARD\n-A OCINET-FORWARD -j OCINET-OPERATOR\n-A OCINET-FORWARD -g OCINET-OLD";
+        let lines = |text: &str| text.lines().map(str::to_owned).collect();
+        let held = Held(BTreeMap::from([(Table::Raw, lines(raw)), (Table::Filter, lines(filter))]));
+        let cleared = "*raw\n-D PREROUTING -j OCINET-RAW\n-F OCINET-RAW\n-X OCINET-RAW\nCOMMIT\n";
+        let all = "*filter\n-D FORWARD -j OCINET-FORWARD\n-F OCINET-FORWARD\n-F OCINET-OLD\n-X OCINET-FORWARD\n-X OCINET-OLD\nCOMMIT\n";
+        assert_eq!(unload(&held), format!("{all}{cleared}"));
+        let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
+        let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
+        let loaded = load(&Needs { networks: vec![network], ..Needs::default() }, &held);
+        assert!(loaded.ends_with(cleared), "{loaded}");
+        assert!(loaded.contains("-D FORWARD -j OCINET-FORWARD\n-F OCINET-OLD\n-X OCINET-OLD\n"), "{loaded}");
+        assert_eq!(unload(&Held::default()), "");
+    }
+}

@@ -1,0 +1,86 @@
+//! The rules of published ports.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, PUBLISH};
+use crate::firewall::{Publish, comment};
+use crate::model::{HostAddress, Protocol};
+
+/// The rule of a published port.
+pub fn rule(port: &Publish) -> String {
+    let Publish { protocol, host_port, target, .. } = port;
+    let (chain, host) = match port.host_address {
+        HostAddress::Any => (ANY, String::new()),
+        address => (PUBLISH, format!("-d {} ", address.ip())),
+    };
+    let comment = comment(port);
+    format!(
+        "{chain} {host}-p {protocol} --dport {host_port} -m comment --comment {comment} -j DNAT --to-destination {target}"
+    )
+}
+
+/// The rule that lets the host's own be asked about a published port, as `iptables -S` prints it.
+pub(super) fn asked(port: &Publish) -> String {
+    format!("{ASK} {} -g {COPY}", key(port))
+}
+
+/// The rule that keeps the host from answering for a published port; none for UDP, of which conntrack calls nothing invalid
+/// that the host would answer.
+pub(super) fn judged(port: &Publish) -> Option<String> {
+    let chain = if port.host_address == HostAddress::Any { INVALID_ANY } else { INVALID };
+    (port.protocol != Protocol::Udp).then(|| format!("{chain} {} -j DROP", key(port)))
+}
+
+/// What is sent to a published port, as `iptables -S` prints it.
+fn key(port: &Publish) -> String {
+    let Publish { protocol, host_port, .. } = port;
+    let host = match port.host_address {
+        HostAddress::Any => String::new(),
+        address => format!("-d {}/32 ", address.ip()),
+    };
+    format!("{host}-p {protocol} -m {protocol} --dport {host_port}")
+}
+
+/// The published port that a line of `iptables -S` stands for; none where it is no such rule.
+pub fn published(line: &str) -> Option<Publish> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let after = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
+    let address = after("-d").map(|net| net.trim_end_matches("/32").parse::<IpAddr>());
+    let protocol = after("-p")?;
+    let number = |known: &Protocol| protocol == known.to_string() || protocol == known.number().to_string();
+    Some(Publish {
+        protocol: Protocol::ALL.into_iter().find(number)?,
+        host_address: HostAddress::from(address.transpose().ok()?),
+        host_port: after("--dport")?.parse().ok()?,
+        target: after("--to-destination")?.parse::<SocketAddr>().ok()?,
+        label: after("--comment").unwrap_or_default().trim_matches('"').to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(host_address: HostAddress, label: &str) -> Publish {
+        let target = "10.90.0.2:80".parse().unwrap();
+        Publish { protocol: Protocol::Udp, host_address, host_port: 8080, target, label: label.into() }
+    }
+
+    #[test]
+    fn a_published_port_is_read_back_from_its_rule() {
+        for address in [HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into())] {
+            let port = port(address, "web");
+            assert_eq!(published(&format!("-A {}", rule(&port))), Some(port));
+        }
+        let saved = "-A OCINET-PUBLISH -d 192.0.2.1/32 -p tcp -m tcp --dport 80 -m comment --comment \"a b\" -j DNAT --to-destination 10.90.0.2:80";
+        assert_eq!(published(saved).unwrap().host_address, HostAddress::V4([192, 0, 2, 1].into()));
+        assert_eq!(published("-N OCINET-PUBLISH"), None);
+    }
+
+    #[test]
+    fn names_cannot_leave_their_word() {
+        let text = rule(&port(HostAddress::Any, "x -j ACCEPT\nCOMMIT\n*filter"));
+        assert!(text.contains("--comment x_-j_ACCEPT_COMMIT__filter -j DNAT"), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
+}

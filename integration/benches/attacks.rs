@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use ocinet_integration::Firewall;
 use ocinet_integration::attack::{Attack, CHAPTERS, WORLDS};
-use ocinet_integration::{Firewall, Settings};
 
 fn main() -> Result<ExitCode> {
     println!("{:<12}{:<12}{:<12}attack", "nftables", "iptables", "no guard");
@@ -22,9 +22,9 @@ fn main() -> Result<ExitCode> {
 /// Tries it with each firewall, and tells the worst that came of it: with iptables, of both variants.
 fn row(attack: &Attack) -> Result<bool> {
     let (mut nftables, mut iptables, mut unguarded) = (false, false, true);
-    for (firewall, bridge_nf) in WORLDS {
-        let outcome = attack.attempt(Settings::default().firewall(firewall).bridge_nf(bridge_nf))?;
-        match firewall {
+    for world in WORLDS {
+        let outcome = attack.attempt(world.settings())?;
+        match world.firewall {
             Firewall::Nftables => nftables |= outcome.guarded,
             Firewall::IptablesNft | Firewall::IptablesLegacy => iptables |= outcome.guarded,
         }

@@ -55,7 +55,9 @@ impl<'h> Container<'h> {
         let enter = if self.draft.namespace == Namespace::Private { "unshare" } else { "nsenter" };
         let program = self.draft.argv();
         let more: &[&str] = if self.draft.isolated { &["--mount", "--uts"] } else { &[] };
-        let words = [enter, &into].into_iter().chain(more.iter().copied()).chain(["--"]);
+        let is_new = self.draft.namespace == Namespace::Private && self.host.born_of_router();
+        let first: &[&str] = if is_new { &["sh", "-euc", r#"/mnt/bin/newborn; exec "$@""#, "sh"] } else { &[] };
+        let words = [enter, &into].into_iter().chain(more.iter().copied()).chain(["--"]).chain(first.iter().copied());
         let argv: Vec<_> = words.chain(program.iter().map(String::as_str)).collect();
         let mut process = self.host.background(&argv)?;
         if self.draft.is_server() {

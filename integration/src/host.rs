@@ -87,6 +87,11 @@ impl Host {
         self.sh(&self.settings.firewall.flush("OCINET-OPERATOR")).map(drop)
     }
 
+    /// Whether new namespaces begin as where the initial one is a router's.
+    pub(crate) fn born_of_router(&self) -> bool {
+        self.settings.born_of_router
+    }
+
     /// Who keeps the rules here.
     pub fn firewall(&self) -> Firewall {
         self.settings.firewall
@@ -223,6 +228,7 @@ impl Machine {
             .env("SYSCTLS", include_str!("host/sysctls.sh"))
             .env("INHERIT", &settings.inherit)
             .env("MTU", settings.mtu.to_string())
+            .env("BORN_OF_ROUTER", u8::from(settings.born_of_router).to_string())
             .env("BRIDGE_NF", u8::from(settings.bridge_nf).to_string())
             .env("PREPARE", format!("{}\n{}", settings.firewall.setup(), settings.prepare))
             .stdin(Stdio::piped())

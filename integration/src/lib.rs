@@ -48,6 +48,6 @@ pub use place::Place;
 pub use poll::eventually;
 pub use record::{Endpoint, Mode, Publish, Record, State};
 pub use runtime::Runtime;
-pub use settings::{Settings, in_every_world, on_every_runtime, with_every_firewall};
+pub use settings::{Settings, in_every_world, in_every_world_and_of_a_router, on_every_runtime, with_every_firewall};
 pub use table::every;
 pub use traffic::{Answer, Proto, Watch};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{Firewall, Host, Runtime};
+use crate::{Firewall, Host, Runtime, every};
 
 /// Every folder that an installation may write to.
 const MACHINE: &str = "
@@ -22,6 +22,9 @@ pub struct Settings {
     pub firewall: Firewall,
     /// The MTU of the uplink.
     pub mtu: u32,
+    /// Whether each new network namespace forwards, has a loose rp_filter, and heeds and sends redirects: it begins as the
+    /// initial one is, which may be a router's, and not as the host of the story (`devinet_init_net`, net/ipv4/devinet.c).
+    pub born_of_router: bool,
     /// A shell script run on the host before the first snapshot.
     pub prepare: String,
     /// A shell script that makes the settings which new namespaces of host and LAN peer begin with.
@@ -35,6 +38,7 @@ impl Default for Settings {
             bridge_nf: true,
             firewall: Firewall::Nftables,
             mtu: 1500,
+            born_of_router: false,
             prepare: String::new(),
             inherit: "true".to_owned(),
         }
@@ -62,6 +66,11 @@ impl Settings {
         Self { mtu, ..self }
     }
 
+    /// New namespaces begin as where the initial one is a router's, or not.
+    pub fn born_of_router(self, born_of_router: bool) -> Self {
+        Self { born_of_router, ..self }
+    }
+
     /// What is done on the host before anything else: the state that must survive.
     pub fn prepare(self, script: &str) -> Self {
         Self { prepare: format!("{}\n{script}", self.prepare), ..self }
@@ -79,8 +88,10 @@ impl Settings {
 
     /// Makes a host, tells the story, and checks what it left. The host is gone afterwards, whatever happened.
     pub fn test(self, story: impl FnOnce(&Host) -> Result<()>) -> Result<()> {
-        let Self { runtime, bridge_nf, firewall, .. } = self;
-        let world = format!("under {runtime:?} with {firewall:?} and bridge-nf-call-iptables={}", u8::from(bridge_nf));
+        let Self { runtime, bridge_nf, firewall, born_of_router, .. } = self;
+        let begins = if born_of_router { ", where namespaces begin as a router's" } else { "" };
+        let bridge_nf = u8::from(bridge_nf);
+        let world = format!("under {runtime:?} with {firewall:?} and bridge-nf-call-iptables={bridge_nf}{begins}");
         let host = Host::new(self).context("making a private host")?;
         story(&host).with_context(|| world.clone())?;
         host.farewell().with_context(|| format!("{world}, at the end of the story"))
@@ -104,6 +115,14 @@ pub fn in_every_world(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     ];
     worlds.into_iter().try_for_each(|(firewall, runtime, bridge_nf)| {
         Settings::default().firewall(firewall).runtime(runtime).bridge_nf(bridge_nf).test(&story)
+    })
+}
+
+/// Tells a story about what must not pass in every world, and once more where new namespaces begin as a router's.
+pub fn in_every_world_and_of_a_router(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
+    in_every_world(&story)?;
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).runtime(Runtime::Runc).born_of_router(true).test(&story)
     })
 }
 

@@ -92,6 +92,11 @@ impl Place {
         Ok(output.code == 0 && output.stdout.parse::<Answer>()?.name == name)
     }
 
+    /// The answer of the server at `address` over a connection into which packets were sent that are outside its window.
+    pub fn strays(&self, address: &str) -> Result<Answer> {
+        self.output(&[PROBE, "stray", address])?.success()?.parse()
+    }
+
     /// A server at one address that answers over UDP, until dropped.
     pub fn serve_at(&self, name: &str, address: &str) -> Result<Background> {
         self.ready(&[PROBE, "serve-at", name, address])

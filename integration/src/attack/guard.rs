@@ -12,6 +12,10 @@ pub(super) enum Guard {
     Rules,
     /// What our firewall asks of a destination before it leads it to a container.
     Destinations,
+    /// What our firewall asks of a packet before anything else: where it comes from, and whether its connection is known.
+    Origins,
+    /// What our firewall says of what passes through the host.
+    Forwarding,
     /// The classifiers at the containers' links.
     Links,
     /// The bridge's own settings.
@@ -39,6 +43,10 @@ impl Guard {
                 add rule inet ocinet publish dnat ip to meta l4proto . th dport map @publish4_any
 RULES"
                 .to_owned(),
+            (Self::Origins, Some(iptables)) => format!("{iptables} -t mangle -F OCINET-GUARD"),
+            (Self::Origins, None) => "nft flush chain inet ocinet guard".to_owned(),
+            (Self::Forwarding, Some(iptables)) => format!("{iptables} -F OCINET-FORWARD"),
+            (Self::Forwarding, None) => "nft flush chain inet ocinet forward".to_owned(),
             (Self::Links, _) => {
                 "for link in /sys/class/net/ocv*; do tc qdisc del dev ${link##*/} clsact; done".to_owned()
             }

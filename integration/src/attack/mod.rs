@@ -47,13 +47,32 @@ pub const CHAPTERS: [(&str, &[Attack]); 3] = [
     ("what a runtime, an image or a user says", input::ATTACKS),
 ];
 
-/// Where each attack is tried: who keeps the rules, and whether frames on a bridge pass the IP hooks.
-pub const WORLDS: [(Firewall, bool); 4] = [
-    (Firewall::Nftables, false),
-    (Firewall::Nftables, true),
-    (Firewall::IptablesNft, true),
-    (Firewall::IptablesLegacy, false),
+/// Where each attack is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct World {
+    /// Who keeps the rules.
+    pub firewall: Firewall,
+    /// Whether frames on a bridge pass the IP hooks.
+    pub bridge_nf: bool,
+    /// Whether new namespaces begin as where the initial one is a router's.
+    pub born_of_router: bool,
+}
+
+/// All of them.
+pub const WORLDS: [World; 5] = [
+    World { firewall: Firewall::Nftables, bridge_nf: false, born_of_router: false },
+    World { firewall: Firewall::Nftables, bridge_nf: true, born_of_router: false },
+    World { firewall: Firewall::IptablesNft, bridge_nf: true, born_of_router: false },
+    World { firewall: Firewall::IptablesLegacy, bridge_nf: false, born_of_router: false },
+    World { firewall: Firewall::Nftables, bridge_nf: false, born_of_router: true },
 ];
+
+impl World {
+    /// A host there.
+    pub fn settings(self) -> Settings {
+        Settings::default().firewall(self.firewall).bridge_nf(self.bridge_nf).born_of_router(self.born_of_router)
+    }
+}
 
 impl Attack {
     /// Tries it on a host of its own.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::guard::{Guard, duel};
 use super::{Attack, Outcome};
 use crate::traffic::PROBE;
-use crate::{Container, GATEWAY, Host, PEER, Proto::Tcp};
+use crate::{Container, GATEWAY, Host, PEER, Proto::Tcp, Proto::Udp, UPLINK};
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
@@ -30,6 +30,20 @@ pub(super) const ATTACKS: &[Attack] = &[
         story: forged_source,
     },
     Attack {
+        what: "a container sends to the bridge's own group address, past the host's rules for the bridge",
+        seen: "IEEE 802.1D, table 7-10",
+        guard: "classifier at its link; rule in guard",
+        prepare: SHUT_TO_THE_BRIDGE,
+        story: past_the_bridge,
+    },
+    Attack {
+        what: "a container sends frames with a VLAN tag",
+        seen: "IEEE 802.1Q",
+        guard: "classifier at its link",
+        prepare: "",
+        story: tagged_frame,
+    },
+    Attack {
         what: "a container calls itself the router (RA), and the host believes it",
         seen: "CVE-2020-10749, CVE-2020-13401",
         guard: "classifier at its link; accept_ra and disable_ipv6 of the bridge",
@@ -37,6 +51,14 @@ pub(super) const ATTACKS: &[Attack] = &[
         story: router_advertisement,
     },
 ];
+
+/// A host whose own rules let nothing in from the bridge. With any rp_filter the kernel believes no sender on a link without
+/// an address, which a port of a bridge is (`__fib_validate_source`, net/ipv4/fib_frontend.c).
+const SHUT_TO_THE_BRIDGE: &str = "
+    sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+    nft add table inet gate
+    nft add chain inet gate input '{ type filter hook input priority filter; policy accept; }'
+    nft add rule inet gate input iifname ocinet0 drop";
 
 /// The victim, a sibling, and the attacker, which has a server of its own on the same port.
 fn trio(host: &Host) -> Result<[Container<'_>; 3]> {
@@ -85,6 +107,36 @@ RULES")?;
     duel(host, &[Guard::Links], || {
         attacker.sh(&format!("ping -c 1 -W 1 -I 203.0.113.99 {PEER} || true"))?;
         Ok(!peer.sh("nft list table ip watch")?.contains("packets 0 "))
+    })
+}
+
+/// What the host answers goes by the bridge again, so that what arrives is what counts.
+fn past_the_bridge(host: &Host) -> Result<Outcome> {
+    let address = format!("{UPLINK}:9999");
+    let _secret = host.serve_at("secret", &address)?;
+    let attacker = host.container("attacker").run()?;
+    duel(host, &[Guard::Links, Guard::Origins], || {
+        attacker.sh(&format!("ip neigh replace {GATEWAY} lladdr 01:80:c2:00:00:02 nud permanent dev eth0"))?;
+        attacker.hears(Udp, &address, "secret")
+    })
+}
+
+/// A question of ARP about its own address, which would pass without the tag. Its sibling counts what it sees of it.
+fn tagged_frame(host: &Host) -> Result<Outcome> {
+    let [_, sibling, attacker] = trio(host)?;
+    let record = attacker.record()?;
+    let (address, mac) = (record.address().context("an address")?, &record.endpoints[0].mac);
+    sibling.sh("nft -f - <<RULES
+        table netdev watch {
+            chain watch {
+                type filter hook ingress device eth0 priority 0
+                vlan id 5 counter
+            }
+        }
+RULES")?;
+    duel(host, &[Guard::Links], || {
+        attacker.sh(&format!("{PROBE} tagged eth0 {mac} {address} 5"))?;
+        Ok(!sibling.sh("nft list table netdev watch")?.contains("packets 0 "))
     })
 }
 

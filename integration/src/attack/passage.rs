@@ -1,7 +1,7 @@
 //! Packets that must not pass: from a container to the host's own affairs, from the LAN to a container's, and through
 //! the host.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::guard::{Guard, duel};
 use super::{Attack, Outcome};
@@ -10,6 +10,7 @@ use crate::{ASKING, GATEWAY, Host, PEER, Place, Proto, Proto::Tcp, UPLINK};
 /// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
 const OTHER_LAN: &str = "
     ip netns add other
+    ip netns exec other /mnt/bin/newborn
     sysctl -q net.ipv6.conf.default.disable_ipv6=1
     ip link add lan2 type veth peer name eth0 netns other
     ip address add 192.0.2.1/30 dev lan2
@@ -27,11 +28,17 @@ const CLOSED: &str = "
     nft add rule inet gate input iifname lo accept
     nft add rule inet gate input ct state established,related accept";
 
+/// Whose packets come by another link than their answers would leave by is no question on this host (RFC 3704).
+const NO_REVERSE_PATH: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.uplink.rp_filter=0";
+
+/// A sender is believed on any link as long as some link leads to it, which a container's own bridge does.
+const LOOSE_REVERSE_PATH: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=2";
+
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "a container sends to 127.0.0.1 of the host by its gateway",
         seen: "CVE-2020-8558",
-        guard: "rule in raw; classifier at its link",
+        guard: "rule in guard; classifier at its link",
         prepare: "",
         story: loopback_through_the_gateway,
     },
@@ -45,7 +52,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "the LAN has a route to a port that is not published, or on 127.0.0.1 only",
         seen: "moby#14041, moby#45610, CVE-2025-54388",
-        guard: "rule in raw",
+        guard: "rule in guard",
         prepare: "",
         story: unpublished_by_a_route,
     },
@@ -59,9 +66,44 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "the LAN has a route to a service at the gateway's address",
         seen: "moby#45610",
-        guard: "rule in raw",
+        guard: "rule in guard",
         prepare: "",
         story: gateway_by_a_route,
+    },
+    Attack {
+        what: "the LAN sends to the host and to published ports under a container's address, without rp_filter",
+        seen: "RFC 2827",
+        guard: "rule in guard",
+        prepare: NO_REVERSE_PATH,
+        story: forged_container,
+    },
+    Attack {
+        what: "the same, with the loose rp_filter",
+        seen: "RFC 2827",
+        guard: "rule in guard",
+        prepare: LOOSE_REVERSE_PATH,
+        story: forged_container,
+    },
+    Attack {
+        what: "the LAN sends into a connection that the host has with a container, under the container's address",
+        seen: "RFC 2827",
+        guard: "rule in guard",
+        prepare: NO_REVERSE_PATH,
+        story: forged_answer,
+    },
+    Attack {
+        what: "a packet outside the window of a published connection has the host reset it",
+        seen: "kubernetes#74839",
+        guard: "rule in guard",
+        prepare: "",
+        story: reset_by_the_host,
+    },
+    Attack {
+        what: "a packet outside the window of a container's connection leaves under the container's own address",
+        seen: "kubernetes#74839",
+        guard: "rule in forward",
+        prepare: "",
+        story: untranslated_sender,
     },
     Attack {
         what: "strangers send to each other through the host, which did not forward before",
@@ -179,6 +221,106 @@ fn gateway_by_a_route(host: &Host) -> Result<Outcome> {
     let peer = host.peer();
     peer.sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
     duel(host, &[Guard::Rules], || peer.hears(Tcp, format!("{GATEWAY}:9999"), "service"))
+}
+
+/// Counts, in `place`, the packets that `matching` says, on their way in or through.
+fn count(place: &Place, hook: &str, matching: &str) -> Result<()> {
+    let script = format!(
+        "nft -f - <<'RULES'
+table ip watch {{
+    chain {hook} {{
+        type filter hook {hook} priority 400
+        {matching} counter
+    }}
+}}
+RULES"
+    );
+    place.sh(&script).map(drop)
+}
+
+/// Whether any has come.
+fn has_counted(place: &Place) -> Result<bool> {
+    Ok(place
+        .sh("nft list table ip watch")?
+        .lines()
+        .any(|line| line.contains("counter") && !line.contains("packets 0 ")))
+}
+
+/// The peer sends to the host as `address`.
+fn forge(peer: &Place, address: impl ToString, towards: &str) -> Result<()> {
+    let address = address.to_string();
+    let script = format!(
+        "ip address replace {address}/32 dev lo
+         ip route replace {towards} via {UPLINK} src {address} onlink dev eth0"
+    );
+    peer.sh(&script).map(drop)
+}
+
+/// Answers go to the container, so that what counts is what arrived.
+fn forged_container(host: &Host) -> Result<Outcome> {
+    let _service = host.serve("service", &["9999"])?;
+    let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+    let victim = host.container("victim").run()?;
+    let address = victim.record()?.address().context("an address")?;
+    count(host, "input", &format!("iifname uplink ip saddr {address}"))?;
+    count(host, "postrouting", &format!("oifname ocinet0 ip saddr {address}"))?;
+    let peer = host.peer();
+    forge(&peer, address, UPLINK)?;
+    let outcome = duel(host, &[Guard::Origins], || {
+        for proto in Proto::ALL {
+            for port in [9999, 8080] {
+                peer.hears(proto, format!("{UPLINK}:{port}"), "service")?;
+            }
+        }
+        has_counted(host)
+    })?;
+    host.sh("nft delete table ip watch")?;
+    Ok(outcome)
+}
+
+fn forged_answer(host: &Host) -> Result<Outcome> {
+    let web = host.container("web").run()?;
+    let address = web.record()?.address().context("an address")?;
+    let mut client = host.keep_asking(&web.at(80)?, 5555)?;
+    client.hears("web")?;
+    count(host, "input", &format!("iifname uplink ip saddr {address} udp dport 5555"))?;
+    let peer = host.peer();
+    forge(&peer, address, GATEWAY)?;
+    let mut forger = peer.keep_asking(&format!("{GATEWAY}:5555"), 80)?;
+    let outcome = duel(host, &[Guard::Origins], || {
+        forger.hears("-")?;
+        forger.hears("-")?;
+        has_counted(host)
+    })?;
+    host.sh("nft delete table ip watch")?;
+    Ok(outcome)
+}
+
+/// From the LAN, and from a sibling.
+fn reset_by_the_host(host: &Host) -> Result<Outcome> {
+    let _web = host.container("web").publish("8080:80,127.0.0.1:8081:80").run()?;
+    let sibling = host.container("sibling").run()?;
+    let clients = [host.peer(), (*sibling).clone()];
+    for client in &clients {
+        count(client, "input", &format!("ip saddr {UPLINK} tcp sport 8080 tcp flags & rst == rst"))?;
+    }
+    duel(host, &[Guard::Origins], || {
+        any(&clients, |client| {
+            ensure!(client.strays(&format!("{UPLINK}:8080"))?.name == "web", "the connection should stand");
+            has_counted(client)
+        })
+    })
+}
+
+fn untranslated_sender(host: &Host) -> Result<Outcome> {
+    let peer = host.peer();
+    let _world = peer.serve("world", &["7000"])?;
+    let web = host.container("web").run()?;
+    count(&peer, "prerouting", "ip saddr 10.90.0.0/16")?;
+    duel(host, &[Guard::Forwarding], || {
+        web.strays(&format!("{PEER}:7000"))?;
+        has_counted(&peer)
+    })
 }
 
 fn open_router(host: &Host) -> Result<Outcome> {

@@ -6,20 +6,23 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, SockaddrStorage, bind, connect, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, connect,
+    sendto, setsockopt, socket, sockopt,
 };
 
 const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
        probe serve-at NAME ADDRESS:PORT
        probe advertise INTERFACE
+       probe stray ADDRESS:PORT
+       probe tagged INTERFACE MAC ADDRESS VLAN
        probe listen tcp|udp ADDRESS:PORT
        probe ask tcp|udp ADDRESS:PORT MILLISECONDS
        probe keep-asking ADDRESS:PORT SOURCE-PORT
@@ -34,6 +37,8 @@ fn main() -> Outcome {
         ["serve", name, ref ports @ ..] => serve(name, ports),
         ["serve-at", name, address] => serve_at(name, address.parse()?),
         ["advertise", interface] => advertise(interface),
+        ["stray", address] => stray(address.parse()?),
+        ["tagged", interface, mac, address, vlan] => tagged(interface, mac, address.parse()?, vlan.parse()?),
         ["listen", protocol, address] => listen(protocol, address.parse()?),
         ["ask", protocol, address, patience] => {
             println!("{}", ask(protocol, address.parse()?, Duration::from_millis(patience.parse()?))?);
@@ -80,6 +85,54 @@ fn advertise(interface: &str) -> Outcome {
     let scope = if_nametoindex(interface)?;
     let everybody = SockaddrIn6::from(SocketAddrV6::new(ALL_NODES, 0, 0, scope));
     sendto(raw.as_raw_fd(), &message, &everybody, MsgFlags::empty())?;
+    Ok(())
+}
+
+/// Sends packets into a connection that belong to none of its windows, and asks over it afterwards.
+fn stray(server: SocketAddrV4) -> Outcome {
+    const FAR: [u32; 2] = [0x2000_0000, 0xa000_0000];
+    let mut stream = TcpStream::connect_timeout(&server.into(), Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let SocketAddr::V4(client) = stream.local_addr()? else { return Err("no address of version 4".into()) };
+    let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Tcp)?;
+    // Nothing says where the windows are; of numbers that are opposite, one is outside.
+    for (sequence, acknowledged) in
+        FAR.into_iter().flat_map(|sequence| FAR.map(|acknowledged| (sequence, acknowledged)))
+    {
+        let segment = acknowledgement(client, server, sequence, acknowledged);
+        sendto(raw.as_raw_fd(), &segment, &SockaddrIn::from(server), MsgFlags::empty())?;
+    }
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    println!("{}", response.rsplit("\r\n").next().unwrap_or_default());
+    Ok(())
+}
+
+/// A segment without data (RFC 9293, section 3.1).
+fn acknowledgement(client: SocketAddrV4, server: SocketAddrV4, sequence: u32, acknowledged: u32) -> Vec<u8> {
+    let mut segment = [client.port().to_be_bytes(), server.port().to_be_bytes()].concat();
+    segment.extend([sequence.to_be_bytes(), acknowledged.to_be_bytes()].concat());
+    segment.extend([5 << 4, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    let pseudo = [client.ip().octets(), server.ip().octets(), [0, 6, 0, 20]].concat();
+    let sum: u32 =
+        pseudo.iter().chain(&segment).enumerate().map(|(at, byte)| u32::from(*byte) << (8 * (1 - at % 2))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    segment[16..18].copy_from_slice(&(!u16::try_from(folded).unwrap_or_default()).to_be_bytes());
+    segment
+}
+
+/// Asks everybody on a VLAN who has an address (IEEE 802.1Q, RFC 826).
+fn tagged(interface: &str, mac: &str, address: Ipv4Addr, vlan: u16) -> Outcome {
+    let mac = mac.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<Vec<_>, _>>()?;
+    let tag = [[0x81, 0], vlan.to_be_bytes(), [0x08, 0x06]].concat();
+    let question = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &mac, &address.octets(), &[0; 6], &address.octets()].concat();
+    let frame = [&[0xff; 6][..], &mac, &tag, &question].concat();
+    let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None)?;
+    let mut links = getifaddrs()?.filter(|link| link.interface_name == interface).filter_map(|link| link.address);
+    let link = links.find(|address| address.as_link_addr().is_some()).ok_or("no such interface")?;
+    sendto(raw.as_raw_fd(), &frame, &link, MsgFlags::empty())?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 # Makes a private host out of the fresh namespaces this runs in. From the environment: OCINET, PROBE and CALLER, the programs;
-# SYSCTLS, the script sysctls.sh; MTU and BRIDGE_NF, the uplink's and the bridges' settings; PREPARE, what a story wants done
-# before the first snapshot.
+# SYSCTLS, the script sysctls.sh; MTU and BRIDGE_NF, the uplink's and the bridges' settings; BORN_OF_ROUTER, whether a new
+# namespace begins as a router's; PREPARE, what a story wants done before the first snapshot.
 
 read -r pid rest </proc/self/stat # The machine's /proc still: the pid by which others find this process.
 mount -t proc proc /proc
@@ -24,6 +24,25 @@ printf 'nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n' >/etc/reso
 
 # The programs, and one root file system for every container.
 cp "$OCINET" "$PROBE" "$CALLER" /mnt/bin
+
+# Gives the namespace that it is run in what a new one has where the initial one is a router's.
+{
+    echo '#!/bin/sh -e'
+    if [ "$BORN_OF_ROUTER" = 1 ]; then
+        echo 'cd /proc/sys/net
+        for link in ipv4/conf/*; do
+            for setting in forwarding=1 rp_filter=2 accept_redirects=1 secure_redirects=0 send_redirects=1; do
+                echo ${setting#*=} >$link/${setting%=*}
+            done
+        done
+        for link in ipv6/conf/*; do
+            echo 1 >$link/forwarding
+            echo 1 >$link/accept_redirects
+        done'
+    fi
+} >/mnt/bin/newborn
+chmod 755 /mnt/bin/newborn
+
 cd /mnt/rootfs
 mkdir -p bin dev etc mnt/bin proc sys tmp www
 cp "$(command -v busybox)" bin
@@ -35,10 +54,14 @@ cd /
 # The settings of this host and of its LAN peer.
 ip netns add peer
 sh -euc "$SYSCTLS"
+/mnt/bin/newborn
 nsenter --net=/run/netns/peer sh -euc "$SYSCTLS"
+nsenter --net=/run/netns/peer /mnt/bin/newborn
 
 # The cable to the LAN peer. Addresses of version 6 are valid at once, so that two snapshots are comparable.
 cd /proc/sys/net
+echo 0 >ipv4/ip_forward # A story says itself that its host is a router.
+echo 0 >ipv6/conf/all/forwarding
 echo 0 >ipv6/conf/default/accept_dad
 echo 0 >ipv6/conf/default/router_solicitations
 test -e bridge || { echo 'br_netfilter is missing: run `modprobe br_netfilter`' >&2; exit 1; }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ocinet_integration::attack::{Attack, CHAPTERS, Outcome, WORLDS};
-use ocinet_integration::{Settings, every};
+use ocinet_integration::every;
 
 #[test]
 fn packets_that_must_not_pass() -> Result<()> {
@@ -22,8 +22,7 @@ fn what_a_runtime_an_image_or_a_user_says() -> Result<()> {
 fn held(attacks: &[Attack]) -> Result<()> {
     every(attacks, |attack| {
         WORLDS.into_iter().try_for_each(|world| {
-            let (firewall, bridge_nf) = world;
-            let outcome = attack.attempt(Settings::default().firewall(firewall).bridge_nf(bridge_nf))?;
+            let outcome = attack.attempt(world.settings())?;
             ensure!(outcome == Outcome::HELD, "{world:?}: {outcome:?}");
             Ok(())
         })

@@ -98,6 +98,53 @@ fn a_move_that_was_cut_off_is_finished() -> Result<()> {
     })
 }
 
+/// What an older version left under names that this one does not know goes with the rules of old. What the operator's chain leads
+/// to stays, even a set of ours.
+#[test]
+fn rules_of_another_version_are_cleared() -> Result<()> {
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).test(|host| {
+            let web = host.container("web").publish("8080:80").run()?;
+            let older = match firewall.iptables() {
+                None => "nft -f - <<'RULES'
+                    table inet ocinet {
+                        set ancient { type ifname; elements = { uplink }; }
+                        map former { type ifname : ipv4_addr; }
+                        chain old { type filter hook prerouting priority raw; iifname @ancient tcp dport 8080 drop; }
+                        set blocked { type ipv4_addr; elements = { 192.0.2.77 }; }
+                        chain operator { iifname @bridges ip saddr @blocked drop; }
+                    }
+                    flush chain inet ocinet forward
+RULES"
+                    .to_owned(),
+                Some(iptables) => format!(
+                    "{iptables} -t raw -N OCINET-OLD
+                     {iptables} -t raw -A OCINET-OLD -i uplink -p tcp --dport 8080 -j DROP
+                     {iptables} -t raw -A PREROUTING -j OCINET-OLD
+                     {iptables} -A OCINET-OPERATOR -s 192.0.2.77 -j DROP
+                     {iptables} -F OCINET-FORWARD"
+                ),
+            };
+            host.sh(&older)?;
+            host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+            let _next = host.container("next").run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            let left =
+                host.sh("nft list table inet ocinet 2>/dev/null || true; iptables-nft-save; iptables-legacy-save")?;
+            ensure!(!["ancient", "former", "chain old", "OCINET-OLD"].iter().any(|name| left.contains(name)), "{left}");
+            ensure!(left.contains("192.0.2.77"), "{left}");
+            host.ocinet("doctor")?.success()?;
+            host.check()?;
+            web.delete()?;
+            if firewall.iptables().is_none() {
+                host.ocinet("reset --force")?.success()?;
+                host.sh("nft flush chain inet ocinet operator; nft delete table inet ocinet")?;
+            }
+            Ok(())
+        })
+    })
+}
+
 /// `none` leaves the rules to the operator: nothing is loaded or switched on, containers on one network still talk, and what
 /// was switched on before is off before its guards are gone.
 #[test]

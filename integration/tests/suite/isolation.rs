@@ -1,11 +1,14 @@
 //! Packets that must not arrive, beside ones that must; what attackers send is in `attacks`.
 
-use anyhow::Result;
-use ocinet_integration::{Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, every, in_every_world};
+use anyhow::{Result, ensure};
+use ocinet_integration::{
+    Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, every, in_every_world_and_of_a_router,
+};
 
 /// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
 const OTHER_LAN: &str = "
     ip netns add other
+    ip netns exec other /mnt/bin/newborn
     ip link add lan2 type veth peer name eth0 netns other
     ip address add 192.0.2.1/30 dev lan2
     ip link set lan2 up
@@ -23,7 +26,7 @@ const OTHER_LAN: &str = "
 /// A port published on 127.0.0.1 is the host's own affair.
 #[test]
 fn a_port_on_loopback_is_reached_from_the_host_only() -> Result<()> {
-    in_every_world(|host| {
+    in_every_world_and_of_a_router(|host| {
         let _web =
             host.container("web").publish("127.0.0.1:8081:80,127.0.0.1:8081:80/udp,8080:80,8080:80/udp").run()?;
         let sibling = host.container("sibling").run()?;
@@ -44,8 +47,8 @@ fn a_port_on_loopback_is_reached_from_the_host_only() -> Result<()> {
 #[test]
 fn a_router_stays_a_router() -> Result<()> {
     let settings = || Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv4.ip_forward=1");
-    every(Firewall::ALL, |firewall| {
-        settings().firewall(*firewall).test(|host| {
+    every([(0, false), (1, false), (2, false), (0, true), (1, true), (2, true)], |(firewall, born_of_router)| {
+        settings().firewall(Firewall::ALL[*firewall]).born_of_router(*born_of_router).test(|host| {
             let other = host.beside("/run/netns/other");
             let _server = other.serve("other", &["7000"])?;
             host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
@@ -61,13 +64,41 @@ fn a_router_stays_a_router() -> Result<()> {
 /// A host that routed IPv6 and not IPv4 goes on with the one, and does not begin with the other.
 #[test]
 fn a_router_of_ipv6_stays_one() -> Result<()> {
-    Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv6.conf.all.forwarding=1").test(|host| {
-        let other = host.beside("/run/netns/other");
-        let _server = other.serve("other", &["7000"])?;
-        host.peer().sh("ping -c 1 -W 5 2001:db8:2::2")?;
-        let web = host.container("web").run()?;
-        host.peer().sh("ping -c 1 -W 5 2001:db8:2::2")?;
-        host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
-        web.delete()
+    let settings = || Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv6.conf.all.forwarding=1");
+    every([false, true], |born_of_router| {
+        settings().born_of_router(*born_of_router).test(|host| {
+            let other = host.beside("/run/netns/other");
+            let _server = other.serve("other", &["7000"])?;
+            host.peer().sh("ping -c 1 -W 5 2001:db8:2::2")?;
+            let web = host.container("web").run()?;
+            host.peer().sh("ping -c 1 -W 5 2001:db8:2::2")?;
+            host.peer().cannot_reach(Tcp, "192.0.2.2:7000")?;
+            web.delete()
+        })
+    })
+}
+
+/// A router sees one half of a connection whose answers go another way, and conntrack calls the rest of that half invalid.
+#[test]
+fn a_router_passes_on_what_is_answered_by_another_way() -> Result<()> {
+    const OTHER_WAY: &str = "
+        ip link add shortcut netns other type veth peer name shortcut netns peer
+        ip -netns other link set shortcut up
+        ip -netns peer link set shortcut up
+        ip -netns peer address add 192.0.2.9/30 dev shortcut
+        ip -netns other address add 192.0.2.10/30 dev shortcut
+        ip -netns other route add 198.51.100.2 via 192.0.2.9
+        ip netns exec peer sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.shortcut.rp_filter=0
+        sysctl -q net.ipv4.ip_forward=1";
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(OTHER_LAN).prepare(OTHER_WAY).test(|host| {
+            let _server = host.beside("/run/netns/other").serve("other", &["7000"])?;
+            host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+            let web = host.container("web").publish("7000:80").run()?;
+            host.peer().reaches(Tcp, "192.0.2.2:7000")?.is("other")?;
+            let invalid = host.sh("cat /proc/net/stat/nf_conntrack")?;
+            ensure!(invalid.lines().count() > 1, "{invalid}");
+            web.delete()
+        })
     })
 }

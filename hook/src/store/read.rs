@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ffi, params};
 use serde::de::DeserializeOwned;
 
 use super::{Error, Result};
@@ -224,6 +224,9 @@ impl<'c> Read<'c> {
         // All of it at one moment: others write meanwhile.
         let _moment = self.connection.unchecked_transaction()?;
         let verdict: String = self.connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if let Some(code) = failure_of_check(&verdict) {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(verdict)).into());
+        }
         if verdict != "ok" {
             return damaged(verdict);
         }
@@ -355,4 +358,30 @@ fn checked<T: DeserializeOwned>(body: &str, sum: i64, what: impl Fn() -> String)
         return Err(damaged("its checksum does not match".into()));
     }
     serde_json::from_str(body).map_err(|error| damaged(error.to_string()))
+}
+
+/// The error code of a verdict of SQLite's integrity check that says not what is wrong, but that a page could not be read:
+/// `unable to get the page. error code=266` (`checkTreePage`, btree.c). A page beyond the end of the file is damage.
+fn failure_of_check(verdict: &str) -> Option<i32> {
+    let (_, code) = verdict.rsplit_once("error code=")?;
+    let code: i32 = code.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    let failed = matches!(code & 0xff, ffi::SQLITE_IOERR | ffi::SQLITE_NOMEM | ffi::SQLITE_BUSY | ffi::SQLITE_CANTOPEN);
+    (failed && code != ffi::SQLITE_IOERR_SHORT_READ).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_cannot_be_read_is_no_damage() {
+        let verdict = |code| {
+            failure_of_check(&format!(
+                "*** in database main ***\nTree 12 page 12: unable to get the page. error code={code}"
+            ))
+        };
+        assert_eq!((verdict(266), verdict(7)), (Some(266), Some(7)));
+        assert_eq!((verdict(11), verdict(522)), (None, None));
+        assert_eq!((failure_of_check("ok"), failure_of_check("row 1 missing from index x")), (None, None));
+    }
 }

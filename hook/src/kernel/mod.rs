@@ -3,6 +3,7 @@
 mod apart;
 mod backend;
 mod conntrack;
+mod elements;
 mod error;
 mod file;
 mod inside;

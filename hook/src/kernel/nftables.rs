@@ -12,12 +12,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
-    SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage,
+    SetElementAttribute, SetElementList, SetElementMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
+use super::elements::{Elements, Listed};
 use super::error::{Doing, Error, Result};
 use super::netlink::Netlink;
 use super::program;
@@ -111,22 +112,16 @@ impl Nftables {
     /// The elements of a set of ours, without the ends of ranges; none where there is no such set.
     fn elements(&mut self, set: &'static str) -> io::Result<Vec<Element>> {
         let question = in_table_of(set, NfTablesMessage::GetSetElement(message(set, &[])));
-        let answers = match self.netlink.request(question, NLM_F_DUMP) {
+        let answers = match self.netlink.request(Elements::Question(question), NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
             result => result?,
         };
-        let mut elements = Vec::new();
-        for answer in answers {
-            let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(answer)) = answer.inner else {
-                continue;
-            };
-            let lists = answer.attributes.into_iter().filter_map(|attribute| match attribute {
-                SetElementList::Elements(list) => Some(list),
-                _ => None,
-            });
-            elements.extend(lists.flatten().filter_map(|entry| read_element(set, entry)));
-        }
-        Ok(elements)
+        let lists = answers.into_iter().map(|answer| match answer {
+            Elements::Listed(listed) => listed,
+            Elements::Question(_) => Vec::new(),
+        });
+        let listed = lists.flatten().filter(|listed| !listed.ends_range);
+        Ok(listed.map(|Listed { key, data, userdata, .. }| Element { set, key, data, userdata }).collect())
     }
 
     fn list(&mut self, set: &'static str) -> Result<Vec<Element>> {
@@ -287,21 +282,6 @@ fn size_of_entry(element: &Element) -> usize {
     HEADER + field(&element.key, 2) + field(&element.data, 2) + field(&element.userdata, 1)
 }
 
-fn read_element(set: &'static str, entry: ListAttribute<SetElementAttribute>) -> Option<Element> {
-    let ListAttribute::Element(attributes) = entry else { return None };
-    let mut element = Element { set, key: Vec::new(), data: Vec::new(), userdata: Vec::new() };
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(DataAttribute::Value(bytes)) => element.key = bytes,
-            SetElementAttribute::Data(DataAttribute::Value(bytes)) => element.data = bytes,
-            SetElementAttribute::UserData(bytes) => element.userdata = bytes,
-            SetElementAttribute::Flags(flags) if flags.contains(SetElementFlags::IntervalEnd) => return None,
-            _ => {}
-        }
-    }
-    Some(element)
-}
-
 fn is_absent(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOENT as i32)
 }
@@ -375,7 +355,7 @@ fn is_whole(answers: &[NetfilterMessage], base: &Base) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_core::NetlinkSerializable;
+    use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
 
     use super::*;
     use crate::model::{HostAddress, Protocol};
@@ -389,6 +369,23 @@ mod tests {
             label: label.into(),
         };
         (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn what_is_listed_is_read_as_it_was_written() {
+        let elements = nft::port_elements(&ports(300, "web"), &Base::default());
+        let of_set: Vec<&Element> = elements.iter().collect();
+        let written = in_table_of(elements[0].set, NfTablesMessage::NewSetElement(message(elements[0].set, &of_set)));
+        let mut bytes = vec![0; written.buffer_len()];
+        written.serialize(&mut bytes);
+        let Elements::Listed(listed) = Elements::deserialize(&NetlinkHeader::default(), &bytes).unwrap() else {
+            panic!("a list")
+        };
+        assert_eq!(listed.len(), elements.len());
+        for (listed, element) in listed.iter().zip(&elements) {
+            assert_eq!((&listed.key, &listed.data), (&element.key, &element.data));
+            assert_eq!((&listed.userdata, listed.ends_range), (&element.userdata, false));
+        }
     }
 
     #[test]

@@ -32,6 +32,14 @@ pub(crate) fn shim() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The folder with the programs of the release before this one.
+pub(crate) fn release_before() -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/upgrade");
+    fs::canonicalize(&folder).ok().filter(|folder| folder.join("ocinet").exists()).with_context(|| {
+        format!("no release to upgrade from in {}: integration/old-release builds it", folder.display())
+    })
+}
+
 /// A program of our own for private hosts (`probe`, `caller`), built by cargo next to the running test or benchmark.
 pub(crate) fn helper(name: &str) -> Result<PathBuf> {
     let test = env::current_exe()?;

@@ -9,7 +9,7 @@ use super::aftermath::Aftermath;
 use super::kills::{Case, Tally, Unready, run};
 use super::point::{Call, Point, random};
 use super::{Scene, Share};
-use crate::{Host, Settings};
+use crate::{Host, Installed, Settings};
 
 /// How long a detach goes on in the background, in microseconds.
 const BACKGROUND: u64 = 100_000;
@@ -42,16 +42,27 @@ struct Killed<'s> {
     settings: &'s Settings,
     moment: Moment,
     aftermath: Aftermath,
+    /// Which release makes the call and what comes before. After the kill it is the one under test.
+    killed: Installed,
 }
 
 impl Case for Killed<'_> {
     fn host(self) -> Result<Host> {
-        used(self.settings)
+        used(self.settings, self.killed)
     }
 
     fn happen(self, host: &Host, nth: u32) -> Result<bool> {
+        if self.killed == Installed::Before {
+            // What this release left of rules is none of the other's.
+            host.ocinet("reset --force")?.success().context(Unready)?;
+            self.killed.on(host).context(Unready)?;
+            Scene::use_once(host).context(Unready)?;
+        }
         let container = self.scene.set(host).context(Unready)?;
         let hit = self.moment.kill(host, &self.scene.call(&container), nth)?;
+        if self.killed == Installed::Before {
+            Installed::Now.on(host)?;
+        }
         // A call that came to its end must leave nothing either.
         self.aftermath.happen(host, self.scene, container)?;
         Ok(hit)
@@ -60,37 +71,47 @@ impl Case for Killed<'_> {
 
 impl fmt::Display for Killed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scene, settings: Settings { firewall, .. }, moment, aftermath } = self;
+        let Self { scene, settings: Settings { firewall, .. }, moment, aftermath, killed } = self;
+        write!(f, "{} with {firewall:?} of the release {killed:?}, killed ", scene.name())?;
         match moment {
-            Moment::At(point) => write!(f, "{} with {firewall:?}, killed at {point}, then {aftermath:?}", scene.name()),
-            Moment::Within(longest, _) => {
-                write!(f, "{} with {firewall:?}, killed within {longest} us, then {aftermath:?}", scene.name())
-            }
+            Moment::At(point) => write!(f, "at {point}, then {aftermath:?}"),
+            Moment::Within(longest, _) => write!(f, "within {longest} us, then {aftermath:?}"),
         }
     }
 }
 
 /// A host that has had a container before.
-fn used(settings: &Settings) -> Result<Host> {
+fn used(settings: &Settings, by: Installed) -> Result<Host> {
     let host = Host::new(settings.clone()).context("making a private host")?;
+    by.on(&host)?;
     Scene::prepare(&host)?;
     Ok(host)
 }
 
 /// Kills the call of `scene` on such a host at a share of its system calls, each followed by each of the things that may come next.
 pub fn at_every_call(scene: Scene, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
-    let host = used(settings)?;
+    calls_of(Installed::Now, scene, settings, share, workers)
+}
+
+/// The same for the release before this one, which is then upgraded.
+pub fn before_an_upgrade(scene: Scene, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
+    calls_of(Installed::Before, scene, settings, share, workers)
+}
+
+fn calls_of(killed: Installed, scene: Scene, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
+    let host = used(settings, killed)?;
     let trace = scene.trace(&host).with_context(|| format!("tracing: {}", scene.name()))?;
     drop(host);
-    let cases =
-        |point| Aftermath::ALL.map(|aftermath| Killed { scene, settings, moment: Moment::At(point), aftermath });
+    let cases = |point| {
+        Aftermath::ALL.map(|aftermath| Killed { scene, settings, moment: Moment::At(point), aftermath, killed })
+    };
     let cases: Vec<_> = Point::all(&trace).flat_map(cases).collect();
     run(cases.len(), share.pick(cases), workers)
 }
 
 /// Kills every kind of call at random moments, `count` in all; a quarter of the moments lie in what goes on behind it.
 pub fn at_random(count: usize, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
-    let host = used(settings)?;
+    let host = used(settings, Installed::Now)?;
     let longest: Vec<_> = Scene::KILLS.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;
     drop(host);
     let case = |number: usize| {
@@ -98,7 +119,8 @@ pub fn at_random(count: usize, settings: &Settings, share: Share, workers: usize
         let behind = turn % 4 == 3 && Scene::KILLS[scene].goes_on();
         let longest = if behind { BACKGROUND } else { longest[scene] };
         let aftermath = Aftermath::ALL[turn / 4 % Aftermath::ALL.len()];
-        Killed { scene: Scene::KILLS[scene], settings, moment: Moment::Within(longest, turn % 3 == 0), aftermath }
+        let (scene, moment) = (Scene::KILLS[scene], Moment::Within(longest, turn % 3 == 0));
+        Killed { scene, settings, moment, aftermath, killed: Installed::Now }
     };
     run(count, (0..share.of(count)).map(case).collect(), workers)
 }

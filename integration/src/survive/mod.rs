@@ -23,7 +23,7 @@ pub use crowds::{Crowds, crowds, too_small_a_subnet};
 pub use cycles::{Look, cycles, is_flat};
 pub use faults::{Whose, at_every_fault};
 pub use flush::recovery;
-pub use hooks::{at_every_call, at_random};
+pub use hooks::{at_every_call, at_random, before_an_upgrade};
 pub use kills::Tally;
 pub use point::CALLER;
 pub use runc::{Stage, runtime_killed, under_runc};

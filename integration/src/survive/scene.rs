@@ -174,6 +174,11 @@ impl Scene {
     /// Makes a host fit for this scene: used before, and with an image that cannot be given its files.
     pub(super) fn prepare(host: &Host) -> Result<()> {
         host.sh("cp -r /mnt/rootfs /mnt/broken; rm -f /mnt/broken/etc/hostname; mkdir -p /mnt/broken/etc/hostname")?;
+        Self::use_once(host)
+    }
+
+    /// One container comes and goes: store, bridge and ruleset are there afterwards.
+    pub(super) fn use_once(host: &Host) -> Result<()> {
         let first = sandbox(host, "first").publish("8080:80").prepare()?;
         first.hook("createRuntime")?.success()?;
         first.hook("poststop")?.success()?;

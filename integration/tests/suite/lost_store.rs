@@ -195,8 +195,7 @@ fn a_damaged_store_can_be_left() -> Result<()> {
 #[test]
 fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
     Settings::default().test(|host| {
-        host.container("web").run()?.delete()?;
-        host.settles()?;
+        let kept = host.container("kept").publish("8080:80").run()?;
         let path = store(host)?;
         // The version and its mark, each at its place in the header (SQLite's file format, section 1.3).
         host.sh(&format!(
@@ -208,7 +207,10 @@ fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
             host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 5", "newer"]).map(drop)
         })?;
         host.container("web").refused()?.exits(1)?.is_one_line()?.says(&["version 99"])?;
-        host.sh(&format!("cp /mnt/whole {path}")).map(drop)
+        kept.hook("poststop")?.exits(1)?.is_one_line()?.says(&["version 99"])?;
+        host.sh(&format!("cp /mnt/whole {path}"))?;
+        host.check()?;
+        kept.delete()
     })
 }
 

@@ -57,4 +57,5 @@ mod ttrpc_containerd;
 mod ttrpc_events;
 mod ttrpc_service;
 mod unknown;
+mod upgrade;
 mod uplinks;

@@ -218,14 +218,15 @@ impl Engine {
         Ok(alone)
     }
 
-    /// What the store says that the firewall must hold.
+    /// What the store, and for networks the host's routes, say that the firewall must hold.
     pub(super) fn all_needs(&mut self) -> Result<Needs> {
         let base = self.base()?;
         let read = self.store.read();
         let publish: Vec<Publish> =
             read.records()?.iter().filter(|record| record.state.is_wired()).flat_map(publish_needs).collect();
-        let networks = read.networks()?.iter().map(NetworkNeeds::from).collect();
-        Ok(Needs { base, networks, publish })
+        let networks: Vec<NetworkNeeds> = read.networks()?.iter().map(NetworkNeeds::from).collect();
+        let sources = if networks.is_empty() { Vec::new() } else { self.links.sources()? };
+        Ok(Needs { base, networks, publish, sources })
     }
 
     /// What holds on the whole host.

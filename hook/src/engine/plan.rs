@@ -149,6 +149,7 @@ impl Engine {
             let mut all = Needs { base, ..self.all_needs()? };
             if !all.networks.contains(&needs) {
                 all.networks.push(needs);
+                all.sources = self.links.sources()?;
             }
             all.publish.extend(publish_needs(record));
             if kind != Kind::Nftables {

@@ -13,6 +13,7 @@
 
 mod held;
 mod port;
+mod source;
 
 pub use held::Held;
 pub use port::{published, rule};
@@ -20,7 +21,8 @@ pub use port::{published, rule};
 use std::fmt::{self, Write};
 
 use self::port::{asked, judged};
-use super::{Base, Kind, Needs, NetworkNeeds, Publish};
+use self::source::leaving;
+use super::{Base, Kind, Needs, NetworkNeeds, Publish, Source};
 use crate::driver::{DETOUR_IN, DETOUR_OUT};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
@@ -101,13 +103,13 @@ impl Table {
     }
 
     /// The rules of our chains but the published ports, each beginning with its chain.
-    pub fn rules(self, networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
+    pub fn rules(self, networks: &[NetworkNeeds], base: &Base, sources: &[Source]) -> Vec<String> {
         match self {
             Self::Raw => Vec::new(),
             Self::Mangle => [guards(networks), judging(networks)].concat(),
             Self::Filter => forwarding(networks, base),
             Self::Security => base.detour.map(|_| asking()).unwrap_or_default(),
-            Self::Nat => [arriving(networks, base), publishing().into(), masquerading(networks)].concat(),
+            Self::Nat => [arriving(networks, base), publishing().into(), masquerading(networks, sources)].concat(),
         }
     }
 
@@ -239,7 +241,7 @@ fn on_any(chain: &str, any: &str) -> [String; 2] {
     [format!("{chain} -d 127.0.0.1 -j {any}"), format!("{chain} ! -d 127.0.0.0/8 -j {any}")]
 }
 
-fn masquerading(networks: &[NetworkNeeds]) -> Vec<String> {
+fn masquerading(networks: &[NetworkNeeds], sources: &[Source]) -> Vec<String> {
     let mut rules: Vec<String> =
         subnets(networks).map(|subnet| format!("{HAIRPIN} -d {subnet} -j MASQUERADE")).collect();
     let dnat = "-m conntrack --ctstate DNAT";
@@ -249,6 +251,7 @@ fn masquerading(networks: &[NetworkNeeds]) -> Vec<String> {
         rules.push(format!("{POSTROUTING} -s 127.0.0.0/8 -o {bridge} -j MASQUERADE"));
         rules.push(format!("{POSTROUTING} -o {bridge} -j RETURN"));
     }
+    rules.extend(sources.iter().flat_map(|source| subnets(networks).flat_map(|subnet| leaving(&subnet, source))));
     rules.extend(subnets(networks).map(|subnet| format!("{POSTROUTING} -s {subnet} -j MASQUERADE")));
     rules
 }
@@ -289,7 +292,7 @@ pub fn load(all: &Needs, held: &Held) -> String {
         }
         lines.extend(table.chains().iter().map(|chain| format!(":{chain} - [0:0]")));
         lines.extend(held.clearing(table, table.chains()));
-        lines.extend(table.rules(&all.networks, &all.base).iter().map(|rule| format!("-A {rule}")));
+        lines.extend(table.rules(&all.networks, &all.base, &all.sources).iter().map(|rule| format!("-A {rule}")));
         lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-A {rule}")));
         lines.extend(table.jumps().iter().map(|jump| format!("{} {jump}", table.adding())));
     })
@@ -299,7 +302,7 @@ pub fn load(all: &Needs, held: &Held) -> String {
 /// `ports`.
 pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
     let base_and_nat = document(Table::of(base), |table, lines| {
-        lines.extend(checks(table, std::slice::from_ref(network), base));
+        lines.extend(checks(table, std::slice::from_ref(network), base, &[]));
         if table == Table::Nat {
             lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
         }
@@ -312,14 +315,14 @@ pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
 /// The input that fails where not everything of `all` is there, and never changes anything.
 pub fn check(all: &Needs) -> String {
     document(Table::of(&all.base), |table, lines| {
-        lines.extend(checks(table, &all.networks, &all.base));
+        lines.extend(checks(table, &all.networks, &all.base, &all.sources));
         lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-C {rule}")));
     })
 }
 
-fn checks(table: Table, networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
+fn checks(table: Table, networks: &[NetworkNeeds], base: &Base, sources: &[Source]) -> Vec<String> {
     let jumps = table.jumps().iter().map(|jump| format!("-C {jump}"));
-    jumps.chain(table.rules(networks, base).iter().map(|rule| format!("-C {rule}"))).collect()
+    jumps.chain(table.rules(networks, base, sources).iter().map(|rule| format!("-C {rule}"))).collect()
 }
 
 /// The input that takes `ports` away which were added to `base`. Where one is not there it fails, and its table and those after
@@ -375,7 +378,7 @@ mod tests {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
         for detour in [None, Some(7)] {
             let base = Base { close_forwarding: true, detour };
-            let needs = Needs { base, networks: vec![other.clone(), one.clone()], publish: vec![] };
+            let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
             let loaded = load(&needs, &Held::default());
             let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
             for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {

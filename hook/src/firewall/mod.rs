@@ -3,6 +3,9 @@
 pub mod door;
 pub mod iptables;
 pub mod nft;
+mod source;
+
+pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,6 +23,9 @@ pub struct Needs {
     pub networks: Vec<NetworkNeeds>,
     /// The published ports.
     pub publish: Vec<Publish>,
+    /// The senders of what leaves the host, where masquerading would choose others. No attach looks at them: who looks at
+    /// everything loads them again when the host's routes changed.
+    pub sources: Vec<Source>,
 }
 
 /// What holds on the whole host, whatever its networks.

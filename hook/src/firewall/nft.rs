@@ -16,7 +16,8 @@
 //!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside takes a detour first (`nft/detour.rs`).
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
-//!   bridge, and everything that leaves for the outside.
+//!   bridge, and everything that leaves for the outside. What leaves by a default route with another sender than masquerading
+//!   would choose (`firewall/source.rs`) gets that: by link and next hop, since other routes of the link have others.
 //! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the
 //!   rest that enters a bridge (isolation) and what comes from one and is invalid, since no NAT would change its sender; lets
 //!   containers out; and drops what passes between strangers where forwarding was switched on by us (that of IPv4 alone: a
@@ -31,7 +32,7 @@ pub use held::{Held, Rule};
 
 use std::fmt::Write;
 
-use super::{Base, Needs, NetworkNeeds, Publish, comment};
+use super::{Base, Needs, NetworkNeeds, Publish, Source, comment};
 use crate::model::{HostAddress, Protocol};
 
 /// The table's name; its family is `inet`.
@@ -74,7 +75,7 @@ impl Chain {
     }
 }
 
-const SETS: [&str; 10] = [
+const SETS: [&str; 12] = [
     "set bridges { type ifname; }",
     "set intra { type ifname . ifname; }",
     "set nat_subnets4 { type ipv4_addr; flags interval; }",
@@ -85,6 +86,8 @@ const SETS: [&str; 10] = [
     "map publish4_addr { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
     "set ports4_any { type inet_proto . inet_service; }",
     "set ports4_addr { type ipv4_addr . inet_proto . inet_service; }",
+    "map sources4_via { type ifname . ipv4_addr : ipv4_addr; }",
+    "map sources4_link { type ifname : ipv4_addr; }",
 ];
 
 /// The chains of the table.
@@ -131,6 +134,8 @@ const CHAINS: &[Chain] = &[
         rules: &[
             "ct status dnat ip saddr @nat_subnets4 ip daddr @nat_subnets4 masquerade",
             "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
+            "ip saddr @nat_subnets4 oifname != @bridges snat ip to oifname . rt ip nexthop map @sources4_via",
+            "ip saddr @nat_subnets4 oifname != @bridges snat ip to oifname map @sources4_link",
             "ip saddr @nat_subnets4 oifname != @bridges oifname != \"lo\" masquerade",
         ],
     },
@@ -219,6 +224,12 @@ pub fn ruleset(all: &Needs, held: &Held) -> String {
         for subnet in subnets.iter().filter(|subnet| subnet.range.addr().is_ipv4()) {
             element("nat_subnets4", subnet.range.to_string());
             element("networks4", format!("\"{bridge}\" . {}", subnet.range));
+        }
+    }
+    for Source { link, gateway, address, .. } in &all.sources {
+        match gateway {
+            Some(gateway) => element("sources4_via", format!("\"{link}\" . {gateway} : {address}")),
+            None => element("sources4_link", format!("\"{link}\" : {address}")),
         }
     }
     for port in &all.publish {
@@ -315,7 +326,13 @@ mod tests {
         let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
         let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
         let base = Base { close_forwarding: true, detour: None };
-        let text = ruleset(&Needs { base, networks: vec![network], publish: vec![local] }, &Held::default());
+        let (link, gateway) = ("wan".parse().unwrap(), Some([10, 0, 0, 1].into()));
+        let via = Source { link, gateway, address: [10, 0, 0, 9].into(), near: vec![] };
+        let straight = Source { gateway: None, ..via.clone() };
+        let text = ruleset(
+            &Needs { base, networks: vec![network], publish: vec![local], sources: vec![via, straight] },
+            &Held::default(),
+        );
         for line in [
             "add element inet ocinet closed { ipv4 }",
             "add element inet ocinet bridges { \"ocinet0\" }",
@@ -324,6 +341,8 @@ mod tests {
             "add element inet ocinet networks4 { \"ocinet0\" . 10.90.0.0/16 }",
             "add element inet ocinet ports4_addr { 127.0.0.1 . tcp . 8080 }",
             "add element inet ocinet publish4_addr { 127.0.0.1 . tcp . 8080 comment \"web\" : 10.90.0.2 . 80 }",
+            "add element inet ocinet sources4_via { \"wan\" . 10.0.0.1 : 10.0.0.9 }",
+            "add element inet ocinet sources4_link { \"wan\" : 10.0.0.9 }",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

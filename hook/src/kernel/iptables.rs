@@ -201,7 +201,8 @@ impl Backend for Iptables {
     }
 
     fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        let needs = Needs { base: *base, networks: vec![network.clone()], publish: ports.to_vec() };
+        let needs =
+            Needs { base: *base, networks: vec![network.clone()], publish: ports.to_vec(), sources: Vec::new() };
         Ok(is_laid(base) && self.restore(&rules::check(&needs))?.is_ok())
     }
 
@@ -263,7 +264,7 @@ impl Backend for Iptables {
             let called_for = Table::of(&all.base).any(|of| of == table);
             let chains = if called_for { table.chains() } else { &[] };
             let rules = if called_for {
-                table.rules(&all.networks, &all.base).len() + table.ports(&all.publish).len()
+                table.rules(&all.networks, &all.base, &all.sources).len() + table.ports(&all.publish).len()
             } else {
                 0
             };

@@ -147,7 +147,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
     let base = Base { close_forwarding: true, detour: None };
-    let all = Needs { base, networks: vec![NetworkNeeds::from(&network)], publish };
+    let all = Needs { base, networks: vec![NetworkNeeds::from(&network)], publish, ..Needs::default() };
     shell::only_elements(&all);
     shell::only_elements(&Needs { base: Base { detour: Some(7), ..base }, ..all.clone() });
     only_rules(&all);

@@ -1,7 +1,7 @@
 //! Hosts with several ways out, or with one that does not let anything back in.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Settings, UPLINK, every};
+use ocinet_integration::{Firewall, GATEWAY, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
 
 /// A second uplink, by which the host answers where it was asked at that one's address. A client behind it has an address that
 /// the first uplink would lead to as well.
@@ -82,5 +82,49 @@ fn an_uplink_that_does_not_forward_is_named() -> Result<()> {
         host.sh(remedy)?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         host.ocinet("doctor")?.success().map(drop)
+    })
+}
+
+/// The host has a second address on its uplink, and one on `lo`; the LAN has a second station that needs no gateway.
+const SECOND_ADDRESS: &str = "ip address add 198.51.100.9/24 dev uplink; ip address add 192.0.2.9/32 dev lo
+    ip -netns peer address add 198.51.100.3/24 dev eth0; ip -netns peer route add 192.0.2.9/32 via 198.51.100.1
+    ip route replace default via 198.51.100.2 src 198.51.100.9";
+
+/// What a container sends has the sender that the host's own packets have there: that of the route. A route that changed is seen
+/// by the next `gc`. The hairpin, and who comes in by a published port, stay what they are.
+#[test]
+fn a_container_leaves_by_the_routes_preferred_source() -> Result<()> {
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(SECOND_ADDRESS).test(|host| {
+            let _world = host.peer().serve("world", &["7000"])?;
+            let planned = host.container("planned").prepare()?;
+            let plan = host.ocinet(&format!("plan {} --id planned", planned.bundle()))?.success()?;
+            ensure!(plan.contains("198.51.100.9"), "{plan}");
+            let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            let leaves_as = |source: &str, near: &str| -> Result<()> {
+                host.reaches(Tcp, "203.0.113.1:7000")?.is("world")?.seen_from(source)?;
+                web.reaches(Tcp, "203.0.113.1:7000")?.is("world")?.seen_from(source)?;
+                web.reaches(Tcp, "198.51.100.3:7000")?.is("world")?.seen_from(near)?;
+                for proto in Proto::ALL {
+                    host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
+                    web.reaches(proto, format!("{UPLINK}:8080"))?.is("web")?.seen_from(GATEWAY)?;
+                }
+                host.ocinet("doctor")?.success().map(drop)
+            };
+            leaves_as("198.51.100.9", UPLINK)?;
+            host.check()?;
+            for (route, source, near) in [
+                ("via 198.51.100.2 src 192.0.2.9", "192.0.2.9", UPLINK),
+                ("dev uplink src 198.51.100.9", "198.51.100.9", "198.51.100.9"),
+                ("via 198.51.100.2 src 198.51.100.1", UPLINK, UPLINK),
+            ] {
+                host.sh(&format!("ip route replace default {route}"))?;
+                let gc = host.ocinet("gc")?;
+                ensure!(gc.stdout.contains("loaded the firewall's rules again"), "{gc:?}");
+                leaves_as(source, near).with_context(|| format!("default {route}"))?;
+            }
+            web.delete()?;
+            host.sh("ip route replace default via 198.51.100.2 src 198.51.100.9").map(drop)
+        })
     })
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{key_sets, map_of};
-use crate::firewall::{Base, Needs, NetworkNeeds, Publish, comment};
+use crate::firewall::{Base, Needs, NetworkNeeds, Publish, Source, comment};
 use crate::model::{HostAddress, InterfaceName, Protocol};
 
 /// Every element that `all` calls for. Of a range, its beginning: the kernel keeps its end as an element of its own.
@@ -27,6 +27,7 @@ pub fn elements(all: &Needs) -> Vec<Element> {
         }
         elements.push(bridge);
     }
+    elements.extend(all.sources.iter().map(source_element));
     elements.extend(port_elements(&all.publish, &all.base));
     elements
 }
@@ -120,9 +121,22 @@ fn target_fields(target: SocketAddr) -> Vec<u8> {
 
 /// The key under which `bridge` stands in the set of our bridges.
 pub fn bridge_key(bridge: &InterfaceName) -> Element {
-    let mut key = bridge.as_str().as_bytes().to_vec();
-    key.resize(16, 0);
-    Element { set: "bridges", key, data: Vec::new(), userdata: Vec::new() }
+    Element { set: "bridges", key: link_field(bridge), data: Vec::new(), userdata: Vec::new() }
+}
+
+fn link_field(link: &InterfaceName) -> Vec<u8> {
+    let mut field = link.as_str().as_bytes().to_vec();
+    field.resize(16, 0);
+    field
+}
+
+/// The sender of what leaves by a default route.
+fn source_element(source: &Source) -> Element {
+    let Source { link, gateway, address, .. } = source;
+    let set = if gateway.is_some() { "sources4_via" } else { "sources4_link" };
+    let mut key = link_field(link);
+    key.extend(gateway.iter().flat_map(Ipv4Addr::octets));
+    Element { set, key, data: address.octets().to_vec(), userdata: Vec::new() }
 }
 
 /// The key under which forwarding between strangers is closed (`NFPROTO_IPV4`).
@@ -152,6 +166,23 @@ mod tests {
         assert_eq!(any.userdata, b"\0\x04web\0");
         let one = Element::from(&port(HostAddress::V4([127, 0, 0, 1].into()), "web"));
         assert_eq!((one.set, &one.key[..4]), ("publish4_addr", &[127, 0, 0, 1][..]));
+    }
+
+    #[test]
+    fn a_sender_is_an_address_under_its_link_and_gateway() {
+        let link: InterfaceName = "wan".parse().unwrap();
+        let via = Source { link, gateway: Some([10, 0, 0, 1].into()), address: [10, 0, 0, 9].into(), near: vec![] };
+        let straight = Source { gateway: None, ..via.clone() };
+        let found = elements(&Needs { sources: vec![via, straight], ..Needs::default() });
+        let wan = [&b"wan"[..], &[0; 13]].concat();
+        let key = [&wan[..], &[10, 0, 0, 1]].concat();
+        let expected = [("sources4_via", key), ("sources4_link", wan)].map(|(set, key)| Element {
+            set,
+            key,
+            data: vec![10, 0, 0, 9],
+            userdata: Vec::new(),
+        });
+        assert_eq!(found, expected);
     }
 
     #[test]

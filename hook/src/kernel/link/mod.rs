@@ -7,6 +7,7 @@ mod neighbour;
 mod nsid;
 mod read;
 mod route;
+mod sources;
 mod survey;
 mod uplinks;
 

@@ -24,9 +24,6 @@ impl HostLinks {
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let answers = self.netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP);
         let routes = answers.doing(|| "list the host's routes".into())?.into_iter().filter_map(new_route);
-        let is_default = |route: &RouteMessage| {
-            route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
-        };
         let mut ways = Vec::new();
         for route in routes.filter(is_default) {
             for index in outputs(&route) {
@@ -57,7 +54,7 @@ impl HostLinks {
     }
 
     /// None where it is gone, or the kernel's own, as `lo`.
-    fn name_of(&mut self, index: u32) -> Result<Option<InterfaceName>> {
+    pub(super) fn name_of(&mut self, index: u32) -> Result<Option<InterfaceName>> {
         let question = LinkUnspec::new_with_index(index).build();
         let answers = match self.netlink.request(RouteNetlinkMessage::GetLink(question), 0) {
             Err(error) if super::is_gone(&error) => return Ok(None),
@@ -72,6 +69,10 @@ impl HostLinks {
     }
 }
 
+pub(super) fn is_default(route: &RouteMessage) -> bool {
+    route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
+}
+
 /// The links by which a route leads, several where it has several next hops.
 fn outputs(route: &RouteMessage) -> Vec<u32> {
     let hops = route.attributes.iter().filter_map(|attribute| match attribute {
@@ -82,7 +83,7 @@ fn outputs(route: &RouteMessage) -> Vec<u32> {
 }
 
 /// The header has only room for small numbers.
-fn table(route: &RouteMessage) -> u32 {
+pub(super) fn table(route: &RouteMessage) -> u32 {
     let number = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(number) => Some(*number),
         _ => None,

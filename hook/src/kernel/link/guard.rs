@@ -1,5 +1,7 @@
 //! The classifier at a link of ours, which sees every frame that comes out of the container.
 
+use std::io;
+
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{
@@ -7,7 +9,7 @@ use netlink_packet_route::tc::{
 };
 use nix::errno::Errno;
 
-use super::{HostLinks, errno};
+use super::{HostLinks, errno, is_gone};
 use crate::driver::Program;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::{InterfaceName, Mac};
@@ -43,7 +45,7 @@ impl HostLinks {
         Ok(true)
     }
 
-    /// Whether the link `name` lets only what `program` passes come in; none where the link is gone.
+    /// Whether the link `name` lets only what `program` passes come in; false where the link is gone.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -52,12 +54,12 @@ impl HostLinks {
         let question = RouteNetlinkMessage::GetTrafficFilter(message(link.header.index, Vec::new()));
         match self.netlink.request(question, 0) {
             Ok(answers) => Ok(answers.iter().any(|answer| has_program(answer, program))),
-            Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(false),
+            Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(Error::refused(format!("look at the guard of {name}"), error)),
         }
     }
 
-    /// The MAC address that the guard of the link `index` lets pass; none where it has no guard of ours.
+    /// The MAC address that the guard of the link `index` lets pass; none where it has no guard of ours, or is gone.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -65,10 +67,15 @@ impl HostLinks {
         let question = RouteNetlinkMessage::GetTrafficFilter(message(index, Vec::new()));
         match self.netlink.request(question, 0) {
             Ok(answers) => Ok(answers.iter().filter_map(program_in).find_map(|program| Program::mac_in(&program))),
-            Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(Error::refused(format!("look at the guard of link {index}"), error)),
         }
     }
+}
+
+/// Whether there is no filter, or no link any more: a container's goes with its namespace, whoever looks at it meanwhile.
+fn is_absent(error: &io::Error) -> bool {
+    is_gone(error) || matches!(errno(error), Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP)
 }
 
 /// The program of our filter in an answer of the kernel.

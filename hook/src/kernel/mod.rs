@@ -3,7 +3,6 @@
 mod apart;
 mod backend;
 mod conntrack;
-mod elements;
 mod error;
 mod file;
 mod inside;

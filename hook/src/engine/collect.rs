@@ -147,8 +147,7 @@ impl Engine {
     pub fn forget(&mut self, container: &str) -> Result<String> {
         let records = self.records_of(container)?;
         let [record] = &records[..] else { return Err(several(container, &records)) };
-        let _worker = self.alone_at(record)?;
-        let Some(record) = self.store.read().record(record.number)? else { return Ok(record.container.to_string()) };
+        let Some((record, _worker)) = self.alone_at(record)? else { return Ok(record.container.to_string()) };
         if let Sight::Alive(_) = Netns::look(&record.namespace, &self.origin) {
             return Err(Error::Conflict(format!("container {} runs; stop it first", record.container)));
         }
@@ -162,11 +161,19 @@ impl Engine {
         Ok(name)
     }
 
-    /// The lock of whatever works on `record`, held alone.
-    fn alone_at(&self, record: &Record) -> Result<Lock> {
-        let alone = self.locks.exclusive(Self::place_of(record))?;
-        alone.inherit()?;
-        Ok(alone)
+    /// The record that was `listed`, as it is now, and the lock under which it is changed, held alone; none where it is gone. While
+    /// the lock was waited for, the record may have begun to drain, which is done under another one.
+    pub(super) fn alone_at(&self, listed: &Record) -> Result<Option<(Record, Lock)>> {
+        let mut place = Self::place_of(listed);
+        loop {
+            let alone = self.locks.exclusive(place)?;
+            alone.inherit()?;
+            let Some(record) = self.store.read().record(listed.number)? else { return Ok(None) };
+            if Self::place_of(&record) == place {
+                return Ok(Some((record, alone)));
+            }
+            place = Self::place_of(&record);
+        }
     }
 
     /// The lock of the process that works on `record`.

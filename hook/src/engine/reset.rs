@@ -82,10 +82,8 @@ impl Engine {
 
     fn reset_container(&mut self, listed: &Record, cut_off: bool) -> Result<()> {
         info!(self.log, "resetting"; "container" => %listed.container);
-        let worker = self.locks.exclusive(Self::place_of(listed))?;
-        worker.inherit()?;
         // It may have been attached meanwhile, or detached.
-        let Some(record) = self.store.read().record(listed.number)? else { return Ok(()) };
+        let Some((record, _worker)) = self.alone_at(listed)? else { return Ok(()) };
         if !cut_off && self.may_run(&record) {
             return Err(Error::Conflict("was attached meanwhile; stop it, or say --force".into()));
         }

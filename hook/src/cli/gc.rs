@@ -39,20 +39,20 @@ impl Arguments {
             }
         };
         engine.close();
+        let mended = collected.failures.note("rules of the firewall", mended)?;
+        let refreshed = collected.failures.note("name servers of containers", refreshed)?;
         let mut text: String =
             collected.dead.iter().map(|container| format!("collected {}\n", shown(container))).collect();
         if collected.drained > 0 {
             text += &format!("finished {} interrupted detaches\n", collected.drained);
         }
-        if matches!(mended, Ok(true)) {
+        if mended == Some(true) {
             text += "loaded the firewall's rules again\n";
         }
         for container in refreshed.iter().flatten() {
             text += &format!("brought the name servers of {} up to date\n", shown(container));
         }
         print(&text)?;
-        mended?;
-        refreshed?;
         collected.failures.into_result()
     }
 }

@@ -29,7 +29,7 @@ impl Engine {
     /// killed. What another process works on, what lives, and what is not proved to be dead stays.
     ///
     /// # Errors
-    /// Those of the store, and of rules that have to move. One record that cannot be collected is a failure among those of the answer.
+    /// Those of the store. What cannot be collected is a failure among those of the answer.
     pub fn collect(&mut self) -> Result<Collected> {
         match self.collect_all() {
             Err(error) if Self::is_store_lost(&error) => {
@@ -41,8 +41,10 @@ impl Engine {
     }
 
     fn collect_all(&mut self) -> Result<Collected> {
-        self.finish_moving_rules()?;
         let mut collected = Collected::default();
+        // Where they cannot move, containers without published ports can be collected all the same.
+        let moved = self.finish_moving_rules();
+        collected.failures.note("rules of another firewall", moved)?;
         for record in self.store.read().records()? {
             let (container, draining) = (record.container.to_string(), record.state == State::Draining);
             let result = self.collect_record(record);
@@ -52,8 +54,7 @@ impl Engine {
                 Some(false) | None => {}
             }
         }
-        let files = self.collect_files();
-        collected.failures.note("files of containers", files)?;
+        self.collect_files(&mut collected.failures)?;
         Ok(collected)
     }
 

@@ -80,7 +80,7 @@ impl Failures {
     ///
     /// # Errors
     /// Itself where the store is lost: then there is nothing to go on with.
-    pub(super) fn note<T>(&mut self, subject: impl fmt::Display, result: Result<T>) -> Result<Option<T>> {
+    pub fn note<T>(&mut self, subject: impl fmt::Display, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) if Engine::is_store_lost(&error) => Err(error),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use slog::warn;
 
-use super::{Engine, Result};
+use super::{Engine, Failures, Result};
 use crate::files::{self, File, Reach, Resolver};
 use crate::identity::{HostNameSource, Identity};
 use crate::kernel::{self, Overlay, Place, Process};
@@ -141,27 +141,31 @@ impl Engine {
         self.state_dir.join(CONTAINERS).join(format!("{boot}-{cookie:x}-{}", key.hex()))
     }
 
-    /// Removes the files of containers that no record knows, as after a store was lost, and those of other boots.
-    pub(super) fn collect_files(&self) -> Result<()> {
-        let Host { boot, cookie } = &self.host;
-        let (this_boot, this_host) = (format!("{boot}-"), format!("{boot}-{cookie:x}-"));
+    /// Removes the files of containers that no record knows, as after a store was lost, and those of other boots. What fails for one
+    /// directory is noted in `failures`.
+    pub(super) fn collect_files(&self, failures: &mut Failures) -> Result<()> {
         let directory = self.state_dir.join(CONTAINERS);
-        for name in kernel::names_in(&directory)? {
-            let rest = name.strip_prefix(&this_host);
-            match rest.and_then(|hex| hex.parse::<Key>().ok()) {
-                Some(key) => {
-                    let Some(_lock) = self.locks.attempt(Place::Sandbox(key.lock_offset()))? else { continue };
-                    if self.store.read().find(&key)?.is_none() {
-                        self.remove_files(&key)?;
-                    }
-                }
-                None if rest.is_some() => self.collect_spec_files(&directory.join(name))?,
-                // Another host's, which shares this /run.
-                None if name.starts_with(&this_boot) => {}
-                None => kernel::remove_files(&directory.join(name))?,
-            }
+        let names = kernel::names_in(&directory).map_err(Into::into);
+        for name in failures.note("files of containers", names)?.into_iter().flatten() {
+            let collected = self.collect_files_in(&directory, &name);
+            failures.note(format!("files in {name}"), collected)?;
         }
         Ok(())
+    }
+
+    fn collect_files_in(&self, directory: &Path, name: &str) -> Result<()> {
+        let Host { boot, cookie } = &self.host;
+        let rest = name.strip_prefix(&format!("{boot}-{cookie:x}-"));
+        match rest.and_then(|hex| hex.parse::<Key>().ok()) {
+            Some(key) => {
+                let Some(_lock) = self.locks.attempt(Place::Sandbox(key.lock_offset()))? else { return Ok(()) };
+                if self.store.read().find(&key)?.is_none() { self.remove_files(&key) } else { Ok(()) }
+            }
+            None if rest.is_some() => self.collect_spec_files(&directory.join(name)),
+            // Another host's, which shares this /run.
+            None if name.starts_with(&format!("{boot}-")) => Ok(()),
+            None => Ok(kernel::remove_files(&directory.join(name))?),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ impl Engine {
                 reset.containers.push(record.container.to_string());
             }
         }
-        failures.into_result()?;
+        std::mem::take(&mut failures).into_result()?;
         let _alone = self.alone_at_firewall()?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = Writing::begin(&self.locks)?;
@@ -73,7 +73,8 @@ impl Engine {
             reset.operators_chains.extend(firewall.operators_chain()?);
         }
         self.links.delete_detour()?;
-        self.collect_files()?;
+        self.collect_files(&mut failures)?;
+        failures.into_result()?;
         kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));
         Store::remove(&self.state_dir, &self.host, &writing)?;
         reset.serving = self.remove_service_files()?;

@@ -2,7 +2,7 @@
 //! collection may not see. What is dead is collected all the same, also when it was attached from elsewhere.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Container, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually, every};
+use ocinet_integration::{Container, Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually, every};
 
 /// Ways to run a program that keep it from looking at another process's namespaces.
 const DEPRIVED: [(&str, &[&str]); 9] = [
@@ -157,6 +157,45 @@ fn one_that_cannot_be_collected_holds_nothing_up() -> Result<()> {
         host.sh("umount $(cat /mnt/busy)/busy")?;
         ensure!(host.ocinet("gc")?.success()? == "collected dead0\n");
         Ok(())
+    })
+}
+
+/// Files that cannot be removed keep no others, and no failure hides another.
+#[test]
+fn gc_goes_on_and_names_all_that_failed() -> Result<()> {
+    Settings::default().prepare("mount -t tmpfs tmpfs /usr/local/sbin").test(|host| {
+        let _web = host.container("web").isolated().run()?;
+        host.sh("cd /run/ocinet/containers; ls >/mnt/before
+             for name in a b c d e f g h busy0 busy1; do mkdir -p $name/folder; done
+             for name in busy0 busy1; do mount -t tmpfs tmpfs $name/folder; done
+             nft flush table inet ocinet; ln -s /bin/false /usr/local/sbin/nft")?;
+        host.ocinet("gc")?.exits(1)?.says(&["busy0", "busy1", "nft -f -"])?;
+        let left = host.sh("cd /run/ocinet/containers; ls | grep -vxFf /mnt/before")?;
+        ensure!(left == "busy0\nbusy1\n", "{left}");
+        host.sh("umount /run/ocinet/containers/busy?/folder; rm /usr/local/sbin/nft")?;
+        host.ocinet("gc")?.success()?;
+        host.check()
+    })
+}
+
+/// Rules that cannot move to another firewall keep no container without published ports from being collected.
+#[test]
+fn rules_that_cannot_move_hold_no_container_up() -> Result<()> {
+    Settings::default().firewall(Firewall::IptablesNft).test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        host.container("dead").isolated().command(&["sleep", "100000"]).run()?.abandon()?;
+        host.sh(
+            "echo 'firewall = \"nftables\"' >/mnt/config; mount --bind /mnt/config /etc/ocinet/config.toml
+             program=$(readlink -f $(command -v iptables-nft)); echo $program >/mnt/program; mount --bind /dev/null $program",
+        )?;
+        host.container("next").refused()?.exits(1)?.says(&["is not installed"])?;
+        let gc = host.ocinet("gc")?.exits(1)?.says(&["is not installed"])?;
+        ensure!(gc.stdout == "collected dead\n", "{gc}");
+        host.sh("umount $(cat /mnt/program)")?;
+        host.ocinet("gc")?.success()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        web.delete()?;
+        host.sh("umount /etc/ocinet/config.toml").map(drop)
     })
 }
 

@@ -215,3 +215,17 @@ fn a_running_container_follows_the_host() -> Result<()> {
         Ok(())
     })
 }
+
+/// What is in the place of a container's file is one finding among others.
+#[test]
+fn a_file_that_cannot_be_read_ends_no_examination() -> Result<()> {
+    Settings::default().test(|host| {
+        let _web = host.container("web").isolated().run()?;
+        host.sh("cd /run/ocinet/containers/*; rm resolv.conf; mkdir resolv.conf; ip address flush dev ocinet0")?;
+        let doctor = host.ocinet("doctor")?.exits(1)?;
+        for words in ["container web could not be examined", "bridge ocinet0 has lost its address"] {
+            ensure!(doctor.stdout.contains(words), "{words}: {doctor}");
+        }
+        Ok(())
+    })
+}

@@ -8,7 +8,7 @@ mod uplinks;
 
 use serde::Serialize;
 
-use super::{Engine, Result};
+use super::{Engine, Error, Result};
 
 /// Something that an operator should know of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,6 +45,10 @@ impl Finding {
 
     fn note(subject: impl Into<String>, trouble: impl Into<String>) -> Self {
         Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Note }
+    }
+
+    fn unexamined(subject: impl Into<String>, error: &Error) -> Self {
+        Self::yours(subject, format!("could not be examined: {error}"), "ocinet doctor")
     }
 
     /// Whether something is wrong.

@@ -21,7 +21,7 @@ impl Engine {
                 Ok(found) => findings.extend(found),
                 Err(error) if Self::is_store_lost(&error) => return Err(error),
                 Err(error) => {
-                    findings.push(Finding::yours(subject, format!("could not be examined: {error}"), "ocinet doctor"));
+                    findings.push(Finding::unexamined(subject, &error));
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::door::Closed;
 use crate::ipam::{self, Standing};
-use crate::kernel::{self, Listeners};
+use crate::kernel::{self, Listeners, Uplink};
 use crate::model::{Network, Record};
 use crate::store::Forwarding;
 
@@ -24,11 +24,11 @@ impl Engine {
             findings.extend(self.examine_routes(network)?);
         }
         let records = self.store.read().records()?;
-        let mut listeners = Listeners::of_many();
+        let (mut listeners, uplink) = (Listeners::of_many(), self.links.uplink()?);
         for record in records.iter().filter(|record| record.state.is_wired()) {
             findings.extend(Self::vanished_addresses(record)?);
             findings.extend(Self::shadowed_listeners(record, &mut listeners)?);
-            findings.extend(self.examine_mtu(record)?);
+            findings.extend(uplink.as_ref().and_then(|uplink| larger_than(uplink, record)));
         }
         if !networks.is_empty() {
             findings.extend(self.examine_uplinks(&networks, &records)?);
@@ -87,17 +87,6 @@ impl Engine {
             }
         }
         Ok(findings)
-    }
-
-    /// Larger packets than the uplink takes; harmless where every router says so, and not all do.
-    fn examine_mtu(&mut self, record: &Record) -> Result<Option<Finding>> {
-        let Some(uplink) = self.links.uplink()? else { return Ok(None) };
-        let larger = record.endpoints.iter().find(|endpoint| endpoint.mtu > uplink.mtu);
-        Ok(larger.map(|endpoint| {
-            let trouble = format!("has MTU {} on {}, and the uplink {}", endpoint.mtu, endpoint.interface, uplink.mtu);
-            let remedy = format!("start it again, or set mtu={} in io.ocinet.network", uplink.mtu);
-            Finding::yours(format!("container {}", record.container), trouble, remedy)
-        }))
     }
 
     fn notes(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
@@ -169,4 +158,12 @@ impl Engine {
         }
         Ok(findings)
     }
+}
+
+/// Larger packets than the uplink takes; harmless where every router says so, and not all do.
+fn larger_than(uplink: &Uplink, record: &Record) -> Option<Finding> {
+    let endpoint = record.endpoints.iter().find(|endpoint| endpoint.mtu > uplink.mtu)?;
+    let trouble = format!("has MTU {} on {}, and the uplink {}", endpoint.mtu, endpoint.interface, uplink.mtu);
+    let remedy = format!("start it again, or set mtu={} in io.ocinet.network", uplink.mtu);
+    Some(Finding::yours(format!("container {}", record.container), trouble, remedy))
 }

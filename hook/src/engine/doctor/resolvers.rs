@@ -8,9 +8,13 @@ impl Engine {
     pub(super) fn examine_resolvers(&self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for record in self.store.read().records()? {
-            if self.outdated_resolver(&record, &self.config.dns_fallback)?.is_some() {
-                let trouble = "has an /etc/resolv.conf from before the host's changed";
-                findings.push(Finding::ours(format!("container {}", record.container), trouble));
+            let subject = format!("container {}", record.container);
+            match self.outdated_resolver(&record, &self.config.dns_fallback) {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    findings.push(Finding::ours(subject, "has an /etc/resolv.conf from before the host's changed"));
+                }
+                Err(error) => findings.push(Finding::unexamined(subject, &error)),
             }
         }
         Ok(findings)

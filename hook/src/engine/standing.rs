@@ -38,7 +38,7 @@ impl Engine {
     fn restore_missing(&mut self, record: &Record, endpoint: &Endpoint, network: &Network) -> Result<()> {
         let guarded = self.firewall_kind()?.has_rules();
         if let Some(bridge) = driver::bridge_of(network, guarded)
-            && !self.bridge_stands(&bridge)?
+            && !self.faults_of_bridge(network, &bridge)?.is_empty()
         {
             self.restore_bridge(&bridge)?;
         }
@@ -53,12 +53,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the bridge is there with its addresses, MTU and settings.
-    fn bridge_stands(&mut self, bridge: &Bridge) -> Result<bool> {
-        let Some(found) = self.links.find_bridge(bridge)? else { return Ok(false) };
+    /// What of the bridge of `network` is otherwise than it was made, as sentences about it.
+    pub(super) fn faults_of_bridge(&mut self, network: &Network, bridge: &Bridge) -> Result<Vec<String>> {
+        let Some(found) = self.links.find_bridge(bridge)? else {
+            return Ok(vec![format!("of network {} is missing, or down", network.name)]);
+        };
+        let mut faults = Vec::new();
+        if found.mtu != bridge.mtu {
+            faults.push(format!("has MTU {}, and its network {}", found.mtu, bridge.mtu));
+        }
         let there = self.links.addresses_of_link(&bridge.name)?;
-        let has_addresses = bridge.addresses.iter().all(|address| there.contains(address));
-        Ok(has_addresses && found.mtu == bridge.mtu && found.differing.is_empty())
+        let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
+        faults.extend(missing.map(|address| format!("has lost its address {address}")));
+        let differing = found.differing.iter();
+        faults
+            .extend(differing.map(|setting| format!("has another value than {} in {}", setting.value, setting.path())));
+        Ok(faults)
     }
 
     /// Loads the ruleset where anything of it, or a published port of `record`, is missing, and lets the host forward.

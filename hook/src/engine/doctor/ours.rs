@@ -93,21 +93,8 @@ impl Engine {
         for network in self.networks_in_use()? {
             let Some(bridge) = driver::bridge_of(&network, guarded) else { continue };
             let subject = format!("bridge {}", bridge.name);
-            let Some(found) = self.links.find_bridge(&bridge)? else {
-                findings.push(Finding::ours(subject, format!("of network {} is missing, or down", network.name)));
-                continue;
-            };
-            if found.mtu != bridge.mtu {
-                let trouble = format!("has MTU {}, and its network {}", found.mtu, bridge.mtu);
-                findings.push(Finding::ours(&subject, trouble));
-            }
-            let there = self.links.addresses_of_link(&bridge.name)?;
-            let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
-            findings.extend(missing.map(|address| Finding::ours(&subject, format!("has lost its address {address}"))));
-            for setting in found.differing {
-                let (value, path) = (setting.value, setting.path());
-                findings.push(Finding::ours(&subject, format!("has another value than {value} in {path}")));
-            }
+            let faults = self.faults_of_bridge(&network, &bridge)?;
+            findings.extend(faults.into_iter().map(|fault| Finding::ours(&subject, fault)));
         }
         Ok(findings)
     }

@@ -98,9 +98,15 @@ impl Engine {
         failures.into_result()
     }
 
-    /// Deletes the links of a draining record, whose drain lock the caller holds, and then the record. In between, what would
-    /// lead into the next container at its addresses is forgotten, for that comes once the record is gone.
+    /// Deletes what is left of a draining record in the kernel, and then the record, whose drain lock the caller holds.
     pub(super) fn drain(&mut self, record: &Record) -> Result<()> {
+        self.clear_addresses(record)?;
+        Ok(self.store.write(|store| store.remove(record.number))?)
+    }
+
+    /// Deletes the links of `record`, and then what would lead into the next container at its addresses: flows and neighbours. To
+    /// be called while the addresses are still leased.
+    pub(super) fn clear_addresses(&mut self, record: &Record) -> Result<()> {
         for index in self.links_of(record)? {
             self.links.delete(index)?;
         }
@@ -112,6 +118,6 @@ impl Engine {
                 self.links.forget_neighbour(bridge, address)?;
             }
         }
-        Ok(self.store.write(|store| store.remove(record.number))?)
+        Ok(())
     }
 }

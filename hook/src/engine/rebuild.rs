@@ -107,9 +107,7 @@ impl Engine {
     pub(super) fn renew_store(&mut self, error: &Error) -> Result<()> {
         // What we were deleting must not be found again.
         for (record, _drain) in std::mem::take(&mut self.draining) {
-            for index in self.links_of(&record)? {
-                self.links.delete(index)?;
-            }
+            self.clear_addresses(&record)?;
         }
         let Self { state_dir, host, locks, config, log, .. } = self;
         let site = Site { state_dir, host, locks, config, log };

@@ -244,10 +244,7 @@ impl Engine {
     /// Takes away everything of an attach that failed with `attach`, and returns what to say of it.
     fn roll_back(&mut self, record: Record, attach: Error) -> Error {
         debug!(self.log, "rolling back"; "error" => %attach);
-        match self.detach_record(record) {
-            Ok(()) => attach,
-            Err(detach) => Error::Rollback { attach: attach.into(), detach: detach.into() },
-        }
+        attach.after(self.detach_record(record))
     }
 
     /// A transaction that failed may be in the store all the same: SQLite gives its locks back after the commit, and says so

@@ -48,6 +48,15 @@ impl Error {
         if error.is_shortage() { error.into() } else { invalid(error.to_string()).into() }
     }
 
+    /// This error, after what had been done was `undone`.
+    #[must_use]
+    pub fn after(self, undone: Result<()>) -> Self {
+        match undone {
+            Ok(()) => self,
+            Err(detach) => Self::Rollback { attach: self.into(), detach: detach.into() },
+        }
+    }
+
     /// The exit codes of commands, and what they mean.
     pub const EXIT_CODES: [(u8, &str); 6] = [
         (0, "Done."),

@@ -7,7 +7,7 @@
 //! - A router that was made by another program or a person stays one. It is neither closed by rules nor switched off.
 //!
 //! So the store has [`Forwarding::Intended`] before the switch, while forwarding is still off, and [`Forwarding::Ours`]
-//! after it. Where the switch fails, it has [`Forwarding::OfOthers`] again. A process that is killed in between leaves
+//! after it. Where the rules or the switch fail, it has [`Forwarding::OfOthers`] again. A process that is killed in between leaves
 //! `Intended`, which counts as ours, since forwarding was off before.
 
 use super::{Engine, Error, Result};
@@ -23,23 +23,33 @@ impl Engine {
         if before == Forwarding::OfOthers && self.config.close_forwarding && !kernel::forwarding()? {
             self.store.write(|store| store.set_forwarding(Forwarding::Intended))?;
         }
-        self.load_if_different()?;
-        let switched = kernel::set(&[Setting::forwarding()]);
-        let intended = self.store.read().host_row()?.forwarding == Forwarding::Intended;
-        match switched {
-            Ok(()) if intended => Ok(self.store.write(|store| store.set_forwarding(Forwarding::Ours))?),
-            Err(error) if intended => Err(self.give_up_forwarding(error.into())),
-            result => Ok(result?),
+        if let Err(error) = self.load_if_different() {
+            // The firewall holds what it held before.
+            return Err(error.after(self.forget_intent()));
+        }
+        match kernel::set(&[Setting::forwarding()]) {
+            Ok(()) if self.intends_to_forward()? => {
+                Ok(self.store.write(|store| store.set_forwarding(Forwarding::Ours))?)
+            }
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // A person may make the host a router later.
+                let undone = self.forget_intent().and_then(|()| self.load_if_different());
+                Err(Error::from(error).after(undone))
+            }
         }
     }
 
-    /// Takes back an intent after its `error`, in the store and in the rules: a person may make the host a router later.
-    fn give_up_forwarding(&mut self, error: Error) -> Error {
-        let written: Result<()> = self.store.write(|store| Ok(store.set_forwarding(Forwarding::OfOthers)?));
-        match written.and_then(|()| self.load_if_different()) {
-            Ok(()) => error,
-            Err(detach) => Error::Rollback { attach: error.into(), detach: detach.into() },
+    fn intends_to_forward(&self) -> Result<bool> {
+        Ok(self.store.read().host_row()?.forwarding == Forwarding::Intended)
+    }
+
+    /// Takes back in the store that we are about to switch forwarding on.
+    fn forget_intent(&mut self) -> Result<()> {
+        if !self.intends_to_forward()? {
+            return Ok(());
         }
+        Ok(self.store.write(|store| store.set_forwarding(Forwarding::OfOthers))?)
     }
 
     /// Switches forwarding off if we switched it on; true where it did. To be called while the rules still close the host, and

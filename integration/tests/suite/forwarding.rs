@@ -1,7 +1,7 @@
 //! Who switched forwarding on: a router that others made stays open and on, and ours is never open.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Background, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK};
+use ocinet_integration::{Background, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, every};
 
 /// A second LAN behind the host, to which the peer has a route by the host.
 const FAR_LAN: &str = "ip netns add far
@@ -17,22 +17,29 @@ fn far_server(host: &Host) -> Result<Background> {
     host.beside("/run/netns/far").serve("far", &["90"])
 }
 
-/// We could not switch it on, so it is not ours: a person who makes the host a router afterwards has one, also after a reset.
+/// We could not switch it on, because its file or the firewall refused: so it is not ours. A person who makes the host a router
+/// afterwards has one, also after a reset.
 #[test]
 fn a_failed_switch_is_not_ours() -> Result<()> {
-    Settings::default().prepare(FAR_LAN).test(|host| {
-        let _far = far_server(host)?;
-        host.sh("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys")?;
-        host.container("web").publish("8080:80").refused()?.exits(1)?.is_one_line()?;
-        host.sh("umount /proc/sys; sysctl -qw net.ipv4.ip_forward=1")?;
-        host.peer().reaches(Tcp, FAR)?.is("far")?;
-        let web = host.container("web").publish("8080:80").run()?;
-        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
-        host.peer().reaches(Tcp, FAR)?.is("far")?;
-        web.delete()?;
-        host.ocinet("reset")?.success()?;
-        ensure!(host.sh(FORWARDS)? == "1\n", "the router was switched off");
-        host.peer().reaches(Tcp, FAR)?.is("far").map(drop)
+    let obstacles = [
+        ("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys", "umount /proc/sys"),
+        ("mount -t tmpfs tmpfs /usr/local/sbin; ln -s /bin/false /usr/local/sbin/nft", "umount /usr/local/sbin"),
+    ];
+    every(obstacles, |(obstacle, end)| {
+        Settings::default().prepare(FAR_LAN).test(|host| {
+            let _far = far_server(host)?;
+            host.sh(obstacle)?;
+            host.container("web").publish("8080:80").refused()?.exits(1)?.is_one_line()?;
+            host.sh(&format!("{end}; sysctl -qw net.ipv4.ip_forward=1"))?;
+            host.peer().reaches(Tcp, FAR)?.is("far")?;
+            let web = host.container("web").publish("8080:80").run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.peer().reaches(Tcp, FAR)?.is("far")?;
+            web.delete()?;
+            host.ocinet("reset")?.success()?;
+            ensure!(host.sh(FORWARDS)? == "1\n", "the router was switched off");
+            host.peer().reaches(Tcp, FAR)?.is("far").map(drop)
+        })
     })
 }
 

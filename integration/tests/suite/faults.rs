@@ -99,3 +99,27 @@ fn a_link_that_was_cut_off_is_made_anew() -> Result<()> {
         Ok(())
     })
 }
+
+/// `doctor --fix` cannot enter the container to do its side of a link: then it leaves nothing of the link.
+#[test]
+fn a_link_that_cannot_be_done_is_taken_back() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let link = web.host_interface()?;
+        let (mut failed, not_permitted) = (0, "1");
+        // Each time it enters a namespace, it does so by another thread.
+        for thread in 1..12 {
+            host.sh(&format!("ip link delete {link} || true"))?;
+            let thread = thread.to_string();
+            let way = [CALLER, "fail-at", &thread, "setns", "0", not_permitted, OCINET, "doctor", "--fix"];
+            let fixed = host.output(&way)?;
+            failed += u32::from(!fixed.stderr.contains("caller: not failed"));
+            if host.sh("ls /sys/class/net")?.contains(&link) {
+                host.check().with_context(|| fixed.to_string())?;
+            }
+        }
+        ensure!(failed > 2, "it entered the container only {failed} times");
+        host.ocinet("doctor --fix")?.success()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web").map(drop)
+    })
+}

@@ -75,7 +75,8 @@ impl HostLinks {
     }
 
     /// Connects a container as [`HostLinks::connect`] does, with its own end done by `inside`, which is told its index where the
-    /// kernel says it. The host's end is named and up when, and only when, all else is done: so one that was cut off is seen.
+    /// kernel says it. The host's end is named and up when, and only when, all else is done: so one that was cut off is seen. Where
+    /// something fails, the pair is deleted again.
     ///
     /// # Errors
     /// Those of [`HostLinks::connect`] and of `inside`.
@@ -87,8 +88,12 @@ impl HostLinks {
     ) -> Result<()> {
         let bridge = self.bridge_index(&pair.bridge)?;
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
-        inside(peer)?;
-        self.open_port(index, pair).map(drop)
+        let connected = inside(peer).and_then(|()| self.open_port(index, pair).map(drop));
+        if connected.is_err() {
+            // It is the first error that says what is wrong; a pair that stays is seen to be cut off.
+            let _ = self.delete(index);
+        }
+        connected
     }
 
     /// Makes a veth pair and returns the indexes of both ends: the kernel's echo of the request holds them.

@@ -11,10 +11,11 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use nix::errno::Errno;
 use rtnetlink::LinkUnspec;
 
 use super::error::{Doing, Result};
-use super::link::{HostLinks, address_on};
+use super::link::{HostLinks, address_on, errno};
 use super::netlink::Netlink;
 use super::netns::Netns;
 use super::process::{Origin, process_start};
@@ -109,7 +110,10 @@ pub fn interface_in(netns: &Netns, index: u32) -> Result<Option<Inside>> {
         let mut netlink = Netlink::route()?;
         let what = || format!("look at link {index} of a container");
         let question = LinkUnspec::new_with_index(index).build();
-        let Ok(links) = netlink.request(RouteNetlinkMessage::GetLink(question), 0) else { return Ok(None) };
+        let links = match netlink.request(RouteNetlinkMessage::GetLink(question), 0) {
+            Err(error) if errno(&error) == Errno::ENODEV => return Ok(None),
+            result => result.doing(what)?,
+        };
         let (mut name, mut mac) = (None, None);
         for link in links {
             let RouteNetlinkMessage::NewLink(link) = link else { continue };

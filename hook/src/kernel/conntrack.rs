@@ -7,6 +7,7 @@
 //! no list of them is kept. The kernel goes on where it was even if that flow is gone (`ctnetlink_dump_table`,
 //! net/netfilter/nf_conntrack_netlink.c).
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -61,14 +62,18 @@ impl Conntrack {
     /// # Errors
     /// When conntrack cannot be asked.
     pub fn forget_flows_to(&mut self, ports: &[(HostAddress, u16)], target: IpAddr) -> Result<()> {
+        // There may be hundreds of thousands of flows, and thousands of ports.
+        let mut by_port: HashMap<u16, Vec<HostAddress>> = HashMap::new();
+        for (address, port) in ports {
+            by_port.entry(*port).or_default().push(*address);
+        }
         let is_earlier = |flow: &Flow| {
-            let published = |(address, port): &(HostAddress, u16)| match address {
-                _ if *port != flow.port => false,
+            let published = |address: &HostAddress| match address {
                 // A flow that is forgotten in vain begins anew.
                 HostAddress::Any => is_local(flow.destination).unwrap_or(true),
                 one => one.ip() == flow.destination,
             };
-            flow.answers_from != target && ports.iter().any(published)
+            flow.answers_from != target && by_port.get(&flow.port).is_some_and(|there| there.iter().any(published))
         };
         let mut forget = |port, mask| {
             let tuple = ConntrackAttribute::CtaTupleOrig(vec![udp(port)]);

@@ -2,6 +2,7 @@
 //! and started again knows them, and nobody has to ask it.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use ocinet::engine::CONTAINERDS;
@@ -44,9 +45,23 @@ impl Containerd {
     }
 
     /// All that are known.
-    pub fn all(state_dir: &Path) -> Vec<Self> {
-        let files = fs::read_dir(state_dir.join(CONTAINERDS)).into_iter().flatten().flatten();
-        files.filter_map(|file| Self::parse(&fs::read(file.path()).ok()?)).collect()
+    ///
+    /// # Errors
+    /// When the folder or a file in it cannot be read.
+    pub fn all(state_dir: &Path) -> io::Result<Vec<Self>> {
+        let files = match fs::read_dir(state_dir.join(CONTAINERDS)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            files => files?,
+        };
+        let mut all = Vec::new();
+        for file in files {
+            match fs::read(file?.path()) {
+                // Removed meanwhile, or none of ours.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {}
+                text => all.extend(Self::parse(&text?)),
+            }
+        }
+        Ok(all)
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
@@ -66,7 +81,8 @@ impl Containerd {
 
     /// Whether any of them runs, or that cannot be told.
     pub fn any_runs(state_dir: &Path) -> bool {
-        Self::all(state_dir).iter().any(|containerd| is_listened_to(Path::new(&containerd.address)).unwrap_or(true))
+        let runs = |containerd: &Self| is_listened_to(Path::new(&containerd.address)).unwrap_or(true);
+        Self::all(state_dir).map_or(true, |all| all.iter().any(runs))
     }
 
     /// A name that no other one has: ids are no file names, and neither are addresses.
@@ -96,5 +112,19 @@ mod tests {
         for bundle in ["", "/bundles/web", TASKS, &format!("{TASKS}/default"), &format!("{TASKS}/default/web/rootfs")] {
             assert_eq!(known.namespace_of(bundle), None, "{bundle}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_none() {
+        let state_dir = std::env::temp_dir().join(format!("ocinet-containerds-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&state_dir);
+        fs::create_dir(&state_dir).unwrap();
+        assert!(
+            Containerd::all(&state_dir).unwrap().is_empty() && !Containerd::any_runs(&state_dir),
+            "none was told of"
+        );
+        fs::write(state_dir.join(CONTAINERDS), "").unwrap();
+        assert!(Containerd::all(&state_dir).is_err() && Containerd::any_runs(&state_dir));
+        fs::remove_dir_all(&state_dir).unwrap();
     }
 }

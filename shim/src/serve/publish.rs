@@ -40,7 +40,10 @@ pub async fn publish(state_dir: PathBuf, mut events: Receiver<Arc<Event>>, log: 
     loop {
         match events.recv().await {
             Ok(event) => {
-                let known = Containerd::all(&state_dir);
+                let known = Containerd::all(&state_dir).unwrap_or_else(|error| {
+                    warn!(log, "cannot look which containerds are known: {error}; going on with those so far");
+                    queues.keys().cloned().collect()
+                });
                 queues.retain(|containerd, _| known.contains(containerd));
                 for containerd in known {
                     if containerd.namespace_of(&event.container.bundle).is_some() {

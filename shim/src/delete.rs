@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ocinet::config::Config;
-use ocinet::engine::{Engine, Result};
+use ocinet::engine::{Engine, Failures, Result};
 use ocinet::model::{ContainerId, Key};
 use slog::{Logger, warn};
 
@@ -38,9 +38,13 @@ fn detach_all(id: &ContainerId, bundles: &[String], log: &Logger) -> Result<()> 
     let Some(mut engine) = Engine::open_used(Path::new(STATE_DIR), Config::default(), log.clone())? else {
         return Ok(());
     };
-    let detached = bundles.iter().try_for_each(|bundle| engine.detach(&Key::new(id, bundle)));
+    let mut failures = Failures::default();
+    for bundle in bundles {
+        let detached = engine.detach(&Key::new(id, bundle));
+        failures.note(format!("bundle {bundle}"), detached)?;
+    }
     engine.close();
-    detached
+    failures.into_result()
 }
 
 /// What the runtime may have called the bundle: containerd's name for it or, where a link is on the way, what that leads to.

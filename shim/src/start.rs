@@ -89,10 +89,7 @@ fn attach(mut bundle: OpenBundle, request: &Request, config: Config, log: &Logge
     let mut engine = Engine::open(Path::new(STATE_DIR), config, log.clone())?;
     let attached = engine.attach_ahead(request, &patron).and_then(|edit| {
         let saved = bundle.spec.edit_for_good(&edit).map_err(Error::from).and_then(|()| bundle.save());
-        if saved.is_err() {
-            engine.detach(&request.key())?;
-        }
-        saved
+        saved.map_err(|error| error.after(engine.detach(&request.key())))
     });
     engine.close();
     attached

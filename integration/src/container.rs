@@ -190,7 +190,7 @@ impl<'h> Container<'h> {
         Ok(())
     }
 
-    /// Lets its process live until the end of the host, unless somebody kills it; poststop never comes. Only where there is no
+    /// Lets its process live until the end of the host, unless it is killed; poststop never comes. Only where there is no
     /// runtime.
     pub(crate) fn leave(self) -> u32 {
         let pid = self.pid;

@@ -67,7 +67,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    // As with help: nobody may listen, which `eprintln` would panic over.
+    // As with help, an error means that stderr is closed; `eprintln` would panic.
     let _ = writeln!(std::io::stderr(), "ocinet: {}", shown(&line));
     ExitCode::from(2)
 }

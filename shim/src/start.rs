@@ -63,7 +63,7 @@ fn prepare(call: &Call, log: &Logger) -> Result<()> {
     if is_ahead {
         return attach(bundle, &request, config, log);
     }
-    // Who joins a namespace may turn out to share it with its owner, and has no files of ours then.
+    // A container that joins a namespace may turn out to be a member of its owner's network, which gets no files of its own.
     if !matches!(request.namespace, NetworkNamespace::At(_)) {
         let mounts = files_to_fill(Path::new(STATE_DIR), &bundle.spec)?;
         bundle.spec.edit_for_good(&Edit { mounts, ..Edit::default() })?;

@@ -183,7 +183,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     for tip in text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
         line = format!("{line}; {tip}");
     }
-    // As with help: nobody may listen, which `eprintln` would panic over.
+    // As with help, an error means that stderr is closed; `eprintln` would panic.
     let _ = writeln!(std::io::stderr(), "ocinet: {}; see ocinet --help", shown(&line));
     ExitCode::from(2)
 }

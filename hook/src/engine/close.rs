@@ -44,7 +44,7 @@ impl Engine {
         let work = || {
             // With its sockets it is kept to the end.
             let engine = self.drain_apart();
-            // Whoever waits for an address or an interface waits for no more than that.
+            // Processes that wait for an address or an interface can go on; they need not wait for the sockets.
             self.draining.iter().for_each(|(_, drain)| drain.release());
             if unsettled || (engine.is_some() && self.is_settling()) {
                 thread::sleep(SETTLE);

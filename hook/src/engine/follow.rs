@@ -1,7 +1,7 @@
-//! Following what is attached and detached on this host, by whomever.
+//! Following what is attached and detached on this host, by any process.
 //!
-//! Whoever writes to the store deletes its journal to commit, and closes the file when it is done: both can be watched, and the
-//! store says what is new. Two looks at it are compared, so nothing is told twice, and nothing that lasts is missed.
+//! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be watched, and
+//! the store says what is new. Two looks at it are compared, so nothing is told twice, and nothing that lasts is missed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ impl Follower {
         Ok(Some(if concerns_us { self.look()? } else { Vec::new() }))
     }
 
-    /// A store that cannot be read is put right by whoever works with it next; one of a newer version stays what it is.
+    /// A store that cannot be read is put right by the next process that writes to it; one of a newer version stays what it is.
     fn look(&mut self) -> Result<Vec<Change>> {
         let failed = match self.compare() {
             Ok(changes) => {
@@ -251,7 +251,7 @@ mod tests {
         let mut store = Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
         attach(&mut store, "before", 1);
         let file = fs::read_dir(&directory).unwrap().flatten().find(|file| file.file_name() != "lock").unwrap().path();
-        // Whoever writes without closing the file makes no event.
+        // A write to a file that stays open makes no event.
         let header = fs::OpenOptions::new().write(true).open(&file).unwrap();
         header.write_all_at(b"damaged", 0).unwrap();
         let mut follower = follow(&directory).unwrap();

@@ -352,7 +352,7 @@ mod tests {
     use super::*;
     use crate::store::tests::{FIXTURES, place};
 
-    /// Found by whoever rebuilds: one that is old is no damage, and is upgraded with the right that is held already.
+    /// A store of an earlier version is no damage: a rebuild upgrades it with the right to write that it holds already.
     #[test]
     fn an_old_store_is_upgraded_and_not_rebuilt() {
         let directory = std::env::temp_dir().join(format!("ocinet-rebuild-{}", std::process::id()));

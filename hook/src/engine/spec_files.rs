@@ -1,5 +1,5 @@
 //! Files that the container's runtime mounts, because its spec says so, and not we. They have to be there before the container is, when
-//! nobody knows yet what is to be in them: they are made empty, in a directory of their own, and filled in when the container is
+//! their contents are not known yet: they are made empty, in a directory of their own, and filled in when the container is
 //! attached. A runtime knows of its own mounts when it has CRIU make a checkpoint, and not of a hook's.
 
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub fn files_to_fill(state_dir: &Path, spec: &Document) -> Result<Vec<FileMount>
     let directory = state_dir.join(CONTAINERS).join(name);
     let empty: Vec<_> = files.iter().map(|file| (file.name(), String::new())).collect();
     if let Err(error) = kernel::write_files(&directory, &empty, None) {
-        // What is half made would be no use to anybody.
+        // Some of the files without the others are of no use.
         let _ = kernel::remove_files(&directory);
         return Err(error.into());
     }
@@ -83,7 +83,7 @@ fn prefix(Host { boot, cookie }: &Host) -> String {
     format!("{boot}-{cookie:x}{MADE_FOR_SPEC}")
 }
 
-/// Whether a spec, which anybody may have written, leads to files that were made here for one.
+/// Whether the directory that a spec names, which is input, is one that was made here for a spec.
 fn is_among(directory: &Path, state_dir: &Path, host: &Host) -> bool {
     let name = directory.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(&prefix(host)));
     let is_random = |hex: &str| !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -156,7 +156,7 @@ impl fmt::Display for Jump {
     }
 }
 
-/// The host's 127.0.0.0/8 is closed to containers (CVE-2020-8558), and their addresses to everybody but their own bridges. As
+/// The host's 127.0.0.0/8 is closed to containers (CVE-2020-8558), and their addresses to all links but our bridges. As
 /// the sender of what begins, an address of a network is believed on its own bridge alone.
 fn guards(networks: &[NetworkNeeds]) -> Vec<String> {
     let mut rules = vec![format!("{RANGE} -i lo -j RETURN")];

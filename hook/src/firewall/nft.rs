@@ -20,7 +20,7 @@
 //!   would choose (`firewall/source.rs`) gets that: by link and next hop, since other routes of the link have others.
 //! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the
 //!   rest that enters a bridge (isolation) and what comes from one and is invalid, since no NAT would change its sender; lets
-//!   containers out; and drops what passes between strangers where forwarding was switched on by us (that of IPv4 alone: a
+//!   containers out; and drops what passes between links of which none is ours, where we switched forwarding on (that of IPv4 alone: a
 //!   host that routes IPv6 did so before).
 
 mod detour;

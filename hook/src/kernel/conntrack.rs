@@ -3,8 +3,8 @@
 //! A flow keeps the translation it began with, for minutes after its container is gone. So it would lead into the next
 //! container at that address, and a UDP client that keeps sending would never reach a container that took a port over.
 //!
-//! Anybody may fill the table. So the kernel is asked for the flows in question alone, and each is forgotten as it is listed:
-//! no list of them is kept. The kernel goes on where it was even if that flow is gone (`ctnetlink_dump_table`,
+//! A container without any right can fill the table. So the kernel is asked for the flows in question alone, and each is
+//! forgotten as it is listed: no list of them is kept. The kernel goes on where it was even if that flow is gone (`ctnetlink_dump_table`,
 //! net/netfilter/nf_conntrack_netlink.c).
 
 use std::collections::HashMap;

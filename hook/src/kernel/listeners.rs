@@ -37,8 +37,8 @@ impl Listeners {
     }
 
     /// Whether a program listens where a port published on `address` would take its traffic away. Of the loopback range, a port
-    /// published on every address leads 127.0.0.1 alone (`firewall/nft.rs`), so that the resolver at 127.0.0.53 is in nobody's
-    /// way. A connection that has the port as its source is neither: its answers follow it.
+    /// published on every address leads 127.0.0.1 alone (`firewall/nft.rs`), so that a resolver at 127.0.0.53 is
+    /// not in the way. A connection that has the port as its source is not either: its answers follow it.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -69,7 +69,7 @@ impl Listeners {
 #[derive(PartialEq)]
 enum Known {
     NotAsked,
-    /// The addresses at which somebody listens, by port.
+    /// The addresses at which a program listens, by port.
     Listed(HashMap<u16, Vec<Ipv4Addr>>),
     /// The kernel has no such list.
     Unlisted,

@@ -18,10 +18,10 @@ use crate::model::{HostAddress, Protocol};
 pub(super) fn is_bound(protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
     let socket = SocketAddr::new(address.ip(), port);
     match bound(protocol, socket) {
-        // At an address that the host does not have, nobody listens.
+        // At an address that the host does not have, no program can listen.
         Ok(_) | Err(Errno::EADDRNOTAVAIL) => Ok(false),
         Err(Errno::EADDRINUSE) => Ok(true),
-        // Where the kernel has no such sockets, as without its SCTP module, nobody listens on one.
+        // Where the kernel has no such sockets, as without its SCTP module, no program listens on one.
         Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT | Errno::EAFNOSUPPORT) => Ok(false),
         Err(error) => Err(Error::refused(format!("look for a listener on {socket}/{protocol}"), error)),
     }
@@ -39,7 +39,7 @@ pub fn is_local(address: IpAddr) -> Result<bool> {
     }
 }
 
-/// The ports that the kernel gives to programs which name none: where one is chosen for somebody, it is one of these.
+/// The ports that the kernel gives to programs which name none. A host port that a container does not name is one of these, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FreeRange {
     first: u16,

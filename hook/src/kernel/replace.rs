@@ -1,4 +1,4 @@
-//! Replacing a file whole, so that whoever reads it finds the old text or the new one.
+//! Replacing a file whole, so that its readers find the old text or the new one.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use super::error::{Doing, Error, Result};
 /// How long another of us may be at work on the same folder.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Writes a file that everybody may read, whole or not at all. A link of that name is replaced, not followed. Its directory is made
+/// Writes a file that all users may read, whole or not at all. A link of that name is replaced, not followed. Its directory is made
 /// where it is missing.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ impl Folder {
         let mut draft = OsString::from(".");
         draft.push(name);
         draft.push(".ocinet");
-        // Whoever holds the lock is alone with this name: one that is there was left by a killed process.
+        // Only the holder of the lock uses this name: a file that is there was left by a killed process.
         let _ = unlinkat(&self.0, &draft, AtFlags::empty());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(&self.0, &draft, flags, Mode::RUSR | Mode::WUSR).doing(what)?);
@@ -159,9 +159,9 @@ mod tests {
 
     use super::*;
 
-    /// One text or the other, whoever writes at the same time.
+    /// It is one text or the other, also while two processes write.
     #[test]
-    fn whoever_reads_a_public_file_finds_it_whole() {
+    fn a_public_file_is_always_read_whole() {
         let directory = std::env::temp_dir().join(format!("ocinet-public-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         let path = directory.join("made/file");

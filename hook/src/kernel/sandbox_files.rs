@@ -110,7 +110,7 @@ pub fn age(directory: &Path) -> Result<Option<Duration>> {
     Ok(Some(changed.elapsed().unwrap_or_default()))
 }
 
-/// A number that nobody can guess, as a part of a file's name.
+/// A random number of 64 bits, as a part of a file's name.
 ///
 /// # Errors
 /// When the kernel has no random numbers.

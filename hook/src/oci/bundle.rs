@@ -82,7 +82,7 @@ impl Bundle {
         Path::new(directory).join(root)
     }
 
-    /// Whether its host name is a template's, which nobody chose.
+    /// Whether its host name is a template's, and so was not chosen for this container.
     pub fn has_templates_hostname(&self) -> bool {
         self.hostname.as_deref().is_some_and(is_templates_hostname)
     }

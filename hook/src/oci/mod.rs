@@ -10,7 +10,8 @@ pub use annotations::{AnnotationKey, Annotations};
 pub use bundle::{Bundle, NetworkNamespace};
 pub use state::{Stage, State};
 
-/// Whether a host name is the one that `runc spec`, `crun spec` or `youki spec` gives to every container: then nobody chose it.
+/// Whether a host name is the one that `runc spec`, `crun spec` or `youki spec` gives to every container.
+/// It counts as not chosen.
 fn is_templates_hostname(name: &str) -> bool {
     ["runc", "crun", "youki"].contains(&name)
 }

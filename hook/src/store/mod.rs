@@ -139,7 +139,7 @@ impl Store {
         Ok(aside)
     }
 
-    /// Removes the store of `host`, and what was set aside of it. Whoever has it open notices when they write.
+    /// Removes the store of `host`, and what was set aside of it. A process that has it open notices at its next write.
     ///
     /// # Errors
     /// When the file system refuses.
@@ -172,7 +172,7 @@ impl Store {
         self.file.is_some()
     }
 
-    /// Whether this is the store that whoever opens it now finds.
+    /// Whether this is the file that has the store's name now.
     pub fn is_current(&self) -> bool {
         self.file.is_none() || is_still(&self.path, self.file)
     }

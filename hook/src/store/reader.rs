@@ -8,7 +8,7 @@ use crate::model::Record;
 /// A store that is only looked at, of this or an earlier version.
 ///
 /// It needs no lock and changes nothing. SQLite alone may write through it: it takes back what a killed writer left half
-/// done, as it does for everybody who reads.
+/// done, as it does for every reader.
 pub struct Reader {
     pub(super) connection: Connection,
     path: PathBuf,
@@ -30,7 +30,7 @@ impl Reader {
         Ok(Some(Self { connection, path, file: Some(id) }))
     }
 
-    /// Whether it is the store that whoever opens it now finds, and this program still knows its version: a newer one may have
+    /// Whether this is the file that has the store's name now, and of a version that this program knows: a newer ocinet may have
     /// upgraded it.
     ///
     /// # Errors

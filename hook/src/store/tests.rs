@@ -231,7 +231,7 @@ fn stores_of_every_version_are_read() {
     }
 }
 
-/// With the right to write in its hands a process upgrades at once; without it, it waits for the one who has it.
+/// A process that has the right to write upgrades at once; one without it waits for the holder.
 #[test]
 fn an_upgrade_takes_no_lock_that_its_caller_has() {
     let scratch = Scratch::new("upgrade");

@@ -18,7 +18,7 @@ impl Writing {
         Ok(Self(locks.exclusive(Place::Writer)?))
     }
 
-    /// Keeps everybody from having it, for a reader that must not see a store which is being replaced.
+    /// Keeps every process from having it, for a reader that must not see a store which is being replaced.
     ///
     /// # Errors
     /// When another has it for longer than 20 seconds.

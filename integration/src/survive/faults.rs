@@ -171,7 +171,7 @@ impl fmt::Display for Disturbed<'_> {
     }
 }
 
-/// Everything is there that the record says, and whoever looks for faults finds none.
+/// Everything is there that the record says, and `ocinet doctor` finds no fault.
 fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
     check::agreement(host, &host.living())?;
     container.record().context("it says that it is attached")?;

@@ -32,7 +32,7 @@ impl Living {
             Some(record) => record.clone(),
             None => anyhow::bail!("the living container is forgotten: {records:#?}"),
         };
-        // After a store was lost, nobody knows it.
+        // A store that was rebuilt does not know it.
         record.bundle = String::new();
         let is_connected = record.mode == Mode::Bridge && record.endpoints.len() == 1;
         ensure!(is_connected && record.state == State::Attached, "the living container is {record:#?}");

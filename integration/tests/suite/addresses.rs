@@ -26,7 +26,7 @@ fn remembered(place: &Place, address: &str) -> Result<Value> {
     entries.into_iter().next().with_context(|| format!("{address} is not remembered"))
 }
 
-/// An address goes to another MAC. Who remembers the old one reaches the new container at once, which says nothing by itself.
+/// An address goes to another MAC. Hosts that remember the old one reach the new container at once, which sends nothing by itself.
 #[test]
 fn a_new_owner_of_an_address_is_announced() -> Result<()> {
     Settings::default().test(|host| {

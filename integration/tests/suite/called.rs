@@ -29,7 +29,7 @@ fn every_command_knows_an_id_a_name_and_a_beginning() -> Result<()> {
     })
 }
 
-/// Somebody gives a container the id that is another's name, or the name that is another's id: neither gets what was meant for
+/// A container's id is another's name, or its name is another's id: neither gets what was meant for
 /// the other, and each can still be called by what it alone has.
 #[test]
 fn an_id_and_a_name_do_not_capture_each_other() -> Result<()> {

@@ -74,7 +74,7 @@ fn the_log_is_json() -> Result<()> {
     })
 }
 
-/// Looking where no store is, beside containers, makes none: the directory was misspelt, or somebody removed it. What the kernel
+/// Looking where no store is, beside containers, makes none: the directory was misspelt, or was removed. What the kernel
 /// holds is shown.
 #[test]
 fn looking_makes_nothing() -> Result<()> {

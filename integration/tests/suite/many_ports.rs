@@ -69,7 +69,7 @@ fn of_thousands_of_ports_all_are_published_or_none() -> Result<()> {
     })
 }
 
-/// What a container published that nobody said goodbye to goes, and nobody asks the kernel port by port.
+/// `gc` takes away the ports of a container that was never detached, and the kernel is not asked port by port.
 #[test]
 fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
     Settings::default().test(|host| {

@@ -100,7 +100,7 @@ fn a_prepared_bundle_just_runs() -> Result<()> {
     })
 }
 
-/// `runc spec` and `crun spec` call every container after themselves, which is nobody's choice.
+/// `runc spec` and `crun spec` call every container after themselves: that counts as not chosen.
 #[test]
 fn a_templates_host_name_gives_way() -> Result<()> {
     on_every_runtime(|host| {

@@ -1,4 +1,4 @@
-//! The programs that an attach starts hang, die or cannot be started at all. Nobody waits for them for ever, and what was done
+//! The programs that an attach starts hang, die or cannot be started at all. Every wait for them has an end, and what was done
 //! stays done.
 
 use std::fs;

@@ -105,7 +105,7 @@ fn a_connection_does_not_follow_the_address() -> Result<()> {
     })
 }
 
-/// Whoever fills the table of conntrack does not keep others from being attached: it is neither copied nor listed as a whole.
+/// A full table of conntrack keeps no container from being attached: it is neither copied nor listed as a whole.
 #[test]
 fn a_full_table_does_not_fill_the_hook() -> Result<()> {
     Settings::default().test(|host| {

@@ -57,7 +57,7 @@ fn place(host: &Host, bytes: &[u8]) -> Result<()> {
     host.sh("mv /run/ocinet/placed /run/ocinet/store-*.db").map(drop)
 }
 
-/// The store of an earlier version, as an upgrade finds it: who follows it does not keep the next hook from upgrading it.
+/// The store of an earlier version, as an upgrade finds it: the service that follows it does not keep the next hook from upgrading it.
 #[test]
 fn an_old_store_holds_nobody_up() -> Result<()> {
     const LATER: &str = "UPDATE host SET firewall = 'nftables', former_firewalls = '', asks_host = 0";
@@ -163,7 +163,7 @@ fn it_ends_when_it_is_of_no_use() -> Result<()> {
         ended(&service)?;
         let service = Service::start(host, &["--idle", "1"])?;
         let client = service.connect()?;
-        // One to which nobody connects, and which waits longer for that, tells how long this one could have waited.
+        // Another service without any client, and with a longer wait, tells how long this one could have waited.
         let _other = host.background(&[SHIM, "serve", "--state-dir", "/mnt/other", "--idle", "2"])?;
         let other_socket = host.path("/mnt/other/ocinet.sock");
         eventually("the other one serves", || Ok(other_socket.exists()))?;

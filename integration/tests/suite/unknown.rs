@@ -66,7 +66,7 @@ fn what_cannot_be_looked_at_is_shown_and_can_be_forgotten() -> Result<()> {
         ensure!(doctor.stdout.contains("container web cannot be looked at"), "{doctor}");
         ensure!(doctor.stdout.contains("ocinet gc --forget web"), "{doctor}");
         blind(&["reset"])?.exits(3)?.says(&["web", "--force"])?;
-        // One that is seen running is nobody's to forget.
+        // One that is seen running cannot be forgotten.
         host.ocinet("gc --forget web")?.exits(3)?.says(&["container web runs"])?;
         host.ocinet("gc --forget other")?.exits(5)?.is_one_line()?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;

@@ -127,7 +127,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         Ok(())
     });
     if ended.is_err() {
-        // A client is to find that nobody serves, and the next who needs the service starts another.
+        // A client is to find no socket, and the next call that needs the service starts another.
         claim.withdraw();
     }
     // Whatever a worker still does, it may end.

@@ -85,7 +85,7 @@ impl Queue {
     }
 }
 
-/// Tells `containerd` one event after the other, until nobody adds any.
+/// Tells `containerd` one event after the other, until its queue is dropped.
 async fn deliver(containerd: Containerd, mut events: mpsc::Receiver<Arc<Event>>, log: Logger) {
     let mut untold = 0;
     while let Some(event) = events.recv().await {

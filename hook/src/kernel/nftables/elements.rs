@@ -46,7 +46,7 @@ impl Nftables {
         let mut added = 0;
         for transaction in transactions(elements) {
             if let Err(error) = self.commit(transaction, NfTablesMessage::NewSetElement) {
-                // It is the first error that says what is wrong; whoever called this detaches what it was to be for.
+                // The first error says what is wrong. What a failed deletion leaves, the caller takes away when it detaches the container.
                 let _ = self.delete(elements[..added].to_vec());
                 return Err(error);
             }

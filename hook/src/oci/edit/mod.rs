@@ -88,7 +88,7 @@ impl Document {
         annotations.into_iter().flatten().any(|(key, _)| key.starts_with(PREFIX) && key != UNDO)
     }
 
-    /// Whether its host name is a template's, which nobody chose.
+    /// Whether its host name is a template's, and so was not chosen for this container.
     pub fn has_templates_hostname(&self) -> bool {
         self.at(&["hostname"]).and_then(Value::as_str).is_some_and(is_templates_hostname)
     }

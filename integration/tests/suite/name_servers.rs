@@ -147,10 +147,36 @@ fn what_is_no_file_counts_as_absent() -> Result<()> {
     })
 }
 
+/// Another network's file.
+const NEXT: &str = "nameserver 192.0.2.61\\nsearch a.example b.example c.example\\n";
+
+/// A command, the host's file before it, and after it a container's, and what follows the name server in that of one which chose
+/// its own.
+const CHANGES: [(&str, &str, &str, &str); 3] = [
+    (
+        "gc",
+        NEXT,
+        "nameserver 192.0.2.61\nsearch a.example b.example c.example\n",
+        "search a.example b.example c.example\n",
+    ),
+    // Off the network a host has no server; what it had may be right again.
+    (
+        "gc",
+        "",
+        "nameserver 192.0.2.61\nsearch a.example b.example c.example\n",
+        "search a.example b.example c.example\n",
+    ),
+    (
+        "doctor --fix",
+        OWN,
+        "nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n",
+        "search lan.example\noptions ndots:2\n",
+    ),
+];
+
 /// The host goes from one network to another, while a container runs and reads its file all the time.
 #[test]
 fn a_running_container_follows_the_host() -> Result<()> {
-    const NEXT: &str = "nameserver 192.0.2.61\\nsearch a.example b.example c.example\\n";
     on_every_runtime(|host| {
         let web = host.container("web").run()?;
         let own = host.container("own").annotation("io.ocinet.dns", "192.0.2.9").run()?;
@@ -169,28 +195,7 @@ fn a_running_container_follows_the_host() -> Result<()> {
         let mut watcher = host.background(&["sh", "-c", &script])?;
         host.check()?;
         host.unchanged_by(|| host.ocinet("gc")?.success())?;
-        let rows = [
-            (
-                "gc",
-                NEXT,
-                "nameserver 192.0.2.61\nsearch a.example b.example c.example\n",
-                "search a.example b.example c.example\n",
-            ),
-            // Off the network a host has no server; what it had may be right again.
-            (
-                "gc",
-                "",
-                "nameserver 192.0.2.61\nsearch a.example b.example c.example\n",
-                "search a.example b.example c.example\n",
-            ),
-            (
-                "doctor --fix",
-                OWN,
-                "nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n",
-                "search lan.example\noptions ndots:2\n",
-            ),
-        ];
-        every(rows, |(command, text, expected, rest)| {
+        every(CHANGES, |(command, text, expected, rest)| {
             host.sh(&format!("printf '{text}' >/etc/resolv.conf"))?;
             let doctor = host.ocinet("doctor")?;
             ensure!(doctor.code == i32::from(!text.is_empty()), "{doctor}");

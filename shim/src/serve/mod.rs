@@ -28,6 +28,7 @@ use ocinet::kernel;
 use ocinet::log::{logger, with_journal};
 use ocinet_proto::{ttrpc, v1};
 use slog::{Logger, crit, info};
+use tokio::runtime::{Builder, Runtime};
 
 pub use claim::SOCKET;
 pub use containerds::Containerd;
@@ -80,6 +81,17 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
+/// What the service runs on: one thread, and more for calls that block.
+fn runtime() -> Result<Runtime> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(WORKERS)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build();
+    Ok(runtime.map_err(|error| kernel::Error::refused("start the service", error))?)
+}
+
 /// Serves until nobody needs it, or until its socket is removed.
 fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     let Arguments { state_dir, config_dir, idle, on_demand } = arguments;
@@ -91,13 +103,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     // Before anybody can connect: who is attached from now on is told.
     let follower = Follower::new(state_dir, log.clone())?;
     let listener = claim.listen()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(WORKERS)
-        .thread_stack_size(1 << 20)
-        .thread_keep_alive(Duration::from_secs(1))
-        .build();
-    let runtime = runtime.map_err(|error| kernel::Error::refused("start the service", error))?;
+    let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let clients = Clients::default();
         let feed = Feed::new();

@@ -95,7 +95,7 @@ fn hostname(
             );
             Err(Invalid::new(FIELD, wanted, why))
         }
-        _ => Ok(HostNameSource::Spec(HostName::resembling(spec))),
+        _ => Ok(HostNameSource::Spec(spec.parse().unwrap_or_else(|_| HostName::resembling(spec)))),
     }
 }
 
@@ -164,6 +164,8 @@ mod tests {
         let named = format!(r#""hostname":"runc",{UTS}"#);
         assert_eq!(of(&[("name", "web")], &named), HostNameSource::Spec("runc".parse().unwrap()));
         assert_eq!(of(&[("hostname", "runc")], &named), HostNameSource::Spec("runc".parse().unwrap()));
+        let underscored = format!(r#""hostname":"a_b",{UTS}"#);
+        assert_eq!(of(&[], &underscored), HostNameSource::Spec("a_b".parse().unwrap()), "as the runtime sets it");
         assert_eq!(of(&[], r#""linux":{}"#), HostNameSource::Host);
         let refusal = |spec: &str| identity(&[("hostname", "web")], spec).unwrap_err().to_string();
         assert!(refusal(&named).contains("\"runc\"") && refusal(&named).contains("ocinet prepare"));

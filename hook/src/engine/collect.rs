@@ -2,7 +2,7 @@ use slog::{info, warn};
 
 use super::{Engine, Error, Failures, Result};
 use crate::kernel::{Lock, Netns, Place};
-use crate::liveness::{Evidence, Life, Sight, judge};
+use crate::liveness::{Evidence, Life, judge};
 use crate::model::{Attachment, Record, State, Witness, quoted};
 use crate::plan;
 
@@ -144,13 +144,14 @@ impl Engine {
     /// container is the answer.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where there are several or it runs.
+    /// [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where there are several or it lives.
     pub fn forget(&mut self, container: &str) -> Result<String> {
         let records = self.records_of(container)?;
         let [record] = &records[..] else { return Err(several(container, &records)) };
         let Some((record, _worker)) = self.alone_at(record)? else { return Ok(record.container.to_string()) };
-        if let Sight::Alive(_) = Netns::look(&record.namespace, &self.origin) {
-            return Err(Error::Conflict(format!("container {} runs; stop it first", record.container)));
+        if record.state == State::Attached && self.life(&record) == Life::Alive {
+            let why = "runs, or its network namespace is held by something else; stop it first";
+            return Err(Error::Conflict(format!("container {} {why}", record.container)));
         }
         let name = record.container.to_string();
         info!(self.log, "forgetting"; "container" => &name);

@@ -122,6 +122,7 @@ fn what_was_attached_from_elsewhere_is_collected_when_it_is_dead() -> Result<()>
                 }
                 host.ocinet("gc")?.success()?;
                 ensure!(host.records()?.len() == 1, "{network} {elsewhere}: a living container was collected");
+                host.ocinet("gc --forget job")?.exits(3)?.says(&["container job runs"])?;
                 let pid = keeper.pid();
                 host.sh(&format!("pkill -KILL -P {pid} || true; kill -KILL {pid} || true; pkill -KILL -f 'sleep 10000[0]' || true"))?;
                 drop(keeper);

@@ -1,7 +1,7 @@
 use slog::{info, warn};
 
 use super::{Engine, Error, Failures, Result};
-use crate::kernel::{Lock, Netns, Place};
+use crate::kernel::{self, Lock, Netns, Place};
 use crate::liveness::{Evidence, Life, judge};
 use crate::model::{Attachment, Record, State, Witness, quoted};
 use crate::plan;
@@ -194,9 +194,23 @@ impl Engine {
 
     /// What the host's own network namespace says of the sandbox.
     fn evidence(&mut self, record: &Record) -> Result<Evidence> {
-        let nsid = record.namespace.nsid.map(|nsid| self.links.has_nsid(nsid)).transpose()?;
+        let cookie = record.namespace.cookie;
+        let nsid = record.namespace.nsid.map(|nsid| self.has_nsid(nsid, cookie)).transpose()?;
         let link = nsid.is_none() && !self.links_of(record)?.is_empty();
         Ok(Evidence { nsid, link, link_alone: record.namespace.witness == Witness::Unseen })
+    }
+
+    /// Whether the host still has the id `nsid` for the namespace of that cookie. An id that the kernel chose is given again: it is
+    /// gone, too, where it is seen to lead to a namespace of another cookie.
+    fn has_nsid(&mut self, nsid: i32, cookie: u64) -> Result<bool> {
+        if !self.links.has_nsid(nsid)? {
+            return Ok(false);
+        }
+        if kernel::is_lasting(nsid) || cookie == 0 {
+            return Ok(true);
+        }
+        let found = kernel::namespaces(&mut self.links, &self.origin)?;
+        Ok(found.get(&nsid).is_none_or(|found| found.namespace.cookie == cookie))
     }
 
     /// The indexes of those links of `record` that are there.

@@ -38,7 +38,7 @@ pub use file::{
 };
 pub use inside::{Found, Inside, interface_in, namespaces};
 pub use late::chains_behind_security;
-pub use link::{HostLinks, NO_GUARD, OurLink, StandingBridge, Uplink};
+pub use link::{HostLinks, NO_GUARD, OurLink, StandingBridge, Uplink, is_lasting};
 pub use listeners::Listeners;
 pub use lock::{Lock, LockFile, Place};
 pub use memory::{hurry_memory, return_memory, spare_memory};

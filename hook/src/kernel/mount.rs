@@ -45,6 +45,11 @@ pub enum Missing {
     /// A file made there would be a file of the host's.
     #[error("{0} is missing in a folder of the host's, where ocinet makes none: the container goes without it")]
     Hosts(String),
+    /// What is mounted there would be mounted elsewhere, too.
+    #[error(
+        "{0} is on a mount that is shared, perhaps with the host: ocinet mounts nothing there, and it stays as it is"
+    )]
+    Shared(String),
 }
 
 /// What an attempt to make a target came to, where it did not fail.
@@ -114,6 +119,9 @@ impl Place<'_> {
         if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) {
             return Ok(None);
         }
+        if self.is_shared(&place).doing(what)? {
+            return Ok(Some(Missing::Shared(format!("/{target}"))));
+        }
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(tree, "", place, "", flags).doing(what)?;
         Ok(None)
@@ -171,12 +179,26 @@ impl Place<'_> {
         }
     }
 
+    /// Whether a file is on a mount of its own, beside the root's, whose mounts appear in other places as well.
+    fn is_shared(&self, file: &OwnedFd) -> io::Result<bool> {
+        let id = mount_id(file)?;
+        if id == mount_id(self.root)? {
+            return Ok(false);
+        }
+        // Of this thread, which is in the container's namespace. The optional fields end with a hyphen (proc_pid_mountinfo(5)).
+        let mounts = open_beneath(&self.process.root, "proc/thread-self/mountinfo", OFlags::RDONLY)?;
+        let mut text = String::new();
+        File::from(mounts).read_to_string(&mut text)?;
+        let id = id.to_string();
+        let line = text.lines().find(|line| line.split(' ').next() == Some(&id));
+        let mut optional = line.into_iter().flat_map(|line| line.split(' ').skip(6)).take_while(|field| *field != "-");
+        Ok(optional.any(|field| field.starts_with("shared:")))
+    }
+
     /// Whether a directory belongs to the container alone: to its root file system, or to one in memory that the host has not
     /// mounted itself. Anything else that is mounted there is a folder of the host's, or may be.
     fn is_containers_own(&self, directory: &OwnedFd) -> io::Result<bool> {
-        let mount =
-            |file: &OwnedFd| statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id);
-        if mount(directory)? == mount(self.root)? {
+        if mount_id(directory)? == mount_id(self.root)? {
             return Ok(true);
         }
         match rustix::fs::fstatfs(directory)?.f_type {
@@ -193,6 +215,10 @@ impl Place<'_> {
         File::from(mounts).read_to_string(&mut text)?;
         Ok(!text.lines().any(|line| line.split(' ').nth(2) == Some(&number)))
     }
+}
+
+fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
+    statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
 /// Takes off what an attach mounted that was taken back since: its file is gone from the host, and nothing can be
@@ -238,7 +264,9 @@ fn link_beneath(root: &OwnedFd, target: &str) -> Option<String> {
 /// mount_setattr(2), which neither nix nor rustix has.
 #[allow(unsafe_code)]
 fn set_attributes(mount: BorrowedFd<'_>, attributes: u64) -> nix::Result<()> {
-    let change = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // Else it would stay in the peer group of the mount that it was cloned from, which systemd makes shared: what the container then
+    // mounts over its file would be mounted on the host, too (mount_namespaces(7)).
+    let change = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     // SAFETY: the path is an empty C string, and `change` lives and is as long as said.
     let result = unsafe {
         libc::syscall(

@@ -1,4 +1,5 @@
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -10,7 +11,7 @@ use rustix::fs::fstat;
 
 use super::apart::apart;
 use super::error::{Doing, Result};
-use super::process::{Origin, is_running};
+use super::process::{Origin, Running, running};
 use crate::liveness::Sight;
 use crate::model::{Namespace, Patron, Witness};
 
@@ -112,17 +113,24 @@ impl Netns {
     }
 
     fn of_process(pid: i32, started: u64) -> Sight<Self> {
-        match is_running(pid, started) {
-            Ok(false) => return Sight::Gone,
-            Err(error) => return Sight::Failed(error.to_string()),
-            Ok(true) => {}
+        if let Some(other) = Self::unless_running(pid, started) {
+            return other;
         }
         let opened = Self::at(Path::new(&format!("/proc/{pid}/ns/net")));
         // The process may have ended meanwhile, and its number may be another's.
-        match (is_running(pid, started), opened) {
-            (Ok(false), _) => Sight::Gone,
-            (Err(error), _) | (Ok(true), Err(error)) => Sight::Failed(error.to_string()),
-            (Ok(true), Ok(netns)) => Sight::Alive(netns),
+        Self::unless_running(pid, started).unwrap_or_else(|| match opened {
+            Ok(netns) => Sight::Alive(netns),
+            Err(error) => Sight::Failed(error.to_string()),
+        })
+    }
+
+    /// What is to be said of a process that does not run, or of which that cannot be told.
+    fn unless_running(pid: i32, started: u64) -> Option<Sight<Self>> {
+        match running(pid, started) {
+            Ok(Running::Yes) => None,
+            Ok(Running::No) => Some(Sight::Gone),
+            Ok(Running::Other) => Some(Sight::Missing(format!("process {pid} started at another time"))),
+            Err(error) => Some(Sight::Failed(error.to_string())),
         }
     }
 
@@ -160,16 +168,53 @@ impl Netns {
             if !entry.file_name().as_encoded_bytes()[0].is_ascii_digit() {
                 continue;
             }
-            match fs::read_link(entry.path().join("ns/net")) {
-                Ok(text) if text == Path::new(&name) => return Ok(true),
-                Ok(_) => {}
-                // The process has ended.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {}
+            match is_in(&entry.path(), Path::new(&name)) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
                 Err(error) => unseen = Some(error),
             }
         }
+        if unseen.is_none() && hides_processes().doing(what)? {
+            unseen = Some(io::Error::other("/proc is mounted with hidepid"));
+        }
         unseen.map_or(Ok(false), |error| Err(error).doing(what))
     }
+}
+
+/// Whether the process of that folder of /proc, or one of its threads, is in the network namespace that is called `name`.
+fn is_in(process: &Path, name: &Path) -> io::Result<bool> {
+    if let Some(text) = ended_or(fs::read_link(process.join("ns/net")))? {
+        return Ok(text == name);
+    }
+    // A first thread that has ended is in no namespace any more, while others may run.
+    let Some(threads) = ended_or(fs::read_dir(process.join("task")))? else { return Ok(false) };
+    for thread in threads {
+        let Some(thread) = ended_or(thread)? else { continue };
+        if ended_or(fs::read_link(thread.path().join("ns/net")))?.is_some_and(|text| text == name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// None where what was looked at has ended.
+fn ended_or<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Whether /proc leaves out processes that this one may not look at (proc(5), `hidepid`).
+fn hides_processes() -> io::Result<bool> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let hides = |line: &str| {
+        let point = line.split(' ').nth(4);
+        let option = line.split([' ', ',']).find_map(|field| field.strip_prefix("hidepid="));
+        point == Some("/proc") && option.is_some_and(|value| !matches!(value, "0" | "off" | "1" | "noaccess"))
+    };
+    // Who may look at the first process may look at all.
+    Ok(mounts.lines().any(hides) && fs::read_link("/proc/1/ns/net").is_err())
 }
 
 fn hidden<T>(kind: &str) -> Sight<T> {
@@ -187,7 +232,7 @@ fn place(witness: &Witness) -> String {
 /// Whether the engine that asked for a namespace runs, and still has the container's bundle.
 fn is_there(patron: &Patron) -> Result<bool> {
     let bundle = patron.bundle.try_exists().doing(|| format!("look for {}", patron.bundle.display()))?;
-    Ok(bundle && is_running(patron.pid, patron.started)?)
+    Ok(bundle && running(patron.pid, patron.started)? != Running::No)
 }
 
 impl AsFd for Netns {

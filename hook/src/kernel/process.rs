@@ -107,17 +107,30 @@ pub fn process_start(pid: i32) -> Result<u64> {
     stat.field(22).ok_or_else(|| Error::refused(what(), Errno::EINVAL))
 }
 
-/// Whether the process `pid` that started at `started` runs. False is proved: there is no process of that number, it has
-/// ended, or the number is another's by now.
+/// What became of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    /// It runs.
+    Yes,
+    /// There is no process of its number, or it has ended. Proved.
+    No,
+    /// A process of its number started at another time. It may be the same one, seen from another time namespace, which shifts the
+    /// time (time_namespaces(7)).
+    Other,
+}
+
+/// Whether the process `pid` that started at `started` runs.
 ///
 /// # Errors
 /// When that cannot be told: without the right to look, without descriptors, or where /proc is that of other processes.
-pub(super) fn is_running(pid: i32, started: u64) -> Result<bool> {
+pub(super) fn running(pid: i32, started: u64) -> Result<Running> {
     let what = || format!("look for process {pid}");
-    let Some(number) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else { return Ok(false) };
+    let Some(number) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else { return Ok(Running::No) };
     let process = match pidfd_open(number, PidfdFlags::empty()) {
         // A thread of another process has the number (pidfd_open(2) says EINVAL, and ENOENT since Linux 6.9).
-        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(false),
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
+            return Ok(Running::No);
+        }
         opened => opened.doing(what)?,
     };
     // A /proc of other pids than ours would tell of another process.
@@ -128,9 +141,9 @@ pub(super) fn is_running(pid: i32, started: u64) -> Result<bool> {
     let start = process_start(pid);
     let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     if poll(&mut ended, PollTimeout::ZERO).doing(what)? > 0 {
-        return Ok(false);
+        return Ok(Running::No);
     }
-    Ok(start? == started)
+    Ok(if start? == started { Running::Yes } else { Running::Other })
 }
 
 /// The command line of this process's nearest ancestor that is called `name`; none where there is none that can be seen.
@@ -262,22 +275,22 @@ mod tests {
     fn only_what_is_proved_to_have_ended_is_not_running() {
         let own = std::process::id().cast_signed();
         let started = process_start(own).unwrap();
-        assert!(is_running(own, started).unwrap());
-        assert!(!is_running(own, started + 1).unwrap(), "the number is another's");
+        assert_eq!(running(own, started).unwrap(), Running::Yes);
+        assert_eq!(running(own, started + 1).unwrap(), Running::Other, "or it is seen from another time namespace");
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = child.id().cast_signed();
         let started = process_start(pid).unwrap();
-        assert!(is_running(pid, started).unwrap());
+        assert_eq!(running(pid, started).unwrap(), Running::Yes);
         child.kill().unwrap();
         // Dead, but not waited for: it still has its number.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while is_running(pid, started).unwrap() {
+        while running(pid, started).unwrap() == Running::Yes {
             assert!(std::time::Instant::now() < deadline);
             std::thread::yield_now();
         }
         child.wait().unwrap();
-        assert!(!is_running(pid, started).unwrap());
-        assert!(!is_running(0, 0).unwrap() && !is_running(-1, 0).unwrap());
+        assert_eq!(running(pid, started).unwrap(), Running::No);
+        assert_eq!([0, -1].map(|pid| running(pid, 0).unwrap()), [Running::No; 2]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
-use rustix::fs::XattrFlags;
+use rustix::fs::{Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::rand::GetRandomFlags;
 
 use super::error::{Doing, Error, Result};
@@ -64,7 +64,7 @@ pub fn write_files(directory: &Path, files: &[(&str, String)], label: Option<&st
 /// When the file system refuses, as when it is full.
 pub fn rewrite(path: &Path, text: &str) -> Result<()> {
     let what = || format!("write {}", path.display());
-    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).doing(what)?;
+    let file = open_own(path).doing(what)?;
     let old = usize::try_from(file.metadata().doing(what)?.len()).map_err(io::Error::other).doing(what)?;
     let mut padded = text.as_bytes().to_vec();
     if padded.len() > old {
@@ -78,6 +78,16 @@ pub fn rewrite(path: &Path, text: &str) -> Result<()> {
         file.set_len(text.len() as u64).doing(what)?;
     }
     Ok(())
+}
+
+/// Opens a file for writing, unless it is a link or something is mounted over it: it would be another's file.
+fn open_own(path: &Path) -> rustix::io::Result<fs::File> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Err(rustix::io::Errno::INVAL) };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    let walk = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let file = rustix::fs::openat2(directory, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), walk)?;
+    Ok(file.into())
 }
 
 fn make_directory(directory: &Path) -> Result<()> {

@@ -284,3 +284,33 @@ fn files_that_no_container_came_for() -> Result<()> {
         Ok(())
     })
 }
+
+/// A host whose mounts are shared, as systemd makes them: what a container mounts over its files stays in the container, also where
+/// the image leads one file to another, and a folder that it shares with the host is not mounted on.
+#[test]
+fn no_mount_of_a_container_reaches_the_host() -> Result<()> {
+    let shared = Settings::default().runtime(Runtime::Runc).prepare("mount --make-rshared /");
+    shared.test(|host| {
+        let ours = || host.sh("grep -c /run/ocinet/containers/ /proc/self/mountinfo || true");
+        host.sh("cp -r /mnt/rootfs /mnt/linked; ln -sf hosts /mnt/linked/etc/resolv.conf; echo secret >/mnt/secret")?;
+        for image in ["/mnt/rootfs", "/mnt/linked"] {
+            let web = host.container("web").image(image).run()?;
+            let inside =
+                format!("nsenter -t {} -m /bin/busybox mount -o bind /proc/version /etc/resolv.conf", web.pid());
+            host.sh(&inside)?;
+            ensure!(ours()? == "0\n", "{image}: a mount is on the host");
+            host.sh("echo 'nameserver 192.0.2.99' >/etc/resolv.conf")?;
+            host.ocinet("gc")?.exits(0)?;
+            web.delete()?;
+            host.settles()?;
+        }
+        let hosts = host.sh("cat /etc/hosts")?;
+        let etc = r#".mounts += [{destination: "/etc", type: "bind", source: "/etc", options: ["rbind", "rshared"]}]
+            | .linux.rootfsPropagation = "rshared""#;
+        let web = host.container("web").edit(etc).run()?;
+        ensure!(host.sh("cat /etc/hosts")? == hosts, "the host's own file is hidden");
+        web.delete()?;
+        ensure!(host.sh("cat /etc/hosts")? == hosts && ours()? == "0\n", "something is left on the host");
+        host.sh("printf 'nameserver 192.0.2.53\\nsearch lan.example\\noptions ndots:2\\n' >/etc/resolv.conf").map(drop)
+    })
+}

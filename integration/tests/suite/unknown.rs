@@ -97,6 +97,36 @@ fn a_namespace_lives_on_without_its_path() -> Result<()> {
     })
 }
 
+/// Seen from another time namespace, every process began at another time.
+#[test]
+fn another_clock_makes_nothing_dead() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let elsewhere = ["unshare", "--time", "--fork", "--boottime", "100000", OCINET, "gc"];
+        ensure!(host.output(&elsewhere)?.success()?.is_empty(), "it collected something");
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        web.delete()
+    })
+}
+
+/// The kernel gives the id of a namespace that has ended to another one, where it chose that id itself.
+#[test]
+fn an_id_that_is_given_again_keeps_nothing_alive() -> Result<()> {
+    Settings::default().test(|host| {
+        let pod = |name: &str, link: &str| {
+            host.sh(&format!("ip netns add {name}; ip link add {link} type veth peer name eth0 netns {name}"))
+        };
+        pod("pod1", "cni1")?;
+        let draft = host.container("web").in_namespace("/run/netns/pod1").network("bridge:interface=eth1");
+        draft.publish("8080:80").run()?.abandon()?;
+        host.sh("ip netns del pod1")?;
+        eventually("the pod's link is gone", || Ok(!host.sh("ls /sys/class/net")?.contains("cni1")))?;
+        pod("pod2", "cni2")?;
+        ensure!(host.ocinet("gc")?.success()? == "collected web\n", "{:#?}", host.records()?);
+        host.sh("ip link del cni2; ip netns del pod2").map(drop)
+    })
+}
+
 /// Attached from other mount and pid namespaces than those that collect, as from a hardened unit: as long as it lives it
 /// stays, also when it has deleted its own interface, and then it goes.
 #[test]

@@ -13,6 +13,7 @@ mod uplinks;
 
 pub use bridge::StandingBridge;
 pub use guard::NO_GUARD;
+pub use nsid::is_lasting;
 pub use route::Uplink;
 pub use survey::OurLink;
 pub(super) use survey::address_on;

@@ -81,6 +81,11 @@ impl HostLinks {
     }
 }
 
+/// Whether an id was made of a cookie, so that no other namespace gets it.
+pub fn is_lasting(nsid: i32) -> bool {
+    nsid >= FIRST
+}
+
 fn question(namespace: &Netns) -> NsidMessage {
     let mut message = NsidMessage::default();
     message.attributes.push(NsidAttribute::Fd(namespace.as_fd().as_raw_fd().cast_unsigned()));

@@ -32,7 +32,7 @@ impl Document {
                 "destination": mount.destination.to_string_lossy(),
                 "type": "bind",
                 "source": mount.source.to_string_lossy(),
-                "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+                "options": ["bind", "private", "ro", "nosuid", "nodev", "noexec"],
             });
             self.add(&LIST, Position::Last, entry, changes);
         }

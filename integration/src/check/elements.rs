@@ -14,7 +14,9 @@ pub(super) type Elements = BTreeMap<String, String>;
 pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
     let mut elements = in_maps(host)?;
     for variant in ["legacy", "nft"] {
-        let rules = host.sh(&format!("iptables-{variant}-save -t nat 2>/dev/null"))?;
+        // To ask for a table of the legacy variant makes it, and a hook looks into each that is there.
+        let is_there = if variant == "legacy" { "grep -qx nat /proc/net/ip_tables_names || exit 0;" } else { "" };
+        let rules = host.sh(&format!("{is_there} iptables-{variant}-save -t nat 2>/dev/null"))?;
         let ours = rules.lines().filter(|line| line.starts_with("-A OCINET-") && line.contains("-j DNAT"));
         elements.extend(ours.map(|line| from_rule(line).with_context(|| line.to_owned())).collect::<Result<Vec<_>>>()?);
     }

@@ -217,7 +217,8 @@ fn a_start_that_is_killed() -> Result<()> {
             let kill =
                 format!("cd /mnt/b; PATH=/mnt/stock:$PATH {CALLER} kill-at 0 {call} {SHIM} -namespace n -id web start");
             let output = host.output(&["sh", "-c", &format!("{kill} </dev/null")])?;
-            ensure!(count(host)? == 0, "at call {call}: {:#?}", host.records()?);
+            // A program that the killed one had started keeps its locks to its own end.
+            eventually(&format!("nothing is left after call {call}"), || Ok(count(host)? == 0))?;
             host.settles()?;
             if !output.stderr.contains("caller: killed") {
                 break;

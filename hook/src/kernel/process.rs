@@ -112,10 +112,10 @@ pub fn process_start(pid: i32) -> Result<u64> {
 pub(super) enum Running {
     /// It runs.
     Yes,
-    /// There is no process of its number, or it has ended. Proved.
+    /// There is no process of its number, or it has ended, or its number is another's. Proved.
     No,
-    /// A process of its number started at another time. It may be the same one, seen from another time namespace, which shifts the
-    /// time (time_namespaces(7)).
+    /// A process of its number started at another time, but this process is in a time namespace that shifts the time
+    /// (time_namespaces(7)): it may be the same one.
     Other,
 }
 
@@ -143,7 +143,20 @@ pub(super) fn running(pid: i32, started: u64) -> Result<Running> {
     if poll(&mut ended, PollTimeout::ZERO).doing(what)? > 0 {
         return Ok(Running::No);
     }
-    Ok(if start? == started { Running::Yes } else { Running::Other })
+    match start? == started {
+        true => Ok(Running::Yes),
+        false if is_time_shifted().doing(what)? => Ok(Running::Other),
+        false => Ok(Running::No),
+    }
+}
+
+/// Whether this process is in another time namespace than the host's first one (`PROC_TIME_INIT_INO`, include/linux/proc_ns.h).
+fn is_time_shifted() -> std::io::Result<bool> {
+    match fs::read_link("/proc/self/ns/time") {
+        // A kernel without time namespaces.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        link => Ok(link? != Path::new("time:[4026531834]")),
+    }
 }
 
 /// The command line of this process's nearest ancestor that is called `name`; none where there is none that can be seen.
@@ -276,7 +289,7 @@ mod tests {
         let own = std::process::id().cast_signed();
         let started = process_start(own).unwrap();
         assert_eq!(running(own, started).unwrap(), Running::Yes);
-        assert_eq!(running(own, started + 1).unwrap(), Running::Other, "or it is seen from another time namespace");
+        assert_eq!(running(own, started + 1).unwrap(), Running::No, "the number is another's");
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = child.id().cast_signed();
         let started = process_start(pid).unwrap();

@@ -73,7 +73,7 @@ impl HostLinks {
     }
 }
 
-/// Whether there is no filter, or no link any more: a container's goes with its namespace, whoever looks at it meanwhile.
+/// Whether there is no filter, or no link any more: a container's goes with its namespace, also while it is looked at.
 fn is_absent(error: &io::Error) -> bool {
     is_gone(error) || matches!(errno(error), Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP)
 }

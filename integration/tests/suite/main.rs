@@ -1,4 +1,5 @@
-//! The stories that `ocinet` has to stand, each on a private host. One binary, so that they all run side by side.
+//! The stories that `ocinet` has to stand, each on a private host. One binary, so that they all run side by side;
+//! only `virtual_machine.rs` needs the machine for itself.
 
 mod addresses;
 mod ahead;

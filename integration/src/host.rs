@@ -139,7 +139,8 @@ impl Host {
         eventually("no record drains", || {
             records = self.records()?;
             Ok(!records.iter().any(|record| record.state == State::Draining))
-        })?;
+        })
+        .with_context(|| format!("the store holds {records:#?}"))?;
         Ok(records)
     }
 

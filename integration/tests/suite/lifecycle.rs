@@ -236,7 +236,7 @@ fn a_recycled_pid_is_not_the_container() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
         let pid = web.pid();
-        let holder = host.background(&["nsenter", &format!("--net=/proc/{pid}/ns/net"), "sleep", "1000"])?;
+        let holder = web.background(&["sleep", "1000"])?;
         let namespace = format!("/proc/{}/ns/net", holder.pid());
         web.abandon()?;
         let recycle = format!(

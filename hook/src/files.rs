@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::identity::{HostTarget, Identity, LOCALHOST};
+use crate::input::Bundle;
 use crate::model::{HostName, Mode, Record, ResolverChoice};
-use crate::oci::Bundle;
 
 /// A file made for a container and mounted over its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

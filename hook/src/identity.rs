@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::input::{Annotations, Bundle};
 use crate::model::{ContainerId, ContainerName, HostName, Invalid, ResolverChoice};
-use crate::oci::{Annotations, Bundle};
 
 /// A container's names and name servers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use crate::driver::{self, Steps};
+use crate::input::{HostPort, PublishRequest};
 use crate::model::{
-    Alias, Attachment, Endpoint, HostAddress, HostPort, InterfaceName, Mac, Network, PortMapping, Protocol,
-    PublishRequest, Record,
+    Alias, Attachment, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Record,
 };
 use crate::request::Connection;
 
@@ -137,7 +137,8 @@ pub fn default_interface() -> InterfaceName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{HostAddress, parse_publish};
+    use crate::input::parse_publish;
+    use crate::model::HostAddress;
     use std::collections::BTreeSet;
 
     struct Taken(BTreeSet<u16>);

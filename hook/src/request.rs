@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::config::{self, Config};
 use crate::files::{self, File};
 use crate::identity::Identity;
-use crate::model::{
-    ContainerId, HostAddress, InterfaceName, Invalid, Key, Mac, Mode, NetworkName, PublishRequest, parse_publish,
-};
-use crate::oci::{Annotations, Bundle, NetworkNamespace, State};
+use crate::input::config::{self, Config};
+use crate::input::{Annotations, Bundle, NetworkNamespace, State};
+use crate::input::{PublishRequest, parse_publish};
+use crate::model::{ContainerId, HostAddress, InterfaceName, Invalid, Key, Mac, Mode, NetworkName};
 
 /// What one container asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ocinet::config::Config;
 use ocinet::engine::{Engine, Failures, Result};
+use ocinet::input::config::Config;
 use ocinet::model::{ContainerId, Key};
 use slog::{Logger, warn};
 

@@ -23,11 +23,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use slog::{Logger, crit};
 
-use ocinet::config::Config;
 use ocinet::engine::{Engine, Error, Result, settings};
+use ocinet::input::config::Config;
 use ocinet::kernel;
 use ocinet::model::{Invalid, shown, shown_json};
-use ocinet::oci::edit::HookCommand;
+use ocinet::spec::HookCommand;
 
 /// Wires the network of OCI containers, without a daemon.
 ///

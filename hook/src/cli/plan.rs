@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use ocinet::engine::{Engine, Result, bundle_of};
+use ocinet::input::State;
 use ocinet::model::{ContainerId, Invalid};
-use ocinet::oci::State;
 use ocinet::request::Request;
 
 use super::{Options, print, print_json};

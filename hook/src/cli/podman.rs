@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use ocinet::input::{NetworkNamespace, State};
 use ocinet::kernel;
 use ocinet::model::{ContainerId, ContainerName};
-use ocinet::oci::{NetworkNamespace, State};
 
 /// How podman marks its containers.
 const MANAGER: (&str, &str) = ("io.container.manager", "libpod");

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use slog::{Logger, warn};
 
 use ocinet::engine::{Result, edit_for, files_to_fill};
+use ocinet::input::{Annotations, Bundle};
 use ocinet::kernel;
-use ocinet::oci::edit::{Document, podmans_names};
-use ocinet::oci::{Annotations, Bundle};
+use ocinet::spec::{Document, podmans_names};
 
 use super::{Options, print};
 

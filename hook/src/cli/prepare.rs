@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use slog::{Logger, warn};
 
 use ocinet::engine::{OpenBundle, Result, edit_for};
+use ocinet::input::Annotations;
 use ocinet::model::{HostName, Invalid};
-use ocinet::oci::Annotations;
-use ocinet::oci::edit::{Document, Edit};
+use ocinet::spec::{Document, Edit};
 
 use super::Options;
 

@@ -12,8 +12,8 @@ use crate::identity::HostNameSource;
 use crate::kernel;
 use crate::liveness::Life;
 use crate::model::{Key, Mode, Patron, Record, Witness};
-use crate::oci::edit::{Edit, FileMount, Placement};
 use crate::request::Request;
+use crate::spec::{Edit, FileMount, Placement};
 
 impl Engine {
     /// Makes a network namespace for a container that is yet to be, wires it as `request` asks, and says how its spec leads

@@ -4,10 +4,10 @@ use super::firewall::Turn;
 use super::lease::Lease;
 use super::{Engine, Error, Result};
 use crate::driver::{HostStep, SandboxStep};
+use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Process};
 use crate::liveness::Life;
 use crate::model::{Alias, HostAddress, Invalid, Key, Mode, Namespace, Network, Protocol, Record, State, Witness};
-use crate::oci::NetworkNamespace;
 use crate::plan;
 use crate::request::{Request, Wiring};
 

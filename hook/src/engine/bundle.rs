@@ -1,9 +1,9 @@
 use std::path::Path;
 
 use super::{Error, Result};
+use crate::input::{Bundle, State};
 use crate::kernel;
 use crate::model::Invalid;
-use crate::oci::{Bundle, State};
 
 /// Reads config.json of the bundle that `state` names.
 ///

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use slog::{Discard, Logger, debug, o, warn};
 
 use super::Engine;
-use crate::config::Config;
+use crate::input::config::Config;
 use crate::kernel::{self, Conntrack, Lock, Place};
 
 /// How long the kernel frees deleted elements of the firewall: one RCU grace period, with room to spare. A netfilter

@@ -1,9 +1,9 @@
 use slog::{info, warn};
 
 use super::{Engine, Result};
-use crate::config::PublishedPorts;
 use crate::driver;
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
+use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Lock, Place};
 use crate::model::{Key, Network, Record};
 use crate::store::{Forwarding, HostRow};

@@ -9,11 +9,9 @@ use ipnet::IpNet;
 
 use super::{Engine, Error, Outcome, Result};
 use crate::files::File;
+use crate::input::{HostPort, PublishRequest};
 use crate::ipam;
-use crate::model::{
-    Endpoint, HostAddress, HostPort, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, PublishRequest,
-    Record, State,
-};
+use crate::model::{Endpoint, HostAddress, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, Record, State};
 use crate::plan;
 use crate::request::{Connection, Request, Wiring};
 use crate::store::{self, Write};

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::lease::{Claim, Claimed, Lease};
 use super::{Engine, Error, Result, resolve};
 use crate::files::File;
+use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns};
 use crate::liveness::{Life, Sight};
 use crate::model::{ContainerId, Invalid, Mode, Namespace, Record, State, Witness};
-use crate::oci::NetworkNamespace;
 use crate::request::Request;
 
 /// The longest that our own file with a host name can be.

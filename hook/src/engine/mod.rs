@@ -56,8 +56,8 @@ use std::time::Instant;
 
 use slog::{Logger, debug, warn};
 
-use crate::config::Config;
 use crate::firewall::{Backend, Kind};
+use crate::input::config::Config;
 use crate::kernel::{self, Conntrack, HostLinks, Lock, LockFile, Neighbours, Netns, Origin};
 use crate::model::{ContainerId, Network, Record, quoted, similar};
 use crate::store::{self, Host, Read, Store};

@@ -2,8 +2,8 @@ use ipnet::IpNet;
 use slog::warn;
 
 use super::{Engine, Error, Result};
-use crate::config::{self, Config};
 use crate::driver::{self, Bridge};
+use crate::input::config::{self, Config};
 use crate::ipam;
 use crate::kernel::HostLinks;
 use crate::model::{InterfaceName, Invalid, Network, NetworkName};

@@ -7,13 +7,14 @@ use slog::Logger;
 use super::lease::{Claim, Wishes, grant, intent};
 use super::ports::Ports;
 use super::{Engine, Error, Result};
-use crate::config::{Config, PublishedPorts};
 use crate::driver::{Detour, HostStep, SandboxStep, fed, quoted};
 use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::identity::HostNameSource;
+use crate::input::NetworkNamespace;
+use crate::input::PublishRequest;
+use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, Netns};
-use crate::model::{Invalid, Namespace, Network, PublishRequest, Record, Witness, shown};
-use crate::oci::NetworkNamespace;
+use crate::model::{Invalid, Namespace, Network, Record, Witness, shown};
 use crate::plan;
 use crate::request::{Connection, Request, Wiring};
 

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use super::{Engine, Error, Result};
-use crate::config::Firewall;
+use crate::input::config::Firewall;
+use crate::input::{HostPort, PublishRequest};
 use crate::kernel::{self, FreeRange, Listeners};
-use crate::model::{HostAddress, HostPort, Invalid, Protocol, PublishRequest};
+use crate::model::{HostAddress, Invalid, Protocol};
 use crate::plan::HostPorts;
 use crate::store::Read;
 

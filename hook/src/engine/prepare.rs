@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::{Engine, Error, Result};
-use crate::config::Config;
 use crate::files::File;
+use crate::input::config::Config;
+use crate::input::{Annotations, Bundle, State};
 use crate::kernel::{self, Replaceable};
 use crate::model::{ContainerId, Invalid};
-use crate::oci::edit::{Document, Edit, FileMount, Placement};
-use crate::oci::{Annotations, Bundle, State};
 use crate::request::Request;
+use crate::spec::{Document, Edit, FileMount, Placement};
 
 /// A bundle whose config.json is to be changed, locked against others of us.
 pub struct OpenBundle {

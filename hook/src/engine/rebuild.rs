@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use slog::{Logger, warn};
 
 use super::{Engine, Error, Result, network};
-use crate::config::{self, Config};
 use crate::firewall::{Kind, Publish};
+use crate::input::config::{self, Config};
 use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
 use crate::model::{
     Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Record, State, Subnet,

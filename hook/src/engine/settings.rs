@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::Result;
-use crate::config::Config;
+use crate::input::config::Config;
 use crate::kernel;
 
 /// The settings in `directory`, whose file may be missing.

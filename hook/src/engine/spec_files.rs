@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::files::CONTAINERS;
 use super::{Engine, Result, this_host};
 use crate::files::{self, File, MADE_FOR_SPEC};
+use crate::input::Bundle;
 use crate::kernel;
 use crate::model::{Invalid, Key};
-use crate::oci::Bundle;
-use crate::oci::edit::{Document, FileMount};
 use crate::request::RootFs;
+use crate::spec::{Document, FileMount};
 use crate::store::Host;
 
 /// How long a container may take from its spec to its attach; a hook has not been called for one that took longer.

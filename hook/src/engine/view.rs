@@ -1,5 +1,5 @@
 use super::{Engine, Error, Result, default_network};
-use crate::config::{self, Config};
+use crate::input::config::{self, Config};
 use crate::model::{Endpoint, Mode, Network, Record, State, quoted, similar};
 
 /// A network with the containers on it.

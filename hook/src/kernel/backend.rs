@@ -6,8 +6,8 @@ use super::error::{Error, Result};
 use super::iptables::Iptables;
 use super::nftables::Nftables;
 use super::program;
-use crate::config::Firewall;
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
+use crate::input::config::Firewall;
 
 /// A backend, and why it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]

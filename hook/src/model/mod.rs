@@ -5,7 +5,6 @@ mod id;
 mod invalid;
 mod network;
 mod port;
-mod publish;
 mod record;
 mod shown;
 mod similar;
@@ -15,7 +14,6 @@ pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, Netw
 pub use invalid::{Invalid, quoted};
 pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
-pub use publish::{HostPort, PublishRequest, parse_list as parse_publish};
 pub use record::{Attachment, Endpoint, Mode, Namespace, Patron, Record, ResolverChoice, State, Witness};
 pub use shown::{is_printable, shown, shown_json};
 pub use similar::similar;

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::json;
 
-use ocinet::config::{Config, default_bridge};
 use ocinet::driver::quoted;
 use ocinet::files::{self, Reach, Resolver};
 use ocinet::firewall::nft::Element;
 use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::identity::{HostNameSource, Identity};
-use ocinet::model::{Invalid, Namespace, Network, PublishRequest, Record, State as Progress, Witness};
-use ocinet::oci::{Annotations, Bundle, State};
+use ocinet::input::PublishRequest;
+use ocinet::input::config::{Config, default_bridge};
+use ocinet::input::{Annotations, Bundle, State};
+use ocinet::model::{Invalid, Namespace, Network, Record, State as Progress, Witness};
 use ocinet::plan;
 use ocinet::request::{Connection, Request, Wiring};
 

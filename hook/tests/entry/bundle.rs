@@ -1,5 +1,5 @@
 use ocinet::files::File;
-use ocinet::oci::{Bundle, NetworkNamespace};
+use ocinet::input::{Bundle, NetworkNamespace};
 
 /// A bundle's config.json.
 pub fn bundle(bytes: &[u8]) {

@@ -1,4 +1,4 @@
-use ocinet::config::Config;
+use ocinet::input::config::Config;
 use ocinet::ipam;
 
 /// `config.toml`.

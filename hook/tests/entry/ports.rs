@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use ocinet::model::{HostAddress, HostPort, PortMapping, Protocol, PublishRequest};
+use ocinet::input::{HostPort, PublishRequest};
+use ocinet::model::{HostAddress, PortMapping, Protocol};
 use ocinet::plan::{self, HostPorts};
 
 /// A host on which every port is free.

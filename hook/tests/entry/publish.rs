@@ -1,4 +1,5 @@
-use ocinet::model::{HostAddress, HostPort, PublishRequest, parse_publish};
+use ocinet::input::{HostPort, PublishRequest, parse_publish};
+use ocinet::model::HostAddress;
 
 use super::ports::{EveryPort, OddPorts, disjoint};
 

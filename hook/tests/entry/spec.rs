@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use ocinet::oci::edit::{Document, Edit, FileMount, HookCommand, Placement, podmans_names};
+use ocinet::spec::{Document, Edit, FileMount, HookCommand, Placement, podmans_names};
 
 /// A spec that is to be edited: with it an edit of any kind, done twice and undone.
 pub fn spec(bytes: &[u8]) {

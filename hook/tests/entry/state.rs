@@ -1,5 +1,5 @@
+use ocinet::input::State;
 use ocinet::model::Key;
-use ocinet::oci::State;
 
 /// A state on stdin.
 pub fn state(bytes: &[u8]) {

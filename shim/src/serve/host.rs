@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ocinet::config::Config;
 use ocinet::engine::{Engine, NetworkView, Outcome, Result, bundle_of, settings};
+use ocinet::input::State;
+use ocinet::input::config::Config;
 use ocinet::model::{Key, Record};
-use ocinet::oci::State;
 use ocinet::request::Request;
 use ocinet_proto::protobuf::Message;
 use ocinet_proto::v1::*;

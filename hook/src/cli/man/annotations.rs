@@ -1,6 +1,6 @@
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use ocinet::oci::{AnnotationKey, Annotations};
+use ocinet::input::{AnnotationKey, Annotations};
 
 use super::{NO_DATE, SOURCE, literal, section, see_also};
 

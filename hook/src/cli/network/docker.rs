@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use ocinet::config;
 use ocinet::engine::{NetworkKind, NetworkView};
+use ocinet::input::config;
 use ocinet::model::{self, Record, Subnet};
 
 /// A network. Docker's `Created` is left out: nobody remembers it here.

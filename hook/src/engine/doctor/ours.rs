@@ -1,10 +1,10 @@
 //! What ocinet made, beside what the store says.
 
 use super::Finding;
-use crate::config::PublishedPorts;
 use crate::driver::{self, DETOUR_IN};
 use crate::engine::{Engine, Result};
 use crate::firewall::{Kind, iptables};
+use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Place};
 use crate::liveness::Life;
 use crate::model::{Alias, Attachment, Mode, Network, Record, State};

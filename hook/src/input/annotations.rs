@@ -2,10 +2,10 @@ use std::collections::HashMap;
 
 use crate::model::Invalid;
 
-pub(super) const PREFIX: &str = "io.ocinet.";
+pub(crate) const PREFIX: &str = "io.ocinet.";
 
 /// Where an edited spec says how to undo the edit. It asks for nothing.
-pub(super) const UNDO: &str = "io.ocinet.undo";
+pub(crate) const UNDO: &str = "io.ocinet.undo";
 
 /// Our annotations of a container, each still as text.
 #[derive(Debug, Default, PartialEq, Eq)]

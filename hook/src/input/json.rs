@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// When it is no JSON, or an object in it has a key twice.
-pub(super) fn parse(json: &[u8]) -> serde_json::Result<Value> {
+pub(crate) fn parse(json: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(json).map(|Unique(value)| value)
 }
 
@@ -121,44 +121,11 @@ fn duplicate<E: Error>(key: &str) -> E {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Bundle, State, edit::Document};
     use super::*;
 
     #[test]
     fn what_stands_once_is_read_as_ever() {
         let json = br#"{"a":[1,-2,2.5,true,null,"x"],"b":{"c":18446744073709551615}}"#;
         assert_eq!(parse(json).unwrap(), serde_json::from_slice::<Value>(json).unwrap());
-    }
-
-    #[test]
-    fn prepare_and_hook_refuse_the_same_keys() {
-        let rows = [
-            (r#""annotations":{"a":"1"},"annotations":{"b":"2"}"#, "annotations"),
-            (r#""annotations":{"io.ocinet.network":"none","io.ocinet.network":"bridge"}"#, "io.ocinet.network"),
-            (r#""hostname":"a","hostname":"b""#, "hostname"),
-            (r#""linux":{},"linux":{"namespaces":[]}"#, "linux"),
-            (r#""linux":{"namespaces":[],"namespaces":[]}"#, "namespaces"),
-            (r#""linux":{"namespaces":[{"type":"network","type":"uts"}]}"#, "type"),
-            (r#""mounts":[],"mounts":[]"#, "mounts"),
-            (r#""mounts":[{"destination":"/a","destination":"/b"}]"#, "destination"),
-            (r#""root":{"path":"s"}"#, "root"),
-        ];
-        for (members, key) in rows {
-            let spec = format!(r#"{{"root":{{"path":"r"}},{members}}}"#);
-            let prepare = Document::parse(spec.as_bytes(), "/b").unwrap_err().to_string();
-            let hook = Bundle::parse(spec.as_bytes(), "/b").unwrap_err().to_string();
-            let words = format!("duplicate field `{key}`");
-            assert!(prepare.contains(&words) && hook.contains(&words), "{members}: {prepare}, {hook}");
-        }
-        let state = br#"{"id":"a","bundle":"/b","annotations":{"k":"1","k":"2"}}"#;
-        assert!(State::parse(state).unwrap_err().to_string().contains("duplicate field `k`"));
-    }
-
-    #[test]
-    fn prepare_refuses_what_it_would_write_once() {
-        for members in [r#""hooks":{},"hooks":{}"#, r#""process":{"args":["a"],"args":["b"]}"#] {
-            let spec = format!(r#"{{"root":{{"path":"r"}},{members}}}"#);
-            assert!(Document::parse(spec.as_bytes(), "/b").unwrap_err().to_string().contains("duplicate"), "{members}");
-        }
     }
 }

@@ -2,8 +2,8 @@ use serde_json::{Value, json};
 
 use super::change::{Change, Position};
 use super::{Document, shown};
+use crate::input::Stage;
 use crate::model::Invalid;
-use crate::oci::Stage;
 
 /// The networks that nerdctl was told.
 const NERDCTL_NETWORKS: &str = "nerdctl/networks";

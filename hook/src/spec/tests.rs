@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::input::{Bundle, State};
 
 /// As `runc spec` writes it, with tabs, plus what other tools and later versions may add.
 const SPEC: &str = r#"{
@@ -270,4 +271,36 @@ fn names_of_others_are_read_from_podmans_hosts() {
                 192.0.2.1 a$b\n127.0.0.1\t0abf9418801f web\n";
     let others: Vec<_> = podmans_names(text).iter().map(|(name, address)| format!("{name}={address}")).collect();
     assert_eq!(others, ["db=192.0.2.9", "cache=192.0.2.9", "six=2001:db8::9"]);
+}
+
+#[test]
+fn prepare_and_hook_refuse_the_same_keys() {
+    let rows = [
+        (r#""annotations":{"a":"1"},"annotations":{"b":"2"}"#, "annotations"),
+        (r#""annotations":{"io.ocinet.network":"none","io.ocinet.network":"bridge"}"#, "io.ocinet.network"),
+        (r#""hostname":"a","hostname":"b""#, "hostname"),
+        (r#""linux":{},"linux":{"namespaces":[]}"#, "linux"),
+        (r#""linux":{"namespaces":[],"namespaces":[]}"#, "namespaces"),
+        (r#""linux":{"namespaces":[{"type":"network","type":"uts"}]}"#, "type"),
+        (r#""mounts":[],"mounts":[]"#, "mounts"),
+        (r#""mounts":[{"destination":"/a","destination":"/b"}]"#, "destination"),
+        (r#""root":{"path":"s"}"#, "root"),
+    ];
+    for (members, key) in rows {
+        let spec = format!(r#"{{"root":{{"path":"r"}},{members}}}"#);
+        let prepare = Document::parse(spec.as_bytes(), "/b").unwrap_err().to_string();
+        let hook = Bundle::parse(spec.as_bytes(), "/b").unwrap_err().to_string();
+        let words = format!("duplicate field `{key}`");
+        assert!(prepare.contains(&words) && hook.contains(&words), "{members}: {prepare}, {hook}");
+    }
+    let state = br#"{"id":"a","bundle":"/b","annotations":{"k":"1","k":"2"}}"#;
+    assert!(State::parse(state).unwrap_err().to_string().contains("duplicate field `k`"));
+}
+
+#[test]
+fn prepare_refuses_what_it_would_write_once() {
+    for members in [r#""hooks":{},"hooks":{}"#, r#""process":{"args":["a"],"args":["b"]}"#] {
+        let spec = format!(r#"{{"root":{{"path":"r"}},{members}}}"#);
+        assert!(Document::parse(spec.as_bytes(), "/b").unwrap_err().to_string().contains("duplicate"), "{members}");
+    }
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{HostAddress, Invalid, PortMapping, Protocol};
+use crate::model::{HostAddress, Invalid, PortMapping, Protocol};
 
 /// How many ports one entry may name.
 const MAX_RANGE: u32 = PortMapping::MAX_COUNT as u32;

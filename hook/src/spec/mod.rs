@@ -23,8 +23,7 @@ use serde_json::{Map, Value};
 
 use self::change::Change;
 use self::layout::Layout;
-use super::annotations::{Annotations, PREFIX, UNDO};
-use super::{is_templates_hostname, json};
+use crate::input::{Annotations, PREFIX, UNDO, is_templates_hostname, parse_json};
 use crate::model::{HostName, Invalid, quoted};
 
 /// What is to become of a spec.
@@ -59,7 +58,7 @@ impl Document {
     /// [`Invalid`] names the field.
     pub fn parse(json: &[u8], name: &str) -> Result<Self, Invalid> {
         let wrong = |why: String| Invalid::new("config", name, why);
-        let spec = match json::parse(json) {
+        let spec = match parse_json(json) {
             Ok(Value::Object(spec)) => spec,
             Ok(_) => return Err(wrong("is not an OCI spec: it is no JSON object".into())),
             Err(error) => return Err(wrong(format!("is not an OCI spec: {error}"))),

@@ -6,12 +6,12 @@ use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, Error, OpenBundle, Result, edit_for, files_to_fill, settings};
 use ocinet::input::config::Config;
 use ocinet::input::{Annotations, NetworkNamespace};
 use ocinet::kernel;
 use ocinet::model::{ContainerId, Invalid, Patron};
-use ocinet::request::Request;
 use ocinet::spec::{Document, Edit, HookCommand};
 use slog::{Logger, warn};
 

@@ -3,13 +3,13 @@ use std::time::Instant;
 
 use slog::{Logger, debug, o, warn};
 
+use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, Result, bundle_of, discard_files_of};
 use ocinet::input::config::Config;
 use ocinet::input::{Annotations, Bundle, Stage, State};
 use ocinet::kernel;
 use ocinet::log::{Timings, with_journal};
 use ocinet::model::Key;
-use ocinet::request::Request;
 
 use super::{Options, podman, precreate, report};
 

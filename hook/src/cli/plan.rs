@@ -3,10 +3,10 @@ use std::path::PathBuf;
 
 use slog::Logger;
 
+use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, Result, bundle_of};
 use ocinet::input::State;
 use ocinet::model::{ContainerId, Invalid};
-use ocinet::request::Request;
 
 use super::{Options, print, print_json};
 

@@ -1,8 +1,8 @@
 use serde::Serialize;
 use slog::Logger;
 
+use ocinet::decide::liveness::Life;
 use ocinet::engine::{Engine, Result};
-use ocinet::liveness::Life;
 use ocinet::model::{Record, State};
 
 use super::table::Table;

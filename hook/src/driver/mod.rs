@@ -1,21 +1,17 @@
 //! What the kernel must do for an endpoint, one file per driver. Pure: steps are data.
 
 mod bridge;
-mod detour;
 mod guard;
 mod setting;
-mod uplinks;
 
 pub use bridge::{bridge, bridge_of, port};
-pub use detour::{DETOUR_IN, DETOUR_OUT, Detour};
 pub use guard::Program;
 pub use setting::Setting;
-pub use uplinks::{PolicyRule, WayOut, keep_uplinks};
 
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-use crate::model::{Alias, InterfaceName, Mac, is_printable};
+use crate::model::{Alias, InterfaceName, Mac};
 
 /// What an endpoint needs, in the order in which it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,113 +92,4 @@ pub enum SandboxStep {
         /// The next hop.
         gateway: IpAddr,
     },
-}
-
-impl HostStep {
-    /// The step as commands that a person could type; `pid` is the container's init process.
-    pub fn lines(&self, pid: &str) -> Vec<String> {
-        match self {
-            Self::Bridge(bridge) => {
-                let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
-                let name = word(name.as_str());
-                let mut lines = vec![
-                    format!("ip link add {name} address {mac} type bridge"),
-                    format!("ip link set {name} mtu {}", Bridge::other_mtu(*mtu)),
-                    format!("ip link set {name} mtu {mtu}"),
-                ];
-                lines.extend(bridge.settings().iter().map(Setting::line));
-                lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
-                lines.push(format!("ip link set {name} alias {} up", word(&alias.to_string())));
-                lines
-            }
-            Self::Veth(Veth { name, alias, bridge, peer, mac, mtu, guard }) => {
-                let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
-                vec![
-                    format!(
-                        "ip link add {name} mtu {mtu} master {bridge} type veth \
-                         peer name {peer} address {mac} mtu {mtu} netns {pid}"
-                    ),
-                    format!("tc qdisc add dev {name} clsact"),
-                    format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
-                    format!("ip link set {name} alias {} up type bridge_slave hairpin on", quoted(&alias.to_string())),
-                ]
-            }
-        }
-    }
-}
-
-impl SandboxStep {
-    /// The step as commands that a person could type inside the container's network namespace.
-    pub fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Loopback => vec!["ip link set lo up".into()],
-            Self::Interface { name, addresses } => {
-                let v4_only = addresses.iter().all(|address| address.addr().is_ipv4());
-                let quiet = v4_only.then(|| Setting::without_ipv6(name).line());
-                let name = word(name.as_str());
-                let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
-                quiet.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
-            }
-            Self::Announce { name, gateway } => {
-                vec![format!("ip neighbour replace {gateway} dev {} use", word(name.as_str()))]
-            }
-            Self::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
-        }
-    }
-}
-
-/// `text` as one word of a shell, in quotes where it needs them: an interface may be called `$(reboot)`.
-fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+:/=,@".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { quoted(text) }
-}
-
-/// `text` as one word of a shell. What a terminal would not show as it is becomes octal numbers, in the quotes that bash, zsh and
-/// POSIX have for them (POSIX.1-2024, Shell Command Language, 2.2.4).
-pub fn quoted(text: &str) -> String {
-    if text.chars().all(is_printable) {
-        return format!("'{}'", text.replace('\'', r"'\''"));
-    }
-    let mut word = "$'".to_owned();
-    for c in text.chars() {
-        match c {
-            '\'' | '\\' => word.extend(['\\', c]),
-            _ if is_printable(c) => word.push(c),
-            _ => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| word.push_str(&format!("\\{byte:03o}"))),
-        }
-    }
-    word + "'"
-}
-
-/// `command` with `text`, which ends its last line, on its stdin: a here-document that no line of the text ends, be it
-/// the name of a host called `END`.
-pub fn fed(command: &str, text: &str) -> String {
-    let mut end = "END".to_owned();
-    while text.lines().any(|line| line == end) {
-        end.push('_');
-    }
-    format!("{command} <<'{end}'\n{text}{end}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_leaves_its_quotes() {
-        assert_eq!(quoted("a b"), "'a b'");
-        assert_eq!(quoted("'; reboot"), r"''\''; reboot'");
-        assert_eq!(quoted("a\n'\\\u{202e}"), r"$'a\012\'\\\342\200\256'");
-        let of = |name: &str| {
-            let (name, addresses) = (name.parse().unwrap(), vec!["10.90.0.2/16".parse().unwrap()]);
-            SandboxStep::Interface { name, addresses }.lines()
-        };
-        assert_eq!(of("a;reboot")[2], "ip link set dev 'a;reboot' up");
-        assert_eq!(of("eth0.5")[0], "sysctl -qw net/ipv6/conf/eth0.5/disable_ipv6=1");
-    }
-    #[test]
-    fn no_line_ends_a_document_early() {
-        assert_eq!(fed("cat", "web\n"), "cat <<'END'\nweb\nEND");
-        assert_eq!(fed("cat", "END\nEND_\n"), "cat <<'END__'\nEND\nEND_\nEND__");
-    }
 }

@@ -1,6 +1,5 @@
 use std::fmt;
 
-use super::word;
 use crate::model::InterfaceName;
 
 /// A setting of the kernel's (sysctl(8)) and the value that it should have.
@@ -29,7 +28,7 @@ impl Setting {
     }
 
     /// A setting of one interface.
-    pub(super) fn of(family: &str, interface: &str, name: &str, value: &'static str) -> Self {
+    pub fn of(family: &str, interface: &str, name: &str, value: &'static str) -> Self {
         Self { key: format!("net/{family}/conf/{interface}/{name}"), value }
     }
 
@@ -46,11 +45,6 @@ impl Setting {
     /// Its file.
     pub fn path(&self) -> String {
         format!("/proc/sys/{}", self.key)
-    }
-
-    /// The command that sets it.
-    pub fn line(&self) -> String {
-        format!("sysctl -qw {}", word(&self.to_string()))
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::attach::{Sandbox, in_use};
 use super::{Engine, Outcome, Result};
-use crate::files::File;
-use crate::identity::HostNameSource;
+use crate::decide::files::File;
+use crate::decide::identity::HostNameSource;
+use crate::decide::liveness::Life;
+use crate::decide::request::Request;
 use crate::kernel;
-use crate::liveness::Life;
 use crate::model::{Key, Mode, Patron, Record, Witness};
-use crate::request::Request;
 use crate::spec::{Edit, FileMount, Placement};
 
 impl Engine {

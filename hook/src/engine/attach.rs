@@ -3,13 +3,13 @@ use slog::{debug, info, warn};
 use super::firewall::Turn;
 use super::lease::Lease;
 use super::{Engine, Error, Result};
+use crate::decide::liveness::Life;
+use crate::decide::plan;
+use crate::decide::request::{Request, Wiring};
 use crate::driver::{HostStep, SandboxStep};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Process};
-use crate::liveness::Life;
 use crate::model::{Alias, HostAddress, Invalid, Key, Mode, Namespace, Network, Protocol, Record, State, Witness};
-use crate::plan;
-use crate::request::{Request, Wiring};
 
 /// How an attach ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]

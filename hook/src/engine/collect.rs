@@ -1,10 +1,10 @@
 use slog::{info, warn};
 
 use super::{Engine, Error, Failures, Result};
+use crate::decide::liveness::{Evidence, Life, judge};
+use crate::decide::plan;
 use crate::kernel::{self, Lock, Netns, Place};
-use crate::liveness::{Evidence, Life, judge};
 use crate::model::{Attachment, Record, State, Witness, quoted};
-use crate::plan;
 
 /// What a collection took away.
 #[derive(Debug, Default)]

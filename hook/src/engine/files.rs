@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use slog::warn;
 
 use super::{Engine, Failures, Result};
-use crate::files::{self, File, Reach, Resolver};
-use crate::identity::{HostNameSource, Identity};
+use crate::decide::files::{self, File, Reach, Resolver};
+use crate::decide::identity::{HostNameSource, Identity};
+use crate::decide::request::Request;
 use crate::kernel::{self, Overlay, Place, Process};
 use crate::model::{HostName, Key, Mode, Record};
-use crate::request::Request;
 use crate::store::Host;
 
 /// Where the host says which name servers it has.

@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Engine, Error, Outcome, Result};
-use crate::files::File;
+use crate::decide::files::File;
+use crate::decide::ipam;
+use crate::decide::plan;
+use crate::decide::request::{Connection, Request, Wiring};
 use crate::input::{HostPort, PublishRequest};
-use crate::ipam;
 use crate::model::{Endpoint, HostAddress, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, Record, State};
-use crate::plan;
-use crate::request::{Connection, Request, Wiring};
 use crate::store::{self, Write};
 
 use super::firewall::Turn;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use super::lease::{Claim, Claimed, Lease};
 use super::{Engine, Error, Result, resolve};
-use crate::files::File;
+use crate::decide::files::File;
+use crate::decide::liveness::{Life, Sight};
+use crate::decide::request::Request;
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns};
-use crate::liveness::{Life, Sight};
 use crate::model::{ContainerId, Invalid, Mode, Namespace, Record, State, Witness};
-use crate::request::Request;
 
 /// The longest that our own file with a host name can be.
 const MAX_HOSTNAME: usize = 256;

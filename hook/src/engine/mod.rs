@@ -56,10 +56,11 @@ use std::time::Instant;
 
 use slog::{Logger, debug, warn};
 
+use crate::decide::similar;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
 use crate::kernel::{self, Conntrack, HostLinks, Lock, LockFile, Neighbours, Netns, Origin};
-use crate::model::{ContainerId, Network, Record, quoted, similar};
+use crate::model::{ContainerId, Network, Record, quoted};
 use crate::store::{self, Host, Read, Store};
 use rebuild::Site;
 

@@ -7,7 +7,7 @@ use slog::info;
 
 use super::files::host_resolver;
 use super::{Engine, Failures, Result};
-use crate::files::{File, Reach};
+use crate::decide::files::{File, Reach};
 use crate::kernel;
 use crate::model::{Record, State};
 

@@ -2,12 +2,12 @@ use ipnet::IpNet;
 use slog::warn;
 
 use super::{Engine, Error, Result};
+use crate::decide::ipam;
+use crate::decide::plan;
 use crate::driver::{self, Bridge};
 use crate::input::config::{self, Config};
-use crate::ipam;
 use crate::kernel::HostLinks;
 use crate::model::{InterfaceName, Invalid, Network, NetworkName};
-use crate::plan;
 
 /// The network `bridge` as its first container would define it now. Nothing is kept: another route may take its range
 /// until then.

@@ -7,16 +7,17 @@ use slog::Logger;
 use super::lease::{Claim, Wishes, grant, intent};
 use super::ports::Ports;
 use super::{Engine, Error, Result};
-use crate::driver::{Detour, HostStep, SandboxStep, fed, quoted};
+use crate::decide::identity::HostNameSource;
+use crate::decide::plan;
+use crate::decide::request::{Connection, Request, Wiring};
+use crate::driver::{HostStep, SandboxStep};
 use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
-use crate::identity::HostNameSource;
 use crate::input::NetworkNamespace;
 use crate::input::PublishRequest;
 use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, Netns};
 use crate::model::{Invalid, Namespace, Network, Record, Witness, shown};
-use crate::plan;
-use crate::request::{Connection, Request, Wiring};
+use crate::shell::{self, fed, word};
 
 /// What an attach would do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Engine {
                 for steps in plan::steps(&record, &network, guarded) {
                     for step in &steps.host {
                         if !engine.is_done(step)? {
-                            commands.extend(step.lines("$PID"));
+                            commands.extend(shell::host_step(step, "$PID"));
                         }
                     }
                     commands.extend(inside(&steps.sandbox));
@@ -145,7 +146,7 @@ impl Engine {
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
         if self.firewall()?.holds(&needs, &base, &[])? {
-            commands.extend(publish_needs(record).iter().flat_map(|port| firewall::lines(kind, port, &base)));
+            commands.extend(publish_needs(record).iter().flat_map(|port| shell::port(kind, port, &base)));
         } else {
             let mut all = Needs { base, ..self.all_needs()? };
             if !all.networks.contains(&needs) {
@@ -158,9 +159,9 @@ impl Engine {
                 commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
             }
             if base.detour == Some(0) {
-                commands.extend(Detour::lines());
+                commands.extend(shell::input_loop());
             }
-            commands.extend(firewall::loading(kind, &all).map(|(program, input)| fed(program, &input)));
+            commands.extend(shell::load(kind, &all).map(|(program, input)| fed(program, &input)));
         }
         if !forwards {
             commands.push("sysctl -qw net.ipv4.ip_forward=1".into());
@@ -179,12 +180,12 @@ impl Engine {
             }
         };
         let directory = self.files_of(&record.key());
-        let path = |name: &str| quoted(&directory.join(name).to_string_lossy());
-        commands.push(format!("mkdir -p -m 700 {}", quoted(&self.state_dir.to_string_lossy())));
-        commands.push(format!("mkdir -p {}", quoted(&directory.to_string_lossy())));
+        let path = |name: &str| word(&directory.join(name).to_string_lossy());
+        commands.push(format!("mkdir -p -m 700 {}", word(&self.state_dir.to_string_lossy())));
+        commands.push(format!("mkdir -p {}", word(&directory.to_string_lossy())));
         for (name, text) in self.texts(request, record, &hostname)? {
             commands.push(fed(&format!("cat > {}", path(name)), &text));
-            let target = quoted(&request.root.path.join("etc").join(name).to_string_lossy());
+            let target = word(&request.root.path.join("etc").join(name).to_string_lossy());
             commands.push(format!("[ -e {target} ] || install -D -m 644 /dev/null {target}"));
             commands.push(format!("nsenter -t $PID -m mount -o bind,ro {} {target}", path(name)));
         }
@@ -193,5 +194,5 @@ impl Engine {
 }
 
 fn inside(steps: &[SandboxStep]) -> Vec<String> {
-    steps.iter().flat_map(SandboxStep::lines).map(|line| format!("nsenter -t $PID -n {line}")).collect()
+    steps.iter().flat_map(shell::sandbox_step).map(|line| format!("nsenter -t $PID -n {line}")).collect()
 }

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use super::{Engine, Error, Result};
+use crate::decide::plan::HostPorts;
 use crate::input::config::Firewall;
 use crate::input::{HostPort, PublishRequest};
 use crate::kernel::{self, FreeRange, Listeners};
 use crate::model::{HostAddress, Invalid, Protocol};
-use crate::plan::HostPorts;
 use crate::store::Read;
 
 /// How many ports of a place are asked for one by one before the store lists all that are held there.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::{Engine, Error, Result};
-use crate::files::File;
+use crate::decide::files::File;
+use crate::decide::request::Request;
 use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, State};
 use crate::kernel::{self, Replaceable};
 use crate::model::{ContainerId, Invalid};
-use crate::request::Request;
 use crate::spec::{Document, Edit, FileMount, Placement};
 
 /// A bundle whose config.json is to be changed, locked against others of us.

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use slog::{Logger, warn};
 
 use super::{Engine, Error, Result, network};
+use crate::decide::plan;
 use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
@@ -21,7 +22,6 @@ use crate::model::{
     Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Record, State, Subnet,
     Witness, quoted,
 };
-use crate::plan;
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
 /// Why and what a store is rebuilt for.

@@ -4,9 +4,9 @@ use slog::info;
 
 use super::files::CONTAINERS;
 use super::{Engine, Error, Failures, Result};
+use crate::decide::liveness::Life;
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
-use crate::liveness::Life;
 use crate::model::{Alias, InterfaceName, Key, Record, State};
 use crate::store::{Store, Writing};
 

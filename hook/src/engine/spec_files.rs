@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::files::CONTAINERS;
 use super::{Engine, Result, this_host};
-use crate::files::{self, File, MADE_FOR_SPEC};
+use crate::decide::files::{self, File, MADE_FOR_SPEC};
+use crate::decide::request::RootFs;
 use crate::input::Bundle;
 use crate::kernel;
 use crate::model::{Invalid, Key};
-use crate::request::RootFs;
 use crate::spec::{Document, FileMount};
 use crate::store::Host;
 

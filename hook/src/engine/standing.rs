@@ -1,11 +1,11 @@
 //! Whether what an attached record says is there, and putting right what is not.
 
 use super::{Engine, Result};
+use crate::decide::plan;
 use crate::driver::{self, Bridge};
 use crate::firewall::{NetworkNeeds, publish_needs};
 use crate::kernel;
 use crate::model::{Attachment, Endpoint, Network, Record};
-use crate::plan;
 
 impl Engine {
     /// Whether the links of an attached record are there, and lead to its networks.

@@ -1,6 +1,7 @@
 use super::{Engine, Error, Result, default_network};
+use crate::decide::similar;
 use crate::input::config::{self, Config};
-use crate::model::{Endpoint, Mode, Network, Record, State, quoted, similar};
+use crate::model::{Endpoint, Mode, Network, Record, State, quoted};
 
 /// A network with the containers on it.
 pub struct NetworkView {

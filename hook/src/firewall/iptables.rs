@@ -23,7 +23,7 @@ use std::fmt::{self, Write};
 use self::port::{asked, judged};
 use self::source::leaving;
 use super::{Base, Kind, Needs, NetworkNeeds, Publish, Source};
-use crate::driver::{DETOUR_IN, DETOUR_OUT};
+use crate::firewall::{DETOUR_IN, DETOUR_OUT};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
@@ -274,13 +274,9 @@ pub fn priority_of_asking(kind: Kind) -> Option<i32> {
     }
 }
 
-/// A published port as commands that a person could type.
-pub fn lines(port: &Publish, base: &Base) -> Vec<String> {
-    let add = |table: Table| {
-        let rules = table.ports(std::slice::from_ref(port)).into_iter();
-        rules.map(move |rule| format!("iptables -t {table} -A {rule}"))
-    };
-    Table::of(base).flat_map(add).collect()
+/// The rules of a published port, each with its table.
+pub fn rules_of(port: &Publish, base: &Base) -> impl Iterator<Item = (Table, String)> {
+    Table::of(base).flat_map(|table| table.ports(std::slice::from_ref(port)).into_iter().map(move |rule| (table, rule)))
 }
 
 /// The input that fills our chains with `all`, whatever is in them, and puts the jumps to them in front of all others. What

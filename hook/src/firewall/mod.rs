@@ -1,10 +1,12 @@
 //! What networks and endpoints need of the firewall, in domain words. Each backend turns them into rules of its own.
 
 pub mod door;
+mod input_loop;
 pub mod iptables;
 pub mod nft;
 mod source;
 
+pub use input_loop::{DETOUR_IN, DETOUR_OUT, Detour};
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
@@ -219,25 +221,4 @@ pub trait Backend {
 fn comment(port: &Publish) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
     port.label.chars().take(100).map(safe).collect()
-}
-
-/// `port` as commands that a person could type, where `kind` keeps the rules.
-pub fn lines(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
-    match kind {
-        Kind::Nftables => nft::lines(port, base),
-        Kind::IptablesNft | Kind::IptablesLegacy => iptables::lines(port, base),
-        Kind::None => Vec::new(),
-    }
-}
-
-/// The program that puts `all` in place where `kind` keeps the rules, and its input. For people: it takes for granted that
-/// nothing of ours is there.
-pub fn loading(kind: Kind, all: &Needs) -> Option<(&'static str, String)> {
-    match kind {
-        Kind::Nftables => Some(("nft -f -", nft::ruleset(all, &nft::Held::default()))),
-        Kind::IptablesNft | Kind::IptablesLegacy => {
-            Some(("iptables-restore --noflush", iptables::load(all, &iptables::Held::default())))
-        }
-        Kind::None => None,
-    }
 }

@@ -240,10 +240,9 @@ pub fn ruleset(all: &Needs, held: &Held) -> String {
     text
 }
 
-/// A published port as commands that a person could type.
-pub fn lines(port: &Publish, base: &Base) -> Vec<String> {
-    let add = |(set, element)| format!("nft add element {} {TABLE} {set} '{{ {element} }}'", family(set));
-    entries(port, base).into_iter().map(add).collect()
+/// The elements of a published port as text: family of the table, set, element.
+pub fn elements_of(port: &Publish, base: &Base) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+    entries(port, base).into_iter().map(|(set, element)| (family(set), set, element))
 }
 
 /// The sets that a published port is in, and its element there.

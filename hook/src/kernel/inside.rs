@@ -19,7 +19,7 @@ use super::link::{HostLinks, address_on, errno};
 use super::netlink::Netlink;
 use super::netns::Netns;
 use super::process::{Origin, process_start};
-use crate::liveness::Sight;
+use crate::decide::liveness::Sight;
 use crate::model::{InterfaceName, Mac, Namespace, Witness};
 
 /// A network namespace that was found.

@@ -12,7 +12,7 @@ use rustix::fs::fstat;
 use super::apart::apart;
 use super::error::{Doing, Result};
 use super::process::{Origin, Running, running};
-use crate::liveness::Sight;
+use crate::decide::liveness::Sight;
 use crate::model::{Namespace, Patron, Witness};
 
 /// A network namespace, held by a descriptor.

@@ -7,7 +7,6 @@ mod network;
 mod port;
 mod record;
 mod shown;
-mod similar;
 
 pub use alias::Alias;
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
@@ -16,4 +15,3 @@ pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use record::{Attachment, Endpoint, Mode, Namespace, Patron, Record, ResolverChoice, State, Witness};
 pub use shown::{is_printable, shown, shown_json};
-pub use similar::similar;

@@ -4,17 +4,16 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::json;
 
-use ocinet::driver::quoted;
-use ocinet::files::{self, Reach, Resolver};
+use ocinet::decide::files::{self, Reach, Resolver};
+use ocinet::decide::identity::{HostNameSource, Identity};
+use ocinet::decide::plan;
+use ocinet::decide::request::{Connection, Request, Wiring};
 use ocinet::firewall::nft::Element;
 use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
-use ocinet::identity::{HostNameSource, Identity};
 use ocinet::input::PublishRequest;
 use ocinet::input::config::{Config, default_bridge};
 use ocinet::input::{Annotations, Bundle, State};
 use ocinet::model::{Invalid, Namespace, Network, Record, State as Progress, Witness};
-use ocinet::plan;
-use ocinet::request::{Connection, Request, Wiring};
 
 use super::ports::{EveryPort, disjoint};
 use super::publish::in_range;
@@ -181,13 +180,14 @@ fn lines(record: &Record, network: &Network) {
     let alias = plan::alias(record).to_string();
     assert!(alias.len() <= 255, "{alias}");
     for steps in plan::steps(record, network, true) {
-        let host = steps.host.iter().flat_map(|step| step.lines("42"));
-        let lines: Vec<Vec<String>> =
-            host.chain(steps.sandbox.iter().flat_map(|step| step.lines())).map(|line| shell::words(&line)).collect();
+        let host = steps.host.iter().flat_map(|step| ocinet::shell::host_step(step, "42"));
+        let lines: Vec<Vec<String>> = host
+            .chain(steps.sandbox.iter().flat_map(ocinet::shell::sandbox_step))
+            .map(|line| shell::words(&line))
+            .collect();
         assert!(lines.iter().flatten().any(|word| *word == alias), "{alias} in {lines:?}");
         let interface = record.endpoints[0].interface.as_str();
         assert!(lines.iter().flatten().any(|word| word == interface), "{interface} in {lines:?}");
     }
-    let bundle = quoted(&record.bundle);
-    assert_eq!(bundle.replace(r"'\''", "'"), format!("'{}'", record.bundle));
+    assert_eq!(shell::words(&ocinet::shell::word(&record.bundle)), [record.bundle.as_str()]);
 }

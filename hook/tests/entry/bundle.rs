@@ -1,4 +1,4 @@
-use ocinet::files::File;
+use ocinet::decide::files::File;
 use ocinet::input::{Bundle, NetworkNamespace};
 
 /// A bundle's config.json.

@@ -1,5 +1,5 @@
+use ocinet::decide::ipam;
 use ocinet::input::config::Config;
-use ocinet::ipam;
 
 /// `config.toml`.
 pub fn config(bytes: &[u8]) {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use ocinet::decide::plan::{self, HostPorts};
 use ocinet::input::{HostPort, PublishRequest};
 use ocinet::model::{HostAddress, PortMapping, Protocol};
-use ocinet::plan::{self, HostPorts};
 
 /// A host on which every port is free.
 #[derive(Default)]

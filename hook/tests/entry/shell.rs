@@ -1,7 +1,8 @@
 //! What a shell and `nft` make of the lines that `ocinet plan` prints and `nft -f` is fed.
 
-use ocinet::firewall::{Needs, Publish, nft};
+use ocinet::firewall::{Kind, Needs, Publish, nft};
 use ocinet::model::Protocol;
+use ocinet::shell;
 
 /// The words of a line that must be one simple command. Outside quotes only what no shell takes for more than a letter.
 pub fn words(line: &str) -> Vec<String> {
@@ -18,8 +19,16 @@ pub fn words(line: &str) -> Vec<String> {
                 word.push_str(quoted);
                 rest = behind.chars();
             }
+            '"' => loop {
+                match rest.next().unwrap_or_else(|| panic!("an open quote: {line}")) {
+                    '"' => break,
+                    '\\' => word.extend(rest.next().filter(|c| "\"\\".contains(*c))),
+                    c if "$`!".contains(c) => panic!("{c:?} means something in quotes in: {line}"),
+                    c => word.push(c),
+                }
+            },
             '\\' => word.extend(rest.next()),
-            _ if c.is_ascii_alphanumeric() || "._-+:/=,@%".contains(c) => word.push(c),
+            _ if c.is_ascii_alphanumeric() || "._-+:/=,@%]".contains(c) => word.push(c),
             _ => panic!("{c:?} means something to a shell in: {line}"),
         }
     }
@@ -39,7 +48,7 @@ pub fn only_elements(needs: &Needs) {
     assert_eq!(elements.lines().count(), expected, "{elements}");
     elements.lines().for_each(one_element);
     for port in &needs.publish {
-        let lines = nft::lines(port, &needs.base);
+        let lines = shell::port(Kind::Nftables, port, &needs.base);
         assert_eq!(lines.len(), of_a_port(port), "{lines:?}");
         for line in lines.iter().map(|line| words(line)) {
             assert!(line.len() == 7 && line[..3] == ["nft", "add", "element"], "{line:?}");

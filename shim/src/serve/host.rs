@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, NetworkView, Outcome, Result, bundle_of, settings};
 use ocinet::input::State;
 use ocinet::input::config::Config;
 use ocinet::model::{Key, Record};
-use ocinet::request::Request;
 use ocinet_proto::protobuf::Message;
 use ocinet_proto::v1::*;
 use serde_json::json;

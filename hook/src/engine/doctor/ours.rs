@@ -1,14 +1,15 @@
 //! What ocinet made, beside what the store says.
 
 use super::Finding;
-use crate::driver::{self, DETOUR_IN};
+use crate::decide::liveness::Life;
+use crate::decide::plan;
+use crate::driver;
 use crate::engine::{Engine, Result};
+use crate::firewall::DETOUR_IN;
 use crate::firewall::{Kind, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Place};
-use crate::liveness::Life;
 use crate::model::{Alias, Attachment, Mode, Network, Record, State};
-use crate::plan;
 
 impl Engine {
     /// The containers: dead ones that hold something, and links that are not as they were made.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Finding;
+use crate::decide::ipam::{self, Standing};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::door::Closed;
 use crate::input::config::PublishedPorts;
-use crate::ipam::{self, Standing};
 use crate::kernel::{self, Listeners, Uplink};
 use crate::model::{Network, Record};
 use crate::store::Forwarding;

@@ -2,12 +2,12 @@
 
 use slog::info;
 
+use crate::decide::liveness::Sight;
+use crate::decide::plan;
 use crate::driver::{self, HostStep};
 use crate::engine::{Engine, Result};
 use crate::kernel::{self, Netns};
-use crate::liveness::Sight;
 use crate::model::{Attachment, Record, State};
-use crate::plan;
 
 impl Engine {
     /// Makes everything of ours as the store says, for the containers that run, and collects what the dead left. What is in

@@ -1,10 +1,12 @@
 //! The host's ways out.
 
 use super::Finding;
-use crate::driver::{self, Setting, WayOut};
+use crate::decide::uplinks::WayOut;
+use crate::driver::Setting;
 use crate::engine::{Engine, Result};
 use crate::kernel;
 use crate::model::{InterfaceName, Network, Record};
+use crate::shell;
 
 impl Engine {
     /// Ways out that do not let the containers' packets back in, or that answers may miss.
@@ -19,7 +21,7 @@ impl Engine {
             // Off for the whole host is another finding, and ours to put right.
             if kernel::forwarding()? && !kernel::is_set(&setting)? {
                 let trouble = format!("is 0: what comes in by {link} reaches no container, not even an answer");
-                let remedy = setting.line().replace(" -qw ", " -w ");
+                let remedy = shell::setting(&setting).replace(" -qw ", " -w ");
                 findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));
             }
         }
@@ -33,7 +35,7 @@ impl Engine {
     fn note_on_rules(&mut self, ways: &[WayOut], networks: &[Network]) -> Result<Option<Finding>> {
         let rules = self.links.policy_rules()?;
         let bridges: Vec<InterfaceName> = networks.iter().map(|network| network.bridge.clone()).collect();
-        let commands = driver::keep_uplinks(ways, &rules, self.firewall_kind()?, &bridges);
+        let commands = shell::keep_uplinks(ways, &rules, self.firewall_kind()?, &bridges);
         if commands.is_empty() {
             return Ok(None);
         }

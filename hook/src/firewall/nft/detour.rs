@@ -45,7 +45,7 @@ pub fn table() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{DETOUR_IN, DETOUR_OUT};
+    use crate::firewall::{DETOUR_IN, DETOUR_OUT};
 
     #[test]
     fn the_rules_name_the_cable() {

@@ -7,7 +7,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::read::{alias, is_up, kind};
 use super::{HostLinks, address_message};
-use crate::driver::{DETOUR_IN, DETOUR_OUT, Detour};
+use crate::firewall::{DETOUR_IN, DETOUR_OUT, Detour};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::sysctl;
 use crate::model::{Alias, InterfaceName};

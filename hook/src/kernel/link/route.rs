@@ -11,7 +11,7 @@ use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::read::{destination, mtu, new_link, new_route, output_interface, route_mtu};
 use super::{HostLinks, errno};
-use crate::ipam::HostRoute;
+use crate::decide::ipam::HostRoute;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::InterfaceName;
 

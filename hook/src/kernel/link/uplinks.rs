@@ -11,7 +11,7 @@ use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::HostLinks;
 use super::read::{new_link, new_route, output_interface};
-use crate::driver::{PolicyRule, WayOut};
+use crate::decide::uplinks::{PolicyRule, WayOut};
 use crate::kernel::error::{Doing, Result};
 use crate::model::InterfaceName;
 

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::files::{self, File};
-use crate::identity::Identity;
+use crate::decide::files::{self, File};
+use crate::decide::identity::Identity;
 use crate::input::config::{self, Config};
 use crate::input::{Annotations, Bundle, NetworkNamespace, State};
 use crate::input::{PublishRequest, parse_publish};

@@ -1,44 +1,16 @@
-//! Several ways out of the host, and what comes back by each of them. Pure: the caller says what the kernel has.
+//! Commands that keep answers on the uplink by which they were asked.
 
-use super::{quoted, word};
+use super::word;
+use crate::decide::uplinks::{PolicyRule, WayOut, answers_may_stray};
 use crate::firewall::Kind;
 use crate::model::InterfaceName;
-
-/// A link that a default route leads by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WayOut {
-    /// The link.
-    pub link: InterfaceName,
-    /// The route's table.
-    pub table: u32,
-}
-
-/// A rule that says which table a packet is routed by (ip-rule(8)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PolicyRule {
-    /// Its place.
-    pub priority: u32,
-    /// The table.
-    pub table: u32,
-    /// The mark that it asks for, and for nothing but that.
-    pub mark: Option<u32>,
-}
-
-impl PolicyRule {
-    /// Whether every host has it: `local`, `main` and `default` (`fib_default_rules_init`, net/ipv4/fib_rules.c).
-    fn is_standard(&self) -> bool {
-        matches!((self.priority, self.table), (0, 255) | (32_766, 254) | (32_767, 253))
-    }
-}
 
 /// Commands that keep the answers of published ports on the uplink by which they were asked, where rules choose between
 /// several and no marks do that yet. A rule for the host's address does not: the answer has the container's as its source
 /// until it is on its way. So a connection remembers by a mark where it came in, and an answer has that when it is routed.
 /// The mark is the table's number.
 pub fn keep_uplinks(ways: &[WayOut], rules: &[PolicyRule], kind: Kind, bridges: &[InterfaceName]) -> Vec<String> {
-    let is_marked = |way: &&WayOut| rules.iter().any(|rule| rule.mark == Some(way.table) && rule.table == way.table);
-    let has_several = ways.iter().any(|way| way.link != ways[0].link);
-    if !has_several || rules.iter().all(PolicyRule::is_standard) || ways.iter().all(|way| is_marked(&way)) {
+    if !answers_may_stray(ways, rules) {
         return Vec::new();
     }
     let mut commands: Vec<String> = match kind {
@@ -64,7 +36,7 @@ fn nft(ways: &[WayOut], bridges: &[InterfaceName]) -> String {
     for bridge in bridges {
         text += &format!("; add rule ip uplinks keep iifname \"{bridge}\" ct mark != 0 meta mark set ct mark");
     }
-    format!("nft {}", quoted(&text))
+    format!("nft {}", word(&text))
 }
 
 fn iptables(ways: &[WayOut], bridges: &[InterfaceName]) -> Vec<String> {

@@ -1,7 +1,7 @@
 use ipnet::Ipv4Net;
 
-use super::Setting;
-use crate::model::{Alias, Mac};
+use crate::driver::Setting;
+use crate::model::Mac;
 
 /// Where copies of packets are sent that the host's own rules have let in.
 pub const DETOUR_IN: &str = "ocn-detour-in";
@@ -29,19 +29,5 @@ impl Detour {
             Setting::of("ipv6", DETOUR_OUT, "disable_ipv6", "1"),
             Setting::of("ipv4", DETOUR_OUT, "rp_filter", "2"),
         ]
-    }
-
-    /// The step as commands that a person could type.
-    pub fn lines() -> Vec<String> {
-        let (mac, mtu, address) = (Self::MAC, Self::MTU, Self::ADDRESS);
-        let mut lines = vec![format!(
-            "ip link add {DETOUR_IN} address {mac} mtu {mtu} arp off type veth \
-             peer name {DETOUR_OUT} address {mac} mtu {mtu} arp off"
-        )];
-        lines.extend(Self::settings().iter().map(Setting::line));
-        lines.push(format!("ip address add {address} dev {DETOUR_OUT} scope host"));
-        let up = |link| format!("ip link set {link} alias {} up", Alias::Detour);
-        lines.extend([DETOUR_OUT, DETOUR_IN].map(up));
-        lines
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::identity::{HostTarget, Identity, LOCALHOST};
+use crate::decide::identity::{HostTarget, Identity, LOCALHOST};
 use crate::input::Bundle;
 use crate::model::{HostName, Mode, Record, ResolverChoice};
 
@@ -185,7 +185,7 @@ pub fn hosts(identity: &Identity, hostname: &HostName, addresses: &[IpAddr], gat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::HostNameSource;
+    use crate::decide::identity::HostNameSource;
 
     fn identity() -> Identity {
         Identity {

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+use crate::decide::request::Connection;
 use crate::driver::{self, Steps};
 use crate::input::{HostPort, PublishRequest};
 use crate::model::{
     Alias, Attachment, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Record,
 };
-use crate::request::Connection;
 
 /// Which ports of the host can be had. The kernel and the store know.
 pub trait HostPorts {

@@ -1,0 +1,13 @@
+//! Decisions: what a container asks for and is called, which address and which ports it gets, which files and steps that
+//! takes, whether it is alive. Pure: the caller says what the host has.
+
+pub mod files;
+pub mod identity;
+pub mod ipam;
+pub mod liveness;
+pub mod plan;
+pub mod request;
+mod similar;
+pub mod uplinks;
+
+pub use similar::similar;

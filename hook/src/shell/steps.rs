@@ -1,0 +1,74 @@
+//! The steps of a driver as commands.
+
+use super::word;
+use crate::driver::{Bridge, HostStep, SandboxStep, Setting, Veth};
+use crate::firewall::{DETOUR_IN, DETOUR_OUT, Detour};
+use crate::model::Alias;
+
+/// A step in the host's namespace; `pid` is the container's init process.
+pub fn host_step(step: &HostStep, pid: &str) -> Vec<String> {
+    match step {
+        HostStep::Bridge(bridge) => {
+            let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
+            let (name, alias) = (word(name.as_str()), alias.to_string());
+            let mut lines = vec![
+                format!("ip link add {name} address {mac} type bridge"),
+                format!("ip link set {name} mtu {}", Bridge::other_mtu(*mtu)),
+                format!("ip link set {name} mtu {mtu}"),
+            ];
+            lines.extend(bridge.settings().iter().map(setting));
+            lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
+            lines.push(format!("ip link set {name} alias {} up", word(&alias)));
+            lines
+        }
+        HostStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, guard }) => {
+            let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
+            let alias = alias.to_string();
+            vec![
+                format!(
+                    "ip link add {name} mtu {mtu} master {bridge} type veth \
+                     peer name {peer} address {mac} mtu {mtu} netns {pid}"
+                ),
+                format!("tc qdisc add dev {name} clsact"),
+                format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
+                format!("ip link set {name} alias {} up type bridge_slave hairpin on", word(&alias)),
+            ]
+        }
+    }
+}
+
+/// A step inside the container's network namespace.
+pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
+    match step {
+        SandboxStep::Loopback => vec!["ip link set lo up".into()],
+        SandboxStep::Interface { name, addresses } => {
+            let v4_only = addresses.iter().all(|address| address.addr().is_ipv4());
+            let quiet = v4_only.then(|| setting(&Setting::without_ipv6(name)));
+            let name = word(name.as_str());
+            let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
+            quiet.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
+        }
+        SandboxStep::Announce { name, gateway } => {
+            vec![format!("ip neighbour replace {gateway} dev {} use", word(name.as_str()))]
+        }
+        SandboxStep::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
+    }
+}
+
+/// The command that sets a sysctl.
+pub fn setting(setting: &Setting) -> String {
+    format!("sysctl -qw {}={}", word(&setting.key), setting.value)
+}
+
+/// The commands that make the link pair of the input loop.
+pub fn input_loop() -> Vec<String> {
+    let (mac, mtu, address) = (Detour::MAC, Detour::MTU, Detour::ADDRESS);
+    let mut lines = vec![format!(
+        "ip link add {DETOUR_IN} address {mac} mtu {mtu} arp off type veth \
+         peer name {DETOUR_OUT} address {mac} mtu {mtu} arp off"
+    )];
+    lines.extend(Detour::settings().iter().map(setting));
+    lines.push(format!("ip address add {address} dev {DETOUR_OUT} scope host"));
+    lines.extend([DETOUR_OUT, DETOUR_IN].map(|link| format!("ip link set {link} alias {} up", Alias::Detour)));
+    lines
+}

@@ -15,11 +15,11 @@ use nix::errno::Errno;
 use rtnetlink::LinkUnspec;
 
 use super::error::{Doing, Result};
-use super::link::{HostLinks, address_on, errno};
 use super::netlink::Netlink;
-use super::netns::Netns;
-use super::process::{Origin, process_start};
 use crate::decide::liveness::Sight;
+use crate::kernel::namespace::Netns;
+use crate::kernel::namespace::{Origin, process_start};
+use crate::kernel::netlink::{HostLinks, address_on, errno};
 use crate::model::{InterfaceName, Mac, Namespace, Witness};
 
 /// A network namespace that was found.

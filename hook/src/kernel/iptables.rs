@@ -17,10 +17,10 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{Doing, Error, Result};
-use super::lock::holders;
 use super::program;
 use crate::firewall::iptables::{self as rules, Held, OPERATOR, Table};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
+use crate::kernel::fs::holders;
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -15,7 +15,7 @@ use crate::model::{HostAddress, Protocol};
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub(super) fn is_bound(protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
+pub(in crate::kernel) fn is_bound(protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
     let socket = SocketAddr::new(address.ip(), port);
     match bound(protocol, socket) {
         // At an address that the host does not have, no program can listen.

@@ -11,11 +11,11 @@ use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::error::{Doing, Error, Result};
-use super::link::{address_message, errno, no_own_ipv6, question};
 use super::netlink::Netlink;
-use super::netns::Netns;
 use super::sysctl;
 use crate::driver::{SandboxStep, Setting};
+use crate::kernel::namespace::Netns;
+use crate::kernel::netlink::{address_message, errno, no_own_ipv6, question};
 use crate::model::InterfaceName;
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).

@@ -13,7 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::error::{Doing, Error, Result};
+use crate::kernel::error::{Doing, Error, Result};
 
 /// How long another of us may be at work on the same folder.
 const PATIENCE: Duration = Duration::from_secs(5);

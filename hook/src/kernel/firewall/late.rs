@@ -3,8 +3,8 @@ use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage, Hook, Ine
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use super::error::{Error, Result};
-use super::netlink::Netlink;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::netlink::Netlink;
 
 /// How iptables-nft calls the chain of its own in which ours are asked.
 const SECURITY: &str = "ip security INPUT";

@@ -1,8 +1,8 @@
 //! Links, addresses and routes of the host's namespace.
 
 mod bridge;
-mod detour;
 mod guard;
+mod input_loop;
 mod neighbour;
 mod nsid;
 mod read;
@@ -16,7 +16,7 @@ pub use guard::NO_GUARD;
 pub use nsid::is_lasting;
 pub use route::Uplink;
 pub use survey::OurLink;
-pub(super) use survey::address_on;
+pub(in crate::kernel) use survey::address_on;
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -31,10 +31,10 @@ use netlink_packet_route::link::{
 use nix::errno::Errno;
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use super::error::{Doing, Error, Result};
-use super::netlink::Netlink;
-use super::netns::Netns;
+use super::Netlink;
 use crate::driver::Veth;
+use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::namespace::Netns;
 use crate::model::{Alias, InterfaceName};
 use read::{alias, controller, kind, new_link, peer_index};
 
@@ -200,19 +200,19 @@ impl HostLinks {
 }
 
 /// Asks for a link by its name, without its counters, which make up most of an answer.
-pub(super) fn question(name: &InterfaceName) -> LinkMessage {
+pub(in crate::kernel) fn question(name: &InterfaceName) -> LinkMessage {
     let bare = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
     LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(bare).build()
 }
 
 /// No IPv6 address of a link's own, which it would otherwise make up when it is set up.
-pub(super) fn no_own_ipv6() -> LinkAttribute {
+pub(in crate::kernel) fn no_own_ipv6() -> LinkAttribute {
     let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])])
 }
 
 /// An address with its prefix, IPv6 without duplicate address detection.
-pub(super) fn address_message(index: u32, address: IpNet) -> AddressMessage {
+pub(in crate::kernel) fn address_message(index: u32, address: IpNet) -> AddressMessage {
     use netlink_packet_route::address::AddressHeaderFlags;
     match address {
         IpNet::V4(v4) => {
@@ -244,7 +244,7 @@ fn veth(pair: &Veth, bridge: u32, namespace: &Netns) -> LinkMessage {
         .build()
 }
 
-pub(super) fn errno(error: &std::io::Error) -> Errno {
+pub(in crate::kernel) fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }
 

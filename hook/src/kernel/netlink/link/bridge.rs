@@ -11,7 +11,7 @@ use super::read::{alias, controller, is_up, kind, mtu};
 use super::{HostLinks, errno, no_own_ipv6};
 use crate::driver::{Bridge, Setting, Veth};
 use crate::kernel::error::{Doing, Error, Result};
-use crate::kernel::lock::{LockFile, Place};
+use crate::kernel::fs::{LockFile, Place};
 use crate::kernel::sysctl;
 use crate::model::{Alias, InterfaceName, Mac};
 

@@ -14,7 +14,7 @@ use netlink_sys::{Socket, protocols};
 use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
 use nix::sys::time::TimeVal;
 
-use super::error::{Doing, Result};
+use crate::kernel::error::{Doing, Result};
 
 /// Larger than any answer but a dump's, and what the kernel sends of a dump at once (`NETLINK_DUMP` buffers, 32 KiB).
 const BUFFER: usize = 64 << 10;
@@ -26,7 +26,7 @@ const HEADER: usize = 16;
 const DUMPS: usize = 16;
 
 /// A netlink socket. It belongs to the network namespace in which it was opened.
-pub(super) struct Netlink {
+pub(in crate::kernel) struct Netlink {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,

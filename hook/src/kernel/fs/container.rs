@@ -8,8 +8,8 @@ use nix::mount::{MntFlags, umount2};
 use rustix::fs::{Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::rand::GetRandomFlags;
 
-use super::error::{Doing, Error, Result};
-use super::netns::Netns;
+use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::namespace::Netns;
 
 /// What the network namespace is bound to that was made for the container of `directory`.
 pub fn namespace_in(directory: &Path) -> PathBuf {

@@ -16,8 +16,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::error::{Doing, Error, Result};
 use super::file::{create_private, names_in};
+use crate::kernel::error::{Doing, Error, Result};
 
 /// How long anyone waits for a lock.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -205,7 +205,7 @@ fn set(file: &File, place: Place, kind: i32, wait: Wait) -> nix::Result<()> {
 
 /// The processes that hold the byte `at` of the file at `path`, by name and pid. The kernel tells no owner of an open file
 /// description lock (`l_pid` is -1), but says of each descriptor what is locked through it (proc_pid_fdinfo(5)).
-pub(super) fn holders(path: &Path, at: i64) -> Vec<String> {
+pub(in crate::kernel) fn holders(path: &Path, at: i64) -> Vec<String> {
     let Ok(ours) = fs::metadata(path).map(|meta| (meta.dev(), meta.ino())) else { return Vec::new() };
     let is_lock_file = |link: &Path| fs::metadata(link).is_ok_and(|meta| (meta.dev(), meta.ino()) == ours);
     let mut holders = Vec::new();

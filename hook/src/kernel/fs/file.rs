@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::error::{Doing, Error, Result};
+use crate::kernel::error::{Doing, Error, Result};
 
 /// How long the runtime may take to write the state.
 const STDIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -151,7 +151,7 @@ fn listens_on(line: &str, path: &str) -> bool {
 }
 
 /// Opens a file of ours, and makes it where there is none, readable by us alone.
-pub(super) fn create_private(path: &Path) -> Result<File> {
+pub(in crate::kernel) fn create_private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(path).doing(|| format!("open {}", path.display()))

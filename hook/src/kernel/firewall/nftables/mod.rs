@@ -16,11 +16,11 @@ use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage, NfTablesM
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use super::error::{Doing, Error, Result};
-use super::netlink::Netlink;
-use super::program;
 use crate::firewall::nft::{self, Chain, Element, Held, TABLE};
 use crate::firewall::{Backend, Base, Needs, NetworkNeeds, Publish};
+use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::netlink::Netlink;
+use crate::kernel::program;
 use elements::element_question;
 
 /// A connection to nf_tables.

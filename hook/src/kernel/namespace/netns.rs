@@ -9,10 +9,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
 use rustix::fs::fstat;
 
-use super::apart::apart;
-use super::error::{Doing, Result};
 use super::process::{Origin, Running, running};
+use super::scoped::apart;
 use crate::decide::liveness::Sight;
+use crate::kernel::error::{Doing, Result};
 use crate::model::{Namespace, Patron, Witness};
 
 /// A network namespace, held by a descriptor.

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use super::{HostLinks, errno};
 use crate::kernel::error::{Doing, Error, Result};
-use crate::kernel::netns::Netns;
+use crate::kernel::namespace::Netns;
 
 /// Ours begin here, far beyond those that the kernel chooses.
 const FIRST: i32 = 1 << 30;

@@ -3,8 +3,8 @@ use std::os::fd::BorrowedFd;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{gethostname, sethostname};
 
-use super::apart::apart;
-use super::error::{Doing, Result};
+use super::scoped::apart;
+use crate::kernel::error::{Doing, Result};
 use crate::model::HostName;
 
 /// Sets the host name of the UTS namespace `namespace`. It lasts only where the spec has none: runtimes set theirs later.

@@ -10,8 +10,8 @@ use nix::unistd::{ForkResult, chdir, fork, getppid, setsid};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::error::{Doing, Error, Result};
 use super::netns::Netns;
+use crate::kernel::error::{Doing, Error, Result};
 
 /// The namespaces from which pids and paths are seen, as inode numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

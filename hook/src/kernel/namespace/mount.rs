@@ -18,9 +18,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags,
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
-use super::apart::apart;
-use super::error::{Doing, Error, Result};
 use super::process::Process;
+use super::scoped::apart;
+use crate::kernel::error::{Doing, Error, Result};
 
 /// How often a disturbed walk is begun again: a neighbour must not keep us for ever.
 const MOST_WALKS: usize = 1000;

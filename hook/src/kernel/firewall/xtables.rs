@@ -13,8 +13,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use super::error::{Doing, Error, Result};
 use crate::firewall::door::{Filter, Variant};
+use crate::kernel::error::{Doing, Error, Result};
 use crate::model::InterfaceName;
 
 /// The tables that this network namespace has.

@@ -10,13 +10,14 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use super::error::{Error, Result};
-use super::netlink::Netlink;
-use super::{program, xtables};
+use super::xtables;
 use crate::firewall::door::{
     self, Door, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, Stranger, Survey, Variant, ZONE_FILES,
 };
 use crate::firewall::nft::TABLE;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::netlink::Netlink;
+use crate::kernel::program;
 use crate::model::InterfaceName;
 
 /// `NF_DROP`, as a chain's policy.

@@ -18,9 +18,9 @@ use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, 
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use super::error::{Doing, Result};
-use super::netlink::Netlink;
-use super::ports::is_local;
+use super::Netlink;
+use crate::kernel::error::{Doing, Result};
+use crate::kernel::ports::is_local;
 use crate::model::HostAddress;
 
 /// `IPCTNL_MSG_CT_GET`.

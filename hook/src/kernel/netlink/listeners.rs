@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlasIterator};
 
-use super::error::{Error, Result};
-use super::netlink::Netlink;
-use super::ports::is_bound;
+use super::Netlink;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::ports::is_bound;
 use crate::model::{HostAddress, Protocol};
 
 /// How many ports are tried with a bind before the list is asked for, which costs as much as some ten of them.

@@ -4,7 +4,7 @@ use std::thread;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::error::{Doing, Error, Result};
+use crate::kernel::error::{Doing, Error, Result};
 
 /// Enough for a few system calls; the default of 2 MiB takes longer to map.
 const STACK: usize = 256 << 10;

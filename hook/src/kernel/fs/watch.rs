@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
-use super::error::{Doing, Result};
+use crate::kernel::error::{Doing, Result};
 
 /// What happens to the files of one directory.
 pub struct Watch {

@@ -2,12 +2,12 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::error::{Error, Result};
-use super::iptables::Iptables;
 use super::nftables::Nftables;
-use super::program;
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
 use crate::input::config::Firewall;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::iptables::Iptables;
+use crate::kernel::program;
 
 /// A backend, and why it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,11 @@
+//! The host's firewall: who keeps our rules and how they get there, and what other programs have there.
+
+mod backend;
+mod foreign;
+mod late;
+mod nftables;
+mod xtables;
+
+pub use backend::{Choice, backend, choose, loaded, suits};
+pub use foreign::{Neighbours, change_zone, close_passage, open_passage};
+pub use late::chains_behind_security;

@@ -1,0 +1,12 @@
+//! Namespaces and the processes in them: how they are made, entered, recognised again, and what is done in them.
+
+mod mount;
+mod netns;
+mod process;
+mod scoped;
+mod uts;
+
+pub use mount::{Missing, Overlay, mount_over};
+pub use netns::Netns;
+pub use process::{Origin, Process, ancestor, ancestor_of, in_background, own_program, process_start};
+pub use uts::{hostname, set_hostname};

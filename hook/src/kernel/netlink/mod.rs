@@ -1,0 +1,13 @@
+//! What is asked and done over netlink: links, addresses, routes, guards, flows, listeners.
+
+mod conntrack;
+mod link;
+mod listeners;
+mod socket;
+
+pub use conntrack::Conntrack;
+pub use link::{HostLinks, NO_GUARD, OurLink, StandingBridge, Uplink, is_lasting};
+pub use listeners::Listeners;
+
+pub(in crate::kernel) use link::{address_message, address_on, errno, no_own_ipv6, question};
+pub(in crate::kernel) use socket::Netlink;

@@ -11,6 +11,7 @@ pub mod input;
 pub mod kernel;
 pub mod log;
 pub mod model;
+pub mod resident;
 pub mod shell;
 pub mod spec;
 pub mod store;

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ocinet::engine::{Error, Known, NetworkKind, NetworkView, Remedy};
+use ocinet::engine::{Error, NetworkKind, NetworkView, Remedy};
 use ocinet::kernel;
 use ocinet::model;
+use ocinet::resident::Known;
 use ocinet_proto::ttrpc::{self, Code, get_status};
 use ocinet_proto::v1::*;
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::thread;
 
-use ocinet::engine::{Change, Follower, Result};
+use ocinet::engine::Result;
 use ocinet::kernel;
+use ocinet::resident::{Change, Follower};
 use ocinet_proto::v1::Event;
 use tokio::sync::{broadcast, oneshot};
 

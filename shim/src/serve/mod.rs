@@ -23,9 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use ocinet::engine::{Error, Follower, Result};
+use ocinet::engine::{Error, Result};
 use ocinet::kernel;
 use ocinet::log::{logger, with_journal};
+use ocinet::resident::Follower;
 use ocinet_proto::{ttrpc, v1};
 use slog::{Logger, crit, info};
 use tokio::runtime::{Builder, Runtime};

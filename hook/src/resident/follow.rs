@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use slog::{Logger, warn};
 
-use super::{Error, Result, this_host};
+use crate::engine::{Error, Result, this_host};
 use crate::kernel::{LockFile, Watch};
 use crate::model::{ContainerId, ContainerName, Key, Record, State};
 use crate::store::{self, Host, Reader, Writing};

@@ -6,11 +6,11 @@
 use std::path::Path;
 
 use super::attach::{Sandbox, in_use};
-use super::{Engine, Outcome, Result};
 use crate::decide::files::File;
 use crate::decide::identity::HostNameSource;
 use crate::decide::liveness::Life;
 use crate::decide::request::Request;
+use crate::engine::{Engine, Outcome, Result};
 use crate::kernel;
 use crate::model::{Key, Mode, Patron, Record, Witness};
 use crate::spec::{Edit, FileMount, Placement};

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use slog::warn;
 
-use super::{Engine, Failures, Result};
 use crate::decide::files::{self, File, Reach, Resolver};
 use crate::decide::identity::{HostNameSource, Identity};
 use crate::decide::request::Request;
+use crate::engine::{Engine, Failures, Result};
 use crate::kernel::{self, Overlay, Place, Process};
 use crate::model::{HostName, Key, Mode, Record};
 use crate::store::Host;
@@ -20,12 +20,12 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 const MAX_BYTES: usize = 64 << 10;
 /// Where the files are, in the state directory.
-pub(super) const CONTAINERS: &str = "containers";
+pub(in crate::engine) const CONTAINERS: &str = "containers";
 
 impl Engine {
     /// Makes the container's files. Where there is a `process` they are mounted over its own, and its host name is set if the
     /// runtime will not; a container that is yet to be gets both from its runtime.
-    pub(super) fn provide_files(
+    pub(in crate::engine) fn provide_files(
         &mut self,
         request: &Request,
         record: &Record,
@@ -59,7 +59,12 @@ impl Engine {
     }
 
     /// Mounts the files that another container of the same network was given over those of `process`, where its spec mounts none.
-    pub(super) fn share_files(&mut self, request: &Request, owner: &Record, process: &Process) -> Result<()> {
+    pub(in crate::engine) fn share_files(
+        &mut self,
+        request: &Request,
+        owner: &Record,
+        process: &Process,
+    ) -> Result<()> {
         let directory = self.files_of(&owner.key());
         let names = request.root.files.iter().map(|file| file.name());
         let there: Vec<Overlay> =
@@ -81,7 +86,7 @@ impl Engine {
 
     /// Takes away the files of a container, and the namespace that was made for it. Its mounts of them went with its mount
     /// namespace.
-    pub(super) fn remove_files(&self, key: &Key) -> Result<()> {
+    pub(in crate::engine) fn remove_files(&self, key: &Key) -> Result<()> {
         Ok(kernel::remove_files(&self.files_of(key))?)
     }
 
@@ -97,7 +102,7 @@ impl Engine {
     }
 
     /// The container's files, by name.
-    pub(super) fn texts(
+    pub(in crate::engine) fn texts(
         &self,
         request: &Request,
         record: &Record,
@@ -136,14 +141,14 @@ impl Engine {
 
     /// The directory of a container's files. Ids are not file names: keys are hashed. Two hosts that share a /run may have
     /// one key each.
-    pub(super) fn files_of(&self, key: &Key) -> PathBuf {
+    pub(in crate::engine) fn files_of(&self, key: &Key) -> PathBuf {
         let Host { boot, cookie } = &self.host;
         self.state_dir.join(CONTAINERS).join(format!("{boot}-{cookie:x}-{}", key.hex()))
     }
 
     /// Removes the files of containers that no record knows, as after a store was lost, and those of other boots. What fails for one
     /// directory is noted in `failures`.
-    pub(super) fn collect_files(&self, failures: &mut Failures) -> Result<()> {
+    pub(in crate::engine) fn collect_files(&self, failures: &mut Failures) -> Result<()> {
         let directory = self.state_dir.join(CONTAINERS);
         let names = kernel::names_in(&directory).map_err(Into::into);
         for name in failures.note("files of containers", names)?.into_iter().flatten() {
@@ -183,7 +188,7 @@ fn hostname_to_be(identity: &Identity) -> Result<HostName> {
 
 /// The host's name servers: those that it asks itself, or, where a container reaches none of them, those that systemd-resolved asks.
 /// What stands in a file's place and is none counts as absent; `tell` is told.
-pub(super) fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Result<Resolver> {
+pub(in crate::engine) fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Result<Resolver> {
     let read = |path: &str| -> Result<Option<Resolver>> {
         let bytes = match kernel::read_regular(Path::new(path), MAX_BYTES) {
             Err(error @ kernel::Error::NotRegular { .. }) => {

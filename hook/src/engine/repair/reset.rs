@@ -2,9 +2,9 @@ use std::path::PathBuf;
 
 use slog::info;
 
-use super::files::CONTAINERS;
-use super::{Engine, Error, Failures, Result};
 use crate::decide::liveness::Life;
+use crate::engine::sandbox::CONTAINERS;
+use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
 use crate::model::{Alias, InterfaceName, Key, Record, State};

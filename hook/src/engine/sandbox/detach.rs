@@ -1,7 +1,7 @@
 use ipnet::IpNet;
 use slog::info;
 
-use super::{Engine, Failures, Result};
+use crate::engine::{Engine, Failures, Result};
 use crate::firewall::publish_needs;
 use crate::kernel::Place;
 use crate::model::{Attachment, Key, Record, State};
@@ -22,7 +22,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn detach_found(&mut self, key: &Key) -> Result<()> {
+    pub(in crate::engine) fn detach_found(&mut self, key: &Key) -> Result<()> {
         self.take_up_drains(key)?;
         match self.store.read().find(key)? {
             Some(record) => self.detach_record(record),
@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// Goes on with earlier drains of the container, whose sandbox lock the caller holds, where whoever was at it was killed.
-    pub(super) fn take_up_drains(&mut self, key: &Key) -> Result<()> {
+    pub(in crate::engine) fn take_up_drains(&mut self, key: &Key) -> Result<()> {
         for record in self.store.read().draining_of(key)? {
             let Some(drain) = self.locks.attempt(Place::Drain(record.number))? else { continue };
             // It may have been finished before we had the lock.
@@ -45,7 +45,7 @@ impl Engine {
 
     /// Detaches a record whose sandbox lock the caller holds. Nothing leads to its container any more then; its addresses
     /// stay leased until its links and flows are gone, which is left for [`Engine::finish`] or [`Engine::close`].
-    pub(super) fn detach_record(&mut self, mut record: Record) -> Result<()> {
+    pub(in crate::engine) fn detach_record(&mut self, mut record: Record) -> Result<()> {
         if !record.publish.is_empty() {
             self.withdraw(&mut record)?;
             self.step("firewall");
@@ -99,14 +99,14 @@ impl Engine {
     }
 
     /// Deletes what is left of a draining record in the kernel, and then the record, whose drain lock the caller holds.
-    pub(super) fn drain(&mut self, record: &Record) -> Result<()> {
+    pub(in crate::engine) fn drain(&mut self, record: &Record) -> Result<()> {
         self.clear_addresses(record)?;
         Ok(self.store.write(|store| store.remove(record.number))?)
     }
 
     /// Deletes the links of `record`, and then what would lead into the next container at its addresses: flows and neighbours. To
     /// be called while the addresses are still leased.
-    pub(super) fn clear_addresses(&mut self, record: &Record) -> Result<()> {
+    pub(in crate::engine) fn clear_addresses(&mut self, record: &Record) -> Result<()> {
         for index in self.links_of(record)? {
             self.links.delete(index)?;
         }

@@ -7,23 +7,23 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Engine, Error, Outcome, Result};
 use crate::decide::files::File;
 use crate::decide::ipam;
 use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
+use crate::engine::{Engine, Error, Outcome, Result};
 use crate::input::{HostPort, PublishRequest};
 use crate::model::{Endpoint, HostAddress, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, Record, State};
 use crate::store::{self, Write};
 
-use super::firewall::Turn;
 use super::ports::Ports;
+use crate::engine::locks::Turn;
 
 /// How often a lease is tried again.
 const TRIES: usize = 16;
 
 /// How leasing ended.
-pub(super) enum Lease {
+pub(in crate::engine) enum Lease {
     /// The intent of a container that holds nothing is written.
     Nothing(Record),
     /// The intent of a container on a network is written.
@@ -38,7 +38,7 @@ pub(super) enum Lease {
 }
 
 /// What stands in the way of a lease.
-pub(super) enum Claim {
+pub(in crate::engine) enum Claim {
     /// The container was attached before.
     Earlier(Box<Record>),
     /// The sandbox is another container's.
@@ -56,7 +56,7 @@ pub(super) enum Claim {
 }
 
 /// What was wanted and is held.
-pub(super) enum Wanted {
+pub(in crate::engine) enum Wanted {
     Address(IpAddr),
     Mac(String),
     Port { protocol: Protocol, address: HostAddress, port: u16 },
@@ -68,11 +68,11 @@ impl<E: Into<Error>> From<E> for Claim {
     }
 }
 
-pub(super) type Claimed<T> = std::result::Result<T, Claim>;
+pub(in crate::engine) type Claimed<T> = std::result::Result<T, Claim>;
 
 impl Engine {
     /// Leases what `request` asks for, with the `name`th of the names that its link can have, and writes the intent.
-    pub(super) fn lease(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Result<Lease> {
+    pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Result<Lease> {
         for _ in 0..TRIES {
             let leased = match &request.wiring {
                 Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// The error about something held by a living container; none where a port that nobody named was snatched away.
-    pub(super) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
+    pub(in crate::engine) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
         let Some(holder) = self.store.read().record(by)? else { return Ok(()) };
         let owner = &holder.container;
         Err(Error::Conflict(match what {
@@ -153,7 +153,7 @@ impl Engine {
 }
 
 /// All that a record on a network is made of.
-pub(super) struct Wishes<'r> {
+pub(in crate::engine) struct Wishes<'r> {
     pub request: &'r Request,
     pub namespace: &'r Namespace,
     pub connection: &'r Connection,
@@ -165,7 +165,7 @@ pub(super) struct Wishes<'r> {
 }
 
 /// Writes a record with everything it leases.
-pub(super) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Record, Network)> {
+pub(in crate::engine) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Record, Network)> {
     let Wishes { request, namespace, connection, mappings, mtu, name: link } = wishes;
     let name = &connection.network;
     let mut network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
@@ -246,7 +246,7 @@ fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Cla
     Ok(IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family"))
 }
 
-pub(super) fn intent(
+pub(in crate::engine) fn intent(
     request: &Request,
     namespace: &Namespace,
     endpoints: Vec<Endpoint>,
@@ -267,7 +267,7 @@ pub(super) fn intent(
     }
 }
 
-pub(super) fn no_address(network: &Network) -> Error {
+pub(in crate::engine) fn no_address(network: &Network) -> Error {
     let ranges: Vec<String> = network.subnets.iter().map(|subnet| subnet.range.to_string()).collect();
     Error::Exhausted(format!("network {} has no free address left in {}", network.name, ranges.join(", ")))
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use slog::Logger;
 
-use super::lease::{Claim, Wishes, grant, intent};
-use super::ports::Ports;
-use super::{Engine, Error, Result};
 use crate::decide::identity::HostNameSource;
 use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
 use crate::driver::{HostStep, SandboxStep};
+use crate::engine::sandbox::Ports;
+use crate::engine::sandbox::{Claim, Wishes, grant, intent, no_address};
+use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::NetworkNamespace;
 use crate::input::PublishRequest;
@@ -115,7 +115,7 @@ impl Engine {
                 Err(error) => error,
                 Ok(()) => Error::Conflict("a port was taken meanwhile; try again".into()),
             },
-            Claim::NoAddress(network) => super::lease::no_address(&network),
+            Claim::NoAddress(network) => no_address(&network),
             Claim::Earlier(_) | Claim::Owned(_) | Claim::Draining(_) | Claim::NoNetwork(_) => {
                 Error::Conflict(format!("container {} is in the way of its own plan", request.container))
             }

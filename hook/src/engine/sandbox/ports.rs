@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{Engine, Error, Result};
 use crate::decide::plan::HostPorts;
+use crate::engine::{Engine, Error, Result};
 use crate::input::config::Firewall;
 use crate::input::{HostPort, PublishRequest};
 use crate::kernel::{self, FreeRange, Listeners};
@@ -14,7 +14,7 @@ use crate::store::Read;
 const ONE_BY_ONE: usize = 8;
 
 /// Ports that the plan may choose from.
-pub(super) struct Ports<'e> {
+pub(in crate::engine) struct Ports<'e> {
     read: Read<'e>,
     listeners: Listeners,
     places: Vec<Place>,
@@ -33,7 +33,7 @@ struct Place {
 }
 
 impl<'e> Ports<'e> {
-    pub(super) fn new(read: Read<'e>) -> Self {
+    pub(in crate::engine) fn new(read: Read<'e>) -> Self {
         Self { read, listeners: Listeners::of_few(), places: Vec::new() }
     }
 
@@ -104,7 +104,11 @@ impl HostPorts for Ports<'_> {
 impl Engine {
     /// Refuses host addresses that are not the host's, and ports asked for by number on which a process of the host
     /// listens.
-    pub(super) fn refuse_unpublishable(&self, publish: &[PublishRequest], ports: &mut Ports<'_>) -> Result<()> {
+    pub(in crate::engine) fn refuse_unpublishable(
+        &self,
+        publish: &[PublishRequest],
+        ports: &mut Ports<'_>,
+    ) -> Result<()> {
         if let (Firewall::None, Some(request)) = (self.config.firewall, publish.first()) {
             let why = "cannot be published with firewall = \"none\" in config.toml, which leaves all rules to you";
             let port = format!("{}/{}", request.container_ports.start(), request.protocol);
@@ -131,7 +135,7 @@ impl Engine {
     }
 
     /// `; 8081 is free`, for people whose port is taken.
-    pub(super) fn next_free_port(&self, protocol: Protocol, address: HostAddress, port: u16) -> String {
+    pub(in crate::engine) fn next_free_port(&self, protocol: Protocol, address: HostAddress, port: u16) -> String {
         let mut ports = Ports::new(self.store.read());
         let mut free = |port: &u16| ports.is_free(protocol, address, *port).unwrap_or(false);
         (port..u16::MAX)

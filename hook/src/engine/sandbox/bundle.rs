@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Error, Result};
+use crate::engine::{Error, Result};
 use crate::input::{Bundle, State};
 use crate::kernel;
 use crate::model::Invalid;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::CONTAINERS;
-use super::{Engine, Result, this_host};
 use crate::decide::files::{self, File, MADE_FOR_SPEC};
 use crate::decide::request::RootFs;
+use crate::engine::{Engine, Result, this_host};
 use crate::input::Bundle;
 use crate::kernel;
 use crate::model::{Invalid, Key};
@@ -57,7 +57,7 @@ pub fn discard_files_of(bundle: &Bundle, state_dir: &Path) -> Result<()> {
 impl Engine {
     /// Makes the files that the spec mounts those of the container `key`. False where there are none, or none any more, as after an
     /// attach that was taken back: then they are to be mounted.
-    pub(super) fn adopt_spec_files(&self, root: &RootFs, key: &Key) -> Result<bool> {
+    pub(in crate::engine) fn adopt_spec_files(&self, root: &RootFs, key: &Key) -> Result<bool> {
         let Some(directory) = &root.spec_files else { return Ok(false) };
         if !is_among(directory, &self.state_dir, &self.host) {
             let why =
@@ -70,7 +70,7 @@ impl Engine {
     }
 
     /// Removes such files in `directory` if no container came for them.
-    pub(super) fn collect_spec_files(&self, directory: &Path) -> Result<()> {
+    pub(in crate::engine) fn collect_spec_files(&self, directory: &Path) -> Result<()> {
         if kernel::age(directory)?.is_some_and(|age| age > PATIENCE) {
             kernel::remove_files(directory)?;
         }

@@ -1,10 +1,8 @@
 use slog::{info, warn};
 
-use super::{Engine, Error, Failures, Result};
-use crate::decide::liveness::{Evidence, Life, judge};
-use crate::decide::plan;
-use crate::kernel::{self, Lock, Netns, Place};
-use crate::model::{Attachment, Record, State, Witness, quoted};
+use crate::decide::liveness::Life;
+use crate::engine::{Engine, Error, Failures, Result};
+use crate::model::{Record, State, quoted};
 
 /// What a collection took away.
 #[derive(Debug, Default)]
@@ -59,7 +57,7 @@ impl Engine {
     }
 
     /// Collects the record of that number if it is dead, so that what it holds is free. True when it went.
-    pub(super) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
+    pub(in crate::engine) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
         if self.draining.iter().any(|(record, _)| record.number == number) {
             // Ours, from an earlier attach of this container.
             self.finish()?;
@@ -80,7 +78,7 @@ impl Engine {
     }
 
     /// Makes addresses free, or waits for one that another process is about to free. False where none can be expected.
-    pub(super) fn free_addresses(&mut self) -> Result<bool> {
+    pub(in crate::engine) fn free_addresses(&mut self) -> Result<bool> {
         if !self.draining.is_empty() {
             self.finish()?;
             return Ok(true);
@@ -106,14 +104,6 @@ impl Engine {
     /// Whether another process takes the record away, or could.
     fn is_leaving(&mut self, record: &Record) -> bool {
         matches!(record.state, State::Detaching | State::Draining) || self.life(record) == Life::Dead
-    }
-
-    /// Waits until no other process works on the record. Where one takes it away, that is a matter of some 20 ms.
-    pub(super) fn wait_for(&mut self, record: &Record) -> Result<()> {
-        // Who waits must hold nothing that the others could be waiting for.
-        self.finish()?;
-        drop(self.locks.exclusive(Self::place_of(record))?);
-        Ok(())
     }
 
     fn collect_record(&mut self, record: Record) -> Result<bool> {
@@ -161,67 +151,6 @@ impl Engine {
         }
         self.finish()?;
         Ok(name)
-    }
-
-    /// The record that was `listed`, as it is now, and the lock under which it is changed, held alone; none where it is gone. While
-    /// the lock was waited for, the record may have begun to drain, which is done under another one.
-    pub(super) fn alone_at(&self, listed: &Record) -> Result<Option<(Record, Lock)>> {
-        let mut place = Self::place_of(listed);
-        loop {
-            let alone = self.locks.exclusive(place)?;
-            alone.inherit()?;
-            let Some(record) = self.store.read().record(listed.number)? else { return Ok(None) };
-            if Self::place_of(&record) == place {
-                return Ok(Some((record, alone)));
-            }
-            place = Self::place_of(&record);
-        }
-    }
-
-    /// The lock of the process that works on `record`.
-    pub(super) fn place_of(record: &Record) -> Place {
-        match record.state {
-            State::Draining => Place::Drain(record.number),
-            _ => Place::Sandbox(record.key().lock_offset()),
-        }
-    }
-
-    /// Whether the sandbox lives. What cannot be looked at is unknown.
-    pub fn life(&mut self, record: &Record) -> Life {
-        let sight = Netns::look(&record.namespace, &self.origin);
-        judge(&sight, || self.evidence(record))
-    }
-
-    /// What the host's own network namespace says of the sandbox.
-    fn evidence(&mut self, record: &Record) -> Result<Evidence> {
-        let cookie = record.namespace.cookie;
-        let nsid = record.namespace.nsid.map(|nsid| self.has_nsid(nsid, cookie)).transpose()?;
-        let link = nsid.is_none() && !self.links_of(record)?.is_empty();
-        Ok(Evidence { nsid, link, link_alone: record.namespace.witness == Witness::Unseen })
-    }
-
-    /// Whether the host still has the id `nsid` for the namespace of that cookie. An id that the kernel chose is given again: it is
-    /// gone, too, where it is seen to lead to a namespace of another cookie.
-    fn has_nsid(&mut self, nsid: i32, cookie: u64) -> Result<bool> {
-        if !self.links.has_nsid(nsid)? {
-            return Ok(false);
-        }
-        if kernel::is_lasting(nsid) || cookie == 0 {
-            return Ok(true);
-        }
-        let found = kernel::namespaces(&mut self.links, &self.origin)?;
-        Ok(found.get(&nsid).is_none_or(|found| found.namespace.cookie == cookie))
-    }
-
-    /// The indexes of those links of `record` that are there.
-    pub(super) fn links_of(&mut self, record: &Record) -> Result<Vec<u32>> {
-        let alias = plan::alias(record);
-        let mut indexes = Vec::new();
-        for endpoint in &record.endpoints {
-            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            indexes.extend(self.links.ours(host_interface, &alias, bridge)?);
-        }
-        Ok(indexes)
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::{Engine, Error, Result};
 use crate::decide::files::File;
 use crate::decide::request::Request;
+use crate::engine::{Engine, Error, Result};
 use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, State};
 use crate::kernel::{self, Replaceable};

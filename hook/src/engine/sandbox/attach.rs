@@ -1,12 +1,12 @@
 use slog::{debug, info, warn};
 
-use super::firewall::Turn;
 use super::lease::Lease;
-use super::{Engine, Error, Result};
 use crate::decide::liveness::Life;
 use crate::decide::plan;
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{HostStep, SandboxStep};
+use crate::engine::locks::Turn;
+use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Process};
 use crate::model::{Alias, HostAddress, Invalid, Key, Mode, Namespace, Network, Protocol, Record, State, Witness};
@@ -26,12 +26,12 @@ pub enum Outcome {
 const NAMES: u8 = 4;
 
 /// What is to be wired.
-pub(super) struct Sandbox {
-    pub(super) netns: Netns,
+pub(in crate::engine) struct Sandbox {
+    pub(in crate::engine) netns: Netns,
     /// How to recognise it later.
-    pub(super) namespace: Namespace,
+    pub(in crate::engine) namespace: Namespace,
     /// The container's first process; none where it is yet to be.
-    pub(super) process: Option<Process>,
+    pub(in crate::engine) process: Option<Process>,
 }
 
 impl Engine {
@@ -73,7 +73,7 @@ impl Engine {
 
     /// Asks for all that an attach will need of the firewall before anything is leased: without it, the attach could not be
     /// taken back either.
-    pub(super) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
+    pub(in crate::engine) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
         if request.wiring.mode() == Mode::Bridge {
             let row = self.settle_firewall()?;
             self.settle_published_ports(&row)?;
@@ -84,7 +84,7 @@ impl Engine {
 
     /// The sandbox with the id that the host's network namespace has for its own. That a bridge cannot be joined for want of
     /// rights shows here, before anything is leased: it could not be taken back either.
-    pub(super) fn identified(&mut self, request: &Request, mut sandbox: Sandbox) -> Result<Sandbox> {
+    pub(in crate::engine) fn identified(&mut self, request: &Request, mut sandbox: Sandbox) -> Result<Sandbox> {
         let nsid = match request.wiring.mode() {
             Mode::Bridge => self.links.identify(&sandbox.netns, sandbox.namespace.cookie)?,
             // It needs nothing on the host, and not the rights to change it.
@@ -97,7 +97,11 @@ impl Engine {
     }
 
     /// A stranger's link keeps its name, and ours is called otherwise.
-    pub(super) fn attach_under_a_free_name(&mut self, request: &Request, sandbox: &Sandbox) -> Result<Outcome> {
+    pub(in crate::engine) fn attach_under_a_free_name(
+        &mut self,
+        request: &Request,
+        sandbox: &Sandbox,
+    ) -> Result<Outcome> {
         self.take_up_drains(&request.key())?;
         let mut name = 0;
         loop {
@@ -134,7 +138,11 @@ impl Engine {
 
     /// An earlier record of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
     /// the way.
-    pub(super) fn settle_earlier(&mut self, record: Record, namespace: &Namespace) -> Result<Option<Record>> {
+    pub(in crate::engine) fn settle_earlier(
+        &mut self,
+        record: Record,
+        namespace: &Namespace,
+    ) -> Result<Option<Record>> {
         if record.namespace.cookie == namespace.cookie {
             if record.state == State::Attached && self.stands_again(&record)? {
                 return Ok(Some(record));
@@ -151,7 +159,7 @@ impl Engine {
 
     /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so that is
     /// waited for, and the lease begins again.
-    pub(super) fn settle_owned(&mut self, owner: Record) -> Result<Option<Outcome>> {
+    pub(in crate::engine) fn settle_owned(&mut self, owner: Record) -> Result<Option<Outcome>> {
         if owner.state == State::Attached {
             return Ok(Some(Outcome::Member(owner)));
         }
@@ -162,7 +170,7 @@ impl Engine {
     }
 
     /// Warns only once the attach is done: a failure is one line.
-    pub(super) fn tell(&self, outcome: &Outcome, request: &Request) {
+    pub(in crate::engine) fn tell(&self, outcome: &Outcome, request: &Request) {
         for warning in &request.warnings {
             warn!(self.log, "{warning}");
         }
@@ -279,13 +287,13 @@ impl Engine {
         Ok((netns, self.seen_from_here(cookie, witness)))
     }
 
-    pub(super) fn seen_from_here(&self, cookie: u64, witness: Witness) -> Namespace {
+    pub(in crate::engine) fn seen_from_here(&self, cookie: u64, witness: Witness) -> Namespace {
         let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
         Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid: None }
     }
 
     /// Refuses to wire the host's own namespace, and to call another the host's.
-    pub(super) fn refuse_misplaced(&mut self, request: &Request, is_hosts: bool) -> Result<()> {
+    pub(in crate::engine) fn refuse_misplaced(&mut self, request: &Request, is_hosts: bool) -> Result<()> {
         if let Wiring::Member(owner) = &request.wiring {
             return self.refuse_outsider(request, owner, is_hosts);
         }
@@ -316,7 +324,7 @@ impl Engine {
 }
 
 /// That the container of `record` is not proved to be dead, and another one of its key cannot be.
-pub(super) fn in_use(record: &Record, life: &Life) -> Error {
+pub(in crate::engine) fn in_use(record: &Record, life: &Life) -> Error {
     let Record { container, bundle, .. } = record;
     let why = match life {
         Life::Unknown(why) => format!(

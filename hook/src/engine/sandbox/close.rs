@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use slog::{Discard, Logger, debug, o, warn};
 
-use super::Engine;
+use crate::engine::Engine;
 use crate::input::config::Config;
 use crate::kernel::{self, Conntrack, Lock, Place};
 

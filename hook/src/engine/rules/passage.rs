@@ -3,14 +3,14 @@
 
 use slog::{info, warn};
 
-use super::{Engine, Result};
+use crate::engine::{Engine, Result};
 use crate::firewall::door::{Closed, Stranger, Survey};
 use crate::kernel::{self, Neighbours};
 use crate::model::InterfaceName;
 
 impl Engine {
     /// Opens every door that is there and closed, and names what has none.
-    pub(super) fn pass_neighbours(&mut self, bridge: &InterfaceName) -> Result<()> {
+    pub(in crate::engine) fn pass_neighbours(&mut self, bridge: &InterfaceName) -> Result<()> {
         let mut survey = self.survey()?;
         if !survey.closed().is_empty() {
             let _alone = self.alone_at_firewall()?;
@@ -44,7 +44,11 @@ impl Engine {
     }
 
     /// The chains that drop what `bridge` forwards, and are not ours to change.
-    pub(super) fn obstacles<'s>(&mut self, survey: &'s Survey, bridge: &InterfaceName) -> Result<Vec<&'s Stranger>> {
+    pub(in crate::engine) fn obstacles<'s>(
+        &mut self,
+        survey: &'s Survey,
+        bridge: &InterfaceName,
+    ) -> Result<Vec<&'s Stranger>> {
         let mut obstacles = Vec::new();
         for stranger in &survey.strangers {
             if !self.neighbours()?.mentions(stranger, bridge)? {
@@ -55,7 +59,7 @@ impl Engine {
     }
 
     /// Closes every door again, and returns where.
-    pub(super) fn close_doors(&mut self) -> Result<Vec<String>> {
+    pub(in crate::engine) fn close_doors(&mut self) -> Result<Vec<String>> {
         let survey = self.survey()?;
         let filters = survey.filters.iter().filter(|filter| filter.has_passage());
         let mut doors: Vec<_> = filters
@@ -75,7 +79,7 @@ impl Engine {
     }
 
     /// What other programs' firewalls make of what we forward.
-    pub(super) fn survey(&mut self) -> Result<Survey> {
+    pub(in crate::engine) fn survey(&mut self) -> Result<Survey> {
         Ok(self.neighbours()?.survey()?)
     }
 

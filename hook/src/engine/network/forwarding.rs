@@ -10,14 +10,14 @@
 //! after it. Where the rules or the switch fail, it has [`Forwarding::OfOthers`] again. A process that is killed in between leaves
 //! `Intended`, which counts as ours, since forwarding was off before.
 
-use super::{Engine, Error, Result};
 use crate::driver::Setting;
+use crate::engine::{Engine, Error, Result};
 use crate::kernel;
 use crate::store::Forwarding;
 
 impl Engine {
     /// The host forwards, and the firewall holds all that the store says.
-    pub(super) fn forward(&mut self) -> Result<()> {
+    pub(in crate::engine) fn forward(&mut self) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let before = self.store.read().host_row()?.forwarding;
         if before == Forwarding::OfOthers && self.config.close_forwarding && !kernel::forwarding()? {
@@ -54,7 +54,7 @@ impl Engine {
 
     /// Switches forwarding off if we switched it on; true where it did. To be called while the rules still close the host, and
     /// before the store forgets it.
-    pub(super) fn forward_no_more(&mut self) -> Result<bool> {
+    pub(in crate::engine) fn forward_no_more(&mut self) -> Result<bool> {
         let is_ours = self.store.read().host_row()?.forwarding != Forwarding::OfOthers && kernel::forwarding()?;
         if is_ours {
             kernel::switch_forwarding_off()?;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::lease::{Claim, Claimed, Lease};
-use super::{Engine, Error, Result, resolve};
 use crate::decide::files::File;
-use crate::decide::liveness::{Life, Sight};
+use crate::decide::liveness::Sight;
 use crate::decide::request::Request;
+use crate::engine::{Engine, Error, Result, resolve};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns};
 use crate::model::{ContainerId, Invalid, Mode, Namespace, Record, State, Witness};
@@ -46,7 +46,7 @@ impl Engine {
     }
 
     /// The membership that `request` asks for: the sandbox it is in must be that of `owner`.
-    pub(super) fn lease_membership(
+    pub(in crate::engine) fn lease_membership(
         &mut self,
         request: &Request,
         namespace: &Namespace,
@@ -71,7 +71,12 @@ impl Engine {
     }
 
     /// Refuses a container that was to join another, and was made with a namespace of its own or with the host's.
-    pub(super) fn refuse_outsider(&mut self, request: &Request, owner: &ContainerId, is_hosts: bool) -> Result<()> {
+    pub(in crate::engine) fn refuse_outsider(
+        &mut self,
+        request: &Request,
+        owner: &ContainerId,
+        is_hosts: bool,
+    ) -> Result<()> {
         if matches!(request.namespace, NetworkNamespace::At(_)) && !is_hosts {
             return Ok(());
         }
@@ -80,15 +85,6 @@ impl Engine {
         let why = "needs that container's network namespace, and a hook cannot change a container's afterwards; \
                    ocinet prepare writes its path into linux.namespaces of config.json";
         Err(Invalid::new(FIELD, format!("container:{owner}"), why).into())
-    }
-
-    fn is_alive(&self, record: &Record) -> bool {
-        matches!(Netns::look(&record.namespace, &self.origin), Sight::Alive(_))
-    }
-
-    /// Whether nothing is left of the container but what is to be taken away. What cannot be seen is not dead.
-    pub(super) fn is_dead(&mut self, record: &Record) -> bool {
-        record.state == State::Draining || self.life(record) == Life::Dead
     }
 
     fn why_not_alive(&self, record: &Record) -> String {

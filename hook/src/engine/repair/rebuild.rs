@@ -13,8 +13,9 @@ use std::path::Path;
 use ipnet::IpNet;
 use slog::{Logger, warn};
 
-use super::{Engine, Error, Result, network};
 use crate::decide::plan;
+use crate::engine::network::default_interface;
+use crate::engine::{Engine, Error, Result};
 use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
@@ -25,7 +26,7 @@ use crate::model::{
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
 /// Why and what a store is rebuilt for.
-pub(super) struct Site<'a> {
+pub(in crate::engine) struct Site<'a> {
     pub state_dir: &'a Path,
     pub host: &'a Host,
     pub locks: &'a LockFile,
@@ -93,7 +94,7 @@ impl Site<'_> {
 
 impl Engine {
     /// Whether `error` says that the store is not, or not any more, the host's.
-    pub(super) fn is_store_lost(error: &Error) -> bool {
+    pub(in crate::engine) fn is_store_lost(error: &Error) -> bool {
         match error {
             Error::Store(error) => error.is_damage() || matches!(error, store::Error::Replaced(_)),
             // A link of ours has an address that the store gave out once more.
@@ -104,7 +105,7 @@ impl Engine {
     }
 
     /// Goes on with a store that is whole and knows every link of ours, after `error` of the one so far.
-    pub(super) fn renew_store(&mut self, error: &Error) -> Result<()> {
+    pub(in crate::engine) fn renew_store(&mut self, error: &Error) -> Result<()> {
         // What we were deleting must not be found again.
         for (record, _drain) in std::mem::take(&mut self.draining) {
             self.clear_addresses(&record)?;
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     /// Takes into the store every link of ours that it does not know, and says how many.
-    pub(super) fn adopt(&mut self) -> Result<usize> {
+    pub(in crate::engine) fn adopt(&mut self) -> Result<usize> {
         let holdings = Holdings::found(&self.config)?;
         let adopted = self.store.write(|store| holdings.adopt(store))?;
         for record in &adopted {
@@ -226,7 +227,7 @@ impl Holdings {
             ));
             return None;
         };
-        let (name, bridge) = (config::default_bridge(), network::default_interface());
+        let (name, bridge) = (config::default_bridge(), default_interface());
         let network = Network { name, bridge, subnets: vec![subnet], mtu: Network::DEFAULT_MTU };
         let known = self.networks.iter().find(|known| known.name == network.name);
         let network = known.cloned().unwrap_or(network);

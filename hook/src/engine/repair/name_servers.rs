@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use slog::info;
 
-use super::files::host_resolver;
-use super::{Engine, Failures, Result};
 use crate::decide::files::{File, Reach};
+use crate::engine::sandbox::host_resolver;
+use crate::engine::{Engine, Failures, Result};
 use crate::kernel;
 use crate::model::{Record, State};
 
@@ -42,7 +42,11 @@ impl Engine {
     }
 
     /// The file of a container and what it should say, where that is something else than it says.
-    pub(super) fn outdated_resolver(&self, record: &Record, fallback: &[IpAddr]) -> Result<Option<(PathBuf, String)>> {
+    pub(in crate::engine) fn outdated_resolver(
+        &self,
+        record: &Record,
+        fallback: &[IpAddr],
+    ) -> Result<Option<(PathBuf, String)>> {
         let (State::Attached, Some(choice)) = (record.state, &record.resolver) else { return Ok(None) };
         let path = self.files_of(&record.key()).join(File::ResolvConf.name());
         let Some(there) = kernel::read_regular(&path, MAX_BYTES)? else { return Ok(None) };

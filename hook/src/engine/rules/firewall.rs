@@ -1,24 +1,17 @@
 use slog::{info, warn};
 
-use super::{Engine, Result};
 use crate::driver;
+use crate::engine::locks::Turn;
+use crate::engine::{Engine, Result};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::PublishedPorts;
-use crate::kernel::{self, Lock, Place};
-use crate::model::{Key, Network, Record};
+use crate::kernel;
+use crate::model::{Network, Record};
 use crate::store::{Forwarding, HostRow};
-
-/// A turn at the firewall, which begins with the store: until the kernel holds the same, nobody loads the ruleset from the store.
-pub(super) struct Turn {
-    /// The shared lock.
-    pub lock: Lock,
-    /// What holds on the host meanwhile.
-    pub row: HostRow,
-}
 
 impl Engine {
     /// Puts in place what `record` needs. `turn` is the one in which its intent was written.
-    pub(super) fn open_firewall(&mut self, record: &Record, network: &Network, turn: Turn) -> Result<()> {
+    pub(in crate::engine) fn open_firewall(&mut self, record: &Record, network: &Network, turn: Turn) -> Result<()> {
         let Turn { row, lock } = turn;
         if !self.kind_of(&row)?.has_rules() {
             return Ok(());
@@ -41,7 +34,7 @@ impl Engine {
     }
 
     /// Loads the ruleset where the firewall does not hold `ports`, or not all that `network` needs.
-    pub(super) fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
+    pub(in crate::engine) fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let base = self.base()?;
         // Whoever loaded it while we waited read our record too.
@@ -50,7 +43,7 @@ impl Engine {
 
     /// The firewall holds what the store says and nothing else: not the port of a container that nobody remembers, whose
     /// address is another's by now.
-    pub(super) fn level_firewall(&mut self) -> Result<()> {
+    pub(in crate::engine) fn level_firewall(&mut self) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let all = self.all_needs()?;
         if all == Needs::default() && !self.firewall()?.is_loaded()? {
@@ -60,7 +53,7 @@ impl Engine {
     }
 
     /// The firewall holds what the store says. The caller holds the firewall's lock alone.
-    pub(super) fn load_if_different(&mut self) -> Result<()> {
+    pub(in crate::engine) fn load_if_different(&mut self) -> Result<()> {
         let all = self.all_needs()?;
         if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
     }
@@ -71,7 +64,7 @@ impl Engine {
     }
 
     /// Whether the detour is there, and whole, where and only where `base` calls for it.
-    pub(super) fn is_detour_settled(&mut self, base: &Base) -> Result<bool> {
+    pub(in crate::engine) fn is_detour_settled(&mut self, base: &Base) -> Result<bool> {
         match base.detour {
             Some(_) => Ok(self.links.has_detour()?),
             None => Ok(self.links.detour()?.is_none()),
@@ -117,7 +110,7 @@ impl Engine {
 
     /// The rules are kept as config.toml says, and nobody else has any of ours. Where they have to move, they are in the new
     /// place before they go from the old one, so that nothing opens meanwhile.
-    pub(super) fn settle_firewall(&mut self) -> Result<HostRow> {
+    pub(in crate::engine) fn settle_firewall(&mut self) -> Result<HostRow> {
         let row = self.store.read().host_row()?;
         if self.is_firewall_settled(&row) {
             return Ok(row);
@@ -171,18 +164,18 @@ impl Engine {
     }
 
     /// Goes on with a move of the rules that was cut off.
-    pub(super) fn finish_moving_rules(&mut self) -> Result<()> {
+    pub(in crate::engine) fn finish_moving_rules(&mut self) -> Result<()> {
         if self.store.read().host_row()?.former_firewalls.is_empty() { Ok(()) } else { self.move_rules() }
     }
 
     /// Whether the rules are where config.toml wants them, and nowhere else.
-    pub(super) fn is_firewall_settled(&self, row: &HostRow) -> bool {
+    pub(in crate::engine) fn is_firewall_settled(&self, row: &HostRow) -> bool {
         let suits = row.firewall.is_some_and(|kind| kernel::suits(self.config.firewall, kind));
         suits && row.former_firewalls.is_empty()
     }
 
     /// Rules of ours that this new store knows nothing of are found again, wherever they are kept.
-    pub(super) fn find_firewalls(&mut self) -> Result<()> {
+    pub(in crate::engine) fn find_firewalls(&mut self) -> Result<()> {
         let loaded = kernel::loaded()?;
         if loaded.is_empty() {
             return Ok(());
@@ -194,32 +187,8 @@ impl Engine {
         self.level_firewall()
     }
 
-    /// The lock under which the store and the kernel learn of a container's ports, or forget them. The programs that tell the
-    /// kernel hold it, too: nobody loads the ruleset while one that outlives us is about to add to it.
-    pub(super) fn change_at_firewall(&self) -> Result<Lock> {
-        let change = self.locks.shared(Place::Firewall)?;
-        change.inherit()?;
-        Ok(change)
-    }
-
-    /// The lock of whoever works on a sandbox, which the programs that they start hold, too: what those do comes to its end
-    /// before others undo it.
-    pub(super) fn alone_at_sandbox(&self, key: &Key) -> Result<Lock> {
-        let alone = self.locks.exclusive(Place::Sandbox(key.lock_offset()))?;
-        alone.inherit()?;
-        Ok(alone)
-    }
-
-    /// The lock under which the ruleset is loaded. Were it free while a program of ours still loads, that could put back what
-    /// others change after us: the program holds it, too.
-    pub(super) fn alone_at_firewall(&self) -> Result<Lock> {
-        let alone = self.locks.exclusive(Place::Firewall)?;
-        alone.inherit()?;
-        Ok(alone)
-    }
-
     /// What the store, and for networks the host's routes, say that the firewall must hold.
-    pub(super) fn all_needs(&mut self) -> Result<Needs> {
+    pub(in crate::engine) fn all_needs(&mut self) -> Result<Needs> {
         let base = self.base()?;
         let read = self.store.read();
         let publish: Vec<Publish> =
@@ -230,13 +199,13 @@ impl Engine {
     }
 
     /// What holds on the whole host.
-    pub(super) fn base(&mut self) -> Result<Base> {
+    pub(in crate::engine) fn base(&mut self) -> Result<Base> {
         let row = self.store.read().host_row()?;
         self.base_of(&row)
     }
 
     /// What `row` says that holds on the whole host. Where the detour is still to be made, it has no index yet.
-    pub(super) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
+    pub(in crate::engine) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
         let detour = if self.asks_the_host(row)? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
         Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, detour })
     }
@@ -248,7 +217,7 @@ impl Engine {
 
     /// Remembers, for those who do not read config.toml, whom it lets reach published ports. Where the rules are not of that kind,
     /// the next who looks at them loads them anew.
-    pub(super) fn settle_published_ports(&mut self, row: &HostRow) -> Result<()> {
+    pub(in crate::engine) fn settle_published_ports(&mut self, row: &HostRow) -> Result<()> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
         if row.asks_host == asks {
             return Ok(());
@@ -258,12 +227,12 @@ impl Engine {
     }
 
     /// Who keeps the rules, or would.
-    pub(super) fn firewall_kind(&self) -> Result<Kind> {
+    pub(in crate::engine) fn firewall_kind(&self) -> Result<Kind> {
         self.kind_of(&self.store.read().host_row()?)
     }
 
     /// Who `row` says that keeps the rules, or would.
-    pub(super) fn kind_of(&self, row: &HostRow) -> Result<Kind> {
+    pub(in crate::engine) fn kind_of(&self, row: &HostRow) -> Result<Kind> {
         match row.firewall {
             Some(kind) => Ok(kind),
             None => Ok(kernel::choose(self.config.firewall)?.kind),
@@ -271,13 +240,13 @@ impl Engine {
     }
 
     /// The firewall. Others may move the rules as long as nobody holds its lock.
-    pub(super) fn firewall(&mut self) -> Result<&mut dyn Backend<Error = kernel::Error>> {
+    pub(in crate::engine) fn firewall(&mut self) -> Result<&mut dyn Backend<Error = kernel::Error>> {
         let row = self.store.read().host_row()?;
         self.backend_of(&row)
     }
 
     /// The firewall that `row` names, opened when it is first needed and kept: to close it can take long.
-    pub(super) fn backend_of(&mut self, row: &HostRow) -> Result<&mut dyn Backend<Error = kernel::Error>> {
+    pub(in crate::engine) fn backend_of(&mut self, row: &HostRow) -> Result<&mut dyn Backend<Error = kernel::Error>> {
         let kind = self.kind_of(row)?;
         let open = self.firewall.take().filter(|(open, _)| *open == kind);
         let open = match open {

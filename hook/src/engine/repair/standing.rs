@@ -1,15 +1,15 @@
 //! Whether what an attached record says is there, and putting right what is not.
 
-use super::{Engine, Result};
 use crate::decide::plan;
 use crate::driver::{self, Bridge};
+use crate::engine::{Engine, Result};
 use crate::firewall::{NetworkNeeds, publish_needs};
 use crate::kernel;
 use crate::model::{Attachment, Endpoint, Network, Record};
 
 impl Engine {
     /// Whether the links of an attached record are there, and lead to its networks.
-    pub(super) fn stands(&mut self, record: &Record) -> Result<bool> {
+    pub(in crate::engine) fn stands(&mut self, record: &Record) -> Result<bool> {
         for endpoint in &record.endpoints {
             let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
             if !self.links.is_joined(host_interface, &plan::alias(record), bridge)? {
@@ -21,7 +21,7 @@ impl Engine {
 
     /// Whether everything on the host is as an attached record says, where what can be put right in place is put right. False
     /// where a link is missing: then the container has to be wired anew.
-    pub(super) fn stands_again(&mut self, record: &Record) -> Result<bool> {
+    pub(in crate::engine) fn stands_again(&mut self, record: &Record) -> Result<bool> {
         for endpoint in &record.endpoints {
             let Attachment::Bridge { host_interface, .. } = &endpoint.attachment;
             if self.links.named(host_interface, &plan::alias(record))?.is_none() {
@@ -54,7 +54,7 @@ impl Engine {
     }
 
     /// What of the bridge of `network` is otherwise than it was made, as sentences about it.
-    pub(super) fn faults_of_bridge(&mut self, network: &Network, bridge: &Bridge) -> Result<Vec<String>> {
+    pub(in crate::engine) fn faults_of_bridge(&mut self, network: &Network, bridge: &Bridge) -> Result<Vec<String>> {
         let Some(found) = self.links.find_bridge(bridge)? else {
             return Ok(vec![format!("of network {} is missing, or down", network.name)]);
         };

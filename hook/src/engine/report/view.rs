@@ -1,5 +1,5 @@
-use super::{Engine, Error, Result, default_network};
 use crate::decide::similar;
+use crate::engine::{Engine, Error, Result, default_network};
 use crate::input::config::{self, Config};
 use crate::model::{Endpoint, Mode, Network, Record, State, quoted};
 

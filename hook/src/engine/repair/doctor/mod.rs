@@ -8,7 +8,7 @@ mod uplinks;
 
 use serde::Serialize;
 
-use super::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Result};
 
 /// Something that an operator should know of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

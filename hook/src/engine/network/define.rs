@@ -1,10 +1,10 @@
 use ipnet::IpNet;
 use slog::warn;
 
-use super::{Engine, Error, Result};
 use crate::decide::ipam;
 use crate::decide::plan;
 use crate::driver::{self, Bridge};
+use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Config};
 use crate::kernel::HostLinks;
 use crate::model::{InterfaceName, Invalid, Network, NetworkName};
@@ -20,7 +20,7 @@ pub fn default_network(config: &Config) -> Result<Network> {
 
 impl Engine {
     /// The bridge is there and guarded. Where it has to be made, the containers that were on it are on it again.
-    pub(super) fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<()> {
+    pub(in crate::engine) fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<()> {
         match self.links.find_bridge(bridge)? {
             Some(found) => Ok(self.links.level_bridge(bridge, &found)?),
             None => self.restore_bridge(bridge),
@@ -28,7 +28,7 @@ impl Engine {
     }
 
     /// The bridge is as it was made, whatever it is now, and the containers that were on it are on it again.
-    pub(super) fn restore_bridge(&mut self, bridge: &Bridge) -> Result<()> {
+    pub(in crate::engine) fn restore_bridge(&mut self, bridge: &Bridge) -> Result<()> {
         let mut ports = Vec::new();
         for record in self.store.read().records()?.iter().filter(|record| record.state.is_wired()) {
             let all = record.endpoints.iter().map(|endpoint| driver::port(endpoint, plan::alias(record)));
@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// Defines the default network, when it is first used.
-    pub(super) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
+    pub(in crate::engine) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
         let (network, hidden) = undefined(name, &self.config, &mut self.links)?;
         let is_new = self.store.write(|store| match store.network(name)? {
             // Somebody else was faster.
@@ -57,13 +57,13 @@ impl Engine {
     }
 
     /// The default network as it would be defined now.
-    pub(super) fn new_network(&mut self, name: &NetworkName) -> Result<Network> {
+    pub(in crate::engine) fn new_network(&mut self, name: &NetworkName) -> Result<Network> {
         Ok(undefined(name, &self.config, &mut self.links)?.0)
     }
 }
 
 /// The bridge of the default network.
-pub(super) fn default_interface() -> InterfaceName {
+pub(in crate::engine) fn default_interface() -> InterfaceName {
     "ocinet0".parse().expect("a constant that follows the kernel's rule")
 }
 

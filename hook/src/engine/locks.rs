@@ -1,0 +1,71 @@
+//! The locks of the engine: who may change a sandbox, and who the firewall.
+
+use super::{Engine, Result};
+use crate::kernel::{Lock, Place};
+use crate::model::{Key, Record, State};
+use crate::store::HostRow;
+
+/// A turn at the firewall, which begins with the store: until the kernel holds the same, nobody loads the ruleset from the store.
+pub(super) struct Turn {
+    /// The shared lock.
+    pub lock: Lock,
+    /// What holds on the host meanwhile.
+    pub row: HostRow,
+}
+
+impl Engine {
+    /// The record that was `listed`, as it is now, and the lock under which it is changed, held alone; none where it is gone. While
+    /// the lock was waited for, the record may have begun to drain, which is done under another one.
+    pub(super) fn alone_at(&self, listed: &Record) -> Result<Option<(Record, Lock)>> {
+        let mut place = Self::place_of(listed);
+        loop {
+            let alone = self.locks.exclusive(place)?;
+            alone.inherit()?;
+            let Some(record) = self.store.read().record(listed.number)? else { return Ok(None) };
+            if Self::place_of(&record) == place {
+                return Ok(Some((record, alone)));
+            }
+            place = Self::place_of(&record);
+        }
+    }
+
+    /// The lock of the process that works on `record`.
+    pub(super) fn place_of(record: &Record) -> Place {
+        match record.state {
+            State::Draining => Place::Drain(record.number),
+            _ => Place::Sandbox(record.key().lock_offset()),
+        }
+    }
+
+    /// Waits until no other process works on the record. Where one takes it away, that is a matter of some 20 ms.
+    pub(super) fn wait_for(&mut self, record: &Record) -> Result<()> {
+        // Who waits must hold nothing that the others could be waiting for.
+        self.finish()?;
+        drop(self.locks.exclusive(Self::place_of(record))?);
+        Ok(())
+    }
+
+    /// The lock under which the store and the kernel learn of a container's ports, or forget them. The programs that tell the
+    /// kernel hold it, too: nobody loads the ruleset while one that outlives us is about to add to it.
+    pub(super) fn change_at_firewall(&self) -> Result<Lock> {
+        let change = self.locks.shared(Place::Firewall)?;
+        change.inherit()?;
+        Ok(change)
+    }
+
+    /// The lock of whoever works on a sandbox, which the programs that they start hold, too: what those do comes to its end
+    /// before others undo it.
+    pub(super) fn alone_at_sandbox(&self, key: &Key) -> Result<Lock> {
+        let alone = self.locks.exclusive(Place::Sandbox(key.lock_offset()))?;
+        alone.inherit()?;
+        Ok(alone)
+    }
+
+    /// The lock under which the ruleset is loaded. Were it free while a program of ours still loads, that could put back what
+    /// others change after us: the program holds it, too.
+    pub(super) fn alone_at_firewall(&self) -> Result<Lock> {
+        let alone = self.locks.exclusive(Place::Firewall)?;
+        alone.inherit()?;
+        Ok(alone)
+    }
+}

@@ -1,0 +1,8 @@
+//! Networks: how they are defined, their bridges, and the forwarding that they need.
+
+mod define;
+mod forwarding;
+
+pub use define::default_network;
+
+pub(super) use define::default_interface;

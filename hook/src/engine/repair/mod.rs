@@ -1,0 +1,14 @@
+//! Putting right: what dead containers left, a lost store, damage to links and rules, and taking everything away.
+
+mod collect;
+mod doctor;
+mod name_servers;
+mod rebuild;
+mod reset;
+mod standing;
+
+pub use collect::Collected;
+pub use doctor::{Finding, Remedy};
+pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
+
+pub(super) use rebuild::Site;

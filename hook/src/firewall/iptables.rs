@@ -3,9 +3,9 @@
 //! iptables has no sets, so each network has rules of its own, and so has each published port. They stand in chains of
 //! ours; the kernel's own chains get one jump each, before everything of others. What may pass returns
 //! there: unlike in a table of nftables, an `ACCEPT` here would end the matter for everybody's rules, and take the operator's,
-//! Docker's and ufw's word away from them. What those drop by their policy passes by a door (see [`super::door`]).
+//! Docker's and ufw's word away from them. What those drop by their policy passes by a door (see [`super::pass`]).
 //!
-//! Where the host's own rules are to be asked about published ports (see `nft/detour.rs`), the chain that copies a packet stands
+//! Where the host's own rules are to be asked about published ports (see `nftables/input_loop.rs`), the chain that copies a packet stands
 //! behind everything of others in the table `security`, which comes after their `filter` and is used for nothing else.
 //!
 //! Everything is text for `iptables-restore --noflush`, where a line `-C` asks for a rule: the first that is missing ends

@@ -1,9 +1,9 @@
 //! What networks and endpoints need of the firewall, in domain words. Each backend turns them into rules of its own.
 
-pub mod door;
 mod input_loop;
 pub mod iptables;
-pub mod nft;
+pub mod nftables;
+pub mod pass;
 mod source;
 
 pub use input_loop::{DETOUR_IN, DETOUR_OUT, Detour};

@@ -1,7 +1,7 @@
 //! The rules of the firewall as commands.
 
 use super::word;
-use crate::firewall::{Base, Kind, Needs, Publish, iptables, nft};
+use crate::firewall::{Base, Kind, Needs, Publish, iptables, nftables};
 
 /// A published port, where `kind` keeps the rules.
 pub fn port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
@@ -9,9 +9,9 @@ pub fn port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
         Kind::Nftables => {
             let add = |(family, set, element)| {
                 let braces = format!("{{ {element} }}");
-                format!("nft add element {family} {} {set} {}", nft::TABLE, word(&braces))
+                format!("nft add element {family} {} {set} {}", nftables::TABLE, word(&braces))
             };
-            nft::elements_of(port, base).map(add).collect()
+            nftables::elements_of(port, base).map(add).collect()
         }
         Kind::IptablesNft | Kind::IptablesLegacy => {
             iptables::rules_of(port, base).map(|(table, rule)| format!("iptables -t {table} -A {rule}")).collect()
@@ -24,7 +24,7 @@ pub fn port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
 /// ours is there.
 pub fn load(kind: Kind, all: &Needs) -> Option<(&'static str, String)> {
     match kind {
-        Kind::Nftables => Some(("nft -f -", nft::ruleset(all, &nft::Held::default()))),
+        Kind::Nftables => Some(("nft -f -", nftables::ruleset(all, &nftables::Held::default()))),
         Kind::IptablesNft | Kind::IptablesLegacy => {
             Some(("iptables-restore --noflush", iptables::load(all, &iptables::Held::default())))
         }

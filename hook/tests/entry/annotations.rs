@@ -8,7 +8,7 @@ use ocinet::decide::files::{self, Reach, Resolver};
 use ocinet::decide::identity::{HostNameSource, Identity};
 use ocinet::decide::plan;
 use ocinet::decide::request::{Connection, Request, Wiring};
-use ocinet::firewall::nft::Element;
+use ocinet::firewall::nftables::Element;
 use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::input::PublishRequest;
 use ocinet::input::config::{Config, default_bridge};

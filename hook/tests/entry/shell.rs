@@ -1,6 +1,6 @@
 //! What a shell and `nft` make of the lines that `ocinet plan` prints and `nft -f` is fed.
 
-use ocinet::firewall::{Kind, Needs, Publish, nft};
+use ocinet::firewall::{Kind, Needs, Publish, nftables};
 use ocinet::model::Protocol;
 use ocinet::shell;
 
@@ -37,9 +37,9 @@ pub fn words(line: &str) -> Vec<String> {
 
 /// Makes sure that a ruleset is the fixed one and, a line each, elements that cannot be read as anything else.
 pub fn only_elements(needs: &Needs) {
-    let nothing = nft::Held::default();
-    let fixed = nft::ruleset(&Needs { base: needs.base, ..Needs::default() }, &nothing);
-    let text = nft::ruleset(needs, &nothing);
+    let nothing = nftables::Held::default();
+    let fixed = nftables::ruleset(&Needs { base: needs.base, ..Needs::default() }, &nothing);
+    let text = nftables::ruleset(needs, &nothing);
     let elements = text.strip_prefix(&fixed).expect("the rules depend on no network and no port");
     let detours = usize::from(needs.base.detour.is_some());
     let of_a_port = |port: &Publish| 1 + usize::from(port.protocol != Protocol::Udp) + detours;
@@ -59,7 +59,7 @@ pub fn only_elements(needs: &Needs) {
 
 /// `add element FAMILY ocinet SET { ... }` with nothing in the braces that ends a string, a brace or a line.
 fn one_element(line: &str) {
-    let table = ["inet", "ip"].map(|family| format!("add element {family} {} ", nft::TABLE));
+    let table = ["inet", "ip"].map(|family| format!("add element {family} {} ", nftables::TABLE));
     let inside = table.iter().find_map(|table| line.strip_prefix(table)).and_then(|rest| rest.split_once(" { "));
     let inside = inside.and_then(|(_, rest)| rest.strip_suffix(" }")).unwrap_or_else(|| panic!("{line:?}"));
     let parts: Vec<&str> = inside.split('"').collect();

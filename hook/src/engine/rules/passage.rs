@@ -4,7 +4,7 @@
 use slog::{info, warn};
 
 use crate::engine::{Engine, Result};
-use crate::firewall::door::{Closed, Stranger, Survey};
+use crate::firewall::pass::{Closed, Stranger, Survey};
 use crate::kernel::{self, Neighbours};
 use crate::model::InterfaceName;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{OPERATOR, Table};
-use crate::firewall::door::PASSAGE;
+use crate::firewall::pass::PASSAGE;
 
 /// What the kernel holds in a table, line by line as `iptables -S` prints it.
 #[derive(Debug, Clone, Default)]

@@ -11,10 +11,10 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessa
 use nix::errno::Errno;
 
 use super::xtables;
-use crate::firewall::door::{
+use crate::firewall::nftables::TABLE;
+use crate::firewall::pass::{
     self, Door, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, Stranger, Survey, Variant, ZONE_FILES,
 };
-use crate::firewall::nft::TABLE;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::program;
@@ -73,13 +73,13 @@ impl Neighbours {
             return Ok(xtables::filter()?.is_some_and(|table| table.mentions(interface)));
         };
         let family = if *family == INET { NetfilterProtoFamily::Inet } else { NetfilterProtoFamily::IPv4 };
-        Ok(self.rules(family, table, chain)?.iter().any(|rule| door::holds(rule, interface.as_str())))
+        Ok(self.rules(family, table, chain)?.iter().any(|rule| pass::holds(rule, interface.as_str())))
     }
 
     fn firewalld(&mut self) -> Result<Firewalld> {
         let mut is_open = false;
-        for chain in door::FIREWALLD_ZONES {
-            is_open = is_open || door::admits(&self.rules(NetfilterProtoFamily::Inet, FIREWALLD_TABLE, chain)?);
+        for chain in pass::FIREWALLD_ZONES {
+            is_open = is_open || pass::admits(&self.rules(NetfilterProtoFamily::Inet, FIREWALLD_TABLE, chain)?);
         }
         let zone = ZONE_FILES.iter().find_map(|file| fs::read_to_string(file).ok());
         Ok(Firewalld::new(is_open, zone.as_deref()))
@@ -134,7 +134,7 @@ pub fn open_passage(variant: Variant, door: Door) -> Result<()> {
 /// As [`open_passage`].
 pub fn close_passage(variant: Variant) -> Result<()> {
     let rules = rules(variant)?;
-    change(variant, &door::closing(&rules))
+    change(variant, &pass::closing(&rules))
 }
 
 /// Puts our bridges into our zone of firewalld, or takes them out.
@@ -142,7 +142,7 @@ pub fn close_passage(variant: Variant) -> Result<()> {
 /// # Errors
 /// When firewalld does not answer or refuses.
 pub fn change_zone(open: bool) -> Result<()> {
-    let arguments = door::zone_command(open);
+    let arguments = pass::zone_command(open);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     program::run("firewall-cmd", &arguments, "").map(drop)
 }

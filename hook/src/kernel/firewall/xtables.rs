@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use crate::firewall::door::{Filter, Variant};
+use crate::firewall::pass::{Filter, Variant};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::InterfaceName;
 

@@ -37,7 +37,7 @@ impl Listeners {
     }
 
     /// Whether a program listens where a port published on `address` would take its traffic away. Of the loopback range, a port
-    /// published on every address leads 127.0.0.1 alone (`firewall/nft.rs`), so that a resolver at 127.0.0.53 is
+    /// published on every address leads 127.0.0.1 alone (`firewall/nftables/mod.rs`), so that a resolver at 127.0.0.53 is
     /// not in the way. A connection that has the port as its source is not either: its answers follow it.
     ///
     /// # Errors

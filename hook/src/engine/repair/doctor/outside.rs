@@ -7,7 +7,7 @@ use super::Finding;
 use crate::decide::ipam::{self, Standing};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
-use crate::firewall::door::Closed;
+use crate::firewall::pass::Closed;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Listeners, Uplink};
 use crate::model::{Network, Record};

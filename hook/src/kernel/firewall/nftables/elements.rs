@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::listed::{Elements, Listed};
 use super::{Nftables, in_family, is_absent};
-use crate::firewall::nft::{self, Element, TABLE};
+use crate::firewall::nftables::{self, Element, TABLE};
 use crate::kernel::error::{Doing, Result};
 
 /// The bytes of elements in one transaction, which is one datagram. It stays below what ends it on its way: the 16 bits of an
@@ -32,7 +32,7 @@ impl Nftables {
     fn commit(&mut self, elements: &[Element], change: fn(SetElementMessage) -> NfTablesMessage) -> io::Result<()> {
         let begin = (control(ControlMessage::BatchBegin), NLM_F_REQUEST);
         let end = (control(ControlMessage::BatchEnd), NLM_F_REQUEST);
-        let of_each_set = nft::set_names().filter_map(|set| {
+        let of_each_set = nftables::set_names().filter_map(|set| {
             let of_set: Vec<&Element> = elements.iter().filter(|element| element.set == set).collect();
             (!of_set.is_empty()).then(|| in_table_of(set, change(message(set, &of_set))))
         });
@@ -73,7 +73,7 @@ impl Nftables {
     /// Those of `elements` whose keys are there.
     pub(super) fn those_there(&mut self, elements: Vec<Element>) -> io::Result<Vec<Element>> {
         let mut there = HashSet::new();
-        for set in nft::set_names().filter(|set| elements.iter().any(|element| element.set == *set)) {
+        for set in nftables::set_names().filter(|set| elements.iter().any(|element| element.set == *set)) {
             there.extend(self.elements(set)?.into_iter().map(|element| (set, element.key)));
         }
         Ok(elements.into_iter().filter(|element| there.contains(&(element.set, element.key.clone()))).collect())
@@ -127,7 +127,7 @@ fn control(message: ControlMessage) -> NetfilterMessage {
 
 /// Speaks of a set of ours.
 fn in_table_of(set: &str, message: NfTablesMessage) -> NetfilterMessage {
-    in_family(nft::family(set), message)
+    in_family(nftables::family(set), message)
 }
 
 pub(super) fn element_question(element: &Element) -> NetfilterMessage {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_listed_is_read_as_it_was_written() {
-        let elements = nft::port_elements(&ports(300, "web"), &Base::default());
+        let elements = nftables::port_elements(&ports(300, "web"), &Base::default());
         let of_set: Vec<&Element> = elements.iter().collect();
         let written = in_table_of(elements[0].set, NfTablesMessage::NewSetElement(message(elements[0].set, &of_set)));
         let mut bytes = vec![0; written.buffer_len()];
@@ -194,10 +194,10 @@ mod tests {
     fn a_transaction_is_bounded_and_the_whole_is_divided() {
         let base = Base { detour: Some(7), ..Base::default() };
         for label in ["web", &"x".repeat(255)] {
-            let elements = nft::port_elements(&ports(20_000, label), &base);
+            let elements = nftables::port_elements(&ports(20_000, label), &base);
             let mut rejoined = Vec::new();
             for transaction in transactions(&elements) {
-                let bytes: usize = nft::set_names()
+                let bytes: usize = nftables::set_names()
                     .map(|set| {
                         let of_set: Vec<&Element> = transaction.iter().filter(|element| element.set == set).collect();
                         in_table_of(set, NfTablesMessage::NewSetElement(message(set, &of_set))).buffer_len()
@@ -210,6 +210,10 @@ mod tests {
             assert!(rejoined == elements, "in their order");
         }
         assert_eq!(transactions(&[]).count(), 0);
-        assert_eq!(transactions(&nft::port_elements(&ports(300, "web"), &base)).count(), 1, "a few hundred are one");
+        assert_eq!(
+            transactions(&nftables::port_elements(&ports(300, "web"), &base)).count(),
+            1,
+            "a few hundred are one"
+        );
     }
 }

@@ -7,7 +7,7 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 
 use super::{Nftables, inet, is_absent};
-use crate::firewall::nft::{Held, OPERATOR, Rule, TABLE};
+use crate::firewall::nftables::{Held, OPERATOR, Rule, TABLE};
 use crate::kernel::error::{Error, Result};
 
 impl Nftables {

@@ -16,7 +16,7 @@ use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage, NfTablesM
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use crate::firewall::nft::{self, Chain, Element, Held, TABLE};
+use crate::firewall::nftables::{self, Chain, Element, Held, TABLE};
 use crate::firewall::{Backend, Base, Needs, NetworkNeeds, Publish};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
@@ -47,9 +47,10 @@ impl Nftables {
 
     /// Whether the chains are of this version and have all of their rules, and the network its place in the sets.
     fn is_whole(&mut self, network: &NetworkNeeds, base: &Base) -> Result<bool> {
-        let closed = base.close_forwarding.then(nft::closed_key);
-        let elements = [Some(nft::bridge_key(&network.bridge)), closed, base.detour.map(|_| nft::detoured_key())];
-        let mut questions: Vec<_> = nft::chains(base).map(chain_question).collect();
+        let closed = base.close_forwarding.then(nftables::closed_key);
+        let elements =
+            [Some(nftables::bridge_key(&network.bridge)), closed, base.detour.map(|_| nftables::detoured_key())];
+        let mut questions: Vec<_> = nftables::chains(base).map(chain_question).collect();
         questions.extend(elements.iter().flatten().map(element_question));
         match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
             Ok(answers) => Ok(is_whole(&answers, base)),
@@ -76,13 +77,15 @@ impl Nftables {
         let question = NetfilterMessage::new(
             NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0),
             NfTablesMessage::GetRule(RuleMessage {
-                attributes: vec![RuleAttribute::Table(TABLE.into()), RuleAttribute::Chain(nft::OPERATOR.into())],
+                attributes: vec![RuleAttribute::Table(TABLE.into()), RuleAttribute::Chain(nftables::OPERATOR.into())],
             }),
         );
         match self.netlink.request(question, NLM_F_DUMP) {
             Ok(rules) => Ok(!rules.is_empty()),
             Err(error) if is_absent(&error) => Ok(false),
-            Err(error) => Err(Error::refused(format!("look at chain {} of table inet {TABLE}", nft::OPERATOR), error)),
+            Err(error) => {
+                Err(Error::refused(format!("look at chain {} of table inet {TABLE}", nftables::OPERATOR), error))
+            }
         }
     }
 }
@@ -100,7 +103,7 @@ impl Backend for Nftables {
             return Ok(false);
         }
         let what = || format!("publish {} ports in table inet {TABLE}", ports.len());
-        self.add(&nft::port_elements(ports, base)).doing(what)?;
+        self.add(&nftables::port_elements(ports, base)).doing(what)?;
         Ok(true)
     }
 
@@ -108,14 +111,14 @@ impl Backend for Nftables {
         if !self.is_whole(network, base)? {
             return Ok(false);
         }
-        let elements = nft::port_elements(ports, base);
+        let elements = nftables::port_elements(ports, base);
         let wanted = elements.len();
         let there = self.those_there(elements).doing(|| format!("look for published ports in table inet {TABLE}"))?;
         Ok(there.len() == wanted)
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
-        self.replace(|held| nft::ruleset(all, held))
+        self.replace(|held| nftables::ruleset(all, held))
     }
 
     fn matches(&mut self, all: &Needs) -> Result<bool> {
@@ -125,9 +128,9 @@ impl Backend for Nftables {
             }
         }
         let parts = |element: Element| (element.set, element.key, element.data);
-        let expected: BTreeSet<_> = nft::elements(all).into_iter().map(parts).collect();
+        let expected: BTreeSet<_> = nftables::elements(all).into_iter().map(parts).collect();
         let mut found = BTreeSet::new();
-        for set in nft::set_names() {
+        for set in nftables::set_names() {
             found.extend(self.list(set)?.into_iter().map(parts));
         }
         Ok(found == expected)
@@ -145,9 +148,9 @@ impl Backend for Nftables {
 
     fn unload(&mut self) -> Result<()> {
         if self.operator_has_rules()? {
-            return self.replace(nft::clearing);
+            return self.replace(nftables::clearing);
         }
-        program::run("nft", &["-f", "-"], &nft::deletion()).map(drop)
+        program::run("nft", &["-f", "-"], &nftables::deletion()).map(drop)
     }
 
     fn operators_chain(&mut self) -> Result<Option<&'static str>> {
@@ -156,7 +159,7 @@ impl Backend for Nftables {
 
     fn is_loaded(&mut self) -> Result<bool> {
         let base = Base::default();
-        let marked = nft::chains(&base).filter(|chain| chain.name == nft::MARKED);
+        let marked = nftables::chains(&base).filter(|chain| chain.name == nftables::MARKED);
         let questions = marked.map(|chain| (chain_question(chain), NLM_F_REQUEST)).collect();
         match self.netlink.batch(questions) {
             Ok(_) => Ok(true),
@@ -170,7 +173,7 @@ impl Backend for Nftables {
     }
 
     fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
-        let mut elements = nft::port_elements(ports, base);
+        let mut elements = nftables::port_elements(ports, base);
         // Last in, first out: no copy of a packet is sent around for a port that leads nowhere any more.
         elements.reverse();
         self.delete(elements).doing(|| format!("take {} published ports out of table inet {TABLE}", ports.len()))
@@ -197,7 +200,7 @@ fn chain_question(chain: &Chain) -> NetfilterMessage {
 
 /// One chain carries this version's comment, and each all of its rules: `nft flush table` takes the rules alone.
 fn is_whole(answers: &[NetfilterMessage], base: &Base) -> bool {
-    let version = nft::version(base);
+    let version = nftables::version(base);
     let is_marked = |chain: &ChainMessage| {
         let says = |bytes: &Vec<u8>| bytes.windows(version.len()).any(|window| window == version.as_bytes());
         chain.attributes.iter().any(|attribute| matches!(attribute, ChainAttribute::UserData(bytes) if says(bytes)))
@@ -205,12 +208,12 @@ fn is_whole(answers: &[NetfilterMessage], base: &Base) -> bool {
     let is_as_made = |chain: &ChainMessage, expected: &Chain| {
         chain.attributes.contains(&ChainAttribute::Name(expected.name.into()))
             && chain.attributes.contains(&ChainAttribute::Use(expected.uses()))
-            && (expected.name != nft::MARKED || is_marked(chain))
+            && (expected.name != nftables::MARKED || is_marked(chain))
     };
     let chains = answers.iter().filter_map(|answer| match &answer.inner {
         NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) => Some(chain),
         _ => None,
     });
-    chains.filter(|chain| nft::chains(base).any(|expected| is_as_made(chain, expected))).count()
-        == nft::chains(base).count()
+    chains.filter(|chain| nftables::chains(base).any(|expected| is_as_made(chain, expected))).count()
+        == nftables::chains(base).count()
 }

@@ -9,12 +9,12 @@
 //! remembered would know.
 
 mod firewalld;
-mod passage;
+mod iptables;
 
 pub use firewalld::{
     FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, ZONE, ZONE_FILES, ZONE_INTERFACES, admits, holds, zone_command,
 };
-pub use passage::{Door, FORWARD, Filter, PASSAGE, Variant, closing};
+pub use iptables::{Door, FORWARD, Filter, PASSAGE, Variant, closing};
 
 use crate::model::InterfaceName;
 

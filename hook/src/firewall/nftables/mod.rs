@@ -13,7 +13,7 @@
 //!   from a container, and what goes to a published port.
 //! * `prerouting` and `output` lead published ports to containers, for local destinations only, and from outside never
 //!   for 127.0.0.0/8. A port published on every address is none of a resolver's at 127.0.0.53: of that range, it leads
-//!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside takes a detour first (`nft/detour.rs`).
+//!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside takes a detour first (`nftables/input_loop.rs`).
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
 //!   bridge, and everything that leaves for the outside. What leaves by a default route with another sender than masquerading
@@ -23,9 +23,9 @@
 //!   containers out; and drops what passes between links of which none is ours, where we switched forwarding on (that of IPv4 alone: a
 //!   host that routes IPv6 did so before).
 
-mod detour;
 mod element;
 mod held;
+mod input_loop;
 
 pub use element::{Element, bridge_key, closed_key, detoured_key, elements, port_elements};
 pub use held::{Held, Rule};
@@ -52,7 +52,7 @@ pub struct Chain {
 impl Chain {
     /// The family of the table that it is in.
     pub fn family(&self) -> &'static str {
-        if self.name == detour::CHAIN.name { "ip" } else { "inet" }
+        if self.name == input_loop::CHAIN.name { "ip" } else { "inet" }
     }
 
     /// As it is loaded.
@@ -157,13 +157,13 @@ const CHAINS: &[Chain] = &[
 
 /// The chains that `base` calls for.
 pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    CHAINS.iter().chain(base.detour.map(|_| &detour::CHAIN))
+    CHAINS.iter().chain(base.detour.map(|_| &input_loop::CHAIN))
 }
 
 /// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose detour leads by
 /// another link, or none, since a rule holds a link's index.
 pub fn version(base: &Base) -> String {
-    let detour = base.detour.map(|link| format!("{link} {}", detour::table()));
+    let detour = base.detour.map(|link| format!("{link} {}", input_loop::table()));
     format!("ocinet {:08x}", crc32fast::hash(body(&detour.unwrap_or_default()).as_bytes()))
 }
 
@@ -195,19 +195,19 @@ pub fn clearing(held: &Held) -> String {
     for name in held.operators.iter().filter(|name| is_todays(name)) {
         let _ = writeln!(text, "flush set inet {TABLE} {name}");
     }
-    text + detour::DELETION
+    text + input_loop::DELETION
 }
 
 /// Input of `nft -f -` that takes our tables away, be they there or not.
 pub fn deletion() -> String {
-    format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n{}", detour::DELETION)
+    format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n{}", input_loop::DELETION)
 }
 
 /// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of what is `held` in one transaction.
 pub fn ruleset(all: &Needs, held: &Held) -> String {
     let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(held), body(&version(&all.base)));
     if all.base.detour.is_some() {
-        text.push_str(&detour::table());
+        text.push_str(&input_loop::table());
     }
     let mut element = |set: &str, element: String| {
         let _ = writeln!(text, "add element {} {TABLE} {set} {{ {element} }}", family(set));
@@ -287,12 +287,12 @@ fn key_text(port: &Publish) -> String {
 
 /// The sets and maps of the ruleset by their names.
 pub fn set_names() -> impl Iterator<Item = &'static str> {
-    SETS.iter().chain(&detour::SETS).map(|set| kind_and_name(set).1)
+    SETS.iter().chain(&input_loop::SETS).map(|set| kind_and_name(set).1)
 }
 
 /// The family of the table that the set `name` is in.
 pub fn family(name: &str) -> &'static str {
-    if detour::SETS.iter().any(|set| kind_and_name(set).1 == name) { "ip" } else { "inet" }
+    if input_loop::SETS.iter().any(|set| kind_and_name(set).1 == name) { "ip" } else { "inet" }
 }
 
 /// `set` or `map`, and what it is called.

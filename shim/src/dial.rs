@@ -4,12 +4,9 @@
 //! block gets EAGAIN instead (`unix_stream_connect`, net/unix/af_unix.c). Nothing tells when there is room: it has to be tried again.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use ocinet_proto::ttrpc::r#async::Client;
 use ocinet_proto::ttrpc::r#async::transport::Socket;
 use tokio::net::UnixStream;
@@ -38,27 +35,11 @@ pub async fn client(path: &Path, patience: Duration) -> io::Result<Client> {
     Ok(Client::new(Socket::from(stream?)))
 }
 
-/// Whether a program listens at `path`, seen without waiting for it. Where systemd listens for the program, that starts it.
-///
-/// # Errors
-/// When that cannot be told.
-pub fn is_listened_to(path: &Path) -> io::Result<bool> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
-        // EAGAIN: its queue is full.
-        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ECONNREFUSED) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::path::PathBuf;
-    use std::time::Instant;
 
     use super::*;
 
@@ -75,21 +56,6 @@ mod tests {
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let queued = UnixStream::connect(path).unwrap();
         (listener, queued)
-    }
-
-    #[test]
-    fn who_listens_is_told_without_waiting() {
-        let path = path("listens");
-        assert!(!is_listened_to(&path).unwrap(), "there is no file");
-        assert!(!is_listened_to(&path.join("below")).unwrap(), "there is no directory");
-        let listening = deaf(&path);
-        let began = Instant::now();
-        assert!(is_listened_to(&path).unwrap(), "its queue is full");
-        assert!(began.elapsed() < Duration::from_secs(1));
-        drop(listening);
-        assert!(!is_listened_to(&path).unwrap(), "the file alone is left");
-        fs::remove_file(&path).unwrap();
-        assert!(is_listened_to(Path::new(&"/x".repeat(100))).is_err(), "no socket can have this path");
     }
 
     #[test]

@@ -18,8 +18,8 @@ use slog::crit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::serve::SOCKET;
 use crate::{convert, dial};
+use ocinet::engine::SERVICE_SOCKET;
 
 /// How long the service may take to accept us.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,7 +57,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
 }
 
 async fn follow(arguments: &Arguments) -> Result<()> {
-    let path = arguments.state_dir.join(SOCKET);
+    let path = arguments.state_dir.join(SERVICE_SOCKET);
     let lost = |error: ttrpc::Error| -> Error {
         let why = match error {
             ttrpc::Error::RpcStatus(status) => status.message,

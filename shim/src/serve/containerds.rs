@@ -6,11 +6,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use ocinet::engine::CONTAINERDS;
-use ocinet::kernel;
+use ocinet::kernel::{self, is_listened_to};
 use ocinet::model::{ContainerId, Key};
 use serde_json::{Value, json};
-
-use crate::dial::is_listened_to;
 
 /// A containerd that has called us.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

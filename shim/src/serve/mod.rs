@@ -5,11 +5,8 @@
 //!
 //! One thread talks to all clients, so that one who hangs costs a few kilobytes and no thread; a handful of others do what blocks.
 
-mod apart;
-mod claim;
 mod connection;
 mod containerds;
-mod demand;
 mod feed;
 mod host;
 mod listen;
@@ -17,29 +14,29 @@ mod publish;
 mod service;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use ocinet::engine::{Error, Result};
-use ocinet::kernel;
+use ocinet::engine::{Error, Result, SERVICE_SOCKET};
+use ocinet::kernel::{self, Place};
 use ocinet::log::{logger, with_journal};
-use ocinet::resident::Follower;
+use ocinet::resident::{self, Claim, Follower, Role, leave_starter};
 use ocinet_proto::{ttrpc, v1};
-use slog::{Logger, crit, info};
+use slog::{Logger, crit, info, warn};
 use tokio::runtime::{Builder, Runtime};
 
-pub use claim::SOCKET;
 pub use containerds::Containerd;
-pub use demand::ensure;
 
-use claim::Claim;
 use connection::Clients;
 use feed::Feed;
 use host::Host;
 use service::Service;
+
+/// The service, as a resident process.
+const SERVICE: Role = Role { place: Place::Service, socket: SERVICE_SOCKET, arguments: &["serve", "--on-demand"] };
 
 /// How many calls are at work at once; the rest wait.
 const WORKERS: usize = 8;
@@ -82,6 +79,16 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
+/// Makes sure that the service runs, and that it publishes to `containerd`. A container starts without it, too: a failure is
+/// logged.
+pub fn ensure(state_dir: &Path, containerd: Option<&Containerd>, log: &Logger) {
+    let known = kernel::state_dir(state_dir).and_then(|()| containerd.map_or(Ok(()), |it| it.remember(state_dir)));
+    match known {
+        Ok(()) => resident::ensure(&SERVICE, state_dir, log),
+        Err(error) => warn!(log, "events are not published: {error}"),
+    }
+}
+
 /// What the service runs on: one thread, and more for calls that block.
 fn runtime() -> Result<Runtime> {
     let runtime = Builder::new_current_thread()
@@ -97,10 +104,10 @@ fn runtime() -> Result<Runtime> {
 fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     let Arguments { state_dir, config_dir, idle, on_demand } = arguments;
     if *on_demand {
-        apart::leave(log);
+        leave_starter(log);
     }
     kernel::state_dir(state_dir)?;
-    let claim = Claim::take(state_dir)?;
+    let claim = Claim::take(&SERVICE, state_dir)?;
     // Before anybody can connect: who is attached from now on is told.
     let follower = Follower::new(state_dir, log.clone())?;
     let listener = claim.listen()?;
@@ -109,7 +116,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         let clients = Clients::default();
         let feed = Feed::new();
         tokio::spawn(publish::publish(state_dir.clone(), feed.subscribe(), log.clone()));
-        let ended = feed.follow(follower, claim::SOCKET)?;
+        let ended = feed.follow(follower, SERVICE_SOCKET)?;
         let host = Host { state_dir: state_dir.clone(), config_dir: config_dir.clone(), log: log.clone() };
         let service: Arc<dyn v1::NetworkService + Send + Sync> = Arc::new(Service::new(host, feed.clone()));
         let refused = |error: ttrpc::Error| kernel::Error::refused("start the service", std::io::Error::other(error));

@@ -1,7 +1,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -121,35 +121,6 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a Unix socket; what is none stays.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn remove_socket(path: &Path) -> Result<()> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    if is_socket { remove_file(path) } else { Ok(()) }
-}
-
-/// Whether a process of this network namespace listens on the Unix socket at `path`. Without connecting to it: that would start
-/// a service which a service manager listens for.
-///
-/// # Errors
-/// When /proc is not mounted.
-pub fn is_listened_on(path: &Path) -> Result<bool> {
-    let list = "/proc/net/unix";
-    let sockets = fs::read(list).doing(|| format!("read {list}"))?;
-    let path = std::path::absolute(path).doing(|| format!("find {}", path.display()))?;
-    Ok(String::from_utf8_lossy(&sockets).lines().any(|line| listens_on(line, &path.to_string_lossy())))
-}
-
-/// Whether a line `ffff: 00000002 00000000 00010000 0001 01 1234 /run/a socket` is of one that listens at `path`: the flag is
-/// `__SO_ACCEPTCON` (`unix_seq_show`, net/unix/af_unix.c).
-fn listens_on(line: &str, path: &str) -> bool {
-    let mut fields = line.splitn(8, ' ').filter(|field| !field.is_empty());
-    let (flags, rest) = (fields.nth(3), line.strip_suffix(path));
-    flags == Some("00010000") && rest.is_some_and(|rest| rest.ends_with(' '))
-}
-
 /// Opens a file of ours, and makes it where there is none, readable by us alone.
 pub(in crate::kernel) fn create_private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
@@ -192,26 +163,4 @@ pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     let id = fs::read_to_string(path).doing(|| format!("read {path}"))?;
     Ok(id.trim().replace('-', ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_listens_on_a_socket_is_seen_without_connecting() {
-        let path = std::env::temp_dir().join(format!("ocinet listens {}", std::process::id()));
-        assert!(!is_listened_on(&path).unwrap());
-        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        assert!(is_listened_on(&path).unwrap());
-        drop(listener);
-        assert!(!is_listened_on(&path).unwrap());
-        remove_socket(&path).unwrap();
-        assert!(!path.exists());
-        fs::write(&path, "").unwrap();
-        remove_socket(&path).unwrap();
-        assert!(path.exists(), "it was no socket");
-        remove_file(&path).unwrap();
-        remove_file(&path).unwrap();
-    }
 }

@@ -4,17 +4,16 @@ mod container;
 mod file;
 mod lock;
 mod replace;
+mod socket;
 mod watch;
 
 pub use container::{
     age, make_namespace, move_directory, namespace_in, random_hex, remove_files, remove_if_empty, rewrite, write_files,
 };
-pub use file::{
-    boot_id, check_state_dir, is_listened_on, names_in, read_regular, read_stdin, remove_file, remove_socket,
-    room_beside, state_dir,
-};
+pub use file::{boot_id, check_state_dir, names_in, read_regular, read_stdin, remove_file, room_beside, state_dir};
 pub use lock::{Lock, LockFile, Place};
 pub use replace::{Replaceable, write_public};
+pub use socket::{is_listened_on, is_listened_to, remove_socket};
 pub use watch::{Seen, Watch};
 
 pub(in crate::kernel) use lock::holders;

@@ -1,4 +1,4 @@
-//! The right to serve a host, which one process has, and the socket that goes with it.
+//! The claim to be the one resident process of its role on a host, and the socket that goes with it.
 
 use std::fs;
 use std::io;
@@ -8,42 +8,39 @@ use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use nix::sys::stat::{Mode, umask};
-use ocinet::engine::{Error, Result, SERVICE_SOCKET};
-use ocinet::kernel::{self, Lock, LockFile, Place};
 
-use crate::dial::is_listened_to;
+use super::Role;
+use crate::engine::{Error, Result};
+use crate::kernel::{self, Lock, LockFile, is_listened_to};
 
-/// The socket's name in the state directory.
-pub const SOCKET: &str = SERVICE_SOCKET;
-
-/// Whether a process has it.
-pub fn is_taken(state_dir: &Path) -> bool {
-    locks(state_dir).is_held(Place::Service)
+/// Whether a process has the claim of `role`.
+pub fn is_taken(role: &Role, state_dir: &Path) -> bool {
+    locks(state_dir).is_held(role.place)
 }
 
 fn locks(state_dir: &Path) -> LockFile {
     LockFile::new(state_dir.join("lock"))
 }
 
-/// Held until the process ends, however it ends.
+/// The claim. It is held until the process ends, however it ends.
 pub struct Claim {
     path: PathBuf,
-    /// The socket of a service manager, which connects clients to it also while we are not there.
+    /// The socket that a service manager passed. It stays when this process ends.
     given: Option<UnixListener>,
     _lock: Lock,
 }
 
 impl Claim {
-    /// Takes the right, if nobody has it; what was left of the socket by one who was killed goes.
+    /// Takes the claim where no process has it, and removes a socket that a killed process left.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where somebody has it.
-    pub fn take(state_dir: &Path) -> Result<Self> {
-        let path = state_dir.join(SOCKET);
+    /// [`Error::Conflict`] where another process has it.
+    pub fn take(role: &Role, state_dir: &Path) -> Result<Self> {
+        let path = state_dir.join(role.socket);
         let taken = || Error::Conflict(format!("another process serves {} already", path.display()));
         let refused =
             |what: &str, error: io::Error| kernel::Error::refused(format!("{what} {}", path.display()), error);
-        let lock = locks(state_dir).attempt(Place::Service)?.ok_or_else(taken)?;
+        let lock = locks(state_dir).attempt(role.place)?.ok_or_else(taken)?;
         let given = ListenFd::from_env().take_unix_listener(0).map_err(|error| refused("take over", error))?;
         if given.is_none() {
             match fs::symlink_metadata(&path) {
@@ -61,7 +58,7 @@ impl Claim {
         Ok(Self { path, given, _lock: lock })
     }
 
-    /// Where clients connect.
+    /// The socket's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -86,10 +83,10 @@ impl Claim {
         Ok(listener)
     }
 
-    /// Removes the socket: who connects next starts another process. A service manager keeps its own.
+    /// Removes the socket, so that the next call that needs the process starts another. A service manager keeps its own.
     pub fn withdraw(&self) {
         if self.given.is_none() {
-            // Nobody is there to be told.
+            // The process ends: there is no one to report an error to.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,15 +1,16 @@
-//! Leaving the surroundings of whoever started us on demand, so that their end is not ours.
+//! Leaving the surroundings of the process that started this one on demand, so that this one outlives them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use nix::sched::{CloneFlags, setns, unshare};
-use ocinet::kernel;
 use slog::{Logger, warn};
 
-/// Leaves the caller's control groups, its protection from the kernel's killer and its mounts. Only before there are threads.
-pub fn leave(log: &Logger) {
+use crate::kernel;
+
+/// Leaves the starter's control groups, its protection from the out-of-memory killer and its mount namespace. Call it before there are threads.
+pub fn leave_starter(log: &Logger) {
     for line in fs::read_to_string("/proc/self/cgroup").unwrap_or_default().lines() {
         if let Some((own, hierarchy)) = sibling(line)
             && let Err(error) = fs::create_dir_all(hierarchy.join(&own))
@@ -18,15 +19,15 @@ pub fn leave(log: &Logger) {
             warn!(log, "staying in the control group of whoever started this: {}: {error}", own.display());
         }
     }
-    // containerd protects itself; that is nothing to inherit. Where it is the other way round we may not change it.
+    // containerd sets -999 for itself, and children inherit it. Raising the value needs no right; lowering it may fail.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
     if let Err(error) = enter_hosts_mounts() {
         warn!(log, "staying with the mounts of whoever started this: {error}");
     }
 }
 
-/// A control group beside that of a line of /proc/self/cgroup, and where its hierarchy is. Services are told apart, and killed, in
-/// the hierarchy of version 2 and in named ones; and nobody kills the root.
+/// The control group `ocinet` beside that of a line of /proc/self/cgroup, and the mount point of its hierarchy. Service managers
+/// kill by group in the hierarchy of version 2 and in named ones, and never the root group.
 fn sibling(line: &str) -> Option<(PathBuf, PathBuf)> {
     let (_, line) = line.split_once(':')?;
     let (controllers, path) = line.split_once(':')?;
@@ -40,7 +41,7 @@ fn sibling(line: &str) -> Option<(PathBuf, PathBuf)> {
     hierarchy.exists().then_some((own, hierarchy))
 }
 
-/// Where containerd has mounts of its own, containers would seem to be elsewhere.
+/// Joins the mount namespace of pid 1. In a mount namespace of containerd's own, the paths of containers would lead elsewhere.
 fn enter_hosts_mounts() -> kernel::Result<()> {
     let refused = |error: io::Error| kernel::Error::refused("enter /proc/1/ns/mnt", error);
     let hosts = fs::File::open("/proc/1/ns/mnt").map_err(refused)?;
@@ -48,7 +49,7 @@ fn enter_hosts_mounts() -> kernel::Result<()> {
     if hosts.metadata().is_ok_and(|hosts| (hosts.dev(), hosts.ino()) == (ours.dev(), ours.ino())) {
         return Ok(());
     }
-    // The directories of a process that shares them cannot be moved to other mounts.
+    // setns(2) refuses a mount namespace while the process shares its root and working directory with another.
     let entered = unshare(CloneFlags::CLONE_FS).and_then(|()| setns(hosts, CloneFlags::CLONE_NEWNS));
     entered.map_err(|error| refused(error.into()))
 }

@@ -1,0 +1,113 @@
+//! Unix sockets: whether a program listens on one.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+
+use super::file::remove_file;
+use crate::kernel::error::{Doing, Result};
+
+/// Removes a Unix socket; what is none stays.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn remove_socket(path: &Path) -> Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket { remove_file(path) } else { Ok(()) }
+}
+
+/// Whether a process of this network namespace listens on the Unix socket at `path`. Without connecting to it: that would start
+/// a service which a service manager listens for.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn is_listened_on(path: &Path) -> Result<bool> {
+    let list = "/proc/net/unix";
+    let sockets = fs::read(list).doing(|| format!("read {list}"))?;
+    let path = std::path::absolute(path).doing(|| format!("find {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&sockets).lines().any(|line| listens_on(line, &path.to_string_lossy())))
+}
+
+/// Whether a line `ffff: 00000002 00000000 00010000 0001 01 1234 /run/a socket` is of one that listens at `path`: the flag is
+/// `__SO_ACCEPTCON` (`unix_seq_show`, net/unix/af_unix.c).
+fn listens_on(line: &str, path: &str) -> bool {
+    let mut fields = line.splitn(8, ' ').filter(|field| !field.is_empty());
+    let (flags, rest) = (fields.nth(3), line.strip_suffix(path));
+    flags == Some("00010000") && rest.is_some_and(|rest| rest.ends_with(' '))
+}
+
+/// Whether a program listens at `path`, seen without waiting for it. Where systemd listens for the program, that starts it.
+///
+/// # Errors
+/// When that cannot be told.
+pub fn is_listened_to(path: &Path) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        // EAGAIN: its queue is full.
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ECONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::PathBuf;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ocinet-socket-{name}-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    /// A listener whose queue is full, with those who fill it.
+    fn deaf(path: &Path) -> (UnixListener, UnixStream) {
+        let listener = UnixListener::bind(path).unwrap();
+        // Said once more it changes the length of the queue (listen(2)).
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let queued = UnixStream::connect(path).unwrap();
+        (listener, queued)
+    }
+
+    #[test]
+    fn who_listens_on_a_socket_is_seen_without_connecting() {
+        let path = std::env::temp_dir().join(format!("ocinet listens {}", std::process::id()));
+        assert!(!is_listened_on(&path).unwrap());
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(is_listened_on(&path).unwrap());
+        drop(listener);
+        assert!(!is_listened_on(&path).unwrap());
+        remove_socket(&path).unwrap();
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        remove_socket(&path).unwrap();
+        assert!(path.exists(), "it was no socket");
+        remove_file(&path).unwrap();
+        remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn who_listens_is_told_without_waiting() {
+        let path = path("listens");
+        assert!(!is_listened_to(&path).unwrap(), "there is no file");
+        assert!(!is_listened_to(&path.join("below")).unwrap(), "there is no directory");
+        let listening = deaf(&path);
+        let began = Instant::now();
+        assert!(is_listened_to(&path).unwrap(), "its queue is full");
+        assert!(began.elapsed() < Duration::from_secs(1));
+        drop(listening);
+        assert!(!is_listened_to(&path).unwrap(), "the file alone is left");
+        fs::remove_file(&path).unwrap();
+        assert!(is_listened_to(Path::new(&"/x".repeat(100))).is_err(), "no socket can have this path");
+    }
+}

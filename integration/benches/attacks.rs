@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ocinet_integration::Firewall;
-use ocinet_integration::attack::{Attack, CHAPTERS, WORLDS};
+use ocinet_integration::attack::{Attack, CHAPTERS, Chapter};
 
 fn main() -> Result<ExitCode> {
     println!("{:<12}{:<12}{:<12}attack", "nftables", "iptables", "no guard");
     let mut good = true;
-    for (chapter, attacks) in CHAPTERS {
-        println!("\n{:<36}{chapter}", "");
-        for attack in attacks {
-            good &= row(attack)?;
+    for chapter in &CHAPTERS {
+        println!("\n{:<36}{}", "", chapter.who);
+        for attack in chapter.attacks {
+            good &= row(chapter, attack)?;
         }
     }
     println!("\n{}", if good { "every guard holds" } else { "A GUARD DOES NOT HOLD, or an attack does not work" });
@@ -20,9 +20,9 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Tries it with each firewall, and tells the worst that came of it: with iptables, of both variants.
-fn row(attack: &Attack) -> Result<bool> {
+fn row(chapter: &Chapter, attack: &Attack) -> Result<bool> {
     let (mut nftables, mut iptables, mut unguarded) = (false, false, true);
-    for world in WORLDS {
+    for world in chapter.worlds() {
         let outcome = attack.attempt(world.settings())?;
         match world.firewall {
             Firewall::Nftables => nftables |= outcome.guarded,

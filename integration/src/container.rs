@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::draft::Namespace;
+use crate::host::NEWBORN;
 use crate::runtime::Handle;
 use crate::{Background, Draft, Host, Output, Place, Record, eventually};
 
@@ -55,9 +56,7 @@ impl<'h> Container<'h> {
         let enter = if self.draft.namespace == Namespace::Private { "unshare" } else { "nsenter" };
         let program = self.draft.argv();
         let more: &[&str] = if self.draft.isolated { &["--mount", "--uts"] } else { &[] };
-        let is_new = self.draft.namespace == Namespace::Private && self.host.born_of_router();
-        let first: &[&str] = if is_new { &["sh", "-euc", r#"/mnt/bin/newborn; exec "$@""#, "sh"] } else { &[] };
-        let words = [enter, &into].into_iter().chain(more.iter().copied()).chain(["--"]).chain(first.iter().copied());
+        let words = [enter, &into].into_iter().chain(more.iter().copied()).chain(["--"]);
         let argv: Vec<_> = words.chain(program.iter().map(String::as_str)).collect();
         let mut process = self.host.background(&argv)?;
         if self.draft.is_server() {
@@ -68,6 +67,9 @@ impl<'h> Container<'h> {
         if self.draft.namespace == Namespace::Private {
             let namespace = |pid| fs::read_link(self.host.path(format!("/proc/{pid}/ns/net")));
             eventually("it has a namespace of its own", || Ok(namespace(self.pid)? != namespace(1)?))?;
+        }
+        if self.draft.is_born_of_router() {
+            self.output(&[NEWBORN])?.success()?;
         }
         Ok(())
     }

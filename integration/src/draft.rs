@@ -173,6 +173,11 @@ impl<'h> Draft<'h> {
         self.command.clone().unwrap_or_else(|| server().collect())
     }
 
+    /// Whether its network namespace is a new one, and begins as where the initial one is a router's.
+    pub(crate) fn is_born_of_router(&self) -> bool {
+        self.namespace == Namespace::Private && self.host.born_of_router()
+    }
+
     /// Whether its program says when it is ready.
     pub(crate) fn is_server(&self) -> bool {
         self.command.is_none()

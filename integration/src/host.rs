@@ -27,6 +27,9 @@ pub const GATEWAY: &str = "10.90.0.1";
 /// The program under test, on a private host.
 pub const OCINET: &str = "/mnt/bin/ocinet";
 
+/// The script that gives its network namespace what a new one inherits, see `host/setup.sh`.
+pub(crate) const NEWBORN: &str = "/mnt/bin/newborn";
+
 /// Containers by id and bundle, with their network namespaces.
 pub(crate) type Live = BTreeMap<(String, String), Place>;
 

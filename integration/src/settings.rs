@@ -121,8 +121,13 @@ pub fn in_every_world(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
 /// Tells a story about what must not pass in every world, and once more where new namespaces begin as a router's.
 pub fn in_every_world_and_of_a_router(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     in_every_world(&story)?;
-    every(Firewall::ALL, |firewall| {
-        Settings::default().firewall(*firewall).runtime(Runtime::Runc).born_of_router(true).test(&story)
+    let worlds = [
+        (Firewall::Nftables, Runtime::Runc),
+        (Firewall::IptablesNft, Runtime::Crun),
+        (Firewall::IptablesLegacy, Runtime::Runc),
+    ];
+    every(worlds, |(firewall, runtime)| {
+        Settings::default().firewall(*firewall).runtime(*runtime).born_of_router(true).test(&story)
     })
 }
 

@@ -1,9 +1,11 @@
 //! The `config.json` of a test's container: the smallest that runc and crun both take.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::draft::{Draft, Namespace};
-use crate::host::OCINET;
+use crate::host::{NEWBORN, OCINET};
 
 /// The whole specification of what `draft` describes, for `bundle` and a control group of its own.
 pub(crate) fn spec(draft: &Draft<'_>, bundle: &str, cgroup: &str) -> Value {
@@ -47,17 +49,27 @@ fn namespaces(network: &Namespace) -> Value {
     json!(list)
 }
 
-/// Ours at each stage asked for and at `poststop`, and perhaps somebody's who fails after us.
+/// Ours at each stage asked for and at `poststop`, and perhaps somebody's who fails after us. `prestart` comes before
+/// `createRuntime`, so that a new namespace has what it inherits when ours is called.
 fn hooks(draft: &Draft<'_>) -> Value {
-    let mut hooks = json!({ "poststop": [ours("poststop")] });
+    let mut hooks = BTreeMap::from([("poststop", vec![ours("poststop")])]);
+    if draft.is_born_of_router() {
+        hooks.insert("prestart", vec![inherit()]);
+    }
     for stage in &draft.stages {
-        hooks[stage] = json!([ours(stage)]);
+        hooks.entry(stage).or_default().push(ours(stage));
     }
     if draft.later_hook_fails {
         let last = draft.stages.last().map_or("createRuntime", String::as_str);
-        hooks[last] = json!([ours(last), { "path": "/bin/false" }]);
+        hooks.entry(last).or_default().push(json!({ "path": "/bin/false" }));
     }
-    hooks
+    json!(hooks)
+}
+
+/// Gives the namespace of the state's process what a new one has where the initial one is a router's.
+fn inherit() -> Value {
+    let script = format!("exec nsenter --net=/proc/$(jq .pid)/ns/net {NEWBORN}");
+    json!({ "path": "/bin/sh", "args": ["sh", "-euc", script] })
 }
 
 fn ours(stage: &str) -> Value {

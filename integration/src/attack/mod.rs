@@ -10,7 +10,7 @@ mod passage;
 
 use anyhow::{Context, Result};
 
-use crate::{Firewall, Host, Settings};
+use crate::{Firewall, Host, Runtime, Settings};
 
 /// An attack.
 #[derive(Debug)]
@@ -40,37 +40,63 @@ impl Outcome {
     pub const HELD: Self = Self { guarded: false, unguarded: true };
 }
 
+/// Attacks of one kind of attacker.
+#[derive(Debug)]
+pub struct Chapter {
+    /// Who the attacker is.
+    pub who: &'static str,
+    /// What is tried.
+    pub attacks: &'static [Attack],
+    /// Whether a story says itself what a runtime would, and so needs a host without one.
+    by_hand: bool,
+}
+
 /// All attacks by who is the attacker.
-pub const CHAPTERS: [(&str, &[Attack]); 3] = [
-    ("packets that must not pass", passage::ATTACKS),
-    ("a neighbour on the same bridge", neighbour::ATTACKS),
-    ("what a runtime, an image or a user says", input::ATTACKS),
+pub const CHAPTERS: [Chapter; 3] = [
+    Chapter { who: "packets that must not pass", attacks: passage::ATTACKS, by_hand: false },
+    Chapter { who: "a neighbour on the same bridge", attacks: neighbour::ATTACKS, by_hand: false },
+    Chapter { who: "what a runtime, an image or a user says", attacks: input::ATTACKS, by_hand: true },
 ];
 
-/// Where each attack is tried.
+/// Where an attack is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct World {
     /// Who keeps the rules.
     pub firewall: Firewall,
     /// Whether frames on a bridge pass the IP hooks.
-    pub bridge_nf: bool,
+    bridge_nf: bool,
+    /// What makes the containers' namespaces.
+    runtime: Runtime,
     /// Whether new namespaces begin as where the initial one is a router's.
-    pub born_of_router: bool,
+    born_of_router: bool,
 }
 
-/// All of them.
-pub const WORLDS: [World; 5] = [
-    World { firewall: Firewall::Nftables, bridge_nf: false, born_of_router: false },
-    World { firewall: Firewall::Nftables, bridge_nf: true, born_of_router: false },
-    World { firewall: Firewall::IptablesNft, bridge_nf: true, born_of_router: false },
-    World { firewall: Firewall::IptablesLegacy, bridge_nf: false, born_of_router: false },
-    World { firewall: Firewall::Nftables, bridge_nf: false, born_of_router: true },
+/// All of them. Of two that differ by what namespaces begin as, both have theirs made by a runtime.
+const WORLDS: [World; 5] = [
+    World { runtime: Runtime::Crun, ..World::new(Firewall::Nftables, false) },
+    World::new(Firewall::Nftables, true),
+    World::new(Firewall::IptablesNft, true),
+    World::new(Firewall::IptablesLegacy, false),
+    World { runtime: Runtime::Runc, born_of_router: true, ..World::new(Firewall::Nftables, false) },
 ];
 
 impl World {
+    const fn new(firewall: Firewall, bridge_nf: bool) -> Self {
+        Self { firewall, bridge_nf, runtime: Runtime::Bare, born_of_router: false }
+    }
+
     /// A host there.
     pub fn settings(self) -> Settings {
-        Settings::default().firewall(self.firewall).bridge_nf(self.bridge_nf).born_of_router(self.born_of_router)
+        let Self { firewall, bridge_nf, runtime, born_of_router } = self;
+        Settings::default().firewall(firewall).bridge_nf(bridge_nf).runtime(runtime).born_of_router(born_of_router)
+    }
+}
+
+impl Chapter {
+    /// Where its attacks are tried.
+    pub fn worlds(&self) -> impl Iterator<Item = World> {
+        let there = |world: World| if self.by_hand { World { runtime: Runtime::Bare, ..world } } else { world };
+        WORLDS.into_iter().map(there)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The fixtures themselves: a private host is private, and the checker sees what it should.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Host, Proto::Tcp, Settings, every};
+use ocinet_integration::{Host, Proto::Tcp, Runtime, Settings, every};
+use serde_json::json;
 
 /// Machines whose settings new network namespaces begin with: Debian 13 (linux-sysctl-defaults), strict and loose checks of
 /// sources, a router, one without IPv6, and one where every switch for IPv4 is the other way round.
@@ -92,6 +93,41 @@ fn a_host_is_the_same_on_every_machine() -> Result<()> {
         let here = settings(&host)?;
         let differ: Vec<_> = usual.lines().zip(here.lines()).filter(|(usual, here)| usual != here).collect();
         ensure!(differ.is_empty() && usual.len() == here.len(), "{differ:#?}");
+        Ok(())
+    })
+}
+
+/// What a new namespace inherits is there when our hook begins, and would not be without the hook before it.
+#[test]
+fn a_container_begins_as_a_routers() -> Result<()> {
+    const ROUTER: [&str; 7] = [
+        "ipv4/ip_forward:1",
+        "ipv4/conf/all/forwarding:1",
+        "ipv4/conf/default/rp_filter:2",
+        "ipv4/conf/lo/accept_redirects:1",
+        "ipv4/conf/default/secure_redirects:0",
+        "ipv4/conf/all/send_redirects:1",
+        "ipv6/conf/all/forwarding:1",
+    ];
+    let look = "cd /proc/sys/net; grep -rs '' ipv4/conf ipv6/conf ipv4/ip_forward || true";
+    let script = format!("exec nsenter --net=/proc/$(jq .pid)/ns/net sh -c \"{look}\" >/mnt/seen");
+    let witness = json!([{ "path": "/bin/sh", "args": ["sh", "-euc", script] }]);
+    every([Runtime::Runc, Runtime::Crun, Runtime::Bare], |runtime| {
+        let host = Host::new(Settings::default().runtime(*runtime).born_of_router(true))?;
+        let seen = |edit: &str| -> Result<String> {
+            let edit = format!("{edit} | .hooks.createRuntime = {witness} + .hooks.createRuntime");
+            let web = host.container("web").edit(&edit);
+            match runtime {
+                Runtime::Bare => web.prepare()?.sh(look),
+                _ => web.run()?.delete().and_then(|()| host.sh("cat /mnt/seen")),
+            }
+        };
+        let inherited = seen(".")?;
+        let missing: Vec<_> = ROUTER.iter().filter(|line| !inherited.lines().any(|seen| seen == **line)).collect();
+        ensure!(missing.is_empty(), "our hook does not see {missing:?}");
+        let of_the_machine = host.sh(&format!("unshare --net sh -c \"{look}\""))?;
+        ensure!(inherited != of_the_machine, "the machine is such a router itself");
+        ensure!(*runtime == Runtime::Bare || seen("del(.hooks.prestart)")? == of_the_machine, "something else did it");
         Ok(())
     })
 }

@@ -1,8 +1,8 @@
 //! Packets that must not arrive, beside ones that must; what attackers send is in `attacks`.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ocinet_integration::{
-    Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Settings, UPLINK, every, in_every_world_and_of_a_router,
+    Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every, in_every_world_and_of_a_router,
 };
 
 /// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
@@ -99,6 +99,29 @@ fn a_router_passes_on_what_is_answered_by_another_way() -> Result<()> {
             let invalid = host.sh("cat /proc/net/stat/nf_conntrack")?;
             ensure!(invalid.lines().count() > 1, "{invalid}");
             web.delete()
+        })
+    })
+}
+
+/// A namespace that begins as a router's forwards what a sibling sends to it: its link lets nothing out under another's address.
+/// (Where frames on a bridge pass the IP hooks, conntrack sees such a packet twice, which keeps it off as well.)
+#[test]
+fn a_container_that_forwards_is_no_way_out() -> Result<()> {
+    every([Runtime::Runc, Runtime::Crun], |runtime| {
+        Settings::default().bridge_nf(false).runtime(*runtime).born_of_router(true).test(|host| {
+            let _world = host.peer().serve("world", &["7000"])?;
+            let (router, sibling) = (host.container("router").run()?, host.container("sibling").run()?);
+            let gateway = router.record()?.address().context("an address")?;
+            // The router tells it of the shorter way, which is open to it.
+            let script =
+                format!("echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects; ip route add {PEER} via {gateway}");
+            sibling.sh(&script)?;
+            sibling.cannot_reach(Tcp, format!("{PEER}:7000"))?;
+            host.sh(&format!("tc qdisc del dev {} clsact", router.host_interface()?))?;
+            let without = sibling.reaches(Tcp, format!("{PEER}:7000")).context("without the classifier")?;
+            without.is("world")?;
+            host.ocinet("doctor --fix")?.success()?;
+            sibling.cannot_reach(Tcp, format!("{PEER}:7000"))
         })
     })
 }

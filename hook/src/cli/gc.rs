@@ -7,8 +7,6 @@ use ocinet::model::shown;
 use super::{Options, print};
 
 /// Take away what dead containers left behind.
-///
-/// What cannot be looked at is not taken for dead: it stays, and ocinet doctor says why. Run it with all rights of root.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Take away what this container holds although it cannot be told whether it lives; one that is seen running is refused

@@ -67,11 +67,17 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Wire or unwire a container: called by an OCI runtime, with the container's state on stdin
+    ///
+    /// If it fails, the runtime does not start the container.
     #[command(
         after_help = "Example, in a bundle's config.json:\n  \"hooks\": {\n    \"createRuntime\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"createRuntime\"] }],\n    \"poststop\": [{ \"path\": \"/usr/bin/ocinet\", \"args\": [\"ocinet\", \"hook\", \"poststop\"] }]\n  }"
     )]
     Hook(hook::Arguments),
     /// Edit a bundle's config.json so that its runtime calls ocinet
+    ///
+    /// Every time, it starts from config.json as it was before ocinet edited it first: what was asked for then and is not now goes.
+    ///
+    /// Fields that ocinet does not know and hooks of other tools stay.
     #[command(
         after_help = "Examples:\n  ocinet prepare -p 8080:80 /srv/web && runc run --bundle /srv/web web\n  ocinet prepare --network container:web /srv/sidecar\n  ocinet prepare --undo /srv/web"
     )]
@@ -92,9 +98,17 @@ pub enum Command {
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
     Network(network::Command),
     /// Take away what dead containers left behind
+    ///
+    /// It also loads rules that were flushed, and renews the name servers of running containers. A timer runs it every five minutes.
+    ///
+    /// What cannot be looked at is not taken for dead: it stays, is `unknown` in `ocinet ps`, and `ocinet doctor` says why.
+    ///
+    /// Run it with all rights of root.
     #[command(after_help = "Examples:\n  ocinet gc\n  ocinet gc --forget web")]
     Gc(gc::Arguments),
     /// Say what is wrong, ours or not, and put right what is ours
+    ///
+    /// The exit code is 1 where something is wrong; with `--fix`, where something is still wrong.
     #[command(after_help = "Example:\n  ocinet doctor --fix")]
     Doctor(doctor::Arguments),
     /// Take everything of ocinet off this host

@@ -11,9 +11,6 @@ use ocinet::spec::{Document, Edit};
 use super::Options;
 
 /// Edit a bundle's config.json so that its runtime calls ocinet.
-///
-/// Every time, it starts from config.json as it was before ocinet edited it first: what was asked for then and is not now
-/// goes. Fields that ocinet does not know and hooks of other tools stay.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The bundle directory

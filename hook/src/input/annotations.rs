@@ -34,7 +34,7 @@ pub struct AnnotationKey {
     pub name: &'static str,
     /// The grammar of its values: what is to be replaced in capitals, what may be left out in brackets.
     pub grammar: &'static str,
-    /// What it means and what is so without it, in whole sentences, a paragraph each.
+    /// What it means and what holds without it, in whole sentences, a paragraph each. Backticks mark what is typed.
     pub help: &'static [&'static str],
     /// A value that says something.
     pub example: &'static str,
@@ -58,14 +58,13 @@ impl Annotations {
             name: Self::NETWORK,
             grammar: "bridge[:OPTION,...] | host | none | container:CONTAINER",
             help: &[
-                "How the container is wired. bridge: an interface on the default network, with an address of its own. \
-                 none: loopback only. host: the host's network. container: that of another container, with its names, \
-                 called by its id, its name or the beginning of its id. Without this key: bridge.",
-                "For host and container:CONTAINER the container must be in that network namespace already, since a hook \
-                 cannot move it there: ocinet prepare and podman's precreate stage see to that.",
-                "The options of bridge: ip=ADDRESS instead of the next free one; mac=ADDRESS instead of the one that \
-                 follows from the IP address; interface=NAME inside the container instead of eth0; mtu=BYTES instead \
-                 of that of the host's default route.",
+                "How the container is wired. `bridge`: an interface on the default network, with an address of its own; \
+                 options are below. `none`: loopback only. `host`: the host's network. `container:CONTAINER`: that of \
+                 another container which runs, with its names; it is called by its id, its name or the beginning of its \
+                 id, and ports are published there. Without this key: `bridge`.",
+                "For `host` and `container:CONTAINER` the container must be in that network namespace already, since a \
+                 hook cannot move it there. `ocinet prepare`, podman's precreate stage and the shim see to that.",
+                "Other networks by name, and several joined by `;`, are refused in this release.",
             ],
             example: "bridge:ip=10.90.0.5,interface=net0",
             field: |a| &mut a.network,
@@ -73,13 +72,8 @@ impl Annotations {
         AnnotationKey {
             name: "io.ocinet.publish",
             grammar: "[[HOST-ADDRESS:][HOST-PORT]:]CONTAINER-PORT[/PROTOCOL],...",
-            help: &[
-                "Ports of the host that lead to ports of the container, as docker run -p takes them. A port may be a \
-                 range, FIRST-LAST. Without HOST-PORT a free one is chosen; for one CONTAINER-PORT and a range of the \
-                 host's, the first free one of it. PROTOCOL is tcp, udp or sctp; tcp if it is left out.",
-                "Without HOST-ADDRESS they are published on every IPv4 address of the host. \
-                 Without this key nothing is published; with the networks host and none it has no effect.",
-            ],
+            help: &["Ports of the host that lead to ports of the container, see ocinet-publish(7). IPv4 only in this \
+                 release. Without this key: none."],
             example: "8080:80,127.0.0.1:8443:443,9000-9002:9000-9002/udp",
             field: |a| &mut a.publish,
         },
@@ -87,7 +81,8 @@ impl Annotations {
             name: Self::NAME,
             grammar: "NAME",
             help: &[
-                "What the container is called in tables, messages and comments of the firewall. Without this key: its id.",
+                "What the container is called in tables, messages, /etc/hosts and comments of the firewall. Without \
+                 this key: its id.",
             ],
             example: "web",
             field: |a| &mut a.name,
@@ -96,10 +91,11 @@ impl Annotations {
             name: Self::HOSTNAME,
             grammar: "HOST-NAME",
             help: &[
-                "The container's host name, of at most 64 bytes. Where config.json has a hostname, the runtime sets that \
-                 one after its hooks, and another here is an error. ocinet prepare puts this one, or else the name, in \
-                 the place of what runc spec, crun spec and youki spec call every container. Without this key: the name, \
-                 or the first 12 characters of the id.",
+                "The container's host name, of at most 64 bytes. Without this key: the name, or the first 12 characters \
+                 of the id.",
+                "Where config.json has a hostname, the runtime sets that one after its hooks, and another here is an \
+                 error. `ocinet prepare` puts this one, or else the name, in the place of what `runc spec`, `crun spec` \
+                 and `youki spec` call every container.",
             ],
             example: "www.example.org",
             field: |a| &mut a.hostname,
@@ -108,7 +104,8 @@ impl Annotations {
             name: "io.ocinet.dns",
             grammar: "ADDRESS,...",
             help: &[
-                "Name servers for /etc/resolv.conf. Without this key: the host's, but those on its loopback, and those of IPv6 for a container without it.",
+                "Name servers for /etc/resolv.conf. Without this key: those of the host that the container reaches, \
+                 see the page on files.",
             ],
             example: "192.0.2.53,2001:db8::53",
             field: |a| &mut a.dns,
@@ -130,10 +127,8 @@ impl Annotations {
         AnnotationKey {
             name: Self::ADD_HOST,
             grammar: "HOST-NAME:ADDRESS,...",
-            help: &[
-                "Further lines of /etc/hosts. The address host-gateway stands for the host, as the container reaches it; \
-                 one of IPv6 may go in brackets.",
-            ],
+            help: &["Further lines of /etc/hosts. The address `host-gateway` stands for the host, as the container \
+                 reaches it; one of IPv6 may go in brackets."],
             example: "db:192.0.2.9,host.internal:host-gateway",
             field: |a| &mut a.add_host,
         },

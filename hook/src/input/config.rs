@@ -67,7 +67,85 @@ pub enum PublishedPorts {
     RespectHostFirewall,
 }
 
+/// A setting, and what people are told about it.
+pub struct ConfigKey {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it takes.
+    pub grammar: &'static str,
+    /// What it means and what holds without it, a paragraph each.
+    pub help: &'static [&'static str],
+    /// A value, as it is written in the file.
+    pub example: &'static str,
+}
+
 impl Config {
+    /// The one table of settings.
+    pub const KEYS: &[ConfigKey] = &[
+        ConfigKey {
+            name: "default_network",
+            grammar: "NETWORK",
+            help: &[
+                "Also wire containers without any annotation of ocinet, as this value of `io.ocinet.network` would. \
+                 Those in the host's namespace, or in one with a path, are left alone. Without this key: no container \
+                 without an annotation is wired.",
+            ],
+            example: "\"bridge\"",
+        },
+        ConfigKey {
+            name: "subnet",
+            grammar: "ADDRESS/PREFIX",
+            help: &[
+                "The range of the network `bridge`; at least a /29. The gateway is its first address. It must hold no \
+                 address of the host, none of its neighbours, and no narrower route.",
+                "Without this key: 10.90.0.0/16, or the first under no route of the host of 10.91.0.0/16 to \
+                 10.127.0.0/16, 172.31.0.0/16 down to 172.16.0.0/16, and 192.168.240.0/20 down to 192.168.0.0/20.",
+                "Where only parts of a wider route are left, as with a VPN for 0.0.0.0/1, or `subnet` is one, that is \
+                 taken with a warning.",
+            ],
+            example: "\"10.90.0.0/16\"",
+        },
+        ConfigKey {
+            name: "dns_fallback",
+            grammar: "[ADDRESS, ...]",
+            help: &["Name servers for containers where the host has none that they reach. Without this key: none."],
+            example: "[\"192.0.2.53\"]",
+        },
+        ConfigKey {
+            name: "firewall",
+            grammar: "auto | nftables | iptables | none",
+            help: &["Who keeps the rules, see the page on the firewall. Without this key: `auto`."],
+            example: "\"auto\"",
+        },
+        ConfigKey {
+            name: "publish_default_address",
+            grammar: "ADDRESS",
+            help: &[
+                "The host's address for published ports that name none. With `127.0.0.1`, `8080:80` is for this host \
+                 alone, and `0.0.0.0:8080:80` for everybody. Without this key: every address.",
+            ],
+            example: "\"127.0.0.1\"",
+        },
+        ConfigKey {
+            name: "published_ports",
+            grammar: "open | respect-host-firewall",
+            help: &[
+                "Who reaches published ports from outside: everybody, or those whom the host's own rules let in, see \
+                 the page on the firewall. Without this key: `open`.",
+            ],
+            example: "\"open\"",
+        },
+        ConfigKey {
+            name: "close_forwarding",
+            grammar: "true | false",
+            help: &[
+                "Where ocinet switched IP forwarding on: drop what is forwarded between two links of which neither is \
+                 ocinet's. Without this key: `true`.",
+            ],
+            example: "true",
+        },
+    ];
+
     /// Larger files are refused.
     pub const MAX_BYTES: usize = 1 << 20;
 
@@ -131,6 +209,14 @@ mod tests {
             let error = Config::parse(&format!("subnet = \"{range}\""), "/c").unwrap_err().to_string();
             assert!(error.contains(range), "{error}");
         }
+    }
+
+    #[test]
+    fn the_table_has_every_setting() {
+        let error = Config::parse("none = 1", "/c").unwrap_err().to_string();
+        let (_, expected) = error.split_once("expected one of ").unwrap();
+        let expected: Vec<_> = expected.split(", ").map(|name| name.trim_matches('`')).collect();
+        assert_eq!(expected, Config::KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
     }
 
     #[test]

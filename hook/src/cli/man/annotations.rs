@@ -1,50 +1,56 @@
-use clap_mangen::roff::{Roff, bold, italic, roman};
+use ocinet::input::Annotations;
 
-use ocinet::input::{AnnotationKey, Annotations};
-
-use super::{NO_DATE, SOURCE, literal, section, see_also};
+use super::document::{Document, Part};
 
 /// ocinet-annotations(7).
-pub(super) fn page() -> Roff {
-    let mut roff = Roff::new();
-    roff.control("TH", ["ocinet-annotations", "7", NO_DATE, SOURCE, "ocinet"]);
-    section(&mut roff, "NAME");
-    roff.text([roman("ocinet-annotations - what a container says about its network")]);
-    section(&mut roff, "DESCRIPTION");
-    for (index, paragraph) in DESCRIPTION.iter().enumerate() {
-        if index > 0 {
-            roff.control("PP", []);
-        }
-        roff.text([roman(*paragraph)]);
+pub(super) fn document() -> Document {
+    let mut parts: Vec<Part> = DESCRIPTION.iter().map(|text| Part::paragraph(text)).collect();
+    parts.push(Part::Section("Keys"));
+    parts.extend(Annotations::KEYS.iter().map(|key| Part::Key {
+        name: key.name,
+        grammar: key.grammar,
+        paragraphs: key.help,
+        example: key.example.to_owned(),
+    }));
+    parts.extend([
+        Part::Section("Options of bridge"),
+        Part::paragraph("They follow a colon and are joined by commas."),
+        Part::table(["option", "meaning"], &OPTIONS),
+        Part::Section("Examples"),
+        Part::paragraph("In a bundle's config.json:"),
+        Part::Literal("text", example()),
+    ]);
+    Document {
+        name: "ocinet-annotations",
+        section: "7",
+        summary: "what a container says about its network",
+        parts,
+        see_also: &["ocinet(1)", "ocinet-hook(1)", "ocinet-publish(7)", "ocinet-config(5)"],
     }
-    section(&mut roff, "KEYS");
-    Annotations::KEYS.iter().for_each(|key| describe(&mut roff, key));
-    section(&mut roff, "EXAMPLES");
-    roff.text([roman("In a bundle's config.json:")]);
-    literal(&mut roff, &example());
-    see_also(&mut roff, &["ocinet(1)", "ocinet-hook(1)"]);
-    roff
 }
 
-const DESCRIPTION: [&str; 2] = [
+const DESCRIPTION: [&str; 4] = [
     "ocinet reads what to do from the annotations of a container: those in the state that the runtime hands to a hook, \
-     and those in the bundle's config.json, where the state has no such key. Values are text; lists are joined by commas or by blanks, since podman run \
-     --annotation takes some apart at their commas.",
-    "A container with no key of ocinet is left alone, unless default_network in config.toml says otherwise. A key that \
-     begins with io.ocinet. and is not listed here is an error, and so is a value that does not follow its grammar: the \
-     container does not start.",
+     and those in the bundle's config.json, where the state has no such key. Values are text. Lists are joined by commas \
+     or by blanks, since `podman run --annotation` takes some apart at their commas.",
+    "A container with any key of ocinet is wired. A container with none is left alone, unless `default_network` says \
+     otherwise, see ocinet-config(5).",
+    "A key that begins with `io.ocinet.` and is not listed here is an error, and so is a value that does not follow its \
+     grammar: the container does not start, and the exit code is 2.",
+    "A bundle whose network namespace has a path joins that namespace. If another container is attached there already, \
+     the new one shares its network and gets none of its own.",
 ];
 
-fn describe(roff: &mut Roff, key: &AnnotationKey) {
-    roff.control("TP", []).text([bold(key.name), roman(" = "), italic(key.grammar)]);
-    for (index, paragraph) in key.help.iter().enumerate() {
-        if index > 0 {
-            roff.control("IP", []);
-        }
-        roff.text([roman(*paragraph)]);
-    }
-    roff.control("IP", []).text([roman("Example: "), bold(key.example)]);
-}
+const OPTIONS: [(&str, &str); 4] = [
+    ("`ip=ADDRESS`", "An address of the network's range. Without it: the next free one."),
+    ("`mac=ADDRESS`", "A unicast address that is not the gateway's. Without it: one that follows from the IP address."),
+    ("`interface=NAME`", "The name inside the container, at most 15 bytes. Without it: `eth0`."),
+    (
+        "`mtu=BYTES`",
+        "68 to 65535. The other containers and the bridge keep theirs, so larger datagrams from this network do not \
+         arrive. Without it: that of the host's way out, which is the `mtu` of its default route, or its link's.",
+    ),
+];
 
 fn example() -> String {
     let lines: Vec<String> =

@@ -1,15 +1,22 @@
-//! Manual pages, from the one definition of the command line and the one table of annotation keys.
+//! Manual pages, and the reference pages of packaging/doc: from the one definition of the command line, and the tables of
+//! annotations and settings.
 
 mod annotations;
+mod config;
+mod document;
+mod markdown;
+mod notes;
+mod publish;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
+use document::{Document, literal, section, see_also};
 
-use ocinet::engine::{Error, Result};
+use ocinet::engine::Result;
 use ocinet::kernel;
 
 use super::print;
@@ -20,13 +27,15 @@ pub struct Arguments {
     /// Write all pages there, as man1/ocinet.1 and so on; without it, ocinet(1) goes to stdout
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// Write the reference pages of packaging/doc to this directory instead
+    #[arg(long, hide = true, value_name = "DIR", conflicts_with = "directory")]
+    markdown: Option<PathBuf>,
 }
 
 /// A manual page.
 struct Page {
     /// As `man1/ocinet.1`.
     file: String,
-    /// In the language of man(7).
     text: String,
 }
 
@@ -38,26 +47,51 @@ const NO_DATE: &str = "\"\"";
 
 impl Arguments {
     pub(super) fn run(self) -> Result<()> {
+        if let Some(directory) = self.markdown {
+            return write(&directory, &reference());
+        }
         let pages = pages().map_err(|error| kernel::Error::refused("write manual pages", error))?;
         match self.directory {
             None => pages.first().map_or(Ok(()), |page| print(&page.text)),
-            Some(directory) => Ok(pages
-                .iter()
-                .try_for_each(|page| kernel::write_public(&directory.join(&page.file), &page.text))
-                .map_err(Error::from)?),
+            Some(directory) => write(&directory, &pages),
         }
     }
 }
 
-/// All pages, ocinet(1) first.
-fn pages() -> io::Result<Vec<Page>> {
+fn write(directory: &Path, pages: &[Page]) -> Result<()> {
+    Ok(pages.iter().try_for_each(|page| kernel::write_public(&directory.join(&page.file), &page.text))?)
+}
+
+/// The command line. Only once it is built do subcommands know their full names and what they inherit.
+fn command_line() -> Command {
     let mut root = super::Arguments::command();
-    // Only now do subcommands know their full names and what they inherit.
     root.build();
+    root
+}
+
+/// What is no command, with the file and title of its reference page.
+fn documents() -> [(Document, &'static str, &'static str); 3] {
+    [
+        (config::document(), "configuration.md", "Configuration"),
+        (annotations::document(), "annotations.md", "Annotations"),
+        (publish::document(), "publish.md", "Publishing ports"),
+    ]
+}
+
+/// All manual pages, ocinet(1) first.
+fn pages() -> io::Result<Vec<Page>> {
     let mut pages = Vec::new();
-    add(&root, &mut pages)?;
-    pages.push(Page { file: "man7/ocinet-annotations.7".into(), text: annotations::page().render() });
+    add(&command_line(), &mut pages)?;
+    pages.extend(documents().map(|(document, ..)| Page { file: document.file(), text: document.manual() }));
     Ok(pages)
+}
+
+/// The reference pages of packaging/doc.
+fn reference() -> Vec<Page> {
+    let commands = Page { file: "commands.md".into(), text: markdown::commands(&command_line(), &notes::parts()) };
+    let documents =
+        documents().map(|(document, file, title)| Page { file: file.into(), text: markdown::page(&document, title) });
+    documents.into_iter().chain([commands]).collect()
 }
 
 fn add(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
@@ -93,43 +127,9 @@ fn closing(command: &Command) -> Roff {
         see_also(&mut roff, &["ocinet(1)", "ocinet-annotations(7)"]);
         return roff;
     }
-    section(&mut roff, "EXIT STATUS");
-    for (code, meaning) in Error::EXIT_CODES {
-        item(&mut roff, &code.to_string(), meaning);
-    }
-    section(&mut roff, "FILES");
-    for (path, meaning) in FILES {
-        item(&mut roff, path, meaning);
-    }
-    see_also(&mut roff, &["ocinet-annotations(7)", "runc(8)", "crun(1)"]);
+    document::add(&mut roff, &notes::parts());
+    see_also(&mut roff, &["ocinet-annotations(7)", "ocinet-publish(7)", "ocinet-config(5)", "runc(8)", "crun(1)"]);
     roff
-}
-
-const FILES: [(&str, &str); 2] = [
-    ("/etc/ocinet/config.toml", "Settings of the host; every one has a default, and the file need not be there."),
-    ("/run/ocinet", "Leases and records of this boot, for root alone."),
-];
-
-fn section(roff: &mut Roff, title: &str) {
-    roff.control("SH", [title]);
-}
-
-fn item(roff: &mut Roff, term: &str, meaning: &str) {
-    roff.control("TP", []).text([clap_mangen::roff::bold(term)]).text([roman(meaning)]);
-}
-
-/// Lines that stay as they are.
-fn literal(roff: &mut Roff, lines: &str) {
-    roff.control("PP", []).control("RS", ["4"]).control("nf", []);
-    for line in lines.lines() {
-        roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
-    }
-    roff.control("fi", []).control("RE", []);
-}
-
-fn see_also(roff: &mut Roff, pages: &[&str]) {
-    section(roff, "SEE ALSO");
-    roff.text([roman(pages.join(", "))]);
 }
 
 #[cfg(test)]
@@ -140,12 +140,24 @@ mod tests {
     fn there_is_a_page_for_every_command() {
         let pages = pages().unwrap();
         let files: Vec<&str> = pages.iter().map(|page| page.file.as_str()).collect();
-        assert_eq!((files.first(), files.last()), (Some(&"man1/ocinet.1"), Some(&"man7/ocinet-annotations.7")));
+        assert_eq!(files.first(), Some(&"man1/ocinet.1"));
+        for file in ["man5/ocinet-config.5", "man7/ocinet-annotations.7", "man7/ocinet-publish.7"] {
+            assert!(files.contains(&file), "{files:?}");
+        }
         assert!(files.contains(&"man1/ocinet-hook.1") && files.contains(&"man1/ocinet-network-inspect.1"), "{files:?}");
         for page in &pages {
             assert!(page.text.contains(".SH EXAMPLES") && page.text.contains(".SH \"SEE ALSO\""), "{}", page.file);
             assert!(page.text.contains(SOURCE), "{}", page.file);
         }
         assert!(pages[0].text.contains("config.toml"));
+    }
+
+    #[test]
+    fn the_reference_pages_are_what_is_made() {
+        for Page { file, text } in reference() {
+            let path = format!("{}/../packaging/doc/{file}", env!("CARGO_MANIFEST_DIR"));
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(kept == text, "{path} is old: ocinet man --markdown packaging/doc");
+        }
     }
 }

@@ -1,0 +1,74 @@
+use super::document::{Document, Part};
+
+/// ocinet-publish(7).
+pub(super) fn document() -> Document {
+    let mut parts: Vec<Part> = GRAMMAR.iter().map(|text| Part::paragraph(text)).collect();
+    let forms = FORMS.iter().map(|(form, meaning)| (format!("`{form}`"), (*meaning).to_owned())).collect();
+    parts.extend([Part::Table(["entry", "meaning"], forms), Part::Section("Who reaches it")]);
+    parts.extend(REACH.iter().map(|text| Part::paragraph(text)));
+    parts.extend([
+        Part::Section("Conflicts"),
+        Part::paragraph(
+            "A port that another container has published, or that a process of the host listens on, is refused with \
+             exit code 3. The error names the holder and the next free port:",
+        ),
+        Part::Literal("text", "ocinet: 0.0.0.0:8080/tcp is published by container web; 8081 is free".into()),
+        Part::paragraph(
+            "Nothing holds a published port on the host afterwards: a process that starts to listen on it later gets no \
+             error, but the connections still go to the container.",
+        ),
+        Part::Section("Examples"),
+        Part::Literal("text", "io.ocinet.publish=8080:80 127.0.0.1:8443:443 5353:53/udp".into()),
+    ]);
+    Document {
+        name: "ocinet-publish",
+        section: "7",
+        summary: "how ports to publish are written",
+        parts,
+        see_also: &["ocinet-annotations(7)", "ocinet-config(5)", "ocinet-port(1)"],
+    }
+}
+
+const GRAMMAR: [&str; 2] = [
+    "The value of `io.ocinet.publish` is a list joined by commas or blanks, and each `--publish` of `ocinet prepare` is \
+     one entry of it. The grammar is that of `docker run -p`:",
+    "`[[HOST-ADDRESS:][HOST-PORT]:]CONTAINER-PORT[/PROTOCOL]`",
+];
+
+/// Entries, and what they do. The tests parse them.
+const FORMS: [(&str, &str); 10] = [
+    ("8080:80", "Port 8080 of every address of the host leads to port 80 of the container."),
+    ("127.0.0.1:8443:443/tcp", "Of this address only. On 127.0.0.1 it is reached from the host alone."),
+    ("53:53/udp", "Protocols are `tcp`, which is the default, `udp` and `sctp`."),
+    ("9000-9010:9000-9010", "A range, one to one; at most 4096 ports."),
+    ("9000-9010:80", "The first free port of a range."),
+    ("80", "A free port of the host; `ocinet port` tells which."),
+    (":80", "The same."),
+    ("127.0.0.1::80", "A free port of that address."),
+    ("80-90", "A free port of the host for each of these."),
+    ("[::1]:8080:80", "An address of IPv6: refused in this release."),
+];
+
+const REACH: [&str; 3] = [
+    "A published port is reached from the network, from the host by any of its addresses and by 127.0.0.1, from other \
+     containers, and from the container itself through the host's address.",
+    "Without HOST-ADDRESS it is published on every IPv4 address of the host; `publish_default_address` changes that. \
+     Whether the host's own firewall rules apply is the setting `published_ports`. See ocinet-config(5) for both.",
+    "With the networks `host` and `none`, published ports have no effect, and a warning says so. With \
+     `container:CONTAINER`, ports are published by that container.",
+];
+
+#[cfg(test)]
+mod tests {
+    use ocinet::input::parse_publish;
+    use ocinet::model::HostAddress;
+
+    use super::*;
+
+    #[test]
+    fn every_form_is_parsed_or_said_to_be_refused() {
+        for (form, meaning) in FORMS {
+            assert_eq!(parse_publish(form, HostAddress::Any).is_err(), meaning.contains("refused"), "{form}");
+        }
+    }
+}

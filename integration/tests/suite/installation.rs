@@ -67,7 +67,20 @@ fn use_it(host: &Host, prefix: &str) -> Result<()> {
     host.output(&["bash", "-euc", &completions])?.success()?;
     let page = host.sh(&format!("ls {prefix}/share/man/man1/ocinet-prepare.1*"))?;
     ensure!(host.sh(&format!("man -l {page}"))?.contains("--undo"), "the manual page");
-    Ok(())
+    read_the_pages(host, &format!("{prefix}/share/doc/ocinet"))
+}
+
+/// The pages lead to one another, and to files that are there.
+fn read_the_pages(host: &Host, folder: &str) -> Result<()> {
+    let pages = host.sh(&format!("cd {folder}; cat *.md; find -name '*.md.gz' -exec zcat {{}} +"))?;
+    let links: Vec<_> = pages.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).collect();
+    ensure!(links.contains(&"podman.md") && links.contains(&"copyright"), "{links:?}");
+    every(links, |link| {
+        if link.is_empty() || link.contains("://") {
+            return Ok(());
+        }
+        host.sh(&format!("ls {folder}/{link} || ls {folder}/{link}.gz")).map(drop)
+    })
 }
 
 /// containerd finds the shim, and that the program which its runtime is to call.
@@ -135,6 +148,8 @@ fn the_script_installs_and_takes_away() -> Result<()> {
                 "/usr/share/containers/oci/hooks.d/20-ocinet-precreate.json -rw-r--r--".into(),
                 format!("{prefix}/share/doc/ocinet/examples/config.toml -rw-r--r--"),
                 format!("{prefix}/share/doc/ocinet/examples/runtime-class.yaml -rw-r--r--"),
+                format!("{prefix}/share/doc/ocinet/README.md -rw-r--r--"),
+                format!("{prefix}/share/doc/ocinet/glossary.md -rw-r--r--"),
             ] {
                 ensure!(installed.contains(&file), "{file}");
             }

@@ -1,4 +1,4 @@
-//! The table of the README for those who come from elsewhere: what it sets side by side does the same.
+//! The table of coming-from.md: what it sets side by side does the same.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,8 @@ use serde_json::Value;
 
 /// The flags of `ocinet prepare` and the annotation of each row.
 fn rows() -> Result<Vec<(String, String)>> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))?;
-    let (_, section) = readme.split_once("\n## Coming from elsewhere\n").context("a section")?;
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let cells = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/doc/coming-from.md"))?;
+    let cells = page.lines().filter(|line| line.starts_with("| ")).skip(1);
     let code = |cell: &str| cell.trim().trim_matches('`').to_owned();
     let rows: Vec<_> = cells
         .map(|line| line.split('|').map(code).collect::<Vec<_>>())

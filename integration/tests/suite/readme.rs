@@ -1,8 +1,10 @@
-//! The README: every command in it is run, in order, as typed.
+//! The README and the pages of packaging/doc: every command in them is run, in order, as typed.
 //!
-//! A block marked `sh` is run on a private host by one shell, in a copy of this tree. What would install things on the
-//! machine has a stand-in there, which checks what it is asked for: see [`STAND_INS`]; ocinet itself is installed, but
-//! not built. Nothing else is left out; a block in another language holds no command of ours.
+//! A block marked `sh` is run on a private host by one shell, in a copy of this tree: the README up to its last block, then each page
+//! in the folder `web` that the README made, and in the end the README's last block, which takes all away. What would install things
+//! on the machine has a stand-in there, which checks what it is asked for: see [`STAND_INS`]; ocinet itself is installed, but not
+//! built. Nothing else is left out; a block in another language holds no command of ours. A block marked `text output` is what the
+//! block before it prints.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -28,11 +30,14 @@ const STAND_INS: [(&str, &str); 4] = [
 ];
 
 /// Scripts of this tree that install things on the machine, and are tests of their own.
-const INSTALLERS: [&str; 3] = ["packaging/quickstart", "integration/test", "integration/compare"];
+const INSTALLERS: [&str; 4] =
+    ["packaging/quickstart", "integration/test", "integration/compare", "integration/survive"];
 
-/// A fenced block of the README.
+/// A fenced block of a page.
 #[derive(Debug)]
 struct Block {
+    /// The page, from the top of this tree.
+    page: String,
     /// Where it begins.
     line: usize,
     /// The words behind the fence.
@@ -44,14 +49,27 @@ fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn blocks() -> Result<Vec<Block>> {
-    let readme = fs::read_to_string(tree().join("README.md"))?;
+/// The README first, then the others in a set order.
+fn pages() -> Result<Vec<String>> {
+    let mut pages = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned(), "SECURITY.md".to_owned()];
+    let mut folder = fs::read_dir(tree().join("packaging/doc"))?
+        .map(|entry| Ok(format!("packaging/doc/{}", entry?.file_name().display())))
+        .collect::<Result<Vec<_>>>()?;
+    folder.sort();
+    ensure!(folder.len() > 20, "{folder:?}");
+    pages.append(&mut folder);
+    Ok(pages)
+}
+
+fn blocks(page: &str) -> Result<Vec<Block>> {
+    let text = fs::read_to_string(tree().join(page))?;
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
-    for (number, line) in (1..).zip(readme.lines()) {
+    for (number, line) in (1..).zip(text.lines()) {
         match (line.trim_start().strip_prefix("```"), open.take()) {
             (Some(language), None) => {
-                open = Some(Block { line: number, language: language.trim().to_owned(), text: String::new() });
+                let language = language.trim().to_owned();
+                open = Some(Block { page: page.to_owned(), line: number, language, text: String::new() });
             }
             (Some(_), Some(block)) => blocks.push(block),
             (None, Some(mut block)) => {
@@ -62,8 +80,13 @@ fn blocks() -> Result<Vec<Block>> {
             (None, None) => {}
         }
     }
-    ensure!(open.is_none() && !blocks.is_empty(), "a fence without an end: {open:?}");
+    ensure!(open.is_none(), "a fence without an end: {open:?}");
     Ok(blocks)
+}
+
+/// The blocks of all pages.
+fn all_blocks() -> Result<Vec<Block>> {
+    Ok(pages()?.iter().map(|page| blocks(page)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// What a reader has before the first command: this tree, and a machine to install things on.
@@ -71,7 +94,7 @@ fn lay_out(host: &Host) -> Result<()> {
     let tree = tree().canonicalize()?;
     host.sh(&format!(
         "mkdir /mnt/tree /mnt/tree/integration /mnt/stand-ins /mnt/tmp
-         cp -a {0}/README.md {0}/LICENSE {0}/packaging /mnt/tree; cp -a {0}/integration/test /mnt/tree/integration",
+         cp -a {0}/*.md {0}/LICENSE {0}/packaging /mnt/tree; cp -a {0}/integration/test /mnt/tree/integration",
         tree.display()
     ))?;
     let installers = INSTALLERS.map(|name| (format!("/mnt/tree/{name}"), "true"));
@@ -84,20 +107,55 @@ fn lay_out(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// All commands, by one shell, as one person would type them: each has to succeed.
-#[test]
-fn every_command_of_the_readme_works() -> Result<()> {
-    let scripts: Vec<_> = blocks()?.into_iter().filter(|block| block.language == "sh").collect();
-    ensure!(!scripts.is_empty(), "no block is marked sh");
-    // What is typed must not wait for an answer; what it says goes to a file, since containers keep their output open.
-    let mut script = format!(
-        "exec </dev/null >/mnt/said 2>&1; cd /mnt/tree; export TMPDIR=/mnt/tmp OCINET_BIN={}
-         PATH=/mnt/stand-ins:/usr/local/sbin:/usr/local/bin:$PATH\n",
-        ocinet()?.display()
-    );
-    for Block { line, text, .. } in &scripts {
-        script += &format!("echo '### README.md, line {line}'\n{text}");
+/// The line that stands before what a block says.
+fn mark(block: &Block) -> String {
+    format!("### {}, line {}", block.page, block.line)
+}
+
+/// The commands of these blocks, each marked.
+fn commands(blocks: &[Block]) -> String {
+    let blocks = blocks.iter().filter(|block| block.language == "sh");
+    blocks.map(|block| format!("echo '{}'\n{}", mark(block), block.text)).collect()
+}
+
+/// All commands, as one person would type them: each has to succeed, and each page to take away its containers.
+fn script() -> Result<String> {
+    let mut readme = blocks("README.md")?;
+    let last = readme.iter().rposition(|block| block.language == "sh").context("no block is marked sh")?;
+    let rest = readme.split_off(last);
+    let mut script = commands(&readme);
+    for page in pages()?.iter().skip(1) {
+        let typed = commands(&blocks(page)?);
+        if !typed.is_empty() {
+            script += &format!("(\n{typed})\ntest \"$(ocinet ps --json | jq length)\" = 0\n");
+        }
     }
+    Ok(script + &commands(&rest))
+}
+
+/// What the README shows as output is what was said.
+fn shows_the_truth(said: &str) -> Result<()> {
+    let readme = blocks("README.md")?;
+    let pairs = readme.windows(2).filter(|pair| pair[1].language == "text output");
+    let pairs: Vec<_> = pairs.collect();
+    ensure!(pairs.len() > 1, "no output is shown");
+    every(pairs, |pair| {
+        let (_, rest) = said.split_once(&mark(&pair[0])).context("the block was not run")?;
+        let said = rest.split("###").next().unwrap_or_default();
+        ensure!(said.trim().ends_with(pair[1].text.trim()), "it says\n{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn every_command_of_the_readme_and_the_pages_works() -> Result<()> {
+    // What is typed must not wait for an answer; what it says goes to a file, since containers keep their output open.
+    let script = format!(
+        "exec </dev/null >/mnt/said 2>&1; cd /mnt/tree; export TMPDIR=/mnt/tmp OCINET_BIN={}
+         PATH=/mnt/stand-ins:/usr/local/sbin:/usr/local/bin:$PATH\n{}",
+        ocinet()?.display(),
+        script()?
+    );
     Settings::default().prepare(podman::PREPARE).installable().test(|host| {
         lay_out(host)?;
         // As the package of containerd starts it, and with the shim that is installed only later.
@@ -107,6 +165,7 @@ fn every_command_of_the_readme_works() -> Result<()> {
         let output = host.output(&["bash", "-euo", "pipefail", "/mnt/script"])?;
         let said = host.sh("cat /mnt/said")?;
         ensure!(output.code == 0, "{output}\n{said}");
+        shows_the_truth(&said)?;
         host.settles()?;
         // Runtimes and settings that a reader keeps.
         host.sh("find /etc/ocinet -mindepth 1 -delete").map(drop)
@@ -116,16 +175,16 @@ fn every_command_of_the_readme_works() -> Result<()> {
 /// A block in another language is output, a file or a usage; a command in it would be one that nobody runs.
 #[test]
 fn no_command_of_the_readme_is_left_out() -> Result<()> {
-    let others: Vec<_> = blocks()?.into_iter().filter(|block| block.language != "sh").collect();
+    let others: Vec<_> = all_blocks()?.into_iter().filter(|block| block.language != "sh").collect();
     every(others, |block| {
-        let known = ["", "text", "json", "toml", "yaml", "ini", "systemd"].contains(&block.language.as_str());
-        ensure!(known, "is {:?} to be run? then mark it sh", block.language);
+        let known = ["", "text", "text output", "json", "toml", "yaml", "ini", "systemd"];
+        ensure!(known.contains(&block.language.as_str()), "is {:?} to be run? then mark it sh", block.language);
         if block.language == "json" {
             serde_json::from_str::<serde_json::Value>(&block.text)?;
         }
         for line in block.text.lines().filter(|_| block.language.is_empty()) {
             let first = line.split_whitespace().next().unwrap_or_default();
-            let commands = ["ocinet", "runc", "crun", "nft", "ip", "curl", "apt-get", "cargo", "systemctl", "$", "#"];
+            let commands = ["ocinet", "runc", "crun", "nft", "ip", "curl", "apt-get", "systemctl", "$", "#"];
             ensure!(!commands.contains(&first), "{line:?} is a command: mark it sh");
             ensure!(
                 !first.starts_with("integration/") && !first.starts_with("packaging/") || INSTALLERS.contains(&first),
@@ -136,16 +195,45 @@ fn no_command_of_the_readme_is_left_out() -> Result<()> {
     })
 }
 
-/// Files of this tree that the README names are there, and what one is told to run can be run.
+/// The README is what one reads at once; all else is a page.
+#[test]
+fn the_readme_is_short() -> Result<()> {
+    let lines = fs::read_to_string(tree().join("README.md"))?.lines().count();
+    ensure!(lines <= 150, "{lines} lines");
+    Ok(())
+}
+
+/// The heading's name in a link.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Links lead to files of this tree and to headings in them, every page is led to, and what one is told to run can be run.
 #[test]
 fn the_readme_names_what_there_is() -> Result<()> {
-    let readme = fs::read_to_string(tree().join("README.md"))?;
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-    let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
-    every(links, |link| {
-        ensure!(tree().join(link).exists(), "no such file");
-        Ok(())
-    })?;
+    let pages = pages()?;
+    let mut led_to = Vec::new();
+    for page in pages.iter().map(String::as_str).chain(["CHANGELOG.md", "ARCHITECTURE.md"]) {
+        let text = fs::read_to_string(tree().join(page))?;
+        let folder = tree().join(page).parent().context("a folder")?.to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let path = if file.is_empty() { tree().join(page) } else { folder.join(file) };
+            let path = path.canonicalize().with_context(|| format!("{page} leads to {link}"))?;
+            if !heading.is_empty() {
+                let target = fs::read_to_string(&path)?;
+                let mut headings = target.lines().filter(|line| line.starts_with('#')).map(anchor);
+                ensure!(headings.any(|anchor| anchor == heading), "{page} leads to {link}: no such heading");
+            }
+            led_to.push(path);
+        }
+    }
+    for page in &pages {
+        ensure!(led_to.contains(&tree().join(page).canonicalize()?), "nothing leads to {page}");
+    }
     every(INSTALLERS, |name| {
         let mode = fs::metadata(tree().join(name)).context("no such file")?.permissions().mode();
         ensure!(mode & 0o111 == 0o111, "nobody may run it: {mode:o}");

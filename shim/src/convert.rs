@@ -27,18 +27,18 @@ fn code(error: &Error) -> Code {
     }
 }
 
-/// A record.
-pub fn container(record: &model::Record) -> Container {
+/// A sandbox.
+pub fn container(sandbox: &model::Sandbox) -> Container {
     Container {
-        record: record.number,
-        id: record.container.to_string(),
-        bundle: record.bundle.clone(),
-        name: record.name.to_string(),
-        mode: mode(record.mode).into(),
-        state: state(record.state).into(),
-        netns_cookie: record.namespace.cookie,
-        endpoints: record.endpoints.iter().map(endpoint).collect(),
-        published: record.publish.iter().map(published).collect(),
+        record: sandbox.number,
+        id: sandbox.container.to_string(),
+        bundle: sandbox.bundle.clone(),
+        name: sandbox.name.to_string(),
+        mode: mode(sandbox.mode).into(),
+        state: state(sandbox.state).into(),
+        netns_cookie: sandbox.namespace.cookie,
+        endpoints: sandbox.endpoints.iter().map(endpoint).collect(),
+        published: sandbox.publish.iter().map(published).collect(),
         ..Default::default()
     }
 }
@@ -96,7 +96,7 @@ pub fn network(view: &NetworkView) -> NetworkInfo {
     let mut info = NetworkInfo::new();
     info.name.clone_from(&view.name);
     info.driver = view.kind.driver().into();
-    info.containers = u32::try_from(view.records.len()).unwrap_or(u32::MAX);
+    info.containers = u32::try_from(view.sandboxes.len()).unwrap_or(u32::MAX);
     if let NetworkKind::Bridge(network) = &view.kind {
         info.bridge = network.bridge.to_string();
         info.subnets = network.subnets.iter().map(subnet).collect();
@@ -131,8 +131,8 @@ pub fn watching() -> Event {
 }
 
 /// That a container is attached.
-pub fn attached(record: &model::Record) -> Event {
-    event(event::Kind::KIND_ATTACHED, Some(container(record)))
+pub fn attached(sandbox: &model::Sandbox) -> Event {
+    event(event::Kind::KIND_ATTACHED, Some(container(sandbox)))
 }
 
 /// That a container is attached no more.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use ocinet::engine::{Error, Result};
+use ocinet::engine::{Error, Result, SERVICE_SOCKET};
 use ocinet::kernel;
 use ocinet::log::logger;
 use ocinet::model::{shown, shown_json};
@@ -19,7 +19,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::{convert, dial};
-use ocinet::engine::SERVICE_SOCKET;
 
 /// How long the service may take to accept us.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -24,7 +24,7 @@ use slog::crit;
 use call::{Action, Call};
 use stock::Stock;
 
-/// Where `ocinet` keeps leases and records when a runtime calls it.
+/// Where `ocinet` keeps leases and sandboxes when a runtime calls it.
 const STATE_DIR: &str = "/run/ocinet";
 /// Where its settings are.
 const CONFIG_DIR: &str = "/etc/ocinet";

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use slog::Logger;
 
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Attachment, Namespace, Record, Witness, shown};
+use ocinet::model::{Attachment, Namespace, Sandbox, Witness, shown};
 
 use super::{Options, print, print_json};
 
@@ -20,35 +20,35 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let records = records(&self.container, options, log)?;
+        let sandboxes = sandboxes(&self.container, options, log)?;
         if self.json {
-            print_json(&records)
+            print_json(&sandboxes)
         } else {
-            print(&records.iter().map(describe).collect::<Vec<_>>().join("\n"))
+            print(&sandboxes.iter().map(describe).collect::<Vec<_>>().join("\n"))
         }
     }
 }
 
-/// The records of a container that must be there.
-pub(super) fn records(container: &str, options: &Options, log: &Logger) -> Result<Vec<Record>> {
+/// The sandboxes of a container that must be there.
+pub(super) fn sandboxes(container: &str, options: &Options, log: &Logger) -> Result<Vec<Sandbox>> {
     match options.engine_to_look(log)? {
-        Some(mut engine) => engine.records_of(container),
+        Some(mut engine) => engine.sandboxes_of(container),
         None => Err(Engine::not_attached(container, &[])),
     }
 }
 
-fn describe(record: &Record) -> String {
+fn describe(sandbox: &Sandbox) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{key:<12} {}", shown(&value.to_string()));
     };
-    line("container", &record.container);
-    line("name", &record.name);
-    line("bundle", &record.bundle);
-    line("record", &format!("{} ({})", record.number, record.key().hex()));
-    line("mode", &record.mode);
-    line("state", &record.state);
-    let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid } = &record.namespace;
+    line("container", &sandbox.container);
+    line("name", &sandbox.name);
+    line("bundle", &sandbox.bundle);
+    line("record", &format!("{} ({})", sandbox.number, sandbox.key().hex()));
+    line("mode", &sandbox.mode);
+    line("state", &sandbox.state);
+    let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid } = &sandbox.namespace;
     match witness {
         Witness::Unseen => line("namespace", &"not seen: rebuilt from its link"),
         Witness::Path(path) | Witness::Made { path, .. } => line("namespace", &path.display()),
@@ -59,7 +59,7 @@ fn describe(record: &Record) -> String {
         line("nsid", nsid);
     }
     line("seen from", &format!("pid:[{seen_from_pid_ns}] mnt:[{seen_from_mnt_ns}]"));
-    for endpoint in &record.endpoints {
+    for endpoint in &sandbox.endpoints {
         let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
         line("network", &endpoint.network);
         line("interface", &endpoint.interface);
@@ -69,6 +69,6 @@ fn describe(record: &Record) -> String {
         endpoint.addresses.iter().for_each(|address| line("address", address));
         endpoint.gateways.iter().for_each(|gateway| line("gateway", gateway));
     }
-    record.publish.iter().for_each(|mapping| line("published", mapping));
+    sandbox.publish.iter().for_each(|mapping| line("published", mapping));
     text
 }

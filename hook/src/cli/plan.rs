@@ -41,7 +41,7 @@ impl Arguments {
         };
         let plan = Engine::plan(&options.state_dir, config, log.clone(), &request)?;
         if self.json {
-            return print_json(&serde_json::json!({ "record": plan.record, "commands": plan.commands }));
+            return print_json(&serde_json::json!({ "record": plan.sandbox, "commands": plan.commands }));
         }
         print(&(plan.commands.join("\n") + "\n"))
     }

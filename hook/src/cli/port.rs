@@ -5,7 +5,7 @@ use slog::Logger;
 use ocinet::engine::{Error, Result};
 use ocinet::model::{Invalid, PortMapping, Protocol};
 
-use super::inspect::records;
+use super::inspect::sandboxes;
 use super::{Options, print, print_json};
 
 /// Show a container's published ports.
@@ -26,7 +26,7 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let only = self.port.as_deref().map(parse).transpose()?;
         let mappings: Vec<PortMapping> =
-            records(&self.container, options, log)?.into_iter().flat_map(|record| record.publish).collect();
+            sandboxes(&self.container, options, log)?.into_iter().flat_map(|sandbox| sandbox.publish).collect();
         let single = mappings.iter().flat_map(|mapping| {
             mapping.pairs().map(|(host_port, container_port)| PortMapping {
                 host_port,

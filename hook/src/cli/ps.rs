@@ -3,7 +3,7 @@ use slog::Logger;
 
 use ocinet::decide::liveness::Life;
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Record, State};
+use ocinet::model::{Sandbox, State};
 
 use super::table::Table;
 use super::{Options, print_json, print_table};
@@ -22,8 +22,9 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let Some(mut engine) = options.engine_to_look(log)? else { return self.show(&[]) };
-        let records = engine.records()?.into_iter().filter(|record| self.all || record.state != State::Draining);
-        let lines: Vec<Line> = records.map(|record| Line { status: status(&record, &mut engine), record }).collect();
+        let sandboxes = engine.sandboxes()?.into_iter().filter(|sandbox| self.all || sandbox.state != State::Draining);
+        let lines: Vec<Line> =
+            sandboxes.map(|sandbox| Line { status: status(&sandbox, &mut engine), sandbox }).collect();
         self.show(&lines)
     }
 
@@ -32,12 +33,12 @@ impl Arguments {
             return print_json(&lines);
         }
         let mut table = Table::new(["CONTAINER", "NETWORK", "ADDRESS", "PORTS", "STATE"]).judge(4, "attached");
-        for Line { record, status } in lines {
+        for Line { sandbox, status } in lines {
             table.row([
-                record.container.to_string(),
-                record.mode.to_string(),
-                addresses(record),
-                ports(record),
+                sandbox.container.to_string(),
+                sandbox.mode.to_string(),
+                addresses(sandbox),
+                ports(sandbox),
                 status.clone(),
             ]);
         }
@@ -49,16 +50,16 @@ impl Arguments {
 #[derive(Serialize)]
 struct Line {
     #[serde(flatten)]
-    record: Record,
-    /// How it is now, which a record alone does not tell.
+    sandbox: Sandbox,
+    /// How it is now, which the store alone does not tell.
     status: String,
 }
 
-/// The state of a record, but for an attached one whose container has ended, or cannot be looked at.
-fn status(record: &Record, engine: &mut Engine) -> String {
-    match record.state {
-        State::Attached => match engine.life(record) {
-            Life::Alive => record.state.to_string(),
+/// The state of a sandbox, but for an attached one whose container has ended, or cannot be looked at.
+fn status(sandbox: &Sandbox, engine: &mut Engine) -> String {
+    match sandbox.state {
+        State::Attached => match engine.life(sandbox) {
+            Life::Alive => sandbox.state.to_string(),
             Life::Dead => "dead".into(),
             Life::Unknown(_) => "unknown".into(),
         },
@@ -66,11 +67,11 @@ fn status(record: &Record, engine: &mut Engine) -> String {
     }
 }
 
-fn addresses(record: &Record) -> String {
-    let addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+fn addresses(sandbox: &Sandbox) -> String {
+    let addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
     addresses.map(|address| address.addr().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn ports(record: &Record) -> String {
-    record.publish.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn ports(sandbox: &Sandbox) -> String {
+    sandbox.publish.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::decide::identity::{HostTarget, Identity, LOCALHOST};
 use crate::input::Bundle;
-use crate::model::{HostName, Mode, Record, ResolverChoice};
+use crate::model::{HostName, Mode, ResolverChoice, Sandbox};
 
 /// A file made for a container and mounted over its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,14 +73,14 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// What the container of `record` reaches.
-    pub fn of(record: &Record) -> Self {
-        match record.mode {
+    /// What the container of `sandbox` reaches.
+    pub fn of(sandbox: &Sandbox) -> Self {
+        match sandbox.mode {
             Mode::Host => Self::Host,
             // ocinet does not wire it; another program may have, with either family.
             Mode::None => Self::Own { ipv6: true },
             Mode::Bridge => {
-                let mut addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+                let mut addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
                 Self::Own { ipv6: addresses.any(|net| net.addr().is_ipv6()) }
             }
         }

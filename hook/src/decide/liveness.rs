@@ -94,7 +94,7 @@ mod tests {
             (&missing, Some(true), false, "alive"),
             (&hidden, Some(true), false, "alive"),
             (&failed, Some(true), true, "unknown"),
-            // A record of an earlier version has no nsid.
+            // A sandbox stored by an earlier version has no nsid.
             (&missing, None, true, "alive"),
             (&missing, None, false, "dead"),
             (&hidden, None, true, "alive"),

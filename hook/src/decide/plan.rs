@@ -9,7 +9,7 @@ use crate::decide::request::Connection;
 use crate::driver::{self, Steps};
 use crate::input::{HostPort, PublishRequest};
 use crate::model::{
-    Alias, Attachment, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Record,
+    Alias, Attachment, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Sandbox,
 };
 
 /// Which ports of the host can be had. The kernel and the store know.
@@ -98,14 +98,14 @@ pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, name
     }
 }
 
-/// What the kernel must do for the endpoints of `record`, all of `network`, which rules of ours guard or not.
-pub fn steps(record: &Record, network: &Network, guarded: bool) -> Vec<Steps> {
-    record.endpoints.iter().map(|endpoint| driver::bridge(network, endpoint, alias(record), guarded)).collect()
+/// What the kernel must do for the endpoints of `sandbox`, all of `network`, which rules of ours guard or not.
+pub fn steps(sandbox: &Sandbox, network: &Network, guarded: bool) -> Vec<Steps> {
+    sandbox.endpoints.iter().map(|endpoint| driver::bridge(network, endpoint, alias(sandbox), guarded)).collect()
 }
 
-/// The alias of the record's links.
-pub fn alias(record: &Record) -> Alias {
-    Alias::endpoint(record.key(), record.container.as_str())
+/// The alias of the sandbox's links.
+pub fn alias(sandbox: &Sandbox) -> Alias {
+    Alias::endpoint(sandbox.key(), sandbox.container.as_str())
 }
 
 /// `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where a stranger has that.

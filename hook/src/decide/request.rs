@@ -73,7 +73,7 @@ impl std::fmt::Display for Wiring {
 }
 
 impl Wiring {
-    /// The mode as a record states it; that of a member, which has no record, is what it gets of its own.
+    /// The mode as a sandbox states it; that of a member, which has no sandbox of its own, is what it gets of its own.
     pub fn mode(&self) -> Mode {
         match self {
             Self::Host => Mode::Host,
@@ -99,7 +99,7 @@ pub struct Connection {
 }
 
 impl Request {
-    /// What the container's record is found by.
+    /// What the container's sandbox is found by.
     pub fn key(&self) -> Key {
         Key::new(&self.container, &self.bundle)
     }

@@ -1,33 +1,33 @@
-//! Whether the sandbox of a record lives.
+//! Whether a sandbox lives.
 
 use super::{Engine, Result};
 use crate::decide::liveness::{Evidence, Life, Sight, judge};
 use crate::decide::plan;
 use crate::kernel::{self, Netns};
-use crate::model::{Attachment, Record, State, Witness};
+use crate::model::{Attachment, Sandbox, State, Witness};
 
 impl Engine {
-    pub(super) fn is_alive(&self, record: &Record) -> bool {
-        matches!(Netns::look(&record.namespace, &self.origin), Sight::Alive(_))
+    pub(super) fn is_alive(&self, sandbox: &Sandbox) -> bool {
+        matches!(Netns::look(&sandbox.namespace, &self.origin), Sight::Alive(_))
     }
 
     /// Whether nothing is left of the container but what is to be taken away. What cannot be seen is not dead.
-    pub(super) fn is_dead(&mut self, record: &Record) -> bool {
-        record.state == State::Draining || self.life(record) == Life::Dead
+    pub(super) fn is_dead(&mut self, sandbox: &Sandbox) -> bool {
+        sandbox.state == State::Draining || self.life(sandbox) == Life::Dead
     }
 
     /// Whether the sandbox lives. What cannot be looked at is unknown.
-    pub fn life(&mut self, record: &Record) -> Life {
-        let sight = Netns::look(&record.namespace, &self.origin);
-        judge(&sight, || self.evidence(record))
+    pub fn life(&mut self, sandbox: &Sandbox) -> Life {
+        let sight = Netns::look(&sandbox.namespace, &self.origin);
+        judge(&sight, || self.evidence(sandbox))
     }
 
     /// What the host's own network namespace says of the sandbox.
-    fn evidence(&mut self, record: &Record) -> Result<Evidence> {
-        let cookie = record.namespace.cookie;
-        let nsid = record.namespace.nsid.map(|nsid| self.has_nsid(nsid, cookie)).transpose()?;
-        let link = nsid.is_none() && !self.links_of(record)?.is_empty();
-        Ok(Evidence { nsid, link, link_alone: record.namespace.witness == Witness::Unseen })
+    fn evidence(&mut self, sandbox: &Sandbox) -> Result<Evidence> {
+        let cookie = sandbox.namespace.cookie;
+        let nsid = sandbox.namespace.nsid.map(|nsid| self.has_nsid(nsid, cookie)).transpose()?;
+        let link = nsid.is_none() && !self.links_of(sandbox)?.is_empty();
+        Ok(Evidence { nsid, link, link_alone: sandbox.namespace.witness == Witness::Unseen })
     }
 
     /// Whether the host still has the id `nsid` for the namespace of that cookie. An id that the kernel chose is given again: it is
@@ -43,11 +43,11 @@ impl Engine {
         Ok(found.get(&nsid).is_none_or(|found| found.namespace.cookie == cookie))
     }
 
-    /// The indexes of those links of `record` that are there.
-    pub(super) fn links_of(&mut self, record: &Record) -> Result<Vec<u32>> {
-        let alias = plan::alias(record);
+    /// The indexes of those links of `sandbox` that are there.
+    pub(super) fn links_of(&mut self, sandbox: &Sandbox) -> Result<Vec<u32>> {
+        let alias = plan::alias(sandbox);
         let mut indexes = Vec::new();
-        for endpoint in &record.endpoints {
+        for endpoint in &sandbox.endpoints {
             let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
             indexes.extend(self.links.ours(host_interface, &alias, bridge)?);
         }

@@ -2,7 +2,7 @@
 
 use super::{Engine, Result};
 use crate::kernel::{Lock, Place};
-use crate::model::{Key, Record, State};
+use crate::model::{Key, Sandbox, State};
 use crate::store::HostRow;
 
 /// A turn at the firewall, which begins with the store: until the kernel holds the same, nobody loads the ruleset from the store.
@@ -14,34 +14,34 @@ pub(super) struct Turn {
 }
 
 impl Engine {
-    /// The record that was `listed`, as it is now, and the lock under which it is changed, held alone; none where it is gone. While
-    /// the lock was waited for, the record may have begun to drain, which is done under another one.
-    pub(super) fn alone_at(&self, listed: &Record) -> Result<Option<(Record, Lock)>> {
+    /// The sandbox that was `listed`, as it is now, and the lock under which it is changed, held alone; none where it is gone. While
+    /// the lock was waited for, the sandbox may have begun to drain, which is done under another one.
+    pub(super) fn alone_at(&self, listed: &Sandbox) -> Result<Option<(Sandbox, Lock)>> {
         let mut place = Self::place_of(listed);
         loop {
             let alone = self.locks.exclusive(place)?;
             alone.inherit()?;
-            let Some(record) = self.store.read().record(listed.number)? else { return Ok(None) };
-            if Self::place_of(&record) == place {
-                return Ok(Some((record, alone)));
+            let Some(sandbox) = self.store.read().sandbox(listed.number)? else { return Ok(None) };
+            if Self::place_of(&sandbox) == place {
+                return Ok(Some((sandbox, alone)));
             }
-            place = Self::place_of(&record);
+            place = Self::place_of(&sandbox);
         }
     }
 
-    /// The lock of the process that works on `record`.
-    pub(super) fn place_of(record: &Record) -> Place {
-        match record.state {
-            State::Draining => Place::Drain(record.number),
-            _ => Place::Sandbox(record.key().lock_offset()),
+    /// The lock of the process that works on `sandbox`.
+    pub(super) fn place_of(sandbox: &Sandbox) -> Place {
+        match sandbox.state {
+            State::Draining => Place::Drain(sandbox.number),
+            _ => Place::Sandbox(sandbox.key().lock_offset()),
         }
     }
 
-    /// Waits until no other process works on the record. Where one takes it away, that is a matter of some 20 ms.
-    pub(super) fn wait_for(&mut self, record: &Record) -> Result<()> {
+    /// Waits until no other process works on the sandbox. Where one takes it away, that is a matter of some 20 ms.
+    pub(super) fn wait_for(&mut self, sandbox: &Sandbox) -> Result<()> {
         // Who waits must hold nothing that the others could be waiting for.
         self.finish()?;
-        drop(self.locks.exclusive(Self::place_of(record))?);
+        drop(self.locks.exclusive(Self::place_of(sandbox))?);
         Ok(())
     }
 

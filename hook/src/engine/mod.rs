@@ -1,7 +1,7 @@
 //! Attach, detach and collect: the only code that decides the order of things.
 //!
 //! Intent first: every name, address and port that will exist is in the store before the kernel is touched, so whatever
-//! dies, the record says what to undo. Undoing is detach, which reads the record alone and tolerates absence: it serves
+//! dies, the stored sandbox says what to undo. Undoing is detach, which reads that alone and tolerates absence: it serves
 //! poststop, rollback, a repeated start and collection alike.
 //!
 //! Locks, in the order in which they may be taken: the sandbox (held through attach, detach and collection of it), the
@@ -36,7 +36,7 @@ use crate::decide::similar;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
 use crate::kernel::{self, Conntrack, HostLinks, Lock, LockFile, Neighbours, Netns, Origin};
-use crate::model::{ContainerId, Network, Record, quoted};
+use crate::model::{ContainerId, Network, Sandbox, quoted};
 use crate::store::{Host, Store};
 
 /// The engine of one host.
@@ -53,8 +53,8 @@ pub struct Engine {
     conntrack: Option<Conntrack>,
     /// Held from a deletion in the firewall on until the kernel is done with it.
     settling: Option<Lock>,
-    /// Records whose links are still to be deleted, each with its drain lock.
-    draining: Vec<(Record, Lock)>,
+    /// Sandboxes whose links are still to be deleted, each with its drain lock.
+    draining: Vec<(Sandbox, Lock)>,
     origin: Origin,
     host: Host,
     log: Logger,
@@ -63,37 +63,37 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// All records.
+    /// All sandboxes.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn records(&mut self) -> Result<Vec<Record>> {
-        self.read(|store| store.records())
+    pub fn sandboxes(&mut self) -> Result<Vec<Sandbox>> {
+        self.read(|store| store.sandboxes())
     }
 
-    /// The first `count` records whose numbers are greater than `after`.
+    /// The first `count` sandboxes whose numbers are greater than `after`.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn records_after(&mut self, after: i64, count: u32) -> Result<Vec<Record>> {
-        self.read(|store| store.records_after(after, count))
+    pub fn sandboxes_after(&mut self, after: i64, count: u32) -> Result<Vec<Sandbox>> {
+        self.read(|store| store.sandboxes_after(after, count))
     }
 
-    /// The records of the container of that id, of that name, or whose id begins so: several where several roots of a runtime
+    /// The sandboxes of the container of that id, of that name, or whose id begins so: several where several roots of a runtime
     /// have one id.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none, [`Error::Conflict`] where several of different ids are called so.
-    pub fn records_of(&mut self, container: &str) -> Result<Vec<Record>> {
+    pub fn sandboxes_of(&mut self, container: &str) -> Result<Vec<Sandbox>> {
         let id: ContainerId = container.parse()?;
-        let all = self.records()?;
-        let meant = resolve::meant(id.as_str(), &all, |record| self.is_dead(record))?;
+        let all = self.sandboxes()?;
+        let meant = resolve::meant(id.as_str(), &all, |sandbox| self.is_dead(sandbox))?;
         Ok(meant.into_iter().cloned().collect())
     }
 
     /// That no `container` of that id or name is among the `attached`, and which of them may have been meant.
-    pub fn not_attached(container: &str, attached: &[Record]) -> Error {
-        let known = attached.iter().flat_map(|record| [record.container.as_str(), record.name.as_str()]);
+    pub fn not_attached(container: &str, attached: &[Sandbox]) -> Error {
+        let known = attached.iter().flat_map(|sandbox| [sandbox.container.as_str(), sandbox.name.as_str()]);
         let hint = match similar(container, known) {
             Some(near) => format!("did you mean {near}?"),
             None => "see ocinet ps".to_owned(),

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 
-use crate::model::{HostAddress, InterfaceName, Network, Protocol, Record, Subnet};
+use crate::model::{HostAddress, InterfaceName, Network, Protocol, Sandbox, Subnet};
 
 /// Everything the host's firewall must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,11 +78,11 @@ impl Publish {
     }
 }
 
-/// The published ports of `record`, one by one.
-pub fn publish_needs(record: &Record) -> Vec<Publish> {
-    let Some(target) = record.endpoints.iter().find_map(|endpoint| endpoint.ipv4()) else { return Vec::new() };
+/// The published ports of `sandbox`, one by one.
+pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
+    let Some(target) = sandbox.endpoints.iter().find_map(|endpoint| endpoint.ipv4()) else { return Vec::new() };
     let one = |mapping: &crate::model::PortMapping| {
-        let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, record.name.to_string());
+        let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
         mapping.pairs().map(move |(host_port, port)| Publish {
             protocol,
             host_address,
@@ -91,7 +91,7 @@ pub fn publish_needs(record: &Record) -> Vec<Publish> {
             label: label.clone(),
         })
     };
-    record.publish.iter().flat_map(one).collect()
+    sandbox.publish.iter().flat_map(one).collect()
 }
 
 /// Who keeps our rules. A host has one at a time, and its store says which.

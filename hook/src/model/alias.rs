@@ -13,7 +13,7 @@ pub enum Alias {
     Detour,
     /// The host's end of an endpoint.
     Endpoint {
-        /// The key of the record it belongs to.
+        /// The key of the sandbox it belongs to.
         key: Key,
         /// The container's id, for people; cut off where the alias would be too long.
         container: String,

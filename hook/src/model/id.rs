@@ -152,7 +152,7 @@ macro_rules! text_id {
 }
 text_id!(ContainerId, ContainerName, HostName, NetworkName, InterfaceName);
 
-/// What a record is found by: the container's id together with its bundle, as the runtime states them.
+/// What a sandbox is found by: the container's id together with its bundle, as the runtime states them.
 ///
 /// Neither a pid (absent at poststop) nor the id alone (two roots, one name) would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ mod id;
 mod invalid;
 mod network;
 mod port;
-mod record;
+mod sandbox;
 mod shown;
 
 pub use alias::Alias;
@@ -13,5 +13,5 @@ pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, Netw
 pub use invalid::{Invalid, quoted};
 pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
-pub use record::{Attachment, Endpoint, Mode, Namespace, Patron, Record, ResolverChoice, State, Witness};
+pub use sandbox::{Attachment, Endpoint, Mode, Namespace, Patron, ResolverChoice, Sandbox, State, Witness};
 pub use shown::{is_printable, shown, shown_json};

@@ -11,7 +11,7 @@ use slog::{Logger, warn};
 
 use crate::engine::{Error, Result, this_host};
 use crate::kernel::{LockFile, Watch};
-use crate::model::{ContainerId, ContainerName, Key, Record, State};
+use crate::model::{ContainerId, ContainerName, Key, Sandbox, State};
 use crate::store::{self, Host, Reader, Writing};
 
 /// Within this time a hook writes whatever it writes: one look sees all of it, and takes no processor away from it meanwhile.
@@ -28,7 +28,7 @@ pub struct Follower {
     watch: Watch,
     /// The store as long as it is the current one.
     store: Option<Reader>,
-    /// Those that were told to be attached, by the numbers of their records.
+    /// Those that were told to be attached, by the numbers of their sandboxes.
     told: BTreeMap<i64, Known>,
     /// Whether a look has succeeded yet: what the first one finds was there before.
     has_looked: bool,
@@ -41,7 +41,7 @@ pub struct Follower {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A container is attached.
-    Attached(Record),
+    Attached(Sandbox),
     /// It is not any more.
     Detached(Known),
 }
@@ -49,7 +49,7 @@ pub enum Change {
 /// What is remembered of a container that is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// The number its record has, or had.
+    /// The number its sandbox has, or had.
     pub number: i64,
     /// The container's id.
     pub container: ContainerId,
@@ -60,10 +60,10 @@ pub struct Known {
     key: Key,
 }
 
-impl From<&Record> for Known {
-    fn from(record: &Record) -> Self {
-        let (container, bundle, name) = (record.container.clone(), record.bundle.clone(), record.name.clone());
-        Self { number: record.number, container, bundle, name, key: record.key() }
+impl From<&Sandbox> for Known {
+    fn from(sandbox: &Sandbox) -> Self {
+        let (container, bundle, name) = (sandbox.container.clone(), sandbox.bundle.clone(), sandbox.name.clone());
+        Self { number: sandbox.number, container, bundle, name, key: sandbox.key() }
     }
 }
 
@@ -132,8 +132,8 @@ impl Follower {
         let is_new = |number: &i64| !is_same || !self.told.contains_key(number);
         let mut came = BTreeMap::new();
         for number in standing.iter().copied().filter(is_new) {
-            let record = store.map_or(Ok(None), |store| store.record(number))?;
-            came.extend(record.filter(|record| record.state == State::Attached).map(|record| (number, record)));
+            let sandbox = store.map_or(Ok(None), |store| store.sandbox(number))?;
+            came.extend(sandbox.filter(|sandbox| sandbox.state == State::Attached).map(|sandbox| (number, sandbox)));
         }
         if !is_same {
             self.renumber(&mut came);
@@ -146,23 +146,23 @@ impl Follower {
             }
             stays
         });
-        self.told.extend(came.iter().map(|(number, record)| (*number, Known::from(record))));
+        self.told.extend(came.iter().map(|(number, sandbox)| (*number, Known::from(sandbox))));
         changes.extend(came.into_values().map(Change::Attached));
         Ok(changes)
     }
 
     /// In a store that was rebuilt the same containers have other numbers, and perhaps no bundle any more.
-    fn renumber(&mut self, came: &mut BTreeMap<i64, Record>) {
+    fn renumber(&mut self, came: &mut BTreeMap<i64, Sandbox>) {
         let mut told: BTreeMap<String, Known> =
             std::mem::take(&mut self.told).into_values().map(|known| (known.key.hex(), known)).collect();
-        came.retain(|number, record| match told.remove(&record.key().hex()) {
+        came.retain(|number, sandbox| match told.remove(&sandbox.key().hex()) {
             Some(known) => {
                 self.told.insert(*number, Known { number: *number, ..known });
                 false
             }
             None => true,
         });
-        // No record has such a number: they are told to be gone.
+        // No sandbox has such a number: they are told to be gone.
         self.told.extend((i64::MIN..).zip(told.into_values()));
     }
 }
@@ -180,13 +180,13 @@ mod tests {
 
     const TOKEN: &str = "token";
 
-    fn record(id: &str, octet: u8) -> Record {
-        let record = json!({
+    fn sandbox(id: &str, octet: u8) -> Sandbox {
+        let sandbox = json!({
             "record": 0, "container": id, "bundle": "/b", "name": id, "mode": "none", "state": "attaching", "endpoints": [],
             "namespace": {"cookie": octet, "witness": {"path": "/n"}, "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1},
             "publish": [],
         });
-        serde_json::from_value(record).unwrap()
+        serde_json::from_value(sandbox).unwrap()
     }
 
     /// Waits for the next changes, each as the container's id behind `+` or `-`.
@@ -194,7 +194,7 @@ mod tests {
         loop {
             let changes = follower.next(TOKEN).unwrap().expect("the directory is there");
             let words = changes.iter().map(|change| match change {
-                Change::Attached(record) => format!("+{}", record.container),
+                Change::Attached(sandbox) => format!("+{}", sandbox.container),
                 Change::Detached(known) => format!("-{}", known.container),
             });
             let words: Vec<_> = words.collect();
@@ -216,9 +216,9 @@ mod tests {
     }
 
     fn attach(store: &mut Store, id: &str, octet: u8) {
-        let mut record = record(id, octet);
-        record.state = State::Attached;
-        store.write::<_, store::Error>(|write| write.insert(&mut record)).unwrap();
+        let mut sandbox = sandbox(id, octet);
+        sandbox.state = State::Attached;
+        store.write::<_, store::Error>(|write| write.insert(&mut sandbox)).unwrap();
     }
 
     /// A hook that is newer than the service may leave a store of its own version, which is not ours to read.
@@ -272,18 +272,18 @@ mod tests {
     fn every_change_is_told_once() {
         let directory = scratch("once");
         let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
-        let create = |records: &[Record]| {
+        let create = |sandboxes: &[Sandbox]| {
             let writing = Writing::begin(&locks).unwrap();
-            let fill = |write: &Write<'_>| records.iter().try_for_each(|record| write.insert(&mut record.clone()));
+            let fill = |write: &Write<'_>| sandboxes.iter().try_for_each(|sandbox| write.insert(&mut sandbox.clone()));
             Store::create(&directory, &host, &locks, &writing, fill).unwrap()
         };
         let mut follower = follow(&directory).unwrap();
 
         // A store that is made while it is followed.
         let mut store = create(&[]);
-        let [mut one, mut two] = [record("one", 1), record("two", 2)];
-        let set = |store: &mut Store, record: &mut Record, state| {
-            store.write(|write| write.set_state(record, state)).unwrap();
+        let [mut one, mut two] = [sandbox("one", 1), sandbox("two", 2)];
+        let set = |store: &mut Store, sandbox: &mut Sandbox, state| {
+            store.write(|write| write.set_state(sandbox, state)).unwrap();
         };
         store.write(|write| write.insert(&mut one)).unwrap();
         set(&mut store, &mut one, State::Attached);
@@ -301,7 +301,7 @@ mod tests {
         let writing = Writing::begin(&locks).unwrap();
         Store::set_aside(&directory, &host, &writing).unwrap();
         drop(writing);
-        let mut three = record("three", 3);
+        let mut three = sandbox("three", 3);
         (three.state, two.state) = (State::Attached, State::Attached);
         let mut store = create(&[three, two.clone()]);
         assert_eq!(next(&mut follower), "+three");

@@ -1,4 +1,4 @@
-//! Leases and records, in SQLite.
+//! Leases and sandboxes, in SQLite.
 //!
 //! One file for each boot and host namespace: another boot finds nothing here that still exists, and two namespaces that
 //! share a /run are two hosts. Several short-lived processes write; they queue on a kernel lock, since SQLite's own busy

@@ -6,12 +6,12 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, Result};
 use crate::firewall::Kind;
-use crate::model::{HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Record, State};
+use crate::model::{HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Sandbox, State};
 
 /// Who holds what somebody else wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// The number of the record.
+    /// The number of the sandbox.
     pub number: i64,
     /// The first of the ports in question that it holds.
     pub port: u16,
@@ -41,7 +41,7 @@ pub struct HostRow {
     pub asks_host: bool,
 }
 
-/// The numbers that records have: SQLite counts up from 1.
+/// The numbers that sandboxes have: SQLite counts up from 1.
 const NUMBERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 
 /// Questions to the store.
@@ -54,35 +54,35 @@ impl<'c> Read<'c> {
         Self { connection }
     }
 
-    /// The record of `key`, unless it is draining.
+    /// The sandbox of `key`, unless it is draining.
     ///
     /// # Errors
     /// When the store fails or the row is damaged.
-    pub fn find(&self, key: &Key) -> Result<Option<Record>> {
+    pub fn find(&self, key: &Key) -> Result<Option<Sandbox>> {
         self.one("SELECT number, body, sum FROM record WHERE key = ?1 AND state <> 'draining'", key.hex())
     }
 
-    /// The draining records of `key`.
+    /// The draining sandboxes of `key`.
     ///
     /// # Errors
     /// When the store fails or a row is damaged.
-    pub fn draining_of(&self, key: &Key) -> Result<Vec<Record>> {
+    pub fn draining_of(&self, key: &Key) -> Result<Vec<Sandbox>> {
         self.many(
             "SELECT number, body, sum FROM record WHERE key = ?1 AND state = 'draining' ORDER BY number",
             params![key.hex()],
         )
     }
 
-    /// The record of the sandbox whose namespace has `cookie`, unless it is draining.
+    /// The sandbox whose namespace has `cookie`, unless it is draining.
     ///
     /// # Errors
     /// When the store fails or the row is damaged.
-    pub fn find_by_cookie(&self, cookie: u64) -> Result<Option<Record>> {
+    pub fn find_by_cookie(&self, cookie: u64) -> Result<Option<Sandbox>> {
         let sql = "SELECT number, body, sum FROM record WHERE cookie = ?1 AND state <> 'draining'";
         self.one(sql, cookie.cast_signed())
     }
 
-    /// The number of a draining record of the sandbox whose namespace has `cookie`.
+    /// The number of the draining sandbox whose namespace has `cookie`.
     ///
     /// # Errors
     /// When the store fails.
@@ -92,32 +92,32 @@ impl<'c> Read<'c> {
         Ok(statement.query_row([cookie.cast_signed()], |row| row.get(0)).optional()?)
     }
 
-    /// The record of that number.
+    /// The sandbox of that number.
     ///
     /// # Errors
     /// When the store fails or the row is damaged.
-    pub fn record(&self, number: i64) -> Result<Option<Record>> {
+    pub fn sandbox(&self, number: i64) -> Result<Option<Sandbox>> {
         self.one("SELECT number, body, sum FROM record WHERE number = ?1", number)
     }
 
-    /// All records.
+    /// All sandboxes.
     ///
     /// # Errors
     /// When the store fails or a row is damaged.
-    pub fn records(&self) -> Result<Vec<Record>> {
+    pub fn sandboxes(&self) -> Result<Vec<Sandbox>> {
         self.many("SELECT number, body, sum FROM record ORDER BY number", params![])
     }
 
-    /// The first `count` records whose numbers are greater than `after`.
+    /// The first `count` sandboxes whose numbers are greater than `after`.
     ///
     /// # Errors
     /// When the store fails or a row is damaged.
-    pub fn records_after(&self, after: i64, count: u32) -> Result<Vec<Record>> {
+    pub fn sandboxes_after(&self, after: i64, count: u32) -> Result<Vec<Sandbox>> {
         let sql = "SELECT number, body, sum FROM record WHERE number > ?1 ORDER BY number LIMIT ?2";
         self.many(sql, params![after, count])
     }
 
-    /// The numbers of the records that are attached, or were and are being detached; in their order.
+    /// The numbers of the sandboxes that are attached, or were and are being detached; in their order.
     ///
     /// # Errors
     /// When the store fails.
@@ -186,7 +186,7 @@ impl<'c> Read<'c> {
         Ok(text.flatten().and_then(|text| text.parse().ok()))
     }
 
-    /// The record that holds `address` in `network`.
+    /// The sandbox that holds `address` in `network`.
     ///
     /// # Errors
     /// When the store fails.
@@ -194,7 +194,7 @@ impl<'c> Read<'c> {
         self.lease("address", network.as_str(), &address.to_string())
     }
 
-    /// The record that holds `mac` in `network`.
+    /// The sandbox that holds `mac` in `network`.
     ///
     /// # Errors
     /// When the store fails.
@@ -202,20 +202,20 @@ impl<'c> Read<'c> {
         self.lease("mac", network.as_str(), &mac.to_string())
     }
 
-    /// Whether nobody has any of what `record` would lease: so it is unknown here.
+    /// Whether nobody has any of what `sandbox` would lease: so it is unknown here.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn holds_none_of(&self, record: &Record) -> Result<bool> {
-        for (kind, network, value) in leases_of(record) {
+    pub fn holds_none_of(&self, sandbox: &Sandbox) -> Result<bool> {
+        for (kind, network, value) in leases_of(sandbox) {
             if self.lease(kind, &network, &value)?.is_some() {
                 return Ok(false);
             }
         }
-        Ok(self.find(&record.key())?.is_none())
+        Ok(self.find(&sandbox.key())?.is_none())
     }
 
-    /// Proves that the store is whole: the file, every row, and that what is leased is what the records say.
+    /// Proves that the store is whole: the file, every row, and that what is leased is what the sandboxes say.
     ///
     /// # Errors
     /// [`Error::is_damage`] where it is not.
@@ -231,14 +231,14 @@ impl<'c> Read<'c> {
             return damaged(verdict);
         }
         let (mut leases, mut ports) = (0, 0_i64);
-        for record in self.records()? {
-            for (kind, network, value) in leases_of(&record) {
-                if self.lease(kind, &network, &value)? != Some(record.number) {
-                    return damaged(format!("{kind} {value} is not leased to container {}", record.container));
+        for sandbox in self.sandboxes()? {
+            for (kind, network, value) in leases_of(&sandbox) {
+                if self.lease(kind, &network, &value)? != Some(sandbox.number) {
+                    return damaged(format!("{kind} {value} is not leased to container {}", sandbox.container));
                 }
                 leases += 1;
             }
-            ports += i64::try_from(record.publish.len()).unwrap_or(i64::MAX);
+            ports += i64::try_from(sandbox.publish.len()).unwrap_or(i64::MAX);
         }
         self.networks()?;
         self.host_row()?;
@@ -298,24 +298,24 @@ impl<'c> Read<'c> {
         Ok(statement.query_row([kind, network, value], |row| row.get(0)).optional()?)
     }
 
-    fn one(&self, sql: &str, parameter: impl rusqlite::ToSql) -> Result<Option<Record>> {
+    fn one(&self, sql: &str, parameter: impl rusqlite::ToSql) -> Result<Option<Sandbox>> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([parameter])?;
-        rows.next()?.map(record).transpose()
+        rows.next()?.map(sandbox).transpose()
     }
 
-    fn many(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<Record>> {
+    fn many(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<Sandbox>> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(parameters)?;
-        let mut records = Vec::new();
+        let mut sandboxes = Vec::new();
         while let Some(row) = rows.next()? {
-            records.push(record(row)?);
+            sandboxes.push(sandbox(row)?);
         }
         // A flipped number leaves its row where it was.
-        if records.windows(2).any(|pair: &[Record]| pair[0].number >= pair[1].number) {
+        if sandboxes.windows(2).any(|pair: &[Sandbox]| pair[0].number >= pair[1].number) {
             return Err(Error::Damaged { what: "the order of records".into(), why: "a number is another".into() });
         }
-        Ok(records)
+        Ok(sandboxes)
     }
 }
 
@@ -324,10 +324,10 @@ fn kinds(words: &str) -> Result<Vec<Kind>> {
     words.split_whitespace().map(|word| word.parse().map_err(|()| damaged(word))).collect()
 }
 
-/// What exists once and `record` has: kind, network and value.
-pub(super) fn leases_of(record: &Record) -> Vec<(&'static str, String, String)> {
+/// What exists once and `sandbox` has: kind, network and value.
+pub(super) fn leases_of(sandbox: &Sandbox) -> Vec<(&'static str, String, String)> {
     let mut leases = Vec::new();
-    for endpoint in &record.endpoints {
+    for endpoint in &sandbox.endpoints {
         let network = endpoint.network.to_string();
         leases.extend(endpoint.addresses.iter().map(|net| ("address", network.clone(), net.addr().to_string())));
         leases.push(("mac", network, endpoint.mac.to_string()));
@@ -340,15 +340,15 @@ pub(super) fn address_column(address: HostAddress) -> String {
     Option::<IpAddr>::from(address).map(|ip| ip.to_string()).unwrap_or_default()
 }
 
-fn record(row: &Row<'_>) -> Result<Record> {
+fn sandbox(row: &Row<'_>) -> Result<Sandbox> {
     let (number, body, sum): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let what = || format!("record {number}");
     // The number is no part of what was summed up; locks are made of it.
     if !NUMBERS.contains(&number) {
         return Err(Error::Damaged { what: what(), why: "it has no such number".into() });
     }
-    let record: Record = checked(&body, sum, what)?;
-    Ok(Record { number, ..record })
+    let sandbox: Sandbox = checked(&body, sum, what)?;
+    Ok(Sandbox { number, ..sandbox })
 }
 
 /// Reads a body and proves it whole: an address in a flipped row would be given out twice.

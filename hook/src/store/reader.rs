@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::{Error, FileId, Host, Read, Result, connect, file, file_id, is_still, version};
-use crate::model::Record;
+use crate::model::Sandbox;
 
 /// A store that is only looked at, of this or an earlier version.
 ///
@@ -50,11 +50,11 @@ impl Reader {
         Read::new(&self.connection).standing()
     }
 
-    /// As [`Read::record`].
+    /// As [`Read::sandbox`].
     ///
     /// # Errors
     /// When the store fails or the row is damaged.
-    pub fn record(&self, number: i64) -> Result<Option<Record>> {
-        Read::new(&self.connection).record(number)
+    pub fn sandbox(&self, number: i64) -> Result<Option<Sandbox>> {
+        Read::new(&self.connection).sandbox(number)
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
-    Attachment, Endpoint, HostAddress, Key, Mode, Namespace, PortMapping, Protocol, Record, State, Subnet, Witness,
+    Attachment, Endpoint, HostAddress, Key, Mode, Namespace, PortMapping, Protocol, Sandbox, State, Subnet, Witness,
 };
 
 struct Scratch(PathBuf);
@@ -37,7 +37,7 @@ impl Drop for Scratch {
     }
 }
 
-fn record(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Record {
+fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandbox {
     let address = format!("10.90.0.{last_octet}/16");
     let endpoint = Endpoint {
         network: "bridge".parse().unwrap(),
@@ -59,7 +59,7 @@ fn record(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Record
         count,
     });
     let container: crate::model::ContainerId = id.parse().unwrap();
-    Record {
+    Sandbox {
         number: 0,
         name: (&container).into(),
         container,
@@ -80,19 +80,19 @@ fn record(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Record
     }
 }
 
-fn insert(store: &mut Store, record: &mut Record) -> Result<()> {
-    store.write(|write| write.insert(record))
+fn insert(store: &mut Store, sandbox: &mut Sandbox) -> Result<()> {
+    store.write(|write| write.insert(sandbox))
 }
 
 #[test]
-fn a_record_comes_back_as_it_was() {
+fn a_sandbox_comes_back_as_it_was() {
     let scratch = Scratch::new("back");
-    let mut web = record("web", 2, &[(HostAddress::Any, 8080, 10)]);
+    let mut web = sandbox("web", 2, &[(HostAddress::Any, 8080, 10)]);
     insert(&mut scratch.open("a"), &mut web).unwrap();
     let store = scratch.open("a");
     assert_eq!(store.read().find(&web.key()).unwrap().as_ref(), Some(&web));
     assert_eq!(store.read().find_by_cookie(2).unwrap().as_ref(), Some(&web));
-    assert_eq!(store.read().records().unwrap(), [web]);
+    assert_eq!(store.read().sandboxes().unwrap(), [web]);
     assert_eq!(store.read().find(&Key::new(&"web".parse().unwrap(), "/other")).unwrap(), None);
 }
 
@@ -100,11 +100,11 @@ fn a_record_comes_back_as_it_was() {
 fn nothing_is_leased_twice() {
     let scratch = Scratch::new("twice");
     let mut store = scratch.open("a");
-    insert(&mut store, &mut record("web", 2, &[])).unwrap();
-    assert!(insert(&mut store, &mut record("web", 3, &[])).unwrap_err().is_taken(), "one key");
-    assert!(insert(&mut store, &mut record("db", 2, &[])).unwrap_err().is_taken(), "one address");
-    assert_eq!(store.read().records().unwrap().len(), 1, "a refused insert leaves nothing");
-    insert(&mut store, &mut record("db", 3, &[])).unwrap();
+    insert(&mut store, &mut sandbox("web", 2, &[])).unwrap();
+    assert!(insert(&mut store, &mut sandbox("web", 3, &[])).unwrap_err().is_taken(), "one key");
+    assert!(insert(&mut store, &mut sandbox("db", 2, &[])).unwrap_err().is_taken(), "one address");
+    assert_eq!(store.read().sandboxes().unwrap().len(), 1, "a refused insert leaves nothing");
+    insert(&mut store, &mut sandbox("db", 3, &[])).unwrap();
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn ports_overlap_as_addresses_do() {
     let mut store = scratch.open("a");
     let one = HostAddress::V4([127, 0, 0, 1].into());
     let two = HostAddress::V4([127, 0, 0, 2].into());
-    insert(&mut store, &mut record("web", 2, &[(one, 8000, 100), (HostAddress::Any, 9000, 1)])).unwrap();
+    insert(&mut store, &mut sandbox("web", 2, &[(one, 8000, 100), (HostAddress::Any, 9000, 1)])).unwrap();
     let mut holder = |address, first, last| {
         let found = store.write(|write| write.port_holder(Protocol::Tcp, address, first, last)).unwrap();
         found.map(|owner| owner.port)
@@ -141,24 +141,24 @@ fn a_port_is_found_without_a_walk() {
 }
 
 #[test]
-fn a_draining_record_keeps_its_address_and_frees_key_and_ports() {
+fn a_draining_sandbox_keeps_its_address_and_frees_key_and_ports() {
     let scratch = Scratch::new("drain");
     let mut store = scratch.open("a");
-    let mut web = record("web", 2, &[(HostAddress::Any, 8080, 1)]);
+    let mut web = sandbox("web", 2, &[(HostAddress::Any, 8080, 1)]);
     insert(&mut store, &mut web).unwrap();
     store.write(|write| write.set_state(&mut web, State::Draining)).unwrap();
     assert_eq!(store.read().find(&web.key()).unwrap(), None);
-    assert!(insert(&mut store, &mut record("db", 2, &[])).unwrap_err().is_taken());
-    insert(&mut store, &mut record("web", 3, &[(HostAddress::Any, 8080, 1)])).unwrap();
+    assert!(insert(&mut store, &mut sandbox("db", 2, &[])).unwrap_err().is_taken());
+    insert(&mut store, &mut sandbox("web", 3, &[(HostAddress::Any, 8080, 1)])).unwrap();
     store.write(|write| write.remove(web.number)).unwrap();
-    insert(&mut store, &mut record("db", 2, &[])).unwrap();
+    insert(&mut store, &mut sandbox("db", 2, &[])).unwrap();
 }
 
 #[test]
 fn a_flipped_bit_is_found() {
     let scratch = Scratch::new("flip");
     let mut store = scratch.open("a");
-    let mut web = record("web", 2, &[]);
+    let mut web = sandbox("web", 2, &[]);
     insert(&mut store, &mut web).unwrap();
     store.connection.execute("UPDATE record SET body = replace(body, '10.90.0.2', '10.90.0.3')", []).unwrap();
     assert!(matches!(store.read().find(&web.key()), Err(Error::Damaged { .. })));
@@ -167,9 +167,9 @@ fn a_flipped_bit_is_found() {
 #[test]
 fn another_boot_starts_empty_and_a_newer_store_is_refused() {
     let scratch = Scratch::new("boot");
-    insert(&mut scratch.open("a"), &mut record("web", 2, &[])).unwrap();
+    insert(&mut scratch.open("a"), &mut sandbox("web", 2, &[])).unwrap();
     let store = scratch.open("b");
-    assert_eq!(store.read().records().unwrap(), []);
+    assert_eq!(store.read().sandboxes().unwrap(), []);
     assert_eq!(fs::read_dir(&scratch.0).unwrap().filter(|file| is_store_of(file, "a")).count(), 0);
     drop(store);
     make_newer(&scratch.0, &host("b"));
@@ -209,14 +209,14 @@ fn stores_of_every_version_are_read() {
         let bytes = fs::read(file(&scratch.0, &host("a"))).unwrap();
         let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
         let numbers = reader.standing().unwrap();
-        let seen: Vec<Record> = numbers.iter().filter_map(|number| reader.record(*number).unwrap()).collect();
+        let seen: Vec<Sandbox> = numbers.iter().filter_map(|number| reader.sandbox(*number).unwrap()).collect();
         assert_eq!(fs::read(file(&scratch.0, &host("a"))).unwrap(), bytes, "a reader upgrades nothing");
         let mut store = Store::open(&scratch.0, &host("a"), &scratch.locks()).unwrap().unwrap();
         assert_eq!(version::of(&store.connection, &store.path).unwrap(), VERSION);
         assert!(reader.is_current().unwrap(), "it is the same file");
-        let records = store.read().records().unwrap();
-        assert_eq!(seen, records);
-        let [shop, job] = &records[..] else { panic!("{records:?}") };
+        let sandboxes = store.read().sandboxes().unwrap();
+        assert_eq!(seen, sandboxes);
+        let [shop, job] = &sandboxes[..] else { panic!("{sandboxes:?}") };
         assert_eq!((shop.name.as_str(), shop.endpoints[0].ipv4()), ("shop", Some("10.90.0.2".parse().unwrap())));
         assert_eq!((shop.publish[1].count, job.mode), (10, Mode::None));
         assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
@@ -227,7 +227,7 @@ fn stores_of_every_version_are_read() {
         assert_eq!(row.former_firewalls.len(), usize::from(version >= 3));
         assert_eq!(row.asks_host, version >= 4);
         assert_eq!(matches!(job.namespace.witness, Witness::Made { .. }), version >= 5);
-        assert!(insert(&mut store, &mut record("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
+        assert!(insert(&mut store, &mut sandbox("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
 }
 
@@ -240,11 +240,11 @@ fn an_upgrade_takes_no_lock_that_its_caller_has() {
     let writing = Writing::begin(&locks).unwrap();
     let other = std::thread::spawn({
         let (directory, locks, host) = (scratch.0.clone(), locks.clone(), host.clone());
-        move || Store::open(&directory, &host, &locks).unwrap().unwrap().read().records().unwrap().len()
+        move || Store::open(&directory, &host, &locks).unwrap().unwrap().read().sandboxes().unwrap().len()
     });
     let began = std::time::Instant::now();
     let store = Store::open_to_write(&scratch.0, &host, &locks, &writing).unwrap().unwrap();
-    assert_eq!(store.read().records().unwrap().len(), 2);
+    assert_eq!(store.read().sandboxes().unwrap().len(), 2);
     assert!(began.elapsed() < Duration::from_secs(5), "it waited for itself: {:?}", began.elapsed());
     drop(writing);
     assert_eq!(other.join().unwrap(), 2);
@@ -258,11 +258,11 @@ fn a_reader_can_change_nothing_and_sees_what_others_change() {
     let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
     let refused = reader.connection.execute("DELETE FROM record", []).unwrap_err();
     assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::ReadOnly));
-    let mut web = record("web", 2, &[]);
+    let mut web = sandbox("web", 2, &[]);
     insert(&mut store, &mut web).unwrap();
     store.write::<_, Error>(|write| write.set_state(&mut web, State::Attached)).unwrap();
     assert_eq!(reader.standing().unwrap(), [web.number]);
-    assert_eq!(reader.record(web.number).unwrap(), Some(web));
+    assert_eq!(reader.sandbox(web.number).unwrap(), Some(web));
     make_newer(&scratch.0, &host("a"));
     assert!(matches!(reader.is_current(), Err(Error::Newer { .. })), "a newer version has upgraded it");
     assert!(matches!(Reader::open(&scratch.0, &host("a")), Err(Error::Newer { .. })));
@@ -277,9 +277,10 @@ fn a_store_with_any_byte_flipped_is_an_error_or_whole() {
     let scratch = Scratch::new("any");
     let (locks, path) = (scratch.locks(), file(&scratch.0, &host("a")));
     let mut store = scratch.open("a");
-    let mut records: Vec<Record> = (2..5).map(|n| record(&format!("c{n}"), n, &[(HostAddress::Any, 80, 2)])).collect();
-    records.iter_mut().zip(1u16..).for_each(|(record, n)| record.publish[0].host_port += 10 * n);
-    records.iter_mut().for_each(|record| insert(&mut store, record).unwrap());
+    let mut sandboxes: Vec<Sandbox> =
+        (2..5).map(|n| sandbox(&format!("c{n}"), n, &[(HostAddress::Any, 80, 2)])).collect();
+    sandboxes.iter_mut().zip(1u16..).for_each(|(sandbox, n)| sandbox.publish[0].host_port += 10 * n);
+    sandboxes.iter_mut().for_each(|sandbox| insert(&mut store, sandbox).unwrap());
     drop(store);
     let whole = fs::read(&path).unwrap();
     for offset in (0..whole.len()).step_by(13) {
@@ -288,11 +289,11 @@ fn a_store_with_any_byte_flipped_is_an_error_or_whole() {
         fs::write(&path, &bytes).unwrap();
         let read = Store::open(&scratch.0, &host("a"), &locks).and_then(|store| {
             let store = store.expect("the file is there");
-            let found = store.read().records()?;
+            let found = store.read().sandboxes()?;
             Ok(found)
         });
         match read {
-            Ok(found) => assert!(found.iter().all(|record| records.contains(record)), "offset {offset}: {found:?}"),
+            Ok(found) => assert!(found.iter().all(|sandbox| sandboxes.contains(sandbox)), "offset {offset}: {found:?}"),
             Err(error) => assert!(error.is_damage(), "offset {offset}: {error}"),
         }
     }
@@ -309,8 +310,8 @@ fn a_store_that_was_replaced_is_not_written_to() {
     assert!(Store::open(&scratch.0, &host, &locks).unwrap().is_none());
     let next = Store::create(&scratch.0, &host, &locks, &writing, |_| Ok(())).unwrap();
     drop(writing);
-    assert!(matches!(insert(&mut store, &mut record("web", 2, &[])), Err(Error::Replaced(_))));
-    assert!(aside.exists() && next.is_current() && next.read().records().unwrap().is_empty());
+    assert!(matches!(insert(&mut store, &mut sandbox("web", 2, &[])), Err(Error::Replaced(_))));
+    assert!(aside.exists() && next.is_current() && next.read().sandboxes().unwrap().is_empty());
 }
 
 /// Another boot's may be of any version or none at all, and its journal lies beside it. Another host of this boot is no
@@ -324,14 +325,14 @@ fn what_other_boots_left_is_never_read() {
         files.sort();
         files
     };
-    insert(&mut scratch.open("a"), &mut record("web", 2, &[])).unwrap();
+    insert(&mut scratch.open("a"), &mut sandbox("web", 2, &[])).unwrap();
     for name in ["store-0-1.db", "store-0-1.db-journal", "store-0-1.new", "store-0-1.damaged"] {
         fs::write(scratch.0.join(name), b"nonsense").unwrap();
     }
     fs::copy(file(&scratch.0, &host("a")), file(&scratch.0, &host("future"))).unwrap();
     let later = Connection::open(file(&scratch.0, &host("future"))).unwrap();
     later.execute_batch("PRAGMA user_version = 99").unwrap();
-    assert_eq!(scratch.open("b").read().records().unwrap(), []);
+    assert_eq!(scratch.open("b").read().sandboxes().unwrap(), []);
     assert_eq!(left(), ["store-b-7.db"]);
 
     let (neighbour, locks) = (Host { cookie: 8, ..host("b") }, scratch.locks());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::read::{Forwarding, Read, address_column, leases_of};
 use super::{Error, Result};
 use crate::firewall::Kind;
-use crate::model::{Network, NetworkName, PortMapping, Record, State};
+use crate::model::{Network, NetworkName, PortMapping, Sandbox, State};
 
 /// Changes to the store, inside a transaction. Questions asked here see them.
 pub struct Write<'c> {
@@ -88,38 +88,38 @@ impl<'c> Write<'c> {
         self.run("UPDATE network SET last_address = ?2 WHERE name = ?1", parameters)
     }
 
-    /// Adds `record` with all its leases and gives it its number.
+    /// Adds `sandbox` with all its leases and gives it its number.
     ///
     /// # Errors
-    /// [`Error::is_taken`] where another record holds its key or one of its leases.
-    pub fn insert(&self, record: &mut Record) -> Result<()> {
+    /// [`Error::is_taken`] where another sandbox holds its key or one of its leases.
+    pub fn insert(&self, sandbox: &mut Sandbox) -> Result<()> {
         let sql = "INSERT INTO record (key, container, cookie, state, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let (body, sum) = body(record)?;
-        let (key, cookie) = (record.key().hex(), record.namespace.cookie.cast_signed());
-        self.run(sql, params![key, record.container.as_str(), cookie, record.state.to_string(), body, sum])?;
-        record.number = self.connection.last_insert_rowid();
-        for (kind, network, value) in leases_of(record) {
-            self.run("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)", params![kind, network, value, record.number])?;
+        let (body, sum) = body(sandbox)?;
+        let (key, cookie) = (sandbox.key().hex(), sandbox.namespace.cookie.cast_signed());
+        self.run(sql, params![key, sandbox.container.as_str(), cookie, sandbox.state.to_string(), body, sum])?;
+        sandbox.number = self.connection.last_insert_rowid();
+        for (kind, network, value) in leases_of(sandbox) {
+            self.run("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)", params![kind, network, value, sandbox.number])?;
         }
-        record.publish.iter().try_for_each(|mapping| self.add_port(mapping, record.number))
+        sandbox.publish.iter().try_for_each(|mapping| self.add_port(mapping, sandbox.number))
     }
 
-    /// Changes the state of `record`. Draining frees its ports: nothing of the host leads to it any more.
+    /// Changes the state of `sandbox`. Draining frees its ports: nothing of the host leads to it any more.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn set_state(&self, record: &mut Record, state: State) -> Result<()> {
-        record.state = state;
+    pub fn set_state(&self, sandbox: &mut Sandbox, state: State) -> Result<()> {
+        sandbox.state = state;
         if state == State::Draining {
-            record.publish.clear();
-            self.run("DELETE FROM port WHERE record = ?1", [record.number])?;
+            sandbox.publish.clear();
+            self.run("DELETE FROM port WHERE record = ?1", [sandbox.number])?;
         }
-        let (body, sum) = body(record)?;
-        let parameters = params![record.number, state.to_string(), body, sum];
+        let (body, sum) = body(sandbox)?;
+        let parameters = params![sandbox.number, state.to_string(), body, sum];
         self.run("UPDATE record SET state = ?2, body = ?3, sum = ?4 WHERE number = ?1", parameters)
     }
 
-    /// Removes a record with all its leases; none there is no error.
+    /// Removes a sandbox with all its leases; none there is no error.
     ///
     /// # Errors
     /// When the store fails.
@@ -130,10 +130,10 @@ impl<'c> Write<'c> {
         Ok(())
     }
 
-    fn add_port(&self, mapping: &PortMapping, record: i64) -> Result<()> {
+    fn add_port(&self, mapping: &PortMapping, sandbox: i64) -> Result<()> {
         let PortMapping { protocol, host_address, host_port, .. } = mapping;
         let (first, last) = (*host_port, mapping.last_host_port());
-        let parameters = params![protocol.to_string(), first, last, address_column(*host_address), record];
+        let parameters = params![protocol.to_string(), first, last, address_column(*host_address), sandbox];
         self.run("INSERT INTO port VALUES (?1, ?2, ?3, ?4, ?5)", parameters)
     }
 

@@ -13,7 +13,7 @@ use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::input::PublishRequest;
 use ocinet::input::config::{Config, default_bridge};
 use ocinet::input::{Annotations, Bundle, State};
-use ocinet::model::{Invalid, Namespace, Network, Record, State as Progress, Witness};
+use ocinet::model::{Invalid, Namespace, Network, Sandbox, State as Progress, Witness};
 
 use super::ports::{EveryPort, disjoint};
 use super::publish::in_range;
@@ -108,7 +108,7 @@ fn is_visible(c: char) -> bool {
     c == ' ' || c.is_ascii_graphic()
 }
 
-/// Makes sure of everything that is made of a request on a bridge: the record, the steps, the lines, the rules.
+/// Makes sure of everything that is made of a request on a bridge: the sandbox, the steps, the lines, the rules.
 fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest]) {
     let Ok(ports) = plan::ports(publish, &mut EveryPort::default()) else { return };
     let subnet = Config::default().subnets().next().expect("the documented range");
@@ -117,7 +117,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
     let address = IpNet::new([10, 90, 0, 2].into(), 16).expect("an address");
     let endpoint = plan::endpoint(connection, &network, address, 0);
     assert!((68..=65_535).contains(&endpoint.mtu) && endpoint.mac.0[0] & 1 == 0, "{endpoint:?}");
-    let record = Record {
+    let sandbox = Sandbox {
         number: 1,
         container: request.container.clone(),
         bundle: request.bundle.clone(),
@@ -136,11 +136,11 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         adopted: None,
         resolver: Some(request.identity.resolver.clone().into()),
     };
-    assert_eq!(request.key(), record.key());
-    let stored = serde_json::to_string(&record).expect("a record is JSON");
-    assert_eq!(serde_json::from_str::<Record>(&stored).as_ref().ok(), Some(&record), "{stored}");
-    lines(&record, &network);
-    let publish = publish_needs(&record);
+    assert_eq!(request.key(), sandbox.key());
+    let stored = serde_json::to_string(&sandbox).expect("a record is JSON");
+    assert_eq!(serde_json::from_str::<Sandbox>(&stored).as_ref().ok(), Some(&sandbox), "{stored}");
+    lines(&sandbox, &network);
+    let publish = publish_needs(&sandbox);
     for port in &publish {
         let element = Element::from(port);
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
@@ -176,18 +176,18 @@ fn only_rules(all: &Needs) {
 }
 
 /// Makes sure that each step is one command a line, whatever is called how, and that the alias fits the kernel.
-fn lines(record: &Record, network: &Network) {
-    let alias = plan::alias(record).to_string();
+fn lines(sandbox: &Sandbox, network: &Network) {
+    let alias = plan::alias(sandbox).to_string();
     assert!(alias.len() <= 255, "{alias}");
-    for steps in plan::steps(record, network, true) {
+    for steps in plan::steps(sandbox, network, true) {
         let host = steps.host.iter().flat_map(|step| ocinet::shell::host_step(step, "42"));
         let lines: Vec<Vec<String>> = host
             .chain(steps.sandbox.iter().flat_map(ocinet::shell::sandbox_step))
             .map(|line| shell::words(&line))
             .collect();
         assert!(lines.iter().flatten().any(|word| *word == alias), "{alias} in {lines:?}");
-        let interface = record.endpoints[0].interface.as_str();
+        let interface = sandbox.endpoints[0].interface.as_str();
         assert!(lines.iter().flatten().any(|word| word == interface), "{interface} in {lines:?}");
     }
-    assert_eq!(shell::words(&ocinet::shell::word(&record.bundle)), [record.bundle.as_str()]);
+    assert_eq!(shell::words(&ocinet::shell::word(&sandbox.bundle)), [sandbox.bundle.as_str()]);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::json;
 
 use ocinet::kernel::LockFile;
-use ocinet::model::{Network, Record};
+use ocinet::model::{Network, Sandbox};
 use ocinet::store::{self, Host, Store, Writing};
 
 /// Any file where the store should be.
@@ -36,11 +36,11 @@ pub fn damaged_store(bytes: &[u8]) {
     }
     let scratch = Scratch::new();
     scratch.put(&file);
-    let (records, networks) = used(&scratch).unwrap_or_default();
-    for record in records {
+    let (sandboxes, networks) = used(&scratch).unwrap_or_default();
+    for sandbox in sandboxes {
         // Which row it stands in is no part of what the checksum covers.
-        let same = |written: &Record| Record { number: record.number, ..written.clone() } == record;
-        assert!(whole.records.iter().any(same), "{record:?}");
+        let same = |written: &Sandbox| Sandbox { number: sandbox.number, ..written.clone() } == sandbox;
+        assert!(whole.sandboxes.iter().any(same), "{sandbox:?}");
     }
     for network in networks {
         assert!(whole.networks.contains(&network), "{network:?}");
@@ -49,12 +49,12 @@ pub fn damaged_store(bytes: &[u8]) {
 
 /// Opens a store, reads all of it and writes to it. Whatever fails must say that the store is damaged, or nobody would
 /// make another.
-fn used(scratch: &Scratch) -> Option<(Vec<Record>, Vec<Network>)> {
+fn used(scratch: &Scratch) -> Option<(Vec<Sandbox>, Vec<Network>)> {
     let read = || {
         let Some(mut store) = scratch.open()? else { return Ok(None) };
-        let found = (store.read().records()?, store.read().networks()?);
+        let found = (store.read().sandboxes()?, store.read().networks()?);
         store.read().host_row()?;
-        store.write(|write| write.insert(&mut record(99)))?;
+        store.write(|write| write.insert(&mut sandbox(99)))?;
         Ok(Some(found))
     };
     read().unwrap_or_else(|error: store::Error| {
@@ -66,7 +66,7 @@ fn used(scratch: &Scratch) -> Option<(Vec<Record>, Vec<Network>)> {
 /// A store without damage, and what was written to it.
 struct Whole {
     file: Vec<u8>,
-    records: Vec<Record>,
+    sandboxes: Vec<Sandbox>,
     networks: Vec<Network>,
 }
 
@@ -79,22 +79,22 @@ impl Whole {
                 "name": "bridge", "bridge": "ocinet0",
                 "subnets": [{ "range": "10.90.0.0/16", "gateway": "10.90.0.1" }],
             }))];
-            let mut records: Vec<Record> = (2..9).map(record).collect();
+            let mut sandboxes: Vec<Sandbox> = (2..9).map(sandbox).collect();
             let (host, locks) = (host(), scratch.locks());
             let writing = Writing::begin(&locks).expect("a lock of our own");
             let made = Store::create(&scratch.0, &host, &locks, &writing, |write| {
                 networks.iter().try_for_each(|network| write.add_network(network))?;
-                records.iter_mut().try_for_each(|record| write.insert(record))
+                sandboxes.iter_mut().try_for_each(|sandbox| write.insert(sandbox))
             });
             drop(made.unwrap_or_else(|error| panic!("{error}")));
             let file = fs::read(scratch.file()).expect("the store");
             assert!(file.len() <= 1 << 16, "a damage's place has two bytes, and the file {}", file.len());
-            Self { file, records, networks }
+            Self { file, sandboxes, networks }
         })
     }
 }
 
-fn record(n: u8) -> Record {
+fn sandbox(n: u8) -> Sandbox {
     let publish = json!({
         "protocol": "tcp", "host_address": null, "host_port": 8000 + u16::from(n), "container_port": 80,
     });

@@ -57,7 +57,7 @@ impl Feed {
 
 fn event(change: Change) -> Event {
     match change {
-        Change::Attached(record) => convert::attached(&record),
+        Change::Attached(sandbox) => convert::attached(&sandbox),
         Change::Detached(known) => convert::detached(known),
     }
 }

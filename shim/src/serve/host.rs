@@ -7,7 +7,7 @@ use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, NetworkView, Outcome, Result, bundle_of, settings};
 use ocinet::input::State;
 use ocinet::input::config::Config;
-use ocinet::model::{Key, Record};
+use ocinet::model::{Key, Sandbox};
 use ocinet_proto::protobuf::Message;
 use ocinet_proto::v1::*;
 use serde_json::json;
@@ -48,13 +48,13 @@ impl Host {
         let outcome = engine.attach(&request, pid);
         engine.close();
         let outcome = outcome?;
-        let (word, record) = match &outcome {
-            Outcome::Attached(record) => (attach_response::Outcome::OUTCOME_ATTACHED, record),
-            Outcome::Stands(record) => (attach_response::Outcome::OUTCOME_STANDS, record),
+        let (word, sandbox) = match &outcome {
+            Outcome::Attached(sandbox) => (attach_response::Outcome::OUTCOME_ATTACHED, sandbox),
+            Outcome::Stands(sandbox) => (attach_response::Outcome::OUTCOME_STANDS, sandbox),
             Outcome::Member(owner) => (attach_response::Outcome::OUTCOME_MEMBER, owner),
         };
         response.outcome = word.into();
-        response.container = Some(convert::container(record)).into();
+        response.container = Some(convert::container(sandbox)).into();
         response.warnings = heard.take();
         Ok(response)
     }
@@ -72,25 +72,25 @@ impl Host {
     }
 
     pub fn inspect(&self, request: &InspectRequest) -> Result<InspectResponse> {
-        let records = match self.engine()? {
-            Some(mut engine) => engine.records_of(&request.container)?,
+        let sandboxes = match self.engine()? {
+            Some(mut engine) => engine.sandboxes_of(&request.container)?,
             None => return Err(Engine::not_attached(&request.container, &[])),
         };
-        let containers = records.iter().map(convert::container).collect();
+        let containers = sandboxes.iter().map(convert::container).collect();
         Ok(InspectResponse { containers, ..Default::default() })
     }
 
     pub fn list(&self, request: &ListRequest) -> Result<ListResponse> {
         let count = if request.limit == 0 { PAGE } else { request.limit.min(PAGE) };
-        let records = match self.engine()? {
-            Some(mut engine) => engine.records_after(request.after, count)?,
+        let sandboxes = match self.engine()? {
+            Some(mut engine) => engine.sandboxes_after(request.after, count)?,
             None => Vec::new(),
         };
         let mut response = ListResponse::new();
         let mut last = None;
-        let wanted = |record: &Record| request.all || record.state != ocinet::model::State::Draining;
-        let taken = page(&records, wanted, &mut response.containers, &mut last);
-        let is_whole = taken == records.len() && records.len() < count as usize;
+        let wanted = |sandbox: &Sandbox| request.all || sandbox.state != ocinet::model::State::Draining;
+        let taken = page(&sandboxes, wanted, &mut response.containers, &mut last);
+        let is_whole = taken == sandboxes.len() && sandboxes.len() < count as usize;
         response.next = last.filter(|_| !is_whole).unwrap_or(0);
         Ok(response)
     }
@@ -105,7 +105,7 @@ impl Host {
         let view = NetworkView::find(&views, &request.name)?;
         let mut response = InspectNetworkResponse::new();
         response.network = Some(convert::network(view)).into();
-        page(&view.records, |_| true, &mut response.containers, &mut None);
+        page(&view.sandboxes, |_| true, &mut response.containers, &mut None);
         Ok(response)
     }
 
@@ -130,26 +130,26 @@ impl Host {
     }
 }
 
-/// Takes those of `records` that are `wanted` until a page is full; says how many were looked at, and the number of the last.
+/// Takes those of `sandboxes` that are `wanted` until a page is full; says how many were looked at, and the number of the last.
 fn page(
-    records: &[Record],
-    wanted: impl Fn(&Record) -> bool,
+    sandboxes: &[Sandbox],
+    wanted: impl Fn(&Sandbox) -> bool,
     containers: &mut Vec<Container>,
     last: &mut Option<i64>,
 ) -> usize {
     let mut bytes = 0;
-    for (index, record) in records.iter().enumerate() {
+    for (index, sandbox) in sandboxes.iter().enumerate() {
         if bytes > PAGE_BYTES || containers.len() == PAGE as usize {
             return index;
         }
-        *last = Some(record.number);
-        if wanted(record) {
-            let container = convert::container(record);
+        *last = Some(sandbox.number);
+        if wanted(sandbox) {
+            let container = convert::container(sandbox);
             bytes += container.compute_size();
             containers.push(container);
         }
     }
-    records.len()
+    sandboxes.len()
 }
 
 /// Keeps the warnings that the hook would have printed.
@@ -166,9 +166,9 @@ impl Drain for Heard {
     type Ok = ();
     type Err = Never;
 
-    fn log(&self, record: &slog::Record<'_>, _: &OwnedKVList) -> std::result::Result<(), Never> {
-        if record.level() == Level::Warning {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record.msg().to_string());
+    fn log(&self, sandbox: &slog::Record<'_>, _: &OwnedKVList) -> std::result::Result<(), Never> {
+        if sandbox.level() == Level::Warning {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sandbox.msg().to_string());
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use ocinet::engine::{NetworkKind, NetworkView};
 use ocinet::input::config;
-use ocinet::model::{self, Record, Subnet};
+use ocinet::model::{self, Sandbox, Subnet};
 
 /// A network. Docker's `Created` is left out: nobody remembers it here.
 #[derive(Debug, Serialize)]
@@ -119,22 +119,22 @@ fn options(network: &model::Network) -> Map {
 /// By container id; where two roots of a runtime have the same, the later ones by id and bundle.
 fn containers(view: &NetworkView) -> BTreeMap<String, Container> {
     let mut containers = BTreeMap::new();
-    for record in &view.records {
-        let id = record.container.to_string();
-        let key = if containers.contains_key(&id) { format!("{id}@{}", record.bundle) } else { id };
-        containers.insert(key, container(view, record));
+    for sandbox in &view.sandboxes {
+        let id = sandbox.container.to_string();
+        let key = if containers.contains_key(&id) { format!("{id}@{}", sandbox.bundle) } else { id };
+        containers.insert(key, container(view, sandbox));
     }
     containers
 }
 
-fn container(view: &NetworkView, record: &Record) -> Container {
-    let endpoint = view.endpoint(record);
+fn container(view: &NetworkView, sandbox: &Sandbox) -> Container {
+    let endpoint = view.endpoint(sandbox);
     let address = |is_wanted: fn(&&ipnet::IpNet) -> bool| {
         let addresses = endpoint.map_or(&[][..], |endpoint| &endpoint.addresses);
         addresses.iter().find(is_wanted).map(ToString::to_string).unwrap_or_default()
     };
     Container {
-        name: record.name.to_string(),
+        name: sandbox.name.to_string(),
         endpoint_id: endpoint.map(|e| e.attachment.host_interface().to_string()).unwrap_or_default(),
         mac_address: endpoint.map(|e| e.mac.to_string()).unwrap_or_default(),
         ipv4_address: address(|address| address.addr().is_ipv4()),
@@ -147,18 +147,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(id: &str, bundle: &str, mode: &str, octet: u8) -> Record {
+    fn sandbox(id: &str, bundle: &str, mode: &str, octet: u8) -> Sandbox {
         let endpoint = json!({
             "network": "bridge", "driver": "bridge", "bridge": "ocinet0", "host_interface": format!("ocv{octet}"),
             "interface": "eth0", "mac": "02:0c:0a:5a:00:02", "mtu": 1500,
             "addresses": [format!("10.90.0.{octet}/16")], "gateways": ["10.90.0.1"],
         });
-        let record = json!({
+        let sandbox = json!({
             "record": 1, "container": id, "bundle": bundle, "name": id, "mode": mode, "state": "attached",
             "namespace": {"cookie": 1, "witness": {"path": "/n"}, "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1},
             "endpoints": if mode == "bridge" { vec![endpoint] } else { vec![] }, "publish": [],
         });
-        serde_json::from_value(record).unwrap()
+        serde_json::from_value(sandbox).unwrap()
     }
 
     fn bridge() -> model::Network {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_bridge_reads_like_dockers() {
         let views =
-            NetworkView::arrange(vec![bridge()], &[record("web", "/b", "bridge", 2), record("vpn", "/b", "host", 0)]);
+            NetworkView::arrange(vec![bridge()], &[sandbox("web", "/b", "bridge", 2), sandbox("vpn", "/b", "host", 0)]);
         assert_eq!(views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>(), ["bridge", "host", "none"]);
         let found = serde_json::to_value(Network::from(&views[0])).unwrap();
         let fields = "Attachable ConfigFrom ConfigOnly Containers Driver EnableIPv4 EnableIPv6 IPAM Id Ingress Internal \
@@ -195,8 +195,10 @@ mod tests {
 
     #[test]
     fn no_container_hides_another_of_the_same_id() {
-        let views =
-            NetworkView::arrange(vec![bridge()], &[record("web", "/a", "bridge", 2), record("web", "/b", "bridge", 3)]);
+        let views = NetworkView::arrange(
+            vec![bridge()],
+            &[sandbox("web", "/a", "bridge", 2), sandbox("web", "/b", "bridge", 3)],
+        );
         let keys: Vec<String> = containers(&views[0]).into_keys().collect();
         assert_eq!(keys, ["web", "web@/b"]);
     }

@@ -40,8 +40,8 @@ impl Arguments {
     }
 }
 
-fn line(NetworkView { name, kind, records }: NetworkView) -> Line {
+fn line(NetworkView { name, kind, sandboxes }: NetworkView) -> Line {
     let driver = kind.driver();
     let subnets = if let NetworkKind::Bridge(network) = kind { network.subnets } else { Vec::new() };
-    Line { name, driver, subnets, containers: records.len() }
+    Line { name, driver, subnets, containers: sandboxes.len() }
 }

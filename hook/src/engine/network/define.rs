@@ -30,8 +30,8 @@ impl Engine {
     /// The bridge is as it was made, whatever it is now, and the containers that were on it are on it again.
     pub(in crate::engine) fn restore_bridge(&mut self, bridge: &Bridge) -> Result<()> {
         let mut ports = Vec::new();
-        for record in self.store.read().records()?.iter().filter(|record| record.state.is_wired()) {
-            let all = record.endpoints.iter().map(|endpoint| driver::port(endpoint, plan::alias(record)));
+        for sandbox in self.store.read().sandboxes()?.iter().filter(|sandbox| sandbox.state.is_wired()) {
+            let all = sandbox.endpoints.iter().map(|endpoint| driver::port(endpoint, plan::alias(sandbox)));
             ports.extend(all.filter(|port| port.bridge == bridge.name));
         }
         Ok(self.links.make_bridge(bridge, &ports, &self.locks)?)

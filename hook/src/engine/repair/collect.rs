@@ -2,7 +2,7 @@ use slog::{info, warn};
 
 use crate::decide::liveness::Life;
 use crate::engine::{Engine, Error, Failures, Result};
-use crate::model::{Record, State, quoted};
+use crate::model::{Sandbox, State, quoted};
 
 /// What a collection took away.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// How many records went.
+    /// How many sandboxes went.
     pub fn count(&self) -> usize {
         self.dead.len() + self.drained
     }
@@ -43,9 +43,9 @@ impl Engine {
         // Where they cannot move, containers without published ports can be collected all the same.
         let moved = self.finish_moving_rules();
         collected.failures.note("rules of another firewall", moved)?;
-        for record in self.store.read().records()? {
-            let (container, draining) = (record.container.to_string(), record.state == State::Draining);
-            let result = self.collect_record(record);
+        for sandbox in self.store.read().sandboxes()? {
+            let (container, draining) = (sandbox.container.to_string(), sandbox.state == State::Draining);
+            let result = self.collect_sandbox(sandbox);
             match collected.failures.note(format!("container {container}"), result)? {
                 Some(true) if draining => collected.drained += 1,
                 Some(true) => collected.dead.push(container),
@@ -56,23 +56,23 @@ impl Engine {
         Ok(collected)
     }
 
-    /// Collects the record of that number if it is dead, so that what it holds is free. True when it went.
+    /// Collects the sandbox of that number if it is dead, so that what it holds is free. True when it went.
     pub(in crate::engine) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
-        if self.draining.iter().any(|(record, _)| record.number == number) {
+        if self.draining.iter().any(|(sandbox, _)| sandbox.number == number) {
             // Ours, from an earlier attach of this container.
             self.finish()?;
             return Ok(true);
         }
         // Another process may begin with it while we look, and may leave the draining to a child.
         for _ in 0..4 {
-            let Some(record) = self.store.read().record(number)? else { return Ok(true) };
-            if self.collect_record(record.clone())? {
+            let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(true) };
+            if self.collect_sandbox(sandbox.clone())? {
                 return Ok(true);
             }
-            if !self.is_leaving(&record) {
+            if !self.is_leaving(&sandbox) {
                 return Ok(false);
             }
-            self.wait_for(&record)?;
+            self.wait_for(&sandbox)?;
         }
         Ok(false)
     }
@@ -92,70 +92,70 @@ impl Engine {
         if any {
             return Ok(true);
         }
-        for record in self.store.read().records()? {
-            if self.is_leaving(&record) {
-                self.wait_for(&record)?;
+        for sandbox in self.store.read().sandboxes()? {
+            if self.is_leaving(&sandbox) {
+                self.wait_for(&sandbox)?;
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Whether another process takes the record away, or could.
-    fn is_leaving(&mut self, record: &Record) -> bool {
-        matches!(record.state, State::Detaching | State::Draining) || self.life(record) == Life::Dead
+    /// Whether another process takes the sandbox away, or could.
+    fn is_leaving(&mut self, sandbox: &Sandbox) -> bool {
+        matches!(sandbox.state, State::Detaching | State::Draining) || self.life(sandbox) == Life::Dead
     }
 
-    fn collect_record(&mut self, record: Record) -> Result<bool> {
-        // Another process that holds it is at work on this record.
-        let place = Self::place_of(&record);
+    fn collect_sandbox(&mut self, sandbox: Sandbox) -> Result<bool> {
+        // Another process that holds it is at work on this sandbox.
+        let place = Self::place_of(&sandbox);
         let Some(lock) = self.locks.attempt(place)? else { return Ok(false) };
         lock.inherit()?;
-        let Some(record) = self.store.read().record(record.number)? else { return Ok(true) };
-        if Self::place_of(&record) != place {
+        let Some(sandbox) = self.store.read().sandbox(sandbox.number)? else { return Ok(true) };
+        if Self::place_of(&sandbox) != place {
             // It drains by now, which has a lock of its own.
             drop(lock);
-            return self.collect_record(record);
+            return self.collect_sandbox(sandbox);
         }
-        match record.state {
-            State::Draining => self.drain(&record)?,
-            State::Attached if self.life(&record) != Life::Dead => return Ok(false),
+        match sandbox.state {
+            State::Draining => self.drain(&sandbox)?,
+            State::Attached if self.life(&sandbox) != Life::Dead => return Ok(false),
             // The process that was attaching or detaching it has ended: its lock is free.
             State::Attached | State::Attaching | State::Detaching => {
-                info!(self.log, "collecting"; "container" => %record.container, "state" => %record.state);
-                self.detach_record(record)?;
+                info!(self.log, "collecting"; "container" => %sandbox.container, "state" => %sandbox.state);
+                self.detach_sandbox(sandbox)?;
                 self.finish()?;
             }
         }
         Ok(true)
     }
 
-    /// Takes away what a container holds of which it cannot be told whether it lives: a person knows better. Its record's
+    /// Takes away what a container holds of which it cannot be told whether it lives: a person knows better. Its sandbox's
     /// container is the answer.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where there are several or it lives.
     pub fn forget(&mut self, container: &str) -> Result<String> {
-        let records = self.records_of(container)?;
-        let [record] = &records[..] else { return Err(several(container, &records)) };
-        let Some((record, _worker)) = self.alone_at(record)? else { return Ok(record.container.to_string()) };
-        if record.state == State::Attached && self.life(&record) == Life::Alive {
+        let sandboxes = self.sandboxes_of(container)?;
+        let [sandbox] = &sandboxes[..] else { return Err(several(container, &sandboxes)) };
+        let Some((sandbox, _worker)) = self.alone_at(sandbox)? else { return Ok(sandbox.container.to_string()) };
+        if sandbox.state == State::Attached && self.life(&sandbox) == Life::Alive {
             let why = "runs, or its network namespace is held by something else; stop it first";
-            return Err(Error::Conflict(format!("container {} {why}", record.container)));
+            return Err(Error::Conflict(format!("container {} {why}", sandbox.container)));
         }
-        let name = record.container.to_string();
+        let name = sandbox.container.to_string();
         info!(self.log, "forgetting"; "container" => &name);
-        match record.state {
-            State::Draining => self.drain(&record)?,
-            _ => self.detach_record(record)?,
+        match sandbox.state {
+            State::Draining => self.drain(&sandbox)?,
+            _ => self.detach_sandbox(sandbox)?,
         }
         self.finish()?;
         Ok(name)
     }
 }
 
-fn several(container: &str, records: &[Record]) -> Error {
-    let of = |record: &Record| format!("{} of bundle {}", record.container, record.bundle);
-    let all: Vec<String> = records.iter().map(of).collect();
+fn several(container: &str, sandboxes: &[Sandbox]) -> Error {
+    let of = |sandbox: &Sandbox| format!("{} of bundle {}", sandbox.container, sandbox.bundle);
+    let all: Vec<String> = sandboxes.iter().map(of).collect();
     Error::Conflict(format!("several containers are called {}: {}", quoted(container), all.join(", ")))
 }

@@ -9,7 +9,7 @@ use crate::decide::files::{File, Reach};
 use crate::engine::sandbox::host_resolver;
 use crate::engine::{Engine, Failures, Result};
 use crate::kernel;
-use crate::model::{Record, State};
+use crate::model::{Sandbox, State};
 
 /// Longer than any that we write.
 const MAX_BYTES: usize = 64 << 10;
@@ -22,35 +22,35 @@ impl Engine {
     /// Those of the store.
     pub fn refresh_resolvers(&mut self, fallback: &[IpAddr], failures: &mut Failures) -> Result<Vec<String>> {
         let mut refreshed = Vec::new();
-        for record in self.records()? {
-            let result = self.refresh_resolver(&record, fallback);
-            if failures.note(format!("container {}", record.container), result)? == Some(true) {
-                refreshed.push(record.container.to_string());
+        for sandbox in self.sandboxes()? {
+            let result = self.refresh_resolver(&sandbox, fallback);
+            if failures.note(format!("container {}", sandbox.container), result)? == Some(true) {
+                refreshed.push(sandbox.container.to_string());
             }
         }
         Ok(refreshed)
     }
 
-    fn refresh_resolver(&mut self, record: &Record, fallback: &[IpAddr]) -> Result<bool> {
+    fn refresh_resolver(&mut self, sandbox: &Sandbox, fallback: &[IpAddr]) -> Result<bool> {
         // An attach or detach of it is at work: the one writes the file, the other removes it.
-        let Some(_sandbox) = self.locks.attempt(Self::place_of(record))? else { return Ok(false) };
-        let Some(record) = self.store.read().record(record.number)? else { return Ok(false) };
-        let Some((path, text)) = self.outdated_resolver(&record, fallback)? else { return Ok(false) };
+        let Some(_alone) = self.locks.attempt(Self::place_of(sandbox))? else { return Ok(false) };
+        let Some(sandbox) = self.store.read().sandbox(sandbox.number)? else { return Ok(false) };
+        let Some((path, text)) = self.outdated_resolver(&sandbox, fallback)? else { return Ok(false) };
         kernel::rewrite(&path, &text)?;
-        info!(self.log, "name servers brought up to date"; "container" => %record.container);
+        info!(self.log, "name servers brought up to date"; "container" => %sandbox.container);
         Ok(true)
     }
 
     /// The file of a container and what it should say, where that is something else than it says.
     pub(in crate::engine) fn outdated_resolver(
         &self,
-        record: &Record,
+        sandbox: &Sandbox,
         fallback: &[IpAddr],
     ) -> Result<Option<(PathBuf, String)>> {
-        let (State::Attached, Some(choice)) = (record.state, &record.resolver) else { return Ok(None) };
-        let path = self.files_of(&record.key()).join(File::ResolvConf.name());
+        let (State::Attached, Some(choice)) = (sandbox.state, &sandbox.resolver) else { return Ok(None) };
+        let path = self.files_of(&sandbox.key()).join(File::ResolvConf.name());
         let Some(there) = kernel::read_regular(&path, MAX_BYTES)? else { return Ok(None) };
-        let reach = Reach::of(record);
+        let reach = Reach::of(sandbox);
         let host = host_resolver(reach, |_| {})?;
         let resolver = host.for_container(choice, fallback, reach);
         // Between two networks a host has no server at all. What the container has may be right again afterwards.

@@ -1,10 +1,10 @@
 //! A store that is lost or damaged, rebuilt from what the kernel holds.
 //!
-//! Only the host's side is believed. A link of ours tells its address by its name, its record by its alias, its network by its
+//! Only the host's side is believed. A link of ours tells its address by its name, its sandbox by its alias, its network by its
 //! bridge and its MAC address by its guard; the firewall has the published ports. A container may have changed
 //! everything on its own side, so what is read there is compared and reported, and never leased. The name of its interface is the
 //! one exception: it means something in that container alone. What the host does not know is lost: the bundle's path, and
-//! records that have no link. An address is never given out twice meanwhile, since the kernel has no second link of that name.
+//! sandboxes that have no link. An address is never given out twice meanwhile, since the kernel has no second link of that name.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
 use crate::model::{
-    Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Record, State, Subnet,
+    Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Sandbox, State, Subnet,
     Witness, quoted,
 };
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
@@ -78,7 +78,7 @@ impl Site<'_> {
         let aside = why.is_some().then(|| Store::set_aside(self.state_dir, self.host, &writing)).transpose()?;
         let fill = |write: &Write<'_>| holdings.adopt(write).map(drop);
         let store = Store::create(self.state_dir, self.host, self.locks, &writing, fill)?;
-        let found = holdings.records.len();
+        let found = holdings.sandboxes.len();
         match (why, aside) {
             (Some(why), Some(aside)) => {
                 let aside = aside.display();
@@ -107,8 +107,8 @@ impl Engine {
     /// Goes on with a store that is whole and knows every link of ours, after `error` of the one so far.
     pub(in crate::engine) fn renew_store(&mut self, error: &Error) -> Result<()> {
         // What we were deleting must not be found again.
-        for (record, _drain) in std::mem::take(&mut self.draining) {
-            self.clear_addresses(&record)?;
+        for (sandbox, _drain) in std::mem::take(&mut self.draining) {
+            self.clear_addresses(&sandbox)?;
         }
         let Self { state_dir, host, locks, config, log, .. } = self;
         let site = Site { state_dir, host, locks, config, log };
@@ -121,10 +121,10 @@ impl Engine {
     pub(in crate::engine) fn adopt(&mut self) -> Result<usize> {
         let holdings = Holdings::found(&self.config)?;
         let adopted = self.store.write(|store| holdings.adopt(store))?;
-        for record in &adopted {
+        for sandbox in &adopted {
             // Its owner may have deleted it since we looked.
-            if self.links_of(record)?.is_empty() {
-                self.store.write(|store| store.remove(record.number))?;
+            if self.links_of(sandbox)?.is_empty() {
+                self.store.write(|store| store.remove(sandbox.number))?;
             }
         }
         Ok(adopted.len())
@@ -137,7 +137,7 @@ struct Holdings {
     forwarding: Forwarding,
     asks_host: bool,
     networks: Vec<Network>,
-    records: Vec<Record>,
+    sandboxes: Vec<Sandbox>,
     /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
     reports: Vec<String>,
 }
@@ -160,7 +160,7 @@ impl Holdings {
             forwarding: Forwarding::OfOthers,
             asks_host: ours.iter().any(|link| link.alias == Alias::Detour),
             networks,
-            records: Vec::new(),
+            sandboxes: Vec::new(),
             reports: Vec::new(),
         };
         if ours.is_empty() {
@@ -168,7 +168,7 @@ impl Holdings {
         }
         let published = found.read_firewalls()?;
         let namespaces = kernel::namespaces(&mut links, &Origin::here()?)?;
-        let mut records = BTreeMap::<String, Record>::new();
+        let mut sandboxes = BTreeMap::<String, Sandbox>::new();
         for link in &ours {
             let Alias::Endpoint { key, container } = &link.alias else { continue };
             let Some(network) = found.network_of(link, &bridges, config) else { continue };
@@ -179,16 +179,16 @@ impl Holdings {
             };
             let endpoint = endpoint(link, &network, links.guarded_mac(link.index)?, inside.as_ref());
             found.reports.extend(inside.and_then(|inside| contradiction(container, &endpoint, &inside)));
-            let record = records.entry(key.hex()).or_insert_with(|| record(*key, container, link, namespace));
-            record.endpoints.push(endpoint);
+            let sandbox = sandboxes.entry(key.hex()).or_insert_with(|| sandbox(*key, container, link, namespace));
+            sandbox.endpoints.push(endpoint);
             if !link.is_up {
                 // A detach shuts a link before it deletes it.
-                record.state = State::Draining;
+                sandbox.state = State::Draining;
             }
         }
-        found.records = records.into_values().collect();
-        for record in found.records.iter_mut().filter(|record| record.state.is_wired()) {
-            publish(record, &published);
+        found.sandboxes = sandboxes.into_values().collect();
+        for sandbox in found.sandboxes.iter_mut().filter(|sandbox| sandbox.state.is_wired()) {
+            publish(sandbox, &published);
         }
         Ok(found)
     }
@@ -237,8 +237,8 @@ impl Holdings {
         Some(network)
     }
 
-    /// Adds what `store` does not know, and returns the records that were added.
-    fn adopt(&self, store: &Write<'_>) -> store::Result<Vec<Record>> {
+    /// Adds what `store` does not know, and returns the sandboxes that were added.
+    fn adopt(&self, store: &Write<'_>) -> store::Result<Vec<Sandbox>> {
         if store.host_row()?.forwarding == Forwarding::OfOthers && self.forwarding != Forwarding::OfOthers {
             store.set_forwarding(self.forwarding)?;
         }
@@ -254,23 +254,23 @@ impl Holdings {
             }
         }
         let mut adopted = Vec::new();
-        for record in &self.records {
-            if store.holds_none_of(record)? {
-                let mut record = record.clone();
-                store.insert(&mut record)?;
-                adopted.push(record);
+        for sandbox in &self.sandboxes {
+            if store.holds_none_of(sandbox)? {
+                let mut sandbox = sandbox.clone();
+                store.insert(&mut sandbox)?;
+                adopted.push(sandbox);
             }
         }
         Ok(adopted)
     }
 }
 
-fn record(key: Key, container: &str, link: &OurLink, found: Option<&Found>) -> Record {
+fn sandbox(key: Key, container: &str, link: &OurLink, found: Option<&Found>) -> Sandbox {
     let id: ContainerId =
         container.parse().unwrap_or_else(|_| key.hex().parse().expect("hexadecimal digits are an id"));
     let nsid = link.peer.map(|(nsid, _)| nsid);
     let unseen = || Namespace { cookie: 0, witness: Witness::Unseen, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid };
-    Record {
+    Sandbox {
         number: 0,
         name: (&id).into(),
         container: id,
@@ -328,19 +328,19 @@ fn contradiction(container: &str, endpoint: &Endpoint, inside: &Inside) -> Optio
     })
 }
 
-/// Gives `record` the published ports that lead to its address, and the name that they are labelled with.
-fn publish(record: &mut Record, published: &[Publish]) {
-    let Some(address) = record.endpoints.iter().find_map(Endpoint::ipv4) else { return };
+/// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with.
+fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
+    let Some(address) = sandbox.endpoints.iter().find_map(Endpoint::ipv4) else { return };
     let mut ours: Vec<&Publish> = published.iter().filter(|port| port.target.ip() == address).collect();
     ours.sort_by_key(|port| (port.protocol.number(), port.host_address.ip(), port.host_port));
     if let Some(name) = ours.first().and_then(|port| port.label.parse().ok()) {
-        record.name = name;
+        sandbox.name = name;
     }
     for port in ours {
         let Publish { protocol, host_address, host_port, target, .. } = *port;
         let mapping = PortMapping { protocol, host_address, host_port, container_port: target.port(), count: 1 };
-        if !record.publish.last_mut().is_some_and(|last| last.absorb(&mapping)) {
-            record.publish.push(mapping);
+        if !sandbox.publish.last_mut().is_some_and(|last| last.absorb(&mapping)) {
+            sandbox.publish.push(mapping);
         }
     }
 }
@@ -366,7 +366,7 @@ mod tests {
         for fixture in FIXTURES {
             place(&directory, &host, fixture);
             let began = Instant::now();
-            assert_eq!(site.rebuild(None).unwrap().read().records().unwrap().len(), 2);
+            assert_eq!(site.rebuild(None).unwrap().read().sandboxes().unwrap().len(), 2);
             assert!(began.elapsed() < Duration::from_secs(5), "it waited for itself: {:?}", began.elapsed());
             Store::remove(&directory, &host, &Writing::begin(&locks).unwrap()).unwrap();
         }

@@ -7,7 +7,7 @@ use crate::engine::sandbox::CONTAINERS;
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
-use crate::model::{Alias, InterfaceName, Key, Record, State};
+use crate::model::{Alias, InterfaceName, Key, Sandbox, State};
 use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
@@ -47,18 +47,18 @@ impl Engine {
         }
         let mut reset = Reset::default();
         let mut failures = Failures::default();
-        for record in self.records()? {
-            let result = self.reset_container(&record, cut_off);
-            if let Some(()) = failures.note(format!("container {}", record.container), result)? {
-                reset.containers.push(record.container.to_string());
+        for sandbox in self.sandboxes()? {
+            let result = self.reset_container(&sandbox, cut_off);
+            if let Some(()) = failures.note(format!("container {}", sandbox.container), result)? {
+                reset.containers.push(sandbox.container.to_string());
             }
         }
         std::mem::take(&mut failures).into_result()?;
         let _alone = self.alone_at_firewall()?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = Writing::begin(&self.locks)?;
-        if let Some(record) = self.store.read().records()?.first() {
-            return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", record.container)));
+        if let Some(sandbox) = self.store.read().sandboxes()?.first() {
+            return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", sandbox.container)));
         }
         reset.forwarding_off = self.forward_no_more()?;
         for link in self.links.all_ours()?.into_iter().filter(|link| matches!(link.alias, Alias::Network(_))) {
@@ -81,23 +81,23 @@ impl Engine {
         Ok(reset)
     }
 
-    fn reset_container(&mut self, listed: &Record, cut_off: bool) -> Result<()> {
+    fn reset_container(&mut self, listed: &Sandbox, cut_off: bool) -> Result<()> {
         info!(self.log, "resetting"; "container" => %listed.container);
         // It may have been attached meanwhile, or detached.
-        let Some((record, _worker)) = self.alone_at(listed)? else { return Ok(()) };
-        if !cut_off && self.may_run(&record) {
+        let Some((sandbox, _worker)) = self.alone_at(listed)? else { return Ok(()) };
+        if !cut_off && self.may_run(&sandbox) {
             return Err(Error::Conflict("was attached meanwhile; stop it, or say --force".into()));
         }
-        match record.state {
-            State::Draining => self.drain(&record)?,
-            _ => self.detach_record(record)?,
+        match sandbox.state {
+            State::Draining => self.drain(&sandbox)?,
+            _ => self.detach_sandbox(sandbox)?,
         }
         self.finish()
     }
 
     /// Whether a container is attached, and not proved to be dead.
-    fn may_run(&mut self, record: &Record) -> bool {
-        record.state == State::Attached && self.life(record) != Life::Dead
+    fn may_run(&mut self, sandbox: &Sandbox) -> bool {
+        sandbox.state == State::Attached && self.life(sandbox) != Life::Dead
     }
 
     /// Removes what a service left. While one runs, or could be started by a connection, all of it stays: the answer is its
@@ -122,9 +122,9 @@ impl Engine {
 
     fn refuse_while_attached(&mut self) -> Result<()> {
         let mut attached = Vec::new();
-        for record in self.records()? {
-            if self.may_run(&record) {
-                attached.push(record.container.to_string());
+        for sandbox in self.sandboxes()? {
+            if self.may_run(&sandbox) {
+                attached.push(sandbox.container.to_string());
             }
         }
         if attached.is_empty() {

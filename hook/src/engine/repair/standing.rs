@@ -1,54 +1,54 @@
-//! Whether what an attached record says is there, and putting right what is not.
+//! Whether what an attached sandbox says is there, and putting right what is not.
 
 use crate::decide::plan;
 use crate::driver::{self, Bridge};
 use crate::engine::{Engine, Result};
 use crate::firewall::{NetworkNeeds, publish_needs};
 use crate::kernel;
-use crate::model::{Attachment, Endpoint, Network, Record};
+use crate::model::{Attachment, Endpoint, Network, Sandbox};
 
 impl Engine {
-    /// Whether the links of an attached record are there, and lead to its networks.
-    pub(in crate::engine) fn stands(&mut self, record: &Record) -> Result<bool> {
-        for endpoint in &record.endpoints {
+    /// Whether the links of an attached sandbox are there, and lead to its networks.
+    pub(in crate::engine) fn stands(&mut self, sandbox: &Sandbox) -> Result<bool> {
+        for endpoint in &sandbox.endpoints {
             let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            if !self.links.is_joined(host_interface, &plan::alias(record), bridge)? {
+            if !self.links.is_joined(host_interface, &plan::alias(sandbox), bridge)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Whether everything on the host is as an attached record says, where what can be put right in place is put right. False
+    /// Whether everything on the host is as an attached sandbox says, where what can be put right in place is put right. False
     /// where a link is missing: then the container has to be wired anew.
-    pub(in crate::engine) fn stands_again(&mut self, record: &Record) -> Result<bool> {
-        for endpoint in &record.endpoints {
+    pub(in crate::engine) fn stands_again(&mut self, sandbox: &Sandbox) -> Result<bool> {
+        for endpoint in &sandbox.endpoints {
             let Attachment::Bridge { host_interface, .. } = &endpoint.attachment;
-            if self.links.named(host_interface, &plan::alias(record))?.is_none() {
+            if self.links.named(host_interface, &plan::alias(sandbox))?.is_none() {
                 return Ok(false);
             }
         }
-        for endpoint in &record.endpoints {
+        for endpoint in &sandbox.endpoints {
             let Some(network) = self.store.read().network(&endpoint.network)? else { return Ok(false) };
-            self.restore_missing(record, endpoint, &network)?;
+            self.restore_missing(sandbox, endpoint, &network)?;
         }
         Ok(true)
     }
 
-    fn restore_missing(&mut self, record: &Record, endpoint: &Endpoint, network: &Network) -> Result<()> {
+    fn restore_missing(&mut self, sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Result<()> {
         let guarded = self.firewall_kind()?.has_rules();
         if let Some(bridge) = driver::bridge_of(network, guarded)
             && !self.faults_of_bridge(network, &bridge)?.is_empty()
         {
             self.restore_bridge(&bridge)?;
         }
-        let port = driver::port(endpoint, plan::alias(record));
+        let port = driver::port(endpoint, plan::alias(sandbox));
         let joined = self.links.is_joined(&port.name, &port.alias, &port.bridge)?;
         if !joined || !self.links.is_guarded(&port.name, &port.guard)? {
             self.links.rejoin(&port)?;
         }
         if guarded {
-            self.restore_rules(record, network)?;
+            self.restore_rules(sandbox, network)?;
         }
         Ok(())
     }
@@ -71,13 +71,13 @@ impl Engine {
         Ok(faults)
     }
 
-    /// Loads the ruleset where anything of it, or a published port of `record`, is missing, and lets the host forward.
-    fn restore_rules(&mut self, record: &Record, network: &Network) -> Result<()> {
+    /// Loads the ruleset where anything of it, or a published port of `sandbox`, is missing, and lets the host forward.
+    fn restore_rules(&mut self, sandbox: &Sandbox, network: &Network) -> Result<()> {
         let needs = NetworkNeeds::from(network);
         if !kernel::forwarding()? {
             self.forward()?;
         }
-        self.load_ruleset(&needs, &publish_needs(record))?;
+        self.load_ruleset(&needs, &publish_needs(sandbox))?;
         self.pass_neighbours(&needs.bridge)
     }
 }

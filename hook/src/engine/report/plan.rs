@@ -16,14 +16,14 @@ use crate::input::NetworkNamespace;
 use crate::input::PublishRequest;
 use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, Netns};
-use crate::model::{Invalid, Namespace, Network, Record, Witness, shown};
+use crate::model::{Invalid, Namespace, Network, Sandbox, Witness, shown};
 use crate::shell::{self, fed, word};
 
 /// What an attach would do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The record it would write.
-    pub record: Record,
+    /// The sandbox it would write.
+    pub sandbox: Sandbox,
     /// What it would do, as commands that a person could type; `$PID` is the container's init process.
     pub commands: Vec<String>,
 }
@@ -39,26 +39,26 @@ impl Engine {
         // The container is yet to be.
         let witness = Witness::Process { pid: 0, started: 0 };
         let namespace = Namespace { cookie: 0, witness, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None };
-        let (record, mut commands) = match &request.wiring {
+        let (sandbox, mut commands) = match &request.wiring {
             // The sandbox is wired, and the files are the owner's.
             Wiring::Member(owner) => {
-                let record = engine.neighbour(owner)?.record;
+                let sandbox = engine.neighbour(owner)?.sandbox;
                 let nothing = format!(
                     "# shares the network of container {}: there is nothing to do",
-                    shown(record.container.as_str())
+                    shown(sandbox.container.as_str())
                 );
-                return Ok(Plan { record, commands: vec![nothing] });
+                return Ok(Plan { sandbox, commands: vec![nothing] });
             }
             Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),
             Wiring::None => {
-                let record = intent(request, &namespace, Vec::new(), Vec::new());
-                (record, inside(&[SandboxStep::Loopback]))
+                let sandbox = intent(request, &namespace, Vec::new(), Vec::new());
+                (sandbox, inside(&[SandboxStep::Loopback]))
             }
             Wiring::Bridge { connection, publish } => {
-                let (record, network) = engine.rehearse(request, &namespace, connection, publish)?;
-                let mut commands = engine.firewall_commands(&record, &network)?;
+                let (sandbox, network) = engine.rehearse(request, &namespace, connection, publish)?;
+                let mut commands = engine.firewall_commands(&sandbox, &network)?;
                 let guarded = engine.firewall_kind()?.has_rules();
-                for steps in plan::steps(&record, &network, guarded) {
+                for steps in plan::steps(&sandbox, &network, guarded) {
                     for step in &steps.host {
                         if !engine.is_done(step)? {
                             commands.extend(shell::host_step(step, "$PID"));
@@ -66,11 +66,11 @@ impl Engine {
                     }
                     commands.extend(inside(&steps.sandbox));
                 }
-                (record, commands)
+                (sandbox, commands)
             }
         };
-        commands.extend(engine.file_commands(request, &record)?);
-        Ok(Plan { record, commands })
+        commands.extend(engine.file_commands(request, &sandbox)?);
+        Ok(Plan { sandbox, commands })
     }
 
     /// Refuses what the attach would refuse of the network namespace that the container is going to have.
@@ -96,7 +96,7 @@ impl Engine {
         namespace: &Namespace,
         connection: &Connection,
         publish: &[PublishRequest],
-    ) -> Result<(Record, Network)> {
+    ) -> Result<(Sandbox, Network)> {
         let known = self.store.read().network(&connection.network)?;
         let new = if known.is_none() { Some(self.new_network(&connection.network)?) } else { None };
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
@@ -130,7 +130,7 @@ impl Engine {
         }
     }
 
-    fn firewall_commands(&mut self, record: &Record, network: &Network) -> Result<Vec<String>> {
+    fn firewall_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
         let kind = self.firewall_kind()?;
         if kind == Kind::None {
             return Ok(Vec::new());
@@ -146,14 +146,14 @@ impl Engine {
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
         if self.firewall()?.holds(&needs, &base, &[])? {
-            commands.extend(publish_needs(record).iter().flat_map(|port| shell::port(kind, port, &base)));
+            commands.extend(publish_needs(sandbox).iter().flat_map(|port| shell::port(kind, port, &base)));
         } else {
             let mut all = Needs { base, ..self.all_needs()? };
             if !all.networks.contains(&needs) {
                 all.networks.push(needs);
                 all.sources = self.links.sources()?;
             }
-            all.publish.extend(publish_needs(record));
+            all.publish.extend(publish_needs(sandbox));
             if kind != Kind::Nftables {
                 let operator = firewall::iptables::OPERATOR;
                 commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
@@ -169,7 +169,7 @@ impl Engine {
         Ok(commands)
     }
 
-    fn file_commands(&self, request: &Request, record: &Record) -> Result<Vec<String>> {
+    fn file_commands(&self, request: &Request, sandbox: &Sandbox) -> Result<Vec<String>> {
         let mut commands = Vec::new();
         let hostname = match &request.identity.hostname {
             HostNameSource::Spec(name) => name.clone(),
@@ -179,11 +179,11 @@ impl Engine {
                 name.clone()
             }
         };
-        let directory = self.files_of(&record.key());
+        let directory = self.files_of(&sandbox.key());
         let path = |name: &str| word(&directory.join(name).to_string_lossy());
         commands.push(format!("mkdir -p -m 700 {}", word(&self.state_dir.to_string_lossy())));
         commands.push(format!("mkdir -p {}", word(&directory.to_string_lossy())));
-        for (name, text) in self.texts(request, record, &hostname)? {
+        for (name, text) in self.texts(request, sandbox, &hostname)? {
             commands.push(fed(&format!("cat > {}", path(name)), &text));
             let target = word(&request.root.path.join("etc").join(name).to_string_lossy());
             commands.push(format!("[ -e {target} ] || install -D -m 644 /dev/null {target}"));

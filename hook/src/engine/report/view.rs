@@ -1,7 +1,7 @@
 use crate::decide::similar;
 use crate::engine::{Engine, Error, Result, default_network};
 use crate::input::config::{self, Config};
-use crate::model::{Endpoint, Mode, Network, Record, State, quoted};
+use crate::model::{Endpoint, Mode, Network, Sandbox, State, quoted};
 
 /// A network with the containers on it.
 pub struct NetworkView {
@@ -10,7 +10,7 @@ pub struct NetworkView {
     /// What it is made of.
     pub kind: NetworkKind,
     /// The containers; those that only drain have left already.
-    pub records: Vec<Record>,
+    pub sandboxes: Vec<Sandbox>,
 }
 
 /// What a network is made of.
@@ -41,31 +41,31 @@ impl NetworkView {
     /// # Errors
     /// When the store fails, or the host has no range left for the default network.
     pub fn all(engine: Option<Engine>, settings: impl FnOnce() -> Result<Config>) -> Result<Vec<Self>> {
-        let (mut networks, records) = match engine {
-            Some(mut engine) => (engine.networks()?, engine.records()?),
+        let (mut networks, sandboxes) = match engine {
+            Some(mut engine) => (engine.networks()?, engine.sandboxes()?),
             None => (Vec::new(), Vec::new()),
         };
         if !networks.iter().any(|network| network.name == config::default_bridge()) {
             networks.push(default_network(&settings()?)?);
         }
-        Ok(Self::arrange(networks, &records))
+        Ok(Self::arrange(networks, &sandboxes))
     }
 
     /// Each of `networks`, `host` and `none` with its containers.
-    pub fn arrange(networks: Vec<Network>, records: &[Record]) -> Vec<Self> {
-        let those = |on: &dyn Fn(&Record) -> bool| {
-            records.iter().filter(|record| record.state != State::Draining && on(record)).cloned().collect()
+    pub fn arrange(networks: Vec<Network>, sandboxes: &[Sandbox]) -> Vec<Self> {
+        let those = |on: &dyn Fn(&Sandbox) -> bool| {
+            sandboxes.iter().filter(|sandbox| sandbox.state != State::Draining && on(sandbox)).cloned().collect()
         };
         let mut views: Vec<Self> = networks
             .into_iter()
             .map(|network| Self {
-                records: those(&|record| record.endpoints.iter().any(|endpoint| endpoint.network == network.name)),
+                sandboxes: those(&|sandbox| sandbox.endpoints.iter().any(|endpoint| endpoint.network == network.name)),
                 name: network.name.to_string(),
                 kind: NetworkKind::Bridge(network),
             })
             .collect();
         for (mode, kind) in [(Mode::Host, NetworkKind::Host), (Mode::None, NetworkKind::None)] {
-            views.push(Self { name: mode.to_string(), kind, records: those(&|record| record.mode == mode) });
+            views.push(Self { name: mode.to_string(), kind, sandboxes: those(&|sandbox| sandbox.mode == mode) });
         }
         views.sort_by(|one, other| one.name.cmp(&other.name));
         views
@@ -85,9 +85,9 @@ impl NetworkView {
         })
     }
 
-    /// What connects `record` to this network; nothing does in the modes `host` and `none`.
-    pub fn endpoint<'r>(&self, record: &'r Record) -> Option<&'r Endpoint> {
-        record.endpoints.iter().find(|endpoint| endpoint.network.as_str() == self.name)
+    /// What connects `sandbox` to this network; nothing does in the modes `host` and `none`.
+    pub fn endpoint<'r>(&self, sandbox: &'r Sandbox) -> Option<&'r Endpoint> {
+        sandbox.endpoints.iter().find(|endpoint| endpoint.network.as_str() == self.name)
     }
 }
 

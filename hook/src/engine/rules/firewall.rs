@@ -6,12 +6,12 @@ use crate::engine::{Engine, Result};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::PublishedPorts;
 use crate::kernel;
-use crate::model::{Network, Record};
+use crate::model::{Network, Sandbox};
 use crate::store::{Forwarding, HostRow};
 
 impl Engine {
-    /// Puts in place what `record` needs. `turn` is the one in which its intent was written.
-    pub(in crate::engine) fn open_firewall(&mut self, record: &Record, network: &Network, turn: Turn) -> Result<()> {
+    /// Puts in place what `sandbox` needs. `turn` is the one in which its intent was written.
+    pub(in crate::engine) fn open_firewall(&mut self, sandbox: &Sandbox, network: &Network, turn: Turn) -> Result<()> {
         let Turn { row, lock } = turn;
         if !self.kind_of(&row)?.has_rules() {
             return Ok(());
@@ -19,12 +19,12 @@ impl Engine {
         let network = NetworkNeeds::from(network);
         if !kernel::forwarding()? {
             drop(lock);
-            // With all that the store says, and so with this record's ports.
+            // With all that the store says, and so with this sandbox's ports.
             self.forward()?;
             return self.pass_neighbours(&network.bridge);
         }
         let base = self.base_of(&row)?;
-        let ports = publish_needs(record);
+        let ports = publish_needs(sandbox);
         let whole = self.backend_of(&row)?.apply(&network, &base, &ports)?;
         drop(lock);
         if !whole {
@@ -37,7 +37,7 @@ impl Engine {
     pub(in crate::engine) fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let base = self.base()?;
-        // Whoever loaded it while we waited read our record too.
+        // Whoever loaded it while we waited read our sandbox too.
         if self.firewall()?.holds(network, &base, ports)? { Ok(()) } else { self.load_all() }
     }
 
@@ -157,7 +157,7 @@ impl Engine {
                 self.links.level_bridge(&bridge, &found)?;
             }
         }
-        if self.store.read().records()?.iter().any(|record| !record.publish.is_empty()) {
+        if self.store.read().sandboxes()?.iter().any(|sandbox| !sandbox.publish.is_empty()) {
             warn!(self.log, "firewall = \"none\": ports that were published are not any more");
         }
         Ok(())
@@ -192,7 +192,7 @@ impl Engine {
         let base = self.base()?;
         let read = self.store.read();
         let publish: Vec<Publish> =
-            read.records()?.iter().filter(|record| record.state.is_wired()).flat_map(publish_needs).collect();
+            read.sandboxes()?.iter().filter(|sandbox| sandbox.state.is_wired()).flat_map(publish_needs).collect();
         let networks: Vec<NetworkNeeds> = read.networks()?.iter().map(NetworkNeeds::from).collect();
         let sources = if networks.is_empty() { Vec::new() } else { self.links.sources()? };
         Ok(Needs { base, networks, publish, sources })

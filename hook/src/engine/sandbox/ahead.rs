@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
-use super::attach::{Sandbox, in_use};
+use super::attach::{AttachTarget, in_use};
 use crate::decide::files::File;
 use crate::decide::identity::HostNameSource;
 use crate::decide::liveness::Life;
 use crate::decide::request::Request;
 use crate::engine::{Engine, Outcome, Result};
 use crate::kernel;
-use crate::model::{Key, Mode, Patron, Record, Witness};
+use crate::model::{Key, Mode, Patron, Sandbox, Witness};
 use crate::spec::{Edit, FileMount, Placement};
 
 impl Engine {
@@ -26,7 +26,7 @@ impl Engine {
             self.links.permitted()?;
         }
         self.be_ready_for(request)?;
-        let _sandbox = self.alone_at_sandbox(&request.key())?;
+        let _alone = self.alone_at_sandbox(&request.key())?;
         let outcome = match self.attach_made(request, patron) {
             Err(error) if Self::is_store_lost(&error) => {
                 self.renew_store(&error)?;
@@ -47,10 +47,10 @@ impl Engine {
         let namespace = self.seen_from_here(cookie, witness);
         self.step("namespace");
         let attached = self
-            .identified(request, Sandbox { netns, namespace, process: None })
-            .and_then(|sandbox| self.attach_under_a_free_name(request, &sandbox));
+            .identified(request, AttachTarget { netns, namespace, process: None })
+            .and_then(|target| self.attach_under_a_free_name(request, &target));
         if attached.is_err() {
-            // Where not even a record came to be.
+            // Where no sandbox was stored.
             self.warn_of(kernel::remove_files(&directory));
         }
         attached
@@ -87,10 +87,10 @@ impl Engine {
     }
 }
 
-fn without_patron(record: &Record) -> Record {
-    let mut record = record.clone();
-    if let Witness::Made { patron, .. } = &mut record.namespace.witness {
+fn without_patron(sandbox: &Sandbox) -> Sandbox {
+    let mut sandbox = sandbox.clone();
+    if let Witness::Made { patron, .. } = &mut sandbox.namespace.witness {
         *patron = None;
     }
-    record
+    sandbox
 }

@@ -9,24 +9,24 @@ use crate::engine::locks::Turn;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Process};
-use crate::model::{Alias, HostAddress, Invalid, Key, Mode, Namespace, Network, Protocol, Record, State, Witness};
+use crate::model::{Alias, HostAddress, Invalid, Key, Mode, Namespace, Network, Protocol, Sandbox, State, Witness};
 
 /// How an attach ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The sandbox was wired.
-    Attached(Record),
+    Attached(Sandbox),
     /// It was wired before, and all of it stands.
-    Stands(Record),
-    /// Another container, this one's record, owns the sandbox; it shares what that one has.
-    Member(Record),
+    Stands(Sandbox),
+    /// The network namespace belongs to another container, whose sandbox this is; the two share it.
+    Member(Sandbox),
 }
 
 /// How many names of a link are tried before strangers are taken to have them all.
 const NAMES: u8 = 4;
 
 /// What is to be wired.
-pub(in crate::engine) struct Sandbox {
+pub(in crate::engine) struct AttachTarget {
     pub(in crate::engine) netns: Netns,
     /// How to recognise it later.
     pub(in crate::engine) namespace: Namespace,
@@ -44,17 +44,17 @@ impl Engine {
             Error::about_input(error, |why| Invalid::new("state: pid", pid, format!("is no running process: {why}")))
         })?;
         let (netns, namespace) = self.namespace(request, pid, &process)?;
-        let sandbox = Sandbox { netns, namespace, process: Some(process) };
+        let target = AttachTarget { netns, namespace, process: Some(process) };
         self.step("namespace");
-        let sandbox = self.identified(request, sandbox)?;
+        let target = self.identified(request, target)?;
         self.be_ready_for(request)?;
-        let _sandbox = self.alone_at_sandbox(&request.key())?;
-        let outcome = match self.attach_under_a_free_name(request, &sandbox) {
+        let _alone = self.alone_at_sandbox(&request.key())?;
+        let outcome = match self.attach_under_a_free_name(request, &target) {
             Err(error) if Self::is_store_lost(&error) => {
                 self.renew_store(&error)?;
                 // It may hold what we made before, or not all of it: from the beginning, then.
                 self.detach_found(&request.key())?;
-                self.attach_under_a_free_name(request, &sandbox)?
+                self.attach_under_a_free_name(request, &target)?
             }
             result => result?,
         };
@@ -62,7 +62,7 @@ impl Engine {
             Outcome::Stands(owner) if request.has_owner => Outcome::Member(owner),
             outcome => outcome,
         };
-        if let (Outcome::Member(owner), Some(process)) = (&outcome, &sandbox.process)
+        if let (Outcome::Member(owner), Some(process)) = (&outcome, &target.process)
             && request.has_owner
         {
             self.share_files(request, owner, process)?;
@@ -84,28 +84,32 @@ impl Engine {
 
     /// The sandbox with the id that the host's network namespace has for its own. That a bridge cannot be joined for want of
     /// rights shows here, before anything is leased: it could not be taken back either.
-    pub(in crate::engine) fn identified(&mut self, request: &Request, mut sandbox: Sandbox) -> Result<Sandbox> {
+    pub(in crate::engine) fn identified(
+        &mut self,
+        request: &Request,
+        mut target: AttachTarget,
+    ) -> Result<AttachTarget> {
         let nsid = match request.wiring.mode() {
-            Mode::Bridge => self.links.identify(&sandbox.netns, sandbox.namespace.cookie)?,
+            Mode::Bridge => self.links.identify(&target.netns, target.namespace.cookie)?,
             // It needs nothing on the host, and not the rights to change it.
-            Mode::None => self.links.identify(&sandbox.netns, sandbox.namespace.cookie).unwrap_or(None),
+            Mode::None => self.links.identify(&target.netns, target.namespace.cookie).unwrap_or(None),
             Mode::Host => None,
         };
-        sandbox.namespace.nsid = nsid;
+        target.namespace.nsid = nsid;
         self.step("identity");
-        Ok(sandbox)
+        Ok(target)
     }
 
     /// A stranger's link keeps its name, and ours is called otherwise.
     pub(in crate::engine) fn attach_under_a_free_name(
         &mut self,
         request: &Request,
-        sandbox: &Sandbox,
+        target: &AttachTarget,
     ) -> Result<Outcome> {
         self.take_up_drains(&request.key())?;
         let mut name = 0;
         loop {
-            match self.attach_once(request, sandbox, name) {
+            match self.attach_once(request, target, name) {
                 Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if name < NAMES && !Alias::is_ours(&alias) => {
                     name += 1;
                 }
@@ -115,51 +119,51 @@ impl Engine {
     }
 
     /// One try, with the `name`th of the names that its link can have.
-    fn attach_once(&mut self, request: &Request, sandbox: &Sandbox, name: u8) -> Result<Outcome> {
-        let lease = match self.lease(request, &sandbox.namespace, name) {
+    fn attach_once(&mut self, request: &Request, target: &AttachTarget, name: u8) -> Result<Outcome> {
+        let lease = match self.lease(request, &target.namespace, name) {
             Ok(lease) => lease,
             Err(error) => return Err(self.take_back_intent(&request.key(), error)),
         };
         self.step("lease");
         match lease {
             Lease::Settled(outcome) => Ok(outcome),
-            Lease::Nothing(record) => self.complete(record, |engine, record| {
-                if record.mode == Mode::None {
-                    kernel::wire(&sandbox.netns, &[SandboxStep::Loopback], None)?;
+            Lease::Nothing(sandbox) => self.complete(sandbox, |engine, sandbox| {
+                if sandbox.mode == Mode::None {
+                    kernel::wire(&target.netns, &[SandboxStep::Loopback], None)?;
                 }
-                engine.provide_files(request, record, sandbox.process.as_ref())
+                engine.provide_files(request, sandbox, target.process.as_ref())
             }),
-            Lease::Endpoint { record, network, turn } => self.complete(record, |engine, record| {
-                engine.wire(record, &network, &sandbox.netns, turn)?;
-                engine.provide_files(request, record, sandbox.process.as_ref())
+            Lease::Endpoint { sandbox, network, turn } => self.complete(sandbox, |engine, sandbox| {
+                engine.wire(sandbox, &network, &target.netns, turn)?;
+                engine.provide_files(request, sandbox, target.process.as_ref())
             }),
         }
     }
 
-    /// An earlier record of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
+    /// An earlier sandbox of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
     /// the way.
     pub(in crate::engine) fn settle_earlier(
         &mut self,
-        record: Record,
+        sandbox: Sandbox,
         namespace: &Namespace,
-    ) -> Result<Option<Record>> {
-        if record.namespace.cookie == namespace.cookie {
-            if record.state == State::Attached && self.stands_again(&record)? {
-                return Ok(Some(record));
+    ) -> Result<Option<Sandbox>> {
+        if sandbox.namespace.cookie == namespace.cookie {
+            if sandbox.state == State::Attached && self.stands_again(&sandbox)? {
+                return Ok(Some(sandbox));
             }
         } else {
-            let life = self.life(&record);
+            let life = self.life(&sandbox);
             if life != Life::Dead {
-                return Err(in_use(&record, &life));
+                return Err(in_use(&sandbox, &life));
             }
         }
-        self.detach_record(record)?;
+        self.detach_sandbox(sandbox)?;
         Ok(None)
     }
 
     /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so that is
     /// waited for, and the lease begins again.
-    pub(in crate::engine) fn settle_owned(&mut self, owner: Record) -> Result<Option<Outcome>> {
+    pub(in crate::engine) fn settle_owned(&mut self, owner: Sandbox) -> Result<Option<Outcome>> {
         if owner.state == State::Attached {
             return Ok(Some(Outcome::Member(owner)));
         }
@@ -175,10 +179,10 @@ impl Engine {
             warn!(self.log, "{warning}");
         }
         match outcome {
-            Outcome::Attached(record) => {
-                let addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+            Outcome::Attached(sandbox) => {
+                let addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
                 let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
-                info!(self.log, "attached"; "mode" => %record.mode, "addresses" => addresses.join(" "));
+                info!(self.log, "attached"; "mode" => %sandbox.mode, "addresses" => addresses.join(" "));
             }
             Outcome::Stands(_) => info!(self.log, "is attached already"),
             Outcome::Member(owner) => {
@@ -193,12 +197,12 @@ impl Engine {
         }
     }
 
-    fn wire(&mut self, record: &Record, network: &Network, netns: &Netns, turn: Turn) -> Result<()> {
-        self.open_firewall(record, network, turn)?;
+    fn wire(&mut self, sandbox: &Sandbox, network: &Network, netns: &Netns, turn: Turn) -> Result<()> {
+        self.open_firewall(sandbox, network, turn)?;
         self.step("firewall");
-        self.forget_earlier_flows(record);
+        self.forget_earlier_flows(sandbox);
         let guarded = self.firewall_kind()?.has_rules();
-        for steps in plan::steps(record, network, guarded) {
+        for steps in plan::steps(sandbox, network, guarded) {
             let mut peer = None;
             for step in &steps.host {
                 match step {
@@ -224,11 +228,11 @@ impl Engine {
     }
 
     /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with a reset.
-    fn forget_earlier_flows(&mut self, record: &Record) {
-        let udp = record.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
+    fn forget_earlier_flows(&mut self, sandbox: &Sandbox) {
+        let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
         let ports: Vec<(HostAddress, u16)> =
             udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
-        let target = record.endpoints.iter().find_map(|endpoint| endpoint.ipv4());
+        let target = sandbox.endpoints.iter().find_map(|endpoint| endpoint.ipv4());
         if let Some(target) = target.filter(|_| !ports.is_empty()) {
             let forgotten = self.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
             self.warn_of(forgotten);
@@ -236,23 +240,27 @@ impl Engine {
         }
     }
 
-    /// Does the `work` that `record` intends, and says so in the store. When it fails, whatever came to be is taken away.
-    fn complete(&mut self, mut record: Record, work: impl FnOnce(&mut Self, &Record) -> Result<()>) -> Result<Outcome> {
-        let done = work(self, &record).and_then(|()| {
-            self.store.write(|store| store.set_state(&mut record, State::Attached))?;
+    /// Does the `work` that `sandbox` intends, and says so in the store. When it fails, whatever came to be is taken away.
+    fn complete(
+        &mut self,
+        mut sandbox: Sandbox,
+        work: impl FnOnce(&mut Self, &Sandbox) -> Result<()>,
+    ) -> Result<Outcome> {
+        let done = work(self, &sandbox).and_then(|()| {
+            self.store.write(|store| store.set_state(&mut sandbox, State::Attached))?;
             Ok(())
         });
         if let Err(attach) = done {
-            return Err(self.roll_back(record, attach));
+            return Err(self.roll_back(sandbox, attach));
         }
         self.step("seal");
-        Ok(Outcome::Attached(record))
+        Ok(Outcome::Attached(sandbox))
     }
 
     /// Takes away everything of an attach that failed with `attach`, and returns what to say of it.
-    fn roll_back(&mut self, record: Record, attach: Error) -> Error {
+    fn roll_back(&mut self, sandbox: Sandbox, attach: Error) -> Error {
         debug!(self.log, "rolling back"; "error" => %attach);
-        attach.after(self.detach_record(record))
+        attach.after(self.detach_sandbox(sandbox))
     }
 
     /// A transaction that failed may be in the store all the same: SQLite gives its locks back after the commit, and says so
@@ -260,8 +268,8 @@ impl Engine {
     fn take_back_intent(&mut self, key: &Key, attach: Error) -> Error {
         let found = self.store.read().find(key);
         match found {
-            Ok(Some(record)) if record.state == State::Attaching => self.roll_back(record, attach),
-            // Where the store cannot be read, collection finds the record.
+            Ok(Some(sandbox)) if sandbox.state == State::Attaching => self.roll_back(sandbox, attach),
+            // Where the store cannot be read, collection finds the sandbox.
             _ => attach,
         }
     }
@@ -323,9 +331,9 @@ impl Engine {
     }
 }
 
-/// That the container of `record` is not proved to be dead, and another one of its key cannot be.
-pub(in crate::engine) fn in_use(record: &Record, life: &Life) -> Error {
-    let Record { container, bundle, .. } = record;
+/// That the container of `sandbox` is not proved to be dead, and another one of its key cannot be.
+pub(in crate::engine) fn in_use(sandbox: &Sandbox, life: &Life) -> Error {
+    let Sandbox { container, bundle, .. } = sandbox;
     let why = match life {
         Life::Unknown(why) => format!(
             "cannot be looked at ({why}); stop that one first, or, where it is gone for certain: ocinet gc --forget {container}"

@@ -73,8 +73,8 @@ impl Engine {
         }
         let silent = Logger::root(Discard, o!());
         let mut engine = Engine::open(&self.state_dir, Config::default(), silent).ok()?;
-        for (record, _) in &self.draining {
-            let _ = engine.drain(record);
+        for (sandbox, _) in &self.draining {
+            let _ = engine.drain(sandbox);
         }
         Some(engine)
     }

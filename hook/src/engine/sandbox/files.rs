@@ -11,7 +11,7 @@ use crate::decide::identity::{HostNameSource, Identity};
 use crate::decide::request::Request;
 use crate::engine::{Engine, Failures, Result};
 use crate::kernel::{self, Overlay, Place, Process};
-use crate::model::{HostName, Key, Mode, Record};
+use crate::model::{HostName, Key, Mode, Sandbox};
 use crate::store::Host;
 
 /// Where the host says which name servers it has.
@@ -28,11 +28,11 @@ impl Engine {
     pub(in crate::engine) fn provide_files(
         &mut self,
         request: &Request,
-        record: &Record,
+        sandbox: &Sandbox,
         process: Option<&Process>,
     ) -> Result<()> {
         let Some(process) = process else {
-            self.write_files(request, record, &hostname_to_be(&request.identity)?)?;
+            self.write_files(request, sandbox, &hostname_to_be(&request.identity)?)?;
             self.step("files");
             return Ok(());
         };
@@ -45,8 +45,8 @@ impl Engine {
             // Its /etc is the host's.
             return Ok(());
         }
-        let is_mounted = self.adopt_spec_files(&request.root, &record.key())?;
-        let overlays = self.write_files(request, record, &hostname)?;
+        let is_mounted = self.adopt_spec_files(&request.root, &sandbox.key())?;
+        let overlays = self.write_files(request, sandbox, &hostname)?;
         if is_mounted {
             self.step("files");
             return Ok(());
@@ -62,7 +62,7 @@ impl Engine {
     pub(in crate::engine) fn share_files(
         &mut self,
         request: &Request,
-        owner: &Record,
+        owner: &Sandbox,
         process: &Process,
     ) -> Result<()> {
         let directory = self.files_of(&owner.key());
@@ -77,9 +77,9 @@ impl Engine {
         Ok(())
     }
 
-    fn write_files(&self, request: &Request, record: &Record, hostname: &HostName) -> Result<Vec<Overlay>> {
-        let texts = self.texts(request, record, hostname)?;
-        let directory = self.files_of(&record.key());
+    fn write_files(&self, request: &Request, sandbox: &Sandbox, hostname: &HostName) -> Result<Vec<Overlay>> {
+        let texts = self.texts(request, sandbox, hostname)?;
+        let directory = self.files_of(&sandbox.key());
         kernel::write_files(&directory, &texts, request.root.label.as_deref())?;
         Ok(texts.iter().map(|(name, _)| overlay(&directory, name)).collect())
     }
@@ -105,29 +105,29 @@ impl Engine {
     pub(in crate::engine) fn texts(
         &self,
         request: &Request,
-        record: &Record,
+        sandbox: &Sandbox,
         hostname: &HostName,
     ) -> Result<Vec<(&'static str, String)>> {
-        request.root.files.iter().map(|file| Ok((file.name(), self.text(*file, request, record, hostname)?))).collect()
+        request.root.files.iter().map(|file| Ok((file.name(), self.text(*file, request, sandbox, hostname)?))).collect()
     }
 
-    fn text(&self, file: File, request: &Request, record: &Record, hostname: &HostName) -> Result<String> {
+    fn text(&self, file: File, request: &Request, sandbox: &Sandbox, hostname: &HostName) -> Result<String> {
         let identity = &request.identity;
         Ok(match file {
             File::HostName => format!("{hostname}\n"),
             File::Hosts => {
                 let addresses: Vec<IpAddr> =
-                    record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr()).collect();
-                let gateway = record.endpoints.iter().find_map(|endpoint| endpoint.gateways.first().copied());
+                    sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr()).collect();
+                let gateway = sandbox.endpoints.iter().find_map(|endpoint| endpoint.gateways.first().copied());
                 files::hosts(identity, hostname, &addresses, gateway)
             }
             File::ResolvConf => {
-                let reach = Reach::of(record);
+                let reach = Reach::of(sandbox);
                 let host = host_resolver(reach, |error| {
                     warn!(self.log, "{error}: it is taken for a file that is not there");
                 })?;
                 let resolver = host.for_container(&identity.resolver, &self.config.dns_fallback, reach);
-                if resolver.nameservers.is_empty() && record.mode != Mode::None {
+                if resolver.nameservers.is_empty() && sandbox.mode != Mode::None {
                     let why = "this host has none that it can reach";
                     warn!(
                         self.log,
@@ -146,7 +146,7 @@ impl Engine {
         self.state_dir.join(CONTAINERS).join(format!("{boot}-{cookie:x}-{}", key.hex()))
     }
 
-    /// Removes the files of containers that no record knows, as after a store was lost, and those of other boots. What fails for one
+    /// Removes the files of containers that no sandbox in the store has, as after a store was lost, and those of other boots. What fails for one
     /// directory is noted in `failures`.
     pub(in crate::engine) fn collect_files(&self, failures: &mut Failures) -> Result<()> {
         let directory = self.state_dir.join(CONTAINERS);

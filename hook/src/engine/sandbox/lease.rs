@@ -13,7 +13,9 @@ use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
 use crate::engine::{Engine, Error, Outcome, Result};
 use crate::input::{HostPort, PublishRequest};
-use crate::model::{Endpoint, HostAddress, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, Record, State};
+use crate::model::{
+    Endpoint, HostAddress, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, Sandbox, State,
+};
 use crate::store::{self, Write};
 
 use super::ports::Ports;
@@ -25,10 +27,10 @@ const TRIES: usize = 16;
 /// How leasing ended.
 pub(in crate::engine) enum Lease {
     /// The intent of a container that holds nothing is written.
-    Nothing(Record),
+    Nothing(Sandbox),
     /// The intent of a container on a network is written.
     Endpoint {
-        record: Record,
+        sandbox: Sandbox,
         network: Network,
         /// The turn in which the firewall must follow.
         turn: Turn,
@@ -40,14 +42,14 @@ pub(in crate::engine) enum Lease {
 /// What stands in the way of a lease.
 pub(in crate::engine) enum Claim {
     /// The container was attached before.
-    Earlier(Box<Record>),
+    Earlier(Box<Sandbox>),
     /// The sandbox is another container's.
-    Owned(Box<Record>),
-    /// A record of the sandbox drains: its interface has the name that the new one wants.
+    Owned(Box<Sandbox>),
+    /// An earlier sandbox in this namespace drains: its interface has the name that the new one wants.
     Draining(i64),
     /// The network is not defined yet.
     NoNetwork(NetworkName),
-    /// Another record holds this.
+    /// Another sandbox holds this.
     Held { by: i64, what: Wanted },
     /// All addresses of the network are given away.
     NoAddress(Network),
@@ -83,7 +85,7 @@ impl Engine {
             };
             let settled = match leased {
                 Ok(lease) => return Ok(lease),
-                Err(Claim::Earlier(record)) => self.settle_earlier(*record, namespace)?.map(Outcome::Stands),
+                Err(Claim::Earlier(sandbox)) => self.settle_earlier(*sandbox, namespace)?.map(Outcome::Stands),
                 Err(Claim::Owned(owner)) => self.settle_owned(*owner)?,
                 Err(other) => self.make_room(other, request).map(|()| None)?,
             };
@@ -97,9 +99,9 @@ impl Engine {
     fn lease_nothing(&mut self, request: &Request, namespace: &Namespace) -> Claimed<Lease> {
         self.store.write(|store| {
             unclaimed(store, request, namespace)?;
-            let mut record = intent(request, namespace, Vec::new(), Vec::new());
-            store.insert(&mut record)?;
-            Ok(Lease::Nothing(record))
+            let mut sandbox = intent(request, namespace, Vec::new(), Vec::new());
+            store.insert(&mut sandbox)?;
+            Ok(Lease::Nothing(sandbox))
         })
     }
 
@@ -121,7 +123,7 @@ impl Engine {
             unclaimed(store, request, namespace)?;
             Ok((grant(store, wishes)?, store.host_row()?))
         });
-        leased.map(|((record, network), row)| Lease::Endpoint { record, network, turn: Turn { lock, row } })
+        leased.map(|((sandbox, network), row)| Lease::Endpoint { sandbox, network, turn: Turn { lock, row } })
     }
 
     /// Deals with what stands in the way, or says that it stays there.
@@ -138,7 +140,7 @@ impl Engine {
 
     /// The error about something held by a living container; none where a port that nobody named was snatched away.
     pub(in crate::engine) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
-        let Some(holder) = self.store.read().record(by)? else { return Ok(()) };
+        let Some(holder) = self.store.read().sandbox(by)? else { return Ok(()) };
         let owner = &holder.container;
         Err(Error::Conflict(match what {
             Wanted::Address(address) => format!("address {address} is leased to container {owner}"),
@@ -152,7 +154,7 @@ impl Engine {
     }
 }
 
-/// All that a record on a network is made of.
+/// All that a sandbox on a network is made of.
 pub(in crate::engine) struct Wishes<'r> {
     pub request: &'r Request,
     pub namespace: &'r Namespace,
@@ -164,8 +166,8 @@ pub(in crate::engine) struct Wishes<'r> {
     pub name: u8,
 }
 
-/// Writes a record with everything it leases.
-pub(in crate::engine) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Record, Network)> {
+/// Writes a sandbox with everything it leases.
+pub(in crate::engine) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Sandbox, Network)> {
     let Wishes { request, namespace, connection, mappings, mtu, name: link } = wishes;
     let name = &connection.network;
     let mut network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
@@ -182,10 +184,10 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed
     if let Some(by) = store.mac_holder(name, endpoint.mac)? {
         return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
     }
-    let mut record = intent(request, namespace, vec![endpoint], mappings);
-    store.insert(&mut record)?;
+    let mut sandbox = intent(request, namespace, vec![endpoint], mappings);
+    store.insert(&mut sandbox)?;
     store.set_last_address(name, address.addr())?;
-    Ok((record, network))
+    Ok((sandbox, network))
 }
 
 fn names_port(request: &Request, port: u16) -> bool {
@@ -195,8 +197,8 @@ fn names_port(request: &Request, port: u16) -> bool {
 
 /// Nobody has the container or its sandbox yet. Many share the host's namespace, and none owns it.
 fn unclaimed(store: &Write<'_>, request: &Request, namespace: &Namespace) -> Claimed<()> {
-    if let Some(record) = store.find(&request.key())? {
-        return Err(Claim::Earlier(record.into()));
+    if let Some(sandbox) = store.find(&request.key())? {
+        return Err(Claim::Earlier(sandbox.into()));
     }
     if request.wiring == Wiring::Host {
         return Ok(());
@@ -251,8 +253,8 @@ pub(in crate::engine) fn intent(
     namespace: &Namespace,
     endpoints: Vec<Endpoint>,
     publish: Vec<PortMapping>,
-) -> Record {
-    Record {
+) -> Sandbox {
+    Sandbox {
         number: 0,
         container: request.container.clone(),
         bundle: request.bundle.clone(),

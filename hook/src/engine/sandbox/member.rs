@@ -9,7 +9,7 @@ use crate::decide::request::Request;
 use crate::engine::{Engine, Error, Result, resolve};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns};
-use crate::model::{ContainerId, Invalid, Mode, Namespace, Record, State, Witness};
+use crate::model::{ContainerId, Invalid, Mode, Namespace, Sandbox, State, Witness};
 
 /// The longest that our own file with a host name can be.
 const MAX_HOSTNAME: usize = 256;
@@ -17,8 +17,8 @@ const MAX_HOSTNAME: usize = 256;
 /// A living container whose network another one joins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Its record.
-    pub record: Record,
+    /// Its sandbox.
+    pub sandbox: Sandbox,
     /// Where its network namespace is found, as long as it lives.
     pub namespace: PathBuf,
     /// The files that were made for it.
@@ -33,13 +33,13 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`] where there is none or it does not run, [`Error::Conflict`] where there are several.
     pub fn neighbour(&mut self, container: &ContainerId) -> Result<Neighbour> {
-        let all = self.records()?;
-        let meant = resolve::meant(container.as_str(), &all, |record| self.is_dead(record))?;
-        let is_there = |record: &&Record| record.state == State::Attached && self.is_alive(record);
-        let living: Vec<&Record> = meant.iter().copied().filter(is_there).collect();
+        let all = self.sandboxes()?;
+        let meant = resolve::meant(container.as_str(), &all, |sandbox| self.is_dead(sandbox))?;
+        let is_there = |sandbox: &&Sandbox| sandbox.state == State::Attached && self.is_alive(sandbox);
+        let living: Vec<&Sandbox> = meant.iter().copied().filter(is_there).collect();
         match (&living[..], &meant[..]) {
-            ([record], _) => self.neighbour_of(record),
-            ([], [record, ..]) => Err(Error::NotFound(self.why_not_alive(record))),
+            ([sandbox], _) => self.neighbour_of(sandbox),
+            ([], [sandbox, ..]) => Err(Error::NotFound(self.why_not_alive(sandbox))),
             ([], []) => Err(Self::not_attached(container.as_str(), &all)),
             (several, _) => Err(resolve::ambiguous(container.as_str(), several)),
         }
@@ -52,13 +52,13 @@ impl Engine {
         namespace: &Namespace,
         owner: &ContainerId,
     ) -> Claimed<Lease> {
-        if let Some(record) = self.store.read().find(&request.key())? {
-            return Err(Claim::Earlier(record.into()));
+        if let Some(sandbox) = self.store.read().find(&request.key())? {
+            return Err(Claim::Earlier(sandbox.into()));
         }
         let wrong = |why: String| Claim::Failed(Invalid::new(FIELD, format!("container:{owner}"), why).into());
         let prepare = "run ocinet prepare on the bundle again";
         match self.store.read().find_by_cookie(namespace.cookie)? {
-            Some(record) if resolve::is_called(&record, owner.as_str()) => Err(Claim::Owned(record.into())),
+            Some(sandbox) if resolve::is_called(&sandbox, owner.as_str()) => Err(Claim::Owned(sandbox.into())),
             Some(other) => {
                 let other = &other.container;
                 Err(wrong(format!("is not whose network namespace this is; that is container {other}'s: {prepare}")))
@@ -87,12 +87,12 @@ impl Engine {
         Err(Invalid::new(FIELD, format!("container:{owner}"), why).into())
     }
 
-    fn why_not_alive(&self, record: &Record) -> String {
-        let container = &record.container;
-        if !matches!(record.state, State::Attached | State::Draining) {
-            return format!("container {container} is {}; try again when it runs", record.state);
+    fn why_not_alive(&self, sandbox: &Sandbox) -> String {
+        let container = &sandbox.container;
+        if !matches!(sandbox.state, State::Attached | State::Draining) {
+            return format!("container {container} is {}; try again when it runs", sandbox.state);
         }
-        match Netns::look(&record.namespace, &self.origin) {
+        match Netns::look(&sandbox.namespace, &self.origin) {
             Sight::Hidden(why) | Sight::Failed(why) => format!("container {container} cannot be seen from here: {why}"),
             Sight::Alive(_) | Sight::Gone | Sight::Missing(_) => {
                 format!("container {container} is not running any more")
@@ -100,17 +100,17 @@ impl Engine {
         }
     }
 
-    fn neighbour_of(&self, record: &Record) -> Result<Neighbour> {
-        if record.mode == Mode::Host {
+    fn neighbour_of(&self, sandbox: &Sandbox) -> Result<Neighbour> {
+        if sandbox.mode == Mode::Host {
             let why = "is in the host's network; ask for network host instead";
-            return Err(Invalid::new(FIELD, format!("container:{}", record.container), why).into());
+            return Err(Invalid::new(FIELD, format!("container:{}", sandbox.container), why).into());
         }
-        let namespace = match &record.namespace.witness {
+        let namespace = match &sandbox.namespace.witness {
             Witness::Path(path) | Witness::Made { path, .. } => path.clone(),
             Witness::Process { pid, .. } => PathBuf::from(format!("/proc/{pid}/ns/net")),
-            Witness::Unseen => return Err(Error::NotFound(self.why_not_alive(record))),
+            Witness::Unseen => return Err(Error::NotFound(self.why_not_alive(sandbox))),
         };
-        let directory = self.files_of(&record.key());
+        let directory = self.files_of(&sandbox.key());
         let files = File::ALL.into_iter().map(|file| (file, directory.join(file.name())));
         let files: Vec<_> = files.filter(|(_, path)| path.is_file()).collect();
         let hostname = match files.iter().find(|(file, _)| *file == File::HostName) {
@@ -118,7 +118,7 @@ impl Engine {
             None => None,
         };
         let hostname = hostname.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
-        Ok(Neighbour { record: record.clone(), namespace, files, hostname })
+        Ok(Neighbour { sandbox: sandbox.clone(), namespace, files, hostname })
     }
 }
 

@@ -101,7 +101,7 @@ pub fn edit_for(spec: &Document, network: &str, engine: impl FnOnce() -> Result<
     let hostname = neighbour.hostname.filter(|_| spec.has_namespace("uts"));
     Ok(Edit {
         network: Some(Placement::At(neighbour.namespace)),
-        annotations: annotated(format!("container:{}", neighbour.record.container)),
+        annotations: annotated(format!("container:{}", neighbour.sandbox.container)),
         hostname: hostname.and_then(|name| name.parse().ok()),
         mounts: neighbour.files.into_iter().map(mount).collect(),
         hooks: None,

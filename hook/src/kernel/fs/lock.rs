@@ -35,7 +35,7 @@ pub enum Place {
     Settling,
     /// One sandbox, by its key.
     Sandbox(u32),
-    /// The background deletion of one record's links.
+    /// The background deletion of one sandbox's links.
     Drain(i64),
     /// The right to serve this host.
     Service,

@@ -9,16 +9,16 @@ use crate::firewall::DETOUR_IN;
 use crate::firewall::{Kind, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Place};
-use crate::model::{Alias, Attachment, Mode, Network, Record, State};
+use crate::model::{Alias, Attachment, Mode, Network, Sandbox, State};
 
 impl Engine {
     /// The containers: dead ones that hold something, and links that are not as they were made.
     pub(super) fn examine_containers(&mut self) -> Result<Vec<Finding>> {
-        let records = self.store.read().records()?;
+        let sandboxes = self.store.read().sandboxes()?;
         let mut findings = Vec::new();
-        for record in &records {
-            let subject = format!("container {}", record.container);
-            match self.examine_container(record, &subject) {
+        for sandbox in &sandboxes {
+            let subject = format!("container {}", sandbox.container);
+            match self.examine_container(sandbox, &subject) {
                 Ok(found) => findings.extend(found),
                 Err(error) if Self::is_store_lost(&error) => return Err(error),
                 Err(error) => {
@@ -26,39 +26,39 @@ impl Engine {
                 }
             }
         }
-        findings.extend(self.strays(&records)?);
+        findings.extend(self.strays(&sandboxes)?);
         Ok(findings)
     }
 
-    fn examine_container(&mut self, listed: &Record, subject: &str) -> Result<Vec<Finding>> {
-        // Where another process has the lock, it is at work on the record.
+    fn examine_container(&mut self, listed: &Sandbox, subject: &str) -> Result<Vec<Finding>> {
+        // Where another process has the lock, it is at work on the sandbox.
         let place = Self::place_of(listed);
         let Some(_lock) = self.locks.attempt(place)? else { return Ok(Vec::new()) };
         // It may have changed, or gone, before we had the lock.
-        let record = self.store.read().record(listed.number)?.filter(|record| Self::place_of(record) == place);
-        let Some(record) = record else { return Ok(Vec::new()) };
-        if record.state != State::Attached {
-            return Ok(vec![Finding::ours(subject, format!("was left {}", record.state))]);
+        let sandbox = self.store.read().sandbox(listed.number)?.filter(|sandbox| Self::place_of(sandbox) == place);
+        let Some(sandbox) = sandbox else { return Ok(Vec::new()) };
+        if sandbox.state != State::Attached {
+            return Ok(vec![Finding::ours(subject, format!("was left {}", sandbox.state))]);
         }
-        match self.life(&record) {
-            Life::Alive => self.examine_links(&record, subject),
-            Life::Dead => Ok(vec![Finding::ours(subject, format!("is dead, and still holds {}", holdings(&record)))]),
+        match self.life(&sandbox) {
+            Life::Alive => self.examine_links(&sandbox, subject),
+            Life::Dead => Ok(vec![Finding::ours(subject, format!("is dead, and still holds {}", holdings(&sandbox)))]),
             Life::Unknown(why) => {
-                let trouble = format!("cannot be looked at, so it keeps {}: {why}", holdings(&record));
+                let trouble = format!("cannot be looked at, so it keeps {}: {why}", holdings(&sandbox));
                 let remedy = format!(
                     "ocinet doctor as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN; where the container is gone for certain: \
                      ocinet gc --forget {}",
-                    record.container
+                    sandbox.container
                 );
                 Ok(vec![Finding::yours(subject, trouble, remedy)])
             }
         }
     }
 
-    fn examine_links(&mut self, record: &Record, subject: &str) -> Result<Vec<Finding>> {
-        let alias = plan::alias(record);
+    fn examine_links(&mut self, sandbox: &Sandbox, subject: &str) -> Result<Vec<Finding>> {
+        let alias = plan::alias(sandbox);
         let mut findings = Vec::new();
-        for endpoint in &record.endpoints {
+        for endpoint in &sandbox.endpoints {
             let Attachment::Bridge { bridge, host_interface: link } = &endpoint.attachment;
             if self.links.ours(link, &alias, bridge)?.is_none() {
                 findings.push(Finding::ours(subject, format!("has lost its link {link}")));
@@ -76,9 +76,9 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Links with our alias that no record names.
-    fn strays(&mut self, records: &[Record]) -> Result<Vec<Finding>> {
-        let endpoints = || records.iter().flat_map(|record| &record.endpoints);
+    /// Links with our alias that no sandbox in the store names.
+    fn strays(&mut self, sandboxes: &[Sandbox]) -> Result<Vec<Finding>> {
+        let endpoints = || sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
         let is_known = |name| endpoints().any(|endpoint| endpoint.attachment.host_interface() == name);
         let links = self.links.all_ours()?;
         let stray = links.iter().filter(|link| matches!(link.alias, Alias::Endpoint { .. }) && !is_known(&link.name));
@@ -102,8 +102,9 @@ impl Engine {
 
     /// The networks that a container is on.
     pub(super) fn networks_in_use(&mut self) -> Result<Vec<Network>> {
-        let records = self.store.read().records()?;
-        let endpoints = || records.iter().filter(|record| record.state.is_wired()).flat_map(|record| &record.endpoints);
+        let sandboxes = self.store.read().sandboxes()?;
+        let endpoints =
+            || sandboxes.iter().filter(|sandbox| sandbox.state.is_wired()).flat_map(|sandbox| &sandbox.endpoints);
         let mut networks = self.store.read().networks()?;
         networks.retain(|network| endpoints().any(|endpoint| endpoint.network == network.name));
         Ok(networks)
@@ -170,11 +171,11 @@ fn rules_of(kind: Kind) -> String {
     }
 }
 
-/// What a record keeps from others.
-fn holdings(record: &Record) -> String {
-    if record.mode != Mode::Bridge {
+/// What a sandbox keeps from others.
+fn holdings(sandbox: &Sandbox) -> String {
+    if sandbox.mode != Mode::Bridge {
         return "its files".into();
     }
-    let addresses = record.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr().to_string());
-    addresses.chain(record.publish.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
+    let addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr().to_string());
+    addresses.chain(sandbox.publish.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
 }

@@ -10,7 +10,7 @@ use crate::firewall::Kind;
 use crate::firewall::pass::Closed;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Listeners, Uplink};
-use crate::model::{Network, Record};
+use crate::model::{Network, Sandbox};
 use crate::store::Forwarding;
 
 impl Engine {
@@ -23,15 +23,15 @@ impl Engine {
         for network in &networks {
             findings.extend(self.examine_routes(network)?);
         }
-        let records = self.store.read().records()?;
+        let sandboxes = self.store.read().sandboxes()?;
         let (mut listeners, uplink) = (Listeners::of_many(), self.links.uplink()?);
-        for record in records.iter().filter(|record| record.state.is_wired()) {
-            findings.extend(Self::vanished_addresses(record)?);
-            findings.extend(Self::shadowed_listeners(record, &mut listeners)?);
-            findings.extend(uplink.as_ref().and_then(|uplink| larger_than(uplink, record)));
+        for sandbox in sandboxes.iter().filter(|sandbox| sandbox.state.is_wired()) {
+            findings.extend(Self::vanished_addresses(sandbox)?);
+            findings.extend(Self::shadowed_listeners(sandbox, &mut listeners)?);
+            findings.extend(uplink.as_ref().and_then(|uplink| larger_than(uplink, sandbox)));
         }
         if !networks.is_empty() {
-            findings.extend(self.examine_uplinks(&networks, &records)?);
+            findings.extend(self.examine_uplinks(&networks, &sandboxes)?);
             findings.extend(self.notes(&networks)?);
         }
         Ok(findings)
@@ -124,15 +124,15 @@ impl Engine {
     }
 
     /// Ports published at addresses that the host has no more.
-    fn vanished_addresses(record: &Record) -> Result<Vec<Finding>> {
+    fn vanished_addresses(sandbox: &Sandbox) -> Result<Vec<Finding>> {
         let addresses: BTreeSet<IpAddr> =
-            record.publish.iter().filter_map(|mapping| mapping.host_address.into()).collect();
+            sandbox.publish.iter().filter_map(|mapping| mapping.host_address.into()).collect();
         let mut findings = Vec::new();
         for address in addresses {
             if kernel::is_local(address)? {
                 continue;
             }
-            let name = &record.container;
+            let name = &sandbox.container;
             let trouble =
                 format!("is no address of this host any more, so nobody reaches what container {name} publishes there");
             let remedy = "give it to the host again with ip address add, or start the container with another";
@@ -142,15 +142,17 @@ impl Engine {
     }
 
     /// Listeners of the host that nobody reaches, since their port leads to a container.
-    fn shadowed_listeners(record: &Record, listeners: &mut Listeners) -> Result<Vec<Finding>> {
+    fn shadowed_listeners(sandbox: &Sandbox, listeners: &mut Listeners) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for mapping in &record.publish {
+        for mapping in &sandbox.publish {
             let (protocol, address) = (mapping.protocol, mapping.host_address);
             for (port, _) in mapping.pairs() {
                 if listeners.has(protocol, address, port)? {
                     let socket = SocketAddr::new(address.ip(), port);
-                    let trouble =
-                        format!("is listened on by a process of the host, but leads to container {}", record.container);
+                    let trouble = format!(
+                        "is listened on by a process of the host, but leads to container {}",
+                        sandbox.container
+                    );
                     let remedy = format!("stop that process, see ss -lp sport = {port}, or publish another port");
                     findings.push(Finding::yours(format!("port {socket}/{protocol}"), trouble, remedy));
                 }
@@ -161,9 +163,9 @@ impl Engine {
 }
 
 /// Larger packets than the uplink takes; harmless where every router says so, and not all do.
-fn larger_than(uplink: &Uplink, record: &Record) -> Option<Finding> {
-    let endpoint = record.endpoints.iter().find(|endpoint| endpoint.mtu > uplink.mtu)?;
+fn larger_than(uplink: &Uplink, sandbox: &Sandbox) -> Option<Finding> {
+    let endpoint = sandbox.endpoints.iter().find(|endpoint| endpoint.mtu > uplink.mtu)?;
     let trouble = format!("has MTU {} on {}, and the uplink {}", endpoint.mtu, endpoint.interface, uplink.mtu);
     let remedy = format!("start it again, or set mtu={} in io.ocinet.network", uplink.mtu);
-    Some(Finding::yours(format!("container {}", record.container), trouble, remedy))
+    Some(Finding::yours(format!("container {}", sandbox.container), trouble, remedy))
 }

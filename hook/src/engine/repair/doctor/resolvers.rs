@@ -7,9 +7,9 @@ impl Engine {
     /// The containers that were told of other name servers than the host has by now.
     pub(super) fn examine_resolvers(&self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for record in self.store.read().records()? {
-            let subject = format!("container {}", record.container);
-            match self.outdated_resolver(&record, &self.config.dns_fallback) {
+        for sandbox in self.store.read().sandboxes()? {
+            let subject = format!("container {}", sandbox.container);
+            match self.outdated_resolver(&sandbox, &self.config.dns_fallback) {
                 Ok(None) => {}
                 Ok(Some(_)) => {
                     findings.push(Finding::ours(subject, "has an /etc/resolv.conf from before the host's changed"));

@@ -7,7 +7,7 @@ use crate::decide::plan;
 use crate::driver::{self, HostStep};
 use crate::engine::{Engine, Result};
 use crate::kernel::{self, Netns};
-use crate::model::{Attachment, Record, State};
+use crate::model::{Attachment, Sandbox, State};
 
 impl Engine {
     /// Makes everything of ours as the store says, for the containers that run, and collects what the dead left. What is in
@@ -33,9 +33,9 @@ impl Engine {
                 failures.note(format!("bridge {}", bridge.name), restored)?;
             }
         }
-        for record in self.store.read().records()? {
-            let restored = self.restore_links(&record);
-            failures.note(format!("container {}", record.container), restored)?;
+        for sandbox in self.store.read().sandboxes()? {
+            let restored = self.restore_links(&sandbox);
+            failures.note(format!("container {}", sandbox.container), restored)?;
         }
         if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
             self.forward()?;
@@ -53,19 +53,19 @@ impl Engine {
 
     /// Connects a container again whose link was deleted, with everything that was on it. One whose namespace cannot be
     /// looked at is left as it is.
-    fn restore_links(&mut self, listed: &Record) -> Result<()> {
+    fn restore_links(&mut self, listed: &Sandbox) -> Result<()> {
         let place = Self::place_of(listed);
-        // Where another process has the lock, it is at work on the record.
-        let Some(_sandbox) = self.locks.attempt(place)? else { return Ok(()) };
+        // Where another process has the lock, it is at work on the sandbox.
+        let Some(_alone) = self.locks.attempt(place)? else { return Ok(()) };
         // It may have been detached before we had the lock.
-        let Some(record) = self.store.read().record(listed.number)? else { return Ok(()) };
-        if record.state != State::Attached || self.stands(&record)? {
+        let Some(sandbox) = self.store.read().sandbox(listed.number)? else { return Ok(()) };
+        if sandbox.state != State::Attached || self.stands(&sandbox)? {
             return Ok(());
         }
-        let Sight::Alive(netns) = Netns::look(&record.namespace, &self.origin) else { return Ok(()) };
-        for endpoint in &record.endpoints {
+        let Sight::Alive(netns) = Netns::look(&sandbox.namespace, &self.origin) else { return Ok(()) };
+        for endpoint in &sandbox.endpoints {
             let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            let alias = plan::alias(&record);
+            let alias = plan::alias(&sandbox);
             if self.links.named(host_interface, &alias)?.is_some() {
                 continue;
             }
@@ -74,9 +74,9 @@ impl Engine {
                 self.links.delete(half)?;
             }
             let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
-            info!(self.log, "connecting again"; "container" => %record.container, "link" => %host_interface);
+            info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => %host_interface);
             let guarded = self.firewall_kind()?.has_rules();
-            let steps = driver::bridge(&network, endpoint, plan::alias(&record), guarded);
+            let steps = driver::bridge(&network, endpoint, plan::alias(&sandbox), guarded);
             for step in &steps.host {
                 let HostStep::Veth(pair) = step else { continue };
                 self.links.connect_whole(pair, &netns, |peer| kernel::wire(&netns, &steps.sandbox, peer))?;

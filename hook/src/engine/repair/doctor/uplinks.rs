@@ -5,12 +5,12 @@ use crate::decide::uplinks::WayOut;
 use crate::driver::Setting;
 use crate::engine::{Engine, Result};
 use crate::kernel;
-use crate::model::{InterfaceName, Network, Record};
+use crate::model::{InterfaceName, Network, Sandbox};
 use crate::shell;
 
 impl Engine {
     /// Ways out that do not let the containers' packets back in, or that answers may miss.
-    pub(super) fn examine_uplinks(&mut self, networks: &[Network], records: &[Record]) -> Result<Vec<Finding>> {
+    pub(super) fn examine_uplinks(&mut self, networks: &[Network], sandboxes: &[Sandbox]) -> Result<Vec<Finding>> {
         let ways = self.links.ways_out()?;
         let mut findings = Vec::new();
         let mut links: Vec<&InterfaceName> = ways.iter().map(|way| &way.link).collect();
@@ -25,7 +25,7 @@ impl Engine {
                 findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));
             }
         }
-        let publishes = records.iter().any(|record| record.state.is_wired() && !record.publish.is_empty());
+        let publishes = sandboxes.iter().any(|sandbox| sandbox.state.is_wired() && !sandbox.publish.is_empty());
         if publishes {
             findings.extend(self.note_on_rules(&ways, networks)?);
         }

@@ -19,7 +19,7 @@ pub enum Mode {
     None,
 }
 
-/// How far a record's attach or detach has come.
+/// How far an attach or detach has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -34,7 +34,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether the container has, or is about to have, what its record says.
+    /// Whether the container has, or is about to have, what its sandbox says.
     pub fn is_wired(self) -> bool {
         matches!(self, Self::Attaching | Self::Attached)
     }
@@ -101,7 +101,7 @@ pub struct Namespace {
     /// The mount namespace (inode number) in which the witness's path means something.
     pub seen_from_mnt_ns: u64,
     /// The id that the host's network namespace has for it (`ip netns list-id`, ip-netns(8)), which the kernel forgets when it
-    /// ends; none in records of earlier versions.
+    /// ends; none in those of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nsid: Option<i32>,
 }
@@ -170,16 +170,16 @@ pub struct ResolverChoice {
     pub options: Vec<String>,
 }
 
-/// Everything that was, is or will be wired for one container. Written before the kernel is touched; alone enough to
-/// take it all away again.
+/// A sandbox in its stored form: everything that was, is or will be wired for one container. It is written before the kernel is
+/// touched, and is enough to take everything away again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct Sandbox {
     /// The number the store gave it; never reused within one boot.
     #[serde(rename = "record")]
     pub number: i64,
     /// The container's id.
     pub container: ContainerId,
-    /// Its bundle directory as the runtime states it; empty where the record was rebuilt from the kernel, which does not
+    /// Its bundle directory as the runtime states it; empty where the sandbox was rebuilt from the kernel, which does not
     /// know it.
     pub bundle: String,
     /// The key, where the bundle is not known.
@@ -202,8 +202,8 @@ pub struct Record {
     pub publish: Vec<PortMapping>,
 }
 
-impl Record {
-    /// What the record is found by.
+impl Sandbox {
+    /// What the sandbox is found by.
     pub fn key(&self) -> Key {
         self.adopted.unwrap_or_else(|| Key::new(&self.container, &self.bundle))
     }

@@ -11,7 +11,7 @@ use ocinet::engine::{Engine, Error, OpenBundle, Result, edit_for, files_to_fill,
 use ocinet::input::config::Config;
 use ocinet::input::{Annotations, NetworkNamespace};
 use ocinet::kernel;
-use ocinet::model::{ContainerId, Invalid, Patron};
+use ocinet::model::{ContainerId, Invalid, Requester};
 use ocinet::spec::{Document, Edit, HookCommand};
 use slog::{Logger, warn};
 
@@ -85,9 +85,9 @@ fn is_wired_ahead(spec: &Document, network: &str) -> bool {
 
 /// Attaches the container of the bundle, which is yet to be.
 fn attach(mut bundle: OpenBundle, request: &Request, config: Config, log: &Logger) -> Result<()> {
-    let patron = patron(request)?;
+    let requester = requester(request)?;
     let mut engine = Engine::open(Path::new(STATE_DIR), config, log.clone())?;
-    let attached = engine.attach_ahead(request, &patron).and_then(|edit| {
+    let attached = engine.attach_ahead(request, &requester).and_then(|edit| {
         let saved = bundle.spec.edit_for_good(&edit).map_err(Error::from).and_then(|()| bundle.save());
         saved.map_err(|error| error.after(engine.detach(&request.key())))
     });
@@ -96,9 +96,9 @@ fn attach(mut bundle: OpenBundle, request: &Request, config: Config, log: &Logge
 }
 
 /// The containerd that calls: it will call `delete` when the container is gone.
-fn patron(request: &Request) -> Result<Patron> {
+fn requester(request: &Request) -> Result<Requester> {
     let pid = parent_id().cast_signed();
-    Ok(Patron { pid, started: kernel::process_start(pid)?, bundle: PathBuf::from(&request.bundle) })
+    Ok(Requester { pid, started: kernel::process_start(pid)?, bundle: PathBuf::from(&request.bundle) })
 }
 
 /// Who calls, where it has our container's bundle where containerd has all of them.

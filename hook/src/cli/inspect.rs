@@ -3,7 +3,7 @@ use std::fmt::Write;
 use slog::Logger;
 
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Attachment, Namespace, Sandbox, Witness, shown};
+use ocinet::model::{Attachment, Namespace, NetnsLocator, Sandbox, shown};
 
 use super::{Options, print, print_json};
 
@@ -48,11 +48,11 @@ fn describe(sandbox: &Sandbox) -> String {
     line("record", &format!("{} ({})", sandbox.number, sandbox.key().hex()));
     line("mode", &sandbox.mode);
     line("state", &sandbox.state);
-    let Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid } = &sandbox.namespace;
-    match witness {
-        Witness::Unseen => line("namespace", &"not seen: rebuilt from its link"),
-        Witness::Path(path) | Witness::Made { path, .. } => line("namespace", &path.display()),
-        Witness::Process { pid, started } => line("namespace", &format!("/proc/{pid}/ns/net (started {started})")),
+    let Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid } = &sandbox.namespace;
+    match locator {
+        NetnsLocator::Unseen => line("namespace", &"not seen: rebuilt from its link"),
+        NetnsLocator::Path(path) | NetnsLocator::Made { path, .. } => line("namespace", &path.display()),
+        NetnsLocator::Process { pid, started } => line("namespace", &format!("/proc/{pid}/ns/net (started {started})")),
     }
     line("cookie", cookie);
     if let Some(nsid) = nsid {

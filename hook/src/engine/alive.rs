@@ -4,7 +4,7 @@ use super::{Engine, Result};
 use crate::decide::liveness::{Evidence, Life, Sight, judge};
 use crate::decide::plan;
 use crate::kernel::{self, Netns};
-use crate::model::{Attachment, Sandbox, State, Witness};
+use crate::model::{Attachment, NetnsLocator, Sandbox, State};
 
 impl Engine {
     pub(super) fn is_alive(&self, sandbox: &Sandbox) -> bool {
@@ -27,7 +27,7 @@ impl Engine {
         let cookie = sandbox.namespace.cookie;
         let nsid = sandbox.namespace.nsid.map(|nsid| self.has_nsid(nsid, cookie)).transpose()?;
         let link = nsid.is_none() && !self.links_of(sandbox)?.is_empty();
-        Ok(Evidence { nsid, link, link_alone: sandbox.namespace.witness == Witness::Unseen })
+        Ok(Evidence { nsid, link, link_alone: sandbox.namespace.locator == NetnsLocator::Unseen })
     }
 
     /// Whether the host still has the id `nsid` for the namespace of that cookie. An id that the kernel chose is given again: it is

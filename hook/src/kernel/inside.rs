@@ -20,7 +20,7 @@ use crate::decide::liveness::Sight;
 use crate::kernel::namespace::Netns;
 use crate::kernel::namespace::{Origin, process_start};
 use crate::kernel::netlink::{HostLinks, address_on, errno};
-use crate::model::{InterfaceName, Mac, Namespace, Witness};
+use crate::model::{InterfaceName, Mac, Namespace, NetnsLocator};
 
 /// A network namespace that was found.
 pub struct Found {
@@ -50,12 +50,12 @@ pub struct Inside {
 /// When /proc cannot be read.
 pub fn namespaces(links: &mut HostLinks, here: &Origin) -> Result<BTreeMap<i32, Found>> {
     let mut found = BTreeMap::new();
-    for (path, witness) in bound_paths()?.into_iter().chain(oldest_processes()?) {
+    for (path, locator) in bound_paths()?.into_iter().chain(oldest_processes()?) {
         let Ok(netns) = Netns::at(&path) else { continue };
         let Some(nsid) = links.nsid(&netns)? else { continue };
         let Ok(cookie) = netns.cookie() else { continue };
         let (seen_from_pid_ns, seen_from_mnt_ns) = (here.pid_ns, here.mnt_ns);
-        let namespace = Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid: Some(nsid) };
+        let namespace = Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid: Some(nsid) };
         // A process that ended meanwhile would lead nowhere.
         if matches!(Netns::look(&namespace, here), Sight::Alive(_)) {
             found.entry(nsid).or_insert(Found { netns, namespace });
@@ -65,7 +65,7 @@ pub fn namespaces(links: &mut HostLinks, here: &Origin) -> Result<BTreeMap<i32, 
 }
 
 /// The paths to which network namespaces are bound (proc_pid_mountinfo(5)).
-fn bound_paths() -> Result<Vec<(PathBuf, Witness)>> {
+fn bound_paths() -> Result<Vec<(PathBuf, NetnsLocator)>> {
     let path = "/proc/self/mountinfo";
     let text = fs::read_to_string(path).doing(|| format!("read {path}"))?;
     let bound = text.lines().filter_map(|line| {
@@ -73,7 +73,7 @@ fn bound_paths() -> Result<Vec<(PathBuf, Witness)>> {
         let (root, point) = (fields.next()?, fields.next()?);
         root.starts_with("net:[").then(|| PathBuf::from(unescaped(point)))
     });
-    Ok(bound.map(|path| (path.clone(), Witness::Path(path))).collect())
+    Ok(bound.map(|path| (path.clone(), NetnsLocator::Path(path))).collect())
 }
 
 /// mountinfo writes blanks and backslashes as three octal digits.
@@ -84,7 +84,7 @@ fn unescaped(text: &str) -> String {
 }
 
 /// Of each network namespace, the process in it that started first.
-fn oldest_processes() -> Result<Vec<(PathBuf, Witness)>> {
+fn oldest_processes() -> Result<Vec<(PathBuf, NetnsLocator)>> {
     let mut oldest = BTreeMap::<PathBuf, (u64, i32)>::new();
     let processes = fs::read_dir("/proc").doing(|| "list /proc".into())?.flatten();
     for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
@@ -94,11 +94,11 @@ fn oldest_processes() -> Result<Vec<(PathBuf, Witness)>> {
         let entry = oldest.entry(namespace).or_insert((started, pid));
         *entry = (*entry).min((started, pid));
     }
-    let witness = |(started, pid): (u64, i32)| {
+    let locator = |(started, pid): (u64, i32)| {
         let path = Path::new("/proc").join(pid.to_string()).join("ns/net");
-        (path, Witness::Process { pid, started })
+        (path, NetnsLocator::Process { pid, started })
     };
-    Ok(oldest.into_values().map(witness).collect())
+    Ok(oldest.into_values().map(locator).collect())
 }
 
 /// The interface with `index` in `netns`; none where it is gone.

@@ -13,5 +13,5 @@ pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, Netw
 pub use invalid::{Invalid, quoted};
 pub use network::{Network, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
-pub use sandbox::{Attachment, Endpoint, Mode, Namespace, Patron, ResolverChoice, Sandbox, State, Witness};
+pub use sandbox::{Attachment, Endpoint, Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox, State};
 pub use shown::{is_printable, shown, shown_json};

@@ -52,10 +52,10 @@ macro_rules! display_as_serde {
 display_as_serde!(Mode: Bridge => "bridge", Host => "host", None => "none");
 display_as_serde!(State: Attaching => "attaching", Attached => "attached", Detaching => "detaching", Draining => "draining");
 
-/// Where a namespace can be found again, to see whether it lives.
+/// How to find a network namespace again, to see whether it lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Witness {
+pub enum NetnsLocator {
     /// A path that was bound to it.
     Path(PathBuf),
     /// A process that was in it. Pids are recycled; together with the start time (clock ticks since boot, field 22 of
@@ -66,24 +66,25 @@ pub enum Witness {
         /// Its start time.
         started: u64,
     },
-    /// A path of ours: we made it for a container that was yet to be. It lives while a process is in it.
+    /// A path of ours: we made the namespace before its container existed. It lives while a process is in it.
     Made {
         /// The path that it is bound to.
         path: PathBuf,
-        /// Whose container it was made for; none where that is not known any more.
-        patron: Option<Patron>,
+        /// Which engine asked for it; none where that is not known any more.
+        #[serde(rename = "patron")]
+        requester: Option<Requester>,
     },
     /// Nothing: it was found by its link alone.
     Unseen,
 }
 
-/// An engine that had a namespace made for a container. As long as both live it wants the namespace, also before the first process is
-/// in it and after the last, and has it taken away with the container.
+/// A container engine (containerd) that asked for a namespace to be made for its container. While the engine runs and the bundle exists,
+/// the namespace is wanted, also before its first process and after its last; the engine has it detached with the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Patron {
+pub struct Requester {
     /// The engine's process.
     pub pid: i32,
-    /// When that started, as in [`Witness::Process`].
+    /// When that started, as in [`NetnsLocator::Process`].
     pub started: u64,
     /// The container's bundle, which goes with it.
     pub bundle: PathBuf,
@@ -94,11 +95,12 @@ pub struct Patron {
 pub struct Namespace {
     /// Its `SO_NETNS_COOKIE`: unlike inode numbers, never reused within one boot.
     pub cookie: u64,
-    /// Where it was found.
-    pub witness: Witness,
-    /// The pid namespace (inode number) in which the witness's pid means something.
+    /// How to find it again.
+    #[serde(rename = "witness")]
+    pub locator: NetnsLocator,
+    /// The pid namespace (inode number) in which the locator's pid means something.
     pub seen_from_pid_ns: u64,
-    /// The mount namespace (inode number) in which the witness's path means something.
+    /// The mount namespace (inode number) in which the locator's path means something.
     pub seen_from_mnt_ns: u64,
     /// The id that the host's network namespace has for it (`ip netns list-id`, ip-netns(8)), which the kernel forgets when it
     /// ends; none in those of earlier versions.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
-    Attachment, Endpoint, HostAddress, Key, Mode, Namespace, PortMapping, Protocol, Sandbox, State, Subnet, Witness,
+    Attachment, Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, PortMapping, Protocol, Sandbox, State,
+    Subnet,
 };
 
 struct Scratch(PathBuf);
@@ -70,7 +71,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         state: State::Attaching,
         namespace: Namespace {
             cookie: last_octet.into(),
-            witness: Witness::Process { pid: 2, started: 3 },
+            locator: NetnsLocator::Process { pid: 2, started: 3 },
             seen_from_pid_ns: 4,
             seen_from_mnt_ns: 5,
             nsid: Some(6),
@@ -226,7 +227,7 @@ fn stores_of_every_version_are_read() {
         assert_eq!(row.firewall, Some(if version < 3 { Kind::Nftables } else { Kind::IptablesNft }));
         assert_eq!(row.former_firewalls.len(), usize::from(version >= 3));
         assert_eq!(row.asks_host, version >= 4);
-        assert_eq!(matches!(job.namespace.witness, Witness::Made { .. }), version >= 5);
+        assert_eq!(matches!(job.namespace.locator, NetnsLocator::Made { .. }), version >= 5);
         assert!(insert(&mut store, &mut sandbox("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
 }

@@ -13,7 +13,7 @@ use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::input::PublishRequest;
 use ocinet::input::config::{Config, default_bridge};
 use ocinet::input::{Annotations, Bundle, State};
-use ocinet::model::{Invalid, Namespace, Network, Sandbox, State as Progress, Witness};
+use ocinet::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, State as Progress};
 
 use super::ports::{EveryPort, disjoint};
 use super::publish::in_range;
@@ -126,7 +126,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         state: Progress::Attaching,
         namespace: Namespace {
             cookie: 1,
-            witness: Witness::Process { pid: 42, started: 1 },
+            locator: NetnsLocator::Process { pid: 42, started: 1 },
             seen_from_pid_ns: 1,
             seen_from_mnt_ns: 1,
             nsid: None,

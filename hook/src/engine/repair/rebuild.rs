@@ -20,8 +20,8 @@ use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
 use crate::model::{
-    Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, Network, PortMapping, Sandbox, State, Subnet,
-    Witness, quoted,
+    Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, NetnsLocator, Network, PortMapping, Sandbox,
+    State, Subnet, quoted,
 };
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
@@ -269,7 +269,8 @@ fn sandbox(key: Key, container: &str, link: &OurLink, found: Option<&Found>) -> 
     let id: ContainerId =
         container.parse().unwrap_or_else(|_| key.hex().parse().expect("hexadecimal digits are an id"));
     let nsid = link.peer.map(|(nsid, _)| nsid);
-    let unseen = || Namespace { cookie: 0, witness: Witness::Unseen, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid };
+    let unseen =
+        || Namespace { cookie: 0, locator: NetnsLocator::Unseen, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid };
     Sandbox {
         number: 0,
         name: (&id).into(),
@@ -288,10 +289,10 @@ fn sandbox(key: Key, container: &str, link: &OurLink, found: Option<&Found>) -> 
 /// How to recognise the namespace of the container `key`; one that we made is in its directory.
 fn recognised(key: Key, found: &Namespace) -> Namespace {
     let mut namespace = found.clone();
-    if let Witness::Path(path) = &found.witness
+    if let NetnsLocator::Path(path) = &found.locator
         && path.parent().is_some_and(|directory| directory.to_string_lossy().ends_with(&key.hex()))
     {
-        namespace.witness = Witness::Made { path: path.clone(), patron: None };
+        namespace.locator = NetnsLocator::Made { path: path.clone(), requester: None };
     }
     namespace
 }

@@ -16,7 +16,7 @@ use crate::input::NetworkNamespace;
 use crate::input::PublishRequest;
 use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, Netns};
-use crate::model::{Invalid, Namespace, Network, Sandbox, Witness, shown};
+use crate::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed, word};
 
 /// What an attach would do now.
@@ -37,8 +37,8 @@ impl Engine {
         let mut engine = Self::open_to_plan(state_dir, config, log)?;
         engine.refuse_planned_place(request)?;
         // The container is yet to be.
-        let witness = Witness::Process { pid: 0, started: 0 };
-        let namespace = Namespace { cookie: 0, witness, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None };
+        let locator = NetnsLocator::Process { pid: 0, started: 0 };
+        let namespace = Namespace { cookie: 0, locator, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None };
         let (sandbox, mut commands) = match &request.wiring {
             // The sandbox is wired, and the files are the owner's.
             Wiring::Member(owner) => {

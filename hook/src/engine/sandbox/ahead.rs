@@ -12,25 +12,25 @@ use crate::decide::liveness::Life;
 use crate::decide::request::Request;
 use crate::engine::{Engine, Outcome, Result};
 use crate::kernel;
-use crate::model::{Key, Mode, Patron, Sandbox, Witness};
+use crate::model::{Key, Mode, NetnsLocator, Requester, Sandbox};
 use crate::spec::{Edit, FileMount, Placement};
 
 impl Engine {
     /// Makes a network namespace for a container that is yet to be, wires it as `request` asks, and says how its spec leads
-    /// there. `patron` is who will run it, and have it detached.
+    /// there. `requester` is who will run it, and have it detached.
     ///
     /// # Errors
     /// As [`Engine::attach`]. A container of the same key must not be running any more.
-    pub fn attach_ahead(&mut self, request: &Request, patron: &Patron) -> Result<Edit> {
+    pub fn attach_ahead(&mut self, request: &Request, requester: &Requester) -> Result<Edit> {
         if request.wiring.mode() == Mode::Bridge {
             self.links.permitted()?;
         }
         self.be_ready_for(request)?;
         let _alone = self.alone_at_sandbox(&request.key())?;
-        let outcome = match self.attach_made(request, patron) {
+        let outcome = match self.attach_made(request, requester) {
             Err(error) if Self::is_store_lost(&error) => {
                 self.renew_store(&error)?;
-                self.attach_made(request, patron)?
+                self.attach_made(request, requester)?
             }
             result => result?,
         };
@@ -38,13 +38,13 @@ impl Engine {
         Ok(self.edit_into(request))
     }
 
-    fn attach_made(&mut self, request: &Request, patron: &Patron) -> Result<Outcome> {
+    fn attach_made(&mut self, request: &Request, requester: &Requester) -> Result<Outcome> {
         let key = request.key();
         self.make_way(&key)?;
         let directory = self.files_of(&key);
         let (netns, cookie) = kernel::make_namespace(&directory)?;
-        let witness = Witness::Made { path: kernel::namespace_in(&directory), patron: Some(patron.clone()) };
-        let namespace = self.seen_from_here(cookie, witness);
+        let locator = NetnsLocator::Made { path: kernel::namespace_in(&directory), requester: Some(requester.clone()) };
+        let namespace = self.seen_from_here(cookie, locator);
         self.step("namespace");
         let attached = self
             .identified(request, AttachTarget { netns, namespace, process: None })
@@ -56,10 +56,10 @@ impl Engine {
         attached
     }
 
-    /// Takes away what is left of an earlier container of that key. Its patron lives, but wants another one now.
+    /// Takes away what is left of an earlier container of that key. Its requester lives, but wants another one now.
     fn make_way(&mut self, key: &Key) -> Result<()> {
         if let Some(earlier) = self.store.read().find(key)? {
-            let life = self.life(&without_patron(&earlier));
+            let life = self.life(&without_requester(&earlier));
             if life != Life::Dead {
                 return Err(in_use(&earlier, &life));
             }
@@ -87,10 +87,10 @@ impl Engine {
     }
 }
 
-fn without_patron(sandbox: &Sandbox) -> Sandbox {
+fn without_requester(sandbox: &Sandbox) -> Sandbox {
     let mut sandbox = sandbox.clone();
-    if let Witness::Made { patron, .. } = &mut sandbox.namespace.witness {
-        *patron = None;
+    if let NetnsLocator::Made { requester, .. } = &mut sandbox.namespace.locator {
+        *requester = None;
     }
     sandbox
 }

@@ -9,7 +9,9 @@ use crate::engine::locks::Turn;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Process};
-use crate::model::{Alias, HostAddress, Invalid, Key, Mode, Namespace, Network, Protocol, Sandbox, State, Witness};
+use crate::model::{
+    Alias, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
+};
 
 /// How an attach ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,20 +286,20 @@ impl Engine {
                 _ => Invalid::new("state: pid", pid, why),
             })
         };
-        let (netns, witness) = match &request.namespace {
-            NetworkNamespace::At(path) => (Netns::at(path).map_err(wrong)?, Witness::Path(path.clone())),
+        let (netns, locator) = match &request.namespace {
+            NetworkNamespace::At(path) => (Netns::at(path).map_err(wrong)?, NetnsLocator::Path(path.clone())),
             NetworkNamespace::New | NetworkNamespace::Inherited => {
-                (process.net.try_clone().map_err(wrong)?, Witness::Process { pid, started: process.started })
+                (process.net.try_clone().map_err(wrong)?, NetnsLocator::Process { pid, started: process.started })
             }
         };
         let cookie = netns.cookie().map_err(wrong)?;
         self.refuse_misplaced(request, cookie == self.host.cookie)?;
-        Ok((netns, self.seen_from_here(cookie, witness)))
+        Ok((netns, self.seen_from_here(cookie, locator)))
     }
 
-    pub(in crate::engine) fn seen_from_here(&self, cookie: u64, witness: Witness) -> Namespace {
+    pub(in crate::engine) fn seen_from_here(&self, cookie: u64, locator: NetnsLocator) -> Namespace {
         let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
-        Namespace { cookie, witness, seen_from_pid_ns, seen_from_mnt_ns, nsid: None }
+        Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid: None }
     }
 
     /// Refuses to wire the host's own namespace, and to call another the host's.

@@ -9,7 +9,7 @@ use crate::decide::request::Request;
 use crate::engine::{Engine, Error, Result, resolve};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns};
-use crate::model::{ContainerId, Invalid, Mode, Namespace, Sandbox, State, Witness};
+use crate::model::{ContainerId, Invalid, Mode, Namespace, NetnsLocator, Sandbox, State};
 
 /// The longest that our own file with a host name can be.
 const MAX_HOSTNAME: usize = 256;
@@ -105,10 +105,10 @@ impl Engine {
             let why = "is in the host's network; ask for network host instead";
             return Err(Invalid::new(FIELD, format!("container:{}", sandbox.container), why).into());
         }
-        let namespace = match &sandbox.namespace.witness {
-            Witness::Path(path) | Witness::Made { path, .. } => path.clone(),
-            Witness::Process { pid, .. } => PathBuf::from(format!("/proc/{pid}/ns/net")),
-            Witness::Unseen => return Err(Error::NotFound(self.why_not_alive(sandbox))),
+        let namespace = match &sandbox.namespace.locator {
+            NetnsLocator::Path(path) | NetnsLocator::Made { path, .. } => path.clone(),
+            NetnsLocator::Process { pid, .. } => PathBuf::from(format!("/proc/{pid}/ns/net")),
+            NetnsLocator::Unseen => return Err(Error::NotFound(self.why_not_alive(sandbox))),
         };
         let directory = self.files_of(&sandbox.key());
         let files = File::ALL.into_iter().map(|file| (file, directory.join(file.name())));

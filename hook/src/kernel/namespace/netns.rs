@@ -13,7 +13,7 @@ use super::process::{Origin, Running, running};
 use super::scoped::apart;
 use crate::decide::liveness::Sight;
 use crate::kernel::error::{Doing, Result};
-use crate::model::{Namespace, Patron, Witness};
+use crate::model::{Namespace, NetnsLocator, Requester};
 
 /// A network namespace, held by a descriptor.
 pub struct Netns(OwnedFd);
@@ -88,13 +88,13 @@ impl Netns {
     pub fn look(recorded: &Namespace, here: &Origin) -> Sight<Self> {
         let same_pids = recorded.seen_from_pid_ns == here.pid_ns;
         let same_paths = recorded.seen_from_mnt_ns == here.mnt_ns;
-        let found = match &recorded.witness {
-            Witness::Unseen => return Sight::Hidden("it was found by its link alone".into()),
-            Witness::Process { .. } if !same_pids => return hidden("pid"),
-            Witness::Path(_) if !same_paths => return hidden("mount"),
-            Witness::Made { .. } if !same_paths || !same_pids => return hidden("mount or pid"),
-            Witness::Process { pid, started } => Self::of_process(*pid, *started),
-            Witness::Path(path) | Witness::Made { path, .. } => Self::at_path(path),
+        let found = match &recorded.locator {
+            NetnsLocator::Unseen => return Sight::Hidden("it was found by its link alone".into()),
+            NetnsLocator::Process { .. } if !same_pids => return hidden("pid"),
+            NetnsLocator::Path(_) if !same_paths => return hidden("mount"),
+            NetnsLocator::Made { .. } if !same_paths || !same_pids => return hidden("mount or pid"),
+            NetnsLocator::Process { pid, started } => Self::of_process(*pid, *started),
+            NetnsLocator::Path(path) | NetnsLocator::Made { path, .. } => Self::at_path(path),
         };
         let netns = match found {
             Sight::Alive(netns) => netns,
@@ -103,10 +103,10 @@ impl Netns {
         match netns.cookie() {
             Err(error) => Sight::Failed(error.to_string()),
             Ok(cookie) if cookie != recorded.cookie => {
-                Sight::Missing(format!("{} leads to another network namespace now", place(&recorded.witness)))
+                Sight::Missing(format!("{} leads to another network namespace now", place(&recorded.locator)))
             }
-            Ok(_) => match &recorded.witness {
-                Witness::Made { patron, .. } => netns.if_wanted(patron.as_ref()),
+            Ok(_) => match &recorded.locator {
+                NetnsLocator::Made { requester, .. } => netns.if_wanted(requester.as_ref()),
                 _ => Sight::Alive(netns),
             },
         }
@@ -143,9 +143,9 @@ impl Netns {
     }
 
     /// Itself if it is of use: a namespace that we made is held by its path alone, also when nothing needs it any more.
-    fn if_wanted(self, patron: Option<&Patron>) -> Sight<Self> {
+    fn if_wanted(self, requester: Option<&Requester>) -> Sight<Self> {
         // Asked first: to look for processes takes the longer the more there are.
-        let wanted = patron.map_or(Ok(false), is_there);
+        let wanted = requester.map_or(Ok(false), is_there);
         match (wanted, || self.is_inhabited()) {
             (Ok(true), _) => Sight::Alive(self),
             (wanted, inhabited) => match (inhabited(), wanted) {
@@ -221,18 +221,18 @@ fn hidden<T>(kind: &str) -> Sight<T> {
     Sight::Hidden(format!("it was attached from another {kind} namespace"))
 }
 
-fn place(witness: &Witness) -> String {
-    match witness {
-        Witness::Process { pid, .. } => format!("process {pid}"),
-        Witness::Path(path) | Witness::Made { path, .. } => path.display().to_string(),
-        Witness::Unseen => "its link".into(),
+fn place(locator: &NetnsLocator) -> String {
+    match locator {
+        NetnsLocator::Process { pid, .. } => format!("process {pid}"),
+        NetnsLocator::Path(path) | NetnsLocator::Made { path, .. } => path.display().to_string(),
+        NetnsLocator::Unseen => "its link".into(),
     }
 }
 
 /// Whether the engine that asked for a namespace runs, and still has the container's bundle.
-fn is_there(patron: &Patron) -> Result<bool> {
-    let bundle = patron.bundle.try_exists().doing(|| format!("look for {}", patron.bundle.display()))?;
-    Ok(bundle && running(patron.pid, patron.started)? != Running::No)
+fn is_there(requester: &Requester) -> Result<bool> {
+    let bundle = requester.bundle.try_exists().doing(|| format!("look for {}", requester.bundle.display()))?;
+    Ok(bundle && running(requester.pid, requester.started)? != Running::No)
 }
 
 impl AsFd for Netns {

@@ -5,11 +5,12 @@ use crate::kernel::{Lock, Place};
 use crate::model::{Key, Sandbox, State};
 use crate::store::HostRow;
 
-/// A turn at the firewall, which begins with the store: until the kernel holds the same, nobody loads the ruleset from the store.
-pub(super) struct Turn {
+/// The firewall's shared lock, held from the write of a lease until the kernel holds the same: meanwhile no process loads the ruleset
+/// from the store.
+pub(super) struct FirewallLock {
     /// The shared lock.
     pub lock: Lock,
-    /// What holds on the host meanwhile.
+    /// The host's row of the store, which does not change meanwhile.
     pub row: HostRow,
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use slog::Logger;
 
-use super::repair::Site;
+use super::repair::RebuildContext;
 use super::sandbox::CONTAINERS;
 use super::{Engine, Error, Result, this_host};
 use crate::input::config::Config;
@@ -27,7 +27,7 @@ impl Engine {
         let mut is_new = false;
         let settings = config.clone();
         let mut engine = Self::with_store(host, state_dir, config, log.clone(), since, |host, locks| {
-            let (store, made) = Site { state_dir, host, locks, config: &settings, log: &log }.open()?;
+            let (store, made) = RebuildContext { state_dir, host, locks, config: &settings, log: &log }.open()?;
             is_new = made;
             Ok(store)
         })?;
@@ -62,7 +62,7 @@ impl Engine {
         }
         let settings = config.clone();
         let engine = Self::with_store(host, state_dir, config, log.clone(), Instant::now(), |host, locks| {
-            Site { state_dir, host, locks, config: &settings, log: &log }.look()
+            RebuildContext { state_dir, host, locks, config: &settings, log: &log }.look()
         })?;
         Ok(Some(Self { only_looks: true, ..engine }))
     }
@@ -117,7 +117,7 @@ impl Engine {
             Err(error) if Self::is_store_lost(&error) => {
                 if self.only_looks {
                     let Self { state_dir, host, locks, config, log, .. } = &*self;
-                    self.store = Site { state_dir, host, locks, config, log }.seen(&error.to_string())?;
+                    self.store = RebuildContext { state_dir, host, locks, config, log }.seen(&error.to_string())?;
                 } else {
                     self.renew_store(&error)?;
                 }

@@ -11,4 +11,4 @@ pub use collect::Collected;
 pub use doctor::{Finding, Remedy};
 pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
 
-pub(super) use rebuild::Site;
+pub(super) use rebuild::RebuildContext;

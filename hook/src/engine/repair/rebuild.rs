@@ -25,8 +25,8 @@ use crate::model::{
 };
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
-/// Why and what a store is rebuilt for.
-pub(in crate::engine) struct Site<'a> {
+/// What a store is opened and rebuilt with.
+pub(in crate::engine) struct RebuildContext<'a> {
     pub state_dir: &'a Path,
     pub host: &'a Host,
     pub locks: &'a LockFile,
@@ -35,7 +35,7 @@ pub(in crate::engine) struct Site<'a> {
     pub log: &'a Logger,
 }
 
-impl Site<'_> {
+impl RebuildContext<'_> {
     /// Opens the store; where there is none, or none that is whole, makes it from what the kernel holds. True where it did.
     pub fn open(&self) -> Result<(Store, bool)> {
         match Store::open(self.state_dir, self.host, self.locks) {
@@ -58,9 +58,9 @@ impl Site<'_> {
 
     /// A store in memory with what the kernel holds, since `why` there is no other.
     pub fn seen(&self, why: &str) -> Result<Store> {
-        let holdings = Holdings::found(self.config)?;
+        let inventory = Inventory::found(self.config)?;
         warn!(self.log, "{why}: this is what the kernel holds; ocinet doctor --fix makes the store anew");
-        Ok(Store::in_memory(self.locks, |write| holdings.adopt(write).map(drop))?)
+        Ok(Store::in_memory(self.locks, |write| inventory.adopt(write).map(drop))?)
     }
 
     /// Makes a store anew. `damaged` is one that opens, and what is wrong with it all the same.
@@ -74,11 +74,11 @@ impl Site<'_> {
             (Err(error), _) if error.is_damage() => Some(error.to_string()),
             (Err(error), _) => return Err(error.into()),
         };
-        let holdings = Holdings::found(self.config)?;
+        let inventory = Inventory::found(self.config)?;
         let aside = why.is_some().then(|| Store::set_aside(self.state_dir, self.host, &writing)).transpose()?;
-        let fill = |write: &Write<'_>| holdings.adopt(write).map(drop);
+        let fill = |write: &Write<'_>| inventory.adopt(write).map(drop);
         let store = Store::create(self.state_dir, self.host, self.locks, &writing, fill)?;
-        let found = holdings.sandboxes.len();
+        let found = inventory.sandboxes.len();
         match (why, aside) {
             (Some(why), Some(aside)) => {
                 let aside = aside.display();
@@ -87,7 +87,7 @@ impl Site<'_> {
             _ if found > 0 => warn!(self.log, "the store was missing; it was rebuilt with {found} containers found"),
             _ => {}
         }
-        holdings.reports.iter().for_each(|report| warn!(self.log, "{report}"));
+        inventory.reports.iter().for_each(|report| warn!(self.log, "{report}"));
         Ok(store)
     }
 }
@@ -111,16 +111,16 @@ impl Engine {
             self.clear_addresses(&sandbox)?;
         }
         let Self { state_dir, host, locks, config, log, .. } = self;
-        let site = Site { state_dir, host, locks, config, log };
-        self.store = site.rebuild(Some((&self.store, error)))?;
+        let context = RebuildContext { state_dir, host, locks, config, log };
+        self.store = context.rebuild(Some((&self.store, error)))?;
         self.adopt()?;
         self.level_firewall()
     }
 
     /// Takes into the store every link of ours that it does not know, and says how many.
     pub(in crate::engine) fn adopt(&mut self) -> Result<usize> {
-        let holdings = Holdings::found(&self.config)?;
-        let adopted = self.store.write(|store| holdings.adopt(store))?;
+        let inventory = Inventory::found(&self.config)?;
+        let adopted = self.store.write(|store| inventory.adopt(store))?;
         for sandbox in &adopted {
             // Its owner may have deleted it since we looked.
             if self.links_of(sandbox)?.is_empty() {
@@ -131,8 +131,8 @@ impl Engine {
     }
 }
 
-/// What of ours the kernel holds.
-struct Holdings {
+/// What the kernel holds of ours.
+struct Inventory {
     firewalls: Vec<Kind>,
     forwarding: Forwarding,
     asks_host: bool,
@@ -142,7 +142,7 @@ struct Holdings {
     reports: Vec<String>,
 }
 
-impl Holdings {
+impl Inventory {
     fn found(config: &Config) -> Result<Self> {
         let mut links = HostLinks::open()?;
         let ours = links.all_ours()?;
@@ -363,11 +363,11 @@ mod tests {
         let (host, locks) = (Host { boot: "a".into(), cookie: 7 }, LockFile::new(directory.join("lock")));
         let log = Logger::root(slog::Discard, slog::o!());
         let config = Config::default();
-        let site = Site { state_dir: &directory, host: &host, locks: &locks, config: &config, log: &log };
+        let context = RebuildContext { state_dir: &directory, host: &host, locks: &locks, config: &config, log: &log };
         for fixture in FIXTURES {
             place(&directory, &host, fixture);
             let began = Instant::now();
-            assert_eq!(site.rebuild(None).unwrap().read().sandboxes().unwrap().len(), 2);
+            assert_eq!(context.rebuild(None).unwrap().read().sandboxes().unwrap().len(), 2);
             assert!(began.elapsed() < Duration::from_secs(5), "it waited for itself: {:?}", began.elapsed());
             Store::remove(&directory, &host, &Writing::begin(&locks).unwrap()).unwrap();
         }

@@ -9,7 +9,7 @@ use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
 use crate::driver::{HostStep, SandboxStep};
 use crate::engine::sandbox::Ports;
-use crate::engine::sandbox::{Claim, Wishes, grant, intent, no_address};
+use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::NetworkNamespace;
@@ -107,16 +107,19 @@ impl Engine {
             if let Some(network) = &new {
                 store.add_network(network)?;
             }
-            grant(store, Wishes { request, namespace, connection, mappings, mtu, name: 0 })
+            grant(store, LeaseRequest { request, namespace, connection, mappings, mtu, name: 0 })
         });
-        granted.map_err(|claim| match claim {
-            Claim::Failed(error) => error,
-            Claim::Held { by, what } => match self.refuse_held(by, &what, request) {
+        granted.map_err(|conflict| match conflict {
+            LeaseConflict::Failed(error) => error,
+            LeaseConflict::Held { by, what } => match self.refuse_held(by, &what, request) {
                 Err(error) => error,
                 Ok(()) => Error::Conflict("a port was taken meanwhile; try again".into()),
             },
-            Claim::NoAddress(network) => no_address(&network),
-            Claim::Earlier(_) | Claim::Owned(_) | Claim::Draining(_) | Claim::NoNetwork(_) => {
+            LeaseConflict::NoAddress(network) => no_address(&network),
+            LeaseConflict::Earlier(_)
+            | LeaseConflict::Owned(_)
+            | LeaseConflict::Draining(_)
+            | LeaseConflict::NoNetwork(_) => {
                 Error::Conflict(format!("container {} is in the way of its own plan", request.container))
             }
         })

@@ -1,7 +1,7 @@
 use slog::{info, warn};
 
 use crate::driver;
-use crate::engine::locks::Turn;
+use crate::engine::locks::FirewallLock;
 use crate::engine::{Engine, Result};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::PublishedPorts;
@@ -10,9 +10,14 @@ use crate::model::{Network, Sandbox};
 use crate::store::{Forwarding, HostRow};
 
 impl Engine {
-    /// Puts in place what `sandbox` needs. `turn` is the one in which its intent was written.
-    pub(in crate::engine) fn open_firewall(&mut self, sandbox: &Sandbox, network: &Network, turn: Turn) -> Result<()> {
-        let Turn { row, lock } = turn;
+    /// Puts in place what `sandbox` needs. `firewall_lock` was taken before its lease was written.
+    pub(in crate::engine) fn open_firewall(
+        &mut self,
+        sandbox: &Sandbox,
+        network: &Network,
+        firewall_lock: FirewallLock,
+    ) -> Result<()> {
+        let FirewallLock { row, lock } = firewall_lock;
         if !self.kind_of(&row)?.has_rules() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use crate::decide::liveness::Life;
 use crate::decide::plan;
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{HostStep, SandboxStep};
-use crate::engine::locks::Turn;
+use crate::engine::locks::FirewallLock;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Process};
@@ -135,8 +135,8 @@ impl Engine {
                 }
                 engine.provide_files(request, sandbox, target.process.as_ref())
             }),
-            Lease::Endpoint { sandbox, network, turn } => self.complete(sandbox, |engine, sandbox| {
-                engine.wire(sandbox, &network, &target.netns, turn)?;
+            Lease::Endpoint { sandbox, network, firewall_lock } => self.complete(sandbox, |engine, sandbox| {
+                engine.wire(sandbox, &network, &target.netns, firewall_lock)?;
                 engine.provide_files(request, sandbox, target.process.as_ref())
             }),
         }
@@ -199,8 +199,8 @@ impl Engine {
         }
     }
 
-    fn wire(&mut self, sandbox: &Sandbox, network: &Network, netns: &Netns, turn: Turn) -> Result<()> {
-        self.open_firewall(sandbox, network, turn)?;
+    fn wire(&mut self, sandbox: &Sandbox, network: &Network, netns: &Netns, firewall_lock: FirewallLock) -> Result<()> {
+        self.open_firewall(sandbox, network, firewall_lock)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
         let guarded = self.firewall_kind()?.has_rules();

@@ -1,7 +1,7 @@
 //! Leasing: what a container gets, decided and written in one transaction.
 //!
-//! A transaction that meets something in its way ends without a change and says what it met, a [`Claim`]. That is
-//! dealt with outside, where there is time to look at the kernel, and the lease is tried again.
+//! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves it outside of
+//! the transaction, where it may look at the kernel, and tries the lease again.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +19,7 @@ use crate::model::{
 use crate::store::{self, Write};
 
 use super::ports::Ports;
-use crate::engine::locks::Turn;
+use crate::engine::locks::FirewallLock;
 
 /// How often a lease is tried again.
 const TRIES: usize = 16;
@@ -32,18 +32,18 @@ pub(in crate::engine) enum Lease {
     Endpoint {
         sandbox: Sandbox,
         network: Network,
-        /// The turn in which the firewall must follow.
-        turn: Turn,
+        /// Held since the lease was written, until the kernel has its ports.
+        firewall_lock: FirewallLock,
     },
     /// There is nothing to do.
     Settled(Outcome),
 }
 
-/// What stands in the way of a lease.
-pub(in crate::engine) enum Claim {
+/// Why a lease cannot be had now.
+pub(in crate::engine) enum LeaseConflict {
     /// The container was attached before.
     Earlier(Box<Sandbox>),
-    /// The sandbox is another container's.
+    /// The network namespace has a sandbox already, of another container.
     Owned(Box<Sandbox>),
     /// An earlier sandbox in this namespace drains: its interface has the name that the new one wants.
     Draining(i64),
@@ -64,13 +64,13 @@ pub(in crate::engine) enum Wanted {
     Port { protocol: Protocol, address: HostAddress, port: u16 },
 }
 
-impl<E: Into<Error>> From<E> for Claim {
+impl<E: Into<Error>> From<E> for LeaseConflict {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
 }
 
-pub(in crate::engine) type Claimed<T> = std::result::Result<T, Claim>;
+pub(in crate::engine) type Leased<T> = std::result::Result<T, LeaseConflict>;
 
 impl Engine {
     /// Leases what `request` asks for, with the `name`th of the names that its link can have, and writes the intent.
@@ -85,8 +85,8 @@ impl Engine {
             };
             let settled = match leased {
                 Ok(lease) => return Ok(lease),
-                Err(Claim::Earlier(sandbox)) => self.settle_earlier(*sandbox, namespace)?.map(Outcome::Stands),
-                Err(Claim::Owned(owner)) => self.settle_owned(*owner)?,
+                Err(LeaseConflict::Earlier(sandbox)) => self.settle_earlier(*sandbox, namespace)?.map(Outcome::Stands),
+                Err(LeaseConflict::Owned(owner)) => self.settle_owned(*owner)?,
                 Err(other) => self.make_room(other, request).map(|()| None)?,
             };
             if let Some(outcome) = settled {
@@ -96,9 +96,9 @@ impl Engine {
         Err(Error::Conflict(format!("lost {TRIES} races for what container {} asks for; try again", request.container)))
     }
 
-    fn lease_nothing(&mut self, request: &Request, namespace: &Namespace) -> Claimed<Lease> {
+    fn lease_nothing(&mut self, request: &Request, namespace: &Namespace) -> Leased<Lease> {
         self.store.write(|store| {
-            unclaimed(store, request, namespace)?;
+            check_unleased(store, request, namespace)?;
             let mut sandbox = intent(request, namespace, Vec::new(), Vec::new());
             store.insert(&mut sandbox)?;
             Ok(Lease::Nothing(sandbox))
@@ -112,29 +112,36 @@ impl Engine {
         connection: &Connection,
         publish: &[PublishRequest],
         name: u8,
-    ) -> Claimed<Lease> {
+    ) -> Leased<Lease> {
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let mut ports = Ports::new(self.store.read());
         self.refuse_unpublishable(publish, &mut ports)?;
         let mappings = plan::ports(publish, &mut ports)?;
         let lock = self.change_at_firewall()?;
-        let wishes = Wishes { request, namespace, connection, mappings, mtu, name };
+        let wanted = LeaseRequest { request, namespace, connection, mappings, mtu, name };
         let leased = self.store.write(|store| {
-            unclaimed(store, request, namespace)?;
-            Ok((grant(store, wishes)?, store.host_row()?))
+            check_unleased(store, request, namespace)?;
+            Ok((grant(store, wanted)?, store.host_row()?))
         });
-        leased.map(|((sandbox, network), row)| Lease::Endpoint { sandbox, network, turn: Turn { lock, row } })
+        leased.map(|((sandbox, network), row)| Lease::Endpoint {
+            sandbox,
+            network,
+            firewall_lock: FirewallLock { lock, row },
+        })
     }
 
     /// Deals with what stands in the way, or says that it stays there.
-    fn make_room(&mut self, claim: Claim, request: &Request) -> Result<()> {
-        match claim {
-            Claim::NoNetwork(name) => self.define_network(&name),
-            Claim::Draining(number) => self.collect_if_dead(number).map(drop),
-            Claim::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
-            Claim::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
-            Claim::Failed(error) => Err(error),
-            Claim::Held { .. } | Claim::NoAddress(_) | Claim::Earlier(_) | Claim::Owned(_) => Ok(()),
+    fn make_room(&mut self, conflict: LeaseConflict, request: &Request) -> Result<()> {
+        match conflict {
+            LeaseConflict::NoNetwork(name) => self.define_network(&name),
+            LeaseConflict::Draining(number) => self.collect_if_dead(number).map(drop),
+            LeaseConflict::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
+            LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
+            LeaseConflict::Failed(error) => Err(error),
+            LeaseConflict::Held { .. }
+            | LeaseConflict::NoAddress(_)
+            | LeaseConflict::Earlier(_)
+            | LeaseConflict::Owned(_) => Ok(()),
         }
     }
 
@@ -154,23 +161,23 @@ impl Engine {
     }
 }
 
-/// All that a sandbox on a network is made of.
-pub(in crate::engine) struct Wishes<'r> {
+/// What a lease on a network is asked with.
+pub(in crate::engine) struct LeaseRequest<'r> {
     pub request: &'r Request,
     pub namespace: &'r Namespace,
     pub connection: &'r Connection,
     pub mappings: Vec<PortMapping>,
     /// The MTU of the host's way out, where there is one.
     pub mtu: Option<u32>,
-    /// The number of the link's name: 0 unless a stranger has that.
+    /// The number of the link's name: 0 unless a link of another program has that.
     pub name: u8,
 }
 
 /// Writes a sandbox with everything it leases.
-pub(in crate::engine) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed<(Sandbox, Network)> {
-    let Wishes { request, namespace, connection, mappings, mtu, name: link } = wishes;
+pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> Leased<(Sandbox, Network)> {
+    let LeaseRequest { request, namespace, connection, mappings, mtu, name: link } = wanted;
     let name = &connection.network;
-    let mut network = store.network(name)?.ok_or_else(|| Claim::NoNetwork(name.clone()))?;
+    let mut network = store.network(name)?.ok_or_else(|| LeaseConflict::NoNetwork(name.clone()))?;
     if let Some(mtu) = mtu.filter(|mtu| *mtu != network.mtu) {
         network.mtu = mtu;
         store.set_network(&network)?;
@@ -182,7 +189,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wishes: Wishes<'_>) -> Claimed
     let address = address(store, connection, &network)?;
     let endpoint = plan::endpoint(connection, &network, address, link);
     if let Some(by) = store.mac_holder(name, endpoint.mac)? {
-        return Err(Claim::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
+        return Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
     }
     let mut sandbox = intent(request, namespace, vec![endpoint], mappings);
     store.insert(&mut sandbox)?;
@@ -195,42 +202,45 @@ fn names_port(request: &Request, port: u16) -> bool {
     publish.iter().any(|entry| matches!(&entry.host_port, HostPort::Exactly(range) if range.contains(&port)))
 }
 
-/// Nobody has the container or its sandbox yet. Many share the host's namespace, and none owns it.
-fn unclaimed(store: &Write<'_>, request: &Request, namespace: &Namespace) -> Claimed<()> {
+/// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users and no owner.
+fn check_unleased(store: &Write<'_>, request: &Request, namespace: &Namespace) -> Leased<()> {
     if let Some(sandbox) = store.find(&request.key())? {
-        return Err(Claim::Earlier(sandbox.into()));
+        return Err(LeaseConflict::Earlier(sandbox.into()));
     }
     if request.wiring == Wiring::Host {
         return Ok(());
     }
     if let Some(owner) = store.find_by_cookie(namespace.cookie)? {
-        return Err(Claim::Owned(owner.into()));
+        return Err(LeaseConflict::Owned(owner.into()));
     }
     match store.draining_in(namespace.cookie)? {
-        Some(number) => Err(Claim::Draining(number)),
+        Some(number) => Err(LeaseConflict::Draining(number)),
         None => Ok(()),
     }
 }
 
-fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Claimed<()> {
+fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Leased<()> {
     for mapping in mappings {
         let PortMapping { protocol, host_address: address, host_port, .. } = *mapping;
         if let Some(owner) = store.port_holder(protocol, address, host_port, mapping.last_host_port())? {
-            return Err(Claim::Held { by: owner.number, what: Wanted::Port { protocol, address, port: owner.port } });
+            return Err(LeaseConflict::Held {
+                by: owner.number,
+                what: Wanted::Port { protocol, address, port: owner.port },
+            });
         }
     }
     Ok(())
 }
 
 /// The address that was asked for, or the next free one.
-fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Claimed<IpNet> {
-    let subnet = network.subnets.first().ok_or_else(|| Claim::NoAddress(network.clone()))?;
+fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Leased<IpNet> {
+    let subnet = network.subnets.first().ok_or_else(|| LeaseConflict::NoAddress(network.clone()))?;
     let name = &network.name;
     let address = match connection.addresses.first() {
         Some(wanted) => {
             ipam::check(subnet, *wanted).map_err(|e| e.within("annotation io.ocinet.network"))?;
             if let Some(by) = store.address_holder(name, *wanted)? {
-                return Err(Claim::Held { by, what: Wanted::Address(*wanted) });
+                return Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) });
             }
             *wanted
         }
@@ -242,7 +252,7 @@ fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Cla
             };
             let taken = |address| Ok(store.address_holder(name, address)?.is_some() || is_mac_taken(address)?);
             let next = ipam::next::<store::Error>(subnet, store.last_address(name)?, taken)?;
-            next.ok_or_else(|| Claim::NoAddress(network.clone()))?
+            next.ok_or_else(|| LeaseConflict::NoAddress(network.clone()))?
         }
     };
     Ok(IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family"))

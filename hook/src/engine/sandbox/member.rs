@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::lease::{Claim, Claimed, Lease};
+use super::lease::{Lease, LeaseConflict, Leased};
 use crate::decide::files::File;
 use crate::decide::liveness::Sight;
 use crate::decide::request::Request;
@@ -51,14 +51,14 @@ impl Engine {
         request: &Request,
         namespace: &Namespace,
         owner: &ContainerId,
-    ) -> Claimed<Lease> {
+    ) -> Leased<Lease> {
         if let Some(sandbox) = self.store.read().find(&request.key())? {
-            return Err(Claim::Earlier(sandbox.into()));
+            return Err(LeaseConflict::Earlier(sandbox.into()));
         }
-        let wrong = |why: String| Claim::Failed(Invalid::new(FIELD, format!("container:{owner}"), why).into());
+        let wrong = |why: String| LeaseConflict::Failed(Invalid::new(FIELD, format!("container:{owner}"), why).into());
         let prepare = "run ocinet prepare on the bundle again";
         match self.store.read().find_by_cookie(namespace.cookie)? {
-            Some(sandbox) if resolve::is_called(&sandbox, owner.as_str()) => Err(Claim::Owned(sandbox.into())),
+            Some(sandbox) if resolve::is_called(&sandbox, owner.as_str()) => Err(LeaseConflict::Owned(sandbox.into())),
             Some(other) => {
                 let other = &other.container;
                 Err(wrong(format!("is not whose network namespace this is; that is container {other}'s: {prepare}")))

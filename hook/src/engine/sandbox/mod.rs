@@ -19,5 +19,5 @@ pub use prepare::{OpenBundle, edit_for};
 pub use spec_files::{discard_files_of, files_to_fill};
 
 pub(super) use files::{CONTAINERS, host_resolver};
-pub(super) use lease::{Claim, Wishes, grant, intent, no_address};
+pub(super) use lease::{LeaseConflict, LeaseRequest, grant, intent, no_address};
 pub(super) use ports::Ports;

@@ -41,7 +41,7 @@ impl Arguments {
         };
         let mut findings = engine.examine()?;
         engine.close();
-        let mut mended = Vec::new();
+        let mut repaired = Vec::new();
         if self.fix
             && findings.iter().any(|finding| finding.remedy == Remedy::Ours)
             && let Some(mut engine) = Engine::open_used(&options.state_dir, options.config()?, log.clone())?
@@ -49,22 +49,22 @@ impl Arguments {
             engine.restore()?;
             let left = engine.examine()?;
             engine.close();
-            mended = put_right(findings, &left);
+            repaired = put_right(findings, &left);
             findings = left;
         }
         if self.json {
             print_json(&findings)?;
         } else {
-            print(&text(&mended, &findings))?;
+            print(&text(&repaired, &findings))?;
         }
         Ok(!findings.iter().any(Finding::is_fault))
     }
 }
 
 /// A line for each finding, faults first, each with what to do on a second one.
-fn text(mended: &[Finding], findings: &[Finding]) -> String {
+fn text(repaired: &[Finding], findings: &[Finding]) -> String {
     let sentence = |finding: &Finding| shown(&format!("{} {}", finding.subject, finding.trouble));
-    let mut text: String = mended.iter().map(|finding| format!("mended: {}\n", sentence(finding))).collect();
+    let mut text: String = repaired.iter().map(|finding| format!("mended: {}\n", sentence(finding))).collect();
     for finding in findings.iter().filter(|finding| finding.is_fault()) {
         let remedy = match &finding.remedy {
             Remedy::Yours(remedy) => &shown(remedy),
@@ -95,10 +95,10 @@ mod tests {
         let fault = finding("bridge", Remedy::Ours);
         let before = vec![fault.clone(), finding("link", Remedy::Ours), finding("firewall", Remedy::Note)];
         let left = [finding("link", Remedy::Ours), finding("port", Remedy::Note)];
-        let mended = put_right(before, &left);
-        assert_eq!(mended, [fault]);
+        let repaired = put_right(before, &left);
+        assert_eq!(repaired, [fault]);
         let expected =
             "mended: bridge is so\nwrong: link is so\n       to mend it: ocinet doctor --fix\nnote: port is so\n";
-        assert_eq!(text(&mended, &left), expected);
+        assert_eq!(text(&repaired, &left), expected);
     }
 }

@@ -27,7 +27,7 @@ impl Arguments {
             return print(&format!("forgot {}\n", shown(&forgotten?)));
         }
         let mut collected = engine.collect()?;
-        let mended = engine.mend_firewall();
+        let repaired = engine.repair_firewall();
         let refreshed = match options.config() {
             Ok(config) => engine.refresh_resolvers(&config.dns_fallback, &mut collected.failures),
             // What a container gets where the host has no name server is not known then.
@@ -37,14 +37,14 @@ impl Arguments {
             }
         };
         engine.close();
-        let mended = collected.failures.note("rules of the firewall", mended)?;
+        let repaired = collected.failures.note("rules of the firewall", repaired)?;
         let refreshed = collected.failures.note("name servers of containers", refreshed)?;
         let mut text: String =
             collected.dead.iter().map(|container| format!("collected {}\n", shown(container))).collect();
         if collected.drained > 0 {
             text += &format!("finished {} interrupted detaches\n", collected.drained);
         }
-        if mended == Some(true) {
+        if repaired == Some(true) {
             text += "loaded the firewall's rules again\n";
         }
         for container in refreshed.iter().flatten() {

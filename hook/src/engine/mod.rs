@@ -52,7 +52,7 @@ pub struct Engine {
     neighbours: Option<Neighbours>,
     conntrack: Option<Conntrack>,
     /// Held from a deletion in the firewall on until the kernel is done with it.
-    settling: Option<Lock>,
+    deletion_lock: Option<Lock>,
     /// Sandboxes whose links are still to be deleted, each with its drain lock.
     draining: Vec<(Sandbox, Lock)>,
     origin: Origin,

@@ -88,7 +88,7 @@ impl Engine {
             firewall: None,
             neighbours: None,
             conntrack: None,
-            settling: None,
+            deletion_lock: None,
             draining: Vec::new(),
             origin,
             host,

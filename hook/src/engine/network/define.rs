@@ -22,7 +22,7 @@ impl Engine {
     /// The bridge is there and guarded. Where it has to be made, the containers that were on it are on it again.
     pub(in crate::engine) fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<()> {
         match self.links.find_bridge(bridge)? {
-            Some(found) => Ok(self.links.level_bridge(bridge, &found)?),
+            Some(found) => Ok(self.links.repair_bridge(bridge, &found)?),
             None => self.restore_bridge(bridge),
         }
     }

@@ -23,7 +23,7 @@ impl Engine {
         if before == Forwarding::OfOthers && self.config.close_forwarding && !kernel::forwarding()? {
             self.store.write(|store| store.set_forwarding(Forwarding::Intended))?;
         }
-        if let Err(error) = self.load_if_different() {
+        if let Err(error) = self.reload_if_different_locked() {
             // The firewall holds what it held before.
             return Err(error.after(self.forget_intent()));
         }
@@ -34,7 +34,7 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(error) => {
                 // A person may make the host a router later.
-                let undone = self.forget_intent().and_then(|()| self.load_if_different());
+                let undone = self.forget_intent().and_then(|()| self.reload_if_different_locked());
                 Err(Error::from(error).after(undone))
             }
         }

@@ -114,7 +114,7 @@ impl Engine {
         let context = RebuildContext { state_dir, host, locks, config, log };
         self.store = context.rebuild(Some((&self.store, error)))?;
         self.adopt()?;
-        self.level_firewall()
+        self.reload_firewall_if_different()
     }
 
     /// Takes into the store every link of ours that it does not know, and says how many.

@@ -48,7 +48,7 @@ impl Engine {
 
     /// The firewall holds what the store says and nothing else: not the port of a container that nobody remembers, whose
     /// address is another's by now.
-    pub(in crate::engine) fn level_firewall(&mut self) -> Result<()> {
+    pub(in crate::engine) fn reload_firewall_if_different(&mut self) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let all = self.all_needs()?;
         if all == Needs::default() && !self.firewall()?.is_loaded()? {
@@ -58,18 +58,18 @@ impl Engine {
     }
 
     /// The firewall holds what the store says. The caller holds the firewall's lock alone.
-    pub(in crate::engine) fn load_if_different(&mut self) -> Result<()> {
+    pub(in crate::engine) fn reload_if_different_locked(&mut self) -> Result<()> {
         let all = self.all_needs()?;
         if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
     }
 
     /// Whether everything is there that `all` calls for.
     fn is_firewall_whole(&mut self, all: &Needs) -> Result<bool> {
-        Ok(self.is_detour_settled(&all.base)? && self.firewall()?.matches(all)?)
+        Ok(self.is_input_loop_as_needed(&all.base)? && self.firewall()?.matches(all)?)
     }
 
     /// Whether the detour is there, and whole, where and only where `base` calls for it.
-    pub(in crate::engine) fn is_detour_settled(&mut self, base: &Base) -> Result<bool> {
+    pub(in crate::engine) fn is_input_loop_as_needed(&mut self, base: &Base) -> Result<bool> {
         match base.detour {
             Some(_) => Ok(self.links.has_detour()?),
             None => Ok(self.links.detour()?.is_none()),
@@ -80,7 +80,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of the kernel and the store.
-    pub fn mend_firewall(&mut self) -> Result<bool> {
+    pub fn repair_firewall(&mut self) -> Result<bool> {
         // Looked at without the lock first: attaches would wait for the look, too.
         let all = self.all_needs()?;
         if all.networks.is_empty() || self.is_firewall_whole(&all)? {
@@ -115,9 +115,9 @@ impl Engine {
 
     /// The rules are kept as config.toml says, and nobody else has any of ours. Where they have to move, they are in the new
     /// place before they go from the old one, so that nothing opens meanwhile.
-    pub(in crate::engine) fn settle_firewall(&mut self) -> Result<HostRow> {
+    pub(in crate::engine) fn ensure_configured_firewall(&mut self) -> Result<HostRow> {
         let row = self.store.read().host_row()?;
-        if self.is_firewall_settled(&row) {
+        if self.is_firewall_as_configured(&row) {
             return Ok(row);
         }
         self.move_rules()?;
@@ -159,7 +159,7 @@ impl Engine {
         for network in self.store.read().networks()? {
             let Some(bridge) = driver::bridge_of(&network, Kind::None.has_rules()) else { continue };
             if let Some(found) = self.links.find_bridge(&bridge)? {
-                self.links.level_bridge(&bridge, &found)?;
+                self.links.repair_bridge(&bridge, &found)?;
             }
         }
         if self.store.read().sandboxes()?.iter().any(|sandbox| !sandbox.publish.is_empty()) {
@@ -174,7 +174,7 @@ impl Engine {
     }
 
     /// Whether the rules are where config.toml wants them, and nowhere else.
-    pub(in crate::engine) fn is_firewall_settled(&self, row: &HostRow) -> bool {
+    pub(in crate::engine) fn is_firewall_as_configured(&self, row: &HostRow) -> bool {
         let suits = row.firewall.is_some_and(|kind| kernel::suits(self.config.firewall, kind));
         suits && row.former_firewalls.is_empty()
     }
@@ -188,8 +188,8 @@ impl Engine {
         let kind = self.firewall_kind()?;
         let former: Vec<Kind> = loaded.into_iter().filter(|loaded| *loaded != kind).collect();
         self.store.write(|store| store.set_firewall(kind, &former))?;
-        self.settle_firewall()?;
-        self.level_firewall()
+        self.ensure_configured_firewall()?;
+        self.reload_firewall_if_different()
     }
 
     /// What the store, and for networks the host's routes, say that the firewall must hold.
@@ -222,7 +222,7 @@ impl Engine {
 
     /// Remembers, for those who do not read config.toml, whom it lets reach published ports. Where the rules are not of that kind,
     /// the next who looks at them loads them anew.
-    pub(in crate::engine) fn settle_published_ports(&mut self, row: &HostRow) -> Result<()> {
+    pub(in crate::engine) fn store_published_ports_setting(&mut self, row: &HostRow) -> Result<()> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
         if row.asks_host == asks {
             return Ok(());

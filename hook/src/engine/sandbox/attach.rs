@@ -77,8 +77,8 @@ impl Engine {
     /// taken back either.
     pub(in crate::engine) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
         if request.wiring.mode() == Mode::Bridge {
-            let row = self.settle_firewall()?;
-            self.settle_published_ports(&row)?;
+            let row = self.ensure_configured_firewall()?;
+            self.store_published_ports_setting(&row)?;
             self.backend_of(&row)?.ready()?;
         }
         Ok(())
@@ -128,7 +128,7 @@ impl Engine {
         };
         self.step("lease");
         match lease {
-            Lease::Settled(outcome) => Ok(outcome),
+            Lease::Done(outcome) => Ok(outcome),
             Lease::Nothing(sandbox) => self.complete(sandbox, |engine, sandbox| {
                 if sandbox.mode == Mode::None {
                     kernel::wire(&target.netns, &[SandboxStep::Loopback], None)?;
@@ -144,7 +144,7 @@ impl Engine {
 
     /// An earlier sandbox of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
     /// the way.
-    pub(in crate::engine) fn settle_earlier(
+    pub(in crate::engine) fn handle_earlier(
         &mut self,
         sandbox: Sandbox,
         namespace: &Namespace,
@@ -165,7 +165,7 @@ impl Engine {
 
     /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so that is
     /// waited for, and the lease begins again.
-    pub(in crate::engine) fn settle_owned(&mut self, owner: Sandbox) -> Result<Option<Outcome>> {
+    pub(in crate::engine) fn handle_owned(&mut self, owner: Sandbox) -> Result<Option<Outcome>> {
         if owner.state == State::Attached {
             return Ok(Some(Outcome::Member(owner)));
         }

@@ -11,7 +11,7 @@ use crate::kernel::{self, Conntrack, Lock, Place};
 /// How long the kernel frees deleted elements of the firewall: one RCU grace period, with room to spare. A netfilter
 /// socket that is closed in that time waits for it, and makes everyone else wait who changes the firewall
 /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c).
-const SETTLE: Duration = Duration::from_millis(60);
+const GRACE_PERIOD: Duration = Duration::from_millis(60);
 
 /// How often and how long it looks whether others have stopped deleting, where containers come and go all the time.
 const LOOK: Duration = Duration::from_millis(250);
@@ -27,8 +27,8 @@ impl Engine {
     pub fn close(mut self) {
         // A step that failed did not end, and its time is not this one's.
         self.since = Instant::now();
-        let unsettled = self.slow_sockets().next().is_some() && self.is_settling();
-        if (unsettled || !self.draining.is_empty()) && !self.leave_to_child(unsettled) {
+        let must_wait = self.slow_sockets().next().is_some() && self.is_deletion_recent();
+        if (must_wait || !self.draining.is_empty()) && !self.leave_to_child(must_wait) {
             // A socket that is closed too early costs others some time, and nothing else.
             if let Err(error) = self.finish() {
                 warn!(self.log, "links of detached containers are left, which ocinet gc deletes: {error}");
@@ -38,17 +38,17 @@ impl Engine {
     }
 
     /// Hands what is slow to a child process. False where none could be made: then nothing was done.
-    fn leave_to_child(&self, unsettled: bool) -> bool {
+    fn leave_to_child(&self, must_wait: bool) -> bool {
         let drains = self.draining.iter().map(|(_, drain)| drain.as_fd());
-        let keep: Vec<_> = self.slow_sockets().chain(self.settling.iter().map(AsFd::as_fd)).chain(drains).collect();
+        let keep: Vec<_> = self.slow_sockets().chain(self.deletion_lock.iter().map(AsFd::as_fd)).chain(drains).collect();
         let work = || {
             // With its sockets it is kept to the end.
             let engine = self.drain_apart();
             // Processes that wait for an address or an interface can go on; they need not wait for the sockets.
             self.draining.iter().for_each(|(_, drain)| drain.release());
-            if unsettled || (engine.is_some() && self.is_settling()) {
-                thread::sleep(SETTLE);
-                self.settling.iter().for_each(Lock::release);
+            if must_wait || (engine.is_some() && self.is_deletion_recent()) {
+                thread::sleep(GRACE_PERIOD);
+                self.deletion_lock.iter().for_each(Lock::release);
                 // Held until this process is gone, and its socket with it.
                 std::mem::forget(self.await_quiet());
             }
@@ -91,7 +91,7 @@ impl Engine {
     fn await_quiet(&self) -> Option<Lock> {
         let since = Instant::now();
         loop {
-            match self.locks.attempt(Place::Settling) {
+            match self.locks.attempt(Place::Deletion) {
                 Ok(None) if since.elapsed() < QUIET => thread::sleep(LOOK),
                 attempt => return attempt.ok().flatten(),
             }
@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// Whether elements of the firewall were deleted a moment ago, by us or by others; or it cannot be known.
-    fn is_settling(&self) -> bool {
-        self.settling.is_some() || !matches!(self.locks.attempt(Place::Settling), Ok(Some(_)))
+    fn is_deletion_recent(&self) -> bool {
+        self.deletion_lock.is_some() || !matches!(self.locks.attempt(Place::Deletion), Ok(Some(_)))
     }
 }

@@ -72,7 +72,7 @@ impl Engine {
     /// Lets no published port lead to the container any more.
     fn withdraw(&mut self, sandbox: &mut Sandbox) -> Result<()> {
         self.finish_moving_rules()?;
-        self.settling = Some(self.locks.shared(Place::Settling)?);
+        self.deletion_lock = Some(self.locks.shared(Place::Deletion)?);
         let lock = self.change_at_firewall()?;
         let row = self.store.write(|store| {
             // From here on a reload of the ruleset leaves the sandbox out.

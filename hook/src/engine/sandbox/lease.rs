@@ -36,7 +36,7 @@ pub(in crate::engine) enum Lease {
         firewall_lock: FirewallLock,
     },
     /// There is nothing to do.
-    Settled(Outcome),
+    Done(Outcome),
 }
 
 /// Why a lease cannot be had now.
@@ -83,14 +83,14 @@ impl Engine {
                 }
                 Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
             };
-            let settled = match leased {
+            let done = match leased {
                 Ok(lease) => return Ok(lease),
-                Err(LeaseConflict::Earlier(sandbox)) => self.settle_earlier(*sandbox, namespace)?.map(Outcome::Stands),
-                Err(LeaseConflict::Owned(owner)) => self.settle_owned(*owner)?,
+                Err(LeaseConflict::Earlier(sandbox)) => self.handle_earlier(*sandbox, namespace)?.map(Outcome::Stands),
+                Err(LeaseConflict::Owned(owner)) => self.handle_owned(*owner)?,
                 Err(other) => self.make_room(other, request).map(|()| None)?,
             };
-            if let Some(outcome) = settled {
-                return Ok(Lease::Settled(outcome));
+            if let Some(outcome) = done {
+                return Ok(Lease::Done(outcome));
             }
         }
         Err(Error::Conflict(format!("lost {TRIES} races for what container {} asks for; try again", request.container)))

@@ -32,7 +32,7 @@ pub enum Place {
     /// The making of bridges.
     Bridges,
     /// Shared by those who deleted elements of the firewall a moment ago.
-    Settling,
+    Deletion,
     /// One sandbox, by its key.
     Sandbox(u32),
     /// The background deletion of one sandbox's links.
@@ -48,7 +48,7 @@ impl Place {
             Self::Writer => 0,
             Self::Firewall => 1,
             Self::Bridges => 2,
-            Self::Settling => 3,
+            Self::Deletion => 3,
             Self::Service => 4,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
@@ -62,7 +62,7 @@ impl fmt::Display for Place {
             Self::Writer => "the store",
             Self::Firewall => "the firewall",
             Self::Bridges => "the bridges",
-            Self::Settling => "the settling firewall",
+            Self::Deletion => "the settling firewall",
             Self::Sandbox(_) => "this container",
             Self::Drain(_) => "links being deleted",
             Self::Service => "the service",

@@ -120,7 +120,7 @@ impl Engine {
             let trouble = "are missing, or not what the containers need: published ports may be closed, or guards open";
             findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }
-        if !all.networks.is_empty() && !self.is_detour_settled(&all.base)? {
+        if !all.networks.is_empty() && !self.is_input_loop_as_needed(&all.base)? {
             let trouble = match all.base.detour {
                 Some(_) => "is missing, or not as it was made: from outside, nobody reaches a published port",
                 None => "is left from when the host's own rules were asked about published ports",
@@ -129,7 +129,7 @@ impl Engine {
         }
         drop(alone);
         let row = self.store.read().host_row()?;
-        if !self.is_firewall_settled(&row) && row.firewall.is_some() {
+        if !self.is_firewall_as_configured(&row) && row.firewall.is_some() {
             let trouble = "are not, or not only, kept by the firewall that config.toml asks for";
             findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }

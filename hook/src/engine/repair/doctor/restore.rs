@@ -24,8 +24,8 @@ impl Engine {
         }
         let mut failures = self.collect()?.failures;
         self.adopt()?;
-        let row = self.settle_firewall()?;
-        self.settle_published_ports(&row)?;
+        let row = self.ensure_configured_firewall()?;
+        self.store_published_ports_setting(&row)?;
         let guarded = self.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
             if let Some(bridge) = driver::bridge_of(&network, guarded) {
@@ -40,7 +40,7 @@ impl Engine {
         if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
             self.forward()?;
         }
-        self.level_firewall()?;
+        self.reload_firewall_if_different()?;
         if guarded {
             for network in self.networks_in_use()? {
                 self.pass_neighbours(&network.bridge)?;

@@ -44,7 +44,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn level_bridge(&mut self, bridge: &Bridge, found: &StandingBridge) -> Result<()> {
+    pub fn repair_bridge(&mut self, bridge: &Bridge, found: &StandingBridge) -> Result<()> {
         if found.mtu == bridge.mtu {
             return sysctl::set(&found.differing);
         }

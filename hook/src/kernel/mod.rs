@@ -5,7 +5,7 @@
 mod error;
 mod firewall;
 mod fs;
-mod inside;
+mod in_namespace;
 mod iptables;
 mod memory;
 mod namespace;
@@ -26,7 +26,7 @@ pub use fs::{
     make_namespace, move_directory, names_in, namespace_in, random_hex, read_regular, read_stdin, remove_file,
     remove_files, remove_if_empty, remove_socket, rewrite, room_beside, state_dir, write_files, write_public,
 };
-pub use inside::{Found, Inside, interface_in, namespaces};
+pub use in_namespace::{ContainerInterface, Found, interface_in, namespaces};
 pub use memory::{hurry_memory, return_memory, spare_memory};
 pub use namespace::{
     Missing, Netns, Origin, Overlay, Process, ancestor, ancestor_of, hostname, in_background, mount_over, own_program,

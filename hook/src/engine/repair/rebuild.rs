@@ -18,7 +18,7 @@ use crate::engine::network::default_interface;
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
-use crate::kernel::{self, Found, HostLinks, Inside, LockFile, Origin, OurLink};
+use crate::kernel::{self, ContainerInterface, Found, HostLinks, LockFile, Origin, OurLink};
 use crate::model::{
     Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, NetnsLocator, Network, PortMapping, Sandbox,
     State, Subnet, quoted,
@@ -299,7 +299,7 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
 
 /// The endpoint of a link. `mac` is the address that its guard lets pass; where it has none, the one that an address has by
 /// default.
-fn endpoint(link: &OurLink, network: &Network, mac: Option<Mac>, inside: Option<&Inside>) -> Endpoint {
+fn endpoint(link: &OurLink, network: &Network, mac: Option<Mac>, inside: Option<&ContainerInterface>) -> Endpoint {
     let address = plan::address_of(&link.name).and_then(|address| {
         let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(&address))?;
         IpNet::new(address, subnet.range.prefix_len()).ok()
@@ -317,7 +317,7 @@ fn endpoint(link: &OurLink, network: &Network, mac: Option<Mac>, inside: Option<
 }
 
 /// Where a container's side of `endpoint` is otherwise than the host's.
-fn contradiction(container: &str, endpoint: &Endpoint, inside: &Inside) -> Option<String> {
+fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterface) -> Option<String> {
     let foreign = inside.addresses.iter().filter(|address| !endpoint.addresses.contains(address));
     let mut has: Vec<String> = foreign.map(|address| format!("address {address}")).collect();
     if inside.mac != endpoint.mac {

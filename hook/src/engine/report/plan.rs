@@ -52,7 +52,7 @@ impl Engine {
             Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),
             Wiring::None => {
                 let sandbox = intent(request, &namespace, Vec::new(), Vec::new());
-                (sandbox, inside(&[SandboxStep::Loopback]))
+                (sandbox, in_namespace(&[SandboxStep::Loopback]))
             }
             Wiring::Bridge { connection, publish } => {
                 let (sandbox, network) = engine.rehearse(request, &namespace, connection, publish)?;
@@ -64,7 +64,7 @@ impl Engine {
                             commands.extend(shell::host_step(step, "$PID"));
                         }
                     }
-                    commands.extend(inside(&steps.sandbox));
+                    commands.extend(in_namespace(&steps.sandbox));
                 }
                 (sandbox, commands)
             }
@@ -196,6 +196,6 @@ impl Engine {
     }
 }
 
-fn inside(steps: &[SandboxStep]) -> Vec<String> {
+fn in_namespace(steps: &[SandboxStep]) -> Vec<String> {
     steps.iter().flat_map(shell::sandbox_step).map(|line| format!("nsenter -t $PID -n {line}")).collect()
 }

@@ -40,7 +40,8 @@ impl Engine {
     /// Hands what is slow to a child process. False where none could be made: then nothing was done.
     fn leave_to_child(&self, must_wait: bool) -> bool {
         let drains = self.draining.iter().map(|(_, drain)| drain.as_fd());
-        let keep: Vec<_> = self.slow_sockets().chain(self.deletion_lock.iter().map(AsFd::as_fd)).chain(drains).collect();
+        let keep: Vec<_> =
+            self.slow_sockets().chain(self.deletion_lock.iter().map(AsFd::as_fd)).chain(drains).collect();
         let work = || {
             // With its sockets it is kept to the end.
             let engine = self.drain_apart();

@@ -2,10 +2,10 @@
 
 mod backend;
 mod foreign;
-mod late;
+mod late_input_chains;
 mod nftables;
 mod xtables;
 
 pub use backend::{Choice, backend, choose, loaded, suits};
 pub use foreign::{Neighbours, change_zone, close_passage, open_passage};
-pub use late::chains_behind_security;
+pub use late_input_chains::chains_behind_security;

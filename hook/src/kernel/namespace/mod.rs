@@ -3,7 +3,7 @@
 mod mount;
 mod netns;
 mod process;
-mod scoped;
+mod scoped_thread;
 mod uts;
 
 pub use mount::{Missing, Overlay, mount_over};

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::process::Process;
-use super::scoped::apart;
+use super::scoped_thread::in_scoped_thread;
 use crate::kernel::error::{Doing, Error, Result};
 
 /// How often a disturbed walk is begun again: a neighbour must not keep us for ever.
@@ -70,14 +70,14 @@ pub fn mount_over(process: &Process, root: &Path, overlays: &[Overlay]) -> Resul
         .collect::<Result<_>>()?;
     let what = || format!("open the container's root {}", root.display());
     let directory = open_beneath(&process.root, root, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
-    let inside = || {
+    let work = || {
         // A thread shares its root and working directory with others, which setns into a mount namespace refuses.
         unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
         setns(&process.mnt, CloneFlags::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
         let place = Place { root: &directory, process };
         trees.iter().filter_map(|(tree, target)| place.attach(tree, target).transpose()).collect()
     };
-    apart(inside)
+    in_scoped_thread(work)
 }
 
 /// A read-only mount of `source` that is nowhere yet.

@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
 use rustix::fs::fstat;
 
 use super::process::{Origin, Running, running};
-use super::scoped::apart;
+use super::scoped_thread::in_scoped_thread;
 use crate::decide::liveness::Sight;
 use crate::kernel::error::{Doing, Result};
 use crate::model::{Namespace, NetnsLocator, Requester};
@@ -46,7 +46,7 @@ impl Netns {
     /// # Errors
     /// Those of `work`, or that the namespace cannot be entered.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        apart(|| {
+        in_scoped_thread(|| {
             setns(&self.0, CloneFlags::CLONE_NEWNET).doing(|| "enter the container's network namespace".into())?;
             work()
         })
@@ -75,7 +75,7 @@ impl Netns {
     /// When the kernel refuses.
     pub fn make(path: &Path) -> Result<(Self, u64)> {
         let what = || format!("make network namespace {}", path.display());
-        apart(|| {
+        in_scoped_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).doing(what)?;
             let own = Path::new("/proc/thread-self/ns/net");
             mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(what)?;

@@ -3,7 +3,7 @@ use std::os::fd::BorrowedFd;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{gethostname, sethostname};
 
-use super::scoped::apart;
+use super::scoped_thread::in_scoped_thread;
 use crate::kernel::error::{Doing, Result};
 use crate::model::HostName;
 
@@ -12,7 +12,7 @@ use crate::model::HostName;
 /// # Errors
 /// When the namespace cannot be entered.
 pub fn set_hostname(namespace: BorrowedFd<'_>, name: &HostName) -> Result<()> {
-    apart(|| {
+    in_scoped_thread(|| {
         setns(namespace, CloneFlags::CLONE_NEWUTS).doing(|| "enter the container's UTS namespace".into())?;
         sethostname(name.as_str()).doing(|| format!("set the host name {name}"))
     })

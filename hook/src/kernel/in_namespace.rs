@@ -32,7 +32,7 @@ pub struct Found {
 
 /// An interface in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inside {
+pub struct ContainerInterface {
     /// Its name.
     pub name: InterfaceName,
     /// Its MAC address.
@@ -105,7 +105,7 @@ fn oldest_processes() -> Result<Vec<(PathBuf, NetnsLocator)>> {
 ///
 /// # Errors
 /// When the namespace cannot be entered or asked.
-pub fn interface_in(netns: &Netns, index: u32) -> Result<Option<Inside>> {
+pub fn interface_in(netns: &Netns, index: u32) -> Result<Option<ContainerInterface>> {
     netns.within(|| {
         let mut netlink = Netlink::route()?;
         let what = || format!("look at link {index} of a container");
@@ -131,7 +131,7 @@ pub fn interface_in(netns: &Netns, index: u32) -> Result<Option<Inside>> {
         let addresses = addresses.filter(|net| !is_link_local(net.addr())).collect();
         let routes = netlink.request(RouteNetlinkMessage::GetRoute(RouteMessage::default()), NLM_F_DUMP).doing(what)?;
         let gateways = routes.iter().filter_map(|answer| default_gateway(answer, index)).collect();
-        Ok(name.zip(mac).map(|(name, mac)| Inside { name, mac, addresses, gateways }))
+        Ok(name.zip(mac).map(|(name, mac)| ContainerInterface { name, mac, addresses, gateways }))
     })
 }
 

@@ -9,11 +9,11 @@ use crate::kernel::error::{Doing, Error, Result};
 /// Enough for a few system calls; the default of 2 MiB takes longer to map.
 const STACK: usize = 256 << 10;
 
-/// Runs `work` in a thread that ends with it: one that enters a namespace and came back could come back wrong.
+/// Runs `work` in a scoped thread, which ends with it. A thread that has entered a namespace is not used again: the way back could fail.
 ///
-/// We only wait meanwhile, so the thread gets our processor: to wake up another one, and be woken up by it, takes longer
-/// than all its work.
-pub(super) fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// The caller only waits meanwhile, so the thread is bound to the caller's processor. To wake up another processor, and be woken up
+/// by it, takes longer than the work.
+pub(super) fn in_scoped_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let ours = sched_getaffinity(Pid::from_raw(0)).ok().filter(|_| stay_here().is_ok());
     let result = thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
@@ -21,13 +21,13 @@ pub(super) fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<
         joined.unwrap_or_else(|_| Err(Error::refused("work in a namespace", io::Error::other("the thread panicked"))))
     });
     if let Some(ours) = ours {
-        // What was allowed a moment ago is still.
+        // These processors were allowed a moment ago.
         let _ = sched_setaffinity(Pid::from_raw(0), &ours);
     }
     result
 }
 
-/// Keeps this thread, and those it starts, on the processor it runs on.
+/// Binds this thread, and the threads that it starts, to the processor that it runs on.
 fn stay_here() -> nix::Result<()> {
     let mut here = CpuSet::new();
     here.set(sched_getcpu()?)?;

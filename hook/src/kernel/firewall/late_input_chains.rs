@@ -6,11 +6,11 @@ use nix::errno::Errno;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::netlink::Netlink;
 
-/// How iptables-nft calls the chain of its own in which ours are asked.
+/// The chain of iptables-nft that our own rules stand in.
 const SECURITY: &str = "ip security INPUT";
 
-/// The chains of nftables that judge what comes in to the host at `priority` or later, where the table `security` of iptables
-/// stands, as `nft` calls them: `inet filter input`.
+/// The filter chains of nftables on the input hook at `priority` or later, as `nft` names them: `inet filter input`. `priority` is that
+/// of the table `security` of iptables, in which our rules ask the host's input rules: what these chains drop is not asked.
 ///
 /// # Errors
 /// When the kernel cannot be asked.
@@ -18,14 +18,14 @@ pub fn chains_behind_security(priority: i32) -> Result<Vec<String>> {
     let message = NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() });
     let question = NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0), message);
     match Netlink::netfilter()?.request(question, NLM_F_DUMP) {
-        Ok(answers) => Ok(answers.iter().filter_map(|answer| late(answer, priority)).collect()),
+        Ok(answers) => Ok(answers.iter().filter_map(|answer| late_input_chain(answer, priority)).collect()),
         // A kernel without nf_tables.
         Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(Vec::new()),
         Err(error) => Err(Error::refused("list the host's chains", error)),
     }
 }
 
-fn late(message: &NetfilterMessage, from: i32) -> Option<String> {
+fn late_input_chain(message: &NetfilterMessage, from: i32) -> Option<String> {
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else { return None };
     let family = match message.header.family {
         NetfilterProtoFamily::IPv4 => "ip",

@@ -24,7 +24,7 @@ pub use error::{Error, Failures, Result};
 pub use network::default_network;
 pub use repair::{CONTAINERDS, Collected, Finding, Remedy, Reset, SERVICE_SOCKET};
 pub use report::{NetworkKind, NetworkView, Plan};
-pub use sandbox::{Neighbour, OpenBundle, Outcome, bundle_of, discard_files_of, edit_for, files_to_fill};
+pub use sandbox::{NetnsOwner, OpenBundle, Outcome, bundle_of, discard_files_of, edit_for, files_to_fill};
 pub use settings::settings;
 
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ use slog::{Logger, debug, warn};
 use crate::decide::similar;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
-use crate::kernel::{self, Conntrack, HostLinks, Lock, LockFile, Neighbours, Netns, Origin};
+use crate::kernel::{self, Conntrack, ForeignFirewalls, HostLinks, Lock, LockFile, Netns, Origin};
 use crate::model::{ContainerId, Network, Sandbox, quoted};
 use crate::store::{Host, Store};
 
@@ -49,7 +49,7 @@ pub struct Engine {
     locks: LockFile,
     links: HostLinks,
     firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
-    neighbours: Option<Neighbours>,
+    foreign_firewalls: Option<ForeignFirewalls>,
     conntrack: Option<Conntrack>,
     /// Held from a deletion in the firewall on until the kernel is done with it.
     deletion_lock: Option<Lock>,

@@ -86,7 +86,7 @@ impl Engine {
             locks,
             links,
             firewall: None,
-            neighbours: None,
+            foreign_firewalls: None,
             conntrack: None,
             deletion_lock: None,
             draining: Vec::new(),

@@ -18,7 +18,7 @@ mod terminal;
 
 pub use error::{Error, Result};
 pub use firewall::{
-    Choice, Neighbours, backend, chains_behind_security, change_zone, choose, close_passage, loaded, open_passage,
+    Choice, ForeignFirewalls, add_pass, backend, chains_behind_security, change_zone, choose, loaded, remove_pass,
     suits,
 };
 pub use fs::{

@@ -3,10 +3,12 @@
 //! A container chooses the names of its interfaces and files, so each is quoted as one word of a shell.
 
 mod firewall;
+mod pass;
 mod steps;
 mod uplinks;
 
 pub use firewall::{load, port};
+pub use pass::{accept_in, firewalld_zone};
 pub use steps::{host_step, input_loop, sandbox_step, setting};
 pub use uplinks::keep_uplinks;
 

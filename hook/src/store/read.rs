@@ -38,7 +38,7 @@ pub struct HostRow {
     /// Who switched IP forwarding on.
     pub forwarding: Forwarding,
     /// Whether the host's own rules decide who from outside reaches a published port.
-    pub asks_host: bool,
+    pub respect_host_firewall: bool,
 }
 
 /// The numbers that sandboxes have: SQLite counts up from 1.
@@ -160,7 +160,7 @@ impl<'c> Read<'c> {
     pub fn host_row(&self) -> Result<HostRow> {
         let sql = "SELECT firewall, former_firewalls, closed_forwarding, asks_host FROM host";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let (now, former, forwarding, asks_host): (String, String, i64, _) =
+        let (now, former, forwarding, respect_host_firewall): (String, String, i64, _) =
             statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let forwarding = match forwarding {
             0 => Forwarding::OfOthers,
@@ -173,7 +173,12 @@ impl<'c> Read<'c> {
                 });
             }
         };
-        Ok(HostRow { firewall: kinds(&now)?.pop(), former_firewalls: kinds(&former)?, forwarding, asks_host })
+        Ok(HostRow {
+            firewall: kinds(&now)?.pop(),
+            former_firewalls: kinds(&former)?,
+            forwarding,
+            respect_host_firewall,
+        })
     }
 
     /// The address given out last in `network`, after which the search for the next begins.

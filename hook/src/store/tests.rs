@@ -226,7 +226,7 @@ fn stores_of_every_version_are_read() {
         assert_eq!(row.forwarding, Forwarding::Ours);
         assert_eq!(row.firewall, Some(if version < 3 { Kind::Nftables } else { Kind::IptablesNft }));
         assert_eq!(row.former_firewalls.len(), usize::from(version >= 3));
-        assert_eq!(row.asks_host, version >= 4);
+        assert_eq!(row.respect_host_firewall, version >= 4);
         assert_eq!(matches!(job.namespace.locator, NetnsLocator::Made { .. }), version >= 5);
         assert!(insert(&mut store, &mut sandbox("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }

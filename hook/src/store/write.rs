@@ -66,7 +66,7 @@ impl<'c> Write<'c> {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn set_asks_host(&self, asks: bool) -> Result<()> {
+    pub fn set_respect_host_firewall(&self, asks: bool) -> Result<()> {
         self.run("UPDATE host SET asks_host = ?1", [asks])
     }
 

@@ -135,7 +135,7 @@ impl Engine {
 struct Inventory {
     firewalls: Vec<Kind>,
     forwarding: Forwarding,
-    asks_host: bool,
+    respect_host_firewall: bool,
     networks: Vec<Network>,
     sandboxes: Vec<Sandbox>,
     /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
@@ -158,7 +158,7 @@ impl Inventory {
         let mut found = Self {
             firewalls: Vec::new(),
             forwarding: Forwarding::OfOthers,
-            asks_host: ours.iter().any(|link| link.alias == Alias::Detour),
+            respect_host_firewall: ours.iter().any(|link| link.alias == Alias::Detour),
             networks,
             sandboxes: Vec::new(),
             reports: Vec::new(),
@@ -242,8 +242,8 @@ impl Inventory {
         if store.host_row()?.forwarding == Forwarding::OfOthers && self.forwarding != Forwarding::OfOthers {
             store.set_forwarding(self.forwarding)?;
         }
-        if self.asks_host {
-            store.set_asks_host(true)?;
+        if self.respect_host_firewall {
+            store.set_respect_host_firewall(true)?;
         }
         if let (Some((kind, former)), None) = (self.firewalls.split_first(), store.host_row()?.firewall) {
             store.set_firewall(*kind, former)?;

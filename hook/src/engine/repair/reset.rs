@@ -20,7 +20,7 @@ pub struct Reset {
     /// Who kept the rules.
     pub firewalls: Vec<Kind>,
     /// The firewalls of other programs whose door for containers is closed again.
-    pub doors: Vec<String>,
+    pub passes: Vec<String>,
     /// Whether IP forwarding, which we had switched on, is off again.
     pub forwarding_off: bool,
     /// The chains that stay because the operator has rules in them.
@@ -65,7 +65,7 @@ impl Engine {
             self.links.delete(link.index)?;
             reset.bridges.push(link.name);
         }
-        reset.doors = self.close_doors()?;
+        reset.passes = self.remove_passes()?;
         for kind in kernel::loaded()? {
             let mut firewall = kernel::backend(kind)?;
             firewall.unload()?;

@@ -78,6 +78,6 @@ impl Engine {
             self.forward()?;
         }
         self.load_ruleset(&needs, &publish_needs(sandbox))?;
-        self.pass_neighbours(&needs.bridge)
+        self.pass_foreign_firewalls(&needs.bridge)
     }
 }

@@ -42,7 +42,7 @@ impl Engine {
         let (sandbox, mut commands) = match &request.wiring {
             // The sandbox is wired, and the files are the owner's.
             Wiring::Member(owner) => {
-                let sandbox = engine.neighbour(owner)?.sandbox;
+                let sandbox = engine.netns_owner(owner)?.sandbox;
                 let nothing = format!(
                     "# shares the network of container {}: there is nothing to do",
                     shown(sandbox.container.as_str())

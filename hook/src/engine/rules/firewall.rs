@@ -26,7 +26,7 @@ impl Engine {
             drop(lock);
             // With all that the store says, and so with this sandbox's ports.
             self.forward()?;
-            return self.pass_neighbours(&network.bridge);
+            return self.pass_foreign_firewalls(&network.bridge);
         }
         let base = self.base_of(&row)?;
         let ports = publish_needs(sandbox);
@@ -35,7 +35,7 @@ impl Engine {
         if !whole {
             self.load_ruleset(&network, &ports)?;
         }
-        self.pass_neighbours(&network.bridge)
+        self.pass_foreign_firewalls(&network.bridge)
     }
 
     /// Loads the ruleset where the firewall does not hold `ports`, or not all that `network` needs.
@@ -97,7 +97,7 @@ impl Engine {
     }
 
     fn load_all(&mut self) -> Result<()> {
-        let asks = self.asks_the_host(&self.store.read().host_row()?)?;
+        let asks = self.respects_host_firewall(&self.store.read().host_row()?)?;
         let was_laid = self.links.detour()?.is_some();
         if asks {
             // A rule names it.
@@ -211,24 +211,25 @@ impl Engine {
 
     /// What `row` says that holds on the whole host. Where the detour is still to be made, it has no index yet.
     pub(in crate::engine) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
-        let detour = if self.asks_the_host(row)? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
+        let detour =
+            if self.respects_host_firewall(row)? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
         Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, detour })
     }
 
     /// Whether the host's own rules decide who from outside reaches a published port.
-    fn asks_the_host(&self, row: &HostRow) -> Result<bool> {
-        Ok(row.asks_host && self.kind_of(row)?.has_rules())
+    fn respects_host_firewall(&self, row: &HostRow) -> Result<bool> {
+        Ok(row.respect_host_firewall && self.kind_of(row)?.has_rules())
     }
 
     /// Remembers, for those who do not read config.toml, whom it lets reach published ports. Where the rules are not of that kind,
     /// the next who looks at them loads them anew.
     pub(in crate::engine) fn store_published_ports_setting(&mut self, row: &HostRow) -> Result<()> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
-        if row.asks_host == asks {
+        if row.respect_host_firewall == asks {
             return Ok(());
         }
         let _alone = self.alone_at_firewall()?;
-        Ok(self.store.write(|store| store.set_asks_host(asks))?)
+        Ok(self.store.write(|store| store.set_respect_host_firewall(asks))?)
     }
 
     /// Who keeps the rules, or would.

@@ -84,7 +84,7 @@ impl Engine {
     fn slow_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let firewall = self.firewall.as_ref().and_then(|(_, firewall)| firewall.slow_socket());
         let conntrack = self.conntrack.iter().flat_map(Conntrack::slow_sockets);
-        firewall.into_iter().chain(self.neighbours.iter().map(AsFd::as_fd)).chain(conntrack)
+        firewall.into_iter().chain(self.foreign_firewalls.iter().map(AsFd::as_fd)).chain(conntrack)
     }
 
     /// Waits until nobody deletes, which nobody begins as long as the lock is held; none where that does not come. Where many wait,

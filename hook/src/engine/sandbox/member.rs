@@ -16,7 +16,7 @@ const MAX_HOSTNAME: usize = 256;
 
 /// A living container whose network another one joins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
+pub struct NetnsOwner {
     /// Its sandbox.
     pub sandbox: Sandbox,
     /// Where its network namespace is found, as long as it lives.
@@ -32,13 +32,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none or it does not run, [`Error::Conflict`] where there are several.
-    pub fn neighbour(&mut self, container: &ContainerId) -> Result<Neighbour> {
+    pub fn netns_owner(&mut self, container: &ContainerId) -> Result<NetnsOwner> {
         let all = self.sandboxes()?;
         let meant = resolve::meant(container.as_str(), &all, |sandbox| self.is_dead(sandbox))?;
         let is_there = |sandbox: &&Sandbox| sandbox.state == State::Attached && self.is_alive(sandbox);
         let living: Vec<&Sandbox> = meant.iter().copied().filter(is_there).collect();
         match (&living[..], &meant[..]) {
-            ([sandbox], _) => self.neighbour_of(sandbox),
+            ([sandbox], _) => self.netns_owner_of(sandbox),
             ([], [sandbox, ..]) => Err(Error::NotFound(self.why_not_alive(sandbox))),
             ([], []) => Err(Self::not_attached(container.as_str(), &all)),
             (several, _) => Err(resolve::ambiguous(container.as_str(), several)),
@@ -64,7 +64,7 @@ impl Engine {
                 Err(wrong(format!("is not whose network namespace this is; that is container {other}'s: {prepare}")))
             }
             None => {
-                self.neighbour(owner)?;
+                self.netns_owner(owner)?;
                 Err(wrong(format!("is attached with another network namespace than this container's: {prepare}")))
             }
         }
@@ -81,7 +81,7 @@ impl Engine {
             return Ok(());
         }
         // What is wrong with the other one matters more.
-        self.neighbour(owner)?;
+        self.netns_owner(owner)?;
         let why = "needs that container's network namespace, and a hook cannot change a container's afterwards; \
                    ocinet prepare writes its path into linux.namespaces of config.json";
         Err(Invalid::new(FIELD, format!("container:{owner}"), why).into())
@@ -100,7 +100,7 @@ impl Engine {
         }
     }
 
-    fn neighbour_of(&self, sandbox: &Sandbox) -> Result<Neighbour> {
+    fn netns_owner_of(&self, sandbox: &Sandbox) -> Result<NetnsOwner> {
         if sandbox.mode == Mode::Host {
             let why = "is in the host's network; ask for network host instead";
             return Err(Invalid::new(FIELD, format!("container:{}", sandbox.container), why).into());
@@ -118,7 +118,7 @@ impl Engine {
             None => None,
         };
         let hostname = hostname.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
-        Ok(Neighbour { sandbox: sandbox.clone(), namespace, files, hostname })
+        Ok(NetnsOwner { sandbox: sandbox.clone(), namespace, files, hostname })
     }
 }
 

@@ -14,7 +14,7 @@ mod spec_files;
 
 pub use attach::Outcome;
 pub use bundle::bundle_of;
-pub use member::Neighbour;
+pub use member::NetnsOwner;
 pub use prepare::{OpenBundle, edit_for};
 pub use spec_files::{discard_files_of, files_to_fill};
 

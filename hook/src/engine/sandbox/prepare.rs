@@ -85,25 +85,25 @@ fn refusal(bundle: &Path, error: kernel::Error) -> Error {
 /// engine of this host, where it was used, is opened for it alone.
 ///
 /// # Errors
-/// As [`Engine::neighbour`].
+/// As [`Engine::netns_owner`].
 pub fn edit_for(spec: &Document, network: &str, engine: impl FnOnce() -> Result<Option<Engine>>) -> Result<Edit> {
     let annotated = |network: String| vec![(Annotations::NETWORK, network)];
-    let Some(neighbour) = network.strip_prefix("container:") else {
+    let Some(owner) = network.strip_prefix("container:") else {
         let placement = if network == "host" { Placement::Host } else { Placement::Own };
         return Ok(Edit { network: Some(placement), annotations: annotated(network.to_owned()), ..Edit::default() });
     };
     let field = format!("annotation {}", Annotations::NETWORK);
-    let id: ContainerId = neighbour.parse().map_err(|e: Invalid| e.within(&field))?;
-    let neighbour = match engine()? {
-        Some(mut engine) => engine.neighbour(&id)?,
+    let id: ContainerId = owner.parse().map_err(|e: Invalid| e.within(&field))?;
+    let owner = match engine()? {
+        Some(mut engine) => engine.netns_owner(&id)?,
         None => return Err(Engine::not_attached(id.as_str(), &[])),
     };
-    let hostname = neighbour.hostname.filter(|_| spec.has_namespace("uts"));
+    let hostname = owner.hostname.filter(|_| spec.has_namespace("uts"));
     Ok(Edit {
-        network: Some(Placement::At(neighbour.namespace)),
-        annotations: annotated(format!("container:{}", neighbour.sandbox.container)),
+        network: Some(Placement::At(owner.namespace)),
+        annotations: annotated(format!("container:{}", owner.sandbox.container)),
         hostname: hostname.and_then(|name| name.parse().ok()),
-        mounts: neighbour.files.into_iter().map(mount).collect(),
+        mounts: owner.files.into_iter().map(mount).collect(),
         hooks: None,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{OPERATOR, Table};
-use crate::firewall::pass::PASSAGE;
+use crate::firewall::pass::PASS_CHAIN;
 
 /// What the kernel holds in a table, line by line as `iptables -S` prints it.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ impl Held {
 
 /// Whether the name is of a chain that comes and goes with our rules.
 fn is_ours(chain: &str) -> bool {
-    chain.starts_with("OCINET-") && chain != OPERATOR && chain != PASSAGE
+    chain.starts_with("OCINET-") && chain != OPERATOR && chain != PASS_CHAIN
 }
 
 /// The chain that a rule is in, as `iptables -S` prints it.

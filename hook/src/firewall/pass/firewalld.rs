@@ -1,8 +1,8 @@
-//! The door of firewalld: a zone for our bridges, which may send to anywhere, and to the host what the zone names.
+//! The pass through firewalld: a zone for our bridges. They may send anywhere, and to the host what the zone names.
 //!
-//! A zone cannot be made without writing firewalld's configuration and reloading it, which costs everybody what they had
-//! not written there. So it comes with our package, and the hook puts our bridges into it where they are not. firewalld's own zone
-//! `trusted` is no door: it would open the host itself to every container.
+//! To make a zone, firewalld's configuration has to be written and reloaded, and a reload drops all rules that are not written there.
+//! So the zone comes with our package, and the hook only puts our bridges into it. firewalld's own zone `trusted` will not do: it
+//! opens the host's own ports to every container.
 
 /// firewalld's table, in the family `inet`.
 pub const FIREWALLD_TABLE: &str = "firewalld";
@@ -22,7 +22,7 @@ const OUR_ZONE_CHAIN: &str = "filter_FWD_ocinet";
 /// Our bridges, as firewalld writes prefixes.
 pub const ZONE_INTERFACES: [&str; 2] = ["ocinet+", "ocn-+"];
 
-/// What is to be known of a firewalld that runs.
+/// The state of a firewalld that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Firewalld {
     /// Whether our bridges are in our zone.
@@ -61,21 +61,6 @@ pub fn zone_command(open: bool) -> Vec<String> {
     let verb = if open { "add" } else { "remove" };
     let interfaces = ZONE_INTERFACES.iter().map(|interface| format!("--{verb}-interface={interface}"));
     [format!("--zone={ZONE}")].into_iter().chain(interfaces).collect()
-}
-
-/// The commands with which an operator makes the zone.
-pub(super) fn zone_making() -> String {
-    let permanent = format!("firewall-cmd --permanent --zone={ZONE}");
-    [
-        format!("firewall-cmd --permanent --new-zone={ZONE}"),
-        format!("{permanent} --set-target=ACCEPT"),
-        format!("{permanent} --add-rich-rule='rule priority=32767 reject'"),
-        format!("{permanent} --add-service=dns"),
-        format!("{permanent} --add-protocol=icmp"),
-        format!("{permanent} --add-interface=ocinet+ --add-interface=ocn-+"),
-        "firewall-cmd --reload".into(),
-    ]
-    .join(" && ")
 }
 
 #[cfg(test)]

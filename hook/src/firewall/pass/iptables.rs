@@ -1,18 +1,18 @@
-//! The door of Docker and ufw, which share the table `filter` of iptables: a chain of ours, and one jump to it.
+//! The pass through Docker and ufw, which share the table `filter` of iptables: a chain of ours, and one jump to it.
 //!
-//! Where the jump stands decides who has spoken before us:
+//! The place of the jump decides which rules come before ours:
 //!
-//! * Docker promises to leave `DOCKER-USER` alone. The jump comes after what the operator wrote there, and before the
-//!   `RETURN` with which older versions end it. Docker's own chains come later, so what comes from or goes to a bridge of
-//!   Docker's is handed on to them: they keep its networks apart from ours.
-//! * ufw leaves what others append to `FORWARD` in its place when it reloads, while it flushes every chain of its own. There
-//!   it has said all it has to say, `ufw route deny` included, and only its policy is left. Where that is `REJECT`, its
-//!   last chain spares nothing, and the one before it, `ufw-after-forward`, must do until the next reload.
+//! * Docker does not change rules in `DOCKER-USER`. The jump comes after the operator's rules there, and before the `RETURN` at the
+//!   end of it that older versions have. Docker's own chains come later: what comes from or goes to a bridge of Docker's returns to
+//!   them, so that they isolate its networks from ours.
+//! * ufw keeps what others append to `FORWARD` when it reloads, and flushes every chain of its own. At the end of `FORWARD` all rules
+//!   of ufw have been passed, `ufw route deny` included, and only its policy is left. Where the policy is `REJECT`, its last chain
+//!   rejects everything. The jump then stands in the chain before it, `ufw-after-forward`, until the next reload.
 //!
-//! Into a bridge of ours goes only what was published or is answered, even on the day when somebody flushes our own rules.
+//! The chain lets into a bridge of ours only what was published or is answered, also when our own rules have been flushed.
 
 /// Our chain in another program's table.
-pub const PASSAGE: &str = "OCINET-PASSAGE";
+pub const PASS_CHAIN: &str = "OCINET-PASSAGE";
 
 /// The chain of iptables that forwarded packets pass.
 pub const FORWARD: &str = "FORWARD";
@@ -54,7 +54,7 @@ impl Variant {
 
 /// A place for our jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum PassPlace {
     /// Docker's chain for the operator.
     DockerUser,
     /// The end of `FORWARD`, behind ufw's chains.
@@ -63,8 +63,8 @@ pub enum Door {
     UfwAfter,
 }
 
-impl Door {
-    /// Whose it is.
+impl PassPlace {
+    /// The program that keeps it.
     pub fn keeper(self) -> &'static str {
         match self {
             Self::DockerUser => "Docker",
@@ -92,13 +92,13 @@ pub struct Filter {
     docker: bool,
     ufw: bool,
     ufw_rejects: bool,
-    passage: Option<u32>,
+    chain_uses: Option<u32>,
 }
 
 impl Filter {
     /// A table of which nothing is known yet.
     pub fn new(variant: Variant) -> Self {
-        Self { variant, drops: false, docker: false, ufw: false, ufw_rejects: false, passage: None }
+        Self { variant, drops: false, docker: false, ufw: false, ufw_rejects: false, chain_uses: None }
     }
 
     /// Takes note of a chain with that many rules in it and jumps to it, together.
@@ -108,37 +108,39 @@ impl Filter {
             UFW_AFTER => self.ufw = true,
             // A jump leads to it always; a rule is in it only where the policy is to reject.
             UFW_REJECT => self.ufw_rejects = uses > 1,
-            PASSAGE => self.passage = Some(uses),
+            PASS_CHAIN => self.chain_uses = Some(uses),
             _ => {}
         }
     }
 
-    /// The door, where there is one and it is needed. Where ufw is beside Docker its word comes last.
-    pub fn door(&self) -> Option<Door> {
+    /// The place of the pass, where one is needed and there is one. Where both ufw and Docker run, ufw's rules come last.
+    pub fn place(&self) -> Option<PassPlace> {
         match self {
             Self { drops: false, .. } => None,
-            Self { ufw: true, ufw_rejects, .. } => Some(if *ufw_rejects { Door::UfwAfter } else { Door::UfwEnd }),
-            Self { docker, .. } => docker.then_some(Door::DockerUser),
+            Self { ufw: true, ufw_rejects, .. } => {
+                Some(if *ufw_rejects { PassPlace::UfwAfter } else { PassPlace::UfwEnd })
+            }
+            Self { docker, .. } => docker.then_some(PassPlace::DockerUser),
         }
     }
 
     /// Whether our chain is whole, and something jumps to it.
     pub fn is_open(&self) -> bool {
-        self.passage.is_some_and(|uses| uses as usize == RULES.len() + 1)
+        self.chain_uses.is_some_and(|uses| uses as usize == RULES.len() + 1)
     }
 
     /// Whether anything of ours is there.
-    pub fn has_passage(&self) -> bool {
-        self.passage.is_some()
+    pub fn has_chain(&self) -> bool {
+        self.chain_uses.is_some()
     }
 }
 
-impl Door {
-    /// What opens it, for `iptables-restore --noflush`, where `rules` is what `iptables -S` prints of the table.
-    pub fn opening(self, rules: &str) -> String {
-        let mut text = format!("*filter\n:{PASSAGE} - [0:0]\n");
+impl PassPlace {
+    /// What adds the pass here, for `iptables-restore --noflush`, where `rules` is what `iptables -S` prints of the table.
+    pub fn adding(self, rules: &str) -> String {
+        let mut text = format!("*filter\n:{PASS_CHAIN} - [0:0]\n");
         text.extend(deletions(rules));
-        text.extend(RULES.iter().map(|rule| format!("-A {PASSAGE} {rule}\n")));
+        text.extend(RULES.iter().map(|rule| format!("-A {PASS_CHAIN} {rule}\n")));
         let chain = self.chain();
         let others: Vec<&str> = rules.lines().filter(|rule| is_in(rule, chain) && !is_jump(rule)).collect();
         let closing = format!("-A {chain} -j RETURN");
@@ -146,14 +148,14 @@ impl Door {
             Some(last) if *last == closing => format!("-I {chain} {}", others.len()),
             _ => format!("-A {chain}"),
         };
-        text + &format!("{place} -m comment --comment \"containers of ocinet\" -j {PASSAGE}\nCOMMIT\n")
+        text + &format!("{place} -m comment --comment \"containers of ocinet\" -j {PASS_CHAIN}\nCOMMIT\n")
     }
 }
 
-/// What takes everything of ours out of a table again, where `rules` is what `iptables -S` prints of it.
-pub fn closing(rules: &str) -> String {
+/// What removes everything of ours from a table, where `rules` is what `iptables -S` prints of it.
+pub fn removing(rules: &str) -> String {
     let jumps: String = deletions(rules).collect();
-    format!("*filter\n{jumps}-F {PASSAGE}\n-X {PASSAGE}\nCOMMIT\n")
+    format!("*filter\n{jumps}-F {PASS_CHAIN}\n-X {PASS_CHAIN}\nCOMMIT\n")
 }
 
 fn deletions(rules: &str) -> impl Iterator<Item = String> {
@@ -165,7 +167,7 @@ fn is_in(rule: &str, chain: &str) -> bool {
 }
 
 fn is_jump(rule: &str) -> bool {
-    rule.starts_with("-A ") && rule.ends_with(&format!(" -j {PASSAGE}"))
+    rule.starts_with("-A ") && rule.ends_with(&format!(" -j {PASS_CHAIN}"))
 }
 
 #[cfg(test)]
@@ -179,35 +181,35 @@ mod tests {
     }
 
     #[test]
-    fn a_door_is_where_its_keeper_is() {
-        assert_eq!(filter(&[("FORWARD", 0)]).door(), None);
-        assert_eq!(filter(&[("DOCKER-USER", 2)]).door(), Some(Door::DockerUser));
-        assert_eq!(filter(&[("ufw-after-forward", 1), ("ufw-reject-forward", 1)]).door(), Some(Door::UfwEnd));
-        assert_eq!(filter(&[("ufw-reject-forward", 2), ("ufw-after-forward", 1)]).door(), Some(Door::UfwAfter));
-        assert_eq!(filter(&[("DOCKER-USER", 2), ("ufw-after-forward", 1)]).door(), Some(Door::UfwEnd));
-        assert_eq!(Filter { drops: false, ..filter(&[("DOCKER-USER", 2)]) }.door(), None);
+    fn a_pass_stands_where_its_keeper_has_a_place() {
+        assert_eq!(filter(&[("FORWARD", 0)]).place(), None);
+        assert_eq!(filter(&[("DOCKER-USER", 2)]).place(), Some(PassPlace::DockerUser));
+        assert_eq!(filter(&[("ufw-after-forward", 1), ("ufw-reject-forward", 1)]).place(), Some(PassPlace::UfwEnd));
+        assert_eq!(filter(&[("ufw-reject-forward", 2), ("ufw-after-forward", 1)]).place(), Some(PassPlace::UfwAfter));
+        assert_eq!(filter(&[("DOCKER-USER", 2), ("ufw-after-forward", 1)]).place(), Some(PassPlace::UfwEnd));
+        assert_eq!(Filter { drops: false, ..filter(&[("DOCKER-USER", 2)]) }.place(), None);
     }
 
     #[test]
-    fn a_door_without_its_jump_is_closed() {
-        assert!(filter(&[(PASSAGE, 9)]).is_open());
-        assert!(!filter(&[(PASSAGE, 8)]).is_open());
+    fn a_pass_without_its_jump_is_none() {
+        assert!(filter(&[(PASS_CHAIN, 9)]).is_open());
+        assert!(!filter(&[(PASS_CHAIN, 8)]).is_open());
         assert!(!filter(&[]).is_open());
     }
 
     #[test]
     fn the_jump_stands_behind_the_operators_rules() {
         let jump =
-            |place: &str| format!("\n{place} -m comment --comment \"containers of ocinet\" -j {PASSAGE}\nCOMMIT\n");
+            |place: &str| format!("\n{place} -m comment --comment \"containers of ocinet\" -j {PASS_CHAIN}\nCOMMIT\n");
         let old = "-P FORWARD DROP\n-N DOCKER-USER\n-A DOCKER-USER -s 192.0.2.1/32 -j DROP\n-A DOCKER-USER -j RETURN\n";
-        let text = Door::DockerUser.opening(old);
+        let text = PassPlace::DockerUser.adding(old);
         assert!(
             text.starts_with("*filter\n:OCINET-PASSAGE - [0:0]\n-A OCINET-PASSAGE -i docker+ -j RETURN\n"),
             "{text}"
         );
         assert!(text.ends_with(&jump("-I DOCKER-USER 2")), "{text}");
         let new = "-N DOCKER-USER\n-A DOCKER-USER -s 192.0.2.1/32 -j DROP\n-A DOCKER-USER-2 -j RETURN\n";
-        assert!(Door::DockerUser.opening(new).ends_with(&jump("-A DOCKER-USER")));
+        assert!(PassPlace::DockerUser.adding(new).ends_with(&jump("-A DOCKER-USER")));
     }
 
     #[test]
@@ -216,7 +218,7 @@ mod tests {
         let rules =
             format!("-N OCINET-PASSAGE\n{}-A FORWARD -j X\n{}", jump("-A", "DOCKER-USER"), jump("-A", "FORWARD"));
         let gone = jump("-D", "DOCKER-USER") + &jump("-D", "FORWARD");
-        assert_eq!(closing(&rules), format!("*filter\n{gone}-F OCINET-PASSAGE\n-X OCINET-PASSAGE\nCOMMIT\n"));
-        assert!(Door::UfwEnd.opening(&rules).contains(&gone));
+        assert_eq!(removing(&rules), format!("*filter\n{gone}-F OCINET-PASSAGE\n-X OCINET-PASSAGE\nCOMMIT\n"));
+        assert!(PassPlace::UfwEnd.adding(&rules).contains(&gone));
     }
 }

@@ -1,12 +1,11 @@
-//! Doors: how what our networks forward gets through the firewalls of other programs.
+//! Forward passes: accepts of ours in the firewalls of other programs, for what our networks forward.
 //!
-//! A packet is forwarded if every chain on the forward hook lets it pass. What Docker, ufw and firewalld drop there, no
-//! accept of ours overrides; so we ask for passage, once per host, in the place that each of them keeps for others.
-//! A door adds to what the other program lets through and changes none of its rules, and our own rules still
-//! decide over everything that comes through it.
+//! A packet is forwarded if every chain on the forward hook lets it pass, and no accept in our own chain overrides a drop of
+//! Docker, ufw or firewalld. So ocinet adds a pass, once per host, in the place that each of these programs keeps for others. A pass
+//! changes none of the other program's rules, and our own rules still judge every packet that it lets through.
 //!
-//! Whether a door is open is asked of the kernel alone, at every attach: who reloads a firewall closes it, and nothing that we
-//! remembered would know.
+//! Every attach asks the kernel whether the passes are there. The store does not remember it, since the other program removes a pass
+//! when it reloads its rules.
 
 mod firewalld;
 mod iptables;
@@ -14,53 +13,51 @@ mod iptables;
 pub use firewalld::{
     FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, ZONE, ZONE_FILES, ZONE_INTERFACES, admits, holds, zone_command,
 };
-pub use iptables::{Door, FORWARD, Filter, PASSAGE, Variant, closing};
+pub use iptables::{FORWARD, Filter, PASS_CHAIN, PassPlace, Variant, removing};
 
-use crate::model::InterfaceName;
-
-/// What other programs' firewalls make of forwarded packets, as the kernel tells.
+/// What other programs' firewalls do with forwarded packets, as read from the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// The tables `filter` of iptables, which Docker and ufw share.
     pub filters: Vec<Filter>,
     /// firewalld, where it has loaded its rules.
     pub firewalld: Option<Firewalld>,
-    /// Chains that drop by their policy and belong to nobody we know.
-    pub strangers: Vec<Stranger>,
+    /// Chains of programs without a place for a pass that drop by their policy.
+    pub foreign_drops: Vec<ForeignDrop>,
 }
 
 impl Survey {
-    /// The doors that are there and closed.
-    pub fn closed(&self) -> Vec<Closed> {
+    /// The passes that are needed and not there.
+    pub fn missing_passes(&self) -> Vec<MissingPass> {
         let filters = self.filters.iter().filter(|filter| !filter.is_open());
-        let filters = filters.filter_map(|filter| Some(Closed::Iptables(filter.variant, filter.door()?)));
-        filters.chain(self.firewalld.filter(|firewalld| !firewalld.is_open).map(Closed::Firewalld)).collect()
+        let filters = filters.filter_map(|filter| Some(MissingPass::Iptables(filter.variant, filter.place()?)));
+        filters.chain(self.firewalld.filter(|firewalld| !firewalld.is_open).map(MissingPass::Firewalld)).collect()
     }
 }
 
-/// A door that is there and closed: what is behind it drops what we forward.
+/// A pass that is needed and not there: the other program drops what our networks forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
+pub enum MissingPass {
     /// In the table `filter` of iptables.
-    Iptables(Variant, Door),
+    Iptables(Variant, PassPlace),
     /// A zone of firewalld.
     Firewalld(Firewalld),
 }
 
-impl Closed {
-    /// Whose it is, and where, for people: `Docker's firewall (iptables-nft)`.
+impl MissingPass {
+    /// The firewall that needs it, for messages: `Docker's firewall (iptables-nft)`.
     pub fn subject(self) -> String {
         match self {
-            Self::Iptables(variant, door) => format!("{}'s firewall ({})", door.keeper(), variant.program()),
+            Self::Iptables(variant, place) => format!("{}'s firewall ({})", place.keeper(), variant.program()),
             Self::Firewalld(_) => "firewalld".into(),
         }
     }
 
-    /// What is the matter with it.
+    /// What is wrong without it.
     pub fn trouble(self) -> String {
         match self {
-            Self::Iptables(_, door) => {
-                format!("drops what containers forward: no rule in {} lets it pass", door.chain())
+            Self::Iptables(_, place) => {
+                format!("drops what containers forward: no rule in {} lets it pass", place.chain())
             }
             Self::Firewalld(Firewalld { has_zone: true, .. }) => {
                 format!("rejects what containers forward: their bridges are not in zone {ZONE}")
@@ -69,18 +66,15 @@ impl Closed {
         }
     }
 
-    /// What the operator can do where we cannot; `None` where we can.
-    pub fn remedy(self) -> Option<String> {
-        match self {
-            Self::Firewalld(Firewalld { has_zone: false, .. }) => Some(firewalld::zone_making()),
-            _ => None,
-        }
+    /// Whether only the operator can add it.
+    pub fn is_the_operators(self) -> bool {
+        matches!(self, Self::Firewalld(Firewalld { has_zone: false, .. }))
     }
 }
 
-/// A chain that drops forwarded packets, of a program that has no door we know.
+/// A chain of another program that drops forwarded packets and has no place for a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stranger {
+pub enum ForeignDrop {
     /// Of nftables.
     Nft {
         /// The table's family, as `nft` calls it.
@@ -94,23 +88,12 @@ pub enum Stranger {
     Legacy,
 }
 
-impl Stranger {
+impl ForeignDrop {
     /// Where it is: `ip filter FORWARD`.
     pub fn place(&self) -> String {
         match self {
             Self::Nft { family, table, chain } => format!("{family} {table} {chain}"),
             Self::Legacy => format!("{FORWARD} of {}", Variant::Legacy.program()),
         }
-    }
-
-    /// The command that lets pass what `bridge` forwards.
-    pub fn remedy(&self, bridge: &InterfaceName) -> String {
-        let one = |side: char| match self {
-            Self::Nft { family, table, chain } => {
-                format!("nft insert rule {family} {table} {chain} {side}ifname {bridge} accept")
-            }
-            Self::Legacy => format!("{} -w -I {FORWARD} -{side} {bridge} -j ACCEPT", Variant::Legacy.program()),
-        };
-        format!("{} && {}", one('i'), one('o'))
     }
 }

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use super::xtables;
 use crate::firewall::nftables::TABLE;
 use crate::firewall::pass::{
-    self, Door, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, Stranger, Survey, Variant, ZONE_FILES,
+    self, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, ForeignDrop, PassPlace, Survey, Variant, ZONE_FILES,
 };
 use crate::kernel::error::{Error, Result};
 use crate::kernel::netlink::Netlink;
@@ -28,11 +28,11 @@ const INET: &str = "inet";
 const IP: &str = "ip";
 
 /// A connection to nf_tables, to look at what others have there.
-pub struct Neighbours {
+pub struct ForeignFirewalls {
     netlink: Netlink,
 }
 
-impl Neighbours {
+impl ForeignFirewalls {
     /// Opens it for the namespace this process runs in.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Neighbours {
         Ok(Self { netlink: Netlink::netfilter()? })
     }
 
-    /// Looks at all that may drop what we forward.
+    /// Reads what may drop what our networks forward.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -50,26 +50,26 @@ impl Neighbours {
         let answers = self.dump(NetfilterProtoFamily::Unspec, message, "list the host's chains")?;
         let chains: Vec<Chain<'_>> = answers.iter().filter_map(Chain::read).collect();
         let nft = iptables_nft(&chains);
-        let strangers = chains.iter().filter(|chain| !(chain.is_iptables() && nft.door().is_some()));
-        let strangers = strangers.filter_map(Chain::stranger).collect();
+        let foreign_drops = chains.iter().filter(|chain| !(chain.is_iptables() && nft.place().is_some()));
+        let foreign_drops = foreign_drops.filter_map(Chain::foreign_drop).collect();
         let firewalld = if chains.iter().any(Chain::is_firewalld) { Some(self.firewalld()?) } else { None };
-        let mut survey = Survey { filters: vec![nft], firewalld, strangers };
+        let mut survey = Survey { filters: vec![nft], firewalld, foreign_drops };
         if let Some(table) = xtables::filter()? {
             let legacy = table.filter();
-            if legacy.drops && legacy.door().is_none() {
-                survey.strangers.push(Stranger::Legacy);
+            if legacy.drops && legacy.place().is_none() {
+                survey.foreign_drops.push(ForeignDrop::Legacy);
             }
             survey.filters.push(legacy);
         }
         Ok(survey)
     }
 
-    /// Whether a rule of `stranger` names `interface`: then its owner has decided about us.
+    /// Whether a rule of `foreign` names `interface`: then its owner has decided about our packets.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn mentions(&mut self, stranger: &Stranger, interface: &InterfaceName) -> Result<bool> {
-        let Stranger::Nft { family, table, chain } = stranger else {
+    pub fn mentions(&mut self, foreign: &ForeignDrop, interface: &InterfaceName) -> Result<bool> {
+        let ForeignDrop::Nft { family, table, chain } = foreign else {
             return Ok(xtables::filter()?.is_some_and(|table| table.mentions(interface)));
         };
         let family = if *family == INET { NetfilterProtoFamily::Inet } else { NetfilterProtoFamily::IPv4 };
@@ -106,35 +106,35 @@ impl Neighbours {
     ) -> Result<Vec<NetfilterMessage>> {
         let question = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
         match self.netlink.request(question, NLM_F_DUMP) {
-            // A kernel without nf_tables knows nobody to ask.
+            // A kernel without nf_tables.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(Vec::new()),
             result => result.map_err(|error| Error::refused(what, error)),
         }
     }
 }
 
-impl AsFd for Neighbours {
+impl AsFd for ForeignFirewalls {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.netlink.as_fd()
     }
 }
 
-/// Opens a door of iptables.
+/// Adds the pass to a table of iptables.
 ///
 /// # Errors
 /// When its programs are missing or refuse; then all is as it was.
-pub fn open_passage(variant: Variant, door: Door) -> Result<()> {
+pub fn add_pass(variant: Variant, place: PassPlace) -> Result<()> {
     let rules = rules(variant)?;
-    change(variant, &door.opening(&rules))
+    change(variant, &place.adding(&rules))
 }
 
-/// Takes our chain, and what jumps to it, out of iptables again.
+/// Removes our chain, and the jumps to it, from a table of iptables.
 ///
 /// # Errors
-/// As [`open_passage`].
-pub fn close_passage(variant: Variant) -> Result<()> {
+/// As [`add_pass`].
+pub fn remove_pass(variant: Variant) -> Result<()> {
     let rules = rules(variant)?;
-    change(variant, &pass::closing(&rules))
+    change(variant, &pass::removing(&rules))
 }
 
 /// Puts our bridges into our zone of firewalld, or takes them out.
@@ -147,7 +147,7 @@ pub fn change_zone(open: bool) -> Result<()> {
     program::run("firewall-cmd", &arguments, "").map(drop)
 }
 
-/// What one waits for a lock that another program holds on iptables, in seconds.
+/// How long the programs wait for the lock of iptables, in seconds.
 const PATIENCE: &str = "5";
 
 fn rules(variant: Variant) -> Result<String> {
@@ -189,15 +189,15 @@ impl<'m> Chain<'m> {
         Some(read)
     }
 
-    /// What it is to us if it drops what is forwarded and is not our own.
-    fn stranger(&self) -> Option<Stranger> {
+    /// The foreign drop that it is, if it drops what is forwarded and is not our own.
+    fn foreign_drop(&self) -> Option<ForeignDrop> {
         let family = match self.family {
             NetfilterProtoFamily::IPv4 => IP,
             NetfilterProtoFamily::Inet => INET,
             _ => return None,
         };
         let (table, chain) = (self.table.to_owned(), self.name.to_owned());
-        (self.forwards && self.drops && self.table != TABLE).then_some(Stranger::Nft { family, table, chain })
+        (self.forwards && self.drops && self.table != TABLE).then_some(ForeignDrop::Nft { family, table, chain })
     }
 
     /// Whether firewalld decides here over what is forwarded.

@@ -7,5 +7,5 @@ mod nftables;
 mod xtables;
 
 pub use backend::{Choice, backend, choose, loaded, suits};
-pub use foreign::{Neighbours, change_zone, close_passage, open_passage};
+pub use foreign::{ForeignFirewalls, add_pass, change_zone, remove_pass};
 pub use late_input_chains::chains_behind_security;

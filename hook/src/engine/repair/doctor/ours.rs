@@ -146,7 +146,7 @@ impl Engine {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
         let mut findings = Vec::new();
         let row = self.store.read().host_row()?;
-        if row.asks_host != asks && row.firewall.is_some() {
+        if row.respect_host_firewall != asks && row.firewall.is_some() {
             let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
             findings.push(Finding::ours("published ports", trouble));
         }

@@ -7,10 +7,11 @@ use super::Finding;
 use crate::decide::ipam::{self, Standing};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
-use crate::firewall::pass::Closed;
+use crate::firewall::pass::MissingPass;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Listeners, Uplink};
 use crate::model::{Network, Sandbox};
+use crate::shell;
 use crate::store::Forwarding;
 
 impl Engine {
@@ -18,7 +19,7 @@ impl Engine {
         let networks = self.networks_in_use()?;
         let mut findings = Vec::new();
         if !networks.is_empty() && self.firewall_kind()?.has_rules() {
-            findings.extend(self.examine_passage(&networks)?);
+            findings.extend(self.examine_passes(&networks)?);
         }
         for network in &networks {
             findings.extend(self.examine_routes(network)?);
@@ -38,18 +39,24 @@ impl Engine {
     }
 
     /// Firewalls of other programs that drop what our networks forward.
-    fn examine_passage(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
+    fn examine_passes(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
         let survey = self.survey()?;
-        let door = |door: Closed| match door.remedy() {
-            Some(remedy) => Finding::yours(door.subject(), door.trouble(), remedy),
-            None => Finding::ours(door.subject(), door.trouble()),
+        let finding = |missing: MissingPass| {
+            if missing.is_the_operators() {
+                return Finding::yours(missing.subject(), missing.trouble(), shell::firewalld_zone());
+            }
+            Finding::ours(missing.subject(), missing.trouble())
         };
-        let mut findings: Vec<Finding> = survey.closed().into_iter().map(door).collect();
+        let mut findings: Vec<Finding> = survey.missing_passes().into_iter().map(finding).collect();
         for network in networks {
             let bridge = &network.bridge;
-            for stranger in self.obstacles(&survey, bridge)? {
+            for foreign in self.obstacles(&survey, bridge)? {
                 let trouble = format!("of another program drops what {bridge} forwards");
-                findings.push(Finding::yours(format!("chain {}", stranger.place()), trouble, stranger.remedy(bridge)));
+                findings.push(Finding::yours(
+                    format!("chain {}", foreign.place()),
+                    trouble,
+                    shell::accept_in(foreign, bridge),
+                ));
             }
         }
         Ok(findings)

@@ -43,7 +43,7 @@ impl Engine {
         self.reload_firewall_if_different()?;
         if guarded {
             for network in self.networks_in_use()? {
-                self.pass_neighbours(&network.bridge)?;
+                self.pass_foreign_firewalls(&network.bridge)?;
             }
         }
         let fallback = self.config.dns_fallback.clone();

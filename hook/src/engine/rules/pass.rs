@@ -1,0 +1,95 @@
+//! Forward passes through the firewalls of other programs. A pass that cannot be added is a warning, and no failure of the attach: the
+//! container may need nothing from outside.
+
+use slog::{info, warn};
+
+use crate::engine::{Engine, Result};
+use crate::firewall::pass::{ForeignDrop, MissingPass, Survey};
+use crate::kernel::{self, ForeignFirewalls};
+use crate::model::InterfaceName;
+use crate::shell;
+
+impl Engine {
+    /// Adds every missing pass, and warns of drops that have no place for one.
+    pub(in crate::engine) fn pass_foreign_firewalls(&mut self, bridge: &InterfaceName) -> Result<()> {
+        let mut survey = self.survey()?;
+        if !survey.missing_passes().is_empty() {
+            let _alone = self.alone_at_firewall()?;
+            // Another process may have added it while this one waited for the lock.
+            survey = self.survey()?;
+            for missing in survey.missing_passes() {
+                self.add_pass(missing);
+            }
+        }
+        for foreign in self.obstacles(&survey, bridge)? {
+            let (place, remedy) = (foreign.place(), shell::accept_in(foreign, bridge));
+            warn!(self.log, "chain {place} of another program drops what {bridge} forwards; to let it pass: {remedy}");
+        }
+        Ok(())
+    }
+
+    fn add_pass(&self, missing: MissingPass) {
+        let (subject, trouble) = (missing.subject(), missing.trouble());
+        if missing.is_the_operators() {
+            let remedy = shell::firewalld_zone();
+            warn!(self.log, "{subject} {trouble}; to let it pass: {remedy}");
+            return;
+        }
+        info!(self.log, "adding a forward pass"; "of" => &subject);
+        let added = match missing {
+            MissingPass::Iptables(variant, place) => kernel::add_pass(variant, place),
+            MissingPass::Firewalld(_) => kernel::change_zone(true),
+        };
+        if let Err(error) = added {
+            warn!(self.log, "{subject} {trouble}, and could not be changed: {error}");
+        }
+    }
+
+    /// The chains that drop what `bridge` forwards, and are not ours to change.
+    pub(in crate::engine) fn obstacles<'s>(
+        &mut self,
+        survey: &'s Survey,
+        bridge: &InterfaceName,
+    ) -> Result<Vec<&'s ForeignDrop>> {
+        let mut obstacles = Vec::new();
+        for foreign in &survey.foreign_drops {
+            if !self.foreign_firewalls()?.mentions(foreign, bridge)? {
+                obstacles.push(foreign);
+            }
+        }
+        Ok(obstacles)
+    }
+
+    /// Removes every pass, and returns where.
+    pub(in crate::engine) fn remove_passes(&mut self) -> Result<Vec<String>> {
+        let survey = self.survey()?;
+        let filters = survey.filters.iter().filter(|filter| filter.has_chain());
+        let mut passes: Vec<_> = filters
+            .map(|filter| (format!("the rules of {}", filter.variant.program()), kernel::remove_pass(filter.variant)))
+            .collect();
+        if survey.firewalld.is_some_and(|firewalld| firewalld.is_open && !firewalld.is_permanent) {
+            passes.push(("firewalld".to_owned(), kernel::change_zone(false)));
+        }
+        let mut removed = Vec::new();
+        for (place, result) in passes {
+            match result {
+                Ok(()) => removed.push(place),
+                Err(error) => warn!(self.log, "the passage through {place} stays: {error}"),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// What other programs' firewalls do with what our networks forward.
+    pub(in crate::engine) fn survey(&mut self) -> Result<Survey> {
+        Ok(self.foreign_firewalls()?.survey()?)
+    }
+
+    /// The connection to look at them, opened when it is first needed and kept: to close it can take long.
+    fn foreign_firewalls(&mut self) -> Result<&mut ForeignFirewalls> {
+        if self.foreign_firewalls.is_none() {
+            self.foreign_firewalls = Some(ForeignFirewalls::open()?);
+        }
+        Ok(self.foreign_firewalls.as_mut().expect("it was opened just now"))
+    }
+}

@@ -1,0 +1,32 @@
+//! Commands by which the operator lets our packets through the firewalls of other programs.
+
+use super::word;
+use crate::firewall::pass::{FORWARD, ForeignDrop, Variant, ZONE};
+use crate::model::InterfaceName;
+
+/// The command that lets pass what `bridge` forwards.
+pub fn accept_in(chain: &ForeignDrop, bridge: &InterfaceName) -> String {
+    let bridge = word(bridge.as_str());
+    let one = |side: char| match chain {
+        ForeignDrop::Nft { family, table, chain } => {
+            format!("nft insert rule {family} {} {} {side}ifname {bridge} accept", word(table), word(chain))
+        }
+        ForeignDrop::Legacy => format!("{} -w -I {FORWARD} -{side} {bridge} -j ACCEPT", Variant::Legacy.program()),
+    };
+    format!("{} && {}", one('i'), one('o'))
+}
+
+/// The commands that make our zone of firewalld.
+pub fn firewalld_zone() -> String {
+    let permanent = format!("firewall-cmd --permanent --zone={ZONE}");
+    [
+        format!("firewall-cmd --permanent --new-zone={ZONE}"),
+        format!("{permanent} --set-target=ACCEPT"),
+        format!("{permanent} --add-rich-rule='rule priority=32767 reject'"),
+        format!("{permanent} --add-service=dns"),
+        format!("{permanent} --add-protocol=icmp"),
+        format!("{permanent} --add-interface=ocinet+ --add-interface=ocn-+"),
+        "firewall-cmd --reload".into(),
+    ]
+    .join(" && ")
+}

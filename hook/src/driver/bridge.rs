@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::{Bridge, HostStep, Program, SandboxStep, Setting, Steps, Veth};
+use super::{Bridge, FilterProgram, HostStep, SandboxStep, Setting, Steps, Veth};
 use crate::model::{Alias, Attachment, Endpoint, Mac, Network};
 
 /// The steps that connect `endpoint` to a bridge network, which rules of ours guard or not; `alias` marks the link that
@@ -28,7 +28,7 @@ pub fn port(endpoint: &Endpoint, alias: Alias) -> Veth {
         peer: endpoint.interface.clone(),
         mac: endpoint.mac,
         mtu: endpoint.mtu,
-        guard: Program::of_port(endpoint.mac, endpoint.addresses.iter().map(ipnet::IpNet::addr)),
+        guard: FilterProgram::of_port(endpoint.mac, endpoint.addresses.iter().map(ipnet::IpNet::addr)),
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Instruction {
 
 /// A classifier that says of each frame whether it may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program(Vec<Instruction>);
+pub struct FilterProgram(Vec<Instruction>);
 
 // Operations (linux/bpf_common.h).
 const LOAD_WORD: u16 = 0x20;
@@ -69,7 +69,7 @@ const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 /// At most this many addresses: a jump reaches 255 instructions far.
 const ADDRESSES: usize = 64;
 
-impl Program {
+impl FilterProgram {
     /// Lets pass what a container with `mac` and the IPv4 ones of `addresses` has to say: IPv4 and ARP under these names,
     /// without a VLAN tag, to one station, to all, or to a group of IPv4. On a network without IPv6 there is nothing else.
     pub fn of_port(mac: Mac, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
@@ -196,8 +196,8 @@ impl Program {
 }
 
 /// The part that judges an IPv4 packet, to its end.
-fn is_from(addresses: &[u32]) -> Program {
-    let mut program = Program(Vec::new());
+fn is_from(addresses: &[u32]) -> FilterProgram {
+    let mut program = FilterProgram(Vec::new());
     program.add(LOAD_WORD, at::IPV4_DESTINATION);
     program.add(AND, u32::from(Ipv4Addr::new(255, 0, 0, 0)));
     program.branch(IF_EQUAL, u32::from(Ipv4Addr::new(127, 0, 0, 0)), DROP, NEXT);
@@ -208,7 +208,7 @@ fn is_from(addresses: &[u32]) -> Program {
 }
 
 /// As tc-bpf(8) takes it after `bytecode`.
-impl fmt::Display for Program {
+impl fmt::Display for FilterProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.len())?;
         for Instruction { code, then, otherwise, value } in &self.0 {
@@ -226,11 +226,11 @@ mod tests {
     const OTHER: [u8; 6] = [2, 12, 10, 90, 0, 3];
 
     /// What the kernel does with the program (`___bpf_prog_run`): whether `frame` passes, which has no VLAN tag.
-    fn passes(program: &Program, frame: &[u8]) -> bool {
+    fn passes(program: &FilterProgram, frame: &[u8]) -> bool {
         judges(program, frame, false)
     }
 
-    fn judges(Program(instructions): &Program, frame: &[u8], is_tagged: bool) -> bool {
+    fn judges(FilterProgram(instructions): &FilterProgram, frame: &[u8], is_tagged: bool) -> bool {
         let word = |at: u32, bytes: usize| {
             let at = at as usize;
             frame[at..at + bytes].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn only_what_is_ones_own_passes() {
         let two = ["10.90.0.2", "10.90.0.9", "fd00::2"].map(|address| address.parse().unwrap());
-        let program = Program::of_port(Mac(OWN), two);
+        let program = FilterProgram::of_port(Mac(OWN), two);
         let (own, second, other, world) = ([10, 90, 0, 2], [10, 90, 0, 9], [10, 90, 0, 3], [192, 0, 2, 1]);
         let good = [
             ipv4(OWN, own, world),
@@ -301,15 +301,15 @@ mod tests {
 
     #[test]
     fn the_mac_is_read_back_from_the_program() {
-        let program = Program::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
-        assert_eq!(Program::mac_in(&program.bytes()), Some(Mac(OWN)));
-        assert_eq!(Program::mac_in(&program.bytes()[..24]), None);
-        assert_eq!(Program::mac_in(b"nonsense"), None);
+        let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
+        assert_eq!(FilterProgram::mac_in(&program.bytes()), Some(Mac(OWN)));
+        assert_eq!(FilterProgram::mac_in(&program.bytes()[..24]), None);
+        assert_eq!(FilterProgram::mac_in(b"nonsense"), None);
     }
 
     #[test]
     fn a_vlan_tag_beside_the_frame_is_seen() {
-        let program = Program::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
+        let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
         for frame in [ipv4(OWN, [10, 90, 0, 2], [192, 0, 2, 1]), arp(OWN, OWN, [10, 90, 0, 2])] {
             assert!(judges(&program, &frame, false));
             assert!(!judges(&program, &frame, true));
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_frame_goes_to_one_station_to_all_or_to_a_group_of_ipv4() {
-        let program = Program::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
+        let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
         for (destination, may_pass) in [
             ([2, 12, 10, 90, 0, 1], true),
             ([0xff; 6], true),
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn every_jump_of_the_largest_program_is_near_enough() {
         let many = (0..1000).map(|nth| IpAddr::from(Ipv4Addr::from(nth)));
-        let program = Program::of_port(Mac(OWN), many);
+        let program = FilterProgram::of_port(Mac(OWN), many);
         assert_eq!(program.bytes().len(), usize::from(program.count()) * 8);
         assert!(!passes(&program, &ipv4(OWN, [10, 0, 0, 1], [192, 0, 2, 1])));
     }

@@ -5,7 +5,7 @@ mod guard;
 mod setting;
 
 pub use bridge::{bridge, bridge_of, port};
-pub use guard::Program;
+pub use guard::FilterProgram;
 pub use setting::Setting;
 
 use ipnet::IpNet;
@@ -65,7 +65,7 @@ pub struct Veth {
     /// The MTU of both ends.
     pub mtu: u32,
     /// What the host's end lets in.
-    pub guard: Program,
+    pub guard: FilterProgram,
 }
 
 /// One thing in the container's namespace.

@@ -10,7 +10,7 @@ use netlink_packet_route::tc::{
 use nix::errno::Errno;
 
 use super::{HostLinks, errno, is_gone};
-use crate::driver::Program;
+use crate::driver::FilterProgram;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::{InterfaceName, Mac};
 
@@ -29,7 +29,7 @@ const TCA_BPF_OPS: u16 = 5;
 
 impl HostLinks {
     /// Lets only what `program` passes come in by the link `name`. False where the kernel has no such classifier.
-    pub(super) fn guard(&mut self, index: u32, name: &InterfaceName, program: &Program) -> Result<bool> {
+    pub(super) fn guard(&mut self, index: u32, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
         let what = || format!("guard {name} against forged packets");
         for (request, flags) in
             [(RouteNetlinkMessage::NewQueueDiscipline(hooks(index)), NLM_F_EXCL), (filter(index, program), 0)]
@@ -49,7 +49,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn is_guarded(&mut self, name: &InterfaceName, program: &Program) -> Result<bool> {
+    pub fn is_guarded(&mut self, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
         let Some(link) = self.find(name)? else { return Ok(false) };
         let question = RouteNetlinkMessage::GetTrafficFilter(message(link.header.index, Vec::new()));
         match self.netlink.request(question, 0) {
@@ -66,7 +66,9 @@ impl HostLinks {
     pub fn guarded_mac(&mut self, index: u32) -> Result<Option<Mac>> {
         let question = RouteNetlinkMessage::GetTrafficFilter(message(index, Vec::new()));
         match self.netlink.request(question, 0) {
-            Ok(answers) => Ok(answers.iter().filter_map(program_in).find_map(|program| Program::mac_in(&program))),
+            Ok(answers) => {
+                Ok(answers.iter().filter_map(program_in).find_map(|program| FilterProgram::mac_in(&program)))
+            }
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(Error::refused(format!("look at the guard of link {index}"), error)),
         }
@@ -102,7 +104,7 @@ fn hooks(index: u32) -> TcMessage {
     TcMessage::from_parts(header, vec![TcAttribute::Kind("clsact".into())])
 }
 
-fn filter(index: u32, program: &Program) -> RouteNetlinkMessage {
+fn filter(index: u32, program: &FilterProgram) -> RouteNetlinkMessage {
     let other = |kind, bytes| TcOption::Bpf(TcFilterBpfOption::Other(DefaultNla::new(kind, bytes)));
     let options = vec![
         other(TCA_BPF_OPS_LEN, program.count().to_ne_bytes().to_vec()),
@@ -125,7 +127,7 @@ fn of_link(index: u32) -> TcHeader {
     TcHeader { index: index.cast_signed(), ..TcHeader::default() }
 }
 
-fn has_program(answer: &RouteNetlinkMessage, program: &Program) -> bool {
+fn has_program(answer: &RouteNetlinkMessage, program: &FilterProgram) -> bool {
     let RouteNetlinkMessage::NewTrafficFilter(message) = answer else { return false };
     let options = message.attributes.iter().filter_map(|attribute| match attribute {
         TcAttribute::Options(options) => Some(options),

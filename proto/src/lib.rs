@@ -22,7 +22,7 @@ pub use ttrpc;
 /// Where the service is found, unless it was told another state directory.
 pub const ADDRESS: &str = "unix:///run/ocinet/ocinet.sock";
 
-// What is generated answers to nobody's style.
+// Generated code follows no style of ours.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, unused_qualifications)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));

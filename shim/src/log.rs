@@ -5,7 +5,7 @@ use slog::{Discard, Logger, o};
 
 use crate::call::Call;
 
-/// What goes to stderr, containerd gives to whoever asked or, of a deletion, to its log.
+/// containerd passes stderr on to its client or, at a deletion, to its log.
 pub fn loud(call: &Call) -> Logger {
     of_container(call, &logger(None))
 }

@@ -60,7 +60,7 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
 /// Help as it is; what is wrong with a command line in one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Nobody is left to tell that nobody listens.
+        // stdout is closed: the failure cannot be reported.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }

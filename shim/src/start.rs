@@ -42,7 +42,7 @@ pub fn run(call: &Call, stock: Working, log: &Logger) -> Result<ExitCode> {
     }
     let finished = stock.finish();
     if !matches!(finished, Ok(ExitCode::SUCCESS)) {
-        // There will be no container, and nobody to call `delete`.
+        // There will be no container, so containerd will not call `delete`.
         delete::detach(call, log);
     }
     finished
@@ -115,7 +115,7 @@ fn containerd(call: &Call) -> Option<Containerd> {
     )
 }
 
-/// The network that a container asks for, or gets because nobody else gives it one.
+/// The network that a container asks for, or gets because no other tool gives it one.
 fn network(spec: &Document, config: &Config) -> Option<String> {
     let is_asked_for = spec.asks_for_us();
     // All of a pod's containers carry its annotations, but one of them has the network.
@@ -131,7 +131,7 @@ fn network(spec: &Document, config: &Config) -> Option<String> {
 
 fn edit(spec: &Document, network: &str, log: &Logger) -> Result<Edit> {
     let hooks = Some(hook_command()?);
-    // Whoever has a wired namespace, or the host's, keeps it, and the hook says whether that is what was asked for.
+    // A container in a wired namespace, or in the host's, keeps it. The hook says whether that is what was asked for.
     if !spec.has_unwired_namespace() {
         return Ok(Edit { hooks, ..Edit::default() });
     }

@@ -187,7 +187,7 @@ fn report(done: Result<()>, log: &Logger) -> ExitCode {
 pub fn usage(error: &clap::Error) -> ExitCode {
     let asked = !error.use_stderr();
     if asked || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nobody is left to tell that nobody listens.
+        // stdout is closed: the failure cannot be reported.
         let _ = error.print();
         return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
     }

@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options, log: &Logger) -> Result<()> {
 }
 
 fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Document> {
-    // Whoever has a namespace that somebody wires, or the host's, has all the files that go with it, too.
+    // A container in a namespace that is wired by others, or in the host's, has the files that go with it.
     if !spec.asks_for_us() || !spec.has_unwired_namespace() {
         return Ok(spec);
     }

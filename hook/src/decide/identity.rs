@@ -1,4 +1,4 @@
-//! What a container is called and whom it asks for names: the part of a request that ends up in its files.
+//! A container's names and its name servers: the part of a request that ends up in its files.
 
 use std::net::{IpAddr, Ipv4Addr};
 

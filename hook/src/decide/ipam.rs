@@ -11,7 +11,7 @@ use crate::model::{Invalid, Mac, Subnet};
 pub struct HostRoute {
     /// The addresses that it is for.
     pub range: IpNet,
-    /// Whether these are addresses of the host, or of its neighbours on a link. Those behind a gateway or a tunnel, and those of
+    /// Whether these are addresses of the host, or of hosts on its links. Those behind a gateway or a tunnel, and those of
     /// a route that refuses packets, are neither.
     pub is_near: bool,
 }

@@ -108,7 +108,7 @@ pub fn alias(sandbox: &Sandbox) -> Alias {
     Alias::endpoint(sandbox.key(), sandbox.container.as_str())
 }
 
-/// `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where a stranger has that.
+/// `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where a link of another program has that.
 ///
 /// The kernel has a name only once. So it refuses the second of two links with one address even where the store has
 /// forgotten the first, and the name of a link tells its address.
@@ -129,7 +129,7 @@ pub fn address_of(host_interface: &InterfaceName) -> Option<IpAddr> {
     Some(Ipv4Addr::from(number).into())
 }
 
-/// The interface in a container where nobody names another.
+/// The interface in a container where the request names none.
 pub fn default_interface() -> InterfaceName {
     "eth0".parse().expect("a constant that follows the kernel's rule")
 }

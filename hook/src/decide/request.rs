@@ -17,7 +17,7 @@ pub struct Request {
     pub container: ContainerId,
     /// Its bundle directory.
     pub bundle: String,
-    /// What it is called and whom it asks for names.
+    /// Its names and its name servers.
     pub identity: Identity,
     /// Where its files go.
     pub root: RootFs,

@@ -1,10 +1,10 @@
 //! What may come out of a container, as a program for its link.
 //!
-//! A neighbour on the same bridge is hostile: it sends ARP, IPv4 and Ethernet frames under the names of others
+//! A sibling container on the same bridge is hostile: it sends ARP, IPv4 and Ethernet frames with the addresses of others
 //! (CVE-2020-10749 and its kin), router advertisements, and packets for the host's 127.0.0.0/8 (CVE-2020-8558). The
 //! classifier at the host's end of its link sees every frame first. It is born with the link and dies with it, so it
 //! needs no detach and no store; it stands whatever becomes of the host's firewall; and it is the same under every
-//! firewall. It speaks the language of packet filters (bpf(4) of BSD, linux/filter.h): no jump leads back, so what
+//! firewall. It is written in the language of packet filters (bpf(4) of BSD, linux/filter.h): no jump leads back, so what
 //! one reads from top to bottom is what happens.
 
 use std::fmt;

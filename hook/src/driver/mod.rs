@@ -84,7 +84,7 @@ pub enum SandboxStep {
     Announce {
         /// The interface.
         name: InterfaceName,
-        /// Whom it asks for.
+        /// The address that it asks for.
         gateway: IpAddr,
     },
     /// The default route, unless the namespace has one already.

@@ -10,7 +10,7 @@ pub enum Error {
     /// The input is wrong.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Somebody else has what was asked for.
+    /// Another container or program has what was asked for.
     #[error("{0}")]
     Conflict(String),
     /// Nothing is left of what was asked for.

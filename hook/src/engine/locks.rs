@@ -47,14 +47,14 @@ impl Engine {
     }
 
     /// The lock under which the store and the kernel learn of a container's ports, or forget them. The programs that tell the
-    /// kernel hold it, too: nobody loads the ruleset while one that outlives us is about to add to it.
+    /// kernel hold it, too: the ruleset is not loaded while one of them outlives us and still adds to it.
     pub(super) fn change_at_firewall(&self) -> Result<Lock> {
         let change = self.locks.shared(Place::Firewall)?;
         change.inherit()?;
         Ok(change)
     }
 
-    /// The lock of whoever works on a sandbox, which the programs that they start hold, too: what those do comes to its end
+    /// The lock of the process that works on a sandbox. The programs that it starts hold it, too: they end
     /// before others undo it.
     pub(super) fn alone_at_sandbox(&self, key: &Key) -> Result<Lock> {
         let alone = self.locks.exclusive(Place::Sandbox(key.lock_offset()))?;

@@ -40,7 +40,7 @@ pub struct Base {
     pub detour: Option<u32>,
 }
 
-/// A network: guarded against its neighbours, isolated from other networks, masqueraded towards the outside.
+/// A network: guarded against hosts of the LAN, isolated from other networks, masqueraded towards the outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkNeeds {
     /// Its bridge.
@@ -103,7 +103,7 @@ pub enum Kind {
     IptablesNft,
     /// `iptables` that writes to the kernel's older tables.
     IptablesLegacy,
-    /// Nobody: the operator has rules for our networks, or wants none.
+    /// No backend: the operator has rules for our networks, or wants none.
     None,
 }
 
@@ -206,7 +206,7 @@ pub trait Backend {
     /// When the kernel cannot be asked.
     fn published(&mut self) -> Result<Vec<Publish>, Self::Error>;
 
-    /// Whether the kernel keeps forwarding between strangers closed.
+    /// Whether the kernel keeps forwarding between foreign links closed.
     ///
     /// # Errors
     /// When the kernel cannot be asked.

@@ -22,7 +22,7 @@ pub struct Config {
     pub firewall: Firewall,
     /// The host's address for published ports that name none; by default every one of them.
     pub publish_default_address: Option<Ipv4Addr>,
-    /// Whether the host's own rules decide who from outside reaches a published port.
+    /// Whether the host's own rules decide which hosts reach a published port.
     pub published_ports: PublishedPorts,
     /// Where we switched IP forwarding on: drop what is forwarded between two links of which neither is ours, so that
     /// the host does not become an open router.
@@ -63,7 +63,7 @@ pub enum Firewall {
 pub enum PublishedPorts {
     /// Everybody reaches them, whatever the host's own rules say of what comes in.
     Open,
-    /// Whom the host's own rules let in: they are asked as if a process of the host listened there.
+    /// Those that the host's own rules let in: they are asked as if a process of the host listened there.
     RespectHostFirewall,
 }
 

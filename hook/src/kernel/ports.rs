@@ -118,7 +118,7 @@ fn open(family: AddressFamily, kind: SockType, protocol: Protocol) -> nix::Resul
         return socket(family, kind, SockFlag::SOCK_CLOEXEC, None);
     }
     use std::os::fd::FromRawFd;
-    // SAFETY: socket(2) takes no pointers; the descriptor it returns is nobody else's.
+    // SAFETY: socket(2) takes no pointers; the descriptor that it returns has no other owner.
     unsafe {
         let fd = libc::socket(family as i32, kind as i32 | libc::SOCK_CLOEXEC, libc::IPPROTO_SCTP);
         Errno::result(fd).map(|fd| OwnedFd::from_raw_fd(fd))

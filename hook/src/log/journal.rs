@@ -12,7 +12,7 @@ use slog::{Drain, Duplicate, KV, Key, Level, Logger, Never, OwnedKVList, Record,
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// `log`, and the journal where it runs. For commands that nobody watches: what happened to a container, and what went
+/// `log`, and the journal where it runs. For commands that run unwatched: what happened to a container, and what went
 /// wrong.
 pub fn with_journal(log: &Logger) -> Logger {
     Logger::root(Duplicate(log.clone(), Journal::at(Path::new(SOCKET))).ignore_res(), o!())
@@ -20,7 +20,7 @@ pub fn with_journal(log: &Logger) -> Logger {
 
 struct Journal {
     path: PathBuf,
-    /// `None` once it is known that nobody listens.
+    /// `None` once a connection has failed: then no journal listens.
     socket: OnceLock<Option<UnixDatagram>>,
 }
 

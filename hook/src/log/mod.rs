@@ -1,5 +1,5 @@
 //! Where log records go: warnings and errors as one line each to stderr, everything as JSON lines to a file, and, for
-//! commands that nobody watches, what matters to the journal.
+//! commands that run unwatched, what matters to the journal.
 
 mod journal;
 mod timings;
@@ -52,7 +52,7 @@ fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::other(why))
 }
 
-/// One line, `ocinet: ` first, for whoever reads the runtime's output. What happens inside is for the file.
+/// One line, `ocinet: ` first, for the reader of the runtime's output. Details go to the file alone.
 struct Stderr;
 
 impl Drain for Stderr {
@@ -66,7 +66,7 @@ impl Drain for Stderr {
             _ => return Ok(()),
         };
         let message = shown(&record.msg().to_string());
-        // Nobody is left to tell that nobody listens.
+        // stderr is closed: the failure cannot be reported.
         let _ = writeln!(io::stderr(), "ocinet: {word}{message}");
         Ok(())
     }

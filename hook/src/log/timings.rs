@@ -31,7 +31,7 @@ impl Timings {
     pub fn tell(&self) {
         let total = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        // In one piece: several hooks may share one stderr. Nobody is left to tell that nobody listens.
+        // In one write, since several hooks may share one stderr. A failure cannot be reported: stderr is closed then.
         let _ = io::Write::write_all(&mut io::stderr(), report(&steps, total).as_bytes());
     }
 }

@@ -9,7 +9,7 @@ use super::{Invalid, Key, NetworkName};
 pub enum Alias {
     /// The bridge of a network.
     Network(NetworkName),
-    /// An end of the cable by which packets come to a published port once the host's own rules have let them in.
+    /// An end of the input loop: packets for a published port come by it once the host's own rules have let them in.
     Detour,
     /// The host's end of an endpoint.
     Endpoint {

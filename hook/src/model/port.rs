@@ -121,7 +121,7 @@ fn is_one(count: &u16) -> bool {
 }
 
 impl PortMapping {
-    /// The most ports in a row: whoever looks for the holder of a port looks no further back.
+    /// The most ports in a row. The search for the holder of a port looks no further back.
     pub const MAX_COUNT: u16 = 4096;
 
     /// The last port of the host.

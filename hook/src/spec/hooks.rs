@@ -39,7 +39,7 @@ impl Document {
         Ok(())
     }
 
-    /// Calls us at start and stop. After everybody else at the start, since nobody undoes what we did where a later hook
+    /// Calls us at start and stop. At the start it comes last, since no runtime undoes what we did where a later hook
     /// fails under crun; before everybody else at the stop, since runc gives up at the first hook that fails. A hook
     /// of ours that is there already stays in its place.
     pub(super) fn hook(&mut self, command: &HookCommand, changes: &mut Vec<Change>) -> Result<(), Invalid> {

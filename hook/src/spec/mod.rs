@@ -2,7 +2,7 @@
 //!
 //! A spec stays a JSON value in the order it came in, so what we do not know is kept. Every change is made by a few
 //! primitives (`change`), each of which notes its reverse; the notes go into an annotation of the spec itself, so that
-//! an edit can be undone by whoever has the spec, and a second edit starts from where the first one did.
+//! an edit can be undone with the spec alone, and a second edit starts from where the first one did.
 
 mod change;
 mod hooks;
@@ -29,7 +29,7 @@ use crate::model::{HostName, Invalid, quoted};
 /// What is to become of a spec.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
-    /// Our hooks; `None` where somebody else adds them.
+    /// Our hooks; `None` where another program adds them.
     pub hooks: Option<HookCommand>,
     /// Where the container's network namespace comes from; `None` as the spec says.
     pub network: Option<Placement>,
@@ -130,7 +130,7 @@ impl Document {
         Ok(())
     }
 
-    /// Makes the edit without a note, for a spec that nobody keeps.
+    /// Makes the edit without a note, for a spec that is used once.
     ///
     /// # Errors
     /// As [`Document::edit`].

@@ -35,7 +35,7 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// Somebody has put another store in the place of the one that is open.
+    /// Another process has put another store in the place of the open one.
     #[error("store {} was replaced; try again", .0.display())]
     Replaced(PathBuf),
     /// The file system refused.

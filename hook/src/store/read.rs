@@ -8,7 +8,7 @@ use super::{Error, Result};
 use crate::firewall::Kind;
 use crate::model::{HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Sandbox, State};
 
-/// Who holds what somebody else wants.
+/// The holder of a port that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The number of the sandbox.
@@ -31,7 +31,7 @@ pub enum Forwarding {
 /// What holds on the whole host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRow {
-    /// Who keeps our rules; none as long as nobody needed any.
+    /// Who keeps our rules; none until a container needs some.
     pub firewall: Option<Kind>,
     /// Who has rules of ours that are to go.
     pub former_firewalls: Vec<Kind>,
@@ -207,7 +207,7 @@ impl<'c> Read<'c> {
         self.lease("mac", network.as_str(), &mac.to_string())
     }
 
-    /// Whether nobody has any of what `sandbox` would lease: so it is unknown here.
+    /// Whether no sandbox holds anything that `sandbox` would lease: then it is unknown here.
     ///
     /// # Errors
     /// When the store fails.

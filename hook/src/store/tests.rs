@@ -272,7 +272,7 @@ fn a_reader_can_change_nothing_and_sees_what_others_change() {
 }
 
 /// Whatever byte is another, there is an error or all is as it was written; never a panic, and never a store of a newer
-/// version, which nobody would repair.
+/// version, which no command would repair.
 #[test]
 fn a_store_with_any_byte_flipped_is_an_error_or_whole() {
     let scratch = Scratch::new("any");

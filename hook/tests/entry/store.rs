@@ -47,7 +47,7 @@ pub fn damaged_store(bytes: &[u8]) {
     }
 }
 
-/// Opens a store, reads all of it and writes to it. Whatever fails must say that the store is damaged, or nobody would
+/// Opens a store, reads all of it and writes to it. A failure must say that the store is damaged, or no command would
 /// make another.
 fn used(scratch: &Scratch) -> Option<(Vec<Sandbox>, Vec<Network>)> {
     let read = || {

@@ -43,11 +43,11 @@ impl Clients {
         (count < MOST).then_some(client)
     }
 
-    /// Waits until there was nobody for as long as `idle`, nor anything else that `is_needed` for.
+    /// Waits until for as long as `idle` no client was connected, and nothing else `is_needed`.
     pub async fn stay_away(&self, idle: Duration, is_needed: impl Fn() -> bool) {
         let mut since = Instant::now();
         while since.elapsed() < idle {
-            // Whoever comes and goes in between is no reason to stay.
+            // A client that comes and goes in between is no reason to stay.
             sleep((idle / 10).max(Duration::from_millis(50))).await;
             kernel::return_memory();
             if self.0.load(Ordering::Relaxed) > 0 || is_needed() {
@@ -70,7 +70,7 @@ pub struct Connection {
     written: Frames,
     /// Calls that are not answered yet.
     open: usize,
-    /// Whoever waits for an answer before reading on.
+    /// The reader that waits for an answer before it reads on.
     waiting: Option<Waker>,
     _client: Client,
 }

@@ -1,5 +1,5 @@
 //! The containerds that are told of their containers: a file in the state directory for each, so that a service which was killed
-//! and started again knows them, and nobody has to ask it.
+//! and started again knows them, without a call.
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -1,7 +1,7 @@
 //! The network functions over ttrpc, by one process per host.
 //!
 //! It keeps nothing of its own: each call opens the engine as a hook does, and the events come from following the store. So it may
-//! be killed at any time, and nobody needs it to wire a container.
+//! be killed at any time, and no container needs it to be wired.
 //!
 //! One thread talks to all clients, so that one who hangs costs a few kilobytes and no thread; a handful of others do what blocks.
 
@@ -70,7 +70,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     let log = with_journal(&logger(None));
     match serve(&arguments, &log) {
         Ok(()) => ExitCode::SUCCESS,
-        // Somebody else needed it at the same time.
+        // Another caller started it at the same time.
         Err(Error::Conflict(_)) if arguments.on_demand => ExitCode::SUCCESS,
         Err(error) => {
             crit!(log, "{error}"; "exit" => error.exit_code());
@@ -100,7 +100,7 @@ fn runtime() -> Result<Runtime> {
     Ok(runtime.map_err(|error| kernel::Error::refused("start the service", error))?)
 }
 
-/// Serves until nobody needs it, or until its socket is removed.
+/// Serves until it is not needed any more, or until its socket is removed.
 fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     let Arguments { state_dir, config_dir, idle, on_demand } = arguments;
     if *on_demand {

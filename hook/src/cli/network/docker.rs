@@ -9,7 +9,7 @@ use ocinet::engine::{NetworkKind, NetworkView};
 use ocinet::input::config;
 use ocinet::model::{self, Sandbox, Subnet};
 
-/// A network. Docker's `Created` is left out: nobody remembers it here.
+/// A network. Docker's `Created` is left out: ocinet does not store it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Network {

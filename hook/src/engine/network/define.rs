@@ -41,7 +41,7 @@ impl Engine {
     pub(in crate::engine) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
         let (network, hidden) = undefined(name, &self.config, &mut self.links)?;
         let is_new = self.store.write(|store| match store.network(name)? {
-            // Somebody else was faster.
+            // Another process defined it first.
             Some(_) => Ok::<_, Error>(false),
             None => Ok(store.add_network(&network).map(|()| true)?),
         })?;

@@ -68,7 +68,7 @@ impl RebuildContext<'_> {
         let writing = Writing::begin(self.locks)?;
         let why = match (Store::open_to_write(self.state_dir, self.host, self.locks, &writing), damaged) {
             (Ok(Some(_)), Some((damaged, why))) if damaged.is_current() => Some(why.to_string()),
-            // Somebody else was faster.
+            // Another process has rebuilt it.
             (Ok(Some(store)), _) => return Ok(store),
             (Ok(None), _) => None,
             (Err(error), _) if error.is_damage() => Some(error.to_string()),

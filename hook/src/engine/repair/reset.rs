@@ -36,7 +36,7 @@ pub const CONTAINERDS: &str = "containerds";
 
 impl Engine {
     /// Takes everything of ours off the host: links, rules, settings, files and the store. The lock file stays, since
-    /// somebody may be waiting for it.
+    /// another process may be waiting for it.
     ///
     /// # Errors
     /// [`Error::Conflict`] while containers run, or may run, unless they are to be cut off; those of the kernel and the store.

@@ -42,11 +42,11 @@ impl Engine {
     pub(in crate::engine) fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let base = self.base()?;
-        // Whoever loaded it while we waited read our sandbox too.
+        // A process that loaded it while we waited has read our sandbox, too.
         if self.firewall()?.holds(network, &base, ports)? { Ok(()) } else { self.load_all() }
     }
 
-    /// The firewall holds what the store says and nothing else: not the port of a container that nobody remembers, whose
+    /// The firewall holds what the store says and nothing else: not the port of a container that is gone from the store, whose
     /// address is another's by now.
     pub(in crate::engine) fn reload_firewall_if_different(&mut self) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
@@ -113,7 +113,7 @@ impl Engine {
         Ok(loaded?)
     }
 
-    /// The rules are kept as config.toml says, and nobody else has any of ours. Where they have to move, they are in the new
+    /// The rules are kept as config.toml says, and no other firewall has any of ours. Where they have to move, they are in the new
     /// place before they go from the old one, so that nothing opens meanwhile.
     pub(in crate::engine) fn ensure_configured_firewall(&mut self) -> Result<HostRow> {
         let row = self.store.read().host_row()?;
@@ -221,7 +221,7 @@ impl Engine {
         Ok(row.respect_host_firewall && self.kind_of(row)?.has_rules())
     }
 
-    /// Remembers, for those who do not read config.toml, whom it lets reach published ports. Where the rules are not of that kind,
+    /// Stores the setting `published_ports`, for commands that do not read config.toml. Where the rules are not of that kind,
     /// the next who looks at them loads them anew.
     pub(in crate::engine) fn store_published_ports_setting(&mut self, row: &HostRow) -> Result<()> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
@@ -245,7 +245,7 @@ impl Engine {
         }
     }
 
-    /// The firewall. Others may move the rules as long as nobody holds its lock.
+    /// The firewall. Other processes may move the rules unless its lock is held.
     pub(in crate::engine) fn firewall(&mut self) -> Result<&mut dyn Backend<Error = kernel::Error>> {
         let row = self.store.read().host_row()?;
         self.backend_of(&row)

@@ -1,7 +1,7 @@
 //! Attaching before there is a container: its network namespace is made and wired, and its runtime puts it there.
 //!
-//! For whoever edits the spec anyway. Two processes less are started for the container, and its runtime makes no pipes,
-//! waits for nobody and sends no state around.
+//! For a caller that edits the spec anyway. The container starts with two processes less, and its runtime makes no pipes,
+//! waits for no hook and sends no state.
 
 use std::path::Path;
 

@@ -24,7 +24,7 @@ pub enum Outcome {
     Member(Sandbox),
 }
 
-/// How many names of a link are tried before strangers are taken to have them all.
+/// How many names of a link are tried before the attach fails.
 const NAMES: u8 = 4;
 
 /// What is to be wired.
@@ -102,7 +102,7 @@ impl Engine {
         Ok(target)
     }
 
-    /// A stranger's link keeps its name, and ours is called otherwise.
+    /// A link of another program keeps its name, and ours gets another.
     pub(in crate::engine) fn attach_under_a_free_name(
         &mut self,
         request: &Request,

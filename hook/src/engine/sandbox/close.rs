@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(3);
 
 impl Engine {
     /// Ends the engine of a short-lived process. What takes the kernel long, the deletion of links and the end of a netfilter
-    /// socket after deletions, goes on in a child process that nobody waits for. If that one is killed, its locks are
+    /// socket after deletions, goes on in a child process that no caller waits for. If the child is killed, its locks are
     /// free, and collection goes on where it stopped.
     ///
     /// Never fails: what was attached is attached and what was detached is detached, whatever becomes of what is left. That is
@@ -87,8 +87,8 @@ impl Engine {
         firewall.into_iter().chain(self.foreign_firewalls.iter().map(AsFd::as_fd)).chain(conntrack)
     }
 
-    /// Waits until nobody deletes, which nobody begins as long as the lock is held; none where that does not come. Where many wait,
-    /// the kernel's queue for a lock would wake up all of them each time somebody has settled.
+    /// Waits until no process deletes elements, and returns the lock that keeps others from it; none at the deadline. Where many wait,
+    /// the kernel's queue for a lock would wake up all of them each time one releases it.
     fn await_quiet(&self) -> Option<Lock> {
         let since = Instant::now();
         loop {

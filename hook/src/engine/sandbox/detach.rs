@@ -31,7 +31,7 @@ impl Engine {
         }
     }
 
-    /// Goes on with earlier drains of the container, whose sandbox lock the caller holds, where whoever was at it was killed.
+    /// Goes on with earlier drains of the container that were cut off. The caller holds its sandbox lock.
     pub(in crate::engine) fn take_up_drains(&mut self, key: &Key) -> Result<()> {
         for sandbox in self.store.read().draining_of(key)? {
             let Some(drain) = self.locks.attempt(Place::Drain(sandbox.number))? else { continue };
@@ -104,7 +104,7 @@ impl Engine {
         Ok(self.store.write(|store| store.remove(sandbox.number))?)
     }
 
-    /// Deletes the links of `sandbox`, and then what would lead into the next container at its addresses: flows and neighbours. To
+    /// Deletes the links of `sandbox`, and then what would lead into the next container at its addresses: flows and entries of the neighbour table. To
     /// be called while the addresses are still leased.
     pub(in crate::engine) fn clear_addresses(&mut self, sandbox: &Sandbox) -> Result<()> {
         for index in self.links_of(sandbox)? {

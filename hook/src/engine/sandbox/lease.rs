@@ -145,7 +145,7 @@ impl Engine {
         }
     }
 
-    /// The error about something held by a living container; none where a port that nobody named was snatched away.
+    /// The error about something held by a living container; none where another took a port that the request did not name.
     pub(in crate::engine) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
         let Some(holder) = self.store.read().sandbox(by)? else { return Ok(()) };
         let owner = &holder.container;

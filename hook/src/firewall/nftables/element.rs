@@ -139,7 +139,7 @@ fn source_element(source: &Source) -> Element {
     Element { set, key, data: address.octets().to_vec(), userdata: Vec::new() }
 }
 
-/// The key under which forwarding between strangers is closed (`NFPROTO_IPV4`).
+/// The key under which forwarding between foreign links is closed (`NFPROTO_IPV4`).
 pub fn closed_key() -> Element {
     Element { set: "closed", key: vec![2], data: Vec::new(), userdata: Vec::new() }
 }

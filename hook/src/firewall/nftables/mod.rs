@@ -38,7 +38,7 @@ use crate::model::{HostAddress, Protocol};
 /// The table's name; its family is `inet`.
 pub const TABLE: &str = "ocinet";
 
-/// The operator's chain: the first that forwarded packets meet, and nobody's but theirs.
+/// The operator's chain: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "operator";
 
 /// A chain of the ruleset.

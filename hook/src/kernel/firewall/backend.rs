@@ -70,7 +70,7 @@ pub fn backend(kind: Kind) -> Result<Box<dyn Backend<Error = Error>>> {
     })
 }
 
-/// The backends that hold rules of ours, for when nobody remembers.
+/// The backends that hold rules of ours, as read from the kernel: for a host without a store.
 ///
 /// # Errors
 /// When one cannot be asked.
@@ -84,7 +84,7 @@ pub fn loaded() -> Result<Vec<Kind>> {
     Ok(loaded)
 }
 
-/// Nobody keeps our rules: the operator does, or wants none.
+/// No backend: the operator keeps the rules, or wants none.
 struct Nobody;
 
 impl Backend for Nobody {

@@ -109,13 +109,13 @@ impl Table {
             }
         }
         for (start, name) in names {
-            // The `RETURN` at the end of every chain is nobody's rule.
+            // The `RETURN` at the end of every chain is no rule.
             filter.note(&name, uses.get(&start).map_or(0, |uses| uses - 1));
         }
         filter
     }
 
-    /// Whether a rule names `interface`: then somebody has decided about us.
+    /// Whether a rule names `interface`: then the owner has decided about our packets.
     pub fn mentions(&self, interface: &InterfaceName) -> bool {
         let interface = interface.as_str().as_bytes();
         self.entries.windows(interface.len()).any(|window| window == interface)

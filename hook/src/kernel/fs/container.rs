@@ -132,7 +132,7 @@ pub fn random_hex() -> Result<String> {
 
 /// Removes `directory` if nothing is in it.
 pub fn remove_if_empty(directory: &Path) {
-    // Whatever is in it is somebody's, and says that it is wanted.
+    // A process in it keeps it in use.
     let _ = fs::remove_dir(directory);
 }
 

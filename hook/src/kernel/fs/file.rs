@@ -15,7 +15,7 @@ const STDIN_PATIENCE: Duration = Duration::from_secs(10);
 /// Reads all of stdin, up to one byte more than `limit` so that the caller sees that it is too much.
 ///
 /// # Errors
-/// When nobody closes the other end within ten seconds.
+/// When the other end is not closed within ten seconds.
 pub fn read_stdin(limit: usize) -> Result<Vec<u8>> {
     let what = || "read the state from stdin".to_owned();
     let deadline = Instant::now() + STDIN_PATIENCE;
@@ -74,7 +74,7 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
 }
 
 /// Makes the state directory, or checks that the one there is ours alone: a directory, not a link, that belongs to us
-/// and that nobody else may enter. Whoever could write there could have us undo whatever they like.
+/// and that no other user may enter. A user who could write there could have ocinet undo anything.
 ///
 /// # Errors
 /// When it is someone else's, or cannot be made.

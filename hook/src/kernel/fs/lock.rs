@@ -101,7 +101,7 @@ impl LockFile {
         self.wait(place, libc::F_RDLCK, PATIENCE)
     }
 
-    /// Takes the lock alone if nobody has it.
+    /// Takes the lock alone if it is free.
     ///
     /// # Errors
     /// When the file cannot be locked at all.
@@ -114,7 +114,7 @@ impl LockFile {
         }
     }
 
-    /// Whether somebody has it, as far as can be told without taking it.
+    /// Whether a process has it, as far as can be told without taking it.
     pub fn is_held(&self, place: Place) -> bool {
         let mut found = range(place, libc::F_WRLCK);
         let asked = File::open(&self.0).is_ok_and(|file| fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok());

@@ -103,7 +103,7 @@ impl Replaceable {
     /// Puts a file with `text` in its place, of the same owner, mode and label.
     ///
     /// # Errors
-    /// [`Error::Busy`] where somebody else changed the file since it was read; then, as after every error, it is as it was.
+    /// [`Error::Busy`] where another program changed the file since it was read; then, as after every error, it is as it was.
     pub fn replace(self, text: &[u8]) -> Result<()> {
         self.folder.put(self.name.as_ref(), &|| self.what(), |draft| {
             self.write(draft, text)?;

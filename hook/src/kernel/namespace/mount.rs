@@ -22,7 +22,7 @@ use super::process::Process;
 use super::scoped_thread::in_scoped_thread;
 use crate::kernel::error::{Doing, Error, Result};
 
-/// How often a disturbed walk is begun again: a neighbour must not keep us for ever.
+/// How often a disturbed walk is begun again: another process must not keep us for ever.
 const MOST_WALKS: usize = 1000;
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;

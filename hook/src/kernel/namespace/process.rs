@@ -72,7 +72,7 @@ impl Process {
         }
     }
 
-    /// Whether it has a mount namespace of its own: mounts in it are nobody else's.
+    /// Whether it has a mount namespace of its own: mounts in it are seen by no other.
     ///
     /// # Errors
     /// When /proc is not mounted.

@@ -158,7 +158,7 @@ fn nested(attribute: &ConntrackAttribute) -> DefaultNla {
     DefaultNla::new(attribute.kind() | NLA_F_NESTED, value)
 }
 
-/// Speaks of flows of the family of `address`.
+/// A message about flows of the family of `address`.
 fn message(address: IpAddr, inner: ConntrackMessage) -> NetfilterMessage {
     let family = if address.is_ipv4() { NetfilterProtoFamily::IPv4 } else { NetfilterProtoFamily::IPv6 };
     NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)

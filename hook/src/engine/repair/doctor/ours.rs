@@ -113,7 +113,7 @@ impl Engine {
     /// The ruleset, and the switch without which it has nothing to do.
     pub(super) fn examine_firewall(&mut self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        // Nobody is between the store and the kernel then.
+        // Under this lock no process has written to the store and not yet to the kernel.
         let alone = self.locks.exclusive(Place::Firewall)?;
         let all = self.all_needs()?;
         if !self.firewall()?.matches(&all)? {
@@ -141,7 +141,7 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Whether published ports are open to whom config.toml wants them open to.
+    /// Whether published ports are reached by those that config.toml lets in.
     fn examine_published_ports(&mut self) -> Result<Vec<Finding>> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
         let mut findings = Vec::new();

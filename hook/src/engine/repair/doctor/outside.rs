@@ -62,7 +62,7 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Routes that lead elsewhere with addresses of ours, or whose neighbours ours hides; of another wider one ours wins, but
+    /// Routes that lead elsewhere with addresses of ours, or whose on-link hosts ours hides; of another wider one ours wins, but
     /// hides what is behind it.
     fn examine_routes(&mut self, network: &Network) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
@@ -148,7 +148,7 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Listeners of the host that nobody reaches, since their port leads to a container.
+    /// Listeners of the host that cannot be reached, since their port leads to a container.
     fn shadowed_listeners(sandbox: &Sandbox, listeners: &mut Listeners) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for mapping in &sandbox.publish {

@@ -125,7 +125,7 @@ fn control(message: ControlMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
 }
 
-/// Speaks of a set of ours.
+/// A message about a set of ours.
 fn in_table_of(set: &str, message: NfTablesMessage) -> NetfilterMessage {
     in_family(nftables::family(set), message)
 }

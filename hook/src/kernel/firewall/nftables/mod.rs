@@ -37,7 +37,7 @@ impl Nftables {
         Ok(Self { netlink: Netlink::netfilter()? })
     }
 
-    /// Whether the kernel has nf_tables. Without it, the kernel knows nobody to ask (`nfnetlink_rcv_msg`,
+    /// Whether the kernel has nf_tables. Without it, the kernel has no subsystem of that number (`nfnetlink_rcv_msg`,
     /// net/netfilter/nfnetlink.c).
     pub fn is_supported() -> bool {
         let question = inet(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }));
@@ -94,7 +94,7 @@ impl Backend for Nftables {
     type Error = Error;
 
     fn ready(&mut self) -> Result<()> {
-        // A change is one transaction of the kernel's, which nobody holds up.
+        // A change is one transaction of the kernel: there is no lock of user space to wait for.
         Ok(())
     }
 

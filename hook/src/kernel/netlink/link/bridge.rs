@@ -61,7 +61,7 @@ impl HostLinks {
     /// Makes the bridge, with `ports` that were on it before. It is up when, and only when, all else about it is done.
     ///
     /// # Errors
-    /// [`Error::Busy`] where a stranger has its name.
+    /// [`Error::Busy`] where a link of another program has its name.
     pub fn make_bridge(&mut self, bridge: &Bridge, ports: &[Veth], locks: &LockFile) -> Result<()> {
         let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
         let (name, mac) = (name, *mac);
@@ -146,7 +146,7 @@ impl HostLinks {
     }
 }
 
-/// A bridge with our alias, or with none and the MAC that ours is made with, where somebody was cut off in between.
+/// A bridge with our alias, or with no alias yet and the MAC that ours is made with: its maker was killed in between.
 fn is_our_bridge(link: &LinkMessage, mac: Mac) -> bool {
     let has_our_mac = link.attributes.contains(&LinkAttribute::Address(mac.0.to_vec()));
     kind(link) == Some(&InfoKind::Bridge) && alias(link).map_or(has_our_mac, Alias::is_ours)

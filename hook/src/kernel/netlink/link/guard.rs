@@ -35,7 +35,7 @@ impl HostLinks {
             [(RouteNetlinkMessage::NewQueueDiscipline(hooks(index)), NLM_F_EXCL), (filter(index, program), 0)]
         {
             match self.netlink.request(request, NLM_F_CREATE | flags) {
-                // Somebody else has given the port its hooks, or we have before.
+                // Another program has given the port its hooks, or an earlier call has.
                 Err(error) if flags == NLM_F_EXCL && errno(&error) == Errno::EEXIST => {}
                 // Without CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF or CONFIG_NET_SCHED.
                 Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EOPNOTSUPP) => return Ok(false),
@@ -114,7 +114,7 @@ fn filter(index: u32, program: &FilterProgram) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewTrafficFilter(message(index, vec![TcAttribute::Options(options)]))
 }
 
-/// Speaks of our filter at the link's way in.
+/// A message about our filter at the link's ingress hook.
 fn message(index: u32, mut attributes: Vec<TcAttribute>) -> TcMessage {
     let parent = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
     // The priority, and every protocol (`ETH_P_ALL`) in network byte order.

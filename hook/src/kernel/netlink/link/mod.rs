@@ -155,7 +155,7 @@ impl HostLinks {
         Ok(link.filter(|link| alias(link) == Some(&owner.to_string())).map(|link| link.header.index))
     }
 
-    /// Deletes a link. Takes some 20 ms, for the kernel waits until nobody uses it (`synchronize_net`).
+    /// Deletes a link. Takes some 20 ms: the kernel waits until no packet uses it (`synchronize_net`).
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the link is gone.

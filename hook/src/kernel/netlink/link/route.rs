@@ -73,7 +73,7 @@ impl HostLinks {
     }
 }
 
-/// A route to the host itself, or one that the kernel made for an address of the host, to the neighbours on its link.
+/// A route to the host itself, or one that the kernel made for an address of the host, to the hosts on its link.
 fn is_near(route: &RouteMessage) -> bool {
     let RouteHeader { kind, protocol, scope, .. } = route.header;
     match kind {

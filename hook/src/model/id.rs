@@ -162,8 +162,13 @@ pub struct Key([u8; 16]);
 impl Key {
     /// The key of the container `id` with the bundle directory `bundle`.
     pub fn new(id: &ContainerId, bundle: &str) -> Self {
-        // An id holds no NUL, so the pair cannot be read in two ways.
-        let digest = Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(bundle).finalize();
+        Self::of_text(id.as_str(), bundle)
+    }
+
+    /// The key of something else that needs a file name: its `kind`, which holds no NUL, and a `text` that identifies it.
+    pub fn of_text(kind: &str, text: &str) -> Self {
+        // The first part holds no NUL, so the pair cannot be read in two ways. An id of a container holds none.
+        let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(text).finalize();
         let mut half = [0; 16];
         half.copy_from_slice(&digest[..16]);
         Self(half)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ocinet::engine::CONTAINERDS;
 use ocinet::kernel::{self, is_listened_to};
-use ocinet::model::{ContainerId, Key};
+use ocinet::model::Key;
 use serde_json::{Value, json};
 
 /// A containerd that has called us.
@@ -83,10 +83,9 @@ impl Containerd {
         Self::all(state_dir).map_or(true, |all| all.iter().any(runs))
     }
 
-    /// A name that no other one has: ids are no file names, and neither are addresses.
+    /// The name of its file. An address is no file name, so it is hashed.
     fn file(&self) -> String {
-        let id: Result<ContainerId, _> = "containerd".parse();
-        id.map(|id| Key::new(&id, &format!("{}\0{}", self.address, self.bundles.display())).hex()).unwrap_or_default()
+        Key::of_text("containerd", &format!("{}\0{}", self.address, self.bundles.display())).hex()
     }
 }
 

@@ -1,9 +1,12 @@
-//! The table `filter` of the old iptables, which nf_tables knows nothing of.
+//! The table `filter` of the old iptables, which is no part of nf_tables.
 //!
 //! The kernel hands out the whole table as one array of entries (`struct ipt_entry`, linux/netfilter_ipv4/ip_tables.h), one
 //! a rule. A chain begins with an entry whose target is called `ERROR` and carries its name; a jump is a standard target
 //! whose verdict is the offset of the entry it leads to. Only a table that exists is asked for: to ask makes the kernel
 //! load the module and make the table.
+//!
+//! Every attach looks at it where it exists. Measured, this takes 15 µs of processor time, and `iptables-legacy -S` 1.4 ms, where a
+//! whole attach is to take 2.5 ms at most.
 
 use std::collections::BTreeMap;
 use std::fs;

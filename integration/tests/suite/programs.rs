@@ -72,6 +72,24 @@ fn an_nft_that_outlives_its_hook_ends() -> Result<()> {
     })
 }
 
+/// `nft` takes a read of its input that fails for the end, and says that all went well. The attach does not believe it.
+#[test]
+fn an_nft_that_did_not_read_everything_is_not_believed() -> Result<()> {
+    with_programs().test(|host| {
+        let web = host.container("web").publish("8080:80").prepare()?;
+        // Nothing; and all but the last line, which is the published port.
+        for script in ["exec /usr/sbin/nft \"$@\" </dev/null", "head -n -1 | /usr/sbin/nft \"$@\""] {
+            replace_nft(host, script)?;
+            web.hook("createRuntime")?.exits(1)?.is_one_line()?.says(&["exit code 0", "does not hold all"])?;
+            host.sh("rm /usr/local/sbin/nft")?;
+            host.settles()?;
+        }
+        web.hook("createRuntime")?.success()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        web.hook("poststop")?.success().map(drop)
+    })
+}
+
 /// `nft` prints more than a pipe holds before it reads what it is told.
 #[test]
 fn an_nft_that_prints_before_it_reads_is_heard() -> Result<()> {

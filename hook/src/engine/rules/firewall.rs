@@ -105,12 +105,24 @@ impl Engine {
         }
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
-        let loaded = self.firewall()?.load(&all);
+        let loaded = self.load_and_verify(&all);
         let serves = if loaded.is_ok() { asks } else { was_laid };
         if !serves {
             self.links.delete_detour()?;
         }
-        Ok(loaded?)
+        loaded
+    }
+
+    /// Exit code 0 of `nft` or `iptables-restore` does not prove that the program read all of its input: it takes a read
+    /// that fails for the end.
+    fn load_and_verify(&mut self, all: &Needs) -> Result<()> {
+        let firewall = self.firewall()?;
+        firewall.load(all)?;
+        if firewall.matches(all)? {
+            return Ok(());
+        }
+        let what = "the firewall's program ended with exit code 0, and the kernel does not hold all that it was given";
+        Err(kernel::Error::Program(what.into()).into())
     }
 
     /// The rules are kept as config.toml says, and no other firewall has any of ours. Where they have to move, they are in the new

@@ -46,6 +46,8 @@ pub(super) struct Ended {
     pub stdout: String,
     /// The first line of its complaint.
     pub complaint: String,
+    /// What it printed on stderr.
+    pub stderr: String,
 }
 
 /// Runs a program of the host with an empty environment and `input` on its stdin, and returns its stdout.
@@ -261,7 +263,8 @@ impl Running {
     fn told(&self, code: i32) -> Ended {
         let errors = String::from_utf8_lossy(&self.complaint);
         let complaint = errors.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
-        Ended { code, stdout: String::from_utf8_lossy(&self.output).into_owned(), complaint }
+        let stdout = String::from_utf8_lossy(&self.output).into_owned();
+        Ended { code, stdout, complaint, stderr: errors.into_owned() }
     }
 }
 

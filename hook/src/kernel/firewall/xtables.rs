@@ -59,13 +59,17 @@ pub(super) struct Table {
     policy: usize,
 }
 
+/// Whether this network namespace has a table of that name.
+pub(super) fn has_table(table: &str) -> Result<bool> {
+    match fs::read_to_string(NAMES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        names => Ok(names.doing(|| format!("read {NAMES}"))?.lines().any(|name| name == table)),
+    }
+}
+
 /// The table `filter`, where this network namespace has one.
 pub(super) fn filter() -> Result<Option<Table>> {
-    let names = match fs::read_to_string(NAMES) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        names => names.doing(|| format!("read {NAMES}"))?,
-    };
-    if !names.lines().any(|name| name == "filter") {
+    if !has_table("filter")? {
         return Ok(None);
     }
     let what = || "look at the table filter of iptables-legacy".to_owned();

@@ -11,18 +11,20 @@
 //! Everything is text for `iptables-restore --noflush`, where a line `-C` asks for a rule: the first that is missing ends
 //! it, before a later line has changed anything. What is ours is told by its name, so that chains of another version are found, too.
 
+mod document;
 mod held;
 mod port;
 mod source;
 
-pub use held::Held;
+pub use document::{added_at_once, apply, check, drop_operator, load, remove, remove_lines, unload};
+pub use held::{Held, is_ours, of_ports};
 pub use port::{published, rule};
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use self::port::{asked, judged};
 use self::source::leaving;
-use super::{Base, Kind, Needs, NetworkNeeds, Publish, Source};
+use super::{Base, Kind, NetworkNeeds, Publish, Source};
 use crate::firewall::{DETOUR_IN, DETOUR_OUT};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
@@ -83,6 +85,16 @@ impl Table {
             Self::Filter => &[FORWARD, IN],
             Self::Security => &[ASK, COPY],
             Self::Nat => &[PUBLISH, ANY, PREROUTING, POSTROUTING, HAIRPIN],
+        }
+    }
+
+    /// Those of them that hold rules of published ports.
+    pub fn chains_of_ports(self) -> &'static [&'static str] {
+        match self {
+            Self::Raw | Self::Filter => &[],
+            Self::Mangle => &[INVALID, INVALID_ANY],
+            Self::Security => &[ASK],
+            Self::Nat => &PUBLISHED,
         }
     }
 
@@ -277,122 +289,4 @@ pub fn priority_of_asking(kind: Kind) -> Option<i32> {
 /// The rules of a published port, each with its table.
 pub fn rules_of(port: &Publish, base: &Base) -> impl Iterator<Item = (Table, String)> {
     Table::of(base).flat_map(|table| table.ports(std::slice::from_ref(port)).into_iter().map(move |rule| (table, rule)))
-}
-
-/// The input that fills our chains with `all`, whatever is in them, and puts the jumps to them in front of all others. What
-/// else is `held` of ours goes.
-pub fn load(all: &Needs, held: &Held) -> String {
-    document(Table::ALL, |table, lines| {
-        if !Table::of(&all.base).any(|of| of == table) {
-            return lines.extend(held.clearing(table, &[]));
-        }
-        lines.extend(table.chains().iter().map(|chain| format!(":{chain} - [0:0]")));
-        lines.extend(held.clearing(table, table.chains()));
-        lines.extend(table.rules(&all.networks, &all.base, &all.sources).iter().map(|rule| format!("-A {rule}")));
-        lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-A {rule}")));
-        lines.extend(table.jumps().iter().map(|jump| format!("{} {jump}", table.adding())));
-    })
-}
-
-/// The input that fails without a change where not everything is there that `all` needs beside the ports, and else adds
-/// `ports`.
-pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
-    let base_and_nat = document(Table::of(base), |table, lines| {
-        lines.extend(checks(table, std::slice::from_ref(network), base, &[]));
-        if table == Table::Nat {
-            lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
-        }
-    });
-    // Once more, for when they were first met, the others were still to be checked.
-    let asked = base.detour.map(|_| changing(Table::Security, "-A", ports));
-    base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked.unwrap_or_default()
-}
-
-/// The input that fails where not everything of `all` is there, and never changes anything.
-pub fn check(all: &Needs) -> String {
-    document(Table::of(&all.base), |table, lines| {
-        lines.extend(checks(table, &all.networks, &all.base, &all.sources));
-        lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-C {rule}")));
-    })
-}
-
-fn checks(table: Table, networks: &[NetworkNeeds], base: &Base, sources: &[Source]) -> Vec<String> {
-    let jumps = table.jumps().iter().map(|jump| format!("-C {jump}"));
-    jumps.chain(table.rules(networks, base, sources).iter().map(|rule| format!("-C {rule}"))).collect()
-}
-
-/// The input that takes `ports` away which were added to `base`. Where one is not there it fails, and its table and those after
-/// it are as they were.
-pub fn remove(ports: &[Publish], base: &Base) -> String {
-    Table::of(base).map(|table| changing(table, "-D", ports)).collect()
-}
-
-/// The input that does one thing to the rules of `ports` in one table.
-pub fn changing(table: Table, verb: &str, ports: &[Publish]) -> String {
-    document([table], |table, lines| lines.extend(table.ports(ports).iter().map(|rule| format!("{verb} {rule}"))))
-}
-
-/// The input that takes away what is `held` of ours, but the operator's chain; empty where there is nothing.
-pub fn unload(held: &Held) -> String {
-    document(Table::ALL, |table, lines| lines.extend(held.clearing(table, &[])))
-}
-
-/// The input that takes the operator's chain away, which must be empty.
-pub fn drop_operator() -> String {
-    format!("*filter\n-X {OPERATOR}\nCOMMIT\n")
-}
-
-fn document(tables: impl IntoIterator<Item = Table>, fill: impl Fn(Table, &mut Vec<String>)) -> String {
-    let mut text = String::new();
-    for table in tables {
-        let mut lines = Vec::new();
-        fill(table, &mut lines);
-        if !lines.is_empty() {
-            let _ = writeln!(text, "*{table}\n{}\nCOMMIT", lines.join("\n"));
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{HostAddress, Protocol, Subnet};
-
-    fn network(bridge: &str, range: &str) -> NetworkNeeds {
-        let subnet = Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
-        NetworkNeeds { bridge: bridge.parse().unwrap(), subnets: vec![subnet] }
-    }
-
-    fn port(host_address: HostAddress, label: &str) -> Publish {
-        let target = "10.90.0.2:80".parse().unwrap();
-        Publish { protocol: Protocol::Udp, host_address, host_port: 8080, target, label: label.into() }
-    }
-
-    #[test]
-    fn what_one_network_checks_is_what_all_load() {
-        let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
-        for detour in [None, Some(7)] {
-            let base = Base { close_forwarding: true, detour };
-            let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
-            let loaded = load(&needs, &Held::default());
-            let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
-            for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
-                assert!(has(line), "{line} in\n{loaded}");
-            }
-            assert_eq!(loaded.contains("*security"), detour.is_some(), "asking for a table makes it");
-            assert!(!loaded.contains(&format!(":{OPERATOR}")), "declaring it would flush it");
-        }
-    }
-
-    #[test]
-    fn guards_come_first_and_a_check_before_any_change() {
-        for detour in [None, Some(7)] {
-            let base = Base { detour, ..Base::default() };
-            let text = apply(&network("ocinet0", "10.90.0.0/16"), &base, &[port(HostAddress::Any, "web")]);
-            let at = |what: &str| text.find(what).unwrap();
-            assert!(at("*mangle") < at("*filter") && at("*filter") < at("*nat"));
-            assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");
-        }
-    }
 }

@@ -4,32 +4,27 @@
 //! Both variants may be in use on one host, and the kernel heeds the rules of both. Ours are in the one that `iptables`
 //! means when they are first loaded.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::fs::{self, File};
+mod programs;
+mod removal;
+
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use self::programs::{Answer, LOCK};
 use super::error::{Doing, Error, Result};
+use super::firewall::{Nftables, has_table};
 use super::program;
 use crate::firewall::iptables::{self as rules, Held, OPERATOR, Table};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
-use crate::kernel::fs::holders;
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long its programs wait for it, in seconds: less than they may take, so that it is they who say what they waited for.
-const PROGRAMS_PATIENCE: &str = "10";
-
-/// That lock (`XT_LOCK_NAME`, iptables/xshared.h).
-const LOCK: &str = "/run/xtables.lock";
 
 /// One variant of iptables.
 pub struct Iptables {
@@ -78,61 +73,41 @@ impl Iptables {
         [own, ("iptables", "iptables-restore")].into_iter().find(|(_, restore)| program::is_installed(restore))
     }
 
-    /// Whether `input` went through; not where something that it names is not there.
-    fn restore(&self, input: &str) -> Result<std::result::Result<(), String>> {
-        let ended = program::end_of(self.restore, &["--noflush", "-w", PROGRAMS_PATIENCE], input)?;
-        match ended.code {
-            0 => Ok(Ok(())),
-            _ => self.unless_locked(&ended.complaint).map(|()| Err(ended.complaint)),
+    /// Whether the table may hold anything of ours. To ask iptables-legacy for a table would make it; and iptables-nft cannot read
+    /// a table of its own name that others filled with `nft`, which is no matter where no chain of ours is in it.
+    fn may_hold(&self, table: Table, is_chain: impl Fn(&str) -> bool) -> Result<bool> {
+        let name = table.to_string();
+        if self.legacy {
+            return has_table(&name);
         }
+        let chains = Nftables::open()?.chains_of_iptables()?;
+        Ok(chains.iter().any(|(of, chain)| *of == name && is_chain(chain)))
     }
 
-    /// The lines that `command` prints; none where something that it names is not there.
-    fn ask(&self, table: Table, command: &str) -> Result<Option<Vec<String>>> {
-        let table = table.to_string();
-        let words: Vec<&str> = ["-t", &table, "-w", PROGRAMS_PATIENCE].into_iter().chain(command.split(' ')).collect();
-        let ended = program::end_of(self.program, &words, "")?;
-        match ended.code {
-            0 => Ok(Some(ended.stdout.lines().map(str::to_owned).collect())),
-            _ => self.unless_locked(&ended.complaint).map(|()| None),
-        }
-    }
-
-    /// An error where it was the lock that could not be had: no exit code tells that.
-    fn unless_locked(&self, complaint: &str) -> Result<()> {
-        if complaint.contains("xtables lock") { Err(self.locked(PROGRAMS_PATIENCE)) } else { Ok(()) }
-    }
-
-    fn locked(&self, seconds: impl fmt::Display) -> Error {
-        let who = match holders(Path::new(LOCK), 0) {
-            holders if holders.is_empty() => "somebody else".to_owned(),
-            holders => holders.join(", "),
-        };
-        let program = self.program;
-        Error::Deadline(format!("waited {seconds} s for {LOCK}, the lock of {program}; {who} holds it"))
-    }
-
-    /// To ask for a table of the legacy variant would make it.
-    fn has_table(&self, table: Table) -> bool {
-        let tables = || fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
-        !self.legacy || tables().lines().any(|name| name == table.to_string())
-    }
-
-    /// What is in the tables that are there.
+    /// What is in the tables that have chains of ours.
     fn held(&self) -> Result<Held> {
         let mut held = Held::default();
-        for table in Table::ALL.into_iter().filter(|table| self.has_table(*table)) {
-            held.0.insert(table, self.ask(table, "-S")?.unwrap_or_default());
+        for table in Table::ALL {
+            held.0.extend(self.held_in(table)?.0);
+        }
+        Ok(held)
+    }
+
+    /// What is in one of them.
+    fn held_in(&self, table: Table) -> Result<Held> {
+        let mut held = Held::default();
+        if self.may_hold(table, rules::is_ours)? {
+            held.0.insert(table, self.listed(table, "-S")?.unwrap_or_default());
         }
         Ok(held)
     }
 
     /// The rules of a chain; none where there is no such chain.
     fn rules_if_there(&self, table: Table, chain: &str) -> Result<Option<Vec<String>>> {
-        if !self.has_table(table) {
+        if !self.may_hold(table, |name| name == chain)? {
             return Ok(None);
         }
-        let lines = self.ask(table, &format!("-S {chain}"))?;
+        let lines = self.listed(table, &format!("-S {chain}"))?;
         Ok(lines.map(|lines| lines.into_iter().filter(|line| line.starts_with("-A ")).collect()))
     }
 
@@ -141,34 +116,35 @@ impl Iptables {
         Ok(self.rules_if_there(table, chain)?.unwrap_or_default())
     }
 
-    /// Takes away those of `ports` that are in `table`.
-    fn remove_there(&self, table: Table, ports: &[Publish]) -> Result<()> {
-        if ports.is_empty() {
-            return Ok(());
+    /// What `command` lists; none where that is not there.
+    fn listed(&self, table: Table, command: &str) -> Result<Option<Vec<String>>> {
+        match self.ask(table, command)? {
+            Answer::Done(lines) => Ok(Some(lines)),
+            Answer::Absent(_) => Ok(None),
         }
-        self.restore(&rules::changing(table, "-D", ports))?.map_err(|complaint| self.failed(&complaint))
     }
 
-    /// Those of `ports` whose rules are in `table`, of which `iptables -S` prints the very text.
-    fn there(&self, table: Table, ports: &[Publish]) -> Result<Vec<Publish>> {
-        let lines = if self.has_table(table) { self.ask(table, "-S")?.unwrap_or_default() } else { Vec::new() };
-        let there: BTreeSet<&str> = lines.iter().filter_map(|line| line.strip_prefix("-A ")).collect();
-        let of =
-            |port: &&Publish| table.ports(std::slice::from_ref(*port)).iter().any(|rule| there.contains(rule.as_str()));
-        Ok(ports.iter().filter(of).cloned().collect())
+    /// The operator's chain is there.
+    fn make_operators_chain(&self) -> Result<()> {
+        if self.rules_if_there(Table::Filter, OPERATOR)?.is_none() {
+            self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
+        }
+        Ok(())
     }
 
-    /// What the host lacks if `security` could not be filled.
-    fn cannot_ask(&self) -> Error {
+    /// What is wrong where `security` could not be filled, and else `failed`.
+    fn why(&self, all: &Needs, failed: Error) -> Error {
+        let lacks_security = || {
+            all.base.detour.is_some() && self.rules(Table::Security, rules::COPY).is_ok_and(|rules| rules.is_empty())
+        };
+        if !matches!(failed, Error::Program(_)) || !lacks_security() {
+            return failed;
+        }
         Error::Program(format!(
             "published_ports = \"respect-host-firewall\" in config.toml needs table security and target TEE of {}, one of which is \
-             missing; load the kernel modules iptable_security and xt_TEE, or set firewall = \"nftables\"",
+             missing; load the kernel modules iptable_security and xt_TEE, or set firewall = \"nftables\" ({failed})",
             self.program
         ))
-    }
-
-    fn failed(&self, complaint: &str) -> Error {
-        Error::Program(format!("{} failed: {complaint}", self.restore))
     }
 }
 
@@ -197,41 +173,56 @@ impl Backend for Iptables {
     }
 
     fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        Ok(is_laid(base) && self.restore(&rules::apply(network, base, ports))?.is_ok())
+        if !is_laid(base) {
+            return Ok(false);
+        }
+        let mut told = 0;
+        for portion in rules::added_at_once(ports) {
+            let answer = self.restore(&rules::apply(network, base, portion));
+            told += portion.len();
+            match answer {
+                Ok(Answer::Done(())) => {}
+                // The base is looked at before any port is added.
+                Ok(Answer::Absent(_)) if told == portion.len() => return Ok(false),
+                failed => {
+                    // Also of the portion that failed a table may be changed. The first error says what is wrong. What a failed
+                    // removal leaves, the caller takes away when it detaches the container.
+                    let _ = self.remove_ports(&ports[..told], base);
+                    return failed.map(|_| false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        let needs =
-            Needs { base: *base, networks: vec![network.clone()], publish: ports.to_vec(), sources: Vec::new() };
-        Ok(is_laid(base) && self.restore(&rules::check(&needs))?.is_ok())
+        let needs = Needs { base: *base, networks: vec![network.clone()], publish: Vec::new(), sources: Vec::new() };
+        if !is_laid(base) || self.restore(&rules::check(&needs))? != Answer::Done(()) {
+            return Ok(false);
+        }
+        if ports.is_empty() {
+            return Ok(true);
+        }
+        let held = self.held()?;
+        Ok(Table::of(base).all(|table| held.has_all(table, ports)))
     }
 
     fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
-        if ports.is_empty() || self.restore(&rules::remove(ports, base))?.is_ok() {
-            return Ok(());
-        }
-        // One that is missing keeps all of its table in place.
-        let ours = |there: &Publish| ports.iter().any(|port| port.is_same_port(there));
-        for table in [Table::Security, Table::Mangle] {
-            self.remove_there(table, &self.there(table, ports)?)?;
-        }
-        let left: Vec<Publish> = self.published()?.into_iter().filter(ours).collect();
-        self.remove_there(Table::Nat, &left)
+        self.remove_ports(ports, base)
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
         let held = self.held()?;
-        let before = has_chains(&held);
-        if self.ask(Table::Filter, &format!("-S {OPERATOR}"))?.is_none() {
-            self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
-        }
-        let Err(complaint) = self.restore(&rules::load(all, &held))? else { return Ok(()) };
-        let can_ask = all.base.detour.is_none() || !self.rules(Table::Security, rules::COPY)?.is_empty();
-        if !before {
+        self.make_operators_chain()?;
+        let Err(failed) = self.restore_all(&rules::load(all, &held)) else { return Ok(()) };
+        let failed = self.why(all, failed);
+        if !has_chains(&held) {
             // Each table is changed by itself, and the first may have been.
-            self.unload()?;
+            if let Err(left) = self.unload() {
+                return Err(Error::Program(format!("{failed}; and what was loaded could not be taken away: {left}")));
+            }
         }
-        Err(if can_ask { self.failed(&complaint) } else { self.cannot_ask() })
+        Err(failed)
     }
 
     fn unload(&mut self) -> Result<()> {
@@ -243,7 +234,7 @@ impl Backend for Iptables {
         if input.is_empty() {
             return Ok(());
         }
-        self.restore(&input)?.map_err(|complaint| self.failed(&complaint))
+        self.restore_all(&input)
     }
 
     fn operators_chain(&mut self) -> Result<Option<&'static str>> {
@@ -256,21 +247,7 @@ impl Backend for Iptables {
     }
 
     fn matches(&mut self, all: &Needs) -> Result<bool> {
-        if self.restore(&rules::check(all))?.is_err() {
-            return Ok(false);
-        }
-        let held = self.held()?;
-        Ok(Table::ALL.into_iter().all(|table| {
-            let called_for = Table::of(&all.base).any(|of| of == table);
-            let chains = if called_for { table.chains() } else { &[] };
-            let rules = if called_for {
-                table.rules(&all.networks, &all.base, &all.sources).len() + table.ports(&all.publish).len()
-            } else {
-                0
-            };
-            let found: BTreeSet<&str> = held.chains(table).into_iter().collect();
-            found == chains.iter().copied().collect() && held.rules(table).count() == rules
-        }))
+        Ok(self.restore(&rules::check(all))? == Answer::Done(()) && self.held()?.is_as_many(all))
     }
 
     fn published(&mut self) -> Result<Vec<Publish>> {
@@ -282,7 +259,11 @@ impl Backend for Iptables {
     }
 
     fn closes_forwarding(&mut self) -> Result<bool> {
-        Ok(self.has_table(Table::Filter) && self.ask(Table::Filter, &format!("-C {}", rules::closing()))?.is_some())
+        let closing = rules::closing();
+        let chain = closing.split(' ').next().unwrap_or_default();
+        // Where the chain is not there, neither is the rule, and its table may not be one that iptables can read.
+        Ok(self.may_hold(Table::Filter, |name| name == chain)?
+            && matches!(self.ask(Table::Filter, &format!("-C {closing}"))?, Answer::Done(_)))
     }
 
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {

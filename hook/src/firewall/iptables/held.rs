@@ -1,9 +1,11 @@
 //! What the kernel holds of ours, whichever version of ocinet loaded it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::port::plain;
 use super::{OPERATOR, Table};
 use crate::firewall::pass::PASS_CHAIN;
+use crate::firewall::{Needs, Publish};
 
 /// What the kernel holds in a table, line by line as `iptables -S` prints it.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +36,41 @@ impl Held {
         self.lines(table).iter().map(String::as_str).filter(others).filter(leads_to_us)
     }
 
+    /// Whether they are as many as `all` calls for, each chain of ours is there and none else, and so is each port. That the rules
+    /// beside the ports are the right ones is for a document of checks to say.
+    pub fn is_as_many(&self, all: &Needs) -> bool {
+        Table::ALL.into_iter().all(|table| {
+            let called_for = Table::of(&all.base).any(|of| of == table);
+            let chains = if called_for { table.chains() } else { &[] };
+            let found: BTreeSet<&str> = self.chains(table).into_iter().collect();
+            let (rules, ports) = if called_for {
+                (table.rules(&all.networks, &all.base, &all.sources), table.ports(&all.publish))
+            } else {
+                (Vec::new(), Vec::new())
+            };
+            found == chains.iter().copied().collect()
+                && self.rules(table).count() == rules.len() + ports.len()
+                && self.has_ports(table, &ports)
+        })
+    }
+
+    /// Whether the table has the rules of all `ports`. The time it takes grows as their numbers do.
+    pub fn has_all(&self, table: Table, ports: &[Publish]) -> bool {
+        self.has_ports(table, &table.ports(ports))
+    }
+
+    fn has_ports(&self, table: Table, wanted: &[String]) -> bool {
+        let there: HashSet<String> =
+            if wanted.is_empty() { HashSet::new() } else { self.rules(table).map(plain).collect() };
+        wanted.iter().all(|rule| there.contains(&plain(rule)))
+    }
+
+    /// The rules of `ports` that are in the table, whatever their comments say.
+    pub fn rules_of(&self, table: Table, ports: &[Publish]) -> Vec<&str> {
+        let of = of_ports(table, ports);
+        self.rules(table).filter(|rule| of(rule)).collect()
+    }
+
     /// The lines that take away what leads to our chains, and then the chains but those `kept`.
     pub(super) fn clearing(&self, table: Table, kept: &[&str]) -> Vec<String> {
         let jumps = self.jumps(table).map(|jump| jump.replacen("-A", "-D", 1));
@@ -43,8 +80,14 @@ impl Held {
     }
 }
 
+/// Tells the rules of `ports` in a table, whatever their comments say.
+pub fn of_ports(table: Table, ports: &[Publish]) -> impl Fn(&str) -> bool {
+    let wanted: HashSet<String> = table.ports(ports).iter().map(|rule| plain(rule)).collect();
+    move |rule| wanted.contains(&plain(rule))
+}
+
 /// Whether the name is of a chain that comes and goes with our rules.
-fn is_ours(chain: &str) -> bool {
+pub fn is_ours(chain: &str) -> bool {
     chain.starts_with("OCINET-") && chain != OPERATOR && chain != PASS_CHAIN
 }
 

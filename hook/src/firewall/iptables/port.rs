@@ -41,6 +41,26 @@ fn key(port: &Publish) -> String {
     format!("{host}-p {protocol} -m {protocol} --dport {host_port}")
 }
 
+/// A rule in the one form that both our text and the line of `iptables -S` come to: without the verb, the comment, the prefix of a
+/// host's address, and the match that `-p` implies.
+pub(super) fn plain(rule: &str) -> String {
+    let mut words = rule.strip_prefix("-A ").unwrap_or(rule).split(' ').peekable();
+    let mut plain = String::new();
+    while let Some(word) = words.next() {
+        match (word, words.peek().copied()) {
+            ("-m", Some("comment" | "tcp" | "udp" | "sctp")) | ("--comment", Some(_)) => drop(words.next()),
+            ("-p", Some(protocol)) => {
+                let number = |known: &Protocol| protocol == known.number().to_string();
+                let name = Protocol::ALL.into_iter().find(number).map(|known| known.to_string());
+                plain = plain + " -p " + name.as_deref().unwrap_or(protocol);
+                words.next();
+            }
+            _ => plain = plain + " " + word.strip_suffix("/32").unwrap_or(word),
+        }
+    }
+    plain
+}
+
 /// The published port that a line of `iptables -S` stands for; none where it is no such rule.
 pub fn published(line: &str) -> Option<Publish> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -75,6 +95,18 @@ mod tests {
         let saved = "-A OCINET-PUBLISH -d 192.0.2.1/32 -p tcp -m tcp --dport 80 -m comment --comment \"a b\" -j DNAT --to-destination 10.90.0.2:80";
         assert_eq!(published(saved).unwrap().host_address, HostAddress::V4([192, 0, 2, 1].into()));
         assert_eq!(published("-N OCINET-PUBLISH"), None);
+    }
+
+    #[test]
+    fn what_is_listed_comes_to_the_same_as_what_was_added() {
+        let rule = rule(&port(HostAddress::V4([192, 0, 2, 1].into()), "web"));
+        let listed = "-A OCINET-PUBLISH -d 192.0.2.1/32 -p udp -m udp --dport 8080 -m comment --comment db -j DNAT --to-destination 10.90.0.2:80";
+        assert_eq!(plain(&rule), plain(listed));
+        for other in
+            [("8080", "8081"), ("-p udp", "-p tcp"), ("192.0.2.1/32", "192.0.2.2/32"), ("10.90.0.2:80", "10.90.0.3:80")]
+        {
+            assert_ne!(plain(&rule), plain(&listed.replace(other.0, other.1)), "{other:?}");
+        }
     }
 
     #[test]

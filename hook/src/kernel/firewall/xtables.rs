@@ -60,7 +60,7 @@ pub(super) struct Table {
 }
 
 /// Whether this network namespace has a table of that name.
-pub(super) fn has_table(table: &str) -> Result<bool> {
+pub(in crate::kernel) fn has_table(table: &str) -> Result<bool> {
     match fs::read_to_string(NAMES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         names => Ok(names.doing(|| format!("read {NAMES}"))?.lines().any(|name| name == table)),

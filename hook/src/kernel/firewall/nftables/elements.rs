@@ -121,7 +121,7 @@ fn size_of_entry(element: &Element) -> usize {
     HEADER + field(&element.key, 2) + field(&element.data, 2) + field(&element.userdata, 1)
 }
 
-fn control(message: ControlMessage) -> NetfilterMessage {
+pub(super) fn control(message: ControlMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
 }
 

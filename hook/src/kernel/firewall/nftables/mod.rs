@@ -6,6 +6,7 @@
 mod elements;
 mod held;
 mod listed;
+mod xt;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,0 +1,140 @@
+//! The documents for `iptables-restore --noflush`.
+//!
+//! A document goes through table by table, each of them whole or not at all. The rules of many ports are several documents, each of
+//! bounded size: a program that is told too much at once would come to its deadline.
+
+use std::fmt::Write;
+
+use super::{Held, OPERATOR, Table};
+use crate::firewall::{Base, Needs, NetworkNeeds, Publish, Source};
+
+/// How many ports one document adds.
+const ADDED: usize = 512;
+
+/// The input that fills our chains with `all`, whatever is in them, and puts the jumps to them in front of all others. What
+/// else is `held` of ours goes. It is one document for however many ports: it takes the place of what was there at once.
+pub fn load(all: &Needs, held: &Held) -> String {
+    document(Table::ALL, |table, lines| {
+        if !Table::of(&all.base).any(|of| of == table) {
+            return lines.extend(held.clearing(table, &[]));
+        }
+        lines.extend(table.chains().iter().map(|chain| format!(":{chain} - [0:0]")));
+        lines.extend(held.clearing(table, table.chains()));
+        lines.extend(table.rules(&all.networks, &all.base, &all.sources).iter().map(|rule| format!("-A {rule}")));
+        lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-A {rule}")));
+        lines.extend(table.jumps().iter().map(|jump| format!("{} {jump}", table.adding())));
+    })
+}
+
+/// The portions of `ports` that one document each adds. There is one where there is no port, too: its document looks at the base.
+pub fn added_at_once(ports: &[Publish]) -> Vec<&[Publish]> {
+    if ports.is_empty() { vec![ports] } else { ports.chunks(ADDED).collect() }
+}
+
+/// The input that fails without a change where not everything is there that `all` needs beside the ports, and else adds
+/// `ports`.
+pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
+    let base_and_nat = document(Table::of(base), |table, lines| {
+        lines.extend(checks(table, std::slice::from_ref(network), base, &[]));
+        if table == Table::Nat {
+            lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
+        }
+    });
+    // Once more, for when they were first met, the others were still to be checked.
+    let asked = base.detour.map(|_| changing(Table::Security, "-A", ports));
+    base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked.unwrap_or_default()
+}
+
+/// The input that fails where not everything is there that `all` needs beside the ports, and never changes anything. The ports
+/// are looked for in what `iptables -S` prints: the program goes through the whole chain for each line `-C`.
+pub fn check(all: &Needs) -> String {
+    document(Table::of(&all.base), |table, lines| {
+        lines.extend(checks(table, &all.networks, &all.base, &all.sources));
+    })
+}
+
+fn checks(table: Table, networks: &[NetworkNeeds], base: &Base, sources: &[Source]) -> Vec<String> {
+    let jumps = table.jumps().iter().map(|jump| format!("-C {jump}"));
+    jumps.chain(table.rules(networks, base, sources).iter().map(|rule| format!("-C {rule}"))).collect()
+}
+
+/// The input that takes `ports` away which were added to `base`. Where one is not there it fails, and its table and those after
+/// it are as they were.
+pub fn remove(ports: &[Publish], base: &Base) -> String {
+    Table::of(base).map(|table| changing(table, "-D", ports)).collect()
+}
+
+/// The input that takes away `rules` of one table, which `iptables -S` printed.
+pub fn remove_lines(table: Table, rules: &[&str]) -> String {
+    document([table], |_, lines| lines.extend(rules.iter().map(|rule| rule.replacen("-A", "-D", 1))))
+}
+
+/// The input that does one thing to the rules of `ports` in one table.
+fn changing(table: Table, verb: &str, ports: &[Publish]) -> String {
+    document([table], |table, lines| lines.extend(table.ports(ports).iter().map(|rule| format!("{verb} {rule}"))))
+}
+
+/// The input that takes away what is `held` of ours, but the operator's chain; empty where there is nothing.
+pub fn unload(held: &Held) -> String {
+    document(Table::ALL, |table, lines| lines.extend(held.clearing(table, &[])))
+}
+
+/// The input that takes the operator's chain away, which must be empty.
+pub fn drop_operator() -> String {
+    format!("*filter\n-X {OPERATOR}\nCOMMIT\n")
+}
+
+fn document(tables: impl IntoIterator<Item = Table>, fill: impl Fn(Table, &mut Vec<String>)) -> String {
+    let mut text = String::new();
+    for table in tables {
+        let mut lines = Vec::new();
+        fill(table, &mut lines);
+        if !lines.is_empty() {
+            let _ = writeln!(text, "*{table}\n{}\nCOMMIT", lines.join("\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HostAddress, Protocol, Subnet};
+
+    fn network(bridge: &str, range: &str) -> NetworkNeeds {
+        let subnet = Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
+        NetworkNeeds { bridge: bridge.parse().unwrap(), subnets: vec![subnet] }
+    }
+
+    fn port(host_address: HostAddress, label: &str) -> Publish {
+        let target = "10.90.0.2:80".parse().unwrap();
+        Publish { protocol: Protocol::Udp, host_address, host_port: 8080, target, label: label.into() }
+    }
+
+    #[test]
+    fn what_one_network_checks_is_what_all_load() {
+        let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
+        for detour in [None, Some(7)] {
+            let base = Base { close_forwarding: true, detour };
+            let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
+            let loaded = load(&needs, &Held::default());
+            let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
+            for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
+                assert!(has(line), "{line} in\n{loaded}");
+            }
+            assert_eq!(loaded.contains("*security"), detour.is_some(), "asking for a table makes it");
+            assert!(!loaded.contains(&format!(":{OPERATOR}")), "declaring it would flush it");
+        }
+    }
+
+    #[test]
+    fn guards_come_first_and_a_check_before_any_change() {
+        for detour in [None, Some(7)] {
+            let base = Base { detour, ..Base::default() };
+            let text = apply(&network("ocinet0", "10.90.0.0/16"), &base, &[port(HostAddress::Any, "web")]);
+            let at = |what: &str| text.find(what).unwrap();
+            assert!(at("*mangle") < at("*filter") && at("*filter") < at("*nat"));
+            assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");
+        }
+    }
+}

@@ -288,6 +288,60 @@ fn the_lock_of_iptables_is_held() -> Result<()> {
     })
 }
 
+/// Puts a program in front of one of the host's that fails each time, with a text and an exit code of iptables'.
+fn let_fail(host: &Host, tool: &str, code: u8, complaint: &str) -> Result<()> {
+    host.sh(&format!(
+        "printf '#!/bin/sh\ncat >/dev/null\necho \"{complaint}\" >&2\nexit {code}\n' >/usr/local/sbin/{tool}
+         chmod 755 /usr/local/sbin/{tool}"
+    ))
+    .map(drop)
+}
+
+/// That iptables fails says nothing of the rules: nothing is taken for missing, loaded anew or left behind, and its words are told.
+#[test]
+fn a_failure_of_iptables_is_no_answer() -> Result<()> {
+    let denied = "Could not fetch rule set generation id: Permission denied (you must be root)";
+    let rows = [
+        (Firewall::IptablesNft, "iptables-nft", 4, denied),
+        (Firewall::IptablesNft, "iptables-nft", 1, "iptables: Memory allocation problem."),
+        (
+            Firewall::IptablesLegacy,
+            "iptables-legacy",
+            3,
+            "iptables: cannot initialize iptables table: Permission denied",
+        ),
+        (Firewall::IptablesLegacy, "iptables-legacy", 1, "iptables: Memory allocation problem."),
+    ];
+    every(rows, |(firewall, program, code, complaint)| {
+        Settings::default().firewall(*firewall).prepare("mount -t tmpfs tmpfs /usr/local/sbin").test(|host| {
+            let web = host.container("web").publish("8080:80").run()?;
+            let restore = format!("{program}-restore");
+            let_fail(host, &restore, *code, complaint)?;
+            host.unchanged_by(|| host.ocinet("doctor"))?.exits(1)?.says(&[&restore, complaint])?;
+            host.unchanged_by(|| host.ocinet("gc"))?.exits(1)?.says(&[&restore, complaint])?;
+            host.container("next")
+                .publish("8081:80")
+                .refused()?
+                .exits(1)?
+                .is_one_line()?
+                .says(&[&restore, complaint])?;
+            host.sh(&format!("rm /usr/local/sbin/{restore}"))?;
+            host.ocinet("gc")?.success()?;
+            host.check()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            web.delete()?;
+            host.settles()?;
+            let_fail(host, program, *code, complaint)?;
+            host.ocinet("reset")?.exits(1)?.says(&[program, complaint])?;
+            ensure!(keepers(host)?.lines().count() == 1, "the rules are gone");
+            host.sh(&format!("rm /usr/local/sbin/{program}"))?;
+            host.ocinet("reset")?.success()?;
+            ensure!(keepers(host)?.is_empty(), "{}", keepers(host)?);
+            host.check()
+        })
+    })
+}
+
 const NO_NAT: &str = "iptables-restore: unable to initialize table 'nat'";
 const BEFORE_NAT: &str = "$real \"$@\" <<<\"${input%%\\*nat*}\"";
 

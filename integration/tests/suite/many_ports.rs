@@ -27,7 +27,9 @@ fn thousands_of_ports_come_and_go() -> Result<()> {
     for (settings, id, publish, last) in [
         (Settings::default(), "web", TWENTY_THOUSAND, 29_999),
         (Settings::default().prepare(ASKING), &long, MANY, 14_095),
-        (Settings::default().firewall(Firewall::IptablesNft), &long, MANY, 14_095),
+        (Settings::default().firewall(Firewall::IptablesNft), &long, TWENTY_THOUSAND, 29_999),
+        (Settings::default().firewall(Firewall::IptablesNft).prepare(ASKING), &long, MANY, 14_095),
+        (Settings::default().firewall(Firewall::IptablesLegacy), &long, MANY, 14_095),
     ] {
         settings.test(|host| come_and_go(host, id, publish, last))?;
     }
@@ -84,6 +86,65 @@ fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
         host.settled_records()?;
         host.check()
     })
+}
+
+/// With iptables the ports of all containers are rules of the same chains. Neither what looks at them nor what takes some from behind
+/// the others goes through the chain for each.
+#[test]
+fn thousands_of_ports_stand_behind_others_with_iptables() -> Result<()> {
+    for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
+        Settings::default().firewall(firewall).test(|host| {
+            let web = host.container("web").publish(MANY).serving(&["10000", "14095"]).run()?;
+            let (next, dead) = ("20000-24095:20000-24095", "30000-34095:30000-34095");
+            let next = host.container("next").publish(next).run()?;
+            host.ocinet("doctor")?.success()?;
+            next.delete()?;
+            host.container("dead").publish(dead).run()?.abandon()?;
+            host.ocinet("gc")?.success()?;
+            host.settled_records()?;
+            host.check()?;
+            for port in [10_000, 14_095] {
+                host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is("web")?;
+            }
+            web.delete()?;
+            host.settles()
+        })?;
+    }
+    Ok(())
+}
+
+/// One of several documents fails, and not since something is missing: what those before it added is taken back, and the
+/// program is quoted.
+#[test]
+fn of_thousands_of_ports_all_are_published_or_none_with_iptables() -> Result<()> {
+    let rows = [(Firewall::IptablesNft, "iptables-nft-restore"), (Firewall::IptablesLegacy, "iptables-legacy-restore")];
+    for (firewall, tool) in rows {
+        Settings::default().firewall(firewall).test(|host| {
+            host.container("earlier").run()?.delete()?;
+            host.settles()?;
+            host.sh(&format!(
+                "mount -t tmpfs tmpfs /usr/local/sbin
+                 cat >/usr/local/sbin/{tool} <<'END'
+#!/bin/bash
+input=$(cat)
+if [[ $input == *'-A OCINET-ANY -p tcp --dport 12000 '* && ! -e /mnt/failed ]]; then
+    touch /mnt/failed
+    echo '{tool}: Memory allocation problem.' >&2
+    exit 1
+fi
+exec /usr/sbin/{tool} \"$@\" <<<\"$input\"
+END
+                 chmod 755 /usr/local/sbin/{tool}"
+            ))?;
+            let refusal = host.container("web").publish(MANY).refused()?;
+            refusal.exits(1)?.is_one_line()?.says(&[tool, "Memory allocation problem"])?;
+            let save = if firewall == Firewall::IptablesNft { "iptables-nft-save" } else { "iptables-legacy-save" };
+            let left = host.sh(&format!("rm /mnt/failed; umount /usr/local/sbin; {save} | grep -c dport || true"))?;
+            ensure!(left.trim() == "0", "{left} rules of ports are left");
+            host.settles()
+        })?;
+    }
+    Ok(())
 }
 
 /// Ports that ocinet chooses need no descriptor each.

@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use containerd_shim_protos::api::{DeleteResponse, ShutdownRequest};
+use containerd_shim_protos::bootstrap_api::BootstrapResult;
 use containerd_shim_protos::protobuf::Message;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use ocinet::engine::{Error, Result};
@@ -23,6 +24,9 @@ use crate::dial;
 
 /// The shim that does all the work.
 const STOCK: &str = "containerd-shim-runc-v2";
+
+/// `PIPE_BUF`: what is written to a pipe at once and is no longer than this is read at once, too (pipe(7)).
+const PIECE: usize = 4096;
 
 /// How long it may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -114,7 +118,7 @@ impl Working {
     /// When that does not hear us.
     pub fn revoke(mut self) -> Result<()> {
         let (answer, _) = self.answer()?;
-        address(&answer).map_or(Ok(()), |address| shut_down(&address))
+        shim(&answer).map_or(Ok(()), |shim| shut_down(&shim.address))
     }
 
     /// Reads until its answer is whole or, where it fails, until its end. The answer is the last that it does (containerd,
@@ -122,13 +126,15 @@ impl Working {
     fn answer(&mut self) -> Result<(Vec<u8>, ExitStatus)> {
         let refused = |error| kernel::Error::refused("hear the stock shim", error);
         let mut answer = Vec::new();
-        let mut part = [0; 4096];
+        let mut part = [0; PIECE];
         while let Some(stdout) = &mut self.process.stdout {
-            match stdout.read(&mut part).map_err(refused)? {
-                0 => break,
-                length => answer.extend_from_slice(&part[..length]),
+            let length = stdout.read(&mut part).map_err(refused)?;
+            answer.extend_from_slice(&part[..length]);
+            if length == 0 {
+                break;
             }
-            if (self.is_whole)(&answer) {
+            // More may follow a full piece, and a message that is cut off between two fields looks whole.
+            if length < PIECE && (self.is_whole)(&answer) {
                 return Ok((answer, ExitStatus::default()));
             }
         }
@@ -138,19 +144,29 @@ impl Working {
 
 /// Whether the answer to `start` is whole: it leads to a shim.
 fn is_shim(answer: &[u8]) -> bool {
-    address(answer).is_some_and(|address| {
-        let path = address.trim_start_matches("unix://");
-        fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+    shim(answer).is_some_and(|shim| {
+        let path = shim.address.trim_start_matches("unix://");
+        !shim.protocol.is_empty() && fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
     })
 }
 
-/// The address in the answer to `start`, of which newer ones say more.
-fn address(answer: &[u8]) -> Option<String> {
-    let answer = str::from_utf8(answer).ok()?.trim();
-    match serde_json::from_str::<Value>(answer) {
-        Ok(answer) => answer["address"].as_str().map(str::to_owned),
-        Err(_) => answer.starts_with("unix:").then(|| answer.to_owned()),
+/// The shim that the answer to `start` leads to: by its address alone, by JSON or, from containerd 2.3 on, by a message (containerd,
+/// `docs/runtime-v2.md`).
+fn shim(answer: &[u8]) -> Option<BootstrapResult> {
+    let text = str::from_utf8(answer).unwrap_or_default().trim();
+    let at = |address: &str| BootstrapResult {
+        address: address.to_owned(),
+        protocol: "ttrpc".to_owned(),
+        ..Default::default()
+    };
+    if text.starts_with("unix:") {
+        return Some(at(text));
     }
+    let shim = match serde_json::from_slice::<Value>(answer) {
+        Ok(answer) => at(answer["address"].as_str()?),
+        Err(_) => BootstrapResult::parse_from_bytes(answer).ok()?,
+    };
+    (!shim.address.is_empty()).then_some(shim)
 }
 
 /// Whether the answer to `delete` is whole: it has its last field.
@@ -200,4 +216,22 @@ fn is_program(file: &Path) -> bool {
 
 fn identity(file: impl AsRef<Path>) -> io::Result<(u64, u64)> {
     fs::metadata(file).map(|meta| (meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_to_start_leads_to_a_shim() {
+        let message = BootstrapResult { address: "unix:///s".into(), protocol: "ttrpc".into(), ..Default::default() };
+        let message = message.write_to_bytes().unwrap();
+        let json = br#"{"version":3,"address":"unix:///s","protocol":"ttrpc"}"#;
+        for answer in [&b"unix:///s\n"[..], json, &message] {
+            assert_eq!(shim(answer).map(|shim| shim.address).as_deref(), Some("unix:///s"), "{answer:?}");
+        }
+        for answer in [&b""[..], b"no shim: failed", b"{}", &json[..30], &message[..5], b"\x08\x03"] {
+            assert_eq!(shim(answer), None, "{answer:?}");
+        }
+    }
 }

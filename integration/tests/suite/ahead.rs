@@ -185,6 +185,12 @@ fn the_answer_is_passed_on() -> Result<()> {
             [r#"{"address": "unix:///run/ocinet/ocinet.sock""#, "}"],
             r#"{"address": "unix:///run/ocinet/ocinet.sock"}"#,
         ),
+        // A message whose first part could be a whole one; its last field is the protocol.
+        (
+            "start",
+            [r"\010\003\022\036unix:///run/ocinet/ocinet.sock", r"\032\005ttrpc"],
+            "\x08\x03\x12\x1eunix:///run/ocinet/ocinet.sock\x1a\x05ttrpc",
+        ),
         // An exit status, and the time.
         ("delete", [r"\020\007", r"\032\002\010\001"], "\x10\x07\x1a\x02\x08\x01"),
     ];

@@ -15,6 +15,7 @@
 
 pub mod attack;
 mod binary;
+mod chains;
 pub mod check;
 mod command;
 mod container;
@@ -39,6 +40,7 @@ mod table;
 mod traffic;
 
 pub use binary::{is_static, ocinet};
+pub use chains::Chains;
 pub use command::{Background, Output};
 pub use container::Container;
 pub use draft::Draft;

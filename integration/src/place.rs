@@ -1,12 +1,15 @@
 //! Where programs run: a private host's mount and process namespaces, and one of the network namespaces on it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns, unshare};
 use serde::de::DeserializeOwned;
 
-use crate::{Background, Output};
+use crate::{Background, Chains, Output};
 
 /// Longer than any command of a story takes; whatever hangs is killed after it, so that a test fails rather than hangs.
 const DEADLINE: &str = "60";
@@ -46,6 +49,24 @@ impl Place {
         command.args(["--target", &self.init.to_string(), "--mount", "--pid"]);
         command.arg(format!("--net={}", self.net.display())).arg("--").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
+    }
+
+    /// Does `work` here, in a thread whose network, files and programs are this place's; its processes are not.
+    pub(crate) fn visit<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        // A thread that took another mount namespace cannot come back.
+        let visit = || {
+            let (net, mount) = (File::open(&self.net)?, File::open(format!("/proc/{}/ns/mnt", self.init))?);
+            unshare(CloneFlags::CLONE_FS)?;
+            setns(net, CloneFlags::CLONE_NEWNET)?;
+            setns(mount, CloneFlags::CLONE_NEWNS)?;
+            work()
+        };
+        thread::scope(|scope| scope.spawn(visit).join()).map_err(|_| anyhow!("the visitor panicked"))?
+    }
+
+    /// What `program`, a variant of iptables, has here.
+    pub fn chains(&self, program: &'static str) -> Chains<'_> {
+        Chains::new(self, program)
     }
 
     /// A program here, to be started by the caller.

@@ -13,17 +13,20 @@ pub(super) type Elements = BTreeMap<String, String>;
 /// The published ports in the kernel, whoever keeps them.
 pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
     let mut elements = in_maps(host)?;
-    for variant in ["legacy", "nft"] {
+    for program in ["iptables-legacy", "iptables-nft"] {
         // To ask for a table of the legacy variant makes it, and a hook looks into each that is there.
-        let is_there = if variant == "legacy" { "grep -qx nat /proc/net/ip_tables_names || exit 0;" } else { "" };
-        let rules = host.sh(&format!("{is_there} iptables-{variant}-save -t nat 2>/dev/null"))?;
-        let ours = rules.lines().filter(|line| line.starts_with("-A OCINET-") && line.contains("-j DNAT"));
-        elements.extend(ours.map(|line| from_rule(line).with_context(|| line.to_owned())).collect::<Result<Vec<_>>>()?);
+        let is_there = "grep -qx nat /proc/net/ip_tables_names && echo yes || true";
+        if program == "iptables-legacy" && host.sh(is_there)?.is_empty() {
+            continue;
+        }
+        let rules = host.chains(program).rules("nat")?;
+        let ours = rules.iter().filter(|line| line.starts_with("-A OCINET-") && line.contains("-j DNAT"));
+        elements.extend(ours.map(|line| from_rule(line).with_context(|| line.clone())).collect::<Result<Vec<_>>>()?);
     }
     Ok(elements)
 }
 
-/// As `iptables-save` prints a rule.
+/// As iptables prints a rule.
 fn from_rule(line: &str) -> Option<(String, String)> {
     let words: Vec<&str> = line.split(' ').collect();
     let after = |flag| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();

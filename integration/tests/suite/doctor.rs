@@ -81,19 +81,26 @@ fn what_is_ours_is_put_right_in_iptables() -> Result<()> {
     {
         Settings::default().firewall(firewall).test(|host| {
             let _web = host.container("web").publish("8080:80,127.0.0.1:8081:80,8080:80/udp").run()?;
-            let look = || host.sh(&format!("{iptables}-save | grep OCINET | sort"));
+            let chains = host.chains(iptables);
+            let look = || -> Result<String> {
+                let mut rules = Vec::new();
+                for table in ["mangle", "nat", "filter"] {
+                    rules.extend(chains.rules(table)?.into_iter().filter(|rule| rule.contains("OCINET")));
+                }
+                Ok(rules.join("\n"))
+            };
             let before = look()?;
             let rows = [
-                "-F FORWARD",
-                "-t nat -F OCINET-PUBLISH",
-                "-t nat -F OCINET-ANY",
-                "-t nat -D OCINET-ANY 1",
-                "-t nat -A OCINET-ANY -p tcp --dport 99 -j DNAT --to-destination 10.90.0.9:99",
-                "-t mangle -F",
-                "-I OCINET-IN -j ACCEPT",
+                ("filter", "-F FORWARD"),
+                ("nat", "-F OCINET-PUBLISH"),
+                ("nat", "-F OCINET-ANY"),
+                ("nat", "-D OCINET-ANY 1"),
+                ("nat", "-A OCINET-ANY -p tcp --dport 99 -j DNAT --to-destination 10.90.0.9:99"),
+                ("mangle", "-F"),
+                ("filter", "-I OCINET-IN -j ACCEPT"),
             ];
-            every(rows, |damage| {
-                host.sh(&format!("{iptables} {damage}"))?;
+            every(rows, |(table, damage)| {
+                chains.execute(table, damage)?;
                 let told = host.ocinet("doctor")?.exits(1)?.stdout;
                 ensure!(told.contains("chains OCINET-*") && told.contains("doctor --fix"), "{told}");
                 let mended = host.ocinet("doctor --fix")?.success()?;

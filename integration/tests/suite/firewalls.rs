@@ -172,30 +172,31 @@ fn none_means_none() -> Result<()> {
 fn the_operators_chain_comes_first_and_stays() -> Result<()> {
     with_every_firewall(|host| {
         let web = host.container("web").publish("8080:80").run()?;
-        let (add, list) = match host.firewall() {
-            Firewall::Nftables => ("nft add rule inet ocinet operator", "nft --handle list chain inet ocinet operator"),
-            Firewall::IptablesNft => ("iptables-nft -A OCINET-OPERATOR", "iptables-nft -S OCINET-OPERATOR"),
-            Firewall::IptablesLegacy => ("iptables-legacy -A OCINET-OPERATOR", "iptables-legacy -S OCINET-OPERATOR"),
+        let list = || match host.firewall().iptables() {
+            None => host.sh("nft --handle list chain inet ocinet operator"),
+            Some(iptables) => Ok(host.chains(iptables).execute("filter", "-S OCINET-OPERATOR")?.join("\n")),
         };
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
-        match host.firewall() {
-            Firewall::Nftables => host.sh(&format!("{add} ip saddr {PEER} drop"))?,
-            _ => host.sh(&format!("{add} -s {PEER} -j DROP"))?,
-        };
-        let before = host.sh(list)?;
+        match host.firewall().iptables() {
+            None => host.sh(&format!("nft add rule inet ocinet operator ip saddr {PEER} drop")).map(drop)?,
+            Some(iptables) => {
+                host.chains(iptables).append("filter", "OCINET-OPERATOR", &format!("-s {PEER} -j DROP"))?;
+            }
+        }
+        let before = list()?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
         host.disarm_all_but_the_operator()?;
         host.container("next").publish("8081:80").run()?.delete()?;
         host.ocinet("doctor --fix")?.success()?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
-        ensure!(host.sh(list)? == before, "{before}\nbecame\n{}", host.sh(list)?);
+        ensure!(list()? == before, "{before}\nbecame\n{}", list()?);
         web.delete()?;
         host.settles()?;
         host.ocinet("reset")?.success()?;
-        ensure!(host.sh(list)? == before, "reset took the operator's rules");
+        ensure!(list()? == before, "reset took the operator's rules");
         let _web = host.container("web").publish("8080:80").run()?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
-        ensure!(host.sh(list)? == before, "a new ruleset took the operator's rules");
+        ensure!(list()? == before, "a new ruleset took the operator's rules");
         host.check()
     })
 }

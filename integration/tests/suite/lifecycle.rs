@@ -73,11 +73,16 @@ fn poststop_cleans_where_chains_are_gone() -> Result<()> {
     for (firewall, iptables) in [(Firewall::IptablesNft, "iptables-nft"), (Firewall::IptablesLegacy, "iptables-legacy")]
     {
         Settings::default().firewall(firewall).test(|host| {
-            let losses =
-                ["-t nat -F OCINET-ANY", "-t nat -D OCINET-ANY 1", "-t nat -D OCINET-ANY 2", "-t nat -F", "-F FORWARD"];
-            every(losses, |deed| {
+            let losses = [
+                ("nat", "-F OCINET-ANY"),
+                ("nat", "-D OCINET-ANY 1"),
+                ("nat", "-D OCINET-ANY 2"),
+                ("nat", "-F"),
+                ("filter", "-F FORWARD"),
+            ];
+            every(losses, |(table, deed)| {
                 let web = host.container("web").publish("8080:80,8081:81").run()?;
-                host.sh(&format!("{iptables} {deed}"))?;
+                host.chains(iptables).execute(table, deed)?;
                 let output = web.hook("poststop")?;
                 ensure!(output.code == 0 && output.stderr.is_empty(), "{output}");
                 host.settles()?;

@@ -230,10 +230,11 @@ fn on_bridge(host: &Host, name: &str, bridge: &str, net: &str) -> Result<Place> 
 }
 
 /// The positive control: what was stopped passes as long as `rule` is there.
-fn with(host: &Host, iptables: &str, rule: &str, attack: impl FnOnce() -> Result<Answer>) -> Result<()> {
-    host.sh(&format!("{iptables} -I {rule}"))?;
-    attack().with_context(|| format!("with {rule}"))?;
-    host.sh(&format!("{iptables} -D {rule}")).map(drop)
+fn with(host: &Host, iptables: &'static str, rule: &str, attack: impl FnOnce() -> Result<Answer>) -> Result<()> {
+    let (chain, rule) = rule.split_once(' ').context("a chain and a rule")?;
+    host.chains(iptables).insert("filter", chain, rule)?;
+    attack().with_context(|| format!("with {rule} in {chain}"))?;
+    host.chains(iptables).delete("filter", chain, rule)
 }
 
 /// firewalld without our zone: nothing is opened, and the operator is told what to type, which works.

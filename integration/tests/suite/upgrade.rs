@@ -19,19 +19,17 @@ fn rules(host: &Host) -> Result<String> {
 
 /// A rule of the operator's, in the chain that is theirs.
 fn operators_rule(host: &Host) -> Result<()> {
-    host.sh(&match host.firewall().iptables() {
-        None => "nft add rule inet ocinet operator tcp dport 4444 drop".to_owned(),
-        Some(iptables) => format!("{iptables} -A OCINET-OPERATOR -p tcp --dport 4444 -j DROP"),
-    })
-    .map(drop)
+    match host.firewall().iptables() {
+        None => host.sh("nft add rule inet ocinet operator tcp dport 4444 drop").map(drop),
+        Some(iptables) => host.chains(iptables).append("filter", "OCINET-OPERATOR", "-p tcp --dport 4444 -j DROP"),
+    }
 }
 
 fn without_operators_rule(host: &Host) -> Result<()> {
-    host.sh(&match host.firewall().iptables() {
-        None => "nft flush chain inet ocinet operator".to_owned(),
-        Some(iptables) => format!("{iptables} -F OCINET-OPERATOR"),
-    })
-    .map(drop)
+    match host.firewall().iptables() {
+        None => host.sh("nft flush chain inet ocinet operator").map(drop),
+        Some(iptables) => host.chains(iptables).execute("filter", "-F OCINET-OPERATOR").map(drop),
+    }
 }
 
 fn list(service: &Service<'_>) -> Result<ListResponse> {

@@ -193,6 +193,12 @@ fn address(host: &Host) -> String {
     format!("unix://{}", socket(host).display())
 }
 
+/// Puts a stock shim without containers at /mnt/stock on `host`.
+pub fn install_stock(host: &Host) -> Result<()> {
+    let program = binary::helper("stock")?;
+    host.sh(&format!("mkdir -p /mnt/stock; ln -s {} /mnt/stock/containerd-shim-runc-v2", program.display())).map(drop)
+}
+
 /// Puts the shim under test on `host`. A process of its own does it: what another thread starts while we write a program has that open
 /// for a moment, too, and nobody can execute it.
 pub fn install_shim(host: &Host) -> Result<()> {

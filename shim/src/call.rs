@@ -31,7 +31,8 @@ pub enum Action {
 
 impl Call {
     /// Reads the words after the program's name as Go does (package `flag`): one dash or two, and the value behind `=` or in
-    /// the next word.
+    /// the next word. `containerd_shim::parse` refuses a call for one flag that is newer than the crate, and the stock shim, which
+    /// comes with the containerd that calls, knows it.
     pub fn parse(arguments: &[OsString]) -> Self {
         let mut call = Self::default();
         let mut words = arguments.iter();

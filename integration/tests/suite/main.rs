@@ -50,6 +50,7 @@ mod readme;
 mod reboot;
 mod repair;
 mod replacement;
+mod stock_shims;
 mod toolchain;
 mod traffic;
 mod ttrpc;

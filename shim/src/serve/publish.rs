@@ -1,7 +1,7 @@
 //! Telling containerd, whose own subscribers then hear of networks too.
 //!
-//! The publisher of the crate containerd-shim is not used: what it cannot deliver at once it delivers in another order, a detach before
-//! its attach. Here each containerd has a task of its own, in which an event has one connection and one try. A containerd that does not
+//! The publisher of the crate containerd-shim (0.12) is not used. What it cannot deliver at once it sends again up to five times, after what
+//! came later: a detach before its attach. It connects without a deadline, in one of the threads that calls need. Here each containerd has a task of its own, in which an event has one connection and one try. A containerd that does not
 //! take its events costs those alone: others get theirs meanwhile. A subscriber that wants to miss none follows our own stream.
 
 use std::collections::HashMap;

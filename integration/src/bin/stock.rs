@@ -1,0 +1,57 @@
+//! A stock shim for private hosts: without containers, but with all of a shim's protocol, by containerd's own crate for shims. It
+//! reads the call and answers it in the way of containerd 2.3 where that is how it was called, and else in the way before.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use containerd_shim::protos::api::{Empty, ShutdownRequest};
+use containerd_shim::protos::shim_async::Task;
+use containerd_shim::protos::ttrpc::r#async::TtrpcContext;
+use containerd_shim::publisher::RemotePublisher;
+use containerd_shim::{Config, DeleteResponse, Error, ExitSignal, Flags, Shim, StartOpts, TtrpcResult, run, spawn};
+
+/// The shim, and the tasks that it has none of.
+#[derive(Clone)]
+struct Stock(Arc<ExitSignal>);
+
+#[async_trait]
+impl Shim for Stock {
+    type T = Self;
+
+    async fn new(_runtime: &str, _flags: &Flags, config: &mut Config) -> Self {
+        // It would log to a pipe that nobody reads.
+        config.no_setup_logger = true;
+        Self(Arc::default())
+    }
+
+    async fn start_shim(&mut self, options: StartOpts) -> Result<String, Error> {
+        let group = options.id.clone();
+        spawn(options, &group, Vec::new()).await
+    }
+
+    async fn delete_shim(&mut self) -> Result<DeleteResponse, Error> {
+        // The first second of all, whose message is text.
+        Ok(DeleteResponse { exit_status: 7, exited_at: Some(Default::default()).into(), ..Default::default() })
+    }
+
+    async fn wait(&mut self) {
+        self.0.wait().await;
+    }
+
+    async fn create_task_service(&self, _publisher: RemotePublisher) -> Self {
+        self.clone()
+    }
+}
+
+#[async_trait]
+impl Task for Stock {
+    async fn shutdown(&self, _context: &TtrpcContext, _request: ShutdownRequest) -> TtrpcResult<Empty> {
+        self.0.signal();
+        Ok(Empty::default())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    run::<Stock>("io.containerd.stock.v2", None).await;
+}

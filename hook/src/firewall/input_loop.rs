@@ -1,19 +1,21 @@
+//! The link pair by which the host's own input rules are asked about published ports.
+
 use ipnet::Ipv4Net;
 
 use crate::driver::Setting;
 use crate::model::Mac;
 
 /// Where copies of packets are sent that the host's own rules have let in.
-pub const DETOUR_IN: &str = "ocn-detour-in";
+pub const INPUT_LOOP_IN: &str = "ocn-detour-in";
 
 /// Where they come back to the host.
-pub const DETOUR_OUT: &str = "ocn-detour-out";
+pub const INPUT_LOOP_OUT: &str = "ocn-detour-out";
 
-/// A cable from the host to itself. Its ends have one MAC and no ARP, so that it needs no neighbours.
+/// The input loop: a link pair whose two ends are on the host. Both have one MAC and no ARP, so that no address has to be resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Detour;
+pub struct InputLoop;
 
-impl Detour {
+impl InputLoop {
     /// The MAC of both ends.
     pub const MAC: Mac = Mac([2, b'o', b'c', b'i', b'n', 0]);
     /// The largest that there is: what came in by another link must go through.
@@ -25,9 +27,9 @@ impl Detour {
     /// both counts.
     pub fn settings() -> [Setting; 3] {
         [
-            Setting::of("ipv6", DETOUR_IN, "disable_ipv6", "1"),
-            Setting::of("ipv6", DETOUR_OUT, "disable_ipv6", "1"),
-            Setting::of("ipv4", DETOUR_OUT, "rp_filter", "2"),
+            Setting::of("ipv6", INPUT_LOOP_IN, "disable_ipv6", "1"),
+            Setting::of("ipv6", INPUT_LOOP_OUT, "disable_ipv6", "1"),
+            Setting::of("ipv4", INPUT_LOOP_OUT, "rp_filter", "2"),
         ]
     }
 }

@@ -25,7 +25,7 @@ use std::fmt;
 use self::port::{asked, judged};
 use self::source::leaving;
 use super::{Base, Kind, NetworkNeeds, Publish, Source};
-use crate::firewall::{DETOUR_IN, DETOUR_OUT};
+use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
@@ -73,8 +73,8 @@ impl Table {
 
     /// Those that `base` calls for.
     pub fn of(base: &Base) -> impl Iterator<Item = Self> {
-        let detours = base.detour.is_some();
-        Self::ALL.into_iter().filter(move |table| *table != Self::Security || detours)
+        let input_loop = base.input_loop.is_some();
+        Self::ALL.into_iter().filter(move |table| *table != Self::Security || input_loop)
     }
 
     /// Our chains in it, but the operator's.
@@ -120,7 +120,7 @@ impl Table {
             Self::Raw => Vec::new(),
             Self::Mangle => [guards(networks), judging(networks)].concat(),
             Self::Filter => forwarding(networks, base),
-            Self::Security => base.detour.map(|_| asking()).unwrap_or_default(),
+            Self::Security => base.input_loop.map(|_| asking()).unwrap_or_default(),
             Self::Nat => [arriving(networks, base), publishing().into(), masquerading(networks, sources)].concat(),
         }
     }
@@ -222,23 +222,24 @@ pub fn closing() -> String {
     format!("{FORWARD} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP")
 }
 
-/// What comes from outside is led to a container at once, or only when it comes from the detour.
+/// What comes from outside is led to a container at once, or only when it comes from the input loop.
 fn arriving(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
-    match base.detour {
+    match base.input_loop {
         None => vec![format!("{PREROUTING} -j {PUBLISH}")],
-        Some(_) => {
-            bridges(networks).chain([DETOUR_OUT]).map(|link| format!("{PREROUTING} -i {link} -j {PUBLISH}")).collect()
-        }
+        Some(_) => bridges(networks)
+            .chain([INPUT_LOOP_OUT])
+            .map(|link| format!("{PREROUTING} -i {link} -j {PUBLISH}"))
+            .collect(),
     }
 }
 
-/// A copy of what the host's own rules have let in goes around by the detour.
+/// A copy of what the host's own rules have let in goes through the input loop.
 fn asking() -> Vec<String> {
     vec![
-        format!("{COPY} -j TEE --gateway 127.0.0.1 --oif {DETOUR_IN}"),
+        format!("{COPY} -j TEE --gateway 127.0.0.1 --oif {INPUT_LOOP_IN}"),
         format!("{COPY} -j DROP"),
         format!("{ASK} -i lo -j RETURN"),
-        format!("{ASK} -i {DETOUR_OUT} -j RETURN"),
+        format!("{ASK} -i {INPUT_LOOP_OUT} -j RETURN"),
         format!("{ASK} -m conntrack ! --ctstate NEW -j RETURN"),
         format!("{ASK} -m addrtype ! --dst-type LOCAL -j RETURN"),
     ]

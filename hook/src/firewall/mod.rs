@@ -6,7 +6,7 @@ pub mod nftables;
 pub mod pass;
 mod source;
 
-pub use input_loop::{DETOUR_IN, DETOUR_OUT, Detour};
+pub use input_loop::{INPUT_LOOP_IN, INPUT_LOOP_OUT, InputLoop};
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
@@ -35,9 +35,9 @@ pub struct Needs {
 pub struct Base {
     /// Drop what is forwarded between two links of which neither is ours.
     pub close_forwarding: bool,
-    /// The index of the link by which packets from outside come to a published port, once the host's own rules have let them
-    /// in; none where they are led there at once.
-    pub detour: Option<u32>,
+    /// The index of the input loop's link by which packets from outside come to a published port, once the host's own rules have
+    /// let them in; 0 where the link is yet to be made. None where packets are translated at once.
+    pub input_loop: Option<u32>,
 }
 
 /// A network: guarded against hosts of the LAN, isolated from other networks, masqueraded towards the outside.

@@ -135,7 +135,8 @@ impl Iptables {
     /// What is wrong where `security` could not be filled, and else `failed`.
     fn why(&self, all: &Needs, failed: Error) -> Error {
         let lacks_security = || {
-            all.base.detour.is_some() && self.rules(Table::Security, rules::COPY).is_ok_and(|rules| rules.is_empty())
+            all.base.input_loop.is_some()
+                && self.rules(Table::Security, rules::COPY).is_ok_and(|rules| rules.is_empty())
         };
         if !matches!(failed, Error::Program(_)) || !lacks_security() {
             return failed;
@@ -271,9 +272,9 @@ impl Backend for Iptables {
     }
 }
 
-/// Whether the rules can be whole: where the detour is called for and not there, it is laid when they are loaded.
+/// Whether the rules can be whole: where the input loop is called for and not there, it is laid when they are loaded.
 fn is_laid(base: &Base) -> bool {
-    base.detour != Some(0)
+    base.input_loop != Some(0)
 }
 
 /// Whether chains of ours are there; in whatever version, the filter has one.

@@ -10,7 +10,7 @@ pub enum Alias {
     /// The bridge of a network.
     Network(NetworkName),
     /// An end of the input loop: packets for a published port come by it once the host's own rules have let them in.
-    Detour,
+    InputLoop,
     /// The host's end of an endpoint.
     Endpoint {
         /// The key of the sandbox it belongs to.
@@ -45,7 +45,7 @@ impl fmt::Display for Alias {
         let prefix = Self::PREFIX;
         match self {
             Self::Network(name) => write!(f, "{prefix}network:{name}"),
-            Self::Detour => write!(f, "{prefix}detour:"),
+            Self::InputLoop => write!(f, "{prefix}detour:"),
             Self::Endpoint { key, container } => write!(f, "{prefix}{}:{container}", key.hex()),
         }
     }
@@ -58,7 +58,7 @@ impl FromStr for Alias {
         let wrong = || Invalid::new("alias", text, "is not one of ocinet's");
         let (kind, rest) = text.strip_prefix(Self::PREFIX).and_then(|rest| rest.split_once(':')).ok_or_else(wrong)?;
         match kind {
-            "detour" => Ok(Self::Detour),
+            "detour" => Ok(Self::InputLoop),
             "network" => Ok(Self::Network(rest.parse()?)),
             hex => Ok(Self::Endpoint { key: hex.parse()?, container: rest.to_owned() }),
         }
@@ -84,7 +84,7 @@ mod tests {
     fn strangers_are_told_apart() {
         let network: Alias = "ocinet:network:front".parse().unwrap();
         assert_eq!(network, Alias::Network("front".parse().unwrap()));
-        assert_eq!(Alias::Detour.to_string().parse::<Alias>().unwrap(), Alias::Detour);
+        assert_eq!(Alias::InputLoop.to_string().parse::<Alias>().unwrap(), Alias::InputLoop);
         for stranger in ["", "ocinet:", "ocinet:network", "ocinet:0123:web", "uplink", "ocinet:network:a/b"] {
             assert!(stranger.parse::<Alias>().is_err(), "{stranger}");
         }

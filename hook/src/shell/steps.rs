@@ -2,7 +2,7 @@
 
 use super::word;
 use crate::driver::{Bridge, HostStep, SandboxStep, Setting, Veth};
-use crate::firewall::{DETOUR_IN, DETOUR_OUT, Detour};
+use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT, InputLoop};
 use crate::model::Alias;
 
 /// A step in the host's namespace; `pid` is the container's init process.
@@ -62,13 +62,15 @@ pub fn setting(setting: &Setting) -> String {
 
 /// The commands that make the link pair of the input loop.
 pub fn input_loop() -> Vec<String> {
-    let (mac, mtu, address) = (Detour::MAC, Detour::MTU, Detour::ADDRESS);
+    let (mac, mtu, address) = (InputLoop::MAC, InputLoop::MTU, InputLoop::ADDRESS);
     let mut lines = vec![format!(
-        "ip link add {DETOUR_IN} address {mac} mtu {mtu} arp off type veth \
-         peer name {DETOUR_OUT} address {mac} mtu {mtu} arp off"
+        "ip link add {INPUT_LOOP_IN} address {mac} mtu {mtu} arp off type veth \
+         peer name {INPUT_LOOP_OUT} address {mac} mtu {mtu} arp off"
     )];
-    lines.extend(Detour::settings().iter().map(setting));
-    lines.push(format!("ip address add {address} dev {DETOUR_OUT} scope host"));
-    lines.extend([DETOUR_OUT, DETOUR_IN].map(|link| format!("ip link set {link} alias {} up", Alias::Detour)));
+    lines.extend(InputLoop::settings().iter().map(setting));
+    lines.push(format!("ip address add {address} dev {INPUT_LOOP_OUT} scope host"));
+    lines.extend(
+        [INPUT_LOOP_OUT, INPUT_LOOP_IN].map(|link| format!("ip link set {link} alias {} up", Alias::InputLoop)),
+    );
     lines
 }

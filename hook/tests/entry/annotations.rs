@@ -146,12 +146,12 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
-    let base = Base { close_forwarding: true, detour: None };
+    let base = Base { close_forwarding: true, input_loop: None };
     let all = Needs { base, networks: vec![NetworkNeeds::from(&network)], publish, ..Needs::default() };
     shell::only_elements(&all);
-    shell::only_elements(&Needs { base: Base { detour: Some(7), ..base }, ..all.clone() });
+    shell::only_elements(&Needs { base: Base { input_loop: Some(7), ..base }, ..all.clone() });
     only_rules(&all);
-    only_rules(&Needs { base: Base { detour: Some(7), ..base }, ..all });
+    only_rules(&Needs { base: Base { input_loop: Some(7), ..base }, ..all });
 }
 
 /// Makes sure that every line for iptables is one rule about one chain of ours or one of the kernel's, and each published port

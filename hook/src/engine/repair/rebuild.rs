@@ -158,7 +158,7 @@ impl Inventory {
         let mut found = Self {
             firewalls: Vec::new(),
             forwarding: Forwarding::OfOthers,
-            respect_host_firewall: ours.iter().any(|link| link.alias == Alias::Detour),
+            respect_host_firewall: ours.iter().any(|link| link.alias == Alias::InputLoop),
             networks,
             sandboxes: Vec::new(),
             reports: Vec::new(),

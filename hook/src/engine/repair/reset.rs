@@ -72,7 +72,7 @@ impl Engine {
             reset.firewalls.push(kind);
             reset.operators_chains.extend(firewall.operators_chain()?);
         }
-        self.links.delete_detour()?;
+        self.links.delete_input_loop()?;
         self.collect_files(&mut failures)?;
         failures.into_result()?;
         kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));

@@ -142,9 +142,9 @@ impl Engine {
         let forwards = kernel::forwarding()?;
         let mut base = self.base()?;
         if self.config.published_ports == PublishedPorts::Open {
-            base.detour = None;
+            base.input_loop = None;
         } else {
-            base.detour = Some(self.links.detour()?.unwrap_or_default());
+            base.input_loop = Some(self.links.input_loop()?.unwrap_or_default());
         }
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
@@ -161,7 +161,7 @@ impl Engine {
                 let operator = firewall::iptables::OPERATOR;
                 commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
             }
-            if base.detour == Some(0) {
+            if base.input_loop == Some(0) {
                 commands.extend(shell::input_loop());
             }
             commands.extend(shell::load(kind, &all).map(|(program, input)| fed(program, &input)));

@@ -68,11 +68,11 @@ impl Engine {
         Ok(self.is_input_loop_as_needed(&all.base)? && self.firewall()?.matches(all)?)
     }
 
-    /// Whether the detour is there, and whole, where and only where `base` calls for it.
+    /// Whether the input loop is there, and whole, where and only where `base` calls for it.
     pub(in crate::engine) fn is_input_loop_as_needed(&mut self, base: &Base) -> Result<bool> {
-        match base.detour {
-            Some(_) => Ok(self.links.has_detour()?),
-            None => Ok(self.links.detour()?.is_none()),
+        match base.input_loop {
+            Some(_) => Ok(self.links.has_input_loop()?),
+            None => Ok(self.links.input_loop()?.is_none()),
         }
     }
 
@@ -98,17 +98,17 @@ impl Engine {
 
     fn load_all(&mut self) -> Result<()> {
         let asks = self.respects_host_firewall(&self.store.read().host_row()?)?;
-        let was_laid = self.links.detour()?.is_some();
+        let was_laid = self.links.input_loop()?.is_some();
         if asks {
             // A rule names it.
-            self.links.make_detour()?;
+            self.links.make_input_loop()?;
         }
         let all = self.all_needs()?;
         info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
         let loaded = self.load_and_verify(&all);
         let serves = if loaded.is_ok() { asks } else { was_laid };
         if !serves {
-            self.links.delete_detour()?;
+            self.links.delete_input_loop()?;
         }
         loaded
     }
@@ -159,7 +159,7 @@ impl Engine {
             kernel::backend(*former)?.unload()?;
         }
         if !kind.has_rules() {
-            self.links.delete_detour()?;
+            self.links.delete_input_loop()?;
         }
         Ok(self.store.write(|store| store.set_firewall(kind, &[]))?)
     }
@@ -221,11 +221,11 @@ impl Engine {
         self.base_of(&row)
     }
 
-    /// What `row` says that holds on the whole host. Where the detour is still to be made, it has no index yet.
+    /// What `row` says that holds on the whole host. Where the input loop is still to be made, it has no index yet.
     pub(in crate::engine) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
-        let detour =
-            if self.respects_host_firewall(row)? { Some(self.links.detour()?.unwrap_or_default()) } else { None };
-        Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, detour })
+        let input_loop =
+            if self.respects_host_firewall(row)? { Some(self.links.input_loop()?.unwrap_or_default()) } else { None };
+        Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, input_loop })
     }
 
     /// Whether the host's own rules decide who from outside reaches a published port.

@@ -41,7 +41,7 @@ pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
         }
     });
     // Once more, for when they were first met, the others were still to be checked.
-    let asked = base.detour.map(|_| changing(Table::Security, "-A", ports));
+    let asked = base.input_loop.map(|_| changing(Table::Security, "-A", ports));
     base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked.unwrap_or_default()
 }
 
@@ -114,23 +114,23 @@ mod tests {
     #[test]
     fn what_one_network_checks_is_what_all_load() {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
-        for detour in [None, Some(7)] {
-            let base = Base { close_forwarding: true, detour };
+        for input_loop in [None, Some(7)] {
+            let base = Base { close_forwarding: true, input_loop };
             let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
             let loaded = load(&needs, &Held::default());
             let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
             for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
                 assert!(has(line), "{line} in\n{loaded}");
             }
-            assert_eq!(loaded.contains("*security"), detour.is_some(), "asking for a table makes it");
+            assert_eq!(loaded.contains("*security"), input_loop.is_some(), "asking for a table makes it");
             assert!(!loaded.contains(&format!(":{OPERATOR}")), "declaring it would flush it");
         }
     }
 
     #[test]
     fn guards_come_first_and_a_check_before_any_change() {
-        for detour in [None, Some(7)] {
-            let base = Base { detour, ..Base::default() };
+        for input_loop in [None, Some(7)] {
+            let base = Base { input_loop, ..Base::default() };
             let text = apply(&network("ocinet0", "10.90.0.0/16"), &base, &[port(HostAddress::Any, "web")]);
             let at = |what: &str| text.find(what).unwrap();
             assert!(at("*mangle") < at("*filter") && at("*filter") < at("*nat"));

@@ -13,8 +13,8 @@ pub fn elements(all: &Needs) -> Vec<Element> {
     if all.base.close_forwarding {
         elements.push(closed_key());
     }
-    if all.base.detour.is_some() {
-        elements.push(detoured_key());
+    if all.base.input_loop.is_some() {
+        elements.push(looped_key());
     }
     for NetworkNeeds { bridge, subnets } in &all.networks {
         let bridge = bridge_key(bridge);
@@ -144,8 +144,8 @@ pub fn closed_key() -> Element {
     Element { set: "closed", key: vec![2], data: Vec::new(), userdata: Vec::new() }
 }
 
-/// The key under which packets from outside take the detour.
-pub fn detoured_key() -> Element {
+/// The key under which packets from outside go through the input loop.
+pub fn looped_key() -> Element {
     Element { set: "detoured", ..closed_key() }
 }
 

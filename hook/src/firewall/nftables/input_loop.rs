@@ -1,13 +1,12 @@
-//! The detour, for hosts whose own rules are to decide who from outside reaches a published port.
+//! The input loop, for hosts whose own rules decide which hosts reach a published port.
 //!
-//! A packet that is led to a container is forwarded, and never meets the host's rules for what comes in. So the first of a
-//! connection is left alone: it goes where it says, to the host, and meets them as they are, whoever wrote them. Behind the last
-//! of them stands the chain here, which leads a copy of the packet around by a cable from the host to itself, and drops
-//! the packet, for which nobody listens. The copy is new to the kernel, and what comes out of that cable is led to the container.
-//! All later packets follow their connection.
+//! A packet that is translated to a container is forwarded, and does not pass the host's input rules. So the first packet of a connection is
+//! not translated: it goes to the host, and passes all input rules, of whatever program. The chain here comes after them. It sends a
+//! copy of the packet into a link pair whose two ends are on the host, and drops the packet. The copy has no connection yet when it
+//! comes out of the other end, and is translated to the container. All later packets follow their connection.
 //!
-//! The table is `ip ocinet`: that of our other rules is of a family that cannot copy. The copy is sent to 127.0.0.1, which
-//! says nothing to a cable without ARP, and goes nowhere but to the host itself should the cable be missing.
+//! The table is `ip ocinet`, since the family `inet` of our other rules has no `dup`. The next hop of the copy is 127.0.0.1: the link
+//! pair has no ARP and needs none, and without the pair the copy reaches nothing but the host itself.
 
 use super::Chain;
 
@@ -45,11 +44,11 @@ pub fn table() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::{DETOUR_IN, DETOUR_OUT};
+    use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT};
 
     #[test]
-    fn the_rules_name_the_cable() {
-        for link in [DETOUR_IN, DETOUR_OUT] {
+    fn the_rules_name_the_link_pair() {
+        for link in [INPUT_LOOP_IN, INPUT_LOOP_OUT] {
             assert!(table().contains(&format!("\"{link}\"")));
         }
     }

@@ -13,7 +13,7 @@
 //!   from a container, and what goes to a published port.
 //! * `prerouting` and `output` lead published ports to containers, for local destinations only, and from outside never
 //!   for 127.0.0.0/8. A port published on every address is none of a resolver's at 127.0.0.53: of that range, it leads
-//!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside takes a detour first (`nftables/input_loop.rs`).
+//!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside goes through the input loop first (`nftables/input_loop.rs`).
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
 //!   bridge, and everything that leaves for the outside. What leaves by a default route with another sender than masquerading
@@ -27,7 +27,7 @@ mod element;
 mod held;
 mod input_loop;
 
-pub use element::{Element, bridge_key, closed_key, detoured_key, elements, port_elements};
+pub use element::{Element, bridge_key, closed_key, elements, looped_key, port_elements};
 pub use held::{Held, Rule};
 
 use std::fmt::Write;
@@ -157,14 +157,14 @@ const CHAINS: &[Chain] = &[
 
 /// The chains that `base` calls for.
 pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    CHAINS.iter().chain(base.detour.map(|_| &input_loop::CHAIN))
+    CHAINS.iter().chain(base.input_loop.map(|_| &input_loop::CHAIN))
 }
 
-/// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose detour leads by
+/// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose input loop leads by
 /// another link, or none, since a rule holds a link's index.
 pub fn version(base: &Base) -> String {
-    let detour = base.detour.map(|link| format!("{link} {}", input_loop::table()));
-    format!("ocinet {:08x}", crc32fast::hash(body(&detour.unwrap_or_default()).as_bytes()))
+    let input_loop = base.input_loop.map(|link| format!("{link} {}", input_loop::table()));
+    format!("ocinet {:08x}", crc32fast::hash(body(&input_loop.unwrap_or_default()).as_bytes()))
 }
 
 /// The chain that carries the version.
@@ -206,7 +206,7 @@ pub fn deletion() -> String {
 /// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of what is `held` in one transaction.
 pub fn ruleset(all: &Needs, held: &Held) -> String {
     let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(held), body(&version(&all.base)));
-    if all.base.detour.is_some() {
+    if all.base.input_loop.is_some() {
         text.push_str(&input_loop::table());
     }
     let mut element = |set: &str, element: String| {
@@ -215,7 +215,7 @@ pub fn ruleset(all: &Needs, held: &Held) -> String {
     if all.base.close_forwarding {
         element("closed", "ipv4".into());
     }
-    if all.base.detour.is_some() {
+    if all.base.input_loop.is_some() {
         element("detoured", "ipv4".into());
     }
     for NetworkNeeds { bridge, subnets } in &all.networks {
@@ -259,7 +259,7 @@ fn map_of(port: &Publish) -> &'static str {
 fn key_sets(port: &Publish, base: &Base) -> impl Iterator<Item = &'static str> {
     // Conntrack calls no packet of UDP invalid to which the host would answer.
     let judged = (port.protocol != Protocol::Udp).then(|| one_of(port, ["ports4_any", "ports4_addr"]));
-    let asked = base.detour.map(|_| one_of(port, ["asked4_any", "asked4_addr"]));
+    let asked = base.input_loop.map(|_| one_of(port, ["asked4_any", "asked4_addr"]));
     judged.into_iter().chain(asked)
 }
 
@@ -324,7 +324,7 @@ mod tests {
         let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
         let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
         let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
-        let base = Base { close_forwarding: true, detour: None };
+        let base = Base { close_forwarding: true, input_loop: None };
         let (link, gateway) = ("wan".parse().unwrap(), Some([10, 0, 0, 1].into()));
         let via = Source { link, gateway, address: [10, 0, 0, 9].into(), near: vec![] };
         let straight = Source { gateway: None, ..via.clone() };

@@ -38,7 +38,7 @@ impl Iptables {
         if rest.is_empty() {
             return Ok(());
         }
-        // Without the detour, too, `security` is looked at: it may have been given up since the ports were added.
+        // Without the input loop, too, `security` is looked at: it may have been given up since the ports were added.
         [Table::Security, Table::Mangle, Table::Nat]
             .into_iter()
             .try_for_each(|table| self.remove_there(table, &rest, at_once))

@@ -5,7 +5,7 @@ use crate::decide::liveness::Life;
 use crate::decide::plan;
 use crate::driver;
 use crate::engine::{Engine, Result};
-use crate::firewall::DETOUR_IN;
+use crate::firewall::INPUT_LOOP_IN;
 use crate::firewall::{Kind, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, Place};
@@ -121,11 +121,11 @@ impl Engine {
             findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }
         if !all.networks.is_empty() && !self.is_input_loop_as_needed(&all.base)? {
-            let trouble = match all.base.detour {
+            let trouble = match all.base.input_loop {
                 Some(_) => "is missing, or not as it was made: from outside, nobody reaches a published port",
                 None => "is left from when the host's own rules were asked about published ports",
             };
-            findings.push(Finding::ours(format!("link {DETOUR_IN}"), trouble));
+            findings.push(Finding::ours(format!("link {INPUT_LOOP_IN}"), trouble));
         }
         drop(alone);
         let row = self.store.read().host_row()?;

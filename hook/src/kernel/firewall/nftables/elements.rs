@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_bounded_and_the_whole_is_divided() {
-        let base = Base { detour: Some(7), ..Base::default() };
+        let base = Base { input_loop: Some(7), ..Base::default() };
         for label in ["web", &"x".repeat(255)] {
             let elements = nftables::port_elements(&ports(20_000, label), &base);
             let mut rejoined = Vec::new();

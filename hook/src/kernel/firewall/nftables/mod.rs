@@ -50,7 +50,7 @@ impl Nftables {
     fn is_whole(&mut self, network: &NetworkNeeds, base: &Base) -> Result<bool> {
         let closed = base.close_forwarding.then(nftables::closed_key);
         let elements =
-            [Some(nftables::bridge_key(&network.bridge)), closed, base.detour.map(|_| nftables::detoured_key())];
+            [Some(nftables::bridge_key(&network.bridge)), closed, base.input_loop.map(|_| nftables::looped_key())];
         let mut questions: Vec<_> = nftables::chains(base).map(chain_question).collect();
         questions.extend(elements.iter().flatten().map(element_question));
         match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {

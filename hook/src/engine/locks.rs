@@ -1,4 +1,4 @@
-//! The locks of the engine: who may change a sandbox, and who the firewall.
+//! The locks of the engine, for sandboxes and for the firewall.
 
 use super::{Engine, Result};
 use crate::kernel::{Lock, Place};
@@ -15,8 +15,8 @@ pub(super) struct FirewallLock {
 }
 
 impl Engine {
-    /// The sandbox that was `listed`, as it is now, and the lock under which it is changed, held alone; none where it is gone. While
-    /// the lock was waited for, the sandbox may have begun to drain, which is done under another one.
+    /// The sandbox that was `listed`, as it is now, and its exclusive lock; none where it is gone. While the
+    /// lock was waited for, the sandbox may have begun to drain, which has another lock.
     pub(super) fn alone_at(&self, listed: &Sandbox) -> Result<Option<(Sandbox, Lock)>> {
         let mut place = Self::place_of(listed);
         loop {
@@ -38,15 +38,15 @@ impl Engine {
         }
     }
 
-    /// Waits until no other process works on the sandbox. Where one takes it away, that is a matter of some 20 ms.
+    /// Waits until no other process works on the sandbox. A detach takes some 20 ms.
     pub(super) fn wait_for(&mut self, sandbox: &Sandbox) -> Result<()> {
-        // Who waits must hold nothing that the others could be waiting for.
+        // A process that waits must hold no lock that the others could wait for.
         self.finish()?;
         drop(self.locks.exclusive(Self::place_of(sandbox))?);
         Ok(())
     }
 
-    /// The lock under which the store and the kernel learn of a container's ports, or forget them. The programs that tell the
+    /// The lock under which a container's ports are added to the store and the kernel, or removed. The programs that change the
     /// kernel hold it, too: the ruleset is not loaded while one of them outlives us and still adds to it.
     pub(super) fn change_at_firewall(&self) -> Result<Lock> {
         let change = self.locks.shared(Place::Firewall)?;
@@ -62,8 +62,8 @@ impl Engine {
         Ok(alone)
     }
 
-    /// The lock under which the ruleset is loaded. Were it free while a program of ours still loads, that could put back what
-    /// others change after us: the program holds it, too.
+    /// The lock under which the ruleset is loaded. The program that loads it holds the lock, too: otherwise it could overwrite a later
+    /// change of another process.
     pub(super) fn alone_at_firewall(&self) -> Result<Lock> {
         let alone = self.locks.exclusive(Place::Firewall)?;
         alone.inherit()?;

@@ -1,11 +1,11 @@
 //! Attach, detach and collect: the only code that decides the order of things.
 //!
 //! Intent first: every name, address and port that will exist is in the store before the kernel is touched, so whatever
-//! dies, the stored sandbox says what to undo. Undoing is detach, which reads that alone and tolerates absence: it serves
+//! is killed, the stored sandbox says what to undo. Undoing is detach, which reads that alone and tolerates absence: it serves
 //! poststop, rollback, a repeated start and collection alike.
 //!
 //! Locks, in the order in which they may be taken: the sandbox (held through attach, detach and collection of it), the
-//! settling of the firewall, the firewall, a drain, the making of bridges, the store's writer. No kernel work happens
+//! deletion of firewall elements, the firewall, a drain, the making of bridges, the store's writer. No kernel work happens
 //! inside a transaction.
 
 mod alive;
@@ -44,7 +44,7 @@ pub struct Engine {
     config: Config,
     state_dir: PathBuf,
     store: Store,
-    /// Whether it must change nothing, not even to mend the store.
+    /// Whether it must change nothing, not even repair the store.
     only_looks: bool,
     locks: LockFile,
     links: HostLinks,
@@ -91,7 +91,7 @@ impl Engine {
         Ok(meant.into_iter().cloned().collect())
     }
 
-    /// That no `container` of that id or name is among the `attached`, and which of them may have been meant.
+    /// The error that no `container` of that id or name is among the `attached`, with the one that may have been meant.
     pub fn not_attached(container: &str, attached: &[Sandbox]) -> Error {
         let known = attached.iter().flat_map(|sandbox| [sandbox.container.as_str(), sandbox.name.as_str()]);
         let hint = match similar(container, known) {
@@ -109,7 +109,7 @@ impl Engine {
         self.read(|store| store.networks())
     }
 
-    /// The connection to conntrack, opened when it is first needed and kept: to close it can take long.
+    /// The connection to conntrack, opened when it is first needed and kept open, since closing it can take long.
     fn conntrack(&mut self) -> kernel::Result<&mut Conntrack> {
         if self.conntrack.is_none() {
             self.conntrack = Some(Conntrack::open()?);
@@ -117,14 +117,14 @@ impl Engine {
         Ok(self.conntrack.as_mut().expect("it was opened just now"))
     }
 
-    /// Goes on after a failure that costs less than stopping would: old UDP flows end by themselves.
+    /// Logs a failure that does not make the attach or detach fail: old UDP flows end by themselves.
     fn warn_of(&self, result: kernel::Result<()>) {
         if let Err(error) = result {
             warn!(self.log, "{error}");
         }
     }
 
-    /// Logs how long the step took that ends here.
+    /// Logs the duration of the step that ends here.
     fn step(&mut self, step: &'static str) {
         let now = Instant::now();
         let took = now.duration_since(self.since).as_micros();

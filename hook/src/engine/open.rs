@@ -37,7 +37,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens the host to plan an attach. Nothing is made where there is nothing.
+    /// Opens the host to plan an attach. Nothing is made: where there is no store, an empty one in memory is used.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -111,7 +111,7 @@ impl Engine {
         Self::open_on(host, state_dir, config, log).map(Some)
     }
 
-    /// Asks the store, which is rebuilt if it turns out to be damaged.
+    /// Reads from the store. A damaged one is rebuilt, and read again.
     pub(super) fn read<T>(&mut self, question: impl Fn(&Read<'_>) -> store::Result<T>) -> Result<T> {
         match question(&self.store.read()).map_err(Error::from) {
             Err(error) if Self::is_store_lost(&error) => {
@@ -128,7 +128,7 @@ impl Engine {
     }
 }
 
-/// Whether there is no trace of us on the host. That the store is missing is not enough: it may have been removed.
+/// Whether ocinet was not used on the host since it booted. A missing store proves nothing, since it may have been removed.
 fn is_unused(state_dir: &Path, host: &Host) -> Result<bool> {
     let has_files = !matches!(state_dir.join(CONTAINERS).try_exists(), Ok(false));
     Ok(!has_files && !Store::may_be_there(state_dir, host) && HostLinks::open()?.all_ours()?.is_empty())

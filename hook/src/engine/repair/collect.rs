@@ -59,11 +59,11 @@ impl Engine {
     /// Collects the sandbox of that number if it is dead, so that what it holds is free. True when it went.
     pub(in crate::engine) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
         if self.draining.iter().any(|(sandbox, _)| sandbox.number == number) {
-            // Ours, from an earlier attach of this container.
+            // Drained by this process, after an earlier attach of the container.
             self.finish()?;
             return Ok(true);
         }
-        // Another process may begin with it while we look, and may leave the draining to a child.
+        // Another process may begin to collect it meanwhile, and may leave the draining to a child.
         for _ in 0..4 {
             let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(true) };
             if self.collect_sandbox(sandbox.clone())? {
@@ -101,7 +101,7 @@ impl Engine {
         Ok(false)
     }
 
-    /// Whether another process takes the sandbox away, or could.
+    /// Whether another process detaches the sandbox, or could collect it.
     fn is_leaving(&mut self, sandbox: &Sandbox) -> bool {
         matches!(sandbox.state, State::Detaching | State::Draining) || self.life(sandbox) == Life::Dead
     }
@@ -130,8 +130,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Takes away what a container holds of which it cannot be told whether it lives: a person knows better. Its sandbox's
-    /// container is the answer.
+    /// Detaches a container of which it is unknown whether it lives, because a person says that it does not. Returns its id.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where there are several or it lives.

@@ -1,4 +1,4 @@
-//! Putting right: what dead containers left, a lost store, damage to links and rules, and taking everything away.
+//! Repair: what dead containers left, a lost store, damage to links and rules; and the removal of everything.
 
 mod collect;
 mod doctor;

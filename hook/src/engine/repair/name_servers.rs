@@ -1,4 +1,4 @@
-//! The `/etc/resolv.conf` of containers that run: it follows the host's, which changes as a machine goes from one network to another.
+//! The `/etc/resolv.conf` of containers that run: it follows the host's, which changes when a machine moves to another network.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// The file of a container and what it should say, where that is something else than it says.
+    /// The file of a container and what it should say, where that differs.
     pub(in crate::engine) fn outdated_resolver(
         &self,
         sandbox: &Sandbox,

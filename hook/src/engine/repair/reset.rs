@@ -17,9 +17,9 @@ pub struct Reset {
     pub containers: Vec<String>,
     /// The bridges.
     pub bridges: Vec<InterfaceName>,
-    /// Who kept the rules.
+    /// The firewalls that kept the rules.
     pub firewalls: Vec<Kind>,
-    /// The firewalls of other programs whose door for containers is closed again.
+    /// The firewalls of other programs from which our pass was removed.
     pub passes: Vec<String>,
     /// Whether IP forwarding, which we had switched on, is off again.
     pub forwarding_off: bool,

@@ -1,4 +1,4 @@
-//! Whether what an attached sandbox says is there, and putting right what is not.
+//! Whether the kernel holds what an attached sandbox says, and repair of what it does not.
 
 use crate::decide::plan;
 use crate::driver::{self, Bridge};
@@ -19,7 +19,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Whether everything on the host is as an attached sandbox says, where what can be put right in place is put right. False
+    /// Whether everything on the host is as an attached sandbox says, after a repair of what can be repaired in place. False
     /// where a link is missing: then the container has to be wired anew.
     pub(in crate::engine) fn stands_again(&mut self, sandbox: &Sandbox) -> Result<bool> {
         for endpoint in &sandbox.endpoints {
@@ -53,7 +53,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What of the bridge of `network` is otherwise than it was made, as sentences about it.
+    /// The differences between the bridge of `network` and how it was made, as sentences about it.
     pub(in crate::engine) fn faults_of_bridge(&mut self, network: &Network, bridge: &Bridge) -> Result<Vec<String>> {
         let Some(found) = self.links.find_bridge(bridge)? else {
             return Ok(vec![format!("of network {} is missing, or down", network.name)]);

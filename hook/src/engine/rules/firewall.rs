@@ -24,7 +24,7 @@ impl Engine {
         let network = NetworkNeeds::from(network);
         if !kernel::forwarding()? {
             drop(lock);
-            // With all that the store says, and so with this sandbox's ports.
+            // Loads all that the store says, this sandbox's ports included.
             self.forward()?;
             return self.pass_foreign_firewalls(&network.bridge);
         }
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// The firewall holds what the store says and nothing else: not the port of a container that is gone from the store, whose
-    /// address is another's by now.
+    /// address another container may have.
     pub(in crate::engine) fn reload_firewall_if_different(&mut self) -> Result<()> {
         let _alone = self.alone_at_firewall()?;
         let all = self.all_needs()?;
@@ -63,12 +63,12 @@ impl Engine {
         if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
     }
 
-    /// Whether everything is there that `all` calls for.
+    /// Whether the kernel holds everything that `all` needs.
     fn is_firewall_whole(&mut self, all: &Needs) -> Result<bool> {
         Ok(self.is_input_loop_as_needed(&all.base)? && self.firewall()?.matches(all)?)
     }
 
-    /// Whether the input loop is there, and whole, where and only where `base` calls for it.
+    /// Whether the input loop is whole where `base` needs it, and absent where not.
     pub(in crate::engine) fn is_input_loop_as_needed(&mut self, base: &Base) -> Result<bool> {
         match base.input_loop {
             Some(_) => Ok(self.links.has_input_loop()?),
@@ -81,7 +81,7 @@ impl Engine {
     /// # Errors
     /// Those of the kernel and the store.
     pub fn repair_firewall(&mut self) -> Result<bool> {
-        // Looked at without the lock first: attaches would wait for the look, too.
+        // The first look is without the lock, for which attaches would wait.
         let all = self.all_needs()?;
         if all.networks.is_empty() || self.is_firewall_whole(&all)? {
             return Ok(false);
@@ -100,7 +100,7 @@ impl Engine {
         let asks = self.respects_host_firewall(&self.store.read().host_row()?)?;
         let was_laid = self.links.input_loop()?.is_some();
         if asks {
-            // A rule names it.
+            // A rule names its link.
             self.links.make_input_loop()?;
         }
         let all = self.all_needs()?;
@@ -164,7 +164,7 @@ impl Engine {
         Ok(self.store.write(|store| store.set_firewall(kind, &[]))?)
     }
 
-    /// Takes back what is only safe behind rules of ours.
+    /// Takes back what is safe only with rules of ours.
     fn leave_unguarded(&mut self) -> Result<()> {
         self.forward_no_more()?;
         self.store.write(|store| store.set_forwarding(Forwarding::OfOthers))?;
@@ -185,13 +185,13 @@ impl Engine {
         if self.store.read().host_row()?.former_firewalls.is_empty() { Ok(()) } else { self.move_rules() }
     }
 
-    /// Whether the rules are where config.toml wants them, and nowhere else.
+    /// Whether the rules are kept by the firewall of config.toml, and by no other.
     pub(in crate::engine) fn is_firewall_as_configured(&self, row: &HostRow) -> bool {
         let suits = row.firewall.is_some_and(|kind| kernel::suits(self.config.firewall, kind));
         suits && row.former_firewalls.is_empty()
     }
 
-    /// Rules of ours that this new store knows nothing of are found again, wherever they are kept.
+    /// Finds rules of ours, in any firewall, that a new store does not know.
     pub(in crate::engine) fn find_firewalls(&mut self) -> Result<()> {
         let loaded = kernel::loaded()?;
         if loaded.is_empty() {
@@ -228,13 +228,13 @@ impl Engine {
         Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, input_loop })
     }
 
-    /// Whether the host's own rules decide who from outside reaches a published port.
+    /// Whether the host's own rules decide which hosts reach a published port.
     fn respects_host_firewall(&self, row: &HostRow) -> Result<bool> {
         Ok(row.respect_host_firewall && self.kind_of(row)?.has_rules())
     }
 
     /// Stores the setting `published_ports`, for commands that do not read config.toml. Where the rules are not of that kind,
-    /// the next who looks at them loads them anew.
+    /// the next command that checks them loads them again.
     pub(in crate::engine) fn store_published_ports_setting(&mut self, row: &HostRow) -> Result<()> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
         if row.respect_host_firewall == asks {
@@ -244,12 +244,12 @@ impl Engine {
         Ok(self.store.write(|store| store.set_respect_host_firewall(asks))?)
     }
 
-    /// Who keeps the rules, or would.
+    /// Which firewall keeps the rules, or would.
     pub(in crate::engine) fn firewall_kind(&self) -> Result<Kind> {
         self.kind_of(&self.store.read().host_row()?)
     }
 
-    /// Who `row` says that keeps the rules, or would.
+    /// Which firewall keeps the rules by `row`, or would.
     pub(in crate::engine) fn kind_of(&self, row: &HostRow) -> Result<Kind> {
         match row.firewall {
             Some(kind) => Ok(kind),
@@ -263,7 +263,7 @@ impl Engine {
         self.backend_of(&row)
     }
 
-    /// The firewall that `row` names, opened when it is first needed and kept: to close it can take long.
+    /// The firewall that `row` names, opened when it is first needed and kept open, since closing it can take long.
     pub(in crate::engine) fn backend_of(&mut self, row: &HostRow) -> Result<&mut dyn Backend<Error = kernel::Error>> {
         let kind = self.kind_of(row)?;
         let open = self.firewall.take().filter(|(open, _)| *open == kind);

@@ -1,4 +1,4 @@
-//! The rules of the host's firewall: when they are loaded, who keeps them, and how they pass the firewalls of others.
+//! The rules of the host's firewall: when they are loaded, which firewall keeps them, and the passes through other firewalls.
 
 mod firewall;
 mod pass;

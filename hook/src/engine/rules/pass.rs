@@ -85,7 +85,7 @@ impl Engine {
         Ok(self.foreign_firewalls()?.survey()?)
     }
 
-    /// The connection to look at them, opened when it is first needed and kept: to close it can take long.
+    /// The connection to read them, opened when it is first needed and kept open, since closing it can take long.
     fn foreign_firewalls(&mut self) -> Result<&mut ForeignFirewalls> {
         if self.foreign_firewalls.is_none() {
             self.foreign_firewalls = Some(ForeignFirewalls::open()?);

@@ -16,8 +16,8 @@ use crate::model::{Key, Mode, NetnsLocator, Requester, Sandbox};
 use crate::spec::{Edit, FileMount, Placement};
 
 impl Engine {
-    /// Makes a network namespace for a container that is yet to be, wires it as `request` asks, and says how its spec leads
-    /// there. `requester` is who will run it, and have it detached.
+    /// Makes a network namespace for a container that does not exist yet, wires it as `request` asks, and returns how its spec leads
+    /// there. `requester` is the engine that will run it, and have it detached.
     ///
     /// # Errors
     /// As [`Engine::attach`]. A container of the same key must not be running any more.
@@ -56,7 +56,7 @@ impl Engine {
         attached
     }
 
-    /// Takes away what is left of an earlier container of that key. Its requester lives, but wants another one now.
+    /// Detaches what is left of an earlier container of that key. Its requester lives, but asks for a new one.
     fn make_way(&mut self, key: &Key) -> Result<()> {
         if let Some(earlier) = self.store.read().find(key)? {
             let life = self.life(&without_requester(&earlier));
@@ -67,7 +67,7 @@ impl Engine {
         self.detach_found(key)
     }
 
-    /// What becomes of the spec of a container that was attached ahead.
+    /// The edit of the spec of a container that was attached ahead.
     fn edit_into(&self, request: &Request) -> Edit {
         let directory = self.files_of(&request.key());
         let hostname = match &request.identity.hostname {

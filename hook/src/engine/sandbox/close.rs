@@ -8,12 +8,12 @@ use crate::engine::Engine;
 use crate::input::config::Config;
 use crate::kernel::{self, Conntrack, Lock, Place};
 
-/// How long the kernel frees deleted elements of the firewall: one RCU grace period, with room to spare. A netfilter
-/// socket that is closed in that time waits for it, and makes everyone else wait who changes the firewall
+/// How long the kernel takes to free deleted elements of the firewall: one RCU grace period, with a margin. A netfilter
+/// socket that is closed in that time waits for it, and so does every process that changes the firewall
 /// (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c).
 const GRACE_PERIOD: Duration = Duration::from_millis(60);
 
-/// How often and how long it looks whether others have stopped deleting, where containers come and go all the time.
+/// How often it looks, and for how long, whether other processes have stopped deleting.
 const LOOK: Duration = Duration::from_millis(250);
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -22,14 +22,14 @@ impl Engine {
     /// socket after deletions, goes on in a child process that no caller waits for. If the child is killed, its locks are
     /// free, and collection goes on where it stopped.
     ///
-    /// Never fails: what was attached is attached and what was detached is detached, whatever becomes of what is left. That is
+    /// Never fails: the attach or detach is complete. What is left is
     /// `draining` in the store, and collection finds it; the log says so.
     pub fn close(mut self) {
-        // A step that failed did not end, and its time is not this one's.
+        // A step that failed has not reset the time.
         self.since = Instant::now();
         let must_wait = self.slow_sockets().next().is_some() && self.is_deletion_recent();
         if (must_wait || !self.draining.is_empty()) && !self.leave_to_child(must_wait) {
-            // A socket that is closed too early costs others some time, and nothing else.
+            // A socket that is closed too early only makes others wait.
             if let Err(error) = self.finish() {
                 warn!(self.log, "links of detached containers are left, which ocinet gc deletes: {error}");
             }
@@ -43,14 +43,14 @@ impl Engine {
         let keep: Vec<_> =
             self.slow_sockets().chain(self.deletion_lock.iter().map(AsFd::as_fd)).chain(drains).collect();
         let work = || {
-            // With its sockets it is kept to the end.
+            // It is kept until the process ends, since closing its sockets would wait.
             let engine = self.drain_apart();
             // Processes that wait for an address or an interface can go on; they need not wait for the sockets.
             self.draining.iter().for_each(|(_, drain)| drain.release());
             if must_wait || (engine.is_some() && self.is_deletion_recent()) {
                 thread::sleep(GRACE_PERIOD);
                 self.deletion_lock.iter().for_each(Lock::release);
-                // Held until this process is gone, and its socket with it.
+                // Held until this process ends, which closes its socket.
                 std::mem::forget(self.await_quiet());
             }
         };
@@ -67,7 +67,7 @@ impl Engine {
         }
     }
 
-    /// Drains in the child, which has nothing else of ours: no log, no store. What it leaves, collection finds.
+    /// Drains in the child with an engine of its own, without a log. Collection finds what it leaves.
     fn drain_apart(&self) -> Option<Engine> {
         if self.draining.is_empty() {
             return None;
@@ -99,7 +99,7 @@ impl Engine {
         }
     }
 
-    /// Whether elements of the firewall were deleted a moment ago, by us or by others; or it cannot be known.
+    /// Whether elements of the firewall were deleted a moment ago, by any process, or where that is not known.
     fn is_deletion_recent(&self) -> bool {
         self.deletion_lock.is_some() || !matches!(self.locks.attempt(Place::Deletion), Ok(Some(_)))
     }

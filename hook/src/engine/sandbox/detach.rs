@@ -26,7 +26,7 @@ impl Engine {
         self.take_up_drains(key)?;
         match self.store.read().find(key)? {
             Some(sandbox) => self.detach_sandbox(sandbox),
-            // A store that was lost may have known it; its files are known by their name.
+            // A store that was lost may have had it. The name of its files follows from the key.
             None => self.remove_files(key),
         }
     }
@@ -104,8 +104,8 @@ impl Engine {
         Ok(self.store.write(|store| store.remove(sandbox.number))?)
     }
 
-    /// Deletes the links of `sandbox`, and then what would lead into the next container at its addresses: flows and entries of the neighbour table. To
-    /// be called while the addresses are still leased.
+    /// Deletes the links of `sandbox`, and then what would lead into the next container at its addresses: flows and entries of the neighbour table. Call
+    /// it while the addresses are still leased.
     pub(in crate::engine) fn clear_addresses(&mut self, sandbox: &Sandbox) -> Result<()> {
         for index in self.links_of(sandbox)? {
             self.links.delete(index)?;
@@ -114,7 +114,7 @@ impl Engine {
             let Attachment::Bridge { bridge, .. } = &endpoint.attachment;
             for address in endpoint.addresses.iter().map(IpNet::addr) {
                 self.conntrack()?.forget_flows_of(address)?;
-                // Packets of those flows may have been on their way.
+                // Packets of those flows may be queued for its MAC address.
                 self.links.forget_neighbour(bridge, address)?;
             }
         }

@@ -16,7 +16,7 @@ use crate::store::Host;
 
 /// Where the host says which name servers it has.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Where systemd-resolved says which servers it asks itself, when the former names only its own stub.
+/// Where systemd-resolved names the servers that it asks, when the former names only its own stub.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 const MAX_BYTES: usize = 64 << 10;
 /// Where the files are, in the state directory.
@@ -24,7 +24,7 @@ pub(in crate::engine) const CONTAINERS: &str = "containers";
 
 impl Engine {
     /// Makes the container's files. Where there is a `process` they are mounted over its own, and its host name is set if the
-    /// runtime will not; a container that is yet to be gets both from its runtime.
+    /// runtime does not. Without a process the runtime does both.
     pub(in crate::engine) fn provide_files(
         &mut self,
         request: &Request,
@@ -84,7 +84,7 @@ impl Engine {
         Ok(texts.iter().map(|(name, _)| overlay(&directory, name)).collect())
     }
 
-    /// Takes away the files of a container, and the namespace that was made for it. Its mounts of them went with its mount
+    /// Removes the files of a container, and the namespace that was made for it. Its mounts of them ended with its mount
     /// namespace.
     pub(in crate::engine) fn remove_files(&self, key: &Key) -> Result<()> {
         Ok(kernel::remove_files(&self.files_of(key))?)
@@ -178,7 +178,7 @@ fn overlay(directory: &Path, name: &str) -> Overlay {
     Overlay { source: directory.join(name), target: format!("etc/{name}") }
 }
 
-/// What a container will be called whose runtime is told so.
+/// The host name that the container gets from its runtime.
 fn hostname_to_be(identity: &Identity) -> Result<HostName> {
     match &identity.hostname {
         HostNameSource::Spec(name) | HostNameSource::Ours(name) => Ok(name.clone()),
@@ -187,7 +187,7 @@ fn hostname_to_be(identity: &Identity) -> Result<HostName> {
 }
 
 /// The host's name servers: those that it asks itself, or, where a container reaches none of them, those that systemd-resolved asks.
-/// What stands in a file's place and is none counts as absent; `tell` is told.
+/// What is in the file's place and is no regular file counts as absent, and `tell` gets the error.
 pub(in crate::engine) fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Result<Resolver> {
     let read = |path: &str| -> Result<Option<Resolver>> {
         let bytes = match kernel::read_regular(Path::new(path), MAX_BYTES) {

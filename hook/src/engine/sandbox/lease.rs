@@ -24,18 +24,18 @@ use crate::engine::locks::FirewallLock;
 /// How often a lease is tried again.
 const TRIES: usize = 16;
 
-/// How leasing ended.
+/// The result of a lease.
 pub(in crate::engine) enum Lease {
-    /// The intent of a container that holds nothing is written.
+    /// The sandbox is stored; it holds no address and no port.
     Nothing(Sandbox),
-    /// The intent of a container on a network is written.
+    /// The sandbox is stored with an endpoint.
     Endpoint {
         sandbox: Sandbox,
         network: Network,
         /// Held since the lease was written, until the kernel has its ports.
         firewall_lock: FirewallLock,
     },
-    /// There is nothing to do.
+    /// Nothing is to be wired.
     Done(Outcome),
 }
 
@@ -53,11 +53,11 @@ pub(in crate::engine) enum LeaseConflict {
     Held { by: i64, what: Wanted },
     /// All addresses of the network are given away.
     NoAddress(Network),
-    /// The lease cannot be had at all.
+    /// An error that no further try would change.
     Failed(Error),
 }
 
-/// What was wanted and is held.
+/// What was asked for and is held.
 pub(in crate::engine) enum Wanted {
     Address(IpAddr),
     Mac(String),
@@ -130,7 +130,7 @@ impl Engine {
         })
     }
 
-    /// Deals with what stands in the way, or says that it stays there.
+    /// Resolves a conflict, or returns the error that it stays.
     fn make_room(&mut self, conflict: LeaseConflict, request: &Request) -> Result<()> {
         match conflict {
             LeaseConflict::NoNetwork(name) => self.define_network(&name),
@@ -167,7 +167,7 @@ pub(in crate::engine) struct LeaseRequest<'r> {
     pub namespace: &'r Namespace,
     pub connection: &'r Connection,
     pub mappings: Vec<PortMapping>,
-    /// The MTU of the host's way out, where there is one.
+    /// The MTU of the host's default route, where there is one.
     pub mtu: Option<u32>,
     /// The number of the link's name: 0 unless a link of another program has that.
     pub name: u8,

@@ -1,4 +1,4 @@
-//! Before there is a container: its bundle is edited, so that its runtime calls us and its namespace is the one it asks for.
+//! Editing a bundle before there is a container, so that its runtime calls ocinet and gives it the namespace that it asks for.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::kernel::{self, Replaceable};
 use crate::model::{ContainerId, Invalid};
 use crate::spec::{Document, Edit, FileMount, Placement};
 
-/// A bundle whose config.json is to be changed, locked against others of us.
+/// A bundle whose config.json is to be changed, locked against other processes of ocinet.
 pub struct OpenBundle {
     /// The specification; what becomes of it is written by [`OpenBundle::save`].
     pub spec: Document,
@@ -41,12 +41,12 @@ impl OpenBundle {
         Ok(Self { spec, directory: text.to_owned(), shown, file, json })
     }
 
-    /// The directory's name, as what a container is called that has no other.
+    /// The directory's name, which is the id of a container that has no other.
     pub fn name(&self) -> &str {
         Path::new(&self.directory).file_name().and_then(|name| name.to_str()).unwrap_or("bundle")
     }
 
-    /// What the hook will take the edited bundle of the container `id` for: what it would refuse is refused here.
+    /// The request that the hook will read from the edited bundle of the container `id`. What the hook would refuse is refused here.
     ///
     /// # Errors
     /// [`Error::Invalid`] names the annotation or field and its value.
@@ -69,7 +69,7 @@ impl OpenBundle {
     }
 }
 
-/// That the bundle cannot be read or written is the bundle's fault, not ours.
+/// A failure to read or write the bundle is an error of the input.
 fn refusal(bundle: &Path, error: kernel::Error) -> Error {
     let Some(code) = error.errno() else { return error.into() };
     let why = match Errno::from_raw(code) {

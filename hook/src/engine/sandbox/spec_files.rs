@@ -1,6 +1,6 @@
-//! Files that the container's runtime mounts, because its spec says so, and not we. They have to be there before the container is, when
+//! Files that the container's runtime mounts, because its spec says so. They have to exist before the container does, when
 //! their contents are not known yet: they are made empty, in a directory of their own, and filled in when the container is
-//! attached. A runtime knows of its own mounts when it has CRIU make a checkpoint, and not of a hook's.
+//! attached. A checkpoint by CRIU includes mounts of the runtime, and not those of a hook.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Engine {
             return Err(Invalid::new("config: mounts", directory.display(), why).into());
         }
         self.remove_files(key)?;
-        // What is mounted follows: a mount is of the file, whatever it is called.
+        // Existing mounts stay valid: a mount refers to the file, not to its name.
         Ok(kernel::move_directory(directory, &self.files_of(key))?)
     }
 

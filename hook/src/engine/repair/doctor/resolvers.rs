@@ -1,4 +1,4 @@
-//! What containers know of the host's name servers.
+//! Name servers of containers that differ from the host's.
 
 use super::Finding;
 use crate::engine::{Engine, Result};

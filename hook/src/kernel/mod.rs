@@ -2,17 +2,16 @@
 //!
 //! Of the folders, each imports only those before it: `namespace` < `fs` < `netlink` < `firewall`.
 
+mod child_process;
 mod error;
 mod firewall;
 mod fs;
 mod in_namespace;
-mod iptables;
 mod memory;
 mod namespace;
 mod netlink;
 mod perform;
 mod ports;
-mod program;
 mod sysctl;
 mod terminal;
 

@@ -2,12 +2,12 @@
 
 use std::os::fd::BorrowedFd;
 
+use super::iptables::Iptables;
 use super::nftables::Nftables;
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
 use crate::input::config::Firewall;
+use crate::kernel::child_process;
 use crate::kernel::error::{Error, Result};
-use crate::kernel::iptables::Iptables;
-use crate::kernel::program;
 
 /// A backend, and why it is this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,17 +25,19 @@ pub struct Choice {
 pub fn choose(setting: Firewall) -> Result<Choice> {
     let missing = |what: &str| {
         let remedy = "install nftables, or set firewall = \"none\" in config.toml and write the rules yourself";
-        Error::Program(format!("{what} is installed (looked in {}); {remedy}", program::PATH))
+        Error::Program(format!("{what} is installed (looked in {}); {remedy}", child_process::PATH))
     };
     match setting {
         Firewall::None => Ok(Choice { kind: Kind::None, why: "config.toml says firewall = \"none\"" }),
-        Firewall::Nftables if !program::is_installed("nft") => Err(missing("firewall = \"nftables\", but no nft")),
+        Firewall::Nftables if !child_process::is_installed("nft") => {
+            Err(missing("firewall = \"nftables\", but no nft"))
+        }
         Firewall::Nftables => Ok(Choice { kind: Kind::Nftables, why: "config.toml says firewall = \"nftables\"" }),
         Firewall::Iptables => {
             let kind = Iptables::preferred()?.ok_or_else(|| missing("firewall = \"iptables\", but no iptables"))?;
             Ok(Choice { kind, why: "config.toml says firewall = \"iptables\"" })
         }
-        Firewall::Auto if !program::is_installed("nft") => {
+        Firewall::Auto if !child_process::is_installed("nft") => {
             let kind = Iptables::preferred()?.ok_or_else(|| missing("neither nft nor iptables"))?;
             Ok(Choice { kind, why: "nft is not installed, and iptables is" })
         }

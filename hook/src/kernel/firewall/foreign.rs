@@ -15,9 +15,9 @@ use crate::firewall::nftables::TABLE;
 use crate::firewall::pass::{
     self, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, ForeignDrop, PassPlace, Survey, Variant, ZONE_FILES,
 };
+use crate::kernel::child_process;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::netlink::Netlink;
-use crate::kernel::program;
 use crate::model::InterfaceName;
 
 /// `NF_DROP`, as a chain's policy.
@@ -144,19 +144,19 @@ pub fn remove_pass(variant: Variant) -> Result<()> {
 pub fn change_zone(open: bool) -> Result<()> {
     let arguments = pass::zone_command(open);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    program::run("firewall-cmd", &arguments, "").map(drop)
+    child_process::run("firewall-cmd", &arguments, "").map(drop)
 }
 
 /// How long the programs wait for the lock of iptables, in seconds.
 const PATIENCE: &str = "5";
 
 fn rules(variant: Variant) -> Result<String> {
-    program::run(variant.program(), &["-w", PATIENCE, "-t", "filter", "-S"], "")
+    child_process::run(variant.program(), &["-w", PATIENCE, "-t", "filter", "-S"], "")
 }
 
 fn change(variant: Variant, text: &str) -> Result<()> {
     let restore = format!("{}-restore", variant.program());
-    program::run(&restore, &["-w", PATIENCE, "--noflush"], text).map(drop)
+    child_process::run(&restore, &["-w", PATIENCE, "--noflush"], text).map(drop)
 }
 
 /// A chain of nf_tables.

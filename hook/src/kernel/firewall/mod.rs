@@ -2,6 +2,7 @@
 
 mod backend;
 mod foreign;
+mod iptables;
 mod late_input_chains;
 mod nftables;
 mod xtables;

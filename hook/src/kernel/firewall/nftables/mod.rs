@@ -19,9 +19,9 @@ use nix::errno::Errno;
 
 use crate::firewall::nftables::{self, Chain, Element, Held, TABLE};
 use crate::firewall::{Backend, Base, Needs, NetworkNeeds, Publish};
+use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
-use crate::kernel::program;
 use elements::element_question;
 
 /// A connection to nf_tables.
@@ -64,11 +64,11 @@ impl Nftables {
     /// to be deleted has to be there.
     fn replace(&mut self, text: impl Fn(&Held) -> String) -> Result<()> {
         let held = self.held()?;
-        match program::run("nft", &["-f", "-"], &text(&held)) {
+        match child_process::run("nft", &["-f", "-"], &text(&held)) {
             Ok(_) => Ok(()),
             Err(failed) => match self.held()? {
                 now if now == held => Err(failed),
-                now => program::run("nft", &["-f", "-"], &text(&now)).map(drop),
+                now => child_process::run("nft", &["-f", "-"], &text(&now)).map(drop),
             },
         }
     }
@@ -151,7 +151,7 @@ impl Backend for Nftables {
         if self.operator_has_rules()? {
             return self.replace(nftables::clearing);
         }
-        program::run("nft", &["-f", "-"], &nftables::deletion()).map(drop)
+        child_process::run("nft", &["-f", "-"], &nftables::deletion()).map(drop)
     }
 
     fn operators_chain(&mut self) -> Result<Option<&'static str>> {

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use super::Iptables;
 use crate::firewall::iptables::Table;
+use crate::kernel::child_process::{self, Ended};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::fs::holders;
-use crate::kernel::program::{self, Ended};
 
 /// How long its programs wait for the lock of iptables-legacy, in seconds: less than they may take, so that it is they who say
 /// what they waited for.
@@ -37,7 +37,7 @@ impl Iptables {
     /// # Errors
     /// When it fails for anything but the absence of something that the document names.
     pub(super) fn restore(&self, input: &str) -> Result<Answer<()>> {
-        let ended = program::end_of(self.restore, &["--noflush", "-w", PATIENCE], input)?;
+        let ended = child_process::end_of(self.restore, &["--noflush", "-w", PATIENCE], input)?;
         match ended.code {
             0 => Ok(Answer::Done(())),
             _ if names_what_is_absent(&ended, input) => Ok(Answer::Absent(complaint(&ended))),
@@ -60,7 +60,7 @@ impl Iptables {
     pub(super) fn ask(&self, table: Table, command: &str) -> Result<Answer<Vec<String>>> {
         let table = table.to_string();
         let words: Vec<&str> = ["-t", &table, "-w", PATIENCE].into_iter().chain(command.split(' ')).collect();
-        let ended = program::end_of(self.program, &words, "")?;
+        let ended = child_process::end_of(self.program, &words, "")?;
         match ended.code {
             0 => Ok(Answer::Done(ended.stdout.lines().map(str::to_owned).collect())),
             _ if names_what_is_absent(&ended, "") => Ok(Answer::Absent(complaint(&ended))),

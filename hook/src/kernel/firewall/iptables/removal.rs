@@ -50,7 +50,7 @@ impl Iptables {
             let held = self.held_in(table)?;
             let mut all = true;
             for portion in held.rules_of(table, ports).chunks(at_once) {
-                // Somebody else may have taken one away since we looked.
+                // Another program may have deleted one since we looked.
                 all &= self.restore(&rules::remove_lines(table, portion))? == Answer::Done(());
             }
             if all {

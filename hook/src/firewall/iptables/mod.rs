@@ -27,7 +27,7 @@ use self::source::leaving;
 use super::{Base, Kind, NetworkNeeds, Publish, Source};
 use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT};
 
-/// The operator's chain in table `filter`: the first that forwarded packets meet, and nobody's but theirs.
+/// The operator's chain in table `filter`: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
 
 /// The chains with the published ports, in table `nat`: those on one address of the host, and those on any.
@@ -55,7 +55,7 @@ const HAIRPIN: &str = "OCINET-HAIRPIN";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// Behind what may come in: whom the host's own rules have let in. It is filled first, for not every kernel has it, and
-    /// it leads nobody anywhere before the others are filled.
+    /// it leads no packet anywhere before the others are filled.
     Security,
     /// Once connections are tracked, and before anything is translated: the guards.
     Mangle,
@@ -217,7 +217,7 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
     rules
 }
 
-/// The rule that keeps strangers from using the host as a router.
+/// The rule that keeps other hosts from using this one as a router.
 pub fn closing() -> String {
     format!("{FORWARD} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP")
 }

@@ -17,11 +17,11 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use self::programs::{Answer, LOCK};
-use super::error::{Doing, Error, Result};
-use super::firewall::{Nftables, has_table};
-use super::program;
+use super::{Nftables, has_table};
 use crate::firewall::iptables::{self as rules, Held, OPERATOR, Table};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
+use crate::kernel::child_process;
+use crate::kernel::error::{Doing, Error, Result};
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,10 +39,10 @@ impl Iptables {
     /// # Errors
     /// When it cannot be run.
     pub fn preferred() -> Result<Option<Kind>> {
-        if !program::is_installed("iptables-restore") {
+        if !child_process::is_installed("iptables-restore") {
             return Ok(None);
         }
-        let version = program::run("iptables", &["--version"], "")?;
+        let version = child_process::run("iptables", &["--version"], "")?;
         Ok(Some(if version.contains("nf_tables") { Kind::IptablesNft } else { Kind::IptablesLegacy }))
     }
 
@@ -70,7 +70,7 @@ impl Iptables {
         } else {
             ("iptables-nft", "iptables-nft-restore")
         };
-        [own, ("iptables", "iptables-restore")].into_iter().find(|(_, restore)| program::is_installed(restore))
+        [own, ("iptables", "iptables-restore")].into_iter().find(|(_, restore)| child_process::is_installed(restore))
     }
 
     /// Whether the table may hold anything of ours. To ask iptables-legacy for a table would make it; and iptables-nft cannot read

@@ -1,4 +1,5 @@
-//! The few programs of the host that we start. Each has a deadline, since others wait meanwhile for locks that we hold.
+//! Child processes: the few programs of the host that ocinet starts. Each has a deadline, since other processes wait meanwhile for
+//! the locks that ocinet holds.
 //!
 //! A program is in a process group of its own and inherits the locks that [`super::Lock::inherit`] marks. So the whole group
 //! must be dead before we go on: a child that it left behind would keep those locks.

@@ -10,14 +10,17 @@
 //!   between conntrack (-200) and `prerouting` (-100): every packet that is no part of an established connection is judged
 //!   before its connection is confirmed, so an established one passed all of it when it was new. Its last rules drop what
 //!   conntrack calls invalid and the host would answer with a reset, since no NAT leads it further: what comes
-//!   from a container, and what goes to a published port.
+//!   from a container, and what goes to a published port. What belongs to a published connection is let through before any set is
+//!   asked: with a destination that was translated and a sender that was not, neither of its directions is addressed to a
+//!   container, so the drop of such packets from outside has nothing to say.
 //! * `prerouting` and `output` lead published ports to containers, for local destinations only, and from outside never
 //!   for 127.0.0.0/8. A port published on every address is none of a resolver's at 127.0.0.53: of that range, it leads
 //!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside goes through the input loop first (`nftables/input_loop.rs`).
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
 //!   bridge, and everything that leaves for the outside. What leaves by a default route with another sender than masquerading
-//!   would choose (`firewall/source.rs`) gets that: by link and next hop, since other routes of the link have others.
+//!   would choose (`firewall/source.rs`) gets that: by link and next hop, since other routes of the link have others. What comes from
+//!   none of these, so every connection from outside, passes after one question.
 //! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the
 //!   rest that enters a bridge (isolation) and what comes from one and is invalid, since no NAT would change its sender; lets
 //!   containers out; and drops what passes between links of which none is ours, where we switched forwarding on (that of IPv4 alone: a
@@ -97,6 +100,7 @@ const CHAINS: &[Chain] = &[
         base: "type filter hook prerouting priority mangle; policy accept;",
         rules: &[
             "ip daddr 127.0.0.0/8 iifname @bridges drop",
+            "ct state established ct status & (snat | dnat) == dnat accept",
             "ip daddr @nat_subnets4 iifname != @bridges iifname != \"lo\" drop",
             "ct state established accept",
             "ip saddr @nat_subnets4 iifname != \"lo\" iifname . ip saddr != @networks4 drop",
@@ -132,6 +136,7 @@ const CHAINS: &[Chain] = &[
         name: "postrouting",
         base: "type nat hook postrouting priority srcnat; policy accept;",
         rules: &[
+            "ip saddr != 127.0.0.0/8 ip saddr != @nat_subnets4 accept",
             "ct status dnat ip saddr @nat_subnets4 ip daddr @nat_subnets4 masquerade",
             "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
             "ip saddr @nat_subnets4 oifname != @bridges snat ip to oifname . rt ip nexthop map @sources4_via",

@@ -5,12 +5,12 @@
 //! must be dead before we go on: a child that it left behind would keep those locks.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -67,8 +67,8 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
 /// Runs a program of the host as [`run`] does, whatever its exit code.
 ///
 /// # Errors
-/// When it is not installed, cannot be started, was killed, prints without end, or takes longer than 15 seconds: then it is
-/// killed with all processes of its group.
+/// When it is not installed, cannot be started, was killed, says that all went well before it had read all of its input, prints
+/// without end, or takes longer than 15 seconds: then it is killed with all processes of its group.
 pub(super) fn end_of(program: &str, arguments: &[&str], input: &str) -> Result<Ended> {
     end_within(DEADLINE, program, arguments, input)
 }
@@ -87,6 +87,10 @@ fn end_within(patience: Duration, program: &str, arguments: &[&str], input: &str
     let end = running.serve(input.as_bytes(), patience).doing(|| format!("run {line}"))?;
     match end {
         End::Ended(status) => match status.code() {
+            // nft and iptables-restore take a read that fails for the end of their input.
+            Some(0) if running.left_input => {
+                Err(Error::Program(format!("{line} ended with exit code 0 before it had read its input; try again")))
+            }
             Some(code) => Ok(running.told(code)),
             None => {
                 let signal = status.signal().unwrap_or_default();
@@ -132,7 +136,11 @@ struct Running {
     group: Option<Pid>,
     /// Readable once the leader has ended.
     end: OwnedFd,
-    stdin: Option<ChildStdin>,
+    stdin: Option<PipeWriter>,
+    /// The program's end of its stdin: what it did not read is still there when it has ended.
+    unread: PipeReader,
+    /// Whether it ended before it had read all of its input.
+    left_input: bool,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     output: Vec<u8>,
@@ -146,7 +154,8 @@ impl Running {
     fn start(path: &Path, arguments: &[&str], alarm: u32) -> io::Result<Self> {
         let mut command = Command::new(path);
         command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/").process_group(0);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (unread, stdin) = io::pipe()?;
+        command.stdin(unread.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: alarm(2) is safe in a child after fork (signal-safety(7)). It outlasts execve(2).
         unsafe {
             command.pre_exec(move || {
@@ -165,9 +174,10 @@ impl Running {
                 return Err(error.into());
             }
         };
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (output, complaint) = (Vec::new(), Vec::new());
-        let running = Self { child, group, end, stdin, stdout, stderr, output, complaint, is_reaped: false };
+        let (stdin, stdout, stderr) = (Some(stdin), child.stdout.take(), child.stderr.take());
+        let (output, complaint, left_input, is_reaped) = (Vec::new(), Vec::new(), false, false);
+        let running =
+            Self { child, group, end, stdin, unread, left_input, stdout, stderr, output, complaint, is_reaped };
         let pipes = [running.stdin.as_ref().map(AsFd::as_fd), running.stdout.as_ref().map(AsFd::as_fd)];
         for pipe in pipes.into_iter().chain([running.stderr.as_ref().map(AsFd::as_fd)]).flatten() {
             fcntl_setfl(pipe, OFlags::NONBLOCK)?;
@@ -193,6 +203,7 @@ impl Running {
                 self.kill();
                 while read(&mut self.stdout, &mut self.output, MAX_OUTPUT + 1)? {}
                 while read(&mut self.stderr, &mut self.complaint, MAX_COMPLAINT)? {}
+                self.left_input = !input.is_empty() || self.has_unread()?;
             }
             if self.output.len() > MAX_OUTPUT {
                 return Ok(End::TooMuch);
@@ -218,6 +229,16 @@ impl Running {
         }
     }
 
+    /// Whether something is left in the pipe that only we have open now.
+    fn has_unread(&mut self) -> io::Result<bool> {
+        fcntl_setfl(&self.unread, OFlags::NONBLOCK)?;
+        match self.unread.read(&mut [0]) {
+            Ok(count) => Ok(count > 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn feed(&mut self, input: &mut &[u8]) -> io::Result<()> {
         let Some(stdin) = &mut self.stdin else { return Ok(()) };
         while !input.is_empty() {
@@ -225,8 +246,6 @@ impl Running {
                 Ok(written) => *input = &input[written..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // A program that fails early closes its stdin; its exit says why.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
                 Err(error) => return Err(error),
             }
         }
@@ -356,6 +375,17 @@ mod tests {
     fn a_program_may_end_before_it_has_read_all() {
         let ended = sh("exec <&-; echo wrong >&2; exit 3", &"x".repeat(1 << 20)).unwrap();
         assert_eq!((ended.code, ended.complaint.as_str()), (3, "wrong"));
+    }
+
+    #[test]
+    fn exit_code_0_before_the_end_of_the_input_is_no_answer() {
+        for (script, input) in
+            [("exec true", "x".repeat(1 << 20)), ("head -c 1 >&2; exit 0", "xy".repeat(3000)), ("true", "x".into())]
+        {
+            let error = sh(script, &input).unwrap_err().to_string();
+            assert!(error.contains("exit code 0 before it had read its input"), "{error}");
+        }
+        assert_eq!(sh("cat", "xy").unwrap().stdout, "xy");
     }
 
     #[test]

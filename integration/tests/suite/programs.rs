@@ -78,9 +78,13 @@ fn an_nft_that_did_not_read_everything_is_not_believed() -> Result<()> {
     with_programs().test(|host| {
         let web = host.container("web").publish("8080:80").prepare()?;
         // Nothing; and all but the last line, which is the published port.
-        for script in ["exec /usr/sbin/nft \"$@\" </dev/null", "head -n -1 | /usr/sbin/nft \"$@\""] {
+        let scripts = [
+            ("exec /usr/sbin/nft \"$@\" </dev/null", "before it had read its input"),
+            ("head -n -1 | /usr/sbin/nft \"$@\"", "does not hold all"),
+        ];
+        for (script, words) in scripts {
             replace_nft(host, script)?;
-            web.hook("createRuntime")?.exits(1)?.is_one_line()?.says(&["exit code 0", "does not hold all"])?;
+            web.hook("createRuntime")?.exits(1)?.is_one_line()?.says(&["exit code 0", words])?;
             host.sh("rm /usr/local/sbin/nft")?;
             host.settles()?;
         }

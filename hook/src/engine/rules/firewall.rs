@@ -121,8 +121,10 @@ impl Engine {
         if firewall.matches(all)? {
             return Ok(());
         }
-        let what = "the firewall's program ended with exit code 0, and the kernel does not hold all that it was given";
-        Err(kernel::Error::Program(what.into()).into())
+        let kind = self.firewall_kind()?;
+        let what = "ended with exit code 0, and the kernel does not hold all of ocinet's rules";
+        let remedy = "another program may have changed them meanwhile; try again, and see ocinet doctor";
+        Err(kernel::Error::Program(format!("the program that loads rules for {kind} {what}: {remedy}")).into())
     }
 
     /// The rules are kept as config.toml says, and no other firewall has any of ours. Where they have to move, they are in the new

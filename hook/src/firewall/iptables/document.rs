@@ -40,7 +40,7 @@ pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
             lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
         }
     });
-    // Once more, for when they were first met, the others were still to be checked.
+    // These tables come a second time: in their first part nothing could be added yet, since the lines `-C` of `nat` were still to come.
     let asked = base.input_loop.map(|_| changing(Table::Security, "-A", ports));
     base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked.unwrap_or_default()
 }
@@ -58,10 +58,10 @@ fn checks(table: Table, networks: &[NetworkNeeds], base: &Base, sources: &[Sourc
     jumps.chain(table.rules(networks, base, sources).iter().map(|rule| format!("-C {rule}"))).collect()
 }
 
-/// The input that takes `ports` away which were added to `base`. Where one is not there it fails, and its table and those after
-/// it are as they were.
-pub fn remove(ports: &[Publish], base: &Base) -> String {
-    Table::of(base).map(|table| changing(table, "-D", ports)).collect()
+/// The input that takes `ports` away from `tables`. Where one is not there it fails, and its table and those after it are as they
+/// were.
+pub fn remove(ports: &[Publish], tables: &[Table]) -> String {
+    tables.iter().map(|table| changing(*table, "-D", ports)).collect()
 }
 
 /// The input that takes away `rules` of one table, which `iptables -S` printed.

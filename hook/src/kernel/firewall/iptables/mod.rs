@@ -127,7 +127,10 @@ impl Iptables {
     /// The operator's chain is there.
     fn make_operators_chain(&self) -> Result<()> {
         if self.rules_if_there(Table::Filter, OPERATOR)?.is_none() {
-            self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
+            let answer = self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
+            if let Answer::Absent(complaint) = answer {
+                return Err(Error::Program(format!("{} -N {OPERATOR} failed: {complaint}", self.program)));
+            }
         }
         Ok(())
     }
@@ -183,12 +186,13 @@ impl Backend for Iptables {
             told += portion.len();
             match answer {
                 Ok(Answer::Done(())) => {}
-                // The base is looked at before any port is added.
+                // What the base lacks shows before any port is added, but for a chain that goes in that moment. The ports that are in `nat`
+                // then are flushed by the loading that follows.
                 Ok(Answer::Absent(_)) if told == portion.len() => return Ok(false),
                 failed => {
-                    // Also of the portion that failed a table may be changed. The first error says what is wrong. What a failed
+                    // The document that failed, too, may have changed some of its tables. The first error says what is wrong. What a failed
                     // removal leaves, the caller takes away when it detaches the container.
-                    let _ = self.remove_ports(&ports[..told], base);
+                    let _ = self.remove_ports(&ports[..told]);
                     return failed.map(|_| false);
                 }
             }
@@ -208,8 +212,8 @@ impl Backend for Iptables {
         Ok(Table::of(base).all(|table| held.has_all(table, ports)))
     }
 
-    fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
-        self.remove_ports(ports, base)
+    fn remove(&mut self, ports: &[Publish], _: &Base) -> Result<()> {
+        self.remove_ports(ports)
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {

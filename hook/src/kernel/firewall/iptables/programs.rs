@@ -85,14 +85,18 @@ impl Iptables {
     }
 }
 
-/// The first line of a complaint that is no warning, and no word about waiting for the lock.
+/// The first line of a complaint that is no warning, no word about waiting for the lock, and not the program's name and version
+/// alone: iptables-nft-restore puts what the kernel refused on lines of its own after that (`mnl_append_error`, iptables/nft.c).
 fn complaint(ended: &Ended) -> String {
     complaints(ended).next().unwrap_or(&ended.complaint).to_owned()
 }
 
 fn complaints(ended: &Ended) -> impl Iterator<Item = &str> {
     let says_why = |line: &&str| {
-        !line.trim().is_empty() && !line.starts_with('#') && !line.contains("currently holding the xtables lock")
+        let text = line.trim();
+        let is_name_alone = text.ends_with("(nf_tables):") || text.ends_with("(legacy):");
+        let is_warning = text.starts_with('#') || text.starts_with("Warning: ");
+        !text.is_empty() && !is_name_alone && !is_warning && !text.contains("currently holding the xtables lock")
     };
     ended.stderr.lines().filter(says_why)
 }
@@ -118,7 +122,7 @@ fn names_what_is_absent(ended: &Ended, input: &str) -> bool {
             targets.map(|(_, target)| target).any(|target| target.starts_with(OURS))
         }
         // It was there when the rule was looked for, and not any more when the kernel was told.
-        4 => complaint.contains("RULE_DELETE failed (No such file or directory)"),
+        4 => complaints(ended).all(|line| line.contains("RULE_DELETE failed (No such file or directory)")),
         _ => false,
     }
 }
@@ -132,6 +136,14 @@ mod tests {
     fn is_absent(code: i32, stderr: &str, input: &str) -> bool {
         let ended = Ended { code, stdout: String::new(), complaint: String::new(), stderr: stderr.into() };
         names_what_is_absent(&ended, input)
+    }
+
+    #[test]
+    fn the_kernels_reason_is_told() {
+        let stderr = "Warning: Extension X revision 0 not supported, missing kernel module?\n\
+                      iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (Invalid argument): rule in chain X\n";
+        let ended = Ended { code: 4, stdout: String::new(), complaint: "Warning".into(), stderr: stderr.into() };
+        assert_eq!(complaint(&ended), "line 3: RULE_APPEND failed (Invalid argument): rule in chain X");
     }
 
     /// As iptables 1.8.9 says it.
@@ -161,7 +173,7 @@ mod tests {
             ),
             (
                 4,
-                "iptables-nft-restore: line 4: RULE_DELETE failed (No such file or directory): rule in chain OCINET-ANY",
+                "iptables-nft-restore v1.8.9 (nf_tables): \nline 4: RULE_DELETE failed (No such file or directory): rule in chain OCINET-ANY\n",
                 DOCUMENT,
             ),
             (2, "iptables-restore v1.8.9 (legacy): goto 'OCINET-IN' is not a chain", DOCUMENT),
@@ -202,7 +214,7 @@ mod tests {
             ),
             (
                 4,
-                "iptables-nft-restore: line 4: RULE_APPEND failed (No such file or directory): rule in chain OCINET-IN",
+                "iptables-nft-restore v1.8.9 (nf_tables): \nline 4: RULE_APPEND failed (No such file or directory): rule in chain OCINET-IN\n",
                 DOCUMENT,
             ),
             (

@@ -1,14 +1,14 @@
 //! Taking published ports away.
 //!
 //! A line `-D` makes the program compare its rule with every rule before it in the chain: with iptables-nft, 512 ports
-//! behind 4,096 others take seven seconds. So many ports are deleted by handle there. A handle belongs to one rule for ever,
-//! and a rule never changes; where a chain has the same handles before and after `iptables -S`, and as many rules were
+//! behind 4,096 others take seven seconds. So many ports are deleted by handle there. A handle belongs to one rule as long as its
+//! table lives, and a rule never changes; where a chain has the same handles before and after `iptables -S`, and as many rules were
 //! printed, each line stands for the handle in its place.
 
 use super::Iptables;
 use super::programs::Answer;
+use crate::firewall::Publish;
 use crate::firewall::iptables::{self as rules, Table, of_ports};
-use crate::firewall::{Base, Publish};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::firewall::Nftables;
 
@@ -19,29 +19,38 @@ const AT_ONCE: usize = 128;
 const AT_ONCE_LEGACY: usize = 1024;
 
 /// How often we look again where others change a chain meanwhile.
-const LOOKS: usize = 5;
+const LOOKS: usize = 10;
 
 impl Iptables {
     /// Takes away those of `ports` that are there.
-    pub(super) fn remove_ports(&self, ports: &[Publish], base: &Base) -> Result<()> {
-        let at_once = if self.legacy { AT_ONCE_LEGACY } else { AT_ONCE };
-        if !self.legacy && ports.len() > at_once && self.remove_by_handle(ports, base)? {
+    pub(super) fn remove_ports(&self, ports: &[Publish]) -> Result<()> {
+        // All that may hold them, whatever the base calls for now: the input loop may have been given up since they were added. A
+        // table that the kernel lacks cannot be named in a document. No copy of a packet is sent around for a port that leads nowhere
+        // any more, so `security` is the first.
+        let mut tables = Vec::new();
+        for table in [Table::Security, Table::Mangle, Table::Nat] {
+            if self.may_hold(table, rules::is_ours)? {
+                tables.push(table);
+            }
+        }
+        if tables.is_empty() {
             return Ok(());
+        }
+        let at_once = if self.legacy { AT_ONCE_LEGACY } else { AT_ONCE };
+        if !self.legacy && ports.len() > at_once {
+            return self.remove_by_handle(ports, &tables);
         }
         let mut rest = Vec::new();
         for portion in ports.chunks(at_once) {
             // One that is missing keeps all of its table in place.
-            if let Answer::Absent(_) = self.restore(&rules::remove(portion, base))? {
+            if let Answer::Absent(_) = self.restore(&rules::remove(portion, &tables))? {
                 rest.extend_from_slice(portion);
             }
         }
         if rest.is_empty() {
             return Ok(());
         }
-        // Without the input loop, too, `security` is looked at: it may have been given up since the ports were added.
-        [Table::Security, Table::Mangle, Table::Nat]
-            .into_iter()
-            .try_for_each(|table| self.remove_there(table, &rest, at_once))
+        tables.into_iter().try_for_each(|table| self.remove_there(table, &rest, at_once))
     }
 
     /// Takes away those of `ports` that are in `table`.
@@ -60,19 +69,21 @@ impl Iptables {
         Err(self.changing(table))
     }
 
-    /// Takes away those of `ports` that are there. False where a chain changes each time that it is looked at.
-    fn remove_by_handle(&self, ports: &[Publish], base: &Base) -> Result<bool> {
+    /// Takes away those of `ports` that are in `tables`.
+    ///
+    /// # Errors
+    /// Also where a chain changes each time that it is looked at.
+    fn remove_by_handle(&self, ports: &[Publish], tables: &[Table]) -> Result<()> {
         let mut nft = Nftables::open()?;
-        // No copy of a packet is sent around for a port that leads nowhere any more, so `security` is the first.
-        for table in Table::of(base) {
+        for table in tables.iter().copied() {
             let is_theirs = of_ports(table, ports);
             for chain in table.chains_of_ports() {
                 if !self.remove_in(&mut nft, table, chain, &is_theirs)? {
-                    return Ok(false);
+                    return Err(self.changing(table));
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn remove_in(

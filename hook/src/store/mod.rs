@@ -173,8 +173,11 @@ impl Store {
     }
 
     /// Whether this is the file that has the store's name now.
-    pub fn is_current(&self) -> bool {
-        self.file.is_none() || is_still(&self.path, self.file)
+    ///
+    /// # Errors
+    /// When the file cannot be looked at: that is no proof that another has its name.
+    pub fn is_current(&self) -> Result<bool> {
+        if self.file.is_none() { Ok(true) } else { is_still(&self.path, self.file) }
     }
 
     /// Runs `work` in one transaction, alone among all writers. All of it is kept, or, where it fails, none.
@@ -186,7 +189,7 @@ impl Store {
         work: impl FnOnce(&Write<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let _writing = Writing::begin(&self.locks)?;
-        if !self.is_current() {
+        if !self.is_current()? {
             return Err(Error::Replaced(self.path.clone()).into());
         }
         self.choose_journal()?;
@@ -261,8 +264,8 @@ fn file_id(path: &Path) -> Result<Option<FileId>> {
 }
 
 /// Whether the file at `path` is still the one that was opened.
-fn is_still(path: &Path, opened: Option<FileId>) -> bool {
-    file_id(path).is_ok_and(|id| id == opened)
+fn is_still(path: &Path, opened: Option<FileId>) -> Result<bool> {
+    Ok(file_id(path)? == opened)
 }
 
 /// Left over, they would only take up room.

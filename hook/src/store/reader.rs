@@ -34,9 +34,9 @@ impl Reader {
     /// upgraded it.
     ///
     /// # Errors
-    /// [`Error::Newer`] where it has.
+    /// [`Error::Newer`] where it has; or when the file cannot be looked at.
     pub fn is_current(&self) -> Result<bool> {
-        if !is_still(&self.path, self.file) {
+        if !is_still(&self.path, self.file)? {
             return Ok(false);
         }
         version::of(&self.connection, &self.path).map(|_| true)

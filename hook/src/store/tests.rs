@@ -300,11 +300,26 @@ fn a_store_with_any_byte_flipped_is_an_error_or_whole() {
     }
 }
 
+/// A look that failed is no proof: a store that counts as replaced is set aside, with all that it alone knows.
+#[test]
+fn a_store_that_cannot_be_looked_at_was_not_replaced() {
+    let scratch = Scratch::new("unseen");
+    let store = scratch.open("a");
+    let away = scratch.0.with_extension("away");
+    std::fs::rename(&scratch.0, &away).unwrap();
+    std::fs::write(&scratch.0, "").unwrap();
+    let looked = store.is_current();
+    std::fs::remove_file(&scratch.0).unwrap();
+    std::fs::rename(&away, &scratch.0).unwrap();
+    assert!(matches!(looked, Err(Error::File { .. })), "{looked:?}");
+    assert!(store.is_current().unwrap());
+}
+
 #[test]
 fn a_store_that_was_replaced_is_not_written_to() {
     let scratch = Scratch::new("replaced");
     let mut store = scratch.open("a");
-    assert!(store.is_current());
+    assert!(store.is_current().unwrap());
     let (locks, host) = (scratch.locks(), host("a"));
     let writing = Writing::begin(&locks).unwrap();
     let aside = Store::set_aside(&scratch.0, &host, &writing).unwrap();
@@ -312,7 +327,7 @@ fn a_store_that_was_replaced_is_not_written_to() {
     let next = Store::create(&scratch.0, &host, &locks, &writing, |_| Ok(())).unwrap();
     drop(writing);
     assert!(matches!(insert(&mut store, &mut sandbox("web", 2, &[])), Err(Error::Replaced(_))));
-    assert!(aside.exists() && next.is_current() && next.read().sandboxes().unwrap().is_empty());
+    assert!(aside.exists() && next.is_current().unwrap() && next.read().sandboxes().unwrap().is_empty());
 }
 
 /// Another boot's may be of any version or none at all, and its journal lies beside it. Another host of this boot is no

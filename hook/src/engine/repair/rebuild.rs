@@ -66,8 +66,9 @@ impl RebuildContext<'_> {
     /// Makes a store anew. `damaged` is one that opens, and what is wrong with it all the same.
     pub fn rebuild(&self, damaged: Option<(&Store, &Error)>) -> Result<Store> {
         let writing = Writing::begin(self.locks)?;
-        let why = match (Store::open_to_write(self.state_dir, self.host, self.locks, &writing), damaged) {
-            (Ok(Some(_)), Some((damaged, why))) if damaged.is_current() => Some(why.to_string()),
+        let opened = Store::open_to_write(self.state_dir, self.host, self.locks, &writing);
+        let why = match (opened, damaged) {
+            (Ok(Some(_)), Some((store, why))) if store.is_current()? => Some(why.to_string()),
             // Another process has rebuilt it.
             (Ok(Some(store)), _) => return Ok(store),
             (Ok(None), _) => None,

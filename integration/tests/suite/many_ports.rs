@@ -1,7 +1,7 @@
 //! Thousands of published ports, and none left.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{ASKING, Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
+use ocinet_integration::{Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
 
 /// As many as one entry of a list may name.
 const MANY: &str = "10000-14095:10000-14095";
@@ -9,32 +9,6 @@ const MANY: &str = "10000-14095:10000-14095";
 /// Ten thousand and more in five entries.
 const TWENTY_THOUSAND: &str = "10000-14095:10000-14095,14096-18191:14096-18191,18192-22287:18192-22287,\
     22288-26383:22288-26383,26384-29999:26384-29999";
-
-/// A container may publish them, is reached by the first and the last, and takes all of them along. With a name as long as can
-/// be, and where the host's rules are asked, each of them is more to tell the kernel.
-#[test]
-fn thousands_of_ports_come_and_go() -> Result<()> {
-    let long = "x".repeat(200);
-    let come_and_go = |host: &Host, id: &str, publish: &str, last: u16| -> Result<()> {
-        let web = host.container(id).publish(publish).serving(&["10000", &last.to_string()]).run()?;
-        for port in [10_000, last] {
-            host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is(id)?;
-        }
-        web.delete()?;
-        host.settles()?;
-        host.check()
-    };
-    for (settings, id, publish, last) in [
-        (Settings::default(), "web", TWENTY_THOUSAND, 29_999),
-        (Settings::default().prepare(ASKING), &long, MANY, 14_095),
-        (Settings::default().firewall(Firewall::IptablesNft), &long, TWENTY_THOUSAND, 29_999),
-        (Settings::default().firewall(Firewall::IptablesNft).prepare(ASKING), &long, MANY, 14_095),
-        (Settings::default().firewall(Firewall::IptablesLegacy), &long, MANY, 14_095),
-    ] {
-        settings.test(|host| come_and_go(host, id, publish, last))?;
-    }
-    Ok(())
-}
 
 /// The attach fails when the ports are published already: they are taken back, and nothing is left for `gc`.
 #[test]
@@ -86,31 +60,6 @@ fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
         host.settled_records()?;
         host.check()
     })
-}
-
-/// With iptables the ports of all containers are rules of the same chains. Neither what looks at them nor what takes some from behind
-/// the others goes through the chain for each.
-#[test]
-fn thousands_of_ports_stand_behind_others_with_iptables() -> Result<()> {
-    for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
-        Settings::default().firewall(firewall).test(|host| {
-            let web = host.container("web").publish(MANY).serving(&["10000", "14095"]).run()?;
-            let (next, dead) = ("20000-24095:20000-24095", "30000-34095:30000-34095");
-            let next = host.container("next").publish(next).run()?;
-            host.ocinet("doctor")?.success()?;
-            next.delete()?;
-            host.container("dead").publish(dead).run()?.abandon()?;
-            host.ocinet("gc")?.success()?;
-            host.settled_records()?;
-            host.check()?;
-            for port in [10_000, 14_095] {
-                host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is("web")?;
-            }
-            web.delete()?;
-            host.settles()
-        })?;
-    }
-    Ok(())
 }
 
 /// One of several documents fails, and not since something is missing: what those before it added is taken back, and the

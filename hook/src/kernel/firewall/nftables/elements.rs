@@ -11,6 +11,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use nix::errno::Errno;
 
+use super::dump::Dump;
 use super::listed::{Elements, Listed};
 use super::{Nftables, in_family, is_absent};
 use crate::firewall::nftables::{self, Element, TABLE};
@@ -82,15 +83,12 @@ impl Nftables {
     /// The elements of a set of ours, without the ends of ranges; none where there is no such set.
     fn elements(&mut self, set: &'static str) -> io::Result<Vec<Element>> {
         let question = in_table_of(set, NfTablesMessage::GetSetElement(message(set, &[])));
-        let answers = match self.netlink.request(Elements::Question(question), NLM_F_DUMP) {
+        let answers = match self.netlink.request(Dump::Question(question), NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
             result => result?,
         };
-        let lists = answers.into_iter().map(|answer| match answer {
-            Elements::Listed(listed) => listed,
-            Elements::Question(_) => Vec::new(),
-        });
-        let listed = lists.flatten().filter(|listed| !listed.ends_range);
+        let lists = answers.into_iter().filter_map(Dump::answer);
+        let listed = lists.flat_map(|Elements(listed)| listed).filter(|listed| !listed.ends_range);
         Ok(listed.map(|Listed { key, data, userdata, .. }| Element { set, key, data, userdata }).collect())
     }
 
@@ -180,9 +178,8 @@ mod tests {
         let written = in_table_of(elements[0].set, NfTablesMessage::NewSetElement(message(elements[0].set, &of_set)));
         let mut bytes = vec![0; written.buffer_len()];
         written.serialize(&mut bytes);
-        let Elements::Listed(listed) = Elements::deserialize(&NetlinkHeader::default(), &bytes).unwrap() else {
-            panic!("a list")
-        };
+        let answer = Dump::deserialize(&NetlinkHeader::default(), &bytes).unwrap().answer();
+        let Elements(listed) = answer.expect("a list");
         assert_eq!(listed.len(), elements.len());
         for (listed, element) in listed.iter().zip(&elements) {
             assert_eq!((&listed.key, &listed.data), (&element.key, &element.data));

@@ -1,18 +1,11 @@
-//! The elements of a set as the kernel lists them.
-//!
-//! The crate's reader writes the whole list as text for each of its elements, in case there is an error to tell: about a
-//! millisecond for one of some thousands.
+//! The elements of a set as the kernel lists them. The crate's reader takes about a millisecond for one of some thousands.
 
-use netlink_packet_core::{
-    DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlaBuffer, NlasIterator,
-};
-use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_core::{DecodeError, NlaBuffer, NlasIterator};
 
-/// A message about elements: what is asked, or what is listed.
-pub(super) enum Elements {
-    Question(NetfilterMessage),
-    Listed(Vec<Listed>),
-}
+use super::dump::Answer;
+
+/// The elements in one answer.
+pub(super) struct Elements(pub Vec<Listed>);
 
 /// One element.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,8 +17,6 @@ pub(super) struct Listed {
     pub ends_range: bool,
 }
 
-/// The length of `struct nfgenmsg`.
-const FAMILY_HEADER: usize = 4;
 /// Attributes (linux/netfilter/nf_tables.h): `NFTA_SET_ELEM_LIST_ELEMENTS`, `NFTA_LIST_ELEM`, and those of an element.
 const LIST: u16 = 3;
 const ENTRY: u16 = 1;
@@ -36,37 +27,10 @@ const USERDATA: u16 = 6;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 const INTERVAL_END: u8 = 1;
 
-impl NetlinkSerializable for Elements {
-    fn message_type(&self) -> u16 {
-        self.question().map_or(0, NetlinkSerializable::message_type)
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.question().map_or(0, NetlinkSerializable::buffer_len)
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        if let Some(question) = self.question() {
-            question.serialize(buffer);
-        }
-    }
-}
-
-impl Elements {
-    fn question(&self) -> Option<&NetfilterMessage> {
-        match self {
-            Self::Question(question) => Some(question),
-            Self::Listed(_) => None,
-        }
-    }
-}
-
-impl NetlinkDeserializable for Elements {
-    type Error = DecodeError;
-
-    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+impl Answer for Elements {
+    fn read(attributes: NlasIterator<&[u8]>) -> Result<Self, DecodeError> {
         let mut listed = Vec::new();
-        for attribute in NlasIterator::new(payload.get(FAMILY_HEADER..).unwrap_or_default()) {
+        for attribute in attributes {
             let attribute = attribute?;
             if attribute.kind() != LIST {
                 continue;
@@ -78,7 +42,7 @@ impl NetlinkDeserializable for Elements {
                 }
             }
         }
-        Ok(Self::Listed(listed))
+        Ok(Self(listed))
     }
 }
 

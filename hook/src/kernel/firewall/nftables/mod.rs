@@ -3,6 +3,7 @@
 //! The kernel answers an nfnetlink request inside `send`. An acknowledgement does not mean committed; no error in any
 //! answer to a batch does.
 
+mod dump;
 mod elements;
 mod held;
 mod listed;

@@ -2,14 +2,13 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlasIterator,
-};
+use netlink_packet_core::{DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NlasIterator};
 use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage};
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
+use super::dump::{Answer, Dump};
 use super::elements::control;
 use super::{Nftables, in_family, is_absent};
 use crate::kernel::error::{Doing, Result};
@@ -17,17 +16,11 @@ use crate::kernel::error::{Doing, Result};
 /// How many rules one transaction deletes. Its messages stay below 48 KiB, for the reasons that bound one of elements.
 const RULES: usize = 512;
 
-/// The length of `struct nfgenmsg`.
-const FAMILY_HEADER: usize = 4;
 /// `NFTA_RULE_HANDLE` (linux/netfilter/nf_tables.h).
 const HANDLE: u16 = 3;
 
-/// A message about rules: a question, or the handle of a rule that is listed. The crate's reader would decode every expression of
-/// every rule.
-enum Handles {
-    Question(NetfilterMessage),
-    Listed(Option<u64>),
-}
+/// The handle of a rule that is listed.
+struct Handle(Option<u64>);
 
 impl Nftables {
     /// The chains in the tables of iptables-nft, each with its table. None where the kernel has no nf_tables.
@@ -48,15 +41,11 @@ impl Nftables {
     pub(in crate::kernel) fn handles(&mut self, table: &str, chain: &str) -> Result<Vec<u64>> {
         let attributes = vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
         let question = in_family("ip", NfTablesMessage::GetRule(RuleMessage { attributes }));
-        let answers = match self.netlink.request(Handles::Question(question), NLM_F_DUMP) {
+        let answers = match self.netlink.request(Dump::<Handle>::Question(question), NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
             answers => answers.doing(|| format!("list chain {chain} of table ip {table}"))?,
         };
-        let handle = |answer| match answer {
-            Handles::Listed(handle) => handle,
-            Handles::Question(_) => None,
-        };
-        Ok(answers.into_iter().filter_map(handle).collect())
+        Ok(answers.into_iter().filter_map(Dump::answer).filter_map(|Handle(handle)| handle).collect())
     }
 
     /// Deletes rules of a chain by their handles. False where one is not there: then some of the others may be.
@@ -97,41 +86,14 @@ fn table_and_name(message: &NetfilterMessage) -> Option<(String, String)> {
     table.zip(name).filter(|_| message.header.family == NetfilterProtoFamily::IPv4)
 }
 
-impl Handles {
-    fn question(&self) -> Option<&NetfilterMessage> {
-        match self {
-            Self::Question(question) => Some(question),
-            Self::Listed(_) => None,
-        }
-    }
-}
-
-impl NetlinkSerializable for Handles {
-    fn message_type(&self) -> u16 {
-        self.question().map_or(0, NetlinkSerializable::message_type)
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.question().map_or(0, NetlinkSerializable::buffer_len)
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        if let Some(question) = self.question() {
-            question.serialize(buffer);
-        }
-    }
-}
-
-impl NetlinkDeserializable for Handles {
-    type Error = DecodeError;
-
-    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> std::result::Result<Self, DecodeError> {
-        for attribute in NlasIterator::new(payload.get(FAMILY_HEADER..).unwrap_or_default()) {
+impl Answer for Handle {
+    fn read(attributes: NlasIterator<&[u8]>) -> std::result::Result<Self, DecodeError> {
+        for attribute in attributes {
             let attribute = attribute?;
             if attribute.kind() == HANDLE {
-                return Ok(Self::Listed(attribute.value().try_into().ok().map(u64::from_be_bytes)));
+                return Ok(Self(attribute.value().try_into().ok().map(u64::from_be_bytes)));
             }
         }
-        Ok(Self::Listed(None))
+        Ok(Self(None))
     }
 }

@@ -49,8 +49,8 @@ fn namespaces(network: &Namespace) -> Value {
     json!(list)
 }
 
-/// Ours at each stage asked for and at `poststop`, and perhaps somebody's who fails after us. `prestart` comes before
-/// `createRuntime`, so that a new namespace has what it inherits when ours is called.
+/// The hooks of the spec: ocinet at each stage that the draft names and at `poststop`. Behind it, where the draft asks for one, a hook
+/// that fails. The settings that a namespace inherits are written by a hook at `prestart`, which runtimes call before `createRuntime`.
 fn hooks(draft: &Draft<'_>) -> Value {
     let mut hooks = BTreeMap::from([("poststop", vec![ours("poststop")])]);
     if draft.is_born_of_router() {

@@ -19,7 +19,7 @@ impl Shim for Stock {
     type T = Self;
 
     async fn new(_runtime: &str, _flags: &Flags, config: &mut Config) -> Self {
-        // It would log to a pipe that nobody reads.
+        // The crate logs to the FIFO `log` in the bundle, and the tests have no reader for it.
         config.no_setup_logger = true;
         Self(Arc::default())
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::draft::Namespace;
 use crate::host::NEWBORN;
 use crate::runtime::Handle;
-use crate::{Background, Draft, Host, Output, Place, Record, eventually};
+use crate::{Background, Draft, Host, Output, Place, Sandbox, eventually};
 
 /// A container, and as a [`Place`] its network namespace seen with the host's programs. Deleted when dropped.
 #[derive(Debug)]
@@ -137,27 +137,27 @@ impl<'h> Container<'h> {
         self.host.hook(stage, self.state(stage).to_string())
     }
 
-    /// Its record in the store; there must be one.
-    pub fn record(&self) -> Result<Record> {
+    /// Its sandbox in the store; there must be one.
+    pub fn sandbox(&self) -> Result<Sandbox> {
         let (id, bundle) = self.key();
-        let records = self.host.records()?;
+        let sandboxes = self.host.sandboxes()?;
         // After a store was lost, nobody knows the bundle.
         let is_ours =
-            |record: &&Record| record.container == id && (record.bundle == bundle || record.bundle.is_empty());
-        let ours = records.iter().find(is_ours);
-        ours.cloned().with_context(|| format!("the store has no record of {id} in {bundle}, but {records:#?}"))
+            |sandbox: &&Sandbox| sandbox.container == id && (sandbox.bundle == bundle || sandbox.bundle.is_empty());
+        let ours = sandboxes.iter().find(is_ours);
+        ours.cloned().with_context(|| format!("the store has no record of {id} in {bundle}, but {sandboxes:#?}"))
     }
 
     /// `ADDRESS:PORT` of a port inside it.
     pub fn at(&self, port: u16) -> Result<String> {
-        let address = self.record()?.address().with_context(|| format!("{} has no address", self.draft.id))?;
+        let address = self.sandbox()?.address().with_context(|| format!("{} has no address", self.draft.id))?;
         Ok(format!("{address}:{port}"))
     }
 
     /// The host's end of its cable.
     pub fn host_interface(&self) -> Result<String> {
-        let record = self.record()?;
-        let endpoint = record.endpoints.first().with_context(|| format!("{} has no endpoint", self.draft.id))?;
+        let sandbox = self.sandbox()?;
+        let endpoint = sandbox.endpoints.first().with_context(|| format!("{} has no endpoint", self.draft.id))?;
         Ok(endpoint.host_interface.clone())
     }
 

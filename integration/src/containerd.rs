@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::service::install_shim;
-use crate::{Background, Host, Output, Place, Record, Runtime, Settings, eventually};
+use crate::{Background, Host, Output, Place, Runtime, Sandbox, Settings, eventually};
 
 /// The flags with which `ctr run` makes a container of a root file system, with our shim.
 pub const FLAGS: &str = "--runtime io.containerd.ocinet.v2 --rootfs --env PATH=/bin";
@@ -226,16 +226,16 @@ impl CtrContainer<'_> {
         Ok(fs::read_to_string(self.containerd.host.path(format!("/proc/{}/root{said}", self.pid)))?)
     }
 
-    /// Its record in the store.
-    pub fn record(&self) -> Result<Record> {
-        let records = self.containerd.host.records()?;
-        let ours = records.iter().find(|record| (record.container.clone(), record.bundle.clone()) == self.key());
-        ours.cloned().with_context(|| format!("no record of {} in {records:#?}", self.id))
+    /// Its sandbox in the store.
+    pub fn sandbox(&self) -> Result<Sandbox> {
+        let sandboxes = self.containerd.host.sandboxes()?;
+        let ours = sandboxes.iter().find(|sandbox| (sandbox.container.clone(), sandbox.bundle.clone()) == self.key());
+        ours.cloned().with_context(|| format!("no record of {} in {sandboxes:#?}", self.id))
     }
 
     /// Its address on the bridge.
     pub fn address(&self) -> Result<std::net::Ipv4Addr> {
-        self.record()?.address().with_context(|| format!("{} has no address", self.id))
+        self.sandbox()?.address().with_context(|| format!("{} has no address", self.id))
     }
 
     /// Its end is the caller's doing. Returns its first process.

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 use crate::check::{self, Snapshot};
-use crate::{Draft, Firewall, Output, Place, Record, Runtime, Settings, State, binary, eventually};
+use crate::{Draft, Firewall, Output, Place, Runtime, Sandbox, Settings, State, binary, eventually};
 
 /// The host's address in the LAN.
 pub const UPLINK: &str = "198.51.100.1";
@@ -132,25 +132,25 @@ impl Host {
     }
 
     /// Everything in the store.
-    pub fn records(&self) -> Result<Vec<Record>> {
+    pub fn sandboxes(&self) -> Result<Vec<Sandbox>> {
         self.json(&format!("{OCINET} ps --all --json"))
     }
 
     /// Everything in the store, once nothing drains any more.
-    pub fn settled_records(&self) -> Result<Vec<Record>> {
-        let mut records = Vec::new();
+    pub fn settled_sandboxes(&self) -> Result<Vec<Sandbox>> {
+        let mut sandboxes = Vec::new();
         eventually("no record drains", || {
-            records = self.records()?;
-            Ok(!records.iter().any(|record| record.state == State::Draining))
+            sandboxes = self.sandboxes()?;
+            Ok(!sandboxes.iter().any(|sandbox| sandbox.state == State::Draining))
         })
-        .with_context(|| format!("the store holds {records:#?}"))?;
-        Ok(records)
+        .with_context(|| format!("the store holds {sandboxes:#?}"))?;
+        Ok(sandboxes)
     }
 
     /// Waits until the store is empty. Then no container has a namespace of ours, either.
     pub fn settles(&self) -> Result<()> {
-        let records = self.settled_records()?;
-        ensure!(records.is_empty(), "the store should be empty, but holds {records:#?}");
+        let sandboxes = self.settled_sandboxes()?;
+        ensure!(sandboxes.is_empty(), "the store should be empty, but holds {sandboxes:#?}");
         let left = self.sh("grep /run/ocinet/containers /proc/self/mounts || true")?;
         ensure!(left.is_empty(), "namespaces are left:\n{left}");
         Ok(())

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use anyhow::{Context, Result};
 
-use crate::{Host, Output, Place, Record, Runtime, eventually};
+use crate::{Host, Output, Place, Runtime, Sandbox, eventually};
 
 /// What a private host needs, to be run before the first snapshot: places of its own for all that podman keeps, its
 /// settings for a machine like the tests', and our hook directory where podman looks for one. podman 5 leaves a lock.
@@ -118,10 +118,10 @@ impl PodmansContainer<'_> {
         self.podman.host.is_dead(&self.key());
     }
 
-    /// Its record in the store.
-    pub fn record(&self) -> Result<Record> {
-        let records = self.podman.host.records()?;
-        let ours = records.into_iter().find(|record| record.container == self.id);
+    /// Its sandbox in the store.
+    pub fn sandbox(&self) -> Result<Sandbox> {
+        let sandboxes = self.podman.host.sandboxes()?;
+        let ours = sandboxes.into_iter().find(|sandbox| sandbox.container == self.id);
         ours.with_context(|| format!("no record of {}", self.id))
     }
 

@@ -56,7 +56,7 @@ fn thousands_of_ports_stand_behind_others_with_iptables() -> Result<()> {
             next.delete()?;
             host.container("dead").publish(dead).run()?.abandon()?;
             host.ocinet("gc")?.success()?;
-            host.settled_records()?;
+            host.settled_sandboxes()?;
             host.check()?;
             for port in [10_000, 14_095] {
                 host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is("web")?;

@@ -5,8 +5,8 @@
 
 mod guard;
 mod input;
-mod neighbour;
-mod passage;
+mod isolation;
+mod sibling;
 
 use anyhow::{Context, Result};
 
@@ -53,8 +53,8 @@ pub struct Chapter {
 
 /// All attacks by who is the attacker.
 pub const CHAPTERS: [Chapter; 3] = [
-    Chapter { who: "packets that must not pass", attacks: passage::ATTACKS, by_hand: false },
-    Chapter { who: "a neighbour on the same bridge", attacks: neighbour::ATTACKS, by_hand: false },
+    Chapter { who: "packets that must not pass", attacks: isolation::ATTACKS, by_hand: false },
+    Chapter { who: "a neighbour on the same bridge", attacks: sibling::ATTACKS, by_hand: false },
     Chapter { who: "what a runtime, an image or a user says", attacks: input::ATTACKS, by_hand: true },
 ];
 

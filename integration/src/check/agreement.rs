@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::elements;
 use super::snapshot::BRIDGE;
 use crate::host::{Host, Live};
-use crate::{Endpoint, Mode, Place, Record, State};
+use crate::{Endpoint, Mode, Place, Sandbox, State};
 
 /// A link in the words of `ip -json -details address`.
 #[derive(Debug, Deserialize)]
@@ -35,46 +35,46 @@ struct Address {
     scope: String,
 }
 
-/// Compares every record with the kernel and the kernel with every record; `live` says where containers are.
+/// Compares every sandbox with the kernel and the kernel with every sandbox; `live` says where containers are.
 pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
-    let records = host.settled_records()?;
+    let sandboxes = host.settled_sandboxes()?;
     let links: Vec<Link> = host.json("ip -json -details address show")?;
     let guards = host.sh("tc qdisc show")?;
-    let mut complaints = unguarded(&records, &guards);
-    for record in &records {
+    let mut complaints = unguarded(&sandboxes, &guards);
+    for sandbox in &sandboxes {
         complaints
-            .extend(about_record(record, &links, live)?.into_iter().map(|what| format!("{}: {what}", record.name)));
+            .extend(about_sandbox(sandbox, &links, live)?.into_iter().map(|what| format!("{}: {what}", sandbox.name)));
     }
-    complaints.extend(strays(&records, &links));
-    complaints.extend(about_elements(host, &records)?);
-    ensure!(complaints.is_empty(), "the store and the kernel disagree:\n{}\n{records:#?}", complaints.join("\n"));
+    complaints.extend(strays(&sandboxes, &links));
+    complaints.extend(about_elements(host, &sandboxes)?);
+    ensure!(complaints.is_empty(), "the store and the kernel disagree:\n{}\n{sandboxes:#?}", complaints.join("\n"));
     Ok(())
 }
 
 /// The links without a classifier for what comes out of their containers.
-fn unguarded(records: &[Record], guards: &str) -> Vec<String> {
-    let links = records.iter().flat_map(|record| &record.endpoints).map(|endpoint| &endpoint.host_interface);
+fn unguarded(sandboxes: &[Sandbox], guards: &str) -> Vec<String> {
+    let links = sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints).map(|endpoint| &endpoint.host_interface);
     let is_guarded = |link: &str| guards.contains(&format!("qdisc clsact ffff: dev {link} "));
     links.filter(|link| !is_guarded(link)).map(|link| format!("{link} is not guarded")).collect()
 }
 
-fn about_record(record: &Record, links: &[Link], live: &Live) -> Result<Vec<String>> {
+fn about_sandbox(sandbox: &Sandbox, links: &[Link], live: &Live) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
-    if record.state != State::Attached {
-        complaints.push(format!("its state is {:?}", record.state));
+    if sandbox.state != State::Attached {
+        complaints.push(format!("its state is {:?}", sandbox.state));
     }
-    if (record.mode == Mode::Bridge) == record.endpoints.is_empty() {
-        complaints.push(format!("mode {:?} with {} endpoints", record.mode, record.endpoints.len()));
+    if (sandbox.mode == Mode::Bridge) == sandbox.endpoints.is_empty() {
+        complaints.push(format!("mode {:?} with {} endpoints", sandbox.mode, sandbox.endpoints.len()));
     }
     // After a store was lost, nobody knows the bundle.
     let is_it = |(id, bundle): &(String, String)| {
-        *id == record.container && (*bundle == record.bundle || record.bundle.is_empty())
+        *id == sandbox.container && (*bundle == sandbox.bundle || sandbox.bundle.is_empty())
     };
     let Some((_, container)) = live.iter().find(|(key, _)| is_it(key)) else {
         complaints.push("there is no such container".to_owned());
         return Ok(complaints);
     };
-    for endpoint in &record.endpoints {
+    for endpoint in &sandbox.endpoints {
         complaints.extend(about_host_end(endpoint, links));
         complaints.extend(about_bridge(endpoint, links));
         complaints.extend(about_container_end(endpoint, container)?);
@@ -82,7 +82,7 @@ fn about_record(record: &Record, links: &[Link], live: &Live) -> Result<Vec<Stri
     Ok(complaints)
 }
 
-/// The end on the host: named in the record, marked as ours, up, and a hairpin port of the bridge.
+/// The end on the host: named in the sandbox, marked as ours, up, and a hairpin port of the bridge.
 fn about_host_end(endpoint: &Endpoint, links: &[Link]) -> Vec<String> {
     let name = &endpoint.host_interface;
     let Some(link) = links.iter().find(|link| link.ifname == *name) else {
@@ -110,7 +110,7 @@ fn about_bridge(endpoint: &Endpoint, links: &[Link]) -> Vec<String> {
     missing.map(|gateway| format!("bridge {name} has no address {gateway}")).chain(down).collect()
 }
 
-/// The end in the container: exactly the interface, addresses and default routes of the record.
+/// The end in the container: exactly the interface, addresses and default routes of the sandbox.
 fn about_container_end(endpoint: &Endpoint, container: &Place) -> Result<Vec<String>> {
     let name = &endpoint.interface;
     let links: Vec<Link> = container.json("ip -json address show")?;
@@ -147,10 +147,13 @@ fn about_container_end(endpoint: &Endpoint, container: &Place) -> Result<Vec<Str
     Ok(complaints)
 }
 
-/// Links of ours on the host that no record names.
-fn strays(records: &[Record], links: &[Link]) -> Vec<String> {
-    let known: BTreeSet<_> =
-        records.iter().flat_map(|record| &record.endpoints).map(|endpoint| endpoint.host_interface.as_str()).collect();
+/// Links of ours on the host that no sandbox names.
+fn strays(sandboxes: &[Sandbox], links: &[Link]) -> Vec<String> {
+    let known: BTreeSet<_> = sandboxes
+        .iter()
+        .flat_map(|sandbox| &sandbox.endpoints)
+        .map(|endpoint| endpoint.host_interface.as_str())
+        .collect();
     // Half made, a link has no alias yet, but its bridge.
     let ours = |link: &&Link| link.ifalias.starts_with("ocinet:") || (link.ifalias.is_empty() && link.master == BRIDGE);
     links
@@ -163,9 +166,9 @@ fn strays(records: &[Record], links: &[Link]) -> Vec<String> {
         .collect()
 }
 
-/// The published ports: exactly the union of the records', each element naming its container.
-fn about_elements(host: &Place, records: &[Record]) -> Result<Vec<String>> {
-    let (kernel, store) = (elements::in_kernel(host)?, elements::in_store(records));
+/// The published ports: exactly the union of the sandboxes', each element naming its container.
+fn about_elements(host: &Place, sandboxes: &[Sandbox]) -> Result<Vec<String>> {
+    let (kernel, store) = (elements::in_kernel(host)?, elements::in_store(sandboxes));
     let missing = store.keys().filter(|element| !kernel.contains_key(*element));
     let stray = kernel.keys().filter(|element| !store.contains_key(*element));
     let unnamed = store.iter().filter(|(element, id)| kernel.get(*element).is_some_and(|name| !name.contains(*id)));

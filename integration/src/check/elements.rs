@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{Place, Record};
+use crate::{Place, Sandbox};
 
 /// From `tcp . 8080 : 10.90.0.2 . 80` to the comment.
 pub(super) type Elements = BTreeMap<String, String>;
@@ -47,16 +47,16 @@ fn in_maps(host: &Place) -> Result<Elements> {
     Ok(elements.map(|element| read(&element[0], &element[1])).collect())
 }
 
-/// The elements that `records` call for.
-pub(super) fn in_store(records: &[Record]) -> Elements {
+/// The elements that `sandboxes` call for.
+pub(super) fn in_store(sandboxes: &[Sandbox]) -> Elements {
     let mut elements = Elements::new();
-    for record in records {
-        let address = record.address().map(|address| address.to_string()).unwrap_or_default();
-        for port in &record.publish {
+    for sandbox in sandboxes {
+        let address = sandbox.address().map(|address| address.to_string()).unwrap_or_default();
+        for port in &sandbox.publish {
             let host = port.host_address.map(|address| format!("{address} . ")).unwrap_or_default();
             for (outer, inner) in port.pairs() {
                 let key = format!("{host}{} . {outer} : {address} . {inner}", port.protocol);
-                elements.insert(key, record.name.clone());
+                elements.insert(key, sandbox.name.clone());
             }
         }
     }

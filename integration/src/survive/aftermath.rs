@@ -51,12 +51,12 @@ fn end(host: &Host, container: &mut Container<'_>) -> Result<()> {
 
 /// A new container wants the port, and the address where one was given.
 fn heir(host: &Host) -> Result<()> {
-    let held = host.records()?.first().and_then(crate::Record::address);
+    let held = host.sandboxes()?.first().and_then(crate::Sandbox::address);
     let network = held.map_or("bridge".to_owned(), |address| format!("bridge:ip={address}"));
     let mut heir = sandbox(host, "heir").network(&network).publish("8080:80").prepare()?;
     heir.hook("createRuntime")?.success().context("the heir's attach")?;
-    let records = host.settled_records()?;
-    ensure!(records.len() == 1 && records[0].container == "heir", "the heir is not alone: {records:#?}");
+    let sandboxes = host.settled_sandboxes()?;
+    ensure!(sandboxes.len() == 1 && sandboxes[0].container == "heir", "the heir is not alone: {sandboxes:#?}");
     wired(host, &heir)?;
     end(host, &mut heir)?;
     heir.hook("poststop")?.success().map(drop)
@@ -76,7 +76,7 @@ fn again(host: &Host, scene: Scene, container: &mut Container<'_>) -> Result<()>
         output.exits(1)?.says(&["/etc/hostname"])?;
     } else {
         output.success().context("the same once more")?;
-        ensure!(host.settled_records()?.len() == 1, "not alone: {:#?}", host.records()?);
+        ensure!(host.settled_sandboxes()?.len() == 1, "not alone: {:#?}", host.sandboxes()?);
         wired(host, successor.as_ref().unwrap_or(container))?;
     }
     if let Some(successor) = &mut successor {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::crowd::{Called, Crowd, Pace, call};
 use super::{Times, leftovers};
-use crate::{Host, Proto::Tcp, Record, Settings, UPLINK};
+use crate::{Host, Proto::Tcp, Sandbox, Settings, UPLINK};
 
 /// How often every container of a crowd is looked into; the store is looked at after every call.
 const LOOK: usize = 10;
@@ -49,15 +49,15 @@ impl Crowds {
         }
     }
 
-    fn compare(&mut self, records: &[Record], expected: usize) {
-        if records.len() != expected {
-            self.errors.push(format!("the store has {} records instead of {expected}", records.len()));
+    fn compare(&mut self, sandboxes: &[Sandbox], expected: usize) {
+        if sandboxes.len() != expected {
+            self.errors.push(format!("the store has {} records instead of {expected}", sandboxes.len()));
         }
-        let endpoints = || records.iter().flat_map(|record| &record.endpoints);
+        let endpoints = || sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
         self.once("address", endpoints().flat_map(|endpoint| &endpoint.addresses));
         self.once("MAC", endpoints().map(|endpoint| &endpoint.mac));
         self.once("link", endpoints().map(|endpoint| &endpoint.host_interface));
-        self.once("port", records.iter().flat_map(|record| &record.publish).map(|port| port.host_port));
+        self.once("port", sandboxes.iter().flat_map(|sandbox| &sandbox.publish).map(|port| port.host_port));
     }
 
     fn once<T: Ord + Debug>(&mut self, what: &str, all: impl Iterator<Item = T>) {
@@ -110,12 +110,12 @@ fn round_of(host: &Host, crowds: &mut Crowds, size: usize, look: bool) -> Result
     let (first, second) = (Crowd::new(host, "first", size, 10_000)?, Crowd::new(host, "second", size / 2, 20_000)?);
     let calls: Vec<_> = (0..size).map(|number| first.attach(number)).collect();
     crowds.note(&call(host, Pace::AtOnce, &calls)?, |_| false);
-    crowds.compare(&host.settled_records()?, size + 1);
+    crowds.compare(&host.settled_sandboxes()?, size + 1);
 
     first.end(0..size / 2)?;
     let mixed: Vec<_> = (0..size / 2).flat_map(|number| [first.detach(number), second.attach(number)]).collect();
     crowds.note(&call(host, Pace::AtOnce, &mixed)?, |number| number % 2 == 0);
-    crowds.compare(&host.settled_records()?, size - size / 2 + second.count() + 1);
+    crowds.compare(&host.settled_sandboxes()?, size - size / 2 + second.count() + 1);
     if look {
         host.check()?;
     }
@@ -125,7 +125,7 @@ fn round_of(host: &Host, crowds: &mut Crowds, size: usize, look: bool) -> Result
     let rest = (size / 2..size).map(|number| first.detach(number));
     let rest: Vec<_> = rest.chain((0..second.count()).map(|number| second.detach(number))).collect();
     crowds.note(&call(host, Pace::AtOnce, &rest)?, |_| true);
-    crowds.compare(&host.settled_records()?, 1);
+    crowds.compare(&host.settled_sandboxes()?, 1);
     Ok(())
 }
 

@@ -91,7 +91,7 @@ impl Case for Disturbed<'_> {
     }
 
     fn end(host: &Host) -> Result<()> {
-        if !host.records()?.is_empty() {
+        if !host.sandboxes()?.is_empty() {
             Living::end(host)?;
             host.living().keys().for_each(|key| host.is_dead(key));
             host.ocinet("gc")?.success()?;
@@ -135,7 +135,7 @@ impl Disturbed<'_> {
             Some(living) => {
                 living.is_untouched(host)?;
                 check::agreement(host, &host.living())?;
-                ensure!(host.records()?.len() == 1, "not alone: {:#?}", host.records()?);
+                ensure!(host.sandboxes()?.len() == 1, "not alone: {:#?}", host.sandboxes()?);
                 leftovers::files_of(host, 1)
             }
             None => leftovers::none(host),
@@ -159,7 +159,7 @@ impl Disturbed<'_> {
             Scene::Detach | Scene::DetachKept => drop(container.hook("poststop")?.success()?),
             _ => drop(host.ocinet("gc")?.success()?),
         }
-        host.settled_records().map(drop)
+        host.settled_sandboxes().map(drop)
     }
 }
 
@@ -171,10 +171,10 @@ impl fmt::Display for Disturbed<'_> {
     }
 }
 
-/// Everything is there that the record says, and `ocinet doctor` finds no fault.
+/// Everything is there that the sandbox says, and `ocinet doctor` finds no fault.
 fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
     check::agreement(host, &host.living())?;
-    container.record().context("it says that it is attached")?;
+    container.sandbox().context("it says that it is attached")?;
     leftovers::files_once(host, container.pid())?;
     let lo = container.sh("ip -oneline link show dev lo up")?;
     ensure!(!lo.is_empty(), "lo is down in the container");
@@ -183,14 +183,14 @@ fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
     host.ocinet("doctor")?.success().map(drop)
 }
 
-/// Nothing is there of a container whose attach failed, or that was detached; others are as their records say.
+/// Nothing is there of a container whose attach failed, or that was detached; others are as their sandboxes say.
 fn nothing_of(host: &Host, container: &Container<'_>) -> Result<()> {
     let (id, bundle) = container.key();
-    let records = host.settled_records()?;
-    let is_its = |record: &&crate::Record| record.container == id && record.bundle == bundle;
-    ensure!(!records.iter().any(|record| is_its(&record)), "a record is left: {records:#?}");
+    let sandboxes = host.settled_sandboxes()?;
+    let is_its = |sandbox: &&crate::Sandbox| sandbox.container == id && sandbox.bundle == bundle;
+    ensure!(!sandboxes.iter().any(|sandbox| is_its(&sandbox)), "a record is left: {sandboxes:#?}");
     check::agreement(host, &host.living())?;
-    leftovers::files_of(host, records.len())
+    leftovers::files_of(host, sandboxes.len())
 }
 
 /// A host that has had a container before, and has another that lives.
@@ -212,7 +212,7 @@ fn trace(scene: Scene, host: &Host) -> Result<Vec<Tracee>> {
         quiet(host)?;
         drop(container);
         host.ocinet("gc")?.success()?;
-        host.settled_records()?;
+        host.settled_sandboxes()?;
         Ok(trace)
     })
 }

@@ -23,7 +23,7 @@ pub fn recovery(size: usize, rounds: usize) -> Result<Times> {
         times.add(called[0].micros);
         let called = call(&host, Pace::InTurn, &[next.end_and_detach(0)])?;
         ensure!(called.iter().all(|one| one.code == 0), "{called:#?}");
-        host.settled_records()?;
+        host.settled_sandboxes()?;
     }
     host.check()?;
     crowd.end(0..size)?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::{Host, Mode, Proto::Tcp, Record, State, UPLINK, eventually};
+use crate::{Host, Mode, Proto::Tcp, Sandbox, State, UPLINK, eventually};
 
 /// Its id, and the name of its server.
 const LIVING: &str = "living";
@@ -13,7 +13,7 @@ const PID: &str = "/mnt/living";
 /// What there is of the living container.
 #[derive(Debug, PartialEq)]
 pub(super) struct Living {
-    record: Record,
+    sandbox: Sandbox,
     /// The host's end of its link, with its number, bridge, alias and guard, and its own end with addresses and routes.
     links: String,
 }
@@ -27,29 +27,29 @@ impl Living {
 
     /// What there is of it.
     pub fn of(host: &Host) -> Result<Self> {
-        let records = host.records()?;
-        let mut record = match records.iter().find(|record| record.container == LIVING) {
-            Some(record) => record.clone(),
-            None => anyhow::bail!("the living container is forgotten: {records:#?}"),
+        let sandboxes = host.sandboxes()?;
+        let mut sandbox = match sandboxes.iter().find(|sandbox| sandbox.container == LIVING) {
+            Some(sandbox) => sandbox.clone(),
+            None => anyhow::bail!("the living container is forgotten: {sandboxes:#?}"),
         };
         // A store that was rebuilt does not know it.
-        record.bundle = String::new();
-        let is_connected = record.mode == Mode::Bridge && record.endpoints.len() == 1;
-        ensure!(is_connected && record.state == State::Attached, "the living container is {record:#?}");
-        let link = &record.endpoints[0].host_interface;
+        sandbox.bundle = String::new();
+        let is_connected = sandbox.mode == Mode::Bridge && sandbox.endpoints.len() == 1;
+        ensure!(is_connected && sandbox.state == State::Attached, "the living container is {sandbox:#?}");
+        let link = &sandbox.endpoints[0].host_interface;
         // A guard that is put there again has another number.
         let links = host.sh(&format!(
             "ip -oneline -details link show dev {link} | sed 's/[a-z_]*_timer *[0-9.]*//g'
              tc filter show dev {link} ingress | sed 's/ id [0-9]*//'
              nsenter --net=/proc/$(cat {PID})/ns/net sh -euc 'ip -oneline address; ip route'"
         ))?;
-        Ok(Self { record, links })
+        Ok(Self { sandbox, links })
     }
 
     /// Makes sure that it is as it was.
     pub fn is_there(&self, host: &Host) -> Result<()> {
         let now = Self::of(host)?;
-        ensure!(now.record == self.record, "the living container was {:#?}, and is {:#?}", self.record, now.record);
+        ensure!(now.sandbox == self.sandbox, "the living container was {:#?}, and is {:#?}", self.sandbox, now.sandbox);
         ensure!(now.links == self.links, "the living container's links were\n{}and are\n{}", self.links, now.links);
         Ok(())
     }

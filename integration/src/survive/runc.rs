@@ -11,7 +11,7 @@ use super::kills::{Case, Tally, run};
 use super::point::{CALLER, Point, random};
 use super::scene::quiet;
 use super::{Share, leftovers};
-use crate::{Draft, Host, OCINET, Output, Record, Runtime, Settings, check};
+use crate::{Draft, Host, OCINET, Output, Runtime, Sandbox, Settings, check};
 
 /// Where a hook that is killed, or traced, says what became of it.
 const VERDICT: &str = "/mnt/verdict";
@@ -40,7 +40,7 @@ impl Next {
     fn happen(self, host: &Host, id: &str) -> Result<()> {
         match self {
             Self::Heir => {
-                let held = host.records()?.first().and_then(Record::address);
+                let held = host.sandboxes()?.first().and_then(Sandbox::address);
                 let network = held.map_or("bridge".to_owned(), |address| format!("bridge:ip={address}"));
                 let heir = host.container("heir").network(&network).publish("8080:80").run()?;
                 check::agreement(host, &host.living())?;

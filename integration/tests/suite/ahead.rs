@@ -75,7 +75,7 @@ END
 
 fn count(host: &Host) -> Result<usize> {
     host.sh(&format!("{OCINET} gc"))?;
-    Ok(host.settled_records()?.len())
+    Ok(host.settled_sandboxes()?.len())
 }
 
 /// A network is wanted as long as its bundle and the containerd that asked for it are there, or a process is in it.
@@ -88,10 +88,10 @@ fn as_long_as_it_is_wanted() -> Result<()> {
             let mut parent = host.background(&["sh", "-c", PARENT, SHIM])?;
             let pid = parent.line()?;
             ensure!(parent.line()? == "started", "the stock shim follows");
-            ensure!(count(host)? == 1, "it is awaited: {:#?}", host.records()?);
+            ensure!(count(host)? == 1, "it is awaited: {:#?}", host.sandboxes()?);
             host.sh("nsenter --net=$(echo /run/ocinet/containers/*/netns) sleep 1000 >/dev/null 2>&1 & echo $! >/mnt/inside")?;
             host.sh(&format!("parent={pid}; {end}"))?;
-            ensure!(count(host)? == 1, "a process is in it: {:#?}", host.records()?);
+            ensure!(count(host)? == 1, "a process is in it: {:#?}", host.sandboxes()?);
             host.sh("kill -KILL $(cat /mnt/inside)")?;
             eventually("it is collected", || Ok(count(host)? == 0))?;
             host.settles()?;
@@ -115,16 +115,16 @@ fn a_second_start() -> Result<()> {
         let calls = format!("({start}); ({again}); exec sleep 1000");
         let mut parent = host.background(&["sh", "-c", &calls])?;
         ensure!((parent.line()?, parent.line()?) == ("started".into(), "started".into()), "both start");
-        ensure!(count(host)? == 1, "{:#?}", host.records()?);
+        ensure!(count(host)? == 1, "{:#?}", host.sandboxes()?);
         host.sh(
             "nsenter --net=$(echo /run/ocinet/containers/*/netns) sleep 1000 >/dev/null 2>&1 & echo $! >/mnt/inside",
         )?;
         let refused = host.output(&["sh", "-c", &again])?.exits(3)?.is_one_line()?;
         ensure!(refused.stderr.contains("is in use"), "{refused}");
-        ensure!(count(host)? == 1, "the first one stays: {:#?}", host.records()?);
+        ensure!(count(host)? == 1, "the first one stays: {:#?}", host.sandboxes()?);
         host.sh("kill -KILL $(cat /mnt/inside)")?;
         drop(parent);
-        ensure!(count(host)? == 0, "{:#?}", host.records()?);
+        ensure!(count(host)? == 0, "{:#?}", host.sandboxes()?);
         host.settles()
     })
 }
@@ -142,10 +142,10 @@ fn without_a_stock_shim() -> Result<()> {
         ensure!(refused.stderr.contains("no containerd-shim-runc-v2"), "{refused}");
         host.settles()?;
         call("/mnt/stock", "start")?.exits(0)?;
-        ensure!(host.settled_records()?.len() == 1, "{:#?}", host.records()?);
+        ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
         let refused = call("/nowhere", "delete")?.exits(5)?;
         ensure!(refused.stderr.contains("no containerd-shim-runc-v2"), "{refused}");
-        ensure!(host.settled_records()?.is_empty(), "{:#?}", host.records()?);
+        ensure!(host.settled_sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
         host.settles()
     })
 }
@@ -167,8 +167,8 @@ fn the_stock_shim_starts_beside() -> Result<()> {
             let start = "echo parameters | MARK=kept PATH=/mnt/stock exec $0 -namespace n -id web start";
             let output = host.output(&["sh", "-c", &format!("cd /mnt/b; {start}"), SHIM])?.exits(*code)?;
             ensure!(output.stdout == *stdout && output.stderr == *stderr, "{output}");
-            let records = host.settled_records()?;
-            ensure!(records.len() == usize::from(*code == 0), "{records:#?}");
+            let sandboxes = host.settled_sandboxes()?;
+            ensure!(sandboxes.len() == usize::from(*code == 0), "{sandboxes:#?}");
             ensure!(count(host)? == 0, "nobody awaits it");
             host.settles()
         })
@@ -242,7 +242,7 @@ fn a_lost_store() -> Result<()> {
     with_release(Release::V2, |host, containerd| {
         let web = containerd.run("web", PUBLISH, "80")?;
         host.sh("rm /run/ocinet/*.db*")?;
-        ensure!(count(host)? == 1, "{:#?}", host.records()?);
+        ensure!(count(host)? == 1, "{:#?}", host.sandboxes()?);
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         let pid = web.ends();
         host.sh(&format!("kill -KILL {pid}"))?;

@@ -52,7 +52,7 @@ fn a_state_with_large_annotations_is_read() -> Result<()> {
         let state =
             with(&web, "annotations", json!({"org.example": "x".repeat(2 << 20), "io.ocinet.network": "bridge"}));
         host.hook("createRuntime", &state)?.exits(0)?;
-        ensure!(web.record()?.address().is_some(), "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.address().is_some(), "{:#?}", web.sandbox()?);
         host.hook("poststop", &state)?.exits(0)?;
         host.settles()
     })

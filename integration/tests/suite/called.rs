@@ -1,14 +1,14 @@
 //! How people call a container: by its id, its name, or the beginning of its id, the same way everywhere.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Host, OCINET, Record, Settings, every};
+use ocinet_integration::{Host, OCINET, Sandbox, Settings, every};
 
 const LONG: &str = "3f1c9a77e2b04d55";
 
 /// The ids of what `inspect` shows for `called`.
 fn inspected(host: &Host, called: &str) -> Result<Vec<String>> {
-    let records: Vec<Record> = host.json(&format!("{OCINET} inspect {called} --json"))?;
-    Ok(records.into_iter().map(|record| record.container).collect())
+    let sandboxes: Vec<Sandbox> = host.json(&format!("{OCINET} inspect {called} --json"))?;
+    Ok(sandboxes.into_iter().map(|sandbox| sandbox.container).collect())
 }
 
 /// Each command knows each way.
@@ -50,7 +50,7 @@ fn an_id_and_a_name_do_not_capture_each_other() -> Result<()> {
         })?;
         ensure!(inspected(host, "thief")? == ["web"] && inspected(host, "3f")? == [LONG]);
         thief.delete()?;
-        host.settled_records()?;
+        host.settled_sandboxes()?;
         ensure!(inspected(host, "web")? == [LONG]);
         host.ocinet("port web 80")?.success().map(drop)
     })

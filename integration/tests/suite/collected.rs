@@ -12,10 +12,10 @@ fn what_crun_leaves_can_be_had() -> Result<()> {
     Settings::default().runtime(Runtime::Crun).test(|host| {
         let network = "bridge:ip=10.90.0.9";
         host.container("web").network(network).publish("8080:80").later_hook_fails().refused()?;
-        ensure!(host.records()?.len() == 1, "crun has learned to call poststop: {:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 1, "crun has learned to call poststop: {:#?}", host.sandboxes()?);
         let _heir = host.container("heir").network(network).publish("8080:80").run()?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("heir")?;
-        ensure!(host.settled_records()?.len() == 1, "{:#?}", host.records()?);
+        ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
         host.check()
     })
 }
@@ -36,8 +36,8 @@ fn each_thing_that_the_dead_hold_can_be_had() -> Result<()> {
         every(things, |((held, ports), (wanted, port))| {
             host.container("dead").network(held).publish(ports).run()?.abandon()?;
             let heir = host.container("heir").network(wanted).publish(port).run()?;
-            let records = host.settled_records()?;
-            ensure!(records.len() == 1 && records[0].container == "heir", "{records:#?}");
+            let sandboxes = host.settled_sandboxes()?;
+            ensure!(sandboxes.len() == 1 && sandboxes[0].container == "heir", "{sandboxes:#?}");
             host.check()?;
             heir.delete()?;
             host.settles()
@@ -55,8 +55,8 @@ fn an_address_is_not_given_twice_while_its_link_is_there() -> Result<()> {
             let mut poststop = host.command(&[CALLER, "kill-at", "1", "10", OCINET, "hook", "poststop"]);
             let killed = Output::of(&mut poststop, web.state("poststop").to_string().as_bytes())?;
             ensure!(killed.stderr.contains("caller: killed"), "{killed}");
-            let records = host.records()?;
-            ensure!(records.len() == 1 && records[0].state == State::Draining, "{records:#?}");
+            let sandboxes = host.sandboxes()?;
+            ensure!(sandboxes.len() == 1 && sandboxes[0].state == State::Draining, "{sandboxes:#?}");
             ensure!(!links(web)?.is_empty(), "the link should be there still");
             Ok(())
         };

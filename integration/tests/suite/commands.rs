@@ -3,14 +3,14 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{OCINET, Publish, Record, Settings, every};
+use ocinet_integration::{OCINET, Publish, Sandbox, Settings, every};
 use serde_json::Value;
 
 /// Looking at a host that was never used shows nothing and makes nothing.
 #[test]
 fn an_unused_host_stays_unused() -> Result<()> {
     Settings::default().test(|host| {
-        ensure!(host.records()?.is_empty(), "no record");
+        ensure!(host.sandboxes()?.is_empty(), "no record");
         every(["ps", "gc", "doctor", "doctor --fix", "reset", "reset --force", "network ls"], |command| {
             host.ocinet(command)?.success().map(drop)
         })?;
@@ -28,7 +28,7 @@ fn the_commands_agree() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80,127.0.0.1:9000-9002:90-92/udp").run()?;
         let _other = host.container("other").publish("80").run()?;
-        let address = web.record()?.address().context("an address")?.to_string();
+        let address = web.sandbox()?.address().context("an address")?.to_string();
         every(["ps", "inspect web"], |command| {
             let table = host.ocinet(command)?.success()?;
             ensure!(["web", &address, "8080", "9000"].iter().all(|word| table.contains(word)), "{table}");
@@ -36,11 +36,11 @@ fn the_commands_agree() -> Result<()> {
         })?;
         let ports = host.ocinet("port web")?.success()?;
         ensure!(ports.contains("80/tcp -> 0.0.0.0:8080") && ports.contains("127.0.0.1:9002"), "{ports}");
-        let inspected: Vec<Record> = host.json(&format!("{OCINET} inspect web --json"))?;
-        ensure!(inspected == [web.record()?], "{inspected:#?}");
+        let inspected: Vec<Sandbox> = host.json(&format!("{OCINET} inspect web --json"))?;
+        ensure!(inspected == [web.sandbox()?], "{inspected:#?}");
         let listed: Vec<Publish> = host.json(&format!("{OCINET} port web --json"))?;
         let pairs = |ports: &[Publish]| ports.iter().flat_map(Publish::pairs).collect::<Vec<_>>();
-        ensure!(pairs(&listed) == pairs(&web.record()?.publish), "{listed:#?}");
+        ensure!(pairs(&listed) == pairs(&web.sandbox()?.publish), "{listed:#?}");
         Ok(())
     })
 }
@@ -135,7 +135,7 @@ fn hostile_text_reaches_no_terminal() -> Result<()> {
         let mut state = web.state("createRuntime");
         (state["id"], state["bundle"]) = (id.clone().into(), folder.into());
         host.hook("createRuntime", state.to_string())?.success()?;
-        let json: Vec<Record> = serde_json::from_str(&host.ocinet("ps --json")?.success()?)?;
+        let json: Vec<Sandbox> = serde_json::from_str(&host.ocinet("ps --json")?.success()?)?;
         ensure!(json.len() == 1 && json[0].container == id && json[0].bundle == folder, "{json:#?}");
         let plan = ["plan", "--id", &id, folder];
         let tries: [&[&str]; 12] = [
@@ -179,7 +179,7 @@ fn a_log_file_that_is_none_of_ours_is_not_written_to() -> Result<()> {
             fs::write(host.path("/mnt/state"), web.state("createRuntime").to_string())?;
             let hook = format!("timeout 20 {OCINET} --log-file {file} hook createRuntime </mnt/state");
             let told = host.output(&["sh", "-euc", &hook])?.exits(0)?.is_one_line()?.says(&["warning", file])?;
-            ensure!(host.records()?.len() == 1, "{told}");
+            ensure!(host.sandboxes()?.len() == 1, "{told}");
             web.hook("poststop")?.success()?;
             host.settles()
         })?;

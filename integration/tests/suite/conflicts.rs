@@ -133,7 +133,7 @@ fn a_free_port_is_free() -> Result<()> {
         let containers = (0..3).map(|number| host.container(&format!("web{number}")).publish("80,80/udp").run());
         let containers = containers.collect::<Result<Vec<_>>>()?;
         for (number, container) in containers.iter().enumerate() {
-            for port in container.record()?.publish {
+            for port in container.sandbox()?.publish {
                 let proto = if port.protocol == "udp" { Udp } else { Tcp };
                 host.peer().reaches(proto, format!("{UPLINK}:{}", port.host_port))?.is(&format!("web{number}"))?;
             }

@@ -11,7 +11,7 @@ fn bridge_mode() -> Result<()> {
         let web = containerd.run("web", "--annotation io.ocinet.publish=8080:80", "80")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
         let plain = containerd.run("plain", "", "80")?;
-        ensure!(plain.record()?.mode == Mode::Bridge, "{:#?}", plain.record()?);
+        ensure!(plain.sandbox()?.mode == Mode::Bridge, "{:#?}", plain.sandbox()?);
         web.reaches(Tcp, format!("{}:80", plain.address()?))?.is("plain")?;
         plain.reaches(Tcp, format!("{}:80", web.address()?))?.is("web")?;
         let hosts = web.exec("cat /etc/hosts")?;
@@ -34,7 +34,7 @@ fn host_mode() -> Result<()> {
     with_containerd(|host, containerd| {
         every([host_mode.to_owned(), format!("--net-host {host_mode}")], |flags| {
             let web = containerd.run("web", flags, "8088")?;
-            ensure!(web.record()?.mode == Mode::Host, "{:#?}", web.record()?);
+            ensure!(web.sandbox()?.mode == Mode::Host, "{:#?}", web.sandbox()?);
             host.peer().reaches(Tcp, format!("{UPLINK}:8088"))?.is("web")?.seen_from(PEER)?;
             host.check()?;
             web.delete()?;
@@ -48,7 +48,7 @@ fn host_mode() -> Result<()> {
 fn none_mode() -> Result<()> {
     with_containerd(|host, containerd| {
         let web = containerd.run("web", "--annotation io.ocinet.network=none", "80")?;
-        ensure!(web.record()?.mode == Mode::None, "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.mode == Mode::None, "{:#?}", web.sandbox()?);
         web.reaches(Tcp, "127.0.0.1:80")?.is("web")?;
         ensure!(web.sh("ip route show")?.is_empty(), "no route");
         host.check()
@@ -64,7 +64,7 @@ fn container_mode() -> Result<()> {
         every(["owner", "shop", "own"], |called| {
             let guest = containerd.run("guest", &format!("--annotation io.ocinet.network=container:{called}"), "81")?;
             host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("guest")?;
-            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
             for command in ["cat /etc/hosts", "cat /etc/resolv.conf", "busybox hostname"] {
                 ensure!(owner.exec(command)? == guest.exec(command)?, "both say the same to {command}");
             }
@@ -80,18 +80,18 @@ fn container_mode() -> Result<()> {
 fn who_asks_and_who_does_not() -> Result<()> {
     with_containerd(|host, containerd| {
         let plain = containerd.run("plain", "--net-host", "8088")?;
-        ensure!(host.records()?.is_empty(), "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
         plain.delete()?;
         let labelled = containerd.run("labelled", "--label io.ocinet.publish=8080:80", "80")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("labelled")?;
         let asked = "--annotation io.ocinet.hostname=www --annotation io.ocinet.network=bridge:ip=10.90.0.77";
         let named = containerd.run("named", asked, "80")?;
         ensure!(named.exec("busybox hostname")?.trim() == "www", "its host name");
-        ensure!(named.address()?.to_string() == "10.90.0.77", "{:#?}", named.record()?);
+        ensure!(named.address()?.to_string() == "10.90.0.77", "{:#?}", named.sandbox()?);
         drop((labelled, named));
         host.sh("echo 'default_network = \"none\"' >/etc/ocinet/config.toml")?;
         let by_default = containerd.run("by-default", "", "80")?;
-        let mode = by_default.record().map(|record| record.mode).context("default_network");
+        let mode = by_default.sandbox().map(|sandbox| sandbox.mode).context("default_network");
         host.sh("rm /etc/ocinet/config.toml")?;
         ensure!(mode? == Mode::None, "default_network");
         Ok(())
@@ -106,7 +106,7 @@ fn as_nerdctl_says_it() -> Result<()> {
         let none = r#"--runtime io.containerd.runc.ocinet.v2 --annotation 'nerdctl/networks=["none"]'"#;
         let plain = containerd.run("plain", none, "80")?;
         ensure!(plain.sh("ip link")?.lines().count() == 2, "loopback alone: {}", plain.sh("ip link")?);
-        ensure!(host.records()?.is_empty(), "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
         let asked = "--annotation io.ocinet.network=bridge --annotation io.ocinet.publish=8080:80";
         let web = containerd.run("web", &format!("{none} {asked}"), "80")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;

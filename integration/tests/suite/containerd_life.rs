@@ -46,7 +46,7 @@ fn kill_delete_and_start_again() -> Result<()> {
             let web = containerd.run("web", PUBLISH, "80")?;
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
             web.kill()?;
-            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
             web.delete()?;
             host.settles()?;
             host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
@@ -61,7 +61,7 @@ fn a_container_with_several_tasks() -> Result<()> {
     with_release(Release::V2, |host, containerd| {
         let server = format!("container create {FLAGS} {PUBLISH} /mnt/rootfs web /mnt/bin/probe serve web 80");
         containerd.ctr(&server)?.success()?;
-        ensure!(host.records()?.is_empty(), "no task yet: {:#?}", host.records()?);
+        ensure!(host.sandboxes()?.is_empty(), "no task yet: {:#?}", host.sandboxes()?);
         for _ in 0..2 {
             containerd.ctr("task start --detach --log-uri file:///mnt/containerd/web.out web")?.success()?;
             let web = containerd.container("web")?;
@@ -102,7 +102,7 @@ fn the_stock_shim_is_killed() -> Result<()> {
         ensure!(shim.lines().count() == 1, "one shim: {shim:?}");
         let pid = web.ends();
         host.sh(&format!("kill -KILL {shim}"))?;
-        eventually("its lease is gone", || Ok(host.settled_records()?.len() == 1))?;
+        eventually("its lease is gone", || Ok(host.settled_sandboxes()?.len() == 1))?;
         eventually("it is dead", || Ok(!host.path(format!("/proc/{pid}")).exists()))?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
         let again = containerd.run("again", PUBLISH, "80")?;
@@ -122,7 +122,8 @@ fn what_a_crash_left_is_detached() -> Result<()> {
         // Without its state, runc knows nothing of the container, and calls no hook.
         host.sh(&format!("kill -KILL $({processes}) {pid}; rm -r /run/containerd/runc/{}/web", containerd.namespace))?;
         containerd.launch()?;
-        eventually("its lease is gone", || Ok(host.settled_records()?.is_empty())).with_context(|| containerd.log())?;
+        eventually("its lease is gone", || Ok(host.settled_sandboxes()?.is_empty()))
+            .with_context(|| containerd.log())?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))
     })
 }
@@ -140,7 +141,7 @@ fn fifty_at_once() -> Result<()> {
             "for n in $(seq 50); do {run} </dev/null >/mnt/out$n 2>&1 & pids=\"${{pids:-}} $!\"; done
              for pid in $pids; do wait $pid || {{ cat /mnt/out*; exit 1; }}; done"
         ))?;
-        ensure!(host.records()?.len() == 50, "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 50, "{:#?}", host.sandboxes()?);
         for n in [1, 25, 50] {
             host.peer().reaches(Tcp, format!("{UPLINK}:{}", 8000 + n))?.is(&format!("web{n}"))?;
         }

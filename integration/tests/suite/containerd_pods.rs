@@ -10,9 +10,9 @@ use ocinet_integration::{Host, Proto::Tcp, UPLINK, eventually, every};
 const ASKED: [(&str, &str); 2] = [("io.ocinet.network", "bridge:interface=eth1"), ("io.ocinet.publish", "8080:80")];
 
 fn the_address(host: &Host) -> Result<String> {
-    let records = host.records()?;
-    ensure!(records.len() == 1, "one record: {records:#?}");
-    Ok(records[0].address().context("an address")?.to_string())
+    let sandboxes = host.sandboxes()?;
+    ensure!(sandboxes.len() == 1, "one record: {sandboxes:#?}");
+    Ok(sandboxes[0].address().context("an address")?.to_string())
 }
 
 /// CNI's default route is the only one.
@@ -89,7 +89,7 @@ fn the_shim_of_a_pod_is_killed() -> Result<()> {
         let shim = host.sh("ps -e -o pid=,args= | awk '/[c]ontainerd-shim-runc-v2/ {print $1}'")?;
         ensure!(shim.lines().count() == 1, "one shim for all: {shim:?}");
         host.sh(&format!("kill -KILL {shim}"))?;
-        eventually("its lease is gone", || Ok(host.settled_records()?.is_empty()))?;
+        eventually("its lease is gone", || Ok(host.settled_sandboxes()?.is_empty()))?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
         pod.delete()
     })

@@ -190,7 +190,7 @@ fn the_dead_are_collected() -> Result<()> {
         let told = host.ocinet("doctor")?.exits(1)?.stdout;
         ensure!(told.contains("container web is dead, and still holds 10.90.0.2, 0.0.0.0:8080->80/tcp"), "{told}");
         host.ocinet("doctor --fix")?.success()?;
-        ensure!(host.settled_records()?.is_empty());
+        ensure!(host.settled_sandboxes()?.is_empty());
         Ok(())
     })
 }

@@ -20,7 +20,7 @@ fn one_system_call_fails() -> Result<()> {
         let failed = attach(&["fail-at", "0", "pidfd_open", "0", no_descriptor])?;
         let said = ["caller: failed pidfd_open() with EMFILE", "find process", "Too many open files"];
         ensure!(failed.code != 0 && said.iter().all(|words| failed.stderr.contains(words)), "{failed}");
-        ensure!(host.records()?.is_empty(), "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
         let never = attach(&["fail-at", "0", "pidfd_open", "1000", no_descriptor])?.exits(0)?;
         ensure!(never.stderr.contains("caller: not failed"), "{never}");
         web.hook("poststop")?.success().map(drop)
@@ -39,7 +39,7 @@ fn no_failing_lock_leaves_anything() -> Result<()> {
             let way = [CALLER, "fail-at", "0", "fcntl", &number.to_string(), no_lock, OCINET, "hook", "createRuntime"];
             let attached = Output::of(&mut host.command(&way), web.state("createRuntime").to_string().as_bytes())?;
             if attached.code != 0 {
-                let left = host.settled_records()?;
+                let left = host.settled_sandboxes()?;
                 ensure!(left.is_empty(), "{attached}\n{left:#?}");
             }
             host.check()?;

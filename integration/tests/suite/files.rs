@@ -21,7 +21,7 @@ fn hostname(container: &Container<'_>) -> Result<String> {
 fn a_container_has_its_files() -> Result<()> {
     on_every_runtime(|host| {
         let web = host.container("web").publish("8080:80").run()?;
-        let address = web.record()?.address().context("an address")?;
+        let address = web.sandbox()?.address().context("an address")?;
         let rows = [
             ("resolv.conf", "nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n".to_owned()),
             ("hosts", format!("{LOCALHOST}{address}\tweb\n")),
@@ -75,7 +75,7 @@ fn annotations_say_what_is_in_the_files() -> Result<()> {
     on_every_runtime(|host| {
         every(rows, |(key, value, file, text)| {
             let web = host.container("web").annotation(&format!("io.ocinet.{key}"), value).run()?;
-            let address = web.record()?.address().context("an address")?.to_string();
+            let address = web.sandbox()?.address().context("an address")?.to_string();
             let expected = text.replace("ADDRESS", &address).replace("GATEWAY", GATEWAY);
             let found = read(&web, file)?;
             ensure!(found.strip_prefix(LOCALHOST).unwrap_or(&found) == expected, "{found:?}");
@@ -160,12 +160,12 @@ fn other_modes_have_files() -> Result<()> {
     })
 }
 
-/// The names are taken when the container starts: the record has them, and `inspect` finds it by them.
+/// The names are taken when the container starts: the sandbox has them, and `inspect` finds it by them.
 #[test]
 fn a_container_is_known_by_its_name() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("0123456789abcdef").annotation("io.ocinet.name", "shop").publish("8080:80").run()?;
-        ensure!(web.record()?.name == "shop", "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.name == "shop", "{:#?}", web.sandbox()?);
         every(["ps", "inspect shop", "inspect 0123456789abcdef", "port shop"], |command| {
             let shown = host.ocinet(command)?.success()?;
             ensure!(shown.contains("shop") || shown.contains("8080"), "{shown}");

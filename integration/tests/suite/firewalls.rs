@@ -283,7 +283,7 @@ fn the_lock_of_iptables_is_held() -> Result<()> {
         let refusal = host.container("next").publish("8081:80").refused()?;
         refusal.exits(1)?.is_one_line()?.says(&["/run/xtables.lock", "20 s", "sleep"])?;
         drop(holder);
-        host.settled_records()?;
+        host.settled_sandboxes()?;
         host.check()?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web").map(drop)
     })

@@ -49,9 +49,9 @@ fn the_checker_sees_every_change_of_foreign_property() -> Result<()> {
     Ok(())
 }
 
-/// Links and elements that look like ours and stand in no record.
+/// Links and elements that look like ours and stand in no sandbox.
 #[test]
-fn the_checker_sees_what_belongs_to_no_record() -> Result<()> {
+fn the_checker_sees_what_belongs_to_no_sandbox() -> Result<()> {
     let host = Host::new(Settings::default())?;
     for (deed, undo) in [
         (

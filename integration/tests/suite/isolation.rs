@@ -111,7 +111,7 @@ fn a_container_that_forwards_is_no_way_out() -> Result<()> {
         Settings::default().bridge_nf(false).runtime(*runtime).born_of_router(true).test(|host| {
             let _world = host.peer().serve("world", &["7000"])?;
             let (router, sibling) = (host.container("router").run()?, host.container("sibling").run()?);
-            let gateway = router.record()?.address().context("an address")?;
+            let gateway = router.sandbox()?.address().context("an address")?;
             // The router tells it of the shorter way, which is open to it.
             let script =
                 format!("echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects; ip route add {PEER} via {gateway}");

@@ -14,10 +14,14 @@ fn a_drain_that_was_cut_off_is_taken_up() -> Result<()> {
             let mut poststop = host.command(&[CALLER, "kill-at", "1", "10", OCINET, "hook", "poststop"]);
             let killed = Output::of(&mut poststop, web.state("poststop").to_string().as_bytes())?;
             ensure!(killed.stderr.contains("caller: killed"), "{killed}");
-            ensure!(host.records()?.iter().any(|record| record.state == State::Draining), "{:#?}", host.records()?);
+            ensure!(
+                host.sandboxes()?.iter().any(|sandbox| sandbox.state == State::Draining),
+                "{:#?}",
+                host.sandboxes()?
+            );
             web.hook(stage)?.success()?;
-            let left = host.settled_records()?.len();
-            ensure!(left == usize::from(stage == "createRuntime"), "{:#?}", host.records()?);
+            let left = host.settled_sandboxes()?.len();
+            ensure!(left == usize::from(stage == "createRuntime"), "{:#?}", host.sandboxes()?);
             web.kill()?;
             web.hook("poststop")?.success()?;
             host.settles()?;
@@ -90,7 +94,7 @@ fn an_orphaned_iptables_publishes_nothing() -> Result<()> {
             ensure!(killed.stderr.contains("caller: killed"), "{killed}");
             host.sh("umount --lazy /usr/local/sbin")?;
             web.hook("poststop")?.success()?;
-            host.settled_records()?;
+            host.settled_sandboxes()?;
             host.sh("while grep -q ^iptables /proc/[0-9]*/comm; do sleep 0.05; done")?;
             host.check()
         })?;

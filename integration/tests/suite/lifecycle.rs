@@ -37,7 +37,7 @@ fn the_second_container_changes_nothing_for_good() -> Result<()> {
     })
 }
 
-/// Detach reads the record alone. Whatever else has gone meanwhile does not matter.
+/// Detach reads the sandbox alone. Whatever else has gone meanwhile does not matter.
 #[test]
 fn poststop_cleans_whatever_else_is_gone() -> Result<()> {
     Settings::default().test(|host| {
@@ -128,7 +128,7 @@ fn two_containers_may_have_one_id() -> Result<()> {
     on_every_runtime(|host| {
         let one = host.container("web").publish("8080:80").run()?;
         let two = host.container("web").publish("8081:80").root("/mnt/other-root").run()?;
-        ensure!(one.record()?.address() != two.record()?.address(), "{:#?}", host.records()?);
+        ensure!(one.sandbox()?.address() != two.sandbox()?.address(), "{:#?}", host.sandboxes()?);
         host.check()?;
         one.delete()?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("web")?;
@@ -153,7 +153,7 @@ fn a_later_hook_fails_under_runc() -> Result<()> {
 fn a_later_hook_fails_under_crun() -> Result<()> {
     Settings::default().runtime(Runtime::Crun).test(|host| {
         host.container("web").publish("8080:80").later_hook_fails().refused()?;
-        ensure!(host.records()?.len() == 1, "crun has learned to call poststop: {:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 1, "crun has learned to call poststop: {:#?}", host.sandboxes()?);
         host.ocinet("gc")?.success()?;
         host.settles()?;
         host.check()
@@ -168,7 +168,7 @@ fn gc_takes_the_dead_only() -> Result<()> {
         host.container("dead").publish("8081:80").run()?.abandon()?;
         host.sh("ip link add ocvstranger type veth peer name ocvother")?;
         host.ocinet("gc")?.success()?;
-        ensure!(host.settled_records()? == [living.record()?], "{:#?}", host.records()?);
+        ensure!(host.settled_sandboxes()? == [living.sandbox()?], "{:#?}", host.sandboxes()?);
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("living")?;
         host.sh("ip link del ocvstranger")?;
         host.check()
@@ -257,7 +257,7 @@ fn a_recycled_pid_is_not_the_container() -> Result<()> {
         host.sh(&recycle)?;
         ensure!(host.ocinet("doctor")?.exits(1)?.stdout.contains("container web is dead"), "the doctor was taken in");
         host.ocinet("gc")?.success()?;
-        ensure!(host.settled_records()?.is_empty(), "{:#?}", host.records()?);
+        ensure!(host.settled_sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
         host.sh(&format!("kill {pid}"))?;
         drop(holder);
         Ok(())

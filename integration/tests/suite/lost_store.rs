@@ -23,13 +23,13 @@ fn a_lost_store_is_rebuilt_from_the_kernel() -> Result<()> {
         Settings::default().firewall(firewall).test(|host| {
             let web = host.container("web").publish("8080-8082:80-82,127.0.0.1:8090:80,8080:80/udp").run()?;
             let db = host.container("db").network("bridge:mac=02:00:00:00:00:77,interface=net7").run()?;
-            let before = host.records()?;
+            let before = host.sandboxes()?;
             host.sh(loss)?;
             let next = host.container("next").run()?;
-            ensure!(host.records()?.len() == 3, "{:#?}", host.records()?);
-            for (mut record, found) in before.into_iter().zip([web.record()?, db.record()?]) {
-                record.bundle.clear();
-                ensure!(record == found, "{record:#?}\nbecame\n{found:#?}");
+            ensure!(host.sandboxes()?.len() == 3, "{:#?}", host.sandboxes()?);
+            for (mut sandbox, found) in before.into_iter().zip([web.sandbox()?, db.sandbox()?]) {
+                sandbox.bundle.clear();
+                ensure!(sandbox == found, "{sandbox:#?}\nbecame\n{found:#?}");
             }
             host.check()?;
             for proto in Proto::ALL {
@@ -96,13 +96,13 @@ fn the_kernel_knows_who_has_an_address() -> Result<()> {
         ))?;
         let thief = host.container("thief").network("bridge:ip=10.90.0.9,mac=02:00:00:00:00:99");
         thief.refused()?.exits(3)?.says(&["10.90.0.9 is leased to container ghost"])?;
-        let records = host.settled_records()?;
-        ensure!(records.len() == 2 && records.iter().any(|record| record.container == "ghost"), "{records:#?}");
+        let sandboxes = host.settled_sandboxes()?;
+        ensure!(sandboxes.len() == 2 && sandboxes.iter().any(|sandbox| sandbox.container == "ghost"), "{sandboxes:#?}");
         host.ocinet("gc")?.success()?;
         host.sh("ip link show ocv0a5a0009; ip netns del ghost").map(drop)?;
         eventually("the ghost is collected", || {
             host.ocinet("gc")?.success()?;
-            Ok(host.records()?.len() == 1)
+            Ok(host.sandboxes()?.len() == 1)
         })
     })
 }
@@ -115,7 +115,7 @@ fn a_container_is_not_believed_when_the_store_is_rebuilt() -> Result<()> {
         Settings::default().test(|host| {
             let db = host.container("db").run()?;
             let evil = host.container("evil").network("bridge:mac=02:00:00:00:00:66").run()?;
-            let before = host.records()?;
+            let before = host.sandboxes()?;
             let address = |at: String| at.trim_end_matches(":80").to_owned();
             let (db_at, evil_at) = (address(db.at(80)?), address(evil.at(80)?));
             // A sibling's address, one of the LAN, another range and gateway, and a sibling's MAC address.
@@ -133,13 +133,13 @@ fn a_container_is_not_believed_when_the_store_is_rebuilt() -> Result<()> {
             let told = host.ocinet("gc")?.exits(0)?;
             told.says(&[&format!("address {db_at}/16"), "MAC address 02:00:00:00:00:77"])?;
             host.ocinet("doctor --fix")?;
-            let bare = |mut record: ocinet_integration::Record| {
-                record.bundle.clear();
-                record
+            let bare = |mut sandbox: ocinet_integration::Sandbox| {
+                sandbox.bundle.clear();
+                sandbox
             };
-            for record in before {
-                let found = host.records()?.into_iter().find(|found| found.container == record.container);
-                ensure!(found.clone().map(bare) == Some(bare(record.clone())), "{record:#?}\nbecame\n{found:#?}");
+            for sandbox in before {
+                let found = host.sandboxes()?.into_iter().find(|found| found.container == sandbox.container);
+                ensure!(found.clone().map(bare) == Some(bare(sandbox.clone())), "{sandbox:#?}\nbecame\n{found:#?}");
             }
             ensure!(guard(host)? == guarded, "the guard lets something else pass");
             ensure!(host.sh("ip -4 -o address show dev ocinet0")?.contains("10.90.0.1/16"), "another range");
@@ -150,9 +150,9 @@ fn a_container_is_not_believed_when_the_store_is_rebuilt() -> Result<()> {
     Ok(())
 }
 
-/// Files of containers that no record knows any more go with their container, or are collected.
+/// Files of containers that no sandbox knows any more go with their container, or are collected.
 #[test]
-fn files_of_a_lost_record_are_not_forgotten() -> Result<()> {
+fn files_of_a_lost_sandbox_are_not_forgotten() -> Result<()> {
     Settings::default().runtime(Runtime::Runc).test(|host| {
         let files = || host.sh("ls /run/ocinet/containers 2>/dev/null | wc -l");
         let (web, job) = (host.container("web").network("none").run()?, host.container("job").network("none").run()?);
@@ -184,7 +184,7 @@ fn a_damaged_store_can_be_left() -> Result<()> {
         // Its namespace cannot be seen any more, and its link goes a moment later.
         eventually("the dead container is collected", || {
             host.ocinet("gc")?.success()?;
-            Ok(host.records()?.is_empty())
+            Ok(host.sandboxes()?.is_empty())
         })?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8081"))?;
         host.sh("ls /run/ocinet/store-*.damaged").map(drop)
@@ -225,7 +225,7 @@ fn a_full_disk_lets_containers_go() -> Result<()> {
         host.sh("dd if=/dev/zero of=/run/ocinet/ballast bs=4k status=none || true")?;
         let refusal = host.unchanged_by(|| {
             let refusal = host.container("next").publish("8082:80").refused()?;
-            host.settled_records()?;
+            host.settled_sandboxes()?;
             Ok(refusal)
         })?;
         refusal.says(&["/run/ocinet", "No space left"])?;

@@ -40,7 +40,7 @@ fn of_thousands_of_ports_all_are_published_or_none() -> Result<()> {
         let refusal = host.container("web").publish(TWENTY_THOUSAND).refused()?;
         refusal.exits(1)?.is_one_line()?.says(&["publish 20000 ports", "File exists"])?;
         host.settles()?;
-        // The rollback takes all ports of the record away, be they its own or not.
+        // The rollback takes all ports of the sandbox away, be they its own or not.
         host.sh(&format!("nft delete element {element} 2>/dev/null || true")).map(drop)
     })
 }
@@ -57,7 +57,7 @@ fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
             ensure!(calls > 0, "strace wrote nothing:\n{output}");
             ensure!(calls < 4096, "{command} made {calls} system calls for 8192 ports");
         }
-        host.settled_records()?;
+        host.settled_sandboxes()?;
         host.check()
     })
 }
@@ -103,7 +103,7 @@ fn thousands_of_free_ports_need_few_descriptors() -> Result<()> {
         let web = host.container("web").publish("1000-3000").prepare()?;
         let mut hook = host.command(&["sh", "-c", "ulimit -n 64; exec /mnt/bin/ocinet hook createRuntime"]);
         Output::of(&mut hook, web.state("createRuntime").to_string().as_bytes())?.exits(0)?;
-        let ports: usize = web.record()?.publish.iter().map(|publish| publish.pairs().count()).sum();
+        let ports: usize = web.sandbox()?.publish.iter().map(|publish| publish.pairs().count()).sum();
         ensure!(ports == 2001, "{ports} ports");
         web.hook("poststop")?.exits(0)?;
         host.settles()?;
@@ -137,7 +137,7 @@ fn with_every_port_taken_the_range_is_named() -> Result<()> {
             host.container("other").publish("80/udp").run()?.delete()?;
             web.delete()
         })?;
-        eventually("all is gone", || Ok(host.records()?.is_empty()))
+        eventually("all is gone", || Ok(host.sandboxes()?.is_empty()))
     })
 }
 

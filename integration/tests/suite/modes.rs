@@ -12,7 +12,7 @@ fn none_has_loopback_only() -> Result<()> {
         host.unchanged_by(|| web.hook("createRuntime")?.success())?;
         web.reaches(Tcp, "127.0.0.1:80")?.is("web")?;
         ensure!(web.sh("ip route show; ip -o link show up | grep -v ': lo:' || true")?.is_empty(), "loopback only");
-        ensure!(web.record()?.mode == Mode::None, "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.mode == Mode::None, "{:#?}", web.sandbox()?);
         web.hook("poststop")?.success().map(drop)
     })
 }
@@ -33,7 +33,7 @@ fn none_runs() -> Result<()> {
 fn host_uses_the_hosts_namespace() -> Result<()> {
     on_every_runtime(|host| {
         let web = host.container("web").network("host").in_host_namespace().serving(&["8088"]).run()?;
-        ensure!(web.record()?.mode == Mode::Host, "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.mode == Mode::Host, "{:#?}", web.sandbox()?);
         host.peer().reaches(Tcp, format!("{UPLINK}:8088"))?.is("web")?.seen_from(PEER)?;
         host.check()
     })
@@ -74,7 +74,7 @@ fn publishing_without_a_bridge_is_a_warning() -> Result<()> {
             let output = output.exits(0)?.says(&["warning", "published"])?;
             ensure!(output.stderr.lines().count() == 1, "{output}");
             let container = container.context("a container")?;
-            ensure!(container.record()?.publish.is_empty(), "{:#?}", container.record()?);
+            ensure!(container.sandbox()?.publish.is_empty(), "{:#?}", container.sandbox()?);
         }
         Ok(())
     })
@@ -103,7 +103,7 @@ fn without_annotations_nothing_happens() -> Result<()> {
 fn without_annotations_a_container_runs() -> Result<()> {
     on_every_runtime(|host| {
         let _web = host.container("web").without_annotations().run()?;
-        ensure!(host.records()?.is_empty(), "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
         host.check()
     })
 }
@@ -116,7 +116,7 @@ fn a_default_network_is_for_new_namespaces() -> Result<()> {
         let web = host.container("web").without_annotations().run()?;
         ensure!(web.sh("ip -o -4 address show eth0")?.contains("10.90.0.2/16"), "no address");
         let _guest = host.container("guest").without_annotations().in_host_namespace().run()?;
-        ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
         host.sh("rm /etc/ocinet/config.toml")?;
         web.delete()
     })
@@ -128,8 +128,8 @@ fn every_stage_attaches_once() -> Result<()> {
     on_every_runtime(|host| {
         for stages in [&["prestart"][..], &["createRuntime"], &["prestart", "createRuntime"]] {
             let web = host.container("web").publish("8080:80").stages(stages).run()?;
-            let records = host.settled_records()?;
-            ensure!(records.len() == 1 && records[0].endpoints.len() == 1, "{records:#?}");
+            let sandboxes = host.settled_sandboxes()?;
+            ensure!(sandboxes.len() == 1 && sandboxes[0].endpoints.len() == 1, "{sandboxes:#?}");
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
             host.check()?;
             web.delete()?;
@@ -144,7 +144,7 @@ fn options_are_obeyed() -> Result<()> {
     on_every_runtime(|host| {
         let network = "bridge:ip=10.90.7.7,mac=02:00:00:00:07:07,interface=net0,mtu=1400";
         let web = host.container("web").network(network).publish("8080:80").run()?;
-        let endpoint = web.record()?.endpoints.into_iter().next().context("an endpoint")?;
+        let endpoint = web.sandbox()?.endpoints.into_iter().next().context("an endpoint")?;
         ensure!(endpoint.addresses == ["10.90.7.7/16"] && endpoint.mac == "02:00:00:00:07:07", "{endpoint:#?}");
         ensure!(endpoint.interface == "net0" && endpoint.mtu == 1400, "{endpoint:#?}");
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
@@ -157,7 +157,7 @@ fn options_are_obeyed() -> Result<()> {
 fn the_mtu_is_the_uplinks() -> Result<()> {
     Settings::default().mtu(1400).test(|host| {
         let web = host.container("web").run()?;
-        ensure!(web.record()?.endpoints[0].mtu == 1400, "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.endpoints[0].mtu == 1400, "{:#?}", web.sandbox()?);
         host.check()
     })
 }
@@ -194,7 +194,7 @@ fn the_bridge_keeps_its_mac() -> Result<()> {
 fn another_range_is_taken_where_a_route_overlaps() -> Result<()> {
     Settings::default().prepare(&format!("ip route add 10.90.128.0/24 via {PEER}")).test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
-        let address = web.record()?.address().context("an address")?;
+        let address = web.sandbox()?.address().context("an address")?;
         ensure!(!address.to_string().starts_with("10.90."), "{address} overlaps");
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         host.check()
@@ -208,9 +208,9 @@ fn a_second_container_in_a_namespace_is_a_member() -> Result<()> {
         host.sh("ip netns add pod")?;
         let owner = host.container("owner").in_namespace("/run/netns/pod").publish("8080:80").run()?;
         let member = host.container("member").in_namespace("/run/netns/pod").serving(&["81"]).run()?;
-        member.reaches(Tcp, format!("{}:80", owner.record()?.address().context("an address")?))?.is("owner")?;
-        let endpoints: usize = host.records()?.iter().map(|record| record.endpoints.len()).sum();
-        ensure!(endpoints == 1, "{:#?}", host.records()?);
+        member.reaches(Tcp, format!("{}:80", owner.sandbox()?.address().context("an address")?))?.is("owner")?;
+        let endpoints: usize = host.sandboxes()?.iter().map(|sandbox| sandbox.endpoints.len()).sum();
+        ensure!(endpoints == 1, "{:#?}", host.sandboxes()?);
         member.delete()?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("owner")?;
         owner.delete()?;

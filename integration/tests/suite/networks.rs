@@ -42,8 +42,8 @@ fn a_network_reads_like_dockers() -> Result<()> {
         let _host = host.container("open").network("host").in_host_namespace().serving(&["8088"]).run()?;
         let found: Value = host.json(&format!("{OCINET} network inspect bridge host none"))?;
         let [bridge, of_host, of_none] = [&found[0], &found[1], &found[2]];
-        let record = web.record()?;
-        let endpoint = &record.endpoints[0];
+        let sandbox = web.sandbox()?;
+        let endpoint = &sandbox.endpoints[0];
         let rows = [
             ("/Name", json!("bridge")),
             ("/Driver", json!("bridge")),

@@ -70,7 +70,7 @@ fn a_routes_own_mtu_holds() -> Result<()> {
         let told = host.ocinet("doctor")?.exits(1)?.stdout;
         ensure!(told.contains("container old has MTU 1500") && told.contains("mtu=1400"), "{told}");
         let web = host.container("web").run()?;
-        ensure!(web.record()?.endpoints[0].mtu == 1400, "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.endpoints[0].mtu == 1400, "{:#?}", web.sandbox()?);
         ensure!(bridge_mtu(host)? == "1400\n", "{}", bridge_mtu(host)?);
         carries(&web, 1400, PEER)?;
         old.delete()?;

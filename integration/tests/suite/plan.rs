@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{
-    ASKING, Container, Firewall, Host, Output, Proto::Tcp, Record, Runtime, Settings, State, UPLINK, eventually, every,
+    ASKING, Container, Firewall, Host, Output, Proto::Tcp, Runtime, Sandbox, Settings, State, UPLINK, eventually, every,
 };
 use serde::Deserialize;
 
@@ -12,7 +12,8 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plan {
-    record: Record,
+    #[serde(rename = "record")]
+    sandbox: Sandbox,
     commands: Vec<String>,
 }
 
@@ -38,32 +39,32 @@ fn a_plan_changes_nothing() -> Result<()> {
         ensure!(!host.path("/run/ocinet").exists(), "not even a folder");
 
         let first = host.container("first").run()?;
-        ensure!(first.record()?.address() == planned.record.address(), "a plan has taken the first address");
-        let before = (host.records()?, host.sh("find /run/ocinet | sort")?);
+        ensure!(first.sandbox()?.address() == planned.sandbox.address(), "a plan has taken the first address");
+        let before = (host.sandboxes()?, host.sh("find /run/ocinet | sort")?);
         let (planned, again) = (plan_json(host, &web)?, plan_json(host, &web)?);
-        ensure!(planned.record.address() == again.record.address(), "a plan takes addresses");
-        ensure!((host.records()?, host.sh("find /run/ocinet | sort")?) == before, "{:#?}", host.records()?);
+        ensure!(planned.sandbox.address() == again.sandbox.address(), "a plan takes addresses");
+        ensure!((host.sandboxes()?, host.sh("find /run/ocinet | sort")?) == before, "{:#?}", host.sandboxes()?);
 
         web.hook("createRuntime")?.success()?;
-        let record = web.record()?;
-        ensure!(record.address() == planned.record.address(), "{record:#?}\nis not as planned\n{planned:#?}");
-        ensure!(record.endpoints[0].mac == planned.record.endpoints[0].mac, "{record:#?}");
-        ensure!(record.publish == planned.record.publish, "{record:#?}");
+        let sandbox = web.sandbox()?;
+        ensure!(sandbox.address() == planned.sandbox.address(), "{sandbox:#?}\nis not as planned\n{planned:#?}");
+        ensure!(sandbox.endpoints[0].mac == planned.sandbox.endpoints[0].mac, "{sandbox:#?}");
+        ensure!(sandbox.publish == planned.sandbox.publish, "{sandbox:#?}");
         web.hook("poststop")?.success().map(drop)
     })
 }
 
-/// Programs get the record that would be written, and the very lines that people get.
+/// Programs get the sandbox that would be written, and the very lines that people get.
 #[test]
 fn a_plan_for_programs() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80,53:53/udp").annotation("io.ocinet.name", "shop").prepare()?;
-        let Plan { record, commands } = plan_json(host, &web)?;
-        ensure!(record.container == "web" && record.bundle == web.bundle() && record.name == "shop", "{record:#?}");
-        ensure!(record.state == State::Attaching && record.endpoints.len() == 1, "{record:#?}");
-        ensure!(record.publish.len() == 2, "{record:#?}");
+        let Plan { sandbox, commands } = plan_json(host, &web)?;
+        ensure!(sandbox.container == "web" && sandbox.bundle == web.bundle() && sandbox.name == "shop", "{sandbox:#?}");
+        ensure!(sandbox.state == State::Attaching && sandbox.endpoints.len() == 1, "{sandbox:#?}");
+        ensure!(sandbox.publish.len() == 2, "{sandbox:#?}");
         // The host's end of the cable has another name every time.
-        let plain = |text: &str| text.replace(&record.endpoints[0].host_interface, "LINK");
+        let plain = |text: &str| text.replace(&sandbox.endpoints[0].host_interface, "LINK");
         let lines = plan(host, &web, "")?.success()?;
         ensure!(lines.lines().count() == plain(&commands.join("\n")).lines().count(), "{lines}\n{commands:#?}");
         every(["ip link add", "nft", "sysctl", "/etc/resolv.conf", "$PID"], |word| {

@@ -14,9 +14,9 @@ fn a_published_port_reaches_it() -> Result<()> {
         let flags = format!("{BRIDGE} --annotation io.ocinet.publish=8080:80 --add-host db:192.0.2.9");
         let web = podman.start("web", &flags, "80")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
-        let record = web.record()?;
-        ensure!(record.name == "web" && record.mode == Mode::Bridge, "{record:#?}");
-        let address = record.address().context("an address")?;
+        let sandbox = web.sandbox()?;
+        ensure!(sandbox.name == "web" && sandbox.mode == Mode::Bridge, "{sandbox:#?}");
+        let address = sandbox.address().context("an address")?;
         let hosts = web.does("exec cat /etc/hosts")?.success()?;
         let short = &web.id[..12];
         let mut lines = vec![format!("{address}\t{short} web"), "10.90.0.1\thost.containers.internal".into()];
@@ -88,7 +88,7 @@ fn host_mode() -> Result<()> {
     with_podman(|host, podman| {
         let flags = "--network=none --annotation io.ocinet.network=host";
         let web = podman.start("web", flags, "8088")?;
-        ensure!(web.record()?.mode == Mode::Host, "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.mode == Mode::Host, "{:#?}", web.sandbox()?);
         host.peer().reaches(Tcp, format!("{UPLINK}:8088"))?.is("web")?.seen_from(PEER)?;
         host.check()
     })
@@ -99,7 +99,7 @@ fn host_mode() -> Result<()> {
 fn none_mode() -> Result<()> {
     with_podman(|host, podman| {
         let web = podman.start("web", "--network=none --annotation io.ocinet.network=none", "80")?;
-        ensure!(web.record()?.mode == Mode::None, "{:#?}", web.record()?);
+        ensure!(web.sandbox()?.mode == Mode::None, "{:#?}", web.sandbox()?);
         web.reaches(Tcp, "127.0.0.1:80")?.is("web")?;
         ensure!(web.sh("ip route show")?.is_empty(), "no route");
         host.check()
@@ -115,9 +115,9 @@ fn container_mode() -> Result<()> {
         every(["owner", &owner.id[..12]], |called| {
             let flags = format!("--network=none --annotation io.ocinet.network=container:{called}");
             let guest = podman.start("guest", &flags, "81")?;
-            let address = owner.record()?.address().context("an address")?;
+            let address = owner.sandbox()?.address().context("an address")?;
             host.reaches(Tcp, format!("{address}:81"))?.is("guest")?;
-            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
             for file in ["hosts", "resolv.conf", "hostname"] {
                 let (theirs, ours) = (format!("exec cat /etc/{file}"), format!("exec cat /etc/{file}"));
                 ensure!(owner.does(&theirs)?.success()? == guest.does(&ours)?.success()?, "{file}");
@@ -133,11 +133,11 @@ fn container_mode() -> Result<()> {
 fn podmans_own_container_mode() -> Result<()> {
     with_podman(|host, podman| {
         let owner = podman.start("owner", BRIDGE, "80")?;
-        let address = owner.record()?.address().context("an address")?;
+        let address = owner.sandbox()?.address().context("an address")?;
         for annotation in ["", "--annotation io.ocinet.network=bridge"] {
             let guest = podman.start("guest", &format!("--network=container:owner {annotation}"), "81")?;
             host.reaches(Tcp, format!("{address}:81"))?.is("guest")?;
-            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
             guest.ends_by("rm -f -t 0")?;
         }
         host.check()
@@ -157,17 +157,17 @@ fn a_pods_network_outlives_its_members() -> Result<()> {
         let web = podman.start("web", &publishing, "80")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         let infra = podman.run("pod inspect shop --format '{{.InfraContainerID}}'")?.success()?;
-        let record = host.records()?.pop().context("a record")?;
-        ensure!(record.container == infra.trim() && record.name.ends_with("-infra"), "{record:#?}");
+        let sandbox = host.sandboxes()?.pop().context("a record")?;
+        ensure!(sandbox.container == infra.trim() && sandbox.name.ends_with("-infra"), "{sandbox:#?}");
         let db = podman.start("db", annotation, "81")?;
-        let address = record.address().context("an address")?;
+        let address = sandbox.address().context("an address")?;
         let hears = |port: u16, name: &str| host.reaches(Tcp, format!("{address}:{port}"))?.is(name).map(drop);
         hears(81, "db")?;
         web.ends_by("rm -f -t 0")?;
         hears(81, "db")?;
         let web = podman.start("web", &publishing, "80")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
-        ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
         every([&web, &db], |member| {
             let resolv = member.does("exec cat /etc/resolv.conf")?.success()?;
             ensure!(resolv.contains("192.0.2.53"), "{resolv}");
@@ -177,7 +177,7 @@ fn a_pods_network_outlives_its_members() -> Result<()> {
         db.is_dead();
         podman.run("pod rm -f -t 0 shop")?.success()?;
         // podman calls no hook of ours for the infra container, which has no annotation.
-        eventually("it is collected", || Ok(host.ocinet("gc")?.code == 0 && host.records()?.is_empty()))
+        eventually("it is collected", || Ok(host.ocinet("gc")?.code == 0 && host.sandboxes()?.is_empty()))
     })
 }
 
@@ -198,7 +198,7 @@ fn stop_start_and_restart() -> Result<()> {
         web.ends_by("restart -t 0")?;
         web.found()?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
-        host.settled_records()?;
+        host.settled_sandboxes()?;
         host.check()?;
         web.ends_by("rm -f -t 0")?;
         host.settles()
@@ -214,14 +214,14 @@ fn a_container_that_dies_by_itself() -> Result<()> {
         let pid = web.inspect("{{.State.Pid}}")?;
         host.sh(&format!("kill -KILL {pid}"))?;
         web.is_dead();
-        eventually("its lease is gone", || Ok(host.records()?.is_empty()))?;
+        eventually("its lease is gone", || Ok(host.sandboxes()?.is_empty()))?;
         // One that ends at once, in the foreground and removed.
         let said = podman.run(&format!("run --rm {BRIDGE} --rootfs /mnt/rootfs:O ip -o -4 address show eth0"))?;
         ensure!(said.success()?.contains("10.90.0."), "no address");
         host.settles()?;
         let failed = podman.run(&format!("run --rm {BRIDGE} --rootfs /mnt/rootfs:O /none"))?;
         ensure!(failed.code == 127, "{failed}");
-        eventually("nothing is left of it", || Ok(host.ocinet("gc")?.code == 0 && host.records()?.is_empty()))
+        eventually("nothing is left of it", || Ok(host.ocinet("gc")?.code == 0 && host.sandboxes()?.is_empty()))
     })
 }
 
@@ -238,7 +238,7 @@ fn ten_at_once() -> Result<()> {
              for pid in $pids; do wait $pid || {{ cat /mnt/out?; exit 1; }}; done"
         );
         host.sh(&script)?;
-        ensure!(host.records()?.len() == 10, "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 10, "{:#?}", host.sandboxes()?);
         for n in 0..10 {
             host.peer().reaches(Tcp, format!("{UPLINK}:808{n}"))?.is(&format!("web{n}"))?;
         }
@@ -253,7 +253,7 @@ fn without_annotations_podman_is_on_its_own() -> Result<()> {
     with_podman(|host, podman| {
         let said = podman.run("run --rm --network=none --rootfs /mnt/rootfs:O ip -o link show up")?.success()?;
         ensure!(!said.contains("eth0"), "{said}");
-        ensure!(host.records()?.is_empty() && !host.path("/run/ocinet").exists(), "not even a folder");
+        ensure!(host.sandboxes()?.is_empty() && !host.path("/run/ocinet").exists(), "not even a folder");
         Ok(())
     })
 }
@@ -299,7 +299,7 @@ fn beside_podmans_default_network() -> Result<()> {
         host.settles()?;
         let flags = format!("{annotation}:interface=eth1 --annotation io.ocinet.publish=8080:80");
         let web = podman.start("web", &flags, "80")?;
-        let address = web.record()?.address().context("an address")?;
+        let address = web.sandbox()?.address().context("an address")?;
         host.reaches(Tcp, format!("{address}:80"))?.is("web")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         let hosts = web.does("exec cat /etc/hosts")?.success()?;

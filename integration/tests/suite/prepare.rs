@@ -86,8 +86,8 @@ fn a_prepared_bundle_just_runs() -> Result<()> {
         let web = Running::run(host, "web")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         host.reaches(Tcp, "127.0.0.1:9000")?.is("web")?;
-        let record = host.records()?.pop().context("a record")?;
-        ensure!(record.name == "shop" && record.endpoints[0].addresses == ["10.90.0.9/16"], "{record:#?}");
+        let sandbox = host.sandboxes()?.pop().context("a record")?;
+        ensure!(sandbox.name == "shop" && sandbox.endpoints[0].addresses == ["10.90.0.9/16"], "{sandbox:#?}");
         ensure!(web.exec("busybox hostname")? == "www\n", "the host name");
         let (hosts, resolv) = (web.exec("cat /etc/hosts")?, web.exec("cat /etc/resolv.conf")?);
         ensure!(hosts.contains("10.90.0.9\twww shop") && hosts.contains("192.0.2.9\tdb"), "{hosts}");
@@ -153,7 +153,7 @@ fn host_and_none_run_from_any_bundle() -> Result<()> {
             bundle(host, &format!("{edit} | {port}"))?;
             prepare(host, &format!("--network {network}"))?.success()?;
             let web = Running::run(host, "web")?;
-            ensure!(host.records()?.iter().all(|record| record.mode == *mode), "{:#?}", host.records()?);
+            ensure!(host.sandboxes()?.iter().all(|sandbox| sandbox.mode == *mode), "{:#?}", host.sandboxes()?);
             let reached = host.peer().reaches(Tcp, format!("{UPLINK}:8088"));
             ensure!(reached.is_ok() == (*mode == Mode::Host), "{reached:?}");
             let links = web.exec("ip -o link show")?;
@@ -175,7 +175,7 @@ fn a_prepared_bundle_joins_another_container() -> Result<()> {
             ensure!(config(host)?["annotations"]["io.ocinet.network"] == "container:owner-0123", "{}", config(host)?);
             let guest = Running::run(host, "guest")?;
             host.reaches(Tcp, owner.at(81)?)?.is("web")?;
-            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
             for file in ["hosts", "resolv.conf", "hostname"] {
                 let path = format!("/etc/{file}");
                 let (theirs, ours) = (owner.exec(&["cat", &path])?, guest.exec(&format!("cat {path}"))?);
@@ -212,7 +212,7 @@ fn whom_nobody_can_join() -> Result<()> {
         let two = host.container("web").root("/mnt/two").run()?;
         refused("web", 3, &["several", one.bundle(), two.bundle()])?;
         two.delete()?;
-        // Its process is gone, its record is not: neither to be joined, nor to be mistaken for whoever comes next.
+        // Its process is gone, its sandbox is not: neither to be joined, nor to be mistaken for whoever comes next.
         one.abandon()?;
         refused("web", 5, &["web", "not running"])?;
         let (_, output) = Running::start(host, "late")?;

@@ -132,7 +132,7 @@ fn an_attach_that_is_complete_does_not_fail_at_its_end() -> Result<()> {
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         drop(holder);
         no_process(&web, "poststop")?;
-        ensure!(host.records()?.len() == 1, "its link is gone at once: {:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 1, "its link is gone at once: {:#?}", host.sandboxes()?);
         earlier.delete()
     })
 }

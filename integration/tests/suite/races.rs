@@ -47,9 +47,9 @@ fn thirty_attaches_at_once() -> Result<()> {
         for output in at_once(&containers, "createRuntime")? {
             output.success()?;
         }
-        let records = host.records()?;
-        let addresses: BTreeSet<_> = records.iter().filter_map(ocinet_integration::Record::address).collect();
-        ensure!(addresses.len() == containers.len(), "an address is given twice: {records:#?}");
+        let sandboxes = host.sandboxes()?;
+        let addresses: BTreeSet<_> = sandboxes.iter().filter_map(ocinet_integration::Sandbox::address).collect();
+        ensure!(addresses.len() == containers.len(), "an address is given twice: {sandboxes:#?}");
         host.check()?;
         for output in at_once(&containers, "poststop")? {
             output.success()?;
@@ -109,7 +109,7 @@ fn two_attaches_of_one_key_at_once() -> Result<()> {
             });
             one.context("a thread panicked")??.success()?;
             other?.success()?;
-            ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+            ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
             host.check()?;
             web.hook("poststop")?.success()?;
             host.settles()?;

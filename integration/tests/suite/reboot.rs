@@ -17,7 +17,7 @@ fn stores_of_other_boots_are_left_behind() -> Result<()> {
             cp store-0123-1.db store-4567-1.db
             printf '\\0\\0\\0\\143' | dd of=store-4567-1.db bs=1 seek=60 conv=notrunc status=none
             echo nonsense | tee store-89ab-1.db store-89ab-1.db-journal")?;
-        ensure!(host.records()?.is_empty(), "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
         let said = host.ocinet("gc")?.success()?;
         ensure!(said.is_empty(), "{said}");
         let web = host.container("web").publish("8080:80").run()?;

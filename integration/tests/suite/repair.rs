@@ -113,7 +113,7 @@ fn a_repeated_attach_changes_nothing() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
         host.unchanged_by(|| web.hook("createRuntime")?.success())?;
-        ensure!(host.records()?.len() == 1, "{:#?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         Ok(())
     })
@@ -131,7 +131,7 @@ fn a_key_belongs_to_one_namespace() -> Result<()> {
         refusal.exits(3)?.says(&["web"])?;
         web.kill()?;
         host.hook("createRuntime", state.to_string())?.success()?;
-        ensure!(host.settled_records()?.len() == 1, "{:#?}", host.records()?);
+        ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("successor")?;
         Ok(())
     })
@@ -152,7 +152,7 @@ fn the_next_attach_restores_the_bridge() -> Result<()> {
         next.reaches(Tcp, db.at(80)?)?.is("db")?;
         host.check()?;
         next.delete()?;
-        host.settled_records()?;
+        host.settled_sandboxes()?;
         ensure!(host.sh(SHAPE)? == before, "{before}\nbecame\n{}", host.sh(SHAPE)?);
         Ok(())
     })

@@ -39,7 +39,7 @@ fn other_flows_are_left_alone() -> Result<()> {
         let web = host.container("web").publish("5300:80/udp").run()?;
         host.peer().reaches(Udp, SERVICE)?.is("web")?;
         web.delete()?;
-        host.settled_records()?;
+        host.settled_sandboxes()?;
         ensure!(flow()? == before, "flow {before} has become {}", flow()?);
         Ok(())
     })

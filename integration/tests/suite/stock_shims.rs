@@ -93,7 +93,7 @@ fn a_shim_of_either_protocol() -> Result<()> {
             let answer = call(host, "web", "start", &protocol.parameters("web")?)?.success()?;
             let address = protocol.address(&answer)?;
             ensure!(address == socket_address("/c.sock", "n", "web"), "{address}");
-            ensure!(host.settled_records()?.len() == 1, "{:#?}", host.records()?);
+            ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
             let shim = shims(host)?;
             ensure!(shim.len() == 1, "{shim:?}");
 
@@ -104,7 +104,7 @@ fn a_shim_of_either_protocol() -> Result<()> {
             let deleted = call(host, "web", "-bundle /mnt/web delete", &[])?.success()?;
             let deleted = DeleteResponse::parse_from_bytes(deleted.as_bytes())?;
             ensure!(deleted.exit_status == 7, "{deleted}");
-            ensure!(host.settled_records()?.is_empty(), "{:#?}", host.records()?);
+            ensure!(host.settled_sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
             host.sh(&format!("kill -KILL {}; rm -r /mnt/web /mnt/wrong /run/containerd", shim[0]))?;
             eventually("the other has ended", || Ok(shims(host)?.is_empty()))?;
             host.settles()

@@ -5,7 +5,7 @@ use ocinet_integration::{
     GATEWAY, PEER, Proto, Proto::Tcp, Publish, UPLINK, in_every_world, on_every_runtime, with_every_firewall,
 };
 
-/// The container has what its record says, and the world sees the host's address instead of its own.
+/// The container has what its sandbox says, and the world sees the host's address instead of its own.
 #[test]
 fn a_container_reaches_the_outside() -> Result<()> {
     in_every_world(|host| {
@@ -24,7 +24,7 @@ fn a_container_reaches_the_outside() -> Result<()> {
 fn the_container_sees_its_network() -> Result<()> {
     on_every_runtime(|host| {
         let web = host.container("web").run()?;
-        let address = web.record()?.address().context("an address")?;
+        let address = web.sandbox()?.address().context("an address")?;
         let seen = web.exec(&["ip", "-o", "address", "show", "eth0"])?;
         ensure!(seen.contains(&format!("inet {address}/16 ")), "{seen}");
         let route = web.exec(&["ip", "route", "show", "default"])?;
@@ -60,7 +60,7 @@ fn a_published_port_is_reached_from_everywhere() -> Result<()> {
 fn siblings_talk_directly() -> Result<()> {
     in_every_world(|host| {
         let (web, sibling) = (host.container("web").run()?, host.container("sibling").run()?);
-        let address = sibling.record()?.address().context("an address")?;
+        let address = sibling.sandbox()?.address().context("an address")?;
         for proto in Proto::ALL {
             sibling.reaches(proto, web.at(80)?)?.is("web")?.seen_from(address)?;
         }
@@ -86,10 +86,10 @@ fn a_page_is_served_to_the_lan() -> Result<()> {
 fn ranges_and_free_ports_lead_into_the_container() -> Result<()> {
     with_every_firewall(|host| {
         let web = host.container("web").publish("9000-9002:9100-9102,80").serving(&["80", "9100-9102"]).run()?;
-        let record = web.record()?;
-        let pairs: Vec<_> = record.publish.iter().flat_map(Publish::pairs).collect();
+        let sandbox = web.sandbox()?;
+        let pairs: Vec<_> = sandbox.publish.iter().flat_map(Publish::pairs).collect();
         let (free, _) = *pairs.iter().find(|(_, inner)| *inner == 80).context("port 80")?;
-        ensure!(pairs.len() == 4 && pairs.contains(&(9001, 9101)), "{record:#?}");
+        ensure!(pairs.len() == 4 && pairs.contains(&(9001, 9101)), "{sandbox:#?}");
         for port in [9000, 9001, 9002, free] {
             host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is("web")?;
         }

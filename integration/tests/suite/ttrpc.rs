@@ -25,13 +25,13 @@ fn every_method() -> Result<()> {
         let request = attach(&web, "web");
         let attached = service.call(async |client| client.attach(forever(), &request).await)?;
         ensure!(attached.outcome == Outcome::OUTCOME_ATTACHED.into() && attached.warnings.is_empty(), "{attached}");
-        let record = web.record()?;
+        let sandbox = web.sandbox()?;
         let container = &attached.container;
         ensure!(container.id == "web" && container.name == "shop" && container.bundle == web.bundle(), "{attached}");
         ensure!(container.mode == Mode::MODE_BRIDGE.into(), "{attached}");
         ensure!(container.state == State::STATE_ATTACHED.into(), "{attached}");
-        ensure!(container.endpoints[0].addresses == record.endpoints[0].addresses, "{attached}");
-        ensure!(container.endpoints[0].host_interface == record.endpoints[0].host_interface, "{attached}");
+        ensure!(container.endpoints[0].addresses == sandbox.endpoints[0].addresses, "{attached}");
+        ensure!(container.endpoints[0].host_interface == sandbox.endpoints[0].host_interface, "{attached}");
         let ports = &container.published[0];
         ensure!((ports.host_port, ports.container_port, ports.count) == (8080, 80, 1), "{attached}");
         ensure!(ports.host_address.is_empty() && ports.protocol == Protocol::PROTOCOL_TCP.into(), "{attached}");
@@ -83,7 +83,7 @@ fn annotations_of_the_request() -> Result<()> {
         let mut request = attach(&quiet, "quiet");
         let nothing = service.call(async |client| client.attach(forever(), &request).await)?;
         ensure!(nothing.outcome == Outcome::OUTCOME_NOTHING_ASKED.into() && nothing.container.is_none(), "{nothing}");
-        ensure!(host.records()?.is_empty(), "nothing was asked for");
+        ensure!(host.sandboxes()?.is_empty(), "nothing was asked for");
         request.annotations.insert("io.ocinet.network".into(), "none".into());
         request.annotations.insert("io.ocinet.publish".into(), "8080:80".into());
         let none = service.call(async |client| client.attach(forever(), &request).await)?;
@@ -114,7 +114,7 @@ fn hooks_and_the_service_see_the_same() -> Result<()> {
         ensure!(pages == ["c0 c1", "c2 c3", "c4"], "{pages:?}");
         let request = detach(&containers[0], "c0");
         service.call(async |client| client.detach(forever(), &request).await)?;
-        ensure!(host.records()?.len() == 4, "{:?}", host.records()?);
+        ensure!(host.sandboxes()?.len() == 4, "{:?}", host.sandboxes()?);
         let request = attach(&containers[0], "c0");
         service.call(async |client| client.attach(forever(), &request).await)?;
         containers.into_iter().try_for_each(Container::delete)

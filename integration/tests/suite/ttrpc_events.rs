@@ -15,9 +15,9 @@ fn everybodys_changes_are_told() -> Result<()> {
         let mut follower = service.follow()?;
         let web = host.container("web").publish("8080:80,9000-9001:90-91/udp").run()?;
         let (change, event) = follower.change()?;
-        let record = web.record()?;
+        let sandbox = web.sandbox()?;
         ensure!(change == "+web" && event.container.bundle == web.bundle(), "{event}");
-        ensure!(event.container.endpoints[0].addresses == record.endpoints[0].addresses, "{event}");
+        ensure!(event.container.endpoints[0].addresses == sandbox.endpoints[0].addresses, "{event}");
         ensure!(event.container.published.len() == 2 && event.time_unix_nano > 0, "{event}");
         let (bundle, number) = (web.bundle().to_owned(), event.container.record);
         web.delete()?;
@@ -106,7 +106,7 @@ fn the_command_prints_them() -> Result<()> {
             }
         };
         let web = host.container("web").publish("8080:80").run()?;
-        let address = web.record()?.endpoints[0].addresses[0].clone();
+        let address = web.sandbox()?.endpoints[0].addresses[0].clone();
         web.delete()?;
         let event: Value = serde_json::from_str(&next(&mut json)?)?;
         ensure!(event["kind"] == "KIND_ATTACHED" && event["container"]["id"] == "web", "{event}");

@@ -28,7 +28,7 @@ const DEPRIVED: [(&str, &[&str]); 9] = [
 fn what_cannot_be_looked_at_is_never_collected() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
-        let before = host.records()?;
+        let before = host.sandboxes()?;
         let heir = host.container("heir").publish("8080:80").prepare()?;
         let state = heir.state("createRuntime").to_string();
         let calls: [(&[&str], &str); 4] =
@@ -47,9 +47,9 @@ fn what_cannot_be_looked_at_is_never_collected() -> Result<()> {
     })
 }
 
-fn untouched(host: &Host, web: &Container<'_>, before: &[ocinet_integration::Record]) -> Result<()> {
-    let now = host.settled_records()?;
-    ensure!(now.iter().any(|record| before.contains(record)), "the container's record is gone or changed: {now:#?}");
+fn untouched(host: &Host, web: &Container<'_>, before: &[ocinet_integration::Sandbox]) -> Result<()> {
+    let now = host.settled_sandboxes()?;
+    ensure!(now.iter().any(|sandbox| before.contains(sandbox)), "the container's record is gone or changed: {now:#?}");
     web.sh("ip link show eth0 | grep -q 'state UP'")?;
     host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web").map(drop)
 }
@@ -92,7 +92,7 @@ fn a_namespace_lives_on_without_its_path() -> Result<()> {
         web.abandon()?;
         eventually("the dead container is collected", || {
             host.ocinet("gc")?.success()?;
-            Ok(host.records()?.is_empty())
+            Ok(host.sandboxes()?.is_empty())
         })
     })
 }
@@ -122,7 +122,7 @@ fn an_id_that_is_given_again_keeps_nothing_alive() -> Result<()> {
         host.sh("ip netns del pod1")?;
         eventually("the pod's link is gone", || Ok(!host.sh("ls /sys/class/net")?.contains("cni1")))?;
         pod("pod2", "cni2")?;
-        ensure!(host.ocinet("gc")?.success()? == "collected web\n", "{:#?}", host.records()?);
+        ensure!(host.ocinet("gc")?.success()? == "collected web\n", "{:#?}", host.sandboxes()?);
         host.sh("ip link del cni2; ip netns del pod2").map(drop)
     })
 }
@@ -151,14 +151,14 @@ fn what_was_attached_from_elsewhere_is_collected_when_it_is_dead() -> Result<()>
                     host.sh("ip link del $(ls /sys/class/net | grep ^ocv)")?;
                 }
                 host.ocinet("gc")?.success()?;
-                ensure!(host.records()?.len() == 1, "{network} {elsewhere}: a living container was collected");
+                ensure!(host.sandboxes()?.len() == 1, "{network} {elsewhere}: a living container was collected");
                 host.ocinet("gc --forget job")?.exits(3)?.says(&["container job runs"])?;
                 let pid = keeper.pid();
                 host.sh(&format!("pkill -KILL -P {pid} || true; kill -KILL {pid} || true; pkill -KILL -f 'sleep 10000[0]' || true"))?;
                 drop(keeper);
                 eventually(&format!("{network} {elsewhere}: the dead container is collected"), || {
                     host.ocinet("gc")?.success()?;
-                    Ok(host.records()?.is_empty())
+                    Ok(host.sandboxes()?.is_empty())
                 })?;
                 job.abandon()
             })
@@ -166,7 +166,7 @@ fn what_was_attached_from_elsewhere_is_collected_when_it_is_dead() -> Result<()>
     })
 }
 
-/// A record that cannot be collected keeps nothing else from being collected, and fails no attach of another container.
+/// A sandbox that cannot be collected keeps nothing else from being collected, and fails no attach of another container.
 #[test]
 fn one_that_cannot_be_collected_holds_nothing_up() -> Result<()> {
     let settings = "mkdir -p /etc/ocinet; printf 'subnet = \"10.90.0.0/29\"\n' >/etc/ocinet/config.toml";
@@ -183,7 +183,7 @@ fn one_that_cannot_be_collected_holds_nothing_up() -> Result<()> {
         host.container("next").run()?.delete()?;
         let gc = host.ocinet("gc")?.exits(1)?.says(&["container dead0", "/run/ocinet/containers"])?;
         ensure!(gc.stderr.lines().count() == 1, "{gc}");
-        let left = host.settled_records()?;
+        let left = host.settled_sandboxes()?;
         ensure!(left.len() == 1 && left[0].container == "dead0", "{left:#?}");
         host.sh("umount $(cat /mnt/busy)/busy")?;
         ensure!(host.ocinet("gc")?.success()? == "collected dead0\n");
@@ -235,7 +235,7 @@ fn rules_that_cannot_move_hold_no_container_up() -> Result<()> {
 #[test]
 fn a_second_container_waits_for_the_attach_of_the_first() -> Result<()> {
     Settings::default().test(|host| {
-        // The first cannot have its interface, which shows when its record is written already.
+        // The first cannot have its interface, which shows when its sandbox is written already.
         host.sh("ip netns add box; ip -netns box link add eth0 type bridge")?;
         let box_ = "/run/netns/box";
         let first = host.container("first").in_namespace(box_).prepare()?;
@@ -255,15 +255,15 @@ fn a_second_container_waits_for_the_attach_of_the_first() -> Result<()> {
         let state = first.state("createRuntime").to_string();
         std::thread::scope(|scope| {
             let failing = scope.spawn(|| Output::of(&mut host.command(&slow), state.as_bytes()));
-            eventually("the first is being attached", || Ok(host.records()?.len() == 1))?;
+            eventually("the first is being attached", || Ok(host.sandboxes()?.len() == 1))?;
             second.hook("createRuntime")?.success()?;
             let failed = failing.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
             ensure!(failed.code != 0, "{failed}");
             Ok(())
         })?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("first")?;
-        let records = host.settled_records()?;
-        ensure!(records.len() == 1 && records[0].container == "second", "{records:#?}");
+        let sandboxes = host.settled_sandboxes()?;
+        ensure!(sandboxes.len() == 1 && sandboxes[0].container == "second", "{sandboxes:#?}");
         second.hook("poststop")?.success()?;
         second.abandon()?;
         first.abandon()?;

@@ -68,10 +68,10 @@ fn everything_goes_on_after_an_upgrade() -> Result<()> {
             let dead = host.container("dead").network("bridge:ip=10.90.0.79").publish("8099:80").run()?;
             operators_rule(host)?;
             dead.abandon()?;
-            let before = host.records()?;
+            let before = host.sandboxes()?;
 
             Installed::Now.on(host)?;
-            ensure!(host.records()? == before, "{:#?}\nbefore, and now\n{:#?}", before, host.records()?);
+            ensure!(host.sandboxes()? == before, "{:#?}\nbefore, and now\n{:#?}", before, host.sandboxes()?);
             for expected in ["+web", "+db", "+job", "+dead"] {
                 ensure!(follower.change()?.0 == expected, "{expected}");
             }
@@ -125,9 +125,9 @@ fn the_release_before_goes_on_with_what_this_one_did() -> Result<()> {
         let job = host.container("job").network("none").run()?;
         let dead = host.container("dead").publish("8082:80").run()?;
         dead.abandon()?;
-        let before = host.records()?;
+        let before = host.sandboxes()?;
         Installed::Before.on(host)?;
-        ensure!(host.records()? == before, "{:#?}\nbefore, and now\n{:#?}", before, host.records()?);
+        ensure!(host.sandboxes()? == before, "{:#?}\nbefore, and now\n{:#?}", before, host.sandboxes()?);
         gone.delete()?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8081"))?;
         host.sh("nft delete table inet ocinet")?;
@@ -138,8 +138,8 @@ fn the_release_before_goes_on_with_what_this_one_did() -> Result<()> {
         }
         web.delete()?;
         Installed::Now.on(host)?;
-        let left = host.settled_records()?;
-        ensure!(left.len() == 2 && left.iter().all(|record| record.state == State::Attached), "{left:#?}");
+        let left = host.settled_sandboxes()?;
+        ensure!(left.len() == 2 && left.iter().all(|sandbox| sandbox.state == State::Attached), "{left:#?}");
         host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("other")?;
         other.delete()?;
         job.delete()

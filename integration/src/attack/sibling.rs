@@ -67,8 +67,8 @@ fn trio(host: &Host) -> Result<[Container<'_>; 3]> {
 
 fn stolen_address(host: &Host) -> Result<Outcome> {
     let [victim, sibling, attacker] = trio(host)?;
-    let address = victim.record()?.address().context("an address")?;
-    let sibling_address = sibling.record()?.address().context("an address")?;
+    let address = victim.sandbox()?.address().context("an address")?;
+    let sibling_address = sibling.sandbox()?.address().context("an address")?;
     attacker.sh(&format!("ip address add {address}/32 dev eth0"))?;
     duel(host, &[Guard::Links], || {
         // Entries age; then whoever asks for an address under another's name is believed to be that other.
@@ -80,9 +80,9 @@ fn stolen_address(host: &Host) -> Result<Outcome> {
 
 fn stolen_mac(host: &Host) -> Result<Outcome> {
     let [victim, sibling, attacker] = trio(host)?;
-    let record = victim.record()?;
-    let (address, mac) = (record.address().context("an address")?, &record.endpoints[0].mac);
-    let sibling_address = sibling.record()?.address().context("an address")?;
+    let sandbox = victim.sandbox()?;
+    let (address, mac) = (sandbox.address().context("an address")?, &sandbox.endpoints[0].mac);
+    let sibling_address = sibling.sandbox()?.address().context("an address")?;
     attacker.sh(&format!("ip link set eth0 address {mac}; ip address add {address}/32 dev eth0"))?;
     duel(host, &[Guard::Links], || {
         // Each frame of the attacker's moves the bridge's entry to its port.
@@ -124,8 +124,8 @@ fn past_the_bridge(host: &Host) -> Result<Outcome> {
 /// A question of ARP about its own address, which would pass without the tag. Its sibling counts what it sees of it.
 fn tagged_frame(host: &Host) -> Result<Outcome> {
     let [_, sibling, attacker] = trio(host)?;
-    let record = attacker.record()?;
-    let (address, mac) = (record.address().context("an address")?, &record.endpoints[0].mac);
+    let sandbox = attacker.sandbox()?;
+    let (address, mac) = (sandbox.address().context("an address")?, &sandbox.endpoints[0].mac);
     sibling.sh("nft -f - <<RULES
         table netdev watch {
             chain watch {

@@ -1,9 +1,9 @@
 //! Hosts with another firewall: Docker, ufw and firewalld drop what is forwarded, each with the rules that it really
-//! writes. Containers get through by the door that each of them keeps, and every rule of theirs stays as it was.
+//! writes. Containers get through by the pass that ocinet adds in the place that each of them keeps, and every rule of theirs stays as it was.
 
 use anyhow::{Context, Result, ensure};
+use ocinet_integration::ForeignFirewall::{self, Docker, Firewalld, Ufw};
 use ocinet_integration::Iptables::Nft;
-use ocinet_integration::Neighbour::{self, Docker, Firewalld, Ufw};
 use ocinet_integration::Suite::{Here, Sid};
 use ocinet_integration::{
     Answer, Container, Firewall, Host, OCINET, Output, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, every,
@@ -18,8 +18,8 @@ fn passes(host: &Host, web: &Container<'_>) -> Result<()> {
     })
 }
 
-/// Nothing gets out. firewalld lets in what is published, whatever the door.
-fn is_stopped(neighbour: Neighbour, host: &Host, web: &Container<'_>) -> Result<()> {
+/// Nothing gets out. firewalld lets in what is published, with or without the pass.
+fn is_stopped(neighbour: ForeignFirewall, host: &Host, web: &Container<'_>) -> Result<()> {
     every(Proto::ALL, |&proto| {
         if !matches!(neighbour, Firewalld(_)) {
             host.peer().cannot_reach(proto, format!("{UPLINK}:8080"))?;
@@ -28,8 +28,8 @@ fn is_stopped(neighbour: Neighbour, host: &Host, web: &Container<'_>) -> Result<
     })
 }
 
-/// The door shut by somebody else, with what the doctor says then.
-fn shut(neighbour: Neighbour) -> (String, &'static str) {
+/// The pass removed by another program, with what the doctor says then.
+fn shut(neighbour: ForeignFirewall) -> (String, &'static str) {
     let program = neighbour.program();
     let jump = "-m comment --comment 'containers of ocinet' -j OCINET-PASSAGE";
     match neighbour {
@@ -43,58 +43,58 @@ fn shut(neighbour: Neighbour) -> (String, &'static str) {
 
 #[test]
 fn docker_lets_containers_through() -> Result<()> {
-    every(Neighbour::DOCKERS, |&docker| docker.host()?.test(|host| lets_through(docker, host)))
+    every(ForeignFirewall::DOCKERS, |&docker| docker.host()?.test(|host| lets_through(docker, host)))
 }
 
 #[test]
 fn ufw_lets_containers_through() -> Result<()> {
-    every(Neighbour::UFWS, |&ufw| ufw.host()?.test(|host| lets_through(ufw, host)))
+    every(ForeignFirewall::UFWS, |&ufw| ufw.host()?.test(|host| lets_through(ufw, host)))
 }
 
 /// A zone without our bridges, as an operator might make it: the hook puts them there. firewalld forgets that at a reload.
-fn with_a_bare_zone(firewalld: Neighbour) -> Result<Settings> {
+fn with_a_bare_zone(firewalld: ForeignFirewall) -> Result<Settings> {
     let bare = "sed -i /interface/d /etc/firewalld/zones/ocinet.xml; firewall-cmd --reload >/dev/null";
     Ok(firewalld.host()?.prepare(bare))
 }
 
 /// ufw with the policy to reject, whose last chain is reloaded with all others.
-fn rejecting(ufw: Neighbour) -> Result<Settings> {
+fn rejecting(ufw: ForeignFirewall) -> Result<Settings> {
     Ok(ufw.host()?.prepare("ufw default reject routed >/dev/null"))
 }
 
 #[test]
 fn firewalld_lets_containers_through() -> Result<()> {
-    every(Neighbour::FIREWALLDS, |&firewalld| lets_through(firewalld, &Host::new(with_a_bare_zone(firewalld)?)?))
+    every(ForeignFirewall::FIREWALLDS, |&firewalld| lets_through(firewalld, &Host::new(with_a_bare_zone(firewalld)?)?))
 }
 
 #[test]
 fn ufw_lets_containers_through_before_it_rejects() -> Result<()> {
-    every(Neighbour::UFWS, |&ufw| heals(ufw, rejecting(ufw)?, "ufw-after-forward"))
+    every(ForeignFirewall::UFWS, |&ufw| heals(ufw, rejecting(ufw)?, "ufw-after-forward"))
 }
 
 #[test]
 fn what_firewalld_forgets_comes_back() -> Result<()> {
-    every(Neighbour::FIREWALLDS, |&firewalld| heals(firewalld, with_a_bare_zone(firewalld)?, "zone ocinet"))
+    every(ForeignFirewall::FIREWALLDS, |&firewalld| heals(firewalld, with_a_bare_zone(firewalld)?, "zone ocinet"))
 }
 
 #[test]
 fn a_restart_of_docker_changes_nothing() -> Result<()> {
-    every(Neighbour::DOCKERS, |&docker| stands(docker))
+    every(ForeignFirewall::DOCKERS, |&docker| stands(docker))
 }
 
 #[test]
 fn a_reload_of_ufw_changes_nothing() -> Result<()> {
-    every(Neighbour::UFWS, |&ufw| stands(ufw))
+    every(ForeignFirewall::UFWS, |&ufw| stands(ufw))
 }
 
 /// With the zone that comes with ocinet, whose bridges are in it from the beginning.
 #[test]
 fn a_reload_of_firewalld_changes_nothing() -> Result<()> {
-    every(Neighbour::FIREWALLDS, |&firewalld| stands(firewalld))
+    every(ForeignFirewall::FIREWALLDS, |&firewalld| stands(firewalld))
 }
 
-/// The first container opens the door, a reset closes it, and what others wrote is the same all the time.
-fn lets_through(neighbour: Neighbour, host: &Host) -> Result<()> {
+/// The first container adds the pass, a reset removes it, and the rules of others stay the same all the time.
+fn lets_through(neighbour: ForeignFirewall, host: &Host) -> Result<()> {
     let _server = host.peer().serve("world", &["7000"])?;
     let before = neighbour.rules(host)?;
     let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
@@ -131,7 +131,7 @@ fn without_ours(rules: &str) -> String {
 }
 
 /// After a reset: of firewalld's, the zone's chains are left without a way in until it loads its rules anew.
-fn ensure_closed(neighbour: Neighbour, host: &Host, before: &str) -> Result<()> {
+fn ensure_closed(neighbour: ForeignFirewall, host: &Host, before: &str) -> Result<()> {
     let after = neighbour.rules(host)?;
     ensure!(without_ours(&after) == without_ours(before), "{before}\nbecame\n{after}");
     if matches!(neighbour, Firewalld(_)) {
@@ -142,8 +142,8 @@ fn ensure_closed(neighbour: Neighbour, host: &Host, before: &str) -> Result<()> 
     Ok(())
 }
 
-/// A door that stays where it is while its keeper loads his own rules anew.
-fn stands(neighbour: Neighbour) -> Result<()> {
+/// A pass that stays while the other program loads its own rules again.
+fn stands(neighbour: ForeignFirewall) -> Result<()> {
     let host = Host::new(neighbour.host()?)?;
     let _server = host.peer().serve("world", &["7000"])?;
     let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
@@ -154,8 +154,8 @@ fn stands(neighbour: Neighbour) -> Result<()> {
     Ok(())
 }
 
-/// A door that goes with its keeper's own rules: the doctor tells, and the next container opens it again for all.
-fn heals(neighbour: Neighbour, settings: Settings, words: &str) -> Result<()> {
+/// A pass that goes with the other program's rules: the doctor reports it, and the next container adds it again for all.
+fn heals(neighbour: ForeignFirewall, settings: Settings, words: &str) -> Result<()> {
     let host = Host::new(settings)?;
     let _server = host.peer().serve("world", &["7000"])?;
     let before = neighbour.rules(&host)?;
@@ -172,10 +172,10 @@ fn heals(neighbour: Neighbour, settings: Settings, words: &str) -> Result<()> {
     ensure_closed(neighbour, &host, &before)
 }
 
-/// A door lets pass what nobody else spoke of: Docker keeps its networks apart from ours, and the operator's word goes first.
+/// A pass accepts only what no other rule judged: Docker isolates its networks from ours, and the operator's rules come first.
 #[test]
 fn a_door_weakens_nothing() -> Result<()> {
-    let rows = Firewall::ALL.into_iter().flat_map(|firewall| Neighbour::DOCKERS.map(|docker| (docker, firewall)));
+    let rows = Firewall::ALL.into_iter().flat_map(|firewall| ForeignFirewall::DOCKERS.map(|docker| (docker, firewall)));
     every(rows, |&(docker, firewall)| {
         let host = &Host::new(docker.host()?.firewall(firewall))?;
         let iptables = docker.program();
@@ -274,10 +274,10 @@ fn a_strange_policy_is_explained() -> Result<()> {
     })
 }
 
-/// Once a door is open, an attach looks at it without starting a program.
+/// Once a pass is there, an attach checks it without starting a program.
 #[test]
 fn an_open_door_costs_no_process() -> Result<()> {
-    let neighbours = [&Neighbour::DOCKERS[..], &Neighbour::UFWS, &Neighbour::FIREWALLDS].concat();
+    let neighbours = [&ForeignFirewall::DOCKERS[..], &ForeignFirewall::UFWS, &ForeignFirewall::FIREWALLDS].concat();
     every(neighbours, |&neighbour| {
         neighbour.host()?.test(|host| {
             let programs = |id: &str| -> Result<usize> {

@@ -4,8 +4,8 @@
 mod trouble;
 
 use anyhow::{Result, ensure};
+use ocinet_integration::ForeignFirewall::{Firewalld, Ufw};
 use ocinet_integration::Iptables::{Legacy, Nft};
-use ocinet_integration::Neighbour::{Firewalld, Ufw};
 use ocinet_integration::Suite::{Here, Sid};
 use ocinet_integration::{ASKING, Firewall, GATEWAY, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
 

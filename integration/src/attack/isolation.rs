@@ -261,7 +261,7 @@ fn forged_container(host: &Host) -> Result<Outcome> {
     let _service = host.serve("service", &["9999"])?;
     let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
     let victim = host.container("victim").run()?;
-    let address = victim.record()?.address().context("an address")?;
+    let address = victim.sandbox()?.address().context("an address")?;
     count(host, "input", &format!("iifname uplink ip saddr {address}"))?;
     count(host, "postrouting", &format!("oifname ocinet0 ip saddr {address}"))?;
     let peer = host.peer();
@@ -280,7 +280,7 @@ fn forged_container(host: &Host) -> Result<Outcome> {
 
 fn forged_answer(host: &Host) -> Result<Outcome> {
     let web = host.container("web").run()?;
-    let address = web.record()?.address().context("an address")?;
+    let address = web.sandbox()?.address().context("an address")?;
     let mut client = host.keep_asking(&web.at(80)?, 5555)?;
     client.hears("web")?;
     count(host, "input", &format!("iifname uplink ip saddr {address} udp dport 5555"))?;

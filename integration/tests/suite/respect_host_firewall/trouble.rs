@@ -175,9 +175,9 @@ fn a_host_that_cannot_ask() -> Result<()> {
     })
 }
 
-/// A stranger's link has the name: one line, nothing half done, and the link stays as it is.
+/// A link of another program has the name: one line, nothing half done, and the link stays as it is.
 #[test]
-fn a_stranger_has_the_name() -> Result<()> {
+fn another_link_has_the_name() -> Result<()> {
     every(Firewall::ALL, |firewall| {
         Settings::default().firewall(*firewall).prepare(ASKING).test(|host| {
             host.sh("ip link add ocn-detour-out type bridge")?;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 /// One sandbox of the store.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct Record {
+pub struct Sandbox {
     /// The runtime's id of the container.
     pub container: String,
     /// The bundle, as the runtime stated it.
@@ -35,7 +35,7 @@ pub enum Mode {
     Host,
 }
 
-/// The life of a record.
+/// The state of a sandbox.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -97,7 +97,7 @@ impl Publish {
     }
 }
 
-impl Record {
+impl Sandbox {
     /// The first address, without its prefix length.
     pub fn address(&self) -> Option<Ipv4Addr> {
         let (address, _) = self.endpoints.first()?.addresses.first()?.split_once('/')?;

@@ -28,7 +28,7 @@ pub enum Suite {
 
 /// Such a program.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Neighbour {
+pub enum ForeignFirewall {
     /// Docker's daemon.
     Docker(Suite, Iptables),
     /// Ubuntu's firewall.
@@ -37,7 +37,7 @@ pub enum Neighbour {
     Firewalld(Suite),
 }
 
-impl Neighbour {
+impl ForeignFirewall {
     /// Docker's daemons: this machine's, 20.10 on Debian 12, and 28.
     pub const DOCKERS: [Self; 3] = [
         Self::Docker(Suite::Here, Iptables::Nft),

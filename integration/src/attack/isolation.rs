@@ -92,6 +92,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         story: forged_answer,
     },
     Attack {
+        what: "the LAN sends into a connection of two containers by a published port, under the server's address",
+        seen: "RFC 2827",
+        guard: "rule in guard",
+        prepare: NO_REVERSE_PATH,
+        story: forged_sibling,
+    },
+    Attack {
         what: "a packet outside the window of a published connection has the host reset it",
         seen: "kubernetes#74839",
         guard: "rule in guard",
@@ -284,6 +291,26 @@ fn forged_answer(host: &Host) -> Result<Outcome> {
     let mut client = host.keep_asking(&web.at(80)?, 5555)?;
     client.hears("web")?;
     count(host, "input", &format!("iifname uplink ip saddr {address} udp dport 5555"))?;
+    let peer = host.peer();
+    forge(&peer, address, GATEWAY)?;
+    let mut forger = peer.keep_asking(&format!("{GATEWAY}:5555"), 80)?;
+    let outcome = duel(host, &[Guard::Origins], || {
+        forger.hears("-")?;
+        forger.hears("-")?;
+        has_counted(host)
+    })?;
+    host.sh("nft delete table ip watch")?;
+    Ok(outcome)
+}
+
+/// Both ends of such a connection are translated: the server answers to the gateway, which the LAN can address as well.
+fn forged_sibling(host: &Host) -> Result<Outcome> {
+    let web = host.container("web").publish("8080:80/udp").run()?;
+    let address = web.sandbox()?.address().context("an address")?;
+    let sibling = host.container("sibling").run()?;
+    let mut client = sibling.keep_asking(&format!("{UPLINK}:8080"), 5555)?;
+    client.hears("web")?;
+    count(host, "forward", "iifname uplink udp dport 5555")?;
     let peer = host.peer();
     forge(&peer, address, GATEWAY)?;
     let mut forger = peer.keep_asking(&format!("{GATEWAY}:5555"), 80)?;

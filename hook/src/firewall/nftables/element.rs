@@ -13,9 +13,6 @@ pub fn elements(all: &Needs) -> Vec<Element> {
     if all.base.close_forwarding {
         elements.push(closed_key());
     }
-    if all.base.input_loop.is_some() {
-        elements.push(looped_key());
-    }
     for NetworkNeeds { bridge, subnets } in &all.networks {
         let bridge = bridge_key(bridge);
         elements.push(element("intra", [&bridge.key[..], &bridge.key[..]].concat()));
@@ -142,11 +139,6 @@ fn source_element(source: &Source) -> Element {
 /// The key under which forwarding between foreign links is closed (`NFPROTO_IPV4`).
 pub fn closed_key() -> Element {
     Element { set: "closed", key: vec![2], data: Vec::new(), userdata: Vec::new() }
-}
-
-/// The key under which packets from outside go through the input loop.
-pub fn looped_key() -> Element {
-    Element { set: "detoured", ..closed_key() }
 }
 
 #[cfg(test)]

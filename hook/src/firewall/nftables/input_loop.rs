@@ -8,9 +8,15 @@
 //! The table is `ip ocinet`, since the family `inet` of our other rules has no `dup`. The next hop of the copy is 127.0.0.1: the link
 //! pair has no ARP and needs none, and without the pair the copy reaches nothing but the host itself.
 
-use super::Chain;
+use super::{Chain, PREROUTING};
 
-/// The chain.
+/// The chain `prerouting` of a ruleset with the loop: what comes from outside is translated when it comes out of the loop alone.
+pub const PREROUTING_WITH_LOOP: Chain = Chain {
+    rules: &["meta nfproto ipv4 iifname != @bridges iifname != \"ocn-detour-out\" accept", PREROUTING.rules[0]],
+    ..PREROUTING
+};
+
+/// The chain that copies.
 pub const CHAIN: Chain = Chain {
     name: "detour",
     base: "type filter hook input priority 2147483646; policy accept;",

@@ -30,7 +30,7 @@ mod element;
 mod held;
 mod input_loop;
 
-pub use element::{Element, bridge_key, closed_key, elements, looped_key, port_elements};
+pub use element::{Element, bridge_key, closed_key, elements, port_elements};
 pub use held::{Held, Rule};
 
 use std::fmt::Write;
@@ -73,18 +73,22 @@ impl Chain {
     /// The chain's use count in the kernel: its rules and the jumps to it (`struct nft_chain`, nf_tables.h).
     pub fn uses(&self) -> u32 {
         let jump = format!("jump {}", self.name);
-        let jumps = CHAINS.iter().flat_map(|chain| chain.rules).filter(|rule| rule.ends_with(&jump)).count();
+        let jumps = CHAINS
+            .iter()
+            .chain([&PREROUTING])
+            .flat_map(|chain| chain.rules)
+            .filter(|rule| rule.ends_with(&jump))
+            .count();
         u32::try_from(self.rules.len() + jumps).expect("a handful of rules")
     }
 }
 
-const SETS: [&str; 12] = [
+const SETS: [&str; 11] = [
     "set bridges { type ifname; }",
     "set intra { type ifname . ifname; }",
     "set nat_subnets4 { type ipv4_addr; flags interval; }",
     "set networks4 { type ifname . ipv4_addr; flags interval; }",
     "set closed { type nf_proto; }",
-    "set detoured { type nf_proto; }",
     "map publish4_any { type inet_proto . inet_service : ipv4_addr . inet_service; }",
     "map publish4_addr { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
     "set ports4_any { type inet_proto . inet_service; }",
@@ -93,7 +97,7 @@ const SETS: [&str; 12] = [
     "map sources4_link { type ifname : ipv4_addr; }",
 ];
 
-/// The chains of the table.
+/// The chains of the table that are the same with an input loop and without.
 const CHAINS: &[Chain] = &[
     Chain {
         name: "guard",
@@ -117,14 +121,6 @@ const CHAINS: &[Chain] = &[
         rules: &[
             "meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @publish4_addr",
             "ip daddr != 127.0.0.2-127.255.255.255 dnat ip to meta l4proto . th dport map @publish4_any",
-        ],
-    },
-    Chain {
-        name: "prerouting",
-        base: "type nat hook prerouting priority dstnat; policy accept;",
-        rules: &[
-            "meta nfproto @detoured iifname != @bridges iifname != \"ocn-detour-out\" accept",
-            "ip daddr != 127.0.0.0/8 fib daddr type local jump publish",
         ],
     },
     Chain {
@@ -160,24 +156,36 @@ const CHAINS: &[Chain] = &[
     },
 ];
 
+/// Where published ports lead to containers.
+const PREROUTING: Chain = Chain {
+    name: "prerouting",
+    base: "type nat hook prerouting priority dstnat; policy accept;",
+    rules: &["ip daddr != 127.0.0.0/8 fib daddr type local jump publish"],
+};
+
 /// The chains that `base` calls for.
 pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    CHAINS.iter().chain(base.input_loop.map(|_| &input_loop::CHAIN))
+    inet_chains(base).chain(base.input_loop.map(|_| &input_loop::CHAIN))
+}
+
+/// Those of the table `inet ocinet`.
+fn inet_chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
+    CHAINS.iter().chain([if base.input_loop.is_some() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING }])
 }
 
 /// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose input loop leads by
 /// another link, or none, since a rule holds a link's index.
 pub fn version(base: &Base) -> String {
     let input_loop = base.input_loop.map(|link| format!("{link} {}", input_loop::table()));
-    format!("ocinet {:08x}", crc32fast::hash(body(&input_loop.unwrap_or_default()).as_bytes()))
+    format!("ocinet {:08x}", crc32fast::hash(body(base, &input_loop.unwrap_or_default()).as_bytes()))
 }
 
 /// The chain that carries the version.
 pub const MARKED: &str = "forward";
 
-fn body(version: &str) -> String {
+fn body(base: &Base, version: &str) -> String {
     let mut text: String = SETS.iter().map(|set| format!("    {set}\n")).collect();
-    text.extend(CHAINS.iter().map(|chain| chain.text(if chain.name == MARKED { version } else { "" })));
+    text.extend(inet_chains(base).map(|chain| chain.text(if chain.name == MARKED { version } else { "" })));
     text
 }
 
@@ -210,7 +218,7 @@ pub fn deletion() -> String {
 
 /// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of what is `held` in one transaction.
 pub fn ruleset(all: &Needs, held: &Held) -> String {
-    let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(held), body(&version(&all.base)));
+    let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(held), body(&all.base, &version(&all.base)));
     if all.base.input_loop.is_some() {
         text.push_str(&input_loop::table());
     }
@@ -219,9 +227,6 @@ pub fn ruleset(all: &Needs, held: &Held) -> String {
     };
     if all.base.close_forwarding {
         element("closed", "ipv4".into());
-    }
-    if all.base.input_loop.is_some() {
-        element("detoured", "ipv4".into());
     }
     for NetworkNeeds { bridge, subnets } in &all.networks {
         element("bridges", format!("\"{bridge}\""));

@@ -39,10 +39,17 @@ fn damage(firewall: Firewall) -> Vec<String> {
 
 /// Without this, nobody is asked.
 fn unasked(firewall: Firewall) -> String {
-    let replaced = |program| {
-        format!("{program} -t nat -F OCINET-PREROUTING; {program} -t nat -A OCINET-PREROUTING -j OCINET-PUBLISH")
+    let (chain, rule) = match firewall.iptables() {
+        Some(program) => (
+            format!("{program} -t nat -F OCINET-PREROUTING"),
+            format!("{program} -t nat -A OCINET-PREROUTING -j OCINET-PUBLISH"),
+        ),
+        None => (
+            "nft flush chain inet ocinet prerouting".into(),
+            "nft add rule inet ocinet prerouting fib daddr type local jump publish".into(),
+        ),
     };
-    firewall.iptables().map_or_else(|| "nft flush set inet ocinet detoured".into(), replaced)
+    format!("{chain}; {rule}")
 }
 
 /// Whatever is broken of it, from outside nobody comes in until it is whole: it fails closed.

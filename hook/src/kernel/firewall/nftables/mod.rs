@@ -50,10 +50,9 @@ impl Nftables {
     /// Whether the chains are of this version and have all of their rules, and the network its place in the sets.
     fn is_whole(&mut self, network: &NetworkNeeds, base: &Base) -> Result<bool> {
         let closed = base.close_forwarding.then(nftables::closed_key);
-        let elements =
-            [Some(nftables::bridge_key(&network.bridge)), closed, base.input_loop.map(|_| nftables::looped_key())];
+        let elements = closed.into_iter().chain([nftables::bridge_key(&network.bridge)]);
         let mut questions: Vec<_> = nftables::chains(base).map(chain_question).collect();
-        questions.extend(elements.iter().flatten().map(element_question));
+        questions.extend(elements.map(|element| element_question(&element)));
         match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
             Ok(answers) => Ok(is_whole(&answers, base)),
             Err(error) if is_absent(&error) => Ok(false),

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -78,14 +78,24 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// A host with its container, in a thread of its own, which has the host's namespaces.
 struct Site {
-    questions: Sender<Column>,
+    /// Taken away at the end.
+    questions: Option<Sender<Column>>,
     answers: Receiver<Result<f64>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Site {
+    /// Waits until the host's processes have ended.
+    fn drop(&mut self) {
+        self.questions = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Site {
     fn new(subject: Subject) -> Result<Self> {
         let ((questions, asked), (tell, answers)) = (channel(), channel());
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let result = Place::new(subject).map(|place| {
                 let _ = tell.send(Ok(0.0));
                 asked.iter().map(|column| place.measure(column)).try_for_each(|answer| tell.send(answer).ok());
@@ -94,13 +104,14 @@ impl Site {
                 let _ = tell.send(Err(error));
             }
         });
-        answers.recv()??;
-        Ok(Self { questions, answers })
+        let site = Self { questions: Some(questions), answers, thread: Some(thread) };
+        site.answers.recv()??;
+        Ok(site)
     }
 
     /// How much a second.
     fn measure(&self, column: Column) -> Result<f64> {
-        self.questions.send(column)?;
+        self.questions.as_ref().context("the end")?.send(column)?;
         self.answers.recv()?
     }
 }

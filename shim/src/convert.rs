@@ -61,16 +61,16 @@ fn state(state: model::State) -> State {
 }
 
 fn endpoint(endpoint: &model::Endpoint) -> Endpoint {
-    let model::Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
+    let name = |link: Option<&model::InterfaceName>| link.map(ToString::to_string).unwrap_or_default();
     Endpoint {
         network: endpoint.network.to_string(),
         interface: endpoint.interface.to_string(),
         mac: endpoint.mac.to_string(),
         mtu: endpoint.mtu,
         addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
-        gateways: endpoint.gateways.iter().map(ToString::to_string).collect(),
-        host_interface: host_interface.to_string(),
-        bridge: bridge.to_string(),
+        gateways: endpoint.gateways().map(|gateway| gateway.to_string()).collect(),
+        host_interface: name(endpoint.wire.host_link()),
+        bridge: name(endpoint.wire.master()),
         ..Default::default()
     }
 }
@@ -98,14 +98,18 @@ pub fn network(view: &NetworkView) -> NetworkInfo {
     info.driver = view.kind.driver().into();
     info.containers = u32::try_from(view.sandboxes.len()).unwrap_or(u32::MAX);
     if let NetworkKind::Bridge(network) = &view.kind {
-        info.bridge = network.bridge.to_string();
+        info.bridge = network.link().map(ToString::to_string).unwrap_or_default();
         info.subnets = network.subnets.iter().map(subnet).collect();
     }
     info
 }
 
 fn subnet(subnet: &model::Subnet) -> Subnet {
-    Subnet { range: subnet.range.to_string(), gateway: subnet.gateway.to_string(), ..Default::default() }
+    Subnet {
+        range: subnet.range.to_string(),
+        gateway: subnet.gateway.address().map(|gateway| gateway.to_string()).unwrap_or_default(),
+        ..Default::default()
+    }
 }
 
 /// What an examination found.

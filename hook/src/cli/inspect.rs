@@ -3,7 +3,7 @@ use std::fmt::Write;
 use slog::Logger;
 
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Attachment, Namespace, NetnsLocator, Sandbox, shown};
+use ocinet::model::{Namespace, NetnsLocator, Sandbox, shown};
 
 use super::{Options, print, print_json};
 
@@ -60,14 +60,16 @@ fn describe(sandbox: &Sandbox) -> String {
     }
     line("seen from", &format!("pid:[{seen_from_pid_ns}] mnt:[{seen_from_mnt_ns}]"));
     for endpoint in &sandbox.endpoints {
-        let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
         line("network", &endpoint.network);
         line("interface", &endpoint.interface);
-        line("host link", &format!("{host_interface} on bridge {bridge}"));
+        if let Some(link) = endpoint.wire.host_link() {
+            let master = endpoint.wire.master().map(|master| format!(" on bridge {master}"));
+            line("host link", &format!("{link}{}", master.unwrap_or_default()));
+        }
         line("mac", &endpoint.mac);
         line("mtu", &endpoint.mtu);
         endpoint.addresses.iter().for_each(|address| line("address", address));
-        endpoint.gateways.iter().for_each(|gateway| line("gateway", gateway));
+        endpoint.gateways().for_each(|gateway| line("gateway", &gateway));
     }
     sandbox.publish.iter().for_each(|mapping| line("published", mapping));
     text

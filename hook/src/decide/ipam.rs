@@ -73,11 +73,11 @@ pub fn next<E>(
     last: Option<IpAddr>,
     mut taken: impl FnMut(IpAddr) -> Result<bool, E>,
 ) -> Result<Option<IpAddr>, E> {
-    let (first, end) = usable(&subnet.range);
+    let (first, end) = usable(subnet);
     let start = last.map(to_number).filter(|n| (first..end).contains(n)).map_or(first, |n| n + 1);
     for number in (start..=end).chain(first..start) {
         let address = to_address(number, &subnet.range);
-        if address != subnet.gateway && !taken(address)? {
+        if Some(address) != subnet.gateway.address() && !taken(address)? {
             return Ok(Some(address));
         }
     }
@@ -90,10 +90,10 @@ pub fn next<E>(
 /// [`Invalid`] says why not.
 pub fn check(subnet: &Subnet, address: IpAddr) -> Result<(), Invalid> {
     let range = &subnet.range;
-    let (first, end) = usable(range);
+    let (first, end) = bounds(range);
     let why = match to_number(address) {
         _ if !range.contains(&address) => format!("is outside the network's range {range}"),
-        _ if address == subnet.gateway => "is the gateway's".to_owned(),
+        _ if Some(address) == subnet.gateway.address() => "is the gateway's".to_owned(),
         n if n < first => format!("is the network address of {range}"),
         n if n > end => format!("is the broadcast address of {range}"),
         _ => return Ok(()),
@@ -106,15 +106,25 @@ pub fn check(subnet: &Subnet, address: IpAddr) -> Result<(), Invalid> {
 /// # Errors
 /// [`Invalid`] says why not.
 pub fn check_mac(subnets: &[Subnet], mac: Mac) -> Result<(), Invalid> {
-    match subnets.iter().find(|subnet| Mac::of(subnet.gateway) == mac) {
-        Some(subnet) => Err(Invalid::new("mac", mac, format!("is that of the gateway {}", subnet.gateway))),
+    let gateways = subnets.iter().filter_map(|subnet| subnet.gateway.of_host());
+    match gateways.into_iter().find(|gateway| Mac::of(*gateway) == mac) {
+        Some(gateway) => Err(Invalid::new("mac", mac, format!("is that of the gateway {gateway}"))),
         None => Ok(()),
+    }
+}
+
+/// The first and last number that is given out in `subnet`: those of its pool that a host may have.
+fn usable(subnet: &Subnet) -> (u128, u128) {
+    let (first, last) = bounds(&subnet.range);
+    match subnet.pool {
+        Some(pool) => (first.max(to_number(pool.network())), last.min(to_number(pool.broadcast()))),
+        None => (first, last),
     }
 }
 
 /// The first and last number a host may have: not the network address (in IPv6 the subnet routers' anycast address),
 /// in IPv4 not the broadcast address.
-fn usable(range: &IpNet) -> (u128, u128) {
+fn bounds(range: &IpNet) -> (u128, u128) {
     let last = to_number(range.broadcast());
     (to_number(range.network()) + 1, if range.network().is_ipv4() { last - 1 } else { last })
 }

@@ -1,16 +1,14 @@
-//! Request + what is leased -> the endpoint, the ports and the steps. Pure.
+//! Request + what is leased -> the endpoint, the ports and what undoes them. Pure.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::decide::request::Connection;
-use crate::driver::{self, Steps};
+use crate::driver::{self, Undo};
 use crate::input::{HostPort, PublishRequest};
-use crate::model::{
-    Alias, Attachment, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Sandbox,
-};
+use crate::model::{Alias, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Route, Sandbox};
 
 /// Which ports of the host can be had. The kernel and the store know.
 pub trait HostPorts {
@@ -81,52 +79,30 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
     range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
-/// The endpoint of `connection` at `address`; `name` numbers the names that its link on the host can have.
-pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, name: u8) -> Endpoint {
-    let is_v4 = |ip: &IpAddr| ip.is_ipv4() == address.addr().is_ipv4();
+/// The endpoint of `connection` at `address`; `nth` numbers the names that its link on the host can have.
+pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, nth: u8) -> Endpoint {
+    let gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway.address());
+    let is_of_its_family = |gateway: &IpAddr| gateway.is_ipv4() == address.addr().is_ipv4();
     Endpoint {
         network: network.name.clone(),
-        attachment: Attachment::Bridge {
-            bridge: network.bridge.clone(),
-            host_interface: host_interface(address.addr(), name),
-        },
+        wire: driver::wire(network, address.addr(), nth),
         interface: connection.interface.clone().unwrap_or_else(default_interface),
         mac: connection.mac.unwrap_or_else(|| Mac::of(address.addr())),
-        mtu: connection.mtu.unwrap_or(network.mtu),
+        mtu: connection.mtu.unwrap_or(network.options.mtu),
         addresses: vec![address],
-        gateways: network.subnets.iter().map(|subnet| subnet.gateway).filter(is_v4).collect(),
+        routes: gateways.filter(is_of_its_family).map(Route::Default).collect(),
     }
 }
 
-/// What the kernel must do for the endpoints of `sandbox`, all of `network`, which rules of ours guard or not.
-pub fn steps(sandbox: &Sandbox, network: &Network, guarded: bool) -> Vec<Steps> {
-    sandbox.endpoints.iter().map(|endpoint| driver::bridge(network, endpoint, alias(sandbox), guarded)).collect()
+/// What takes the endpoints of `sandbox` away, in this order.
+pub fn undo(sandbox: &Sandbox) -> Vec<Undo> {
+    let alias = alias(sandbox);
+    sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias)).collect()
 }
 
 /// The alias of the sandbox's links.
 pub fn alias(sandbox: &Sandbox) -> Alias {
     Alias::endpoint(sandbox.key(), sandbox.container.as_str())
-}
-
-/// `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where a link of another program has that.
-///
-/// The kernel has a name only once. So it refuses the second of two links with one address even where the store has
-/// forgotten the first, and the name of a link tells its address.
-fn host_interface(address: IpAddr, name: u8) -> InterfaceName {
-    let base = match address {
-        IpAddr::V4(v4) => format!("ocv{:08x}", u32::from(v4)),
-        IpAddr::V6(v6) => format!("ocv6{:08x}", crc32fast::hash(&v6.octets())),
-    };
-    let text = if name == 0 { base } else { format!("{base}-{}", name % 10) };
-    text.parse().expect("up to fourteen letters and digits")
-}
-
-/// The address that a link of ours has by its name; none for those of IPv6.
-pub fn address_of(host_interface: &InterfaceName) -> Option<IpAddr> {
-    let digits = host_interface.as_str().strip_prefix("ocv")?.split('-').next()?;
-    let is_number = digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    let number = is_number.then(|| u32::from_str_radix(digits, 16).ok()).flatten()?;
-    Some(Ipv4Addr::from(number).into())
 }
 
 /// The interface in a container where the request names none.
@@ -175,17 +151,6 @@ mod tests {
         assert_eq!(chosen("80,443", &[40_000]).unwrap(), ["0.0.0.0:40001->80/tcp", "0.0.0.0:40002->443/tcp"]);
         assert!(chosen("9000-9001:80", &[9000, 9001]).is_err());
         assert_eq!(chosen("80-90", &[]), Err("Free".into()), "ten are free");
-    }
-
-    #[test]
-    fn a_link_is_named_after_its_address() {
-        let name = |text: &str, nth| host_interface(text.parse().unwrap(), nth);
-        assert_eq!(name("10.90.0.2", 0).as_str(), "ocv0a5a0002");
-        assert_eq!(name("10.90.0.2", 1).as_str(), "ocv0a5a0002-1");
-        assert_eq!(address_of(&name("10.90.0.2", 1)), Some("10.90.0.2".parse().unwrap()));
-        assert_eq!(address_of(&name("fd00::2", 0)), None);
-        assert_ne!(name("fd00::2", 0), name("fd00::3", 0));
-        assert_eq!(address_of(&"ocv+a5a0002".parse().unwrap()), None, "digits only");
     }
 
     #[test]

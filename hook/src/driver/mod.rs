@@ -1,34 +1,190 @@
-//! What the kernel must do for an endpoint, one file per driver. Pure: steps are data.
+//! What the kernel must do for an endpoint, one file per driver. Pure: steps are data, which `kernel/perform` does, verifies and
+//! undoes.
+//!
+//! A driver is one file here with its [`Decisions`], and one arm in [`decisions`]. No other code asks which driver a network has.
 
 mod bridge;
 mod guard;
 mod setting;
+#[cfg(test)]
+mod slice;
 
-pub use bridge::{bridge, bridge_of, port};
+pub use bridge::address_of;
 pub use guard::FilterProgram;
 pub use setting::Setting;
 
-use ipnet::IpNet;
+use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::{Alias, InterfaceName, Mac};
+use ipnet::IpNet;
+
+use crate::model::{Alias, Driver, Endpoint, InterfaceName, Mac, Network, Route, Wire};
+
+/// What the host says beside the network and the endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What marks the links of the endpoint.
+    pub alias: Alias,
+    /// Whether rules of ours guard the network.
+    pub guarded: bool,
+}
 
 /// What an endpoint needs, in the order in which it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steps {
-    /// In the host's namespace.
-    pub host: Vec<HostStep>,
+    /// In the host's namespace, for all endpoints of the network.
+    pub network: Vec<NetworkStep>,
+    /// In the host's namespace, for this endpoint alone.
+    pub endpoint: Vec<EndpointStep>,
     /// In the container's namespace, after the host's.
     pub sandbox: Vec<SandboxStep>,
 }
 
-/// One thing in the host's namespace.
+/// The decisions that drivers differ in.
+trait Decisions {
+    /// What connects an endpoint with `address`; `nth` numbers the names that its link on the host can have.
+    fn wire(&self, address: IpAddr, nth: u8) -> Wire;
+
+    /// What all endpoints of `network` share on the host.
+    fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep>;
+
+    /// What connects `endpoint`; `alias` marks its links.
+    fn of_endpoint(&self, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep>;
+}
+
+fn decisions(driver: &Driver) -> &dyn Decisions {
+    match driver {
+        Driver::Bridge(bridge) => bridge,
+        #[cfg(test)]
+        Driver::Slice(slice) => slice,
+    }
+}
+
+/// What connects an endpoint of `network` with `address`; `nth` numbers the names that its link on the host can have.
+pub fn wire(network: &Network, address: IpAddr, nth: u8) -> Wire {
+    decisions(&network.driver).wire(address, nth)
+}
+
+/// What all endpoints of `network` share on the host, which rules of ours guard or not.
+pub fn of_network(network: &Network, guarded: bool) -> Vec<NetworkStep> {
+    decisions(&network.driver).of_network(network, guarded)
+}
+
+/// What connects `endpoint` of `network` on the host; `alias` marks its links.
+pub fn of_endpoint(network: &Network, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep> {
+    decisions(&network.driver).of_endpoint(endpoint, alias)
+}
+
+/// The steps that connect `endpoint` to `network`.
+pub fn steps(network: &Network, endpoint: &Endpoint, facts: &Facts) -> Steps {
+    Steps {
+        network: of_network(network, facts.guarded),
+        endpoint: of_endpoint(network, endpoint, &facts.alias),
+        sandbox: in_sandbox(endpoint),
+    }
+}
+
+/// What `endpoint` needs in the container's namespace.
+pub fn in_sandbox(endpoint: &Endpoint) -> Vec<SandboxStep> {
+    let name = || endpoint.interface.clone();
+    let mut steps =
+        vec![SandboxStep::Loopback, SandboxStep::Interface { name: name(), addresses: endpoint.addresses.clone() }];
+    steps.extend(endpoint.gateways().map(|gateway| SandboxStep::Announce { name: name(), gateway }));
+    steps.extend(endpoint.routes.iter().map(|Route::Default(gateway)| SandboxStep::DefaultRoute { gateway: *gateway }));
+    steps
+}
+
+/// What takes `endpoint` away, in this order, and from what it says alone: its network may be gone.
+pub fn undo(endpoint: &Endpoint, alias: &Alias) -> Vec<Undo> {
+    let Endpoint { wire, addresses, .. } = endpoint;
+    let link = wire.host_link().map(|name| Undo::Link {
+        name: name.clone(),
+        alias: alias.clone(),
+        master: wire.master().cloned(),
+    });
+    let of_address = |address: IpAddr| {
+        let neighbour = wire.master().map(|link| Undo::Neighbour { link: link.clone(), address });
+        [Some(Undo::Flows(address)), neighbour].into_iter().flatten()
+    };
+    link.into_iter().chain(addresses.iter().map(IpNet::addr).flat_map(of_address)).collect()
+}
+
+/// One thing that is taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostStep {
+pub enum Undo {
+    /// A link of the host's namespace, if it has this alias; or if it has none and is a port of `master`, as one whose attach was cut
+    /// off.
+    Link {
+        /// Its name.
+        name: InterfaceName,
+        /// Whose it is.
+        alias: Alias,
+        /// The link that it is a port of.
+        master: Option<InterfaceName>,
+    },
+    /// What conntrack remembers of an address: it would lead into the next container at that address.
+    Flows(IpAddr),
+    /// What the host remembers of an address on a link, and the packets of those flows that wait for its MAC address.
+    Neighbour {
+        /// The link.
+        link: InterfaceName,
+        /// The address.
+        address: IpAddr,
+    },
+}
+
+/// One thing that the endpoints of a network share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkStep {
     /// A bridge of ours is there and up.
     Bridge(Bridge),
-    /// A veth pair connects the container to it.
+    /// A VLAN on a link of the host's, which goes with the last network on it.
+    #[cfg(test)]
+    Vlan {
+        /// The host's link.
+        parent: InterfaceName,
+        /// The VLAN.
+        id: u16,
+    },
+}
+
+/// One thing on the host that connects one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointStep {
+    /// A veth pair connects the container to a bridge.
     Veth(Veth),
+    /// A child of a link of the host's is born in the container.
+    #[cfg(test)]
+    Child {
+        /// The host's link.
+        parent: InterfaceName,
+        /// The container's interface.
+        name: InterfaceName,
+        /// Its MAC.
+        mac: Mac,
+    },
+}
+
+/// As people call it.
+impl fmt::Display for NetworkStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bridge(bridge) => write!(f, "bridge {}", bridge.name),
+            #[cfg(test)]
+            Self::Vlan { parent, id } => write!(f, "VLAN {id} of {parent}"),
+        }
+    }
+}
+
+impl EndpointStep {
+    /// The pair, where it is one.
+    pub fn as_veth(&self) -> Option<&Veth> {
+        match self {
+            Self::Veth(pair) => Some(pair),
+            #[cfg(test)]
+            Self::Child { .. } => None,
+        }
+    }
 }
 
 /// A bridge of ours.

@@ -4,7 +4,7 @@ use super::{Engine, Result};
 use crate::decide::liveness::{Evidence, Life, Sight, judge};
 use crate::decide::plan;
 use crate::kernel::{self, Netns};
-use crate::model::{Attachment, NetnsLocator, Sandbox, State};
+use crate::model::{NetnsLocator, Sandbox, State};
 
 impl Engine {
     pub(super) fn is_alive(&self, sandbox: &Sandbox) -> bool {
@@ -26,7 +26,7 @@ impl Engine {
     fn evidence(&mut self, sandbox: &Sandbox) -> Result<Evidence> {
         let cookie = sandbox.namespace.cookie;
         let nsid = sandbox.namespace.nsid.map(|nsid| self.has_nsid(nsid, cookie)).transpose()?;
-        let link = nsid.is_none() && !self.links_of(sandbox)?.is_empty();
+        let link = nsid.is_none() && self.has_a_link(sandbox)?;
         Ok(Evidence { nsid, link, link_alone: sandbox.namespace.locator == NetnsLocator::Unseen })
     }
 
@@ -43,14 +43,13 @@ impl Engine {
         Ok(found.get(&nsid).is_none_or(|found| found.namespace.cookie == cookie))
     }
 
-    /// The indexes of those links of `sandbox` that are there.
-    pub(super) fn links_of(&mut self, sandbox: &Sandbox) -> Result<Vec<u32>> {
-        let alias = plan::alias(sandbox);
-        let mut indexes = Vec::new();
-        for endpoint in &sandbox.endpoints {
-            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            indexes.extend(self.links.ours(host_interface, &alias, bridge)?);
+    /// Whether any link of `sandbox` is there.
+    pub(super) fn has_a_link(&mut self, sandbox: &Sandbox) -> Result<bool> {
+        for step in plan::undo(sandbox) {
+            if kernel::is_there(&mut self.links, &step)? {
+                return Ok(true);
+            }
         }
-        Ok(indexes)
+        Ok(false)
     }
 }

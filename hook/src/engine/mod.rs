@@ -35,7 +35,7 @@ use slog::{Logger, debug, warn};
 use crate::decide::similar;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
-use crate::kernel::{self, Conntrack, ForeignFirewalls, HostLinks, Lock, LockFile, Netns, Origin};
+use crate::kernel::{self, Flows, ForeignFirewalls, HostLinks, Lock, LockFile, Netns, Origin};
 use crate::model::{ContainerId, Network, Sandbox, quoted};
 use crate::store::{Host, Store};
 
@@ -50,7 +50,7 @@ pub struct Engine {
     links: HostLinks,
     firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
     foreign_firewalls: Option<ForeignFirewalls>,
-    conntrack: Option<Conntrack>,
+    flows: Flows,
     /// Held from a deletion in the firewall on until the kernel is done with it.
     deletion_lock: Option<Lock>,
     /// Sandboxes whose links are still to be deleted, each with its drain lock.
@@ -107,14 +107,6 @@ impl Engine {
     /// When the store fails.
     pub fn networks(&mut self) -> Result<Vec<Network>> {
         self.read(|store| store.networks())
-    }
-
-    /// The connection to conntrack, opened when it is first needed and kept open, since closing it can take long.
-    fn conntrack(&mut self) -> kernel::Result<&mut Conntrack> {
-        if self.conntrack.is_none() {
-            self.conntrack = Some(Conntrack::open()?);
-        }
-        Ok(self.conntrack.as_mut().expect("it was opened just now"))
     }
 
     /// Logs a failure that does not make the attach or detach fail: old UDP flows end by themselves.

@@ -9,7 +9,7 @@ use super::repair::RebuildContext;
 use super::sandbox::CONTAINERS;
 use super::{Engine, Error, Result, this_host};
 use crate::input::config::Config;
-use crate::kernel::{self, HostLinks, LockFile, Origin};
+use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
 use crate::store::{self, Host, Read, Store};
 
 impl Engine {
@@ -87,7 +87,7 @@ impl Engine {
             links,
             firewall: None,
             foreign_firewalls: None,
-            conntrack: None,
+            flows: Flows::default(),
             deletion_lock: None,
             draining: Vec::new(),
             origin,

@@ -49,9 +49,10 @@ pub struct NetworkNeeds {
     pub subnets: Vec<Subnet>,
 }
 
-impl From<&Network> for NetworkNeeds {
-    fn from(network: &Network) -> Self {
-        Self { bridge: network.bridge.clone(), subnets: network.subnets.clone() }
+impl NetworkNeeds {
+    /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
+    pub fn of(network: &Network) -> Option<Self> {
+        Some(Self { bridge: network.link()?.clone(), subnets: network.subnets.clone() })
     }
 }
 

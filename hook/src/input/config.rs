@@ -223,7 +223,7 @@ mod tests {
     fn the_first_range_is_the_documented_one() {
         let first = Config::default().subnets().next().unwrap();
         assert_eq!(
-            (first.range.to_string().as_str(), first.gateway.to_string().as_str()),
+            (first.range.to_string().as_str(), first.gateway.address().unwrap().to_string().as_str()),
             ("10.90.0.0/16", "10.90.0.1")
         );
     }

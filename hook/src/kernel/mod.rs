@@ -31,8 +31,11 @@ pub use namespace::{
     Missing, Netns, Origin, Overlay, Process, ancestor, ancestor_of, hostname, in_background, mount_over, own_program,
     process_start, set_hostname,
 };
-pub use netlink::{Conntrack, HostLinks, Listeners, NO_GUARD, OurLink, StandingBridge, Uplink, is_lasting};
-pub use perform::wire;
+pub use netlink::{Flows, HostLinks, Listeners, NO_GUARD, OurLink, Uplink, is_lasting};
+pub use perform::{
+    EndpointFault, NetworkFault, close, connect, connect_whole, endpoint_fault, ensure, ensure_settings, is_there,
+    make, network_faults, rejoin, undo, wire,
+};
 pub use ports::{FreeRange, is_local};
 pub use sysctl::{forwarding, frames_pass_ip_hooks, is_set, set, strict_reverse_path, switch_forwarding_off};
 pub use terminal::terminal_columns;

@@ -1,6 +1,7 @@
 //! Plain data: what a sandbox, an endpoint, a network and a published port are. No I/O.
 
 mod alias;
+mod endpoint;
 mod id;
 mod invalid;
 mod network;
@@ -9,9 +10,12 @@ mod sandbox;
 mod shown;
 
 pub use alias::Alias;
+pub use endpoint::{Endpoint, Route, Wire};
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
-pub use network::{Network, Subnet};
+#[cfg(test)]
+pub use network::Slice;
+pub use network::{Bridge, Driver, Gateway, Network, Options, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
-pub use sandbox::{Attachment, Endpoint, Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox, State};
+pub use sandbox::{Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox, State};
 pub use shown::{is_printable, shown, shown_json};

@@ -10,23 +10,80 @@ use super::{InterfaceName, NetworkName};
 pub struct Network {
     /// Its name: `bridge` is the default network.
     pub name: NetworkName,
-    /// The bridge device on the host.
-    pub bridge: InterfaceName,
+    /// What connects its endpoints.
+    #[serde(flatten)]
+    pub driver: Driver,
     /// The address ranges, at most one of each family for now.
     pub subnets: Vec<Subnet>,
-    /// The MTU in bytes of its bridge, and of endpoints that name none: that of the host's way out.
-    #[serde(default = "default_mtu")]
-    pub mtu: u32,
+    /// What holds for all of its endpoints.
+    #[serde(flatten)]
+    pub options: Options,
 }
 
 impl Network {
-    /// The MTU where the host has no way out to take it from: Ethernet's.
-    pub const DEFAULT_MTU: u32 = 1500;
+    /// A network whose endpoints are ports of the bridge `link`, and of which nothing else was said.
+    pub fn of_bridge(name: NetworkName, link: InterfaceName, subnets: Vec<Subnet>) -> Self {
+        Self { name, driver: Driver::Bridge(Bridge { link }), subnets, options: Options::default() }
+    }
+
+    /// The link on the host that its endpoints share; none where its driver has none of its own.
+    pub fn link(&self) -> Option<&InterfaceName> {
+        match &self.driver {
+            Driver::Bridge(bridge) => Some(&bridge.link),
+            #[cfg(test)]
+            Driver::Slice(_) => None,
+        }
+    }
 }
 
-/// Of a row that an older version wrote.
-fn default_mtu() -> u32 {
-    Network::DEFAULT_MTU
+/// What connects the endpoints of a network, with what is its own. Its behaviour is in the room `driver`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Driver {
+    /// A bridge on the host.
+    Bridge(Bridge),
+    /// The driver of the tests (`driver/slice.rs`).
+    #[cfg(test)]
+    Slice(Slice),
+}
+
+/// A bridge on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// The bridge's link.
+    #[serde(rename = "bridge")]
+    pub link: InterfaceName,
+}
+
+/// Children of a link of the host, with addresses from a slice of a range that several hosts share.
+#[cfg(test)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// The host's link.
+    pub parent: InterfaceName,
+    /// The VLAN on it.
+    pub vlan: u16,
+}
+
+/// What holds for all endpoints of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// The MTU in bytes of its link, and of endpoints that name none: that of the host's way out.
+    #[serde(default = "Options::default_mtu")]
+    pub mtu: u32,
+}
+
+impl Options {
+    /// The MTU where the host has no way out to take it from, and of a row that an older version wrote: Ethernet's.
+    fn default_mtu() -> u32 {
+        1500
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { mtu: Self::default_mtu() }
+    }
 }
 
 /// One address range of a network.
@@ -34,21 +91,85 @@ fn default_mtu() -> u32 {
 pub struct Subnet {
     /// The range, host bits zero.
     pub range: IpNet,
-    /// The host's own address in it.
-    pub gateway: IpAddr,
+    /// The part of the range that this host gives out; none for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<IpNet>,
+    /// The next hop out of the range.
+    pub gateway: Gateway,
+}
+
+/// The next hop out of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Gateway {
+    /// This host, which has the address on the network's link.
+    Host(IpAddr),
+    /// Another machine.
+    Router {
+        /// Its address.
+        router: IpAddr,
+    },
+    /// Nothing leads out.
+    None,
+}
+
+impl Gateway {
+    /// The address, which no container gets.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Host(address) | Self::Router { router: address } => Some(address),
+            Self::None => None,
+        }
+    }
+
+    /// The address, where it is this host's.
+    pub fn of_host(self) -> Option<IpAddr> {
+        match self {
+            Self::Host(address) => Some(address),
+            Self::Router { .. } | Self::None => None,
+        }
+    }
 }
 
 impl Subnet {
-    /// The range with its first usable address as the gateway.
+    /// The range with its first usable address as the gateway, which is this host.
     pub fn with_first_gateway(range: IpNet) -> Option<Self> {
         let range = range.trunc();
         let gateway = range.hosts().find(|address| *address != range.network())?;
-        Some(Self { range, gateway })
+        Some(Self { range, pool: None, gateway: Gateway::Host(gateway) })
     }
 
-    /// The gateway's address with the range's prefix length, as the bridge carries it.
-    pub fn gateway_with_prefix(&self) -> IpNet {
-        IpNet::new(self.gateway, self.range.prefix_len())
-            .expect("the prefix length came from an address of this family")
+    /// The gateway's address with the range's prefix length, as the network's link carries it; none where that is not this host's.
+    pub fn gateway_with_prefix(&self) -> Option<IpNet> {
+        let gateway = self.gateway.of_host()?;
+        Some(
+            IpNet::new(gateway, self.range.prefix_len())
+                .expect("the prefix length came from an address of this family"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Earlier versions wrote rows so, and the command line prints them.
+    #[test]
+    fn a_network_is_written_as_it_always_was() {
+        let text = r#"{"name":"bridge","bridge":"ocinet0","subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"mtu":1400}"#;
+        let network: Network = serde_json::from_str(text).unwrap();
+        assert_eq!(network.link().unwrap().as_str(), "ocinet0");
+        assert_eq!(serde_json::to_string(&network).unwrap(), text);
+        let older = text.replace(",\"mtu\":1400", "");
+        assert_eq!(serde_json::from_str::<Network>(&older).unwrap().options, Options::default());
+    }
+
+    #[test]
+    fn a_gateway_is_written_by_its_kind() {
+        let router = Gateway::Router { router: "192.0.2.1".parse().unwrap() };
+        for (gateway, text) in [(router, r#"{"router":"192.0.2.1"}"#), (Gateway::None, "null")] {
+            assert_eq!(serde_json::to_string(&gateway).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Gateway>(text).unwrap(), gateway);
+        }
     }
 }

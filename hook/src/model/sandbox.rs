@@ -2,10 +2,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, ContainerName, InterfaceName, Key, Mac, NetworkName, PortMapping};
+use super::{ContainerId, ContainerName, Endpoint, Key, PortMapping};
 
 /// How a container is wired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,55 +105,6 @@ pub struct Namespace {
     /// ends; none in those of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nsid: Option<i32>,
-}
-
-/// One connection of a sandbox to a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// The network joined.
-    pub network: NetworkName,
-    /// How the network's driver connects it.
-    #[serde(flatten)]
-    pub attachment: Attachment,
-    /// The interface inside the container.
-    pub interface: InterfaceName,
-    /// Its MAC address.
-    pub mac: Mac,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// Its addresses with prefix length, of either family.
-    pub addresses: Vec<IpNet>,
-    /// The default gateways, one a family at the most; none where the route stays with another endpoint.
-    pub gateways: Vec<IpAddr>,
-}
-
-impl Endpoint {
-    /// The first IPv4 address, which published IPv4 ports lead to.
-    pub fn ipv4(&self) -> Option<IpAddr> {
-        self.addresses.iter().map(IpNet::addr).find(IpAddr::is_ipv4)
-    }
-}
-
-/// What a driver puts on the host for an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "driver", rename_all = "lowercase")]
-pub enum Attachment {
-    /// A veth pair whose host end is a port of a bridge.
-    Bridge {
-        /// The bridge.
-        bridge: InterfaceName,
-        /// The host's end of the pair.
-        host_interface: InterfaceName,
-    },
-}
-
-impl Attachment {
-    /// The link on the host that belongs to this endpoint alone.
-    pub fn host_interface(&self) -> &InterfaceName {
-        match self {
-            Self::Bridge { host_interface, .. } => host_interface,
-        }
-    }
 }
 
 /// What a container says of its resolv.conf(5); what it does not say is as on the host.

@@ -9,7 +9,7 @@ mod uplinks;
 
 pub use firewall::{load, port};
 pub use pass::{accept_in, firewalld_zone};
-pub use steps::{host_step, input_loop, sandbox_step, setting};
+pub use steps::{endpoint_step, input_loop, network_step, sandbox_step, setting};
 pub use uplinks::keep_uplinks;
 
 use crate::model::is_printable;

@@ -1,14 +1,14 @@
 //! The steps of a driver as commands.
 
 use super::word;
-use crate::driver::{Bridge, HostStep, SandboxStep, Setting, Veth};
+use crate::driver::{Bridge, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT, InputLoop};
 use crate::model::Alias;
 
-/// A step in the host's namespace; `pid` is the container's init process.
-pub fn host_step(step: &HostStep, pid: &str) -> Vec<String> {
+/// A step for all endpoints of a network.
+pub fn network_step(step: &NetworkStep) -> Vec<String> {
     match step {
-        HostStep::Bridge(bridge) => {
+        NetworkStep::Bridge(bridge) => {
             let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
             let (name, alias) = (word(name.as_str()), alias.to_string());
             let mut lines = vec![
@@ -21,7 +21,17 @@ pub fn host_step(step: &HostStep, pid: &str) -> Vec<String> {
             lines.push(format!("ip link set {name} alias {} up", word(&alias)));
             lines
         }
-        HostStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, guard }) => {
+        #[cfg(test)]
+        NetworkStep::Vlan { parent, id } => {
+            vec![format!("ip link add link {parent} name {parent}.{id} type vlan id {id}")]
+        }
+    }
+}
+
+/// A step for one endpoint in the host's namespace; `pid` is the container's init process.
+pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
+    match step {
+        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, guard }) => {
             let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
             let alias = alias.to_string();
             vec![
@@ -33,6 +43,10 @@ pub fn host_step(step: &HostStep, pid: &str) -> Vec<String> {
                 format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
                 format!("ip link set {name} alias {} up type bridge_slave hairpin on", word(&alias)),
             ]
+        }
+        #[cfg(test)]
+        EndpointStep::Child { parent, name, mac } => {
+            vec![format!("ip link add link {parent} name {name} address {mac} netns {pid} type macvlan")]
         }
     }
 }

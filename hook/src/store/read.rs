@@ -336,7 +336,7 @@ pub(super) fn leases_of(sandbox: &Sandbox) -> Vec<(&'static str, String, String)
         let network = endpoint.network.to_string();
         leases.extend(endpoint.addresses.iter().map(|net| ("address", network.clone(), net.addr().to_string())));
         leases.push(("mac", network, endpoint.mac.to_string()));
-        leases.push(("link", String::new(), endpoint.attachment.host_interface().to_string()));
+        leases.extend(endpoint.wire.host_link().map(|link| ("link", String::new(), link.to_string())));
     }
     leases
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
-    Attachment, Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, PortMapping, Protocol, Sandbox, State,
-    Subnet,
+    Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, PortMapping, Protocol, Route, Sandbox, State, Subnet,
+    Wire,
 };
 
 struct Scratch(PathBuf);
@@ -42,15 +42,12 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
     let address = format!("10.90.0.{last_octet}/16");
     let endpoint = Endpoint {
         network: "bridge".parse().unwrap(),
-        attachment: Attachment::Bridge {
-            bridge: "ocinet0".parse().unwrap(),
-            host_interface: format!("ocv{last_octet}").parse().unwrap(),
-        },
+        wire: Wire::Veth { master: "ocinet0".parse().unwrap(), host: format!("ocv{last_octet}").parse().unwrap() },
         interface: "eth0".parse().unwrap(),
         mac: format!("02:00:00:00:00:{last_octet:02x}").parse().unwrap(),
         mtu: 1500,
         addresses: vec![address.parse().unwrap()],
-        gateways: vec!["10.90.0.1".parse().unwrap()],
+        routes: vec![Route::Default("10.90.0.1".parse().unwrap())],
     };
     let publish = ports.iter().map(|&(host_address, host_port, count)| PortMapping {
         protocol: Protocol::Tcp,
@@ -365,12 +362,8 @@ fn a_network_remembers_its_last_address() {
     let scratch = Scratch::new("network");
     let mut store = scratch.open("a");
     let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
-    let network = crate::model::Network {
-        name: "bridge".parse().unwrap(),
-        bridge: "ocinet0".parse().unwrap(),
-        subnets: vec![subnet],
-        mtu: 1500,
-    };
+    let (name, link) = ("bridge".parse().unwrap(), "ocinet0".parse().unwrap());
+    let network = crate::model::Network::of_bridge(name, link, vec![subnet]);
     store
         .write::<_, Error>(|write| {
             write.add_network(&network)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::read::{Forwarding, Read, address_column, leases_of};
 use super::{Error, Result};
 use crate::firewall::Kind;
-use crate::model::{Network, NetworkName, PortMapping, Sandbox, State};
+use crate::model::{InterfaceName, Network, NetworkName, PortMapping, Sandbox, State};
 
 /// Changes to the store, inside a transaction. Questions asked here see them.
 pub struct Write<'c> {
@@ -35,7 +35,12 @@ impl<'c> Write<'c> {
     pub fn add_network(&self, network: &Network) -> Result<()> {
         let (body, sum) = body(network)?;
         let sql = "INSERT INTO network (name, bridge, body, sum) VALUES (?1, ?2, ?3, ?4)";
-        let parameters = params![network.name.as_str(), network.bridge.as_str(), body, sum];
+        let parameters = params![
+            network.name.as_str(),
+            network.link().map_or(network.name.as_str(), InterfaceName::as_str),
+            body,
+            sum
+        ];
         self.run(sql, parameters)
     }
 

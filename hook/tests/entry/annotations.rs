@@ -8,6 +8,7 @@ use ocinet::decide::files::{self, Reach, Resolver};
 use ocinet::decide::identity::{HostNameSource, Identity};
 use ocinet::decide::plan;
 use ocinet::decide::request::{Connection, Request, Wiring};
+use ocinet::driver::{self, Facts};
 use ocinet::firewall::nftables::Element;
 use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::input::PublishRequest;
@@ -113,7 +114,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
     let Ok(ports) = plan::ports(publish, &mut EveryPort::default()) else { return };
     let subnet = Config::default().subnets().next().expect("the documented range");
     let bridge = "ocinet0".parse().expect("a name");
-    let network = Network { name: default_bridge(), bridge, subnets: vec![subnet], mtu: 1500 };
+    let network = Network::of_bridge(default_bridge(), bridge, vec![subnet]);
     let address = IpNet::new([10, 90, 0, 2].into(), 16).expect("an address");
     let endpoint = plan::endpoint(connection, &network, address, 0);
     assert!((68..=65_535).contains(&endpoint.mtu) && endpoint.mac.0[0] & 1 == 0, "{endpoint:?}");
@@ -147,7 +148,7 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
     let base = Base { close_forwarding: true, input_loop: None };
-    let all = Needs { base, networks: vec![NetworkNeeds::from(&network)], publish, ..Needs::default() };
+    let all = Needs { base, networks: NetworkNeeds::of(&network).into_iter().collect(), publish, ..Needs::default() };
     shell::only_elements(&all);
     shell::only_elements(&Needs { base: Base { input_loop: Some(7), ..base }, ..all.clone() });
     only_rules(&all);
@@ -179,9 +180,13 @@ fn only_rules(all: &Needs) {
 fn lines(sandbox: &Sandbox, network: &Network) {
     let alias = plan::alias(sandbox).to_string();
     assert!(alias.len() <= 255, "{alias}");
-    for steps in plan::steps(sandbox, network, true) {
-        let host = steps.host.iter().flat_map(|step| ocinet::shell::host_step(step, "42"));
-        let lines: Vec<Vec<String>> = host
+    let facts = Facts { alias: plan::alias(sandbox), guarded: true };
+    for endpoint in &sandbox.endpoints {
+        let steps = driver::steps(network, endpoint, &facts);
+        let shared = steps.network.iter().flat_map(ocinet::shell::network_step);
+        let own = steps.endpoint.iter().flat_map(|step| ocinet::shell::endpoint_step(step, "42"));
+        let lines: Vec<Vec<String>> = shared
+            .chain(own)
             .chain(steps.sandbox.iter().flat_map(ocinet::shell::sandbox_step))
             .map(|line| shell::words(&line))
             .collect();

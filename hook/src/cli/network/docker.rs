@@ -77,15 +77,16 @@ impl From<&NetworkView> for Network {
             NetworkKind::Host | NetworkKind::None => (&[], Map::new()),
         };
         let bridged = matches!(view.kind, NetworkKind::Bridge(_));
-        let range = |subnet: &Subnet| Range { subnet: subnet.range.to_string(), gateway: subnet.gateway.to_string() };
+        let gateway = |subnet: &Subnet| subnet.gateway.address().map(|address| address.to_string()).unwrap_or_default();
+        let range = |subnet: &Subnet| Range { subnet: subnet.range.to_string(), gateway: gateway(subnet) };
         Self {
             name: view.name.clone(),
             id: id(&view.name),
             scope: "local",
             driver: view.kind.driver(),
             // Docker says so of `host` and `none`, too.
-            enable_ipv4: !bridged || subnets.iter().any(|subnet| subnet.gateway.is_ipv4()),
-            enable_ipv6: subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
+            enable_ipv4: !bridged || subnets.iter().any(|subnet| subnet.range.addr().is_ipv4()),
+            enable_ipv6: subnets.iter().any(|subnet| subnet.range.addr().is_ipv6()),
             ipam: Ipam { driver: "default", options: Map::new(), config: subnets.iter().map(range).collect() },
             internal: false,
             attachable: false,
@@ -106,7 +107,7 @@ fn id(name: &str) -> String {
 
 fn options(network: &model::Network) -> Map {
     let mut options = Map::from([
-        ("com.docker.network.bridge.name", network.bridge.to_string()),
+        ("com.docker.network.bridge.name", network.link().map(ToString::to_string).unwrap_or_default()),
         ("com.docker.network.bridge.enable_icc", true.to_string()),
         ("com.docker.network.bridge.enable_ip_masquerade", true.to_string()),
     ]);
@@ -135,7 +136,7 @@ fn container(view: &NetworkView, sandbox: &Sandbox) -> Container {
     };
     Container {
         name: sandbox.name.to_string(),
-        endpoint_id: endpoint.map(|e| e.attachment.host_interface().to_string()).unwrap_or_default(),
+        endpoint_id: endpoint.and_then(|e| e.wire.host_link()).map(ToString::to_string).unwrap_or_default(),
         mac_address: endpoint.map(|e| e.mac.to_string()).unwrap_or_default(),
         ipv4_address: address(|address| address.addr().is_ipv4()),
         ipv6_address: address(|address| address.addr().is_ipv6()),
@@ -163,12 +164,7 @@ mod tests {
 
     fn bridge() -> model::Network {
         let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
-        model::Network {
-            name: config::default_bridge(),
-            bridge: "ocinet0".parse().unwrap(),
-            subnets: vec![subnet],
-            mtu: 1500,
-        }
+        model::Network::of_bridge(config::default_bridge(), "ocinet0".parse().unwrap(), vec![subnet])
     }
 
     #[test]

@@ -2,8 +2,6 @@ use ipnet::IpNet;
 use slog::warn;
 
 use crate::decide::ipam;
-use crate::decide::plan;
-use crate::driver::{self, Bridge};
 use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Config};
 use crate::kernel::HostLinks;
@@ -19,24 +17,6 @@ pub fn default_network(config: &Config) -> Result<Network> {
 }
 
 impl Engine {
-    /// The bridge is there and guarded. Where it has to be made, the containers that were on it are on it again.
-    pub(in crate::engine) fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<()> {
-        match self.links.find_bridge(bridge)? {
-            Some(found) => Ok(self.links.repair_bridge(bridge, &found)?),
-            None => self.restore_bridge(bridge),
-        }
-    }
-
-    /// The bridge is as it was made, whatever it is now, and the containers that were on it are on it again.
-    pub(in crate::engine) fn restore_bridge(&mut self, bridge: &Bridge) -> Result<()> {
-        let mut ports = Vec::new();
-        for sandbox in self.store.read().sandboxes()?.iter().filter(|sandbox| sandbox.state.is_wired()) {
-            let all = sandbox.endpoints.iter().map(|endpoint| driver::port(endpoint, plan::alias(sandbox)));
-            ports.extend(all.filter(|port| port.bridge == bridge.name));
-        }
-        Ok(self.links.make_bridge(bridge, &ports, &self.locks)?)
-    }
-
     /// Defines the default network, when it is first used.
     pub(in crate::engine) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
         let (network, hidden) = undefined(name, &self.config, &mut self.links)?;
@@ -72,7 +52,7 @@ fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Resu
     let bridge = default_interface();
     let routes = links.host_routes(&bridge)?;
     let (subnet, hidden) = ipam::choose(config.subnets(), &routes).map_err(|route| no_range(config, route))?;
-    Ok((Network { name: name.clone(), bridge, subnets: vec![subnet], mtu: Network::DEFAULT_MTU }, hidden))
+    Ok((Network::of_bridge(name.clone(), bridge, vec![subnet]), hidden))
 }
 
 fn no_range(config: &Config, route: Option<IpNet>) -> Error {

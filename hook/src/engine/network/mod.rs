@@ -2,6 +2,7 @@
 
 mod define;
 mod forwarding;
+mod shared;
 
 pub use define::default_network;
 

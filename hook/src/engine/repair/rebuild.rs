@@ -14,14 +14,15 @@ use ipnet::IpNet;
 use slog::{Logger, warn};
 
 use crate::decide::plan;
+use crate::driver;
 use crate::engine::network::default_interface;
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{self, ContainerInterface, Found, HostLinks, LockFile, Origin, OurLink};
 use crate::model::{
-    Alias, Attachment, ContainerId, Endpoint, Key, Mac, Mode, Namespace, NetnsLocator, Network, PortMapping, Sandbox,
-    State, Subnet, quoted,
+    Alias, ContainerId, Endpoint, Gateway, InterfaceName, Key, Mac, Mode, Namespace, NetnsLocator, Network,
+    PortMapping, Route, Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
@@ -124,7 +125,7 @@ impl Engine {
         let adopted = self.store.write(|store| inventory.adopt(store))?;
         for sandbox in &adopted {
             // Its owner may have deleted it since we looked.
-            if self.links_of(sandbox)?.is_empty() {
+            if !self.has_a_link(sandbox)? {
                 self.store.write(|store| store.remove(sandbox.number))?;
             }
         }
@@ -151,8 +152,9 @@ impl Inventory {
         for link in &ours {
             let Alias::Network(name) = &link.alias else { continue };
             let subnets = links.addresses_of(link.index)?;
-            let subnets = subnets.iter().map(|net| Subnet { range: net.trunc(), gateway: net.addr() }).collect();
-            let network = Network { name: name.clone(), bridge: link.name.clone(), subnets, mtu: link.mtu };
+            let subnets = subnets.iter().map(|net| subnet_of(*net)).collect();
+            let mut network = Network::of_bridge(name.clone(), link.name.clone(), subnets);
+            network.options.mtu = link.mtu;
             bridges.insert(link.index, network.clone());
             networks.push(network);
         }
@@ -178,7 +180,8 @@ impl Inventory {
                 (Some(found), Some((_, index))) => kernel::interface_in(&found.netns, index)?,
                 _ => None,
             };
-            let endpoint = endpoint(link, &network, links.guarded_mac(link.index)?, inside.as_ref());
+            let Some(master) = network.link() else { continue };
+            let endpoint = endpoint(link, &network, master, links.guarded_mac(link.index)?, inside.as_ref());
             found.reports.extend(inside.and_then(|inside| contradiction(container, &endpoint, &inside)));
             let sandbox = sandboxes.entry(key.hex()).or_insert_with(|| sandbox(*key, container, link, namespace));
             sandbox.endpoints.push(endpoint);
@@ -218,7 +221,7 @@ impl Inventory {
         if let Some(network) = link.controller.and_then(|index| bridges.get(&index)) {
             return Some(network.clone());
         }
-        let address = plan::address_of(&link.name);
+        let address = driver::address_of(&link.name);
         let subnet = address.and_then(|address| config.subnets().find(|subnet| subnet.range.contains(&address)));
         let Some(subnet) = subnet else {
             self.reports.push(format!(
@@ -228,8 +231,7 @@ impl Inventory {
             ));
             return None;
         };
-        let (name, bridge) = (config::default_bridge(), default_interface());
-        let network = Network { name, bridge, subnets: vec![subnet], mtu: Network::DEFAULT_MTU };
+        let network = Network::of_bridge(config::default_bridge(), default_interface(), vec![subnet]);
         let known = self.networks.iter().find(|known| known.name == network.name);
         let network = known.cloned().unwrap_or(network);
         if !self.networks.contains(&network) {
@@ -266,6 +268,11 @@ impl Inventory {
     }
 }
 
+/// The range of a bridge's address, which is the gateway.
+fn subnet_of(address: IpNet) -> Subnet {
+    Subnet { range: address.trunc(), pool: None, gateway: Gateway::Host(address.addr()) }
+}
+
 fn sandbox(key: Key, container: &str, link: &OurLink, found: Option<&Found>) -> Sandbox {
     let id: ContainerId =
         container.parse().unwrap_or_else(|_| key.hex().parse().expect("hexadecimal digits are an id"));
@@ -300,20 +307,26 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
 
 /// The endpoint of a link. `mac` is the address that its guard lets pass; where it has none, the one that an address has by
 /// default.
-fn endpoint(link: &OurLink, network: &Network, mac: Option<Mac>, inside: Option<&ContainerInterface>) -> Endpoint {
-    let address = plan::address_of(&link.name).and_then(|address| {
+fn endpoint(
+    link: &OurLink,
+    network: &Network,
+    master: &InterfaceName,
+    mac: Option<Mac>,
+    inside: Option<&ContainerInterface>,
+) -> Endpoint {
+    let address = driver::address_of(&link.name).and_then(|address| {
         let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(&address))?;
         IpNet::new(address, subnet.range.prefix_len()).ok()
     });
     let default_mac = || Mac::of(address.map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), |net| net.addr()));
     Endpoint {
         network: network.name.clone(),
-        attachment: Attachment::Bridge { bridge: network.bridge.clone(), host_interface: link.name.clone() },
+        wire: Wire::Veth { master: master.clone(), host: link.name.clone() },
         interface: inside.map_or_else(plan::default_interface, |inside| inside.name.clone()),
         mac: mac.unwrap_or_else(default_mac),
         mtu: link.mtu,
         addresses: address.into_iter().collect(),
-        gateways: network.subnets.iter().map(|subnet| subnet.gateway).collect(),
+        routes: network.subnets.iter().filter_map(|subnet| subnet.gateway.address()).map(Route::Default).collect(),
     }
 }
 

@@ -1,51 +1,60 @@
 //! Whether the kernel holds what an attached sandbox says, and repair of what it does not.
 
 use crate::decide::plan;
-use crate::driver::{self, Bridge};
+use crate::driver::{self, EndpointStep};
 use crate::engine::{Engine, Result};
 use crate::firewall::{NetworkNeeds, publish_needs};
-use crate::kernel;
-use crate::model::{Attachment, Endpoint, Network, Sandbox};
+use crate::kernel::{self, EndpointFault};
+use crate::model::{Endpoint, Network, Sandbox};
+
+/// An endpoint with what connects it on the host.
+pub(in crate::engine) struct Connection<'s> {
+    pub endpoint: &'s Endpoint,
+    pub network: Network,
+    pub steps: Vec<EndpointStep>,
+}
 
 impl Engine {
-    /// Whether the links of an attached sandbox are there, and lead to its networks.
-    pub(in crate::engine) fn stands(&mut self, sandbox: &Sandbox) -> Result<bool> {
-        for endpoint in &sandbox.endpoints {
-            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            if !self.links.is_joined(host_interface, &plan::alias(sandbox), bridge)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Whether everything on the host is as an attached sandbox says, after a repair of what can be repaired in place. False
     /// where a link is missing: then the container has to be wired anew.
     pub(in crate::engine) fn stands_again(&mut self, sandbox: &Sandbox) -> Result<bool> {
-        for endpoint in &sandbox.endpoints {
-            let Attachment::Bridge { host_interface, .. } = &endpoint.attachment;
-            if self.links.named(host_interface, &plan::alias(sandbox))?.is_none() {
-                return Ok(false);
+        let Some(connections) = self.connections(sandbox)? else { return Ok(false) };
+        for connection in &connections {
+            for step in &connection.steps {
+                if kernel::endpoint_fault(&mut self.links, step)? == Some(EndpointFault::Missing) {
+                    return Ok(false);
+                }
             }
         }
-        for endpoint in &sandbox.endpoints {
-            let Some(network) = self.store.read().network(&endpoint.network)? else { return Ok(false) };
-            self.restore_missing(sandbox, endpoint, &network)?;
+        for Connection { network, steps, .. } in &connections {
+            self.restore_missing(sandbox, network, steps)?;
         }
         Ok(true)
     }
 
-    fn restore_missing(&mut self, sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Result<()> {
-        let guarded = self.firewall_kind()?.has_rules();
-        if let Some(bridge) = driver::bridge_of(network, guarded)
-            && !self.faults_of_bridge(network, &bridge)?.is_empty()
-        {
-            self.restore_bridge(&bridge)?;
+    /// What connects each endpoint of `sandbox`; none where the network of one is not in the store.
+    pub(in crate::engine) fn connections<'s>(&self, sandbox: &'s Sandbox) -> Result<Option<Vec<Connection<'s>>>> {
+        let alias = plan::alias(sandbox);
+        let mut connections = Vec::new();
+        for endpoint in &sandbox.endpoints {
+            let Some(network) = self.store.read().network(&endpoint.network)? else { return Ok(None) };
+            let steps = driver::of_endpoint(&network, endpoint, &alias);
+            connections.push(Connection { endpoint, network, steps });
         }
-        let port = driver::port(endpoint, plan::alias(sandbox));
-        let joined = self.links.is_joined(&port.name, &port.alias, &port.bridge)?;
-        if !joined || !self.links.is_guarded(&port.name, &port.guard)? {
-            self.links.rejoin(&port)?;
+        Ok(Some(connections))
+    }
+
+    fn restore_missing(&mut self, sandbox: &Sandbox, network: &Network, steps: &[EndpointStep]) -> Result<()> {
+        let guarded = self.firewall_kind()?.has_rules();
+        for shared in driver::of_network(network, guarded) {
+            if !kernel::network_faults(&mut self.links, &shared)?.is_empty() {
+                self.restore_shared(network, &shared)?;
+            }
+        }
+        for step in steps {
+            if kernel::endpoint_fault(&mut self.links, step)?.is_some() {
+                kernel::rejoin(&mut self.links, step)?;
+            }
         }
         if guarded {
             self.restore_rules(sandbox, network)?;
@@ -53,27 +62,9 @@ impl Engine {
         Ok(())
     }
 
-    /// The differences between the bridge of `network` and how it was made, as sentences about it.
-    pub(in crate::engine) fn faults_of_bridge(&mut self, network: &Network, bridge: &Bridge) -> Result<Vec<String>> {
-        let Some(found) = self.links.find_bridge(bridge)? else {
-            return Ok(vec![format!("of network {} is missing, or down", network.name)]);
-        };
-        let mut faults = Vec::new();
-        if found.mtu != bridge.mtu {
-            faults.push(format!("has MTU {}, and its network {}", found.mtu, bridge.mtu));
-        }
-        let there = self.links.addresses_of_link(&bridge.name)?;
-        let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
-        faults.extend(missing.map(|address| format!("has lost its address {address}")));
-        let differing = found.differing.iter();
-        faults
-            .extend(differing.map(|setting| format!("has another value than {} in {}", setting.value, setting.path())));
-        Ok(faults)
-    }
-
     /// Loads the ruleset where anything of it, or a published port of `sandbox`, is missing, and lets the host forward.
     fn restore_rules(&mut self, sandbox: &Sandbox, network: &Network) -> Result<()> {
-        let needs = NetworkNeeds::from(network);
+        let Some(needs) = NetworkNeeds::of(network) else { return Ok(()) };
         if !kernel::forwarding()? {
             self.forward()?;
         }

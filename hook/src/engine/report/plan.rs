@@ -7,7 +7,7 @@ use slog::Logger;
 use crate::decide::identity::HostNameSource;
 use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
-use crate::driver::{HostStep, SandboxStep};
+use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::sandbox::Ports;
 use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
@@ -15,7 +15,7 @@ use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::NetworkNamespace;
 use crate::input::PublishRequest;
 use crate::input::config::{Config, PublishedPorts};
-use crate::kernel::{self, Netns};
+use crate::kernel::{self, Netns, NetworkFault};
 use crate::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed, word};
 
@@ -57,15 +57,7 @@ impl Engine {
             Wiring::Bridge { connection, publish } => {
                 let (sandbox, network) = engine.rehearse(request, &namespace, connection, publish)?;
                 let mut commands = engine.firewall_commands(&sandbox, &network)?;
-                let guarded = engine.firewall_kind()?.has_rules();
-                for steps in plan::steps(&sandbox, &network, guarded) {
-                    for step in &steps.host {
-                        if !engine.is_done(step)? {
-                            commands.extend(shell::host_step(step, "$PID"));
-                        }
-                    }
-                    commands.extend(in_namespace(&steps.sandbox));
-                }
+                commands.extend(engine.wire_commands(&sandbox, &network)?);
                 (sandbox, commands)
             }
         };
@@ -125,12 +117,21 @@ impl Engine {
         })
     }
 
-    /// Whether an earlier attach has done the step.
-    fn is_done(&mut self, step: &HostStep) -> Result<bool> {
-        match step {
-            HostStep::Bridge(bridge) => Ok(self.links.find_bridge(bridge)?.is_some()),
-            HostStep::Veth(_) => Ok(false),
+    /// What connects the container. What an earlier attach has made is not made again.
+    fn wire_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
+        let facts = Facts { alias: plan::alias(sandbox), guarded: self.firewall_kind()?.has_rules() };
+        let mut commands = Vec::new();
+        for endpoint in &sandbox.endpoints {
+            let steps = driver::steps(network, endpoint, &facts);
+            for step in &steps.network {
+                if kernel::network_faults(&mut self.links, step)?.contains(&NetworkFault::Missing) {
+                    commands.extend(shell::network_step(step));
+                }
+            }
+            commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, "$PID")));
+            commands.extend(in_namespace(&steps.sandbox));
         }
+        Ok(commands)
     }
 
     fn firewall_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
@@ -138,7 +139,7 @@ impl Engine {
         if kind == Kind::None {
             return Ok(Vec::new());
         }
-        let needs = NetworkNeeds::from(network);
+        let Some(needs) = NetworkNeeds::of(network) else { return Ok(Vec::new()) };
         let forwards = kernel::forwarding()?;
         let mut base = self.base()?;
         if self.config.published_ports == PublishedPorts::Open {

@@ -21,7 +21,7 @@ impl Engine {
         if !self.kind_of(&row)?.has_rules() {
             return Ok(());
         }
-        let network = NetworkNeeds::from(network);
+        let Some(network) = NetworkNeeds::of(network) else { return Ok(()) };
         if !kernel::forwarding()? {
             drop(lock);
             // Loads all that the store says, this sandbox's ports included.
@@ -171,9 +171,8 @@ impl Engine {
         self.forward_no_more()?;
         self.store.write(|store| store.set_forwarding(Forwarding::OfOthers))?;
         for network in self.store.read().networks()? {
-            let Some(bridge) = driver::bridge_of(&network, Kind::None.has_rules()) else { continue };
-            if let Some(found) = self.links.find_bridge(&bridge)? {
-                self.links.repair_bridge(&bridge, &found)?;
+            for step in driver::of_network(&network, Kind::None.has_rules()) {
+                kernel::ensure_settings(&mut self.links, &step)?;
             }
         }
         if self.store.read().sandboxes()?.iter().any(|sandbox| !sandbox.publish.is_empty()) {
@@ -212,7 +211,7 @@ impl Engine {
         let read = self.store.read();
         let publish: Vec<Publish> =
             read.sandboxes()?.iter().filter(|sandbox| sandbox.state.is_wired()).flat_map(publish_needs).collect();
-        let networks: Vec<NetworkNeeds> = read.networks()?.iter().map(NetworkNeeds::from).collect();
+        let networks: Vec<NetworkNeeds> = read.networks()?.iter().filter_map(NetworkNeeds::of).collect();
         let sources = if networks.is_empty() { Vec::new() } else { self.links.sources()? };
         Ok(Needs { base, networks, publish, sources })
     }

@@ -4,7 +4,7 @@ use super::lease::Lease;
 use crate::decide::liveness::Life;
 use crate::decide::plan;
 use crate::decide::request::{Request, Wiring};
-use crate::driver::{HostStep, SandboxStep};
+use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::locks::FirewallLock;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
@@ -203,23 +203,19 @@ impl Engine {
         self.open_firewall(sandbox, network, firewall_lock)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
-        let guarded = self.firewall_kind()?.has_rules();
-        for steps in plan::steps(sandbox, network, guarded) {
+        let facts = Facts { alias: plan::alias(sandbox), guarded: self.firewall_kind()?.has_rules() };
+        for endpoint in &sandbox.endpoints {
+            let steps = driver::steps(network, endpoint, &facts);
+            for step in &steps.network {
+                self.ensure_shared(network, step)?;
+            }
             let mut peer = None;
-            for step in &steps.host {
-                match step {
-                    HostStep::Bridge(bridge) => self.ensure_bridge(bridge)?,
-                    HostStep::Veth(pair) => {
-                        let connected = self.links.connect(pair, netns)?;
-                        peer = connected.peer;
-                        if !connected.is_guarded {
-                            warn!(
-                                self.log,
-                                "nothing keeps the container from sending under its neighbours' names: {}",
-                                kernel::NO_GUARD
-                            );
-                        }
-                    }
+            for step in &steps.endpoint {
+                let connected = kernel::connect(&mut self.links, step, netns)?;
+                peer = connected.peer;
+                if !connected.is_guarded {
+                    let why = kernel::NO_GUARD;
+                    warn!(self.log, "nothing keeps the container from sending under its neighbours' names: {why}");
                 }
             }
             self.step("links");
@@ -236,7 +232,7 @@ impl Engine {
             udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
         let target = sandbox.endpoints.iter().find_map(|endpoint| endpoint.ipv4());
         if let Some(target) = target.filter(|_| !ports.is_empty()) {
-            let forgotten = self.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
+            let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
             self.warn_of(forgotten);
             self.step("flows");
         }

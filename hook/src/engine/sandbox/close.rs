@@ -6,7 +6,7 @@ use slog::{Discard, Logger, debug, o, warn};
 
 use crate::engine::Engine;
 use crate::input::config::Config;
-use crate::kernel::{self, Conntrack, Lock, Place};
+use crate::kernel::{self, Lock, Place};
 
 /// How long the kernel takes to free deleted elements of the firewall: one RCU grace period, with a margin. A netfilter
 /// socket that is closed in that time waits for it, and so does every process that changes the firewall
@@ -83,8 +83,7 @@ impl Engine {
     /// The sockets that take the kernel long to close after elements of the firewall were deleted.
     fn slow_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let firewall = self.firewall.as_ref().and_then(|(_, firewall)| firewall.slow_socket());
-        let conntrack = self.conntrack.iter().flat_map(Conntrack::slow_sockets);
-        firewall.into_iter().chain(self.foreign_firewalls.iter().map(AsFd::as_fd)).chain(conntrack)
+        firewall.into_iter().chain(self.foreign_firewalls.iter().map(AsFd::as_fd)).chain(self.flows.slow_sockets())
     }
 
     /// Waits until no process deletes elements, and returns the lock that keeps others from it; none at the deadline. Where many wait,

@@ -1,10 +1,10 @@
-use ipnet::IpNet;
 use slog::info;
 
+use crate::decide::plan;
 use crate::engine::{Engine, Failures, Result};
 use crate::firewall::publish_needs;
-use crate::kernel::Place;
-use crate::model::{Attachment, Key, Sandbox, State};
+use crate::kernel::{self, Place};
+use crate::model::{Key, Sandbox, State};
 
 impl Engine {
     /// Takes away everything of the container `key`. None there is no error: poststop comes after a failed attach, too.
@@ -51,8 +51,8 @@ impl Engine {
             self.step("firewall");
         }
         self.remove_files(&sandbox.key())?;
-        for index in self.links_of(&sandbox)? {
-            self.links.shut(index)?;
+        for step in plan::undo(&sandbox) {
+            kernel::close(&mut self.links, &step)?;
         }
         // Where the links are gone already, flows are still to be forgotten.
         let draining = !sandbox.endpoints.is_empty();
@@ -104,19 +104,10 @@ impl Engine {
         Ok(self.store.write(|store| store.remove(sandbox.number))?)
     }
 
-    /// Deletes the links of `sandbox`, and then what would lead into the next container at its addresses: flows and entries of the neighbour table. Call
-    /// it while the addresses are still leased.
+    /// Takes away what the kernel holds of `sandbox`, while its addresses are still leased.
     pub(in crate::engine) fn clear_addresses(&mut self, sandbox: &Sandbox) -> Result<()> {
-        for index in self.links_of(sandbox)? {
-            self.links.delete(index)?;
-        }
-        for endpoint in &sandbox.endpoints {
-            let Attachment::Bridge { bridge, .. } = &endpoint.attachment;
-            for address in endpoint.addresses.iter().map(IpNet::addr) {
-                self.conntrack()?.forget_flows_of(address)?;
-                // Packets of those flows may be queued for its MAC address.
-                self.links.forget_neighbour(bridge, address)?;
-            }
+        for step in plan::undo(sandbox) {
+            kernel::undo(&mut self.links, &mut self.flows, &step)?;
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ impl Engine {
             File::Hosts => {
                 let addresses: Vec<IpAddr> =
                     sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr()).collect();
-                let gateway = sandbox.endpoints.iter().find_map(|endpoint| endpoint.gateways.first().copied());
+                let gateway = sandbox.endpoints.iter().find_map(|endpoint| endpoint.gateways().next());
                 files::hosts(identity, hostname, &addresses, gateway)
             }
             File::ResolvConf => {

@@ -178,8 +178,8 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     let LeaseRequest { request, namespace, connection, mappings, mtu, name: link } = wanted;
     let name = &connection.network;
     let mut network = store.network(name)?.ok_or_else(|| LeaseConflict::NoNetwork(name.clone()))?;
-    if let Some(mtu) = mtu.filter(|mtu| *mtu != network.mtu) {
-        network.mtu = mtu;
+    if let Some(mtu) = mtu.filter(|mtu| *mtu != network.options.mtu) {
+        network.options.mtu = mtu;
         store.set_network(&network)?;
     }
     free_of_others(store, &mappings)?;

@@ -10,6 +10,8 @@ mod lease;
 mod member;
 mod ports;
 mod prepare;
+#[cfg(test)]
+mod second_driver;
 mod spec_files;
 
 pub use attach::Outcome;

@@ -40,6 +40,29 @@ const DESTINATION_PORT: u32 = 1 << 5;
 /// every UDP flow of it is not.
 const ONE_BY_ONE: usize = 8;
 
+/// What conntrack remembers, asked by a connection that is opened when it is first needed and stays open, since closing it can take
+/// long.
+#[derive(Default)]
+pub struct Flows(Option<Conntrack>);
+
+impl Flows {
+    /// The connection.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub fn conntrack(&mut self) -> Result<&mut Conntrack> {
+        match &mut self.0 {
+            Some(conntrack) => Ok(conntrack),
+            closed => Ok(closed.insert(Conntrack::open()?)),
+        }
+    }
+
+    /// The sockets that take the kernel long to close after elements of the firewall were deleted.
+    pub fn slow_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().flat_map(Conntrack::slow_sockets)
+    }
+}
+
 /// A connection to conntrack.
 pub struct Conntrack {
     listing: Netlink,

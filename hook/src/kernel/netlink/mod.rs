@@ -5,8 +5,8 @@ mod link;
 mod listeners;
 mod socket;
 
-pub use conntrack::Conntrack;
-pub use link::{HostLinks, NO_GUARD, OurLink, StandingBridge, Uplink, is_lasting};
+pub use conntrack::Flows;
+pub use link::{Connected, HostLinks, NO_GUARD, OurLink, Uplink, is_lasting};
 pub use listeners::Listeners;
 
 pub(in crate::kernel) use link::{address_message, address_on, errno, no_own_ipv6, question};

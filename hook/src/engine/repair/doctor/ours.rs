@@ -2,14 +2,14 @@
 
 use super::Finding;
 use crate::decide::liveness::Life;
-use crate::decide::plan;
 use crate::driver;
+use crate::engine::repair::standing::Connection;
 use crate::engine::{Engine, Result};
 use crate::firewall::INPUT_LOOP_IN;
 use crate::firewall::{Kind, iptables};
 use crate::input::config::PublishedPorts;
-use crate::kernel::{self, Place};
-use crate::model::{Alias, Attachment, Mode, Network, Sandbox, State};
+use crate::kernel::{self, EndpointFault, NetworkFault, Place};
+use crate::model::{Alias, InterfaceName, Mode, Network, Sandbox, State, Wire};
 
 impl Engine {
     /// The containers: dead ones that hold something, and links that are not as they were made.
@@ -56,21 +56,11 @@ impl Engine {
     }
 
     fn examine_links(&mut self, sandbox: &Sandbox, subject: &str) -> Result<Vec<Finding>> {
-        let alias = plan::alias(sandbox);
         let mut findings = Vec::new();
-        for endpoint in &sandbox.endpoints {
-            let Attachment::Bridge { bridge, host_interface: link } = &endpoint.attachment;
-            if self.links.ours(link, &alias, bridge)?.is_none() {
-                findings.push(Finding::ours(subject, format!("has lost its link {link}")));
-            } else if !self.links.is_joined(link, &alias, bridge)? {
-                findings.push(Finding::ours(
-                    subject,
-                    format!("is not connected: {link} is no port of {bridge}, or is down"),
-                ));
-            } else if !self.links.is_guarded(link, &driver::port(endpoint, alias.clone()).guard)? {
-                let why = kernel::NO_GUARD;
-                let trouble = format!("can send under its neighbours' names: {link} has lost its guard, unless {why}");
-                findings.push(Finding::ours(subject, trouble));
+        for Connection { endpoint, steps, .. } in self.connections(sandbox)?.unwrap_or_default() {
+            for step in &steps {
+                let fault = kernel::endpoint_fault(&mut self.links, step)?;
+                findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(&endpoint.wire, fault))));
             }
         }
         Ok(findings)
@@ -79,7 +69,7 @@ impl Engine {
     /// Links with our alias that no sandbox in the store names.
     fn strays(&mut self, sandboxes: &[Sandbox]) -> Result<Vec<Finding>> {
         let endpoints = || sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
-        let is_known = |name| endpoints().any(|endpoint| endpoint.attachment.host_interface() == name);
+        let is_known = |name: &InterfaceName| endpoints().any(|endpoint| endpoint.wire.host_link() == Some(name));
         let links = self.links.all_ours()?;
         let stray = links.iter().filter(|link| matches!(link.alias, Alias::Endpoint { .. }) && !is_known(&link.name));
         Ok(stray
@@ -92,10 +82,11 @@ impl Engine {
         let mut findings = Vec::new();
         let guarded = self.firewall_kind()?.has_rules();
         for network in self.networks_in_use()? {
-            let Some(bridge) = driver::bridge_of(&network, guarded) else { continue };
-            let subject = format!("bridge {}", bridge.name);
-            let faults = self.faults_of_bridge(&network, &bridge)?;
-            findings.extend(faults.into_iter().map(|fault| Finding::ours(&subject, fault)));
+            for step in driver::of_network(&network, guarded) {
+                let faults = kernel::network_faults(&mut self.links, &step)?;
+                let trouble = |fault| Finding::ours(step.to_string(), trouble_of_network(&network, fault));
+                findings.extend(faults.into_iter().map(trouble));
+            }
         }
         Ok(findings)
     }
@@ -159,6 +150,32 @@ impl Engine {
             }
         }
         Ok(findings)
+    }
+}
+
+/// What is wrong with an endpoint, as a sentence about its container.
+fn trouble_of_endpoint(wire: &Wire, fault: EndpointFault) -> String {
+    let name = |link: Option<&InterfaceName>| link.map(ToString::to_string).unwrap_or_default();
+    let (link, master) = (name(wire.host_link()), name(wire.master()));
+    match fault {
+        EndpointFault::Missing => format!("has lost its link {link}"),
+        EndpointFault::NotConnected => format!("is not connected: {link} is no port of {master}, or is down"),
+        EndpointFault::Unguarded => {
+            let why = kernel::NO_GUARD;
+            format!("can send under its neighbours' names: {link} has lost its guard, unless {why}")
+        }
+    }
+}
+
+/// What is wrong with what the endpoints of `network` share, as a sentence about it.
+fn trouble_of_network(network: &Network, fault: NetworkFault) -> String {
+    match fault {
+        NetworkFault::Missing => format!("of network {} is missing, or down", network.name),
+        NetworkFault::Mtu(mtu) => format!("has MTU {mtu}, and its network {}", network.options.mtu),
+        NetworkFault::Address(address) => format!("has lost its address {address}"),
+        NetworkFault::Setting(setting) => {
+            format!("has another value than {} in {}", setting.value, setting.path())
+        }
     }
 }
 

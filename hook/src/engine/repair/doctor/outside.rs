@@ -49,7 +49,7 @@ impl Engine {
         };
         let mut findings: Vec<Finding> = survey.missing_passes().into_iter().map(finding).collect();
         for network in networks {
-            let bridge = &network.bridge;
+            let Some(bridge) = network.link() else { continue };
             for foreign in self.obstacles(&survey, bridge)? {
                 let trouble = format!("of another program drops what {bridge} forwards");
                 findings.push(Finding::yours(
@@ -66,7 +66,8 @@ impl Engine {
     /// hides what is behind it.
     fn examine_routes(&mut self, network: &Network) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        let routes = self.links.host_routes(&network.bridge)?;
+        let Some(link) = network.link() else { return Ok(findings) };
+        let routes = self.links.host_routes(link)?;
         for subnet in &network.subnets {
             let (range, name) = (subnet.range, &network.name);
             for route in &routes {
@@ -120,10 +121,9 @@ impl Engine {
             let trouble = "is 1: another program's firewall also sees, and may drop, what passes within one network";
             notes.push(Finding::note("sysctl net.bridge.bridge-nf-call-iptables", trouble));
         }
-        for network in networks {
-            if kernel::strict_reverse_path(&network.bridge) {
-                let trouble =
-                    format!("is strict for {}: packets are dropped whose way back leads elsewhere", network.bridge);
+        for link in networks.iter().filter_map(Network::link) {
+            if kernel::strict_reverse_path(link) {
+                let trouble = format!("is strict for {link}: packets are dropped whose way back leads elsewhere");
                 notes.push(Finding::note("sysctl net.ipv4.conf.*.rp_filter", trouble));
             }
         }

@@ -3,11 +3,10 @@
 use slog::info;
 
 use crate::decide::liveness::Sight;
-use crate::decide::plan;
-use crate::driver::{self, HostStep};
+use crate::driver;
 use crate::engine::{Engine, Result};
-use crate::kernel::{self, Netns};
-use crate::model::{Attachment, Sandbox, State};
+use crate::kernel::{self, EndpointFault, Netns};
+use crate::model::{Sandbox, State};
 
 impl Engine {
     /// Makes everything of ours as the store says, for the containers that run, and collects what the dead left. What is in
@@ -28,9 +27,9 @@ impl Engine {
         self.store_published_ports_setting(&row)?;
         let guarded = self.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
-            if let Some(bridge) = driver::bridge_of(&network, guarded) {
-                let restored = self.restore_bridge(&bridge);
-                failures.note(format!("bridge {}", bridge.name), restored)?;
+            for step in driver::of_network(&network, guarded) {
+                let restored = self.restore_shared(&network, &step);
+                failures.note(step.to_string(), restored)?;
             }
         }
         for sandbox in self.store.read().sandboxes()? {
@@ -43,7 +42,9 @@ impl Engine {
         self.reload_firewall_if_different()?;
         if guarded {
             for network in self.networks_in_use()? {
-                self.pass_foreign_firewalls(&network.bridge)?;
+                if let Some(link) = network.link() {
+                    self.pass_foreign_firewalls(link)?;
+                }
             }
         }
         let fallback = self.config.dns_fallback.clone();
@@ -59,28 +60,27 @@ impl Engine {
         let Some(_alone) = self.locks.attempt(place)? else { return Ok(()) };
         // It may have been detached before we had the lock.
         let Some(sandbox) = self.store.read().sandbox(listed.number)? else { return Ok(()) };
-        if sandbox.state != State::Attached || self.stands(&sandbox)? {
+        if sandbox.state != State::Attached {
+            return Ok(());
+        }
+        let mut broken = Vec::new();
+        for connection in self.connections(&sandbox)?.unwrap_or_default() {
+            for step in &connection.steps {
+                match kernel::endpoint_fault(&mut self.links, step)? {
+                    Some(EndpointFault::Missing) => broken.push((connection.endpoint, step.clone())),
+                    Some(_) => kernel::rejoin(&mut self.links, step)?,
+                    None => {}
+                }
+            }
+        }
+        if broken.is_empty() {
             return Ok(());
         }
         let Sight::Alive(netns) = Netns::look(&sandbox.namespace, &self.origin) else { return Ok(()) };
-        for endpoint in &sandbox.endpoints {
-            let Attachment::Bridge { bridge, host_interface } = &endpoint.attachment;
-            let alias = plan::alias(&sandbox);
-            if self.links.named(host_interface, &alias)?.is_some() {
-                continue;
-            }
-            // Left by a process that ended before it was done.
-            if let Some(half) = self.links.ours(host_interface, &alias, bridge)? {
-                self.links.delete(half)?;
-            }
-            let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
-            info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => %host_interface);
-            let guarded = self.firewall_kind()?.has_rules();
-            let steps = driver::bridge(&network, endpoint, plan::alias(&sandbox), guarded);
-            for step in &steps.host {
-                let HostStep::Veth(pair) = step else { continue };
-                self.links.connect_whole(pair, &netns, |peer| kernel::wire(&netns, &steps.sandbox, peer))?;
-            }
+        for (endpoint, step) in broken {
+            let link = endpoint.wire.host_link().map(ToString::to_string);
+            info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => link);
+            kernel::connect_whole(&mut self.links, &step, &netns, &driver::in_sandbox(endpoint))?;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ impl Engine {
 
     fn note_on_rules(&mut self, ways: &[WayOut], networks: &[Network]) -> Result<Option<Finding>> {
         let rules = self.links.policy_rules()?;
-        let bridges: Vec<InterfaceName> = networks.iter().map(|network| network.bridge.clone()).collect();
+        let bridges: Vec<InterfaceName> = networks.iter().filter_map(Network::link).cloned().collect();
         let commands = shell::keep_uplinks(ways, &rules, self.firewall_kind()?, &bridges);
         if commands.is_empty() {
             return Ok(None);

@@ -17,7 +17,7 @@ use crate::model::{Alias, InterfaceName, Mac};
 
 /// A bridge of ours that is there and up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StandingBridge {
+pub(in crate::kernel) struct StandingBridge {
     index: u32,
     /// Its MTU in bytes.
     pub mtu: u32,
@@ -30,7 +30,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn find_bridge(&mut self, bridge: &Bridge) -> Result<Option<StandingBridge>> {
+    pub(in crate::kernel) fn find_bridge(&mut self, bridge: &Bridge) -> Result<Option<StandingBridge>> {
         let link = self.find(&bridge.name)?.filter(|link| is_our_bridge(link, bridge.mac) && is_up(link));
         self.bridge = link.as_ref().map(|link| (bridge.name.clone(), link.header.index));
         Ok(link.map(|link| StandingBridge {
@@ -44,7 +44,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn repair_bridge(&mut self, bridge: &Bridge, found: &StandingBridge) -> Result<()> {
+    pub(in crate::kernel) fn repair_bridge(&mut self, bridge: &Bridge, found: &StandingBridge) -> Result<()> {
         if found.mtu == bridge.mtu {
             return sysctl::set(&found.differing);
         }
@@ -62,7 +62,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// [`Error::Busy`] where a link of another program has its name.
-    pub fn make_bridge(&mut self, bridge: &Bridge, ports: &[Veth], locks: &LockFile) -> Result<()> {
+    pub(in crate::kernel) fn make_bridge(&mut self, bridge: &Bridge, ports: &[&Veth], locks: &LockFile) -> Result<()> {
         let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
         let (name, mac) = (name, *mac);
         let _making = locks.exclusive(Place::Bridges)?;
@@ -116,7 +116,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn rejoin(&mut self, port: &Veth) -> Result<()> {
+    pub(in crate::kernel) fn rejoin(&mut self, port: &Veth) -> Result<()> {
         let Veth { name, alias, bridge, .. } = port;
         let Some(index) = self.named(name, alias)? else { return Ok(()) };
         let controller = self.bridge_index(bridge)?;
@@ -125,16 +125,13 @@ impl HostLinks {
         self.open_port(index, port).map(drop)
     }
 
-    /// Whether the link `name` of `owner` is there, up, and a port of `bridge` with hairpin mode.
+    /// Whether the host's end of `pair` is up, and a port of its bridge with hairpin mode.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn is_joined(&mut self, name: &InterfaceName, owner: &Alias, bridge: &InterfaceName) -> Result<bool> {
-        if self.ours(name, owner, bridge)?.is_none() {
-            return Ok(false);
-        }
-        let Some(bridge) = self.find(bridge)? else { return Ok(false) };
-        let Some(link) = self.find(name)? else { return Ok(false) };
+    pub(in crate::kernel) fn is_joined(&mut self, pair: &Veth) -> Result<bool> {
+        let Some(bridge) = self.find(&pair.bridge)? else { return Ok(false) };
+        let Some(link) = self.find(&pair.name)? else { return Ok(false) };
         Ok(controller(&link) == Some(bridge.header.index) && is_up(&link) && is_hairpin(&link))
     }
 

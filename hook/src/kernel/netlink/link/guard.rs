@@ -49,7 +49,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn is_guarded(&mut self, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
+    pub(in crate::kernel) fn is_guarded(&mut self, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
         let Some(link) = self.find(name)? else { return Ok(false) };
         let question = RouteNetlinkMessage::GetTrafficFilter(message(link.header.index, Vec::new()));
         match self.netlink.request(question, 0) {

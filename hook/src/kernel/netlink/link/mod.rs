@@ -11,7 +11,6 @@ mod sources;
 mod survey;
 mod uplinks;
 
-pub use bridge::StandingBridge;
 pub use guard::NO_GUARD;
 pub use nsid::is_lasting;
 pub use route::Uplink;
@@ -68,7 +67,7 @@ impl HostLinks {
     /// # Errors
     /// [`Error::Taken`] where the host has a link of that name, [`Error::Busy`] where the container has one of the peer's,
     /// [`Error::Exhausted`] where the bridge is full.
-    pub fn connect(&mut self, pair: &Veth, namespace: &Netns) -> Result<Connected> {
+    pub(in crate::kernel) fn connect(&mut self, pair: &Veth, namespace: &Netns) -> Result<Connected> {
         let bridge = self.bridge_index(&pair.bridge)?;
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
         let is_guarded = self.open_port(index, pair)?;
@@ -81,7 +80,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// Those of [`HostLinks::connect`] and of `inside`.
-    pub fn connect_whole(
+    pub(in crate::kernel) fn connect_whole(
         &mut self,
         pair: &Veth,
         namespace: &Netns,
@@ -125,23 +124,31 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the link is gone.
-    pub fn shut(&mut self, index: u32) -> Result<()> {
+    pub(in crate::kernel) fn shut(&mut self, index: u32) -> Result<()> {
         match self.new_link(LinkUnspec::new_with_index(index).down().build(), 0) {
             Err(error) if !is_gone(&error) => Err(Error::refused(format!("set link {index} down"), error)),
             _ => Ok(()),
         }
     }
 
-    /// The index of the link `name` if it is there and is `owner`'s: a veth with that alias, or a port of `bridge` with none
+    /// The index of the link `name` if it is there and is `owner`'s: a veth with that alias, or a port of `master` with none
     /// where an attach was cut off between making and naming it.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn ours(&mut self, name: &InterfaceName, owner: &Alias, bridge: &InterfaceName) -> Result<Option<u32>> {
+    pub(in crate::kernel) fn ours(
+        &mut self,
+        name: &InterfaceName,
+        owner: &Alias,
+        master: Option<&InterfaceName>,
+    ) -> Result<Option<u32>> {
         let Some(link) = self.find(name)?.filter(|link| kind(link) == Some(&InfoKind::Veth)) else { return Ok(None) };
-        let is_ours = match alias(&link) {
-            Some(text) => text == owner.to_string(),
-            None => self.find(bridge)?.is_some_and(|bridge| controller(&link) == Some(bridge.header.index)),
+        let is_ours = match (alias(&link), master) {
+            (Some(text), _) => text == owner.to_string(),
+            (None, Some(master)) => {
+                self.find(master)?.is_some_and(|master| controller(&link) == Some(master.header.index))
+            }
+            (None, None) => false,
         };
         Ok(is_ours.then_some(link.header.index))
     }
@@ -150,7 +157,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn named(&mut self, name: &InterfaceName, owner: &Alias) -> Result<Option<u32>> {
+    pub(in crate::kernel) fn named(&mut self, name: &InterfaceName, owner: &Alias) -> Result<Option<u32>> {
         let link = self.find(name)?.filter(|link| kind(link) == Some(&InfoKind::Veth));
         Ok(link.filter(|link| alias(link) == Some(&owner.to_string())).map(|link| link.header.index))
     }

@@ -16,7 +16,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn forget_neighbour(&mut self, bridge: &InterfaceName, address: IpAddr) -> Result<()> {
+    pub(in crate::kernel) fn forget_neighbour(&mut self, bridge: &InterfaceName, address: IpAddr) -> Result<()> {
         let Some(link) = self.find(bridge)? else { return Ok(()) };
         let mut neighbour = NeighbourMessage::default();
         neighbour.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };

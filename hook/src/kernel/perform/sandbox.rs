@@ -10,12 +10,11 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
-use super::error::{Doing, Error, Result};
-use super::netlink::Netlink;
-use super::sysctl;
 use crate::driver::{SandboxStep, Setting};
+use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
-use crate::kernel::netlink::{address_message, errno, no_own_ipv6, question};
+use crate::kernel::netlink::{Netlink, address_message, errno, no_own_ipv6, question};
+use crate::kernel::sysctl;
 use crate::model::InterfaceName;
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).

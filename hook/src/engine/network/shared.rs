@@ -1,0 +1,32 @@
+//! What the endpoints of a network share on the host.
+
+use crate::decide::plan;
+use crate::driver::{self, EndpointStep, NetworkStep};
+use crate::engine::{Engine, Result};
+use crate::kernel;
+use crate::model::Network;
+use crate::store::Store;
+
+impl Engine {
+    /// What `step` of `network` says is there and guarded. Where it has to be made, the containers that were on it are on it again.
+    pub(in crate::engine) fn ensure_shared(&mut self, network: &Network, step: &NetworkStep) -> Result<()> {
+        kernel::ensure(&mut self.links, &self.locks, step, || fellows(&self.store, network))
+    }
+
+    /// What `step` of `network` says is as it was made, whatever it is now, and the containers that were on it are on it again.
+    pub(in crate::engine) fn restore_shared(&mut self, network: &Network, step: &NetworkStep) -> Result<()> {
+        let fellows = fellows(&self.store, network)?;
+        Ok(kernel::make(&mut self.links, &self.locks, step, &fellows)?)
+    }
+}
+
+/// What connects all the containers on `network`.
+fn fellows(store: &Store, network: &Network) -> Result<Vec<EndpointStep>> {
+    let mut steps = Vec::new();
+    for sandbox in store.read().sandboxes()?.iter().filter(|sandbox| sandbox.state.is_wired()) {
+        let alias = plan::alias(sandbox);
+        let endpoints = sandbox.endpoints.iter().filter(|endpoint| endpoint.network == network.name);
+        steps.extend(endpoints.flat_map(|endpoint| driver::of_endpoint(network, endpoint, &alias)));
+    }
+    Ok(steps)
+}

@@ -1,0 +1,115 @@
+//! What a second driver costs: `driver/slice.rs`, an arm in `driver/mod.rs`, and its data in the model. Everything here is the code of
+//! all drivers.
+
+use crate::decide::plan;
+use crate::decide::request::{Connection, Request};
+use crate::driver::{self, EndpointStep, Facts, NetworkStep, SandboxStep, Undo};
+use crate::engine::sandbox::lease::{LeaseConflict, LeaseRequest, grant};
+use crate::firewall::NetworkNeeds;
+use crate::input::config::Config;
+use crate::input::{Bundle, State};
+use crate::kernel::LockFile;
+use crate::model::{
+    Driver, Gateway, Namespace, NetnsLocator, Network, Options, Route, Sandbox, Slice, State as Progress, Subnet, Wire,
+};
+use crate::shell;
+use crate::store::{Error, Store};
+
+/// Addresses come from 10.8.5.0/30 of a range that others give out as well, and another machine is the gateway.
+fn network(name: &str, vlan: u16) -> Network {
+    let subnet = Subnet {
+        range: "10.8.0.0/16".parse().unwrap(),
+        pool: Some("10.8.5.0/30".parse().unwrap()),
+        gateway: Gateway::Router { router: "10.8.5.1".parse().unwrap() },
+    };
+    let driver = Driver::Slice(Slice { parent: "lan0".parse().unwrap(), vlan });
+    Network { name: name.parse().unwrap(), driver, subnets: vec![subnet], options: Options::default() }
+}
+
+fn lease(store: &mut Store, id: &str, network: &str) -> Result<Sandbox, LeaseConflict> {
+    let state = State::parse(
+        format!(r#"{{"ociVersion":"1.0.2","id":"{id}","status":"creating","pid":1,"bundle":"/b/{id}"}}"#).as_bytes(),
+    )
+    .unwrap();
+    let spec = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"annotations":{"io.ocinet.network":"bridge"},
+        "linux":{"namespaces":[{"type":"network"}]}}"#;
+    let bundle = Bundle::parse(spec.as_bytes(), "config.json").unwrap();
+    let request = Request::new(&state, &bundle, &Config::default()).unwrap().unwrap();
+    let connection =
+        Connection { network: network.parse().unwrap(), addresses: vec![], mac: None, interface: None, mtu: None };
+    let locator = NetnsLocator::Process { pid: 1, started: 1 };
+    let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
+    let (request, namespace, connection) = (&request, &namespace, &connection);
+    let wanted = LeaseRequest { request, namespace, connection, mappings: vec![], mtu: None, name: 0 };
+    store.write(|write| grant(write, wanted)).map(|(sandbox, _)| sandbox)
+}
+
+fn store(networks: &[Network]) -> Store {
+    let locks = LockFile::new(std::env::temp_dir().join(format!("ocinet-second-driver-{}", std::process::id())));
+    Store::in_memory(&locks, |write| networks.iter().try_for_each(|network| write.add_network(network))).unwrap()
+}
+
+#[test]
+fn addresses_come_from_its_slice() {
+    let mut store = store(&[network("lan", 7)]);
+    let mut address =
+        |id: &str| lease(&mut store, id, "lan").map(|sandbox| sandbox.endpoints[0].addresses[0].to_string());
+    // The first is the network's gateway, the others are given out by other hosts.
+    let leased = ["a", "b", "c"].map(|id| address(id).unwrap_or_else(|_| panic!("{id}")));
+    assert_eq!(leased, ["10.8.5.0/16", "10.8.5.2/16", "10.8.5.3/16"]);
+    assert!(matches!(address("d"), Err(LeaseConflict::NoAddress(_))));
+}
+
+#[test]
+fn it_is_connected_without_a_link_on_the_host() {
+    let network = network("lan", 7);
+    let mut store = store(std::slice::from_ref(&network));
+    let sandbox = lease(&mut store, "a", "lan").unwrap_or_else(|_| panic!("no lease"));
+    let endpoint = &sandbox.endpoints[0];
+    assert_eq!((endpoint.wire.host_link(), network.link(), NetworkNeeds::of(&network)), (None, None, None));
+    let steps = driver::steps(&network, endpoint, &Facts { alias: plan::alias(&sandbox), guarded: true });
+    let parent = "lan0".parse().unwrap();
+    assert_eq!(steps.network, [NetworkStep::Vlan { parent, id: 7 }]);
+    let commands = steps.network.iter().flat_map(shell::network_step);
+    let commands = commands.chain(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, "$PID")));
+    assert_eq!(commands.collect::<Vec<_>>().len(), 2);
+    assert!(matches!(&steps.endpoint[..], [EndpointStep::Child { name, .. }] if name.as_str() == "eth0"));
+    assert!(steps.sandbox.contains(&SandboxStep::DefaultRoute { gateway: "10.8.5.1".parse().unwrap() }));
+}
+
+/// Nothing of the host is asked for when it goes, and its row keeps the address until its flows are forgotten.
+#[test]
+fn it_is_taken_away_by_its_row_alone() {
+    let mut store = store(&[network("lan", 7)]);
+    let mut sandbox = lease(&mut store, "a", "lan").unwrap_or_else(|_| panic!("no lease"));
+    let address = sandbox.endpoints[0].addresses[0].addr();
+    assert_eq!(plan::undo(&sandbox), [Undo::Flows(address)]);
+    store.write::<_, Error>(|write| write.set_state(&mut sandbox, Progress::Draining)).unwrap();
+    let name = "lan".parse().unwrap();
+    assert_eq!(store.read().address_holder(&name, address).unwrap(), Some(sandbox.number));
+    store.write::<_, Error>(|write| write.remove(sandbox.number)).unwrap();
+    assert_eq!(store.read().address_holder(&name, address).unwrap(), None);
+}
+
+/// The VLAN is the network's and outlives the container; its parent is shared by networks, and counted in the store.
+#[test]
+fn its_parent_is_counted() {
+    let mut store = store(&[network("lan", 7), network("voice", 8)]);
+    for (id, network) in [("a", "lan"), ("b", "voice")] {
+        lease(&mut store, id, network).unwrap_or_else(|_| panic!("{id}"));
+    }
+    let users = |store: &Store| {
+        let sandboxes = store.read().sandboxes().unwrap();
+        let endpoints = sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
+        endpoints
+            .filter(|endpoint| matches!(&endpoint.wire, Wire::Child { parent } if parent.as_str() == "lan0"))
+            .count()
+    };
+    assert_eq!(users(&store), 2);
+    let first = store.read().sandboxes().unwrap()[0].number;
+    store.write::<_, Error>(|write| write.remove(first)).unwrap();
+    assert_eq!(users(&store), 1);
+    assert_eq!(store.read().networks().unwrap().len(), 2, "with their VLANs");
+    let rebuilt = &store.read().sandboxes().unwrap()[0];
+    assert!(matches!(rebuilt.endpoints[0].routes[..], [Route::Default(_)]));
+}

@@ -1,0 +1,85 @@
+//! What the endpoints of a network share on the host.
+
+use ipnet::IpNet;
+
+use crate::driver::{EndpointStep, NetworkStep, Setting, Veth};
+use crate::kernel::error::{Error, Result};
+use crate::kernel::fs::LockFile;
+use crate::kernel::netlink::HostLinks;
+
+/// A difference between what is there and how a step made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkFault {
+    /// It is missing, or down.
+    Missing,
+    /// It has this MTU in bytes.
+    Mtu(u32),
+    /// It lacks this address.
+    Address(IpNet),
+    /// It lacks this setting.
+    Setting(Setting),
+}
+
+/// What `step` says is there, with its settings. Where it has to be made, what `fellows` says is connected to it again: the steps of
+/// the endpoints that were.
+///
+/// # Errors
+/// Those of [`make`] and of `fellows`.
+pub fn ensure<E: From<Error>>(
+    links: &mut HostLinks,
+    locks: &LockFile,
+    step: &NetworkStep,
+    fellows: impl FnOnce() -> std::result::Result<Vec<EndpointStep>, E>,
+) -> std::result::Result<(), E> {
+    if ensure_settings(links, step)? { Ok(()) } else { Ok(make(links, locks, step, &fellows()?)?) }
+}
+
+/// What `step` says has its settings. False where it is not there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn ensure_settings(links: &mut HostLinks, step: &NetworkStep) -> Result<bool> {
+    match step {
+        NetworkStep::Bridge(bridge) => match links.find_bridge(bridge)? {
+            Some(found) => links.repair_bridge(bridge, &found).map(|()| true),
+            None => Ok(false),
+        },
+        #[cfg(test)]
+        NetworkStep::Vlan { .. } => unimplemented!("no test needs a kernel for it"),
+    }
+}
+
+/// Makes what `step` says, whatever is there of it, with `fellows` connected to it again.
+///
+/// # Errors
+/// [`Error::Busy`] where a link of another program has its name; when the kernel refuses.
+pub fn make(links: &mut HostLinks, locks: &LockFile, step: &NetworkStep, fellows: &[EndpointStep]) -> Result<()> {
+    match step {
+        NetworkStep::Bridge(bridge) => {
+            let ports: Vec<&Veth> = fellows.iter().filter_map(EndpointStep::as_veth).collect();
+            links.make_bridge(bridge, &ports, locks)
+        }
+        #[cfg(test)]
+        NetworkStep::Vlan { .. } => unimplemented!("no test needs a kernel for it"),
+    }
+}
+
+/// How what is there differs from what `step` made.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn network_faults(links: &mut HostLinks, step: &NetworkStep) -> Result<Vec<NetworkFault>> {
+    match step {
+        NetworkStep::Bridge(bridge) => {
+            let Some(found) = links.find_bridge(bridge)? else { return Ok(vec![NetworkFault::Missing]) };
+            let there = links.addresses_of_link(&bridge.name)?;
+            let mtu = (found.mtu != bridge.mtu).then_some(NetworkFault::Mtu(found.mtu));
+            let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
+            let addresses = missing.map(|address| NetworkFault::Address(*address));
+            let settings = found.differing.into_iter().map(NetworkFault::Setting);
+            Ok(mtu.into_iter().chain(addresses).chain(settings).collect())
+        }
+        #[cfg(test)]
+        NetworkStep::Vlan { .. } => unimplemented!("no test needs a kernel for it"),
+    }
+}

@@ -1,0 +1,39 @@
+//! What takes an endpoint away.
+
+use crate::driver::Undo;
+use crate::kernel::error::Result;
+use crate::kernel::netlink::{Flows, HostLinks};
+
+/// Lets nothing pass any more by what `step` takes away. Quick, where [`undo`] may take 20 ms.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn close(links: &mut HostLinks, step: &Undo) -> Result<()> {
+    let Undo::Link { name, alias, master } = step else { return Ok(()) };
+    links.ours(name, alias, master.as_ref())?.map_or(Ok(()), |index| links.shut(index))
+}
+
+/// Whether a link that `step` takes away is there.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn is_there(links: &mut HostLinks, step: &Undo) -> Result<bool> {
+    let Undo::Link { name, alias, master } = step else { return Ok(false) };
+    Ok(links.ours(name, alias, master.as_ref())?.is_some())
+}
+
+/// Takes away what `step` says; what is not there is no error. The endpoint's addresses are still leased, or the next container that
+/// has one would be cut off.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn undo(links: &mut HostLinks, flows: &mut Flows, step: &Undo) -> Result<()> {
+    match step {
+        Undo::Link { name, alias, master } => match links.ours(name, alias, master.as_ref())? {
+            Some(index) => links.delete(index),
+            None => Ok(()),
+        },
+        Undo::Flows(address) => flows.conntrack()?.forget_flows_of(*address),
+        Undo::Neighbour { link, address } => links.forget_neighbour(link, *address),
+    }
+}

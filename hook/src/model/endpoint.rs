@@ -1,0 +1,103 @@
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{InterfaceName, Mac, NetworkName};
+
+/// One connection of a sandbox to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The network joined.
+    pub network: NetworkName,
+    /// What connects it.
+    #[serde(flatten)]
+    pub wire: Wire,
+    /// The interface inside the container.
+    pub interface: InterfaceName,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses with prefix length, of either family.
+    pub addresses: Vec<IpNet>,
+    /// The routes by it.
+    #[serde(rename = "gateways")]
+    pub routes: Vec<Route>,
+}
+
+impl Endpoint {
+    /// The first IPv4 address, which published IPv4 ports lead to.
+    pub fn ipv4(&self) -> Option<IpAddr> {
+        self.addresses.iter().map(IpNet::addr).find(IpAddr::is_ipv4)
+    }
+
+    /// The next hops of its default routes.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        self.routes.iter().map(|Route::Default(gateway)| *gateway)
+    }
+}
+
+/// What connects an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "driver", rename_all = "lowercase")]
+pub enum Wire {
+    /// A veth pair, whose end on the host is a port of a bridge.
+    #[serde(rename = "bridge")]
+    Veth {
+        /// The bridge.
+        #[serde(rename = "bridge")]
+        master: InterfaceName,
+        /// The host's end of the pair.
+        #[serde(rename = "host_interface")]
+        host: InterfaceName,
+    },
+    /// A child of a link of the host's; it is born in the container, and the host has no link of its own for it.
+    #[cfg(test)]
+    Child {
+        /// The host's link.
+        parent: InterfaceName,
+    },
+}
+
+impl Wire {
+    /// The link on the host that belongs to this endpoint alone, where there is one.
+    pub fn host_link(&self) -> Option<&InterfaceName> {
+        match self {
+            Self::Veth { host, .. } => Some(host),
+            #[cfg(test)]
+            Self::Child { .. } => None,
+        }
+    }
+
+    /// The link on the host that the former is a port of, where there is one.
+    pub fn master(&self) -> Option<&InterfaceName> {
+        match self {
+            Self::Veth { master, .. } => Some(master),
+            #[cfg(test)]
+            Self::Child { .. } => None,
+        }
+    }
+}
+
+/// A route by an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Route {
+    /// The default route of its family, by this next hop. It stays with another endpoint that has it already.
+    Default(IpAddr),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Earlier versions wrote rows so, and the command line prints them.
+    #[test]
+    fn an_endpoint_is_written_as_it_always_was() {
+        let text = r#"{"network":"bridge","driver":"bridge","bridge":"ocinet0","host_interface":"ocv0a5a0002","interface":"eth0","mac":"02:00:0a:5a:00:02","mtu":1500,"addresses":["10.90.0.2/16"],"gateways":["10.90.0.1"]}"#;
+        let endpoint: Endpoint = serde_json::from_str(text).unwrap();
+        assert_eq!(endpoint.wire.host_link().unwrap().as_str(), "ocv0a5a0002");
+        assert_eq!(serde_json::to_string(&endpoint).unwrap(), text);
+    }
+}

@@ -9,10 +9,13 @@
 //! inside a transaction.
 
 mod alive;
+mod doctor;
 mod error;
+mod files;
 mod locks;
 mod network;
 mod open;
+mod removal;
 mod repair;
 mod report;
 mod resolve;
@@ -20,11 +23,13 @@ mod rules;
 mod sandbox;
 mod settings;
 
+pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET};
 pub use error::{Error, Failures, Result};
+pub use files::{discard_files_of, files_to_fill};
 pub use network::default_network;
-pub use repair::{CONTAINERDS, Collected, Finding, Remedy, Reset, SERVICE_SOCKET};
+pub use repair::Collected;
 pub use report::{NetworkKind, NetworkView, Plan};
-pub use sandbox::{NetnsOwner, OpenBundle, Outcome, bundle_of, discard_files_of, edit_for, files_to_fill};
+pub use sandbox::{NetnsOwner, OpenBundle, Outcome, bundle_of, edit_for};
 pub use settings::settings;
 
 use std::path::PathBuf;
@@ -32,10 +37,13 @@ use std::time::Instant;
 
 use slog::{Logger, debug, warn};
 
+use files::ContainerFiles;
+use removal::Drains;
+
 use crate::decide::similar;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
-use crate::kernel::{self, Flows, ForeignFirewalls, HostLinks, Lock, LockFile, Netns, Origin};
+use crate::kernel::{self, Flows, ForeignFirewalls, HostLinks, LockFile, Netns, Origin};
 use crate::model::{ContainerId, Network, Sandbox, quoted};
 use crate::store::{Host, Store};
 
@@ -47,14 +55,12 @@ pub struct Engine {
     /// Whether it must change nothing, not even repair the store.
     only_looks: bool,
     locks: LockFile,
+    files: ContainerFiles,
     links: HostLinks,
     firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
     foreign_firewalls: Option<ForeignFirewalls>,
     flows: Flows,
-    /// Held from a deletion in the firewall on until the kernel is done with it.
-    deletion_lock: Option<Lock>,
-    /// Sandboxes whose links are still to be deleted, each with its drain lock.
-    draining: Vec<(Sandbox, Lock)>,
+    drains: Drains,
     origin: Origin,
     host: Host,
     log: Logger,

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use slog::Logger;
 
+use super::files::{CONTAINERS, ContainerFiles};
+use super::removal::Drains;
 use super::repair::RebuildContext;
-use super::sandbox::CONTAINERS;
 use super::{Engine, Error, Result, this_host};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
@@ -78,18 +79,19 @@ impl Engine {
         let locks = LockFile::new(state_dir.join("lock"));
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
+        let files = ContainerFiles::new(state_dir, &host, &config.dns_fallback, &log);
         let mut engine = Self {
             config,
             state_dir: state_dir.to_owned(),
             store,
             only_looks: false,
             locks,
+            files,
             links,
             firewall: None,
             foreign_firewalls: None,
             flows: Flows::default(),
-            deletion_lock: None,
-            draining: Vec::new(),
+            drains: Drains::default(),
             origin,
             host,
             log,

@@ -1,7 +1,6 @@
-//! Networks: how they are defined, their bridges, and the forwarding that they need.
+//! Networks: how they are defined, and what their endpoints share on the host.
 
 mod define;
-mod forwarding;
 mod shared;
 
 pub use define::default_network;

@@ -1,6 +1,8 @@
 use slog::{info, warn};
 
 use crate::decide::liveness::Life;
+use crate::engine::files;
+use crate::engine::locks::{alone_at, place_of};
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::model::{Sandbox, State, quoted};
 
@@ -29,13 +31,7 @@ impl Engine {
     /// # Errors
     /// Those of the store. What cannot be collected is a failure among those of the answer.
     pub fn collect(&mut self) -> Result<Collected> {
-        match self.collect_all() {
-            Err(error) if Self::is_store_lost(&error) => {
-                self.renew_store(&error)?;
-                self.collect_all()
-            }
-            result => result,
-        }
+        self.with_whole_store(|engine, _| engine.collect_all())
     }
 
     fn collect_all(&mut self) -> Result<Collected> {
@@ -52,13 +48,13 @@ impl Engine {
                 Some(false) | None => {}
             }
         }
-        self.collect_files(&mut collected.failures)?;
+        files::collect(&self.files, &self.store, &self.locks, &mut collected.failures)?;
         Ok(collected)
     }
 
     /// Collects the sandbox of that number if it is dead, so that what it holds is free. True when it went.
     pub(in crate::engine) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
-        if self.draining.iter().any(|(sandbox, _)| sandbox.number == number) {
+        if self.drains.waiting.iter().any(|(sandbox, _)| sandbox.number == number) {
             // Drained by this process, after an earlier attach of the container.
             self.finish()?;
             return Ok(true);
@@ -79,7 +75,7 @@ impl Engine {
 
     /// Makes addresses free, or waits for one that another process is about to free. False where none can be expected.
     pub(in crate::engine) fn free_addresses(&mut self) -> Result<bool> {
-        if !self.draining.is_empty() {
+        if !self.drains.waiting.is_empty() {
             self.finish()?;
             return Ok(true);
         }
@@ -108,11 +104,11 @@ impl Engine {
 
     fn collect_sandbox(&mut self, sandbox: Sandbox) -> Result<bool> {
         // Another process that holds it is at work on this sandbox.
-        let place = Self::place_of(&sandbox);
+        let place = place_of(&sandbox);
         let Some(lock) = self.locks.attempt(place)? else { return Ok(false) };
         lock.inherit()?;
         let Some(sandbox) = self.store.read().sandbox(sandbox.number)? else { return Ok(true) };
-        if Self::place_of(&sandbox) != place {
+        if place_of(&sandbox) != place {
             // It drains by now, which has a lock of its own.
             drop(lock);
             return self.collect_sandbox(sandbox);
@@ -137,7 +133,9 @@ impl Engine {
     pub fn forget(&mut self, container: &str) -> Result<String> {
         let sandboxes = self.sandboxes_of(container)?;
         let [sandbox] = &sandboxes[..] else { return Err(several(container, &sandboxes)) };
-        let Some((sandbox, _worker)) = self.alone_at(sandbox)? else { return Ok(sandbox.container.to_string()) };
+        let Some((sandbox, _worker)) = alone_at(&self.locks, &self.store, sandbox)? else {
+            return Ok(sandbox.container.to_string());
+        };
         if sandbox.state == State::Attached && self.life(&sandbox) == Life::Alive {
             let why = "runs, or its network namespace is held by something else; stop it first";
             return Err(Error::Conflict(format!("container {} {why}", sandbox.container)));

@@ -1,14 +1,13 @@
-//! Repair: what dead containers left, a lost store, damage to links and rules; and the removal of everything.
+//! Repair: what dead containers left, a lost store, damage to links and rules.
 
 mod collect;
-mod doctor;
 mod name_servers;
 mod rebuild;
-mod reset;
+mod retry;
 mod standing;
 
 pub use collect::Collected;
-pub use doctor::{Finding, Remedy};
-pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
 
 pub(super) use rebuild::RebuildContext;
+pub(super) use retry::Try;
+pub(super) use standing::Connection;

@@ -109,7 +109,7 @@ impl Engine {
     /// Goes on with a store that is whole and knows every link of ours, after `error` of the one so far.
     pub(in crate::engine) fn renew_store(&mut self, error: &Error) -> Result<()> {
         // What we were deleting must not be found again.
-        for (sandbox, _drain) in std::mem::take(&mut self.draining) {
+        for (sandbox, _drain) in std::mem::take(&mut self.drains.waiting) {
             self.clear_addresses(&sandbox)?;
         }
         let Self { state_dir, host, locks, config, log, .. } = self;

@@ -183,11 +183,11 @@ impl Engine {
                 name.clone()
             }
         };
-        let directory = self.files_of(&sandbox.key());
+        let directory = self.files.of(&sandbox.key());
         let path = |name: &str| word(&directory.join(name).to_string_lossy());
         commands.push(format!("mkdir -p -m 700 {}", word(&self.state_dir.to_string_lossy())));
         commands.push(format!("mkdir -p {}", word(&directory.to_string_lossy())));
-        for (name, text) in self.texts(request, sandbox, &hostname)? {
+        for (name, text) in self.files.texts(request, sandbox, &hostname)? {
             commands.push(fed(&format!("cat > {}", path(name)), &text));
             let target = word(&request.root.path.join("etc").join(name).to_string_lossy());
             commands.push(format!("[ -e {target} ] || install -D -m 644 /dev/null {target}"));

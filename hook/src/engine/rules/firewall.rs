@@ -1,7 +1,7 @@
 use slog::{info, warn};
 
 use crate::driver;
-use crate::engine::locks::FirewallLock;
+use crate::engine::locks::{FirewallLock, alone_at_firewall};
 use crate::engine::{Engine, Result};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::PublishedPorts;
@@ -40,7 +40,7 @@ impl Engine {
 
     /// Loads the ruleset where the firewall does not hold `ports`, or not all that `network` needs.
     pub(in crate::engine) fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
-        let _alone = self.alone_at_firewall()?;
+        let _alone = alone_at_firewall(&self.locks)?;
         let base = self.base()?;
         // A process that loaded it while we waited has read our sandbox, too.
         if self.firewall()?.holds(network, &base, ports)? { Ok(()) } else { self.load_all() }
@@ -49,7 +49,7 @@ impl Engine {
     /// The firewall holds what the store says and nothing else: not the port of a container that is gone from the store, whose
     /// address another container may have.
     pub(in crate::engine) fn reload_firewall_if_different(&mut self) -> Result<()> {
-        let _alone = self.alone_at_firewall()?;
+        let _alone = alone_at_firewall(&self.locks)?;
         let all = self.all_needs()?;
         if all == Needs::default() && !self.firewall()?.is_loaded()? {
             return Ok(());
@@ -86,7 +86,7 @@ impl Engine {
         if all.networks.is_empty() || self.is_firewall_whole(&all)? {
             return Ok(false);
         }
-        let _alone = self.alone_at_firewall()?;
+        let _alone = alone_at_firewall(&self.locks)?;
         let all = self.all_needs()?;
         if self.is_firewall_whole(&all)? {
             return Ok(false);
@@ -139,7 +139,7 @@ impl Engine {
     }
 
     fn move_rules(&mut self) -> Result<()> {
-        let _alone = self.alone_at_firewall()?;
+        let _alone = alone_at_firewall(&self.locks)?;
         let HostRow { firewall: now, former_firewalls: mut former, .. } = self.store.read().host_row()?;
         let kind = match now.filter(|kind| kernel::suits(self.config.firewall, *kind)) {
             Some(kind) => kind,
@@ -241,7 +241,7 @@ impl Engine {
         if row.respect_host_firewall == asks {
             return Ok(());
         }
-        let _alone = self.alone_at_firewall()?;
+        let _alone = alone_at_firewall(&self.locks)?;
         Ok(self.store.write(|store| store.set_respect_host_firewall(asks))?)
     }
 

@@ -1,4 +1,6 @@
-//! The rules of the host's firewall: when they are loaded, which firewall keeps them, and the passes through other firewalls.
+//! The rules of the host's firewall: when they are loaded, which firewall keeps them, the forwarding that they guard, and the passes
+//! through other firewalls.
 
 mod firewall;
+mod forwarding;
 mod pass;

@@ -3,6 +3,7 @@
 
 use slog::{info, warn};
 
+use crate::engine::locks::alone_at_firewall;
 use crate::engine::{Engine, Result};
 use crate::firewall::pass::{ForeignDrop, MissingPass, Survey};
 use crate::kernel::{self, ForeignFirewalls};
@@ -14,7 +15,7 @@ impl Engine {
     pub(in crate::engine) fn pass_foreign_firewalls(&mut self, bridge: &InterfaceName) -> Result<()> {
         let mut survey = self.survey()?;
         if !survey.missing_passes().is_empty() {
-            let _alone = self.alone_at_firewall()?;
+            let _alone = alone_at_firewall(&self.locks)?;
             // Another process may have added it while this one waited for the lock.
             survey = self.survey()?;
             for missing in survey.missing_passes() {

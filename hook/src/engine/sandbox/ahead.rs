@@ -5,11 +5,13 @@
 
 use std::path::Path;
 
-use super::attach::{AttachTarget, in_use};
+use super::attach::AttachTarget;
+use super::conflict::in_use;
 use crate::decide::files::File;
 use crate::decide::identity::HostNameSource;
 use crate::decide::liveness::Life;
 use crate::decide::request::Request;
+use crate::engine::locks::alone_at_sandbox;
 use crate::engine::{Engine, Outcome, Result};
 use crate::kernel;
 use crate::model::{Key, Mode, NetnsLocator, Requester, Sandbox};
@@ -26,14 +28,8 @@ impl Engine {
             self.links.permitted()?;
         }
         self.be_ready_for(request)?;
-        let _alone = self.alone_at_sandbox(&request.key())?;
-        let outcome = match self.attach_made(request, requester) {
-            Err(error) if Self::is_store_lost(&error) => {
-                self.renew_store(&error)?;
-                self.attach_made(request, requester)?
-            }
-            result => result?,
-        };
+        let _alone = alone_at_sandbox(&self.locks, &request.key())?;
+        let outcome = self.with_whole_store(|engine, _| engine.attach_made(request, requester))?;
         self.tell(&outcome, request);
         Ok(self.edit_into(request))
     }
@@ -41,7 +37,7 @@ impl Engine {
     fn attach_made(&mut self, request: &Request, requester: &Requester) -> Result<Outcome> {
         let key = request.key();
         self.make_way(&key)?;
-        let directory = self.files_of(&key);
+        let directory = self.files.of(&key);
         let (netns, cookie) = kernel::make_namespace(&directory)?;
         let locator = NetnsLocator::Made { path: kernel::namespace_in(&directory), requester: Some(requester.clone()) };
         let namespace = self.seen_from_here(cookie, locator);
@@ -69,7 +65,7 @@ impl Engine {
 
     /// The edit of the spec of a container that was attached ahead.
     fn edit_into(&self, request: &Request) -> Edit {
-        let directory = self.files_of(&request.key());
+        let directory = self.files.of(&request.key());
         let hostname = match &request.identity.hostname {
             HostNameSource::Ours(name) => Some(name.clone()),
             HostNameSource::Spec(_) | HostNameSource::Host => None,

@@ -1,11 +1,11 @@
 use slog::{debug, info, warn};
 
 use super::lease::Lease;
-use crate::decide::liveness::Life;
 use crate::decide::plan;
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
-use crate::engine::locks::FirewallLock;
+use crate::engine::locks::{FirewallLock, alone_at_sandbox};
+use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Process};
@@ -23,6 +23,9 @@ pub enum Outcome {
     /// The network namespace belongs to another container, whose sandbox this is; the two share it.
     Member(Sandbox),
 }
+
+/// How often a lease is tried again.
+const TRIES: usize = 16;
 
 /// How many names of a link are tried before the attach fails.
 const NAMES: u8 = 4;
@@ -50,16 +53,13 @@ impl Engine {
         self.step("namespace");
         let target = self.identified(request, target)?;
         self.be_ready_for(request)?;
-        let _alone = self.alone_at_sandbox(&request.key())?;
-        let outcome = match self.attach_under_a_free_name(request, &target) {
-            Err(error) if Self::is_store_lost(&error) => {
-                self.renew_store(&error)?;
-                // It may hold what we made before, or not all of it: from the beginning, then.
-                self.detach_found(&request.key())?;
-                self.attach_under_a_free_name(request, &target)?
+        let _alone = alone_at_sandbox(&self.locks, &request.key())?;
+        let outcome = self.with_whole_store(|engine, nth| {
+            if nth == Try::AfterRebuild {
+                engine.detach_found(&request.key())?;
             }
-            result => result?,
-        };
+            engine.attach_under_a_free_name(request, &target)
+        })?;
         let outcome = match outcome {
             Outcome::Stands(owner) if request.has_owner => Outcome::Member(owner),
             outcome => outcome,
@@ -67,7 +67,7 @@ impl Engine {
         if let (Outcome::Member(owner), Some(process)) = (&outcome, &target.process)
             && request.has_owner
         {
-            self.share_files(request, owner, process)?;
+            self.files.share(request, owner, process)?;
         }
         self.tell(&outcome, request);
         Ok(outcome)
@@ -102,6 +102,20 @@ impl Engine {
         Ok(target)
     }
 
+    /// Leases, and resolves the conflicts that are met, one after the other.
+    fn lease_in_turn(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Result<Lease> {
+        for _ in 0..TRIES {
+            let conflict = match self.lease(request, namespace, name) {
+                Ok(lease) => return Ok(lease),
+                Err(conflict) => conflict,
+            };
+            if let Some(outcome) = self.resolve(conflict, request, namespace)? {
+                return Ok(Lease::Done(outcome));
+            }
+        }
+        Err(Error::Conflict(format!("lost {TRIES} races for what container {} asks for; try again", request.container)))
+    }
+
     /// A link of another program keeps its name, and ours gets another.
     pub(in crate::engine) fn attach_under_a_free_name(
         &mut self,
@@ -122,7 +136,7 @@ impl Engine {
 
     /// One try, with the `name`th of the names that its link can have.
     fn attach_once(&mut self, request: &Request, target: &AttachTarget, name: u8) -> Result<Outcome> {
-        let lease = match self.lease(request, &target.namespace, name) {
+        let lease = match self.lease_in_turn(request, &target.namespace, name) {
             Ok(lease) => lease,
             Err(error) => return Err(self.take_back_intent(&request.key(), error)),
         };
@@ -133,46 +147,13 @@ impl Engine {
                 if sandbox.mode == Mode::None {
                     kernel::wire(&target.netns, &[SandboxStep::Loopback], None)?;
                 }
-                engine.provide_files(request, sandbox, target.process.as_ref())
+                engine.provide_files(request, sandbox, target)
             }),
             Lease::Endpoint { sandbox, network, firewall_lock } => self.complete(sandbox, |engine, sandbox| {
                 engine.wire(sandbox, &network, &target.netns, firewall_lock)?;
-                engine.provide_files(request, sandbox, target.process.as_ref())
+                engine.provide_files(request, sandbox, target)
             }),
         }
-    }
-
-    /// An earlier sandbox of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
-    /// the way.
-    pub(in crate::engine) fn handle_earlier(
-        &mut self,
-        sandbox: Sandbox,
-        namespace: &Namespace,
-    ) -> Result<Option<Sandbox>> {
-        if sandbox.namespace.cookie == namespace.cookie {
-            if sandbox.state == State::Attached && self.stands_again(&sandbox)? {
-                return Ok(Some(sandbox));
-            }
-        } else {
-            let life = self.life(&sandbox);
-            if life != Life::Dead {
-                return Err(in_use(&sandbox, &life));
-            }
-        }
-        self.detach_sandbox(sandbox)?;
-        Ok(None)
-    }
-
-    /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so that is
-    /// waited for, and the lease begins again.
-    pub(in crate::engine) fn handle_owned(&mut self, owner: Sandbox) -> Result<Option<Outcome>> {
-        if owner.state == State::Attached {
-            return Ok(Some(Outcome::Member(owner)));
-        }
-        self.wait_for(&owner)?;
-        // Where that attach was killed, it is taken back here.
-        self.collect_if_dead(owner.number)?;
-        Ok(None)
     }
 
     /// Warns only once the attach is done: a failure is one line.
@@ -236,6 +217,12 @@ impl Engine {
             self.warn_of(forgotten);
             self.step("flows");
         }
+    }
+
+    fn provide_files(&mut self, request: &Request, sandbox: &Sandbox, target: &AttachTarget) -> Result<()> {
+        self.files.provide(request, sandbox, target.process.as_ref())?;
+        self.step("files");
+        Ok(())
     }
 
     /// Does the `work` that `sandbox` intends, and says so in the store. When it fails, whatever came to be is taken away.
@@ -327,18 +314,4 @@ impl Engine {
         };
         Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why}{place}")).into())
     }
-}
-
-/// That the container of `sandbox` is not proved to be dead, and another one of its key cannot be.
-pub(in crate::engine) fn in_use(sandbox: &Sandbox, life: &Life) -> Error {
-    let Sandbox { container, bundle, .. } = sandbox;
-    let why = match life {
-        Life::Unknown(why) => format!(
-            "cannot be looked at ({why}); stop that one first, or, where it is gone for certain: ocinet gc --forget {container}"
-        ),
-        Life::Alive | Life::Dead => "is in use; stop that one first".to_owned(),
-    };
-    Error::Conflict(format!(
-        "container {container} of bundle {bundle} is attached with another network namespace that {why}"
-    ))
 }

@@ -3,7 +3,7 @@
 //! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves it outside of
 //! the transaction, where it may look at the kernel, and tries the lease again.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -11,18 +11,15 @@ use crate::decide::files::File;
 use crate::decide::ipam;
 use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
-use crate::engine::{Engine, Error, Outcome, Result};
-use crate::input::{HostPort, PublishRequest};
+use crate::engine::{Engine, Error, Outcome};
+use crate::input::PublishRequest;
 use crate::model::{
     Endpoint, HostAddress, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, Sandbox, State,
 };
 use crate::store::{self, Write};
 
 use super::ports::Ports;
-use crate::engine::locks::FirewallLock;
-
-/// How often a lease is tried again.
-const TRIES: usize = 16;
+use crate::engine::locks::{FirewallLock, change_at_firewall};
 
 /// The result of a lease.
 pub(in crate::engine) enum Lease {
@@ -74,26 +71,14 @@ pub(in crate::engine) type Leased<T> = std::result::Result<T, LeaseConflict>;
 
 impl Engine {
     /// Leases what `request` asks for, with the `name`th of the names that its link can have, and writes the intent.
-    pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Result<Lease> {
-        for _ in 0..TRIES {
-            let leased = match &request.wiring {
-                Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
-                Wiring::Bridge { connection, publish } => {
-                    self.lease_endpoint(request, namespace, connection, publish, name)
-                }
-                Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
-            };
-            let done = match leased {
-                Ok(lease) => return Ok(lease),
-                Err(LeaseConflict::Earlier(sandbox)) => self.handle_earlier(*sandbox, namespace)?.map(Outcome::Stands),
-                Err(LeaseConflict::Owned(owner)) => self.handle_owned(*owner)?,
-                Err(other) => self.make_room(other, request).map(|()| None)?,
-            };
-            if let Some(outcome) = done {
-                return Ok(Lease::Done(outcome));
+    pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Leased<Lease> {
+        match &request.wiring {
+            Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
+            Wiring::Bridge { connection, publish } => {
+                self.lease_endpoint(request, namespace, connection, publish, name)
             }
+            Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
         }
-        Err(Error::Conflict(format!("lost {TRIES} races for what container {} asks for; try again", request.container)))
     }
 
     fn lease_nothing(&mut self, request: &Request, namespace: &Namespace) -> Leased<Lease> {
@@ -117,7 +102,7 @@ impl Engine {
         let mut ports = Ports::new(self.store.read());
         self.refuse_unpublishable(publish, &mut ports)?;
         let mappings = plan::ports(publish, &mut ports)?;
-        let lock = self.change_at_firewall()?;
+        let lock = change_at_firewall(&self.locks)?;
         let wanted = LeaseRequest { request, namespace, connection, mappings, mtu, name };
         let leased = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
@@ -128,36 +113,6 @@ impl Engine {
             network,
             firewall_lock: FirewallLock { lock, row },
         })
-    }
-
-    /// Resolves a conflict, or returns the error that it stays.
-    fn make_room(&mut self, conflict: LeaseConflict, request: &Request) -> Result<()> {
-        match conflict {
-            LeaseConflict::NoNetwork(name) => self.define_network(&name),
-            LeaseConflict::Draining(number) => self.collect_if_dead(number).map(drop),
-            LeaseConflict::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
-            LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
-            LeaseConflict::Failed(error) => Err(error),
-            LeaseConflict::Held { .. }
-            | LeaseConflict::NoAddress(_)
-            | LeaseConflict::Earlier(_)
-            | LeaseConflict::Owned(_) => Ok(()),
-        }
-    }
-
-    /// The error about something held by a living container; none where another took a port that the request did not name.
-    pub(in crate::engine) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
-        let Some(holder) = self.store.read().sandbox(by)? else { return Ok(()) };
-        let owner = &holder.container;
-        Err(Error::Conflict(match what {
-            Wanted::Address(address) => format!("address {address} is leased to container {owner}"),
-            Wanted::Mac(mac) => format!("MAC address {mac} is leased to container {owner}"),
-            Wanted::Port { port, .. } if !names_port(request, *port) => return Ok(()),
-            Wanted::Port { protocol, address, port } => {
-                let free = self.next_free_port(*protocol, *address, *port);
-                format!("{}/{protocol} is published by container {owner}{free}", SocketAddr::new(address.ip(), *port))
-            }
-        }))
     }
 }
 
@@ -195,11 +150,6 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     store.insert(&mut sandbox)?;
     store.set_last_address(name, address.addr())?;
     Ok((sandbox, network))
-}
-
-fn names_port(request: &Request, port: u16) -> bool {
-    let Wiring::Bridge { publish, .. } = &request.wiring else { return false };
-    publish.iter().any(|entry| matches!(&entry.host_port, HostPort::Exactly(range) if range.contains(&port)))
 }
 
 /// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users and no owner.

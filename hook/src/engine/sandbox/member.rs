@@ -110,7 +110,7 @@ impl Engine {
             NetnsLocator::Process { pid, .. } => PathBuf::from(format!("/proc/{pid}/ns/net")),
             NetnsLocator::Unseen => return Err(Error::NotFound(self.why_not_alive(sandbox))),
         };
-        let directory = self.files_of(&sandbox.key());
+        let directory = self.files.of(&sandbox.key());
         let files = File::ALL.into_iter().map(|file| (file, directory.join(file.name())));
         let files: Vec<_> = files.filter(|(_, path)| path.is_file()).collect();
         let hostname = match files.iter().find(|(file, _)| *file == File::HostName) {

@@ -11,6 +11,7 @@
 //! `Intended`, which counts as ours, since forwarding was off before.
 
 use crate::driver::Setting;
+use crate::engine::locks::alone_at_firewall;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel;
 use crate::store::Forwarding;
@@ -18,7 +19,7 @@ use crate::store::Forwarding;
 impl Engine {
     /// The host forwards, and the firewall holds all that the store says.
     pub(in crate::engine) fn forward(&mut self) -> Result<()> {
-        let _alone = self.alone_at_firewall()?;
+        let _alone = alone_at_firewall(&self.locks)?;
         let before = self.store.read().host_row()?.forwarding;
         if before == Forwarding::OfOthers && self.config.close_forwarding && !kernel::forwarding()? {
             self.store.write(|store| store.set_forwarding(Forwarding::Intended))?;

@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::CONTAINERS;
+use super::{CONTAINERS, ContainerFiles};
 use crate::decide::files::{self, File, MADE_FOR_SPEC};
 use crate::decide::request::RootFs;
-use crate::engine::{Engine, Result, this_host};
+use crate::engine::{Result, this_host};
 use crate::input::Bundle;
 use crate::kernel;
 use crate::model::{Invalid, Key};
@@ -54,28 +54,28 @@ pub fn discard_files_of(bundle: &Bundle, state_dir: &Path) -> Result<()> {
     }
 }
 
-impl Engine {
+impl ContainerFiles {
     /// Makes the files that the spec mounts those of the container `key`. False where there are none, or none any more, as after an
     /// attach that was taken back: then they are to be mounted.
-    pub(in crate::engine) fn adopt_spec_files(&self, root: &RootFs, key: &Key) -> Result<bool> {
+    pub fn adopt(&self, root: &RootFs, key: &Key) -> Result<bool> {
         let Some(directory) = &root.spec_files else { return Ok(false) };
         if !is_among(directory, &self.state_dir, &self.host) {
             let why =
                 format!("is not in {}: precreate and this hook need the same --state-dir", self.state_dir.display());
             return Err(Invalid::new("config: mounts", directory.display(), why).into());
         }
-        self.remove_files(key)?;
+        self.remove(key)?;
         // Existing mounts stay valid: a mount refers to the file, not to its name.
-        Ok(kernel::move_directory(directory, &self.files_of(key))?)
+        Ok(kernel::move_directory(directory, &self.of(key))?)
     }
+}
 
-    /// Removes such files in `directory` if no container came for them.
-    pub(in crate::engine) fn collect_spec_files(&self, directory: &Path) -> Result<()> {
-        if kernel::age(directory)?.is_some_and(|age| age > PATIENCE) {
-            kernel::remove_files(directory)?;
-        }
-        Ok(())
+/// Removes such files in `directory` if no container came for them.
+pub(super) fn collect(directory: &Path) -> Result<()> {
+    if kernel::age(directory)?.is_some_and(|age| age > PATIENCE) {
+        kernel::remove_files(directory)?;
     }
+    Ok(())
 }
 
 /// What the names of such directories begin with.

@@ -9,7 +9,7 @@ impl Engine {
         let mut findings = Vec::new();
         for sandbox in self.store.read().sandboxes()? {
             let subject = format!("container {}", sandbox.container);
-            match self.outdated_resolver(&sandbox, &self.config.dns_fallback) {
+            match self.files.outdated_resolver(&sandbox, &self.config.dns_fallback) {
                 Ok(None) => {}
                 Ok(Some(_)) => {
                     findings.push(Finding::ours(subject, "has an /etc/resolv.conf from before the host's changed"));

@@ -3,7 +3,8 @@
 use super::Finding;
 use crate::decide::liveness::Life;
 use crate::driver;
-use crate::engine::repair::standing::Connection;
+use crate::engine::locks::place_of;
+use crate::engine::repair::Connection;
 use crate::engine::{Engine, Result};
 use crate::firewall::INPUT_LOOP_IN;
 use crate::firewall::{Kind, iptables};
@@ -32,10 +33,10 @@ impl Engine {
 
     fn examine_container(&mut self, listed: &Sandbox, subject: &str) -> Result<Vec<Finding>> {
         // Where another process has the lock, it is at work on the sandbox.
-        let place = Self::place_of(listed);
+        let place = place_of(listed);
         let Some(_lock) = self.locks.attempt(place)? else { return Ok(Vec::new()) };
         // It may have changed, or gone, before we had the lock.
-        let sandbox = self.store.read().sandbox(listed.number)?.filter(|sandbox| Self::place_of(sandbox) == place);
+        let sandbox = self.store.read().sandbox(listed.number)?.filter(|sandbox| place_of(sandbox) == place);
         let Some(sandbox) = sandbox else { return Ok(Vec::new()) };
         if sandbox.state != State::Attached {
             return Ok(vec![Finding::ours(subject, format!("was left {}", sandbox.state))]);

@@ -1,10 +1,13 @@
-//! The doctor: what is not as the store says, what outside of it stands in the way, and putting right what is ours.
+//! The doctor: what is not as the store says, what outside of it stands in the way, putting right what is ours, and taking it all away.
 
 mod ours;
 mod outside;
+mod reset;
 mod resolvers;
 mod restore;
 mod uplinks;
+
+pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
 
 use serde::Serialize;
 

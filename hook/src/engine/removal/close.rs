@@ -28,7 +28,7 @@ impl Engine {
         // A step that failed has not reset the time.
         self.since = Instant::now();
         let must_wait = self.slow_sockets().next().is_some() && self.is_deletion_recent();
-        if (must_wait || !self.draining.is_empty()) && !self.leave_to_child(must_wait) {
+        if (must_wait || !self.drains.waiting.is_empty()) && !self.leave_to_child(must_wait) {
             // A socket that is closed too early only makes others wait.
             if let Err(error) = self.finish() {
                 warn!(self.log, "links of detached containers are left, which ocinet gc deletes: {error}");
@@ -39,17 +39,17 @@ impl Engine {
 
     /// Hands what is slow to a child process. False where none could be made: then nothing was done.
     fn leave_to_child(&self, must_wait: bool) -> bool {
-        let drains = self.draining.iter().map(|(_, drain)| drain.as_fd());
+        let drains = self.drains.waiting.iter().map(|(_, drain)| drain.as_fd());
         let keep: Vec<_> =
-            self.slow_sockets().chain(self.deletion_lock.iter().map(AsFd::as_fd)).chain(drains).collect();
+            self.slow_sockets().chain(self.drains.deletion_lock.iter().map(AsFd::as_fd)).chain(drains).collect();
         let work = || {
             // It is kept until the process ends, since closing its sockets would wait.
             let engine = self.drain_apart();
             // Processes that wait for an address or an interface can go on; they need not wait for the sockets.
-            self.draining.iter().for_each(|(_, drain)| drain.release());
+            self.drains.waiting.iter().for_each(|(_, drain)| drain.release());
             if must_wait || (engine.is_some() && self.is_deletion_recent()) {
                 thread::sleep(GRACE_PERIOD);
-                self.deletion_lock.iter().for_each(Lock::release);
+                self.drains.deletion_lock.iter().for_each(Lock::release);
                 // Held until this process ends, which closes its socket.
                 std::mem::forget(self.await_quiet());
             }
@@ -69,12 +69,12 @@ impl Engine {
 
     /// Drains in the child with an engine of its own, without a log. Collection finds what it leaves.
     fn drain_apart(&self) -> Option<Engine> {
-        if self.draining.is_empty() {
+        if self.drains.waiting.is_empty() {
             return None;
         }
         let silent = Logger::root(Discard, o!());
         let mut engine = Engine::open(&self.state_dir, Config::default(), silent).ok()?;
-        for (sandbox, _) in &self.draining {
+        for (sandbox, _) in &self.drains.waiting {
             let _ = engine.drain(sandbox);
         }
         Some(engine)
@@ -100,6 +100,6 @@ impl Engine {
 
     /// Whether elements of the firewall were deleted a moment ago, by any process, or where that is not known.
     fn is_deletion_recent(&self) -> bool {
-        self.deletion_lock.is_some() || !matches!(self.locks.attempt(Place::Deletion), Ok(Some(_)))
+        self.drains.deletion_lock.is_some() || !matches!(self.locks.attempt(Place::Deletion), Ok(Some(_)))
     }
 }

@@ -4,6 +4,7 @@ use slog::info;
 
 use crate::decide::liveness::Sight;
 use crate::driver;
+use crate::engine::locks::place_of;
 use crate::engine::{Engine, Result};
 use crate::kernel::{self, EndpointFault, Netns};
 use crate::model::{Sandbox, State};
@@ -55,7 +56,7 @@ impl Engine {
     /// Connects a container again whose link was deleted, with everything that was on it. One whose namespace cannot be
     /// looked at is left as it is.
     fn restore_links(&mut self, listed: &Sandbox) -> Result<()> {
-        let place = Self::place_of(listed);
+        let place = place_of(listed);
         // Where another process has the lock, it is at work on the sandbox.
         let Some(_alone) = self.locks.attempt(place)? else { return Ok(()) };
         // It may have been detached before we had the lock.

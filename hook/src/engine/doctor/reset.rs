@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use slog::info;
 
 use crate::decide::liveness::Life;
-use crate::engine::sandbox::CONTAINERS;
+use crate::engine::files;
+use crate::engine::files::CONTAINERS;
+use crate::engine::locks::{alone_at, alone_at_firewall};
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
@@ -54,7 +56,7 @@ impl Engine {
             }
         }
         std::mem::take(&mut failures).into_result()?;
-        let _alone = self.alone_at_firewall()?;
+        let _alone = alone_at_firewall(&self.locks)?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = Writing::begin(&self.locks)?;
         if let Some(sandbox) = self.store.read().sandboxes()?.first() {
@@ -73,7 +75,7 @@ impl Engine {
             reset.operators_chains.extend(firewall.operators_chain()?);
         }
         self.links.delete_input_loop()?;
-        self.collect_files(&mut failures)?;
+        files::collect(&self.files, &self.store, &self.locks, &mut failures)?;
         failures.into_result()?;
         kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));
         Store::remove(&self.state_dir, &self.host, &writing)?;
@@ -84,7 +86,7 @@ impl Engine {
     fn reset_container(&mut self, listed: &Sandbox, cut_off: bool) -> Result<()> {
         info!(self.log, "resetting"; "container" => %listed.container);
         // It may have been attached meanwhile, or detached.
-        let Some((sandbox, _worker)) = self.alone_at(listed)? else { return Ok(()) };
+        let Some((sandbox, _worker)) = alone_at(&self.locks, &self.store, listed)? else { return Ok(()) };
         if !cut_off && self.may_run(&sandbox) {
             return Err(Error::Conflict("was attached meanwhile; stop it, or say --force".into()));
         }

@@ -1,0 +1,107 @@
+//! What stands in the way of a lease, and how it goes: by waiting, by collecting what is dead, or not at all.
+
+use std::net::SocketAddr;
+
+use super::Outcome;
+use super::lease::{LeaseConflict, Wanted, no_address};
+use crate::decide::liveness::Life;
+use crate::decide::request::{Request, Wiring};
+use crate::engine::{Engine, Error, Result};
+use crate::input::HostPort;
+use crate::model::{Namespace, Sandbox, State};
+
+impl Engine {
+    /// Resolves a conflict, so that the lease can be tried again; or says that nothing is to be leased.
+    ///
+    /// # Errors
+    /// That it stays.
+    pub(in crate::engine) fn resolve(
+        &mut self,
+        conflict: LeaseConflict,
+        request: &Request,
+        namespace: &Namespace,
+    ) -> Result<Option<Outcome>> {
+        match conflict {
+            LeaseConflict::Earlier(sandbox) => Ok(self.handle_earlier(*sandbox, namespace)?.map(Outcome::Stands)),
+            LeaseConflict::Owned(owner) => self.handle_owned(*owner),
+            other => self.make_room(other, request).map(|()| None),
+        }
+    }
+
+    fn make_room(&mut self, conflict: LeaseConflict, request: &Request) -> Result<()> {
+        match conflict {
+            LeaseConflict::NoNetwork(name) => self.define_network(&name),
+            LeaseConflict::Draining(number) => self.collect_if_dead(number).map(drop),
+            LeaseConflict::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
+            LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
+            LeaseConflict::Failed(error) => Err(error),
+            LeaseConflict::Held { .. }
+            | LeaseConflict::NoAddress(_)
+            | LeaseConflict::Earlier(_)
+            | LeaseConflict::Owned(_) => Ok(()),
+        }
+    }
+
+    /// The error about something held by a living container; none where another took a port that the request did not name.
+    pub(in crate::engine) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
+        let Some(holder) = self.store.read().sandbox(by)? else { return Ok(()) };
+        let owner = &holder.container;
+        Err(Error::Conflict(match what {
+            Wanted::Address(address) => format!("address {address} is leased to container {owner}"),
+            Wanted::Mac(mac) => format!("MAC address {mac} is leased to container {owner}"),
+            Wanted::Port { port, .. } if !names_port(request, *port) => return Ok(()),
+            Wanted::Port { protocol, address, port } => {
+                let free = self.next_free_port(*protocol, *address, *port);
+                format!("{}/{protocol} is published by container {owner}{free}", SocketAddr::new(address.ip(), *port))
+            }
+        }))
+    }
+
+    /// An earlier sandbox of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
+    /// the way.
+    fn handle_earlier(&mut self, sandbox: Sandbox, namespace: &Namespace) -> Result<Option<Sandbox>> {
+        if sandbox.namespace.cookie == namespace.cookie {
+            if sandbox.state == State::Attached && self.stands_again(&sandbox)? {
+                return Ok(Some(sandbox));
+            }
+        } else {
+            let life = self.life(&sandbox);
+            if life != Life::Dead {
+                return Err(in_use(&sandbox, &life));
+            }
+        }
+        self.detach_sandbox(sandbox)?;
+        Ok(None)
+    }
+
+    /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so that is
+    /// waited for, and the lease begins again.
+    fn handle_owned(&mut self, owner: Sandbox) -> Result<Option<Outcome>> {
+        if owner.state == State::Attached {
+            return Ok(Some(Outcome::Member(owner)));
+        }
+        self.wait_for(&owner)?;
+        // Where that attach was killed, it is taken back here.
+        self.collect_if_dead(owner.number)?;
+        Ok(None)
+    }
+}
+
+fn names_port(request: &Request, port: u16) -> bool {
+    let Wiring::Bridge { publish, .. } = &request.wiring else { return false };
+    publish.iter().any(|entry| matches!(&entry.host_port, HostPort::Exactly(range) if range.contains(&port)))
+}
+
+/// That the container of `sandbox` is not proved to be dead, and another one of its key cannot be.
+pub(in crate::engine) fn in_use(sandbox: &Sandbox, life: &Life) -> Error {
+    let Sandbox { container, bundle, .. } = sandbox;
+    let why = match life {
+        Life::Unknown(why) => format!(
+            "cannot be looked at ({why}); stop that one first, or, where it is gone for certain: ocinet gc --forget {container}"
+        ),
+        Life::Alive | Life::Dead => "is in use; stop that one first".to_owned(),
+    };
+    Error::Conflict(format!(
+        "container {container} of bundle {bundle} is attached with another network namespace that {why}"
+    ))
+}

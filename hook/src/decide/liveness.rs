@@ -6,6 +6,8 @@
 //! net/core/net_namespace.c). The host's end of a container's link proves life while it is there; its absence proves
 //! nothing, for a container can delete its own interface.
 
+use crate::model::State;
+
 /// What a look at the place where a network namespace was recorded found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sight<N> {
@@ -67,9 +69,37 @@ pub fn judge<N, E: std::fmt::Display>(sight: &Sight<N>, evidence: impl FnOnce() 
     }
 }
 
+/// What a collection does with a sandbox that no process works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays.
+    Keep,
+    /// It is taken away.
+    TakeAway,
+}
+
+/// What a collection does with a sandbox in `state`, whose lock is free; `life` is asked only where the state does not settle it.
+pub fn verdict(state: State, life: impl FnOnce() -> Life) -> Verdict {
+    match state {
+        State::Attached if life() != Life::Dead => Verdict::Keep,
+        // The process that was attaching, detaching or draining it has ended.
+        State::Attached | State::Attaching | State::Detaching | State::Draining => Verdict::TakeAway,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attached_sandbox_is_taken_away_only_if_it_is_proved_dead() {
+        let attached = |life| verdict(State::Attached, || life);
+        assert_eq!(attached(Life::Dead), Verdict::TakeAway);
+        assert_eq!((attached(Life::Alive), attached(Life::Unknown("why".into()))), (Verdict::Keep, Verdict::Keep));
+        for state in [State::Attaching, State::Detaching, State::Draining] {
+            assert_eq!(verdict(state, || panic!("{state} settles it")), Verdict::TakeAway);
+        }
+    }
 
     fn judged(sight: &Sight<()>, nsid: Option<bool>, link: bool, link_alone: bool) -> &'static str {
         let life = judge(sight, || Ok::<_, &str>(Evidence { nsid, link, link_alone }));

@@ -90,11 +90,7 @@ impl Engine {
         if !cut_off && self.may_run(&sandbox) {
             return Err(Error::Conflict("was attached meanwhile; stop it, or say --force".into()));
         }
-        match sandbox.state {
-            State::Draining => self.drain(&sandbox)?,
-            _ => self.detach_sandbox(sandbox)?,
-        }
-        self.finish()
+        self.take_away(sandbox)
     }
 
     /// Whether a container is attached, and not proved to be dead.

@@ -44,6 +44,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes away everything of a sandbox whose lock the caller holds, and waits until the kernel is done with it.
+    pub(in crate::engine) fn take_away(&mut self, sandbox: Sandbox) -> Result<()> {
+        match sandbox.state {
+            State::Draining => self.drain(&sandbox)?,
+            State::Attaching | State::Attached | State::Detaching => self.detach_sandbox(sandbox)?,
+        }
+        self.finish()
+    }
+
     /// Lets no published port lead to the container any more.
     fn withdraw(&mut self, sandbox: &mut Sandbox) -> Result<()> {
         self.finish_moving_rules()?;

@@ -1,6 +1,6 @@
 use slog::{info, warn};
 
-use crate::decide::liveness::Life;
+use crate::decide::liveness::{Life, Verdict, verdict};
 use crate::engine::files;
 use crate::engine::locks::{alone_at, place_of};
 use crate::engine::{Engine, Error, Failures, Result};
@@ -113,16 +113,13 @@ impl Engine {
             drop(lock);
             return self.collect_sandbox(sandbox);
         }
-        match sandbox.state {
-            State::Draining => self.drain(&sandbox)?,
-            State::Attached if self.life(&sandbox) != Life::Dead => return Ok(false),
-            // The process that was attaching or detaching it has ended: its lock is free.
-            State::Attached | State::Attaching | State::Detaching => {
-                info!(self.log, "collecting"; "container" => %sandbox.container, "state" => %sandbox.state);
-                self.detach_sandbox(sandbox)?;
-                self.finish()?;
-            }
+        if verdict(sandbox.state, || self.life(&sandbox)) == Verdict::Keep {
+            return Ok(false);
         }
+        if sandbox.state != State::Draining {
+            info!(self.log, "collecting"; "container" => %sandbox.container, "state" => %sandbox.state);
+        }
+        self.take_away(sandbox)?;
         Ok(true)
     }
 
@@ -142,11 +139,7 @@ impl Engine {
         }
         let name = sandbox.container.to_string();
         info!(self.log, "forgetting"; "container" => &name);
-        match sandbox.state {
-            State::Draining => self.drain(&sandbox)?,
-            _ => self.detach_sandbox(sandbox)?,
-        }
-        self.finish()?;
+        self.take_away(sandbox)?;
         Ok(name)
     }
 }

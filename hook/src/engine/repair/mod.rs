@@ -1,6 +1,8 @@
 //! Repair: what dead containers left, a lost store, damage to links and rules.
 
 mod collect;
+mod inventory;
+mod look;
 mod name_servers;
 mod rebuild;
 mod retry;

@@ -1,0 +1,334 @@
+//! What the kernel holds, as sandboxes and networks. Pure.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+
+use crate::decide::plan;
+use crate::driver;
+use crate::engine::network::default_interface;
+use crate::firewall::{Kind, Publish};
+use crate::input::config::{self, Config};
+use crate::kernel::{ContainerInterface, OurLink};
+use crate::model::{
+    Alias, ContainerId, Endpoint, Gateway, InterfaceName, Key, Mac, Mode, Namespace, NetnsLocator, Network,
+    PortMapping, Route, Sandbox, State, Subnet, Wire, quoted,
+};
+use crate::store::Forwarding;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub links: Vec<SeenLink>,
+    pub rules: Rules,
+}
+
+/// A link of ours.
+#[derive(Debug)]
+pub(super) struct SeenLink {
+    pub link: OurLink,
+    /// Those of a bridge.
+    pub addresses: Vec<IpNet>,
+    /// What the guard of an endpoint lets pass; none where it has no guard.
+    pub mac: Option<Mac>,
+    /// The namespace of its other end, where that can be seen.
+    pub namespace: Option<Namespace>,
+    /// Its other end.
+    pub inside: Option<ContainerInterface>,
+}
+
+/// The rules of ours.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    /// Which firewalls have some.
+    pub firewalls: Vec<Kind>,
+    /// The published ports in them.
+    pub published: Vec<Publish>,
+    /// Whether they close the host to what is not for our networks.
+    pub close_forwarding: bool,
+    /// Whether the host forwards.
+    pub forwards: bool,
+}
+
+/// What the kernel holds of ours.
+#[derive(Debug)]
+pub(super) struct Inventory {
+    pub firewalls: Vec<Kind>,
+    pub forwarding: Forwarding,
+    pub respect_host_firewall: bool,
+    pub networks: Vec<Network>,
+    pub sandboxes: Vec<Sandbox>,
+    /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
+    pub reports: Vec<String>,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self {
+            firewalls: Vec::new(),
+            forwarding: Forwarding::OfOthers,
+            respect_host_firewall: false,
+            networks: Vec::new(),
+            sandboxes: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+}
+
+impl Inventory {
+    /// What `facts` say. `config` tells the range of a network whose bridge is gone.
+    pub fn of(facts: &Facts, config: &Config) -> Self {
+        let Facts { links, rules } = facts;
+        // Rules close only what is ours, be it that it was still to be switched on.
+        let forwarding = match (rules.close_forwarding, rules.forwards) {
+            (false, _) => Forwarding::OfOthers,
+            (true, false) => Forwarding::Intended,
+            (true, true) => Forwarding::Ours,
+        };
+        let bridges: BTreeMap<u32, Network> = links.iter().filter_map(network).collect();
+        let mut found = Self {
+            firewalls: rules.firewalls.clone(),
+            forwarding,
+            respect_host_firewall: links.iter().any(|seen| seen.link.alias == Alias::InputLoop),
+            networks: bridges.values().cloned().collect(),
+            ..Self::default()
+        };
+        found.sandboxes = found.sandboxes_of(links, &bridges, config);
+        for sandbox in found.sandboxes.iter_mut().filter(|sandbox| sandbox.state.is_wired()) {
+            publish(sandbox, &rules.published);
+        }
+        found
+    }
+
+    fn sandboxes_of(&mut self, links: &[SeenLink], bridges: &BTreeMap<u32, Network>, config: &Config) -> Vec<Sandbox> {
+        let mut sandboxes = BTreeMap::<String, Sandbox>::new();
+        for seen in links {
+            let Alias::Endpoint { key, container } = &seen.link.alias else { continue };
+            let Some(network) = self.network_of(&seen.link, bridges, config) else { continue };
+            let Some(master) = network.link() else { continue };
+            let endpoint = endpoint(seen, &network, master);
+            let inside = seen.inside.as_ref();
+            self.reports.extend(inside.and_then(|inside| contradiction(container, &endpoint, inside)));
+            let sandbox = sandboxes.entry(key.hex()).or_insert_with(|| sandbox(*key, container, seen));
+            sandbox.endpoints.push(endpoint);
+            if !seen.link.is_up {
+                // A detach shuts a link before it deletes it.
+                sandbox.state = State::Draining;
+            }
+        }
+        sandboxes.into_values().collect()
+    }
+
+    /// The network of a link: that of its bridge or, where the bridge is gone, the default network, with the range of the settings
+    /// that holds the link's address. None, with a report, where there is no such range.
+    fn network_of(&mut self, link: &OurLink, bridges: &BTreeMap<u32, Network>, config: &Config) -> Option<Network> {
+        if let Some(network) = link.controller.and_then(|index| bridges.get(&index)) {
+            return Some(network.clone());
+        }
+        let address = driver::address_of(&link.name);
+        let subnet = address.and_then(|address| config.subnets().find(|subnet| subnet.range.contains(&address)));
+        let Some(subnet) = subnet else {
+            self.reports.push(format!(
+                "link {} has lost its bridge, and no range of config.toml holds its address: it is left alone; set subnet there, \
+                 and run ocinet doctor --fix",
+                link.name
+            ));
+            return None;
+        };
+        let network = Network::of_bridge(config::default_bridge(), default_interface(), vec![subnet]);
+        let known = self.networks.iter().find(|known| known.name == network.name);
+        let network = known.cloned().unwrap_or(network);
+        if !self.networks.contains(&network) {
+            self.networks.push(network.clone());
+        }
+        Some(network)
+    }
+}
+
+/// The network of a bridge, by the bridge's index.
+fn network(seen: &SeenLink) -> Option<(u32, Network)> {
+    let SeenLink { link, addresses, .. } = seen;
+    let Alias::Network(name) = &link.alias else { return None };
+    let subnets = addresses.iter().map(|net| subnet_of(*net)).collect();
+    let mut network = Network::of_bridge(name.clone(), link.name.clone(), subnets);
+    network.options.mtu = link.mtu;
+    Some((link.index, network))
+}
+
+/// The range of a bridge's address, which is the gateway.
+fn subnet_of(address: IpNet) -> Subnet {
+    Subnet { range: address.trunc(), pool: None, gateway: Gateway::Host(address.addr()) }
+}
+
+fn sandbox(key: Key, container: &str, seen: &SeenLink) -> Sandbox {
+    let id: ContainerId =
+        container.parse().unwrap_or_else(|_| key.hex().parse().expect("hexadecimal digits are an id"));
+    let nsid = seen.link.peer.map(|(nsid, _)| nsid);
+    let unseen =
+        || Namespace { cookie: 0, locator: NetnsLocator::Unseen, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid };
+    Sandbox {
+        number: 0,
+        name: (&id).into(),
+        container: id,
+        bundle: String::new(),
+        adopted: Some(key),
+        resolver: None,
+        mode: Mode::Bridge,
+        state: State::Attached,
+        namespace: seen.namespace.as_ref().map_or_else(unseen, |found| recognised(key, found)),
+        endpoints: Vec::new(),
+        publish: Vec::new(),
+    }
+}
+
+/// How to recognise the namespace of the container `key`; one that we made is in its directory.
+fn recognised(key: Key, found: &Namespace) -> Namespace {
+    let mut namespace = found.clone();
+    if let NetnsLocator::Path(path) = &found.locator
+        && path.parent().is_some_and(|directory| directory.to_string_lossy().ends_with(&key.hex()))
+    {
+        namespace.locator = NetnsLocator::Made { path: path.clone(), requester: None };
+    }
+    namespace
+}
+
+/// The endpoint of a link of `network`, whose ports `master` has. Where the link has no guard, its MAC address is the one that an
+/// address has by default.
+fn endpoint(seen: &SeenLink, network: &Network, master: &InterfaceName) -> Endpoint {
+    let SeenLink { link, mac, inside, .. } = seen;
+    let address = driver::address_of(&link.name).and_then(|address| {
+        let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(&address))?;
+        IpNet::new(address, subnet.range.prefix_len()).ok()
+    });
+    let default_mac = || Mac::of(address.map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), |net| net.addr()));
+    Endpoint {
+        network: network.name.clone(),
+        wire: Wire::Veth { master: master.clone(), host: link.name.clone() },
+        interface: inside.as_ref().map_or_else(plan::default_interface, |inside| inside.name.clone()),
+        mac: mac.unwrap_or_else(default_mac),
+        mtu: link.mtu,
+        addresses: address.into_iter().collect(),
+        routes: network.subnets.iter().filter_map(|subnet| subnet.gateway.address()).map(Route::Default).collect(),
+    }
+}
+
+/// Where a container's side of `endpoint` is otherwise than the host's.
+fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterface) -> Option<String> {
+    let foreign = inside.addresses.iter().filter(|address| !endpoint.addresses.contains(address));
+    let mut has: Vec<String> = foreign.map(|address| format!("address {address}")).collect();
+    if inside.mac != endpoint.mac {
+        has.push(format!("MAC address {}", inside.mac));
+    }
+    (!has.is_empty()).then(|| {
+        let (container, interface, has) = (quoted(container), &endpoint.interface, has.join(", "));
+        format!("container {container} has {has} on {interface}, which was not leased to it and stays blocked")
+    })
+}
+
+/// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with.
+fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
+    let Some(address) = sandbox.endpoints.iter().find_map(Endpoint::ipv4) else { return };
+    let mut ours: Vec<&Publish> = published.iter().filter(|port| port.target.ip() == address).collect();
+    ours.sort_by_key(|port| (port.protocol.number(), port.host_address.ip(), port.host_port));
+    if let Some(name) = ours.first().and_then(|port| port.label.parse().ok()) {
+        sandbox.name = name;
+    }
+    for port in ours {
+        let Publish { protocol, host_address, host_port, target, .. } = *port;
+        let mapping = PortMapping { protocol, host_address, host_port, container_port: target.port(), count: 1 };
+        if !sandbox.publish.last_mut().is_some_and(|last| last.absorb(&mapping)) {
+            sandbox.publish.push(mapping);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HostAddress, Protocol};
+
+    fn link(name: &str, alias: &str, index: u32, controller: Option<u32>) -> SeenLink {
+        let (name, alias) = (name.parse().unwrap(), alias.parse().unwrap());
+        let link = OurLink { name, alias, index, controller, mtu: 1400, is_up: true, peer: Some((9, 2)) };
+        SeenLink { link, addresses: vec![], mac: None, namespace: None, inside: None }
+    }
+
+    fn bridge() -> SeenLink {
+        let addresses = vec!["10.90.0.1/16".parse().unwrap()];
+        SeenLink { addresses, ..link("ocinet0", "ocinet:network:bridge", 3, None) }
+    }
+
+    fn web() -> SeenLink {
+        let alias = Alias::endpoint(Key::new(&"web".parse().unwrap(), "/b"), "web").to_string();
+        link("ocv0a5a0002", &alias, 7, Some(3))
+    }
+
+    fn port(target: &str, host_port: u16) -> Publish {
+        let target = target.parse().unwrap();
+        let (protocol, host_address, label) = (Protocol::Tcp, HostAddress::Any, "shop".into());
+        Publish { protocol, host_address, host_port, target, label }
+    }
+
+    fn inventory(links: Vec<SeenLink>, published: Vec<Publish>) -> Inventory {
+        let rules = Rules { published, ..Rules::default() };
+        Inventory::of(&Facts { links, rules }, &Config::default())
+    }
+
+    #[test]
+    fn a_link_tells_all_but_the_bundle() {
+        let published = vec![port("10.90.0.2:81", 8081), port("10.90.0.3:80", 80), port("10.90.0.2:80", 8080)];
+        let found = inventory(vec![bridge(), web()], published);
+        let [sandbox] = &found.sandboxes[..] else { panic!("{found:?}") };
+        assert_eq!((sandbox.container.as_str(), sandbox.name.as_str(), sandbox.bundle.as_str()), ("web", "shop", ""));
+        assert_eq!((sandbox.state, sandbox.namespace.nsid), (State::Attached, Some(9)));
+        let ports: Vec<String> = sandbox.publish.iter().map(ToString::to_string).collect();
+        assert_eq!(ports, ["0.0.0.0:8080-8081->80-81/tcp"], "its own, joined");
+        let [endpoint] = &sandbox.endpoints[..] else { panic!("{sandbox:?}") };
+        assert_eq!(endpoint.addresses, ["10.90.0.2/16".parse().unwrap()]);
+        assert_eq!((endpoint.mac, endpoint.mtu), (Mac::of("10.90.0.2".parse().unwrap()), 1400));
+        assert_eq!(found.networks[0].subnets[0].gateway, Gateway::Host("10.90.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_link_that_is_down_drains() {
+        let mut web = web();
+        web.link.is_up = false;
+        let found = inventory(vec![bridge(), web], vec![port("10.90.0.2:80", 8080)]);
+        assert_eq!((found.sandboxes[0].state, found.sandboxes[0].publish.len()), (State::Draining, 0));
+    }
+
+    /// A container may have changed everything on its own side.
+    #[test]
+    fn the_containers_side_is_reported_and_not_believed() {
+        let mut web = web();
+        let (name, mac) = ("lan".parse().unwrap(), "02:00:00:00:00:01".parse().unwrap());
+        web.inside =
+            Some(ContainerInterface { name, mac, addresses: vec!["10.90.0.9/16".parse().unwrap()], gateways: vec![] });
+        let found = inventory(vec![bridge(), web], vec![]);
+        let endpoint = &found.sandboxes[0].endpoints[0];
+        assert_eq!((endpoint.interface.as_str(), endpoint.addresses[0].to_string().as_str()), ("lan", "10.90.0.2/16"));
+        assert!(found.reports[0].contains("10.90.0.9") && found.reports[0].contains("02:00:00:00:00:01"));
+    }
+
+    #[test]
+    fn without_its_bridge_a_link_belongs_to_the_range_of_its_address() {
+        let found = inventory(vec![SeenLink { link: OurLink { controller: None, ..web().link }, ..web() }], vec![]);
+        assert_eq!(found.sandboxes[0].endpoints[0].wire.master().unwrap().as_str(), "ocinet0");
+        let mut far = web();
+        far.link.name = "ocvcb007101".parse().unwrap();
+        far.link.controller = None;
+        let found = inventory(vec![far], vec![]);
+        assert!(found.sandboxes.is_empty() && found.reports[0].contains("ocvcb007101"), "{found:?}");
+    }
+
+    #[test]
+    fn what_closes_the_host_tells_who_switched_forwarding_on() {
+        let of = |close_forwarding, forwards| {
+            let rules = Rules { close_forwarding, forwards, ..Rules::default() };
+            Inventory::of(&Facts { links: vec![], rules }, &Config::default()).forwarding
+        };
+        assert_eq!((of(false, true), of(true, false)), (Forwarding::OfOthers, Forwarding::Intended));
+        assert_eq!(of(true, true), Forwarding::Ours);
+    }
+}

@@ -1,0 +1,46 @@
+//! What the kernel holds of ours, asked for a rebuild.
+
+use super::inventory::{Facts, Inventory, Rules, SeenLink};
+use crate::engine::Result;
+use crate::input::config::Config;
+use crate::kernel::{self, HostLinks, Origin};
+use crate::model::Alias;
+
+/// Everything of ours that the kernel holds. `config` tells the range of a network whose bridge is gone.
+pub(super) fn inventory(config: &Config) -> Result<Inventory> {
+    let mut links = HostLinks::open()?;
+    let ours = links.all_ours()?;
+    if ours.is_empty() {
+        return Ok(Inventory::default());
+    }
+    let rules = rules()?;
+    let namespaces = kernel::namespaces(&mut links, &Origin::here()?)?;
+    let mut seen = Vec::new();
+    for link in ours {
+        let mut look = SeenLink { link, addresses: Vec::new(), mac: None, namespace: None, inside: None };
+        match look.link.alias {
+            Alias::Network(_) => look.addresses = links.addresses_of(look.link.index)?,
+            Alias::InputLoop => {}
+            Alias::Endpoint { .. } => {
+                look.mac = links.guarded_mac(look.link.index)?;
+                let peer = look.link.peer.and_then(|(nsid, index)| Some((namespaces.get(&nsid)?, index)));
+                if let Some((found, index)) = peer {
+                    look.namespace = Some(found.namespace.clone());
+                    look.inside = kernel::interface_in(&found.netns, index)?;
+                }
+            }
+        }
+        seen.push(look);
+    }
+    Ok(Inventory::of(&Facts { links: seen, rules }, config))
+}
+
+fn rules() -> Result<Rules> {
+    let mut rules = Rules { firewalls: kernel::loaded()?, forwards: kernel::forwarding()?, ..Rules::default() };
+    for kind in &rules.firewalls {
+        let mut firewall = kernel::backend(*kind)?;
+        rules.published.extend(firewall.published()?);
+        rules.close_forwarding |= firewall.closes_forwarding()?;
+    }
+    Ok(rules)
+}

@@ -1,12 +1,12 @@
 //! What networks and endpoints need of the firewall, in domain words. Each backend turns them into rules of its own.
 
-mod input_loop;
+pub mod input_loop;
 pub mod iptables;
 pub mod nftables;
 pub mod pass;
 mod source;
 
-pub use input_loop::{INPUT_LOOP_IN, INPUT_LOOP_OUT, InputLoop};
+pub use input_loop::InputLoop;
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
@@ -35,9 +35,8 @@ pub struct Needs {
 pub struct Base {
     /// Drop what is forwarded between two links of which neither is ours.
     pub close_forwarding: bool,
-    /// The index of the input loop's link by which packets from outside come to a published port, once the host's own rules have
-    /// let them in; 0 where the link is yet to be made. None where packets are translated at once.
-    pub input_loop: Option<u32>,
+    /// Whether packets from outside come to a published port only once the host's own rules have let them in.
+    pub input_loop: InputLoop,
 }
 
 /// A network: guarded against hosts of the LAN, isolated from other networks, masqueraded towards the outside.

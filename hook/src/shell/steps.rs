@@ -2,7 +2,7 @@
 
 use super::word;
 use crate::driver::{Bridge, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
-use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT, InputLoop};
+use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
 use crate::model::Alias;
 
 /// A step for all endpoints of a network.
@@ -76,15 +76,12 @@ pub fn setting(setting: &Setting) -> String {
 
 /// The commands that make the link pair of the input loop.
 pub fn input_loop() -> Vec<String> {
-    let (mac, mtu, address) = (InputLoop::MAC, InputLoop::MTU, InputLoop::ADDRESS);
     let mut lines = vec![format!(
-        "ip link add {INPUT_LOOP_IN} address {mac} mtu {mtu} arp off type veth \
-         peer name {INPUT_LOOP_OUT} address {mac} mtu {mtu} arp off"
+        "ip link add {ENTRANCE} address {MAC} mtu {MTU} arp off type veth \
+         peer name {EXIT} address {MAC} mtu {MTU} arp off"
     )];
-    lines.extend(InputLoop::settings().iter().map(setting));
-    lines.push(format!("ip address add {address} dev {INPUT_LOOP_OUT} scope host"));
-    lines.extend(
-        [INPUT_LOOP_OUT, INPUT_LOOP_IN].map(|link| format!("ip link set {link} alias {} up", Alias::InputLoop)),
-    );
+    lines.extend(input_loop::settings().iter().map(setting));
+    lines.push(format!("ip address add {ADDRESS} dev {EXIT} scope host"));
+    lines.extend([EXIT, ENTRANCE].map(|link| format!("ip link set {link} alias {} up", Alias::InputLoop)));
     lines
 }

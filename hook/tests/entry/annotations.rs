@@ -10,7 +10,7 @@ use ocinet::decide::plan;
 use ocinet::decide::request::{Connection, Request, Wiring};
 use ocinet::driver::{self, Facts};
 use ocinet::firewall::nftables::Element;
-use ocinet::firewall::{Base, Needs, NetworkNeeds, iptables, publish_needs};
+use ocinet::firewall::{Base, InputLoop, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::input::PublishRequest;
 use ocinet::input::config::{Config, default_bridge};
 use ocinet::input::{Annotations, Bundle, State};
@@ -147,12 +147,12 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
-    let base = Base { close_forwarding: true, input_loop: None };
+    let base = Base { close_forwarding: true, input_loop: InputLoop::Unused };
     let all = Needs { base, networks: NetworkNeeds::of(&network).into_iter().collect(), publish, ..Needs::default() };
     shell::only_elements(&all);
-    shell::only_elements(&Needs { base: Base { input_loop: Some(7), ..base }, ..all.clone() });
+    shell::only_elements(&Needs { base: Base { input_loop: InputLoop::Made { link: 7 }, ..base }, ..all.clone() });
     only_rules(&all);
-    only_rules(&Needs { base: Base { input_loop: Some(7), ..base }, ..all });
+    only_rules(&Needs { base: Base { input_loop: InputLoop::Made { link: 7 }, ..base }, ..all });
 }
 
 /// Makes sure that every line for iptables is one rule about one chain of ours or one of the kernel's, and each published port

@@ -41,7 +41,7 @@ pub fn only_elements(needs: &Needs) {
     let fixed = nftables::ruleset(&Needs { base: needs.base, ..Needs::default() }, &nothing);
     let text = nftables::ruleset(needs, &nothing);
     let elements = text.strip_prefix(&fixed).expect("the rules depend on no network and no port");
-    let input_loop = usize::from(needs.base.input_loop.is_some());
+    let input_loop = usize::from(needs.base.input_loop.is_used());
     let of_a_port = |port: &Publish| 1 + usize::from(port.protocol != Protocol::Udp) + input_loop;
     let expected = needs.networks.iter().map(|network| 2 + 2 * network.subnets.len()).sum::<usize>()
         + needs.publish.iter().map(of_a_port).sum::<usize>();

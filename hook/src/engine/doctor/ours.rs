@@ -6,8 +6,7 @@ use crate::driver;
 use crate::engine::locks::place_of;
 use crate::engine::repair::Connection;
 use crate::engine::{Engine, Result};
-use crate::firewall::INPUT_LOOP_IN;
-use crate::firewall::{Kind, iptables};
+use crate::firewall::{InputLoop, Kind, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, EndpointFault, NetworkFault, Place};
 use crate::model::{Alias, InterfaceName, Mode, Network, Sandbox, State, Wire};
@@ -112,12 +111,14 @@ impl Engine {
             let trouble = "are missing, or not what the containers need: published ports may be closed, or guards open";
             findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
         }
-        if !all.networks.is_empty() && !self.is_input_loop_as_needed(&all.base)? {
+        if !all.networks.is_empty() && !self.is_input_loop_as_needed(all.base.input_loop)? {
             let trouble = match all.base.input_loop {
-                Some(_) => "is missing, or not as it was made: from outside, nobody reaches a published port",
-                None => "is left from when the host's own rules were asked about published ports",
+                InputLoop::Unused => "is left from when the host's own rules were asked about published ports",
+                InputLoop::ToBeMade | InputLoop::Made { .. } => {
+                    "is missing, or not as it was made: from outside, nobody reaches a published port"
+                }
             };
-            findings.push(Finding::ours(format!("link {INPUT_LOOP_IN}"), trouble));
+            findings.push(Finding::ours(format!("link {}", input_loop::ENTRANCE), trouble));
         }
         drop(alone);
         let row = self.store.read().host_row()?;

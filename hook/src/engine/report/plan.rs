@@ -11,10 +11,10 @@ use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::sandbox::Ports;
 use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
-use crate::firewall::{self, Kind, Needs, NetworkNeeds, publish_needs};
+use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::NetworkNamespace;
 use crate::input::PublishRequest;
-use crate::input::config::{Config, PublishedPorts};
+use crate::input::config::Config;
 use crate::kernel::{self, Netns, NetworkFault};
 use crate::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed, word};
@@ -142,11 +142,7 @@ impl Engine {
         let Some(needs) = NetworkNeeds::of(network) else { return Ok(Vec::new()) };
         let forwards = kernel::forwarding()?;
         let mut base = self.base()?;
-        if self.config.published_ports == PublishedPorts::Open {
-            base.input_loop = None;
-        } else {
-            base.input_loop = Some(self.links.input_loop()?.unwrap_or_default());
-        }
+        base.input_loop = self.input_loop_of_config()?;
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
         if self.firewall()?.holds(&needs, &base, &[])? {
@@ -162,7 +158,7 @@ impl Engine {
                 let operator = firewall::iptables::OPERATOR;
                 commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
             }
-            if base.input_loop == Some(0) {
+            if base.input_loop == InputLoop::ToBeMade {
                 commands.extend(shell::input_loop());
             }
             commands.extend(shell::load(kind, &all).map(|(program, input)| fed(program, &input)));

@@ -4,7 +4,6 @@ use crate::driver;
 use crate::engine::locks::{FirewallLock, alone_at_firewall};
 use crate::engine::{Engine, Result};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
-use crate::input::config::PublishedPorts;
 use crate::kernel;
 use crate::model::{Network, Sandbox};
 use crate::store::{Forwarding, HostRow};
@@ -65,15 +64,7 @@ impl Engine {
 
     /// Whether the kernel holds everything that `all` needs.
     fn is_firewall_whole(&mut self, all: &Needs) -> Result<bool> {
-        Ok(self.is_input_loop_as_needed(&all.base)? && self.firewall()?.matches(all)?)
-    }
-
-    /// Whether the input loop is whole where `base` needs it, and absent where not.
-    pub(in crate::engine) fn is_input_loop_as_needed(&mut self, base: &Base) -> Result<bool> {
-        match base.input_loop {
-            Some(_) => Ok(self.links.has_input_loop()?),
-            None => Ok(self.links.input_loop()?.is_none()),
-        }
+        Ok(self.is_input_loop_as_needed(all.base.input_loop)? && self.firewall()?.matches(all)?)
     }
 
     /// Loads the ruleset where another program took it away, or a part of it. True where it did.
@@ -97,20 +88,11 @@ impl Engine {
     }
 
     fn load_all(&mut self) -> Result<()> {
-        let asks = self.respects_host_firewall(&self.store.read().host_row()?)?;
-        let was_laid = self.links.input_loop()?.is_some();
-        if asks {
-            // A rule names its link.
-            self.links.make_input_loop()?;
-        }
-        let all = self.all_needs()?;
-        info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
-        let loaded = self.load_and_verify(&all);
-        let serves = if loaded.is_ok() { asks } else { was_laid };
-        if !serves {
-            self.links.delete_input_loop()?;
-        }
-        loaded
+        self.load_with_input_loop(|engine| {
+            let all = engine.all_needs()?;
+            info!(engine.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
+            engine.load_and_verify(&all)
+        })
     }
 
     /// Exit code 0 of `nft` or `iptables-restore` does not prove that the program read all of its input: it takes a read
@@ -222,27 +204,10 @@ impl Engine {
         self.base_of(&row)
     }
 
-    /// What `row` says that holds on the whole host. Where the input loop is still to be made, it has no index yet.
+    /// What `row` says that holds on the whole host.
     pub(in crate::engine) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
-        let input_loop =
-            if self.respects_host_firewall(row)? { Some(self.links.input_loop()?.unwrap_or_default()) } else { None };
+        let input_loop = self.input_loop_of(row)?;
         Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, input_loop })
-    }
-
-    /// Whether the host's own rules decide which hosts reach a published port.
-    fn respects_host_firewall(&self, row: &HostRow) -> Result<bool> {
-        Ok(row.respect_host_firewall && self.kind_of(row)?.has_rules())
-    }
-
-    /// Stores the setting `published_ports`, for commands that do not read config.toml. Where the rules are not of that kind,
-    /// the next command that checks them loads them again.
-    pub(in crate::engine) fn store_published_ports_setting(&mut self, row: &HostRow) -> Result<()> {
-        let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
-        if row.respect_host_firewall == asks {
-            return Ok(());
-        }
-        let _alone = alone_at_firewall(&self.locks)?;
-        Ok(self.store.write(|store| store.set_respect_host_firewall(asks))?)
     }
 
     /// Which firewall keeps the rules, or would.

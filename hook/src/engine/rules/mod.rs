@@ -3,4 +3,5 @@
 
 mod firewall;
 mod forwarding;
+mod input_loop;
 mod pass;

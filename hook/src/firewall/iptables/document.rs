@@ -41,8 +41,8 @@ pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
         }
     });
     // These tables come a second time: in their first part nothing could be added yet, since the lines `-C` of `nat` were still to come.
-    let asked = base.input_loop.map(|_| changing(Table::Security, "-A", ports));
-    base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked.unwrap_or_default()
+    let asked = if base.input_loop.is_used() { changing(Table::Security, "-A", ports) } else { String::new() };
+    base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked
 }
 
 /// The input that fails where not everything is there that `all` needs beside the ports, and never changes anything. The ports
@@ -99,6 +99,7 @@ fn document(tables: impl IntoIterator<Item = Table>, fill: impl Fn(Table, &mut V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::InputLoop;
     use crate::model::{HostAddress, Protocol, Subnet};
 
     fn network(bridge: &str, range: &str) -> NetworkNeeds {
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn what_one_network_checks_is_what_all_load() {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
-        for input_loop in [None, Some(7)] {
+        for input_loop in [InputLoop::Unused, InputLoop::Made { link: 7 }] {
             let base = Base { close_forwarding: true, input_loop };
             let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
             let loaded = load(&needs, &Held::default());
@@ -122,14 +123,14 @@ mod tests {
             for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
                 assert!(has(line), "{line} in\n{loaded}");
             }
-            assert_eq!(loaded.contains("*security"), input_loop.is_some(), "asking for a table makes it");
+            assert_eq!(loaded.contains("*security"), input_loop.is_used(), "asking for a table makes it");
             assert!(!loaded.contains(&format!(":{OPERATOR}")), "declaring it would flush it");
         }
     }
 
     #[test]
     fn guards_come_first_and_a_check_before_any_change() {
-        for input_loop in [None, Some(7)] {
+        for input_loop in [InputLoop::Unused, InputLoop::Made { link: 7 }] {
             let base = Base { input_loop, ..Base::default() };
             let text = apply(&network("ocinet0", "10.90.0.0/16"), &base, &[port(HostAddress::Any, "web")]);
             let at = |what: &str| text.find(what).unwrap();

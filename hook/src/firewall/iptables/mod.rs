@@ -25,7 +25,7 @@ use std::fmt;
 use self::port::{asked, judged};
 use self::source::leaving;
 use super::{Base, Kind, NetworkNeeds, Publish, Source};
-use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT};
+use crate::firewall::input_loop::{ENTRANCE, EXIT};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
@@ -73,7 +73,7 @@ impl Table {
 
     /// Those that `base` calls for.
     pub fn of(base: &Base) -> impl Iterator<Item = Self> {
-        let input_loop = base.input_loop.is_some();
+        let input_loop = base.input_loop.is_used();
         Self::ALL.into_iter().filter(move |table| *table != Self::Security || input_loop)
     }
 
@@ -120,7 +120,8 @@ impl Table {
             Self::Raw => Vec::new(),
             Self::Mangle => [guards(networks), judging(networks)].concat(),
             Self::Filter => forwarding(networks, base),
-            Self::Security => base.input_loop.map(|_| asking()).unwrap_or_default(),
+            Self::Security if base.input_loop.is_used() => asking(),
+            Self::Security => Vec::new(),
             Self::Nat => [arriving(networks, base), publishing().into(), masquerading(networks, sources)].concat(),
         }
     }
@@ -224,22 +225,19 @@ pub fn closing() -> String {
 
 /// What comes from outside is led to a container at once, or only when it comes from the input loop.
 fn arriving(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
-    match base.input_loop {
-        None => vec![format!("{PREROUTING} -j {PUBLISH}")],
-        Some(_) => bridges(networks)
-            .chain([INPUT_LOOP_OUT])
-            .map(|link| format!("{PREROUTING} -i {link} -j {PUBLISH}"))
-            .collect(),
+    if !base.input_loop.is_used() {
+        return vec![format!("{PREROUTING} -j {PUBLISH}")];
     }
+    bridges(networks).chain([EXIT]).map(|link| format!("{PREROUTING} -i {link} -j {PUBLISH}")).collect()
 }
 
 /// A copy of what the host's own rules have let in goes through the input loop.
 fn asking() -> Vec<String> {
     vec![
-        format!("{COPY} -j TEE --gateway 127.0.0.1 --oif {INPUT_LOOP_IN}"),
+        format!("{COPY} -j TEE --gateway 127.0.0.1 --oif {ENTRANCE}"),
         format!("{COPY} -j DROP"),
         format!("{ASK} -i lo -j RETURN"),
-        format!("{ASK} -i {INPUT_LOOP_OUT} -j RETURN"),
+        format!("{ASK} -i {EXIT} -j RETURN"),
         format!("{ASK} -m conntrack ! --ctstate NEW -j RETURN"),
         format!("{ASK} -m addrtype ! --dst-type LOCAL -j RETURN"),
     ]

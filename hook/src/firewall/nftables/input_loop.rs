@@ -50,11 +50,11 @@ pub fn table() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::{INPUT_LOOP_IN, INPUT_LOOP_OUT};
+    use crate::firewall::input_loop::{ENTRANCE, EXIT};
 
     #[test]
     fn the_rules_name_the_link_pair() {
-        for link in [INPUT_LOOP_IN, INPUT_LOOP_OUT] {
+        for link in [ENTRANCE, EXIT] {
             assert!(table().contains(&format!("\"{link}\"")));
         }
     }

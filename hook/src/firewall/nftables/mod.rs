@@ -35,7 +35,7 @@ pub use held::{Held, Rule};
 
 use std::fmt::Write;
 
-use super::{Base, Needs, NetworkNeeds, Publish, Source, comment};
+use super::{Base, InputLoop, Needs, NetworkNeeds, Publish, Source, comment};
 use crate::model::{HostAddress, Protocol};
 
 /// The table's name; its family is `inet`.
@@ -165,19 +165,23 @@ const PREROUTING: Chain = Chain {
 
 /// The chains that `base` calls for.
 pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    inet_chains(base).chain(base.input_loop.map(|_| &input_loop::CHAIN))
+    inet_chains(base).chain(base.input_loop.is_used().then_some(&input_loop::CHAIN))
 }
 
 /// Those of the table `inet ocinet`.
 fn inet_chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    CHAINS.iter().chain([if base.input_loop.is_some() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING }])
+    CHAINS.iter().chain([if base.input_loop.is_used() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING }])
 }
 
 /// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose input loop leads by
 /// another link, or none, since a rule holds a link's index.
 pub fn version(base: &Base) -> String {
-    let input_loop = base.input_loop.map(|link| format!("{link} {}", input_loop::table()));
-    format!("ocinet {:08x}", crc32fast::hash(body(base, &input_loop.unwrap_or_default()).as_bytes()))
+    let input_loop = match base.input_loop {
+        InputLoop::Unused => String::new(),
+        InputLoop::ToBeMade => input_loop::table(),
+        InputLoop::Made { link } => format!("{link} {}", input_loop::table()),
+    };
+    format!("ocinet {:08x}", crc32fast::hash(body(base, &input_loop).as_bytes()))
 }
 
 /// The chain that carries the version.
@@ -219,7 +223,7 @@ pub fn deletion() -> String {
 /// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of what is `held` in one transaction.
 pub fn ruleset(all: &Needs, held: &Held) -> String {
     let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(held), body(&all.base, &version(&all.base)));
-    if all.base.input_loop.is_some() {
+    if all.base.input_loop.is_used() {
         text.push_str(&input_loop::table());
     }
     let mut element = |set: &str, element: String| {
@@ -269,7 +273,7 @@ fn map_of(port: &Publish) -> &'static str {
 fn key_sets(port: &Publish, base: &Base) -> impl Iterator<Item = &'static str> {
     // Conntrack calls no packet of UDP invalid to which the host would answer.
     let judged = (port.protocol != Protocol::Udp).then(|| one_of(port, ["ports4_any", "ports4_addr"]));
-    let asked = base.input_loop.map(|_| one_of(port, ["asked4_any", "asked4_addr"]));
+    let asked = base.input_loop.is_used().then(|| one_of(port, ["asked4_any", "asked4_addr"]));
     judged.into_iter().chain(asked)
 }
 
@@ -334,7 +338,7 @@ mod tests {
         let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
         let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
         let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
-        let base = Base { close_forwarding: true, input_loop: None };
+        let base = Base { close_forwarding: true, input_loop: InputLoop::Unused };
         let (link, gateway) = ("wan".parse().unwrap(), Some([10, 0, 0, 1].into()));
         let via = Source { link, gateway, address: [10, 0, 0, 9].into(), near: vec![] };
         let straight = Source { gateway: None, ..via.clone() };

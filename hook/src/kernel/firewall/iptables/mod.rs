@@ -138,7 +138,7 @@ impl Iptables {
     /// What is wrong where `security` could not be filled, and else `failed`.
     fn why(&self, all: &Needs, failed: Error) -> Error {
         let lacks_security = || {
-            all.base.input_loop.is_some()
+            all.base.input_loop.is_used()
                 && self.rules(Table::Security, rules::COPY).is_ok_and(|rules| rules.is_empty())
         };
         if !matches!(failed, Error::Program(_)) || !lacks_security() {
@@ -177,7 +177,7 @@ impl Backend for Iptables {
     }
 
     fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        if !is_laid(base) {
+        if !base.input_loop.may_have_rules() {
             return Ok(false);
         }
         let mut told = 0;
@@ -202,7 +202,7 @@ impl Backend for Iptables {
 
     fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
         let needs = Needs { base: *base, networks: vec![network.clone()], publish: Vec::new(), sources: Vec::new() };
-        if !is_laid(base) || self.restore(&rules::check(&needs))? != Answer::Done(()) {
+        if !base.input_loop.may_have_rules() || self.restore(&rules::check(&needs))? != Answer::Done(()) {
             return Ok(false);
         }
         if ports.is_empty() {
@@ -274,11 +274,6 @@ impl Backend for Iptables {
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
         None
     }
-}
-
-/// Whether the rules can be whole: where the input loop is called for and not there, it is laid when they are loaded.
-fn is_laid(base: &Base) -> bool {
-    base.input_loop != Some(0)
 }
 
 /// Whether chains of ours are there; in whatever version, the filter has one.

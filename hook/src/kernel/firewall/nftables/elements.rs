@@ -157,7 +157,7 @@ mod tests {
     use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
 
     use super::*;
-    use crate::firewall::{Base, Publish};
+    use crate::firewall::{Base, InputLoop, Publish};
     use crate::model::{HostAddress, Protocol};
 
     fn ports(count: u16, label: &str) -> Vec<Publish> {
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_bounded_and_the_whole_is_divided() {
-        let base = Base { input_loop: Some(7), ..Base::default() };
+        let base = Base { input_loop: InputLoop::Made { link: 7 }, ..Base::default() };
         for label in ["web", &"x".repeat(255)] {
             let elements = nftables::port_elements(&ports(20_000, label), &base);
             let mut rejoined = Vec::new();

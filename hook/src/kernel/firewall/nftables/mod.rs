@@ -49,6 +49,9 @@ impl Nftables {
 
     /// Whether the chains are of this version and have all of their rules, and the network its place in the sets.
     fn is_whole(&mut self, network: &NetworkNeeds, base: &Base) -> Result<bool> {
+        if !base.input_loop.may_have_rules() {
+            return Ok(false);
+        }
         let closed = base.close_forwarding.then(nftables::closed_key);
         let elements = closed.into_iter().chain([nftables::bridge_key(&network.bridge)]);
         let mut questions: Vec<_> = nftables::chains(base).map(chain_question).collect();

@@ -10,57 +10,75 @@ use crate::driver::{self, Undo};
 use crate::input::{HostPort, PublishRequest};
 use crate::model::{Alias, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Route, Sandbox};
 
-/// Which ports of the host can be had. The kernel and the store know.
-pub trait HostPorts {
-    /// What it fails with.
-    type Error;
+/// Free ports of the host for requests that leave the choice to us: what the host was asked before anything is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The protocol of its requests.
+    pub protocol: Protocol,
+    /// The host's address that they name.
+    pub address: HostAddress,
+    /// Which ports they may have.
+    pub choice: HostPort,
+    /// How many ports they want.
+    pub wanted: usize,
+    /// Those that were found free, in the order in which they are chosen.
+    pub free: Vec<u16>,
+}
 
-    /// Whether a port is free on an address.
-    ///
-    /// # Errors
-    /// When the host cannot be asked.
-    fn is_free(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool, Self::Error>;
+impl Pool {
+    fn serves(&self, request: &PublishRequest) -> bool {
+        (self.protocol, self.address) == (request.protocol, request.host_address) && self.choice == request.host_port
+    }
+}
 
-    /// Any free port, each time another; none where there is none left.
-    ///
-    /// # Errors
-    /// When the host cannot be asked.
-    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<Option<u16>, Self::Error>;
+/// That a pool does not have enough free ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooFew {
+    /// The index of the pool.
+    pub pool: usize,
+    /// The index of the request that found none.
+    pub request: usize,
+}
 
-    /// That none is free of those that `request` could have.
-    fn none_free(&self, request: &PublishRequest) -> Self::Error;
+/// The pools that `requests` choose from, none of them filled yet.
+pub fn pools(requests: &[PublishRequest]) -> Vec<Pool> {
+    let mut pools: Vec<Pool> = Vec::new();
+    for request in requests.iter().filter(|request| !matches!(request.host_port, HostPort::Exactly(_))) {
+        let wanted = request.container_ports.len();
+        match pools.iter_mut().find(|pool| pool.serves(request)) {
+            Some(pool) => pool.wanted += wanted,
+            None => pools.push(Pool {
+                protocol: request.protocol,
+                address: request.host_address,
+                choice: request.host_port.clone(),
+                wanted,
+                free: Vec::new(),
+            }),
+        }
+    }
+    pools
 }
 
 /// Chooses the host's ports, none of them twice. Those that were named exactly are taken as they are; whether they can be
 /// had is decided when they are leased.
 ///
 /// # Errors
-/// Those of `host`.
-pub fn ports<H: HostPorts>(requests: &[PublishRequest], host: &mut H) -> Result<Vec<PortMapping>, H::Error> {
+/// [`TooFew`] where a pool of `pools` needs more free ports.
+pub fn ports(requests: &[PublishRequest], pools: &[Pool]) -> Result<Vec<PortMapping>, TooFew> {
     let mut mappings: Vec<PortMapping> = Vec::new();
     let mut spoken_for: HashSet<(Protocol, u16)> = requests.iter().flat_map(named).collect();
-    for request in requests {
+    let mut left: Vec<_> = pools.iter().map(|pool| pool.free.iter().copied()).collect();
+    for (request, nth_request) in requests.iter().zip(0..) {
         let PublishRequest { protocol, host_address, host_port, container_ports } = request;
         let (protocol, host_address) = (*protocol, *host_address);
         for (container_port, nth) in container_ports.clone().zip(0..) {
             let host_port = match host_port {
                 HostPort::Exactly(range) => range.start() + nth,
-                HostPort::Free => loop {
-                    let port = host.any_free(protocol, host_address)?.ok_or_else(|| host.none_free(request))?;
-                    if spoken_for.insert((protocol, port)) {
-                        break port;
-                    }
-                },
-                HostPort::OneOf(range) => {
-                    let mut free = None;
-                    for port in range.clone() {
-                        if !spoken_for.contains(&(protocol, port)) && host.is_free(protocol, host_address, port)? {
-                            spoken_for.insert((protocol, port));
-                            free = Some(port);
-                            break;
-                        }
-                    }
-                    free.ok_or_else(|| host.none_free(request))?
+                HostPort::Free | HostPort::OneOf(_) => {
+                    let pool = pools.iter().position(|pool| pool.serves(request)).unwrap_or(pools.len());
+                    let mut free = left.get_mut(pool).into_iter().flatten();
+                    free.find(|port| spoken_for.insert((protocol, *port)))
+                        .ok_or(TooFew { pool, request: nth_request })?
                 }
             };
             let mapping = PortMapping { protocol, host_address, host_port, container_port, count: 1 };
@@ -115,29 +133,16 @@ mod tests {
     use super::*;
     use crate::input::parse_publish;
     use crate::model::HostAddress;
-    use std::collections::BTreeSet;
 
-    struct Taken(BTreeSet<u16>);
-
-    impl HostPorts for Taken {
-        type Error = String;
-
-        fn is_free(&mut self, _: Protocol, _: HostAddress, port: u16) -> Result<bool, String> {
-            Ok(!self.0.contains(&port))
-        }
-
-        fn any_free(&mut self, _: Protocol, _: HostAddress) -> Result<Option<u16>, String> {
-            Ok((40_000..40_010).find(|port| self.0.insert(*port)))
-        }
-
-        fn none_free(&self, request: &PublishRequest) -> String {
-            format!("{:?}", request.host_port)
-        }
-    }
-
+    /// On a host where ten ports are in the range to choose from, and `taken` are not free.
     fn chosen(text: &str, taken: &[u16]) -> Result<Vec<String>, String> {
         let requests = parse_publish(text, HostAddress::Any).unwrap();
-        let mappings = ports(&requests, &mut Taken(taken.iter().copied().collect()))?;
+        let mut pools = pools(&requests);
+        for pool in &mut pools {
+            let range = if let HostPort::OneOf(range) = &pool.choice { range.clone() } else { 40_000..=40_009 };
+            pool.free = range.filter(|port| !taken.contains(port)).collect();
+        }
+        let mappings = ports(&requests, &pools).map_err(|few| format!("{:?}", requests[few.request].host_port))?;
         Ok(mappings.iter().map(ToString::to_string).collect())
     }
 
@@ -160,5 +165,14 @@ mod tests {
         assert_eq!(of("8000-8001:80-81,8001-8002:90")[1], "0.0.0.0:8002->90/tcp", "the end of a range");
         assert_eq!(of("80,40000:81")[0], "0.0.0.0:40001->80/tcp", "a free one that is named");
         assert!(chosen("8000-8001:80,8000-8001:81-82", &[]).is_err());
+    }
+
+    #[test]
+    fn requests_with_one_choice_share_a_pool() {
+        let requests = parse_publish("80,81-82,9000-9003:1,9000-9003:2,83/udp,5:5", HostAddress::Any).unwrap();
+        let mut pools = pools(&requests);
+        assert_eq!(pools.iter().map(|pool| pool.wanted).collect::<Vec<_>>(), [3, 2, 1]);
+        pools[0].free = vec![40_000, 40_001, 40_002];
+        assert_eq!(ports(&requests, &pools), Err(TooFew { pool: 1, request: 2 }));
     }
 }

@@ -13,7 +13,7 @@ mod write;
 mod writing;
 
 pub use error::{Error, Result};
-pub use read::{Forwarding, HostRow, Owner, Read};
+pub use read::{Forwarding, HostRow, Owner, PortRun, Read};
 pub use reader::Reader;
 pub use write::Write;
 pub use writing::Writing;

@@ -17,6 +17,17 @@ pub struct Owner {
     pub port: u16,
 }
 
+/// Ports in a row that a sandbox holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRun {
+    /// The number of the sandbox.
+    pub number: i64,
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+}
+
 /// Who switched IP forwarding on. Where we did or were about to, rules close the host to what is not for our networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarding {
@@ -267,34 +278,27 @@ impl<'c> Read<'c> {
         first: u16,
         last: u16,
     ) -> Result<Option<Owner>> {
-        // Runs that begin below and reach up to `first`, of which there are few, and then what begins within.
-        let sql = "SELECT record, ?2 FROM port
-            WHERE protocol = ?1 AND last > first AND first BETWEEN ?4 AND ?2 - 1 AND last >= ?2
-                AND (address = ?5 OR address = '' OR ?5 = '')
-            UNION ALL SELECT * FROM (SELECT record, first FROM port
-            WHERE protocol = ?1 AND first BETWEEN ?2 AND ?3 AND (address = ?5 OR address = '' OR ?5 = '')
-            ORDER BY first LIMIT 1) LIMIT 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let lowest = first.saturating_sub(PortMapping::MAX_COUNT);
-        let parameters = params![protocol.to_string(), first, last, lowest, address_column(address)];
-        let owner = statement.query_row(parameters, |row| Ok(Owner { number: row.get(0)?, port: row.get(1)? }));
-        Ok(owner.optional()?)
+        let held = self.held_ports(protocol, address, first, last)?;
+        let owners = held.iter().map(|run| Owner { number: run.number, port: run.first.max(first) });
+        Ok(owners.min_by_key(|owner| owner.port))
     }
 
-    /// Whether a port is held, by its number; `Any` overlaps every address.
+    /// The runs of ports that have any of those from `first` to `last`; `Any` overlaps every address.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn held_ports(&self, protocol: Protocol, address: HostAddress) -> Result<Vec<bool>> {
-        let sql = "SELECT first, last FROM port WHERE protocol = ?1 AND (address = ?2 OR address = '' OR ?2 = '')";
+    pub fn held_ports(&self, protocol: Protocol, address: HostAddress, first: u16, last: u16) -> Result<Vec<PortRun>> {
+        // Runs that begin below and reach up to `first`, of which there are few, and then what begins within.
+        let sql = "SELECT record, first, last FROM port
+            WHERE protocol = ?1 AND last > first AND first BETWEEN ?4 AND ?2 - 1 AND last >= ?2
+                AND (address = ?5 OR address = '' OR ?5 = '')
+            UNION ALL SELECT record, first, last FROM port
+            WHERE protocol = ?1 AND first BETWEEN ?2 AND ?3 AND (address = ?5 OR address = '' OR ?5 = '')";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([protocol.to_string(), address_column(address)])?;
-        let mut held = vec![false; usize::from(u16::MAX) + 1];
-        while let Some(row) = rows.next()? {
-            let (first, last): (u16, u16) = (row.get(0)?, row.get(1)?);
-            (first..=last).for_each(|port| held[usize::from(port)] = true);
-        }
-        Ok(held)
+        let lowest = first.saturating_sub(PortMapping::MAX_COUNT);
+        let parameters = params![protocol.to_string(), first, last, lowest, address_column(address)];
+        let run = |row: &Row<'_>| Ok(PortRun { number: row.get(0)?, first: row.get(1)?, last: row.get(2)? });
+        Ok(statement.query_map(parameters, run)?.collect::<rusqlite::Result<_>>()?)
     }
 
     fn lease(&self, kind: &str, network: &str, value: &str) -> Result<Option<i64>> {

@@ -121,10 +121,13 @@ fn ports_overlap_as_addresses_do() {
     assert_eq!(holder(two, 8000, 8099), None);
     assert_eq!(holder(two, 9000, 9000), Some(9000));
     assert_eq!(holder(one, 8100, 8999), None);
-    let held = |address| store.read().held_ports(Protocol::Tcp, address).unwrap();
-    let count = |address| held(address).into_iter().filter(|held| *held).count();
-    assert_eq!((count(one), count(two), count(HostAddress::Any)), (101, 1, 101));
-    assert!(held(one)[8099] && !held(one)[8100] && held(two)[9000]);
+    let runs = |address, first, last| {
+        let held = store.read().held_ports(Protocol::Tcp, address, first, last).unwrap();
+        held.into_iter().map(|run| (run.first, run.last)).collect::<Vec<_>>()
+    };
+    assert_eq!(runs(HostAddress::Any, 1, u16::MAX), [(8000, 8099), (9000, 9000)]);
+    assert_eq!(runs(two, 1, u16::MAX), [(9000, 9000)]);
+    assert_eq!(runs(one, 8050, 8999), [(8000, 8099)]);
 }
 
 /// A port is looked for where single ports stand close together, too: by a key, and among the few runs.

@@ -16,7 +16,7 @@ use ocinet::input::config::{Config, default_bridge};
 use ocinet::input::{Annotations, Bundle, State};
 use ocinet::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, State as Progress};
 
-use super::ports::{EveryPort, disjoint};
+use super::ports::{disjoint, every_port, ports};
 use super::publish::in_range;
 use super::{one_line, shell};
 
@@ -33,7 +33,7 @@ pub fn annotations(bytes: &[u8]) {
     texts(&request.identity);
     let Wiring::Bridge { connection, publish } = &request.wiring else { return };
     publish.iter().for_each(in_range);
-    disjoint(publish, &mut EveryPort::default());
+    disjoint(publish, every_port);
     wired(&request, connection, publish);
 }
 
@@ -111,7 +111,7 @@ fn is_visible(c: char) -> bool {
 
 /// Makes sure of everything that is made of a request on a bridge: the sandbox, the steps, the lines, the rules.
 fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest]) {
-    let Ok(ports) = plan::ports(publish, &mut EveryPort::default()) else { return };
+    let Ok(ports) = ports(publish, every_port) else { return };
     let subnet = Config::default().subnets().next().expect("the documented range");
     let bridge = "ocinet0".parse().expect("a name");
     let network = Network::of_bridge(default_bridge(), bridge, vec![subnet]);

@@ -2,57 +2,35 @@
 
 use std::collections::HashMap;
 
-use ocinet::decide::plan::{self, HostPorts};
+use ocinet::decide::plan::{self, TooFew};
 use ocinet::input::{HostPort, PublishRequest};
 use ocinet::model::{HostAddress, PortMapping, Protocol};
 
 /// A host on which every port is free.
-#[derive(Default)]
-pub struct EveryPort(u16);
-
-impl HostPorts for EveryPort {
-    type Error = ();
-
-    fn is_free(&mut self, _: Protocol, _: HostAddress, _: u16) -> Result<bool, ()> {
-        Ok(true)
-    }
-
-    /// From the lowest on: as near as can be to the ports that people name.
-    fn any_free(&mut self, _: Protocol, _: HostAddress) -> Result<Option<u16>, ()> {
-        self.0 = self.0.checked_add(1).ok_or(())?;
-        Ok(Some(self.0))
-    }
-
-    fn none_free(&self, _: &PublishRequest) {}
+pub fn every_port(_: u16) -> bool {
+    true
 }
 
 /// A host on which only odd ports are free.
-#[derive(Default)]
-pub struct OddPorts(EveryPort);
-
-impl HostPorts for OddPorts {
-    type Error = ();
-
-    fn is_free(&mut self, _: Protocol, _: HostAddress, port: u16) -> Result<bool, ()> {
-        Ok(port % 2 == 1)
-    }
-
-    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<Option<u16>, ()> {
-        loop {
-            let port = self.0.any_free(protocol, address)?;
-            if port.is_none_or(|port| port % 2 == 1) {
-                return Ok(port);
-            }
-        }
-    }
-
-    fn none_free(&self, _: &PublishRequest) {}
+pub fn odd_ports(port: u16) -> bool {
+    port % 2 == 1
 }
 
-/// Chooses the ports of `list` on `host` and makes sure that every port of the container is led to once for each time it
+/// The ports of `list` on a host where `is_free` says which ports are free.
+pub fn ports(list: &[PublishRequest], is_free: fn(u16) -> bool) -> Result<Vec<PortMapping>, TooFew> {
+    let mut pools = plan::pools(list);
+    for pool in &mut pools {
+        // From the lowest on: as near as can be to the ports that people name.
+        let range = if let HostPort::OneOf(range) = &pool.choice { range.clone() } else { 1..=u16::MAX };
+        pool.free = range.filter(|port| is_free(*port)).collect();
+    }
+    plan::ports(list, &pools)
+}
+
+/// Chooses the ports of `list` and makes sure that every port of the container is led to once for each time it
 /// was asked for, and that no port of the host leads to two.
-pub fn disjoint<H: HostPorts>(list: &[PublishRequest], host: &mut H) {
-    let Ok(mappings) = plan::ports(list, host) else { return };
+pub fn disjoint(list: &[PublishRequest], is_free: fn(u16) -> bool) {
+    let Ok(mappings) = ports(list, is_free) else { return };
     let any = HostAddress::Any;
     let wanted: usize = list.iter().map(|request| request.container_ports.len()).sum();
     assert_eq!(mappings.iter().map(|mapping| mapping.pairs().count()).sum::<usize>(), wanted, "{list:?}");

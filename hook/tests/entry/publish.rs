@@ -1,7 +1,7 @@
 use ocinet::input::{HostPort, PublishRequest, parse_publish};
 use ocinet::model::HostAddress;
 
-use super::ports::{EveryPort, OddPorts, disjoint};
+use super::ports::{disjoint, every_port, odd_ports};
 
 /// A value of `io.ocinet.publish`.
 pub fn publish(bytes: &[u8]) {
@@ -12,8 +12,8 @@ pub fn publish(bytes: &[u8]) {
     list.iter().for_each(in_range);
     let printed = list.iter().map(print).collect::<Vec<_>>().join(",");
     assert_eq!(parse_publish(&printed, HostAddress::Any).as_ref(), Ok(&list), "{printed}");
-    disjoint(&list, &mut EveryPort::default());
-    disjoint(&list, &mut OddPorts::default());
+    disjoint(&list, every_port);
+    disjoint(&list, odd_ports);
 }
 
 /// Makes sure that every port is one, and that there are as many on the host as in the container.

@@ -8,7 +8,6 @@ use crate::decide::identity::HostNameSource;
 use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
-use crate::engine::sandbox::Ports;
 use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
@@ -92,9 +91,7 @@ impl Engine {
         let known = self.store.read().network(&connection.network)?;
         let new = if known.is_none() { Some(self.new_network(&connection.network)?) } else { None };
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let mut ports = Ports::new(self.store.read());
-        self.refuse_unpublishable(publish, &mut ports)?;
-        let mappings = plan::ports(publish, &mut ports)?;
+        let mappings = self.choose_ports(publish)?;
         let granted = self.store.rehearse(|store| {
             if let Some(network) = &new {
                 store.add_network(network)?;

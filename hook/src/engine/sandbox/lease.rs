@@ -18,7 +18,6 @@ use crate::model::{
 };
 use crate::store::{self, Write};
 
-use super::ports::Ports;
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 
 /// The result of a lease.
@@ -99,9 +98,7 @@ impl Engine {
         name: u8,
     ) -> Leased<Lease> {
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let mut ports = Ports::new(self.store.read());
-        self.refuse_unpublishable(publish, &mut ports)?;
-        let mappings = plan::ports(publish, &mut ports)?;
+        let mappings = self.choose_ports(publish)?;
         let lock = change_at_firewall(&self.locks)?;
         let wanted = LeaseRequest { request, namespace, connection, mappings, mtu, name };
         let leased = self.store.write(|store| {

@@ -18,4 +18,3 @@ pub use member::NetnsOwner;
 pub use prepare::{OpenBundle, edit_for};
 
 pub(super) use lease::{LeaseConflict, LeaseRequest, grant, intent, no_address};
-pub(super) use ports::Ports;

@@ -1,114 +1,107 @@
 //! The host's ports, as the store and the kernel know them.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::decide::plan::HostPorts;
+use crate::decide::plan::{self, Pool};
 use crate::engine::{Engine, Error, Result};
 use crate::input::config::Firewall;
 use crate::input::{HostPort, PublishRequest};
 use crate::kernel::{self, FreeRange, Listeners};
-use crate::model::{HostAddress, Invalid, Protocol};
+use crate::model::{HostAddress, Invalid, PortMapping, Protocol};
 use crate::store::Read;
 
-/// How many ports of a place are asked for one by one before the store lists all that are held there.
-const ONE_BY_ONE: usize = 8;
+/// How many ports are asked about at once, where the first ones were not enough.
+const MORE: usize = 16;
 
-/// Ports that the plan may choose from.
-pub(in crate::engine) struct Ports<'e> {
+/// What says whether a port of the host is free: the store for containers, the kernel for other programs.
+struct HostPorts<'e> {
     read: Read<'e>,
     listeners: Listeners,
-    places: Vec<Place>,
 }
 
-/// The ports of one protocol on one address.
-struct Place {
-    protocol: Protocol,
-    address: HostAddress,
-    /// How many were asked for.
-    asked: usize,
-    /// Whether a port is held, by its number; none as long as few were asked for.
-    held: Option<Vec<bool>>,
-    /// The ports that may be chosen, as far as they were not tried yet; none as long as there was no need to choose.
-    untried: Option<Box<dyn Iterator<Item = u16>>>,
-}
+/// The ports that may be in a pool, as far as nothing was asked about them yet.
+type Untried = Box<dyn Iterator<Item = u16>>;
 
-impl<'e> Ports<'e> {
-    pub(in crate::engine) fn new(read: Read<'e>) -> Self {
-        Self { read, listeners: Listeners::of_few(), places: Vec::new() }
-    }
-
-    fn place(&mut self, protocol: Protocol, address: HostAddress) -> &mut Place {
-        let known = self.places.iter().position(|place| (place.protocol, place.address) == (protocol, address));
-        let at = known.unwrap_or_else(|| {
-            self.places.push(Place { protocol, address, asked: 0, held: None, untried: None });
-            self.places.len() - 1
-        });
-        &mut self.places[at]
-    }
-
-    /// Whether a container has the port.
-    fn is_held(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
-        let place = self.place(protocol, address);
-        place.asked += 1;
-        if let Some(held) = &place.held {
-            return Ok(held[usize::from(port)]);
+impl HostPorts<'_> {
+    /// Which of `candidates` are free: no container has them, and no process of the host listens on them.
+    fn free_of(&mut self, protocol: Protocol, address: HostAddress, candidates: &[u16]) -> Result<Vec<u16>> {
+        let mut free = Vec::new();
+        for span in candidates.chunk_by(|one, next| one < next) {
+            let (first, last) = (span[0], span[span.len() - 1]);
+            let held = self.read.held_ports(protocol, address, first, last)?;
+            let held: HashSet<u16> = held.iter().flat_map(|run| run.first.max(first)..=run.last.min(last)).collect();
+            for port in span.iter().filter(|port| !held.contains(port)) {
+                if !self.listeners.has(protocol, address, *port)? {
+                    free.push(*port);
+                }
+            }
         }
-        if place.asked <= ONE_BY_ONE {
-            return Ok(self.read.port_holder(protocol, address, port, port)?.is_some());
+        Ok(free)
+    }
+
+    /// Asks about `count` more ports for `pool`; false where there are none.
+    fn fill(&mut self, pool: &mut Pool, untried: &mut Untried, count: usize) -> Result<bool> {
+        let candidates: Vec<u16> = untried.take(count).collect();
+        pool.free.extend(self.free_of(pool.protocol, pool.address, &candidates)?);
+        Ok(!candidates.is_empty())
+    }
+
+    /// The mappings of `requests`. As many ports are asked about as are wanted, and more only where some of them are taken.
+    fn choose(&mut self, requests: &[PublishRequest]) -> Result<Vec<PortMapping>> {
+        let mut pools = plan::pools(requests);
+        let mut untried = Vec::new();
+        for pool in &mut pools {
+            let mut ports: Untried = match &pool.choice {
+                HostPort::OneOf(range) | HostPort::Exactly(range) => Box::new(range.clone()),
+                HostPort::Free => Box::new(FreeRange::read()?.shuffled()?),
+            };
+            self.fill(pool, &mut ports, pool.wanted)?;
+            untried.push(ports);
         }
-        let held = self.read.held_ports(protocol, address)?;
-        let is_held = held[usize::from(port)];
-        self.place(protocol, address).held = Some(held);
-        Ok(is_held)
-    }
-}
-
-impl HostPorts for Ports<'_> {
-    type Error = Error;
-
-    fn is_free(&mut self, protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
-        Ok(!self.is_held(protocol, address, port)? && !self.listeners.has(protocol, address, port)?)
-    }
-
-    fn any_free(&mut self, protocol: Protocol, address: HostAddress) -> Result<Option<u16>> {
         loop {
-            let place = self.place(protocol, address);
-            if place.untried.is_none() {
-                place.untried = Some(Box::new(FreeRange::read()?.shuffled()?));
-            }
-            let Some(port) = place.untried.as_mut().and_then(Iterator::next) else { return Ok(None) };
-            if self.is_free(protocol, address, port)? {
-                return Ok(Some(port));
+            let few = match plan::ports(requests, &pools) {
+                Ok(mappings) => return Ok(mappings),
+                Err(few) => few,
+            };
+            let pool = &mut pools[few.pool];
+            let more = pool.wanted.max(MORE);
+            if !self.fill(pool, &mut untried[few.pool], more)? {
+                return Err(none_free(&requests[few.request]));
             }
         }
     }
+}
 
-    fn none_free(&self, request: &PublishRequest) -> Error {
-        let protocol = request.protocol;
-        match &request.host_port {
-            HostPort::OneOf(range) | HostPort::Exactly(range) => {
-                let (first, last) = (range.start(), range.end());
-                Error::Exhausted(format!("no host port from {first} to {last}/{protocol} is free; name a larger range"))
-            }
-            HostPort::Free => {
-                let range = FreeRange::read().map(|range| format!(" of {range}")).unwrap_or_default();
-                Error::Exhausted(format!(
-                    "no host port{range}/{protocol} is free, the range to choose from (sysctl net.ipv4.ip_local_port_range); \
-                     stop a container, widen it, or name a port outside of it"
-                ))
-            }
+/// That none is free of the ports that `request` could have.
+fn none_free(request: &PublishRequest) -> Error {
+    let protocol = request.protocol;
+    match &request.host_port {
+        HostPort::OneOf(range) | HostPort::Exactly(range) => {
+            let (first, last) = (range.start(), range.end());
+            Error::Exhausted(format!("no host port from {first} to {last}/{protocol} is free; name a larger range"))
+        }
+        HostPort::Free => {
+            let range = FreeRange::read().map(|range| format!(" of {range}")).unwrap_or_default();
+            Error::Exhausted(format!(
+                "no host port{range}/{protocol} is free, the range to choose from (sysctl net.ipv4.ip_local_port_range); \
+                 stop a container, widen it, or name a port outside of it"
+            ))
         }
     }
 }
 
 impl Engine {
+    /// The ports of the host that `publish` asks for or leaves open.
+    pub(in crate::engine) fn choose_ports(&self, publish: &[PublishRequest]) -> Result<Vec<PortMapping>> {
+        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few() };
+        self.refuse_unpublishable(publish, &mut host.listeners)?;
+        host.choose(publish)
+    }
+
     /// Refuses host addresses that are not the host's, and ports asked for by number on which a process of the host
     /// listens.
-    pub(in crate::engine) fn refuse_unpublishable(
-        &self,
-        publish: &[PublishRequest],
-        ports: &mut Ports<'_>,
-    ) -> Result<()> {
+    fn refuse_unpublishable(&self, publish: &[PublishRequest], listeners: &mut Listeners) -> Result<()> {
         if let (Firewall::None, Some(request)) = (self.config.firewall, publish.first()) {
             let why = "cannot be published with firewall = \"none\" in config.toml, which leaves all rules to you";
             let port = format!("{}/{}", request.container_ports.start(), request.protocol);
@@ -122,7 +115,7 @@ impl Engine {
             }
             let HostPort::Exactly(range) = &request.host_port else { continue };
             for port in range.clone() {
-                if ports.listeners.has(protocol, address, port)? {
+                if listeners.has(protocol, address, port)? {
                     let free = self.next_free_port(protocol, address, port);
                     let socket = SocketAddr::new(address.ip(), port);
                     return Err(Error::Conflict(format!(
@@ -136,12 +129,17 @@ impl Engine {
 
     /// `; 8081 is free`, for people whose port is taken.
     pub(in crate::engine) fn next_free_port(&self, protocol: Protocol, address: HostAddress, port: u16) -> String {
-        let mut ports = Ports::new(self.store.read());
-        let mut free = |port: &u16| ports.is_free(protocol, address, *port).unwrap_or(false);
-        (port..u16::MAX)
-            .map(|port| port + 1)
-            .find(|port| free(port))
-            .map(|port| format!("; {port} is free"))
-            .unwrap_or_default()
+        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few() };
+        let mut untried = port.saturating_add(1)..=u16::MAX;
+        let mut count = 1;
+        loop {
+            let candidates: Vec<u16> = untried.by_ref().filter(|next| *next > port).take(count).collect();
+            let free = host.free_of(protocol, address, &candidates).unwrap_or_default();
+            match free.first() {
+                Some(port) => return format!("; {port} is free"),
+                None if candidates.is_empty() => return String::new(),
+                None => count = count.max(MORE) * 2,
+            }
+        }
     }
 }

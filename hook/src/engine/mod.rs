@@ -39,11 +39,13 @@ use slog::{Logger, debug, warn};
 
 use files::ContainerFiles;
 use removal::Drains;
+use rules::Passes;
 
+use crate::decide::liveness::Life;
 use crate::decide::similar;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
-use crate::kernel::{self, Flows, ForeignFirewalls, HostLinks, LockFile, Netns, Origin};
+use crate::kernel::{self, Flows, HostLinks, LockFile, Netns, Origin};
 use crate::model::{ContainerId, Network, Sandbox, quoted};
 use crate::store::{Host, Store};
 
@@ -58,7 +60,7 @@ pub struct Engine {
     files: ContainerFiles,
     links: HostLinks,
     firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
-    foreign_firewalls: Option<ForeignFirewalls>,
+    passes: Passes,
     flows: Flows,
     drains: Drains,
     origin: Origin,
@@ -93,8 +95,14 @@ impl Engine {
     pub fn sandboxes_of(&mut self, container: &str) -> Result<Vec<Sandbox>> {
         let id: ContainerId = container.parse()?;
         let all = self.sandboxes()?;
-        let meant = resolve::meant(id.as_str(), &all, |sandbox| self.is_dead(sandbox))?;
+        let meant =
+            resolve::meant(id.as_str(), &all, |sandbox| alive::is_dead(&mut self.links, &self.origin, sandbox))?;
         Ok(meant.into_iter().cloned().collect())
+    }
+
+    /// Whether the sandbox lives. What cannot be looked at is unknown.
+    pub fn life(&mut self, sandbox: &Sandbox) -> Life {
+        alive::life(&mut self.links, &self.origin, sandbox)
     }
 
     /// The error that no `container` of that id or name is among the `attached`, with the one that may have been meant.

@@ -8,6 +8,7 @@ use slog::Logger;
 use super::files::{CONTAINERS, ContainerFiles};
 use super::removal::Drains;
 use super::repair::RebuildContext;
+use super::rules::Passes;
 use super::{Engine, Error, Result, this_host};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
@@ -80,6 +81,7 @@ impl Engine {
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
         let files = ContainerFiles::new(state_dir, &host, &config.dns_fallback, &log);
+        let passes = Passes::new(&log);
         let mut engine = Self {
             config,
             state_dir: state_dir.to_owned(),
@@ -89,7 +91,7 @@ impl Engine {
             files,
             links,
             firewall: None,
-            foreign_firewalls: None,
+            passes,
             flows: Flows::default(),
             drains: Drains::default(),
             origin,

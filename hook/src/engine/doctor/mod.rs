@@ -78,7 +78,7 @@ impl Engine {
             return Err(error.into());
         }
         let mut findings = self.examine_containers()?;
-        findings.extend(self.examine_resolvers()?);
+        findings.extend(resolvers::examine(&self.store, &self.files, &self.config.dns_fallback)?);
         findings.extend(self.examine_networks()?);
         findings.extend(self.examine_firewall()?);
         findings.extend(self.examine_outside()?);

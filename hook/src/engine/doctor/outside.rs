@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::Finding;
+use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
+use crate::engine::rules::Passes;
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::pass::MissingPass;
 use crate::input::config::PublishedPorts;
-use crate::kernel::{self, Listeners, Uplink};
+use crate::kernel::{self, HostLinks, Listeners, Uplink};
 use crate::model::{Network, Sandbox};
 use crate::shell;
 use crate::store::Forwarding;
@@ -19,80 +20,22 @@ impl Engine {
         let networks = self.networks_in_use()?;
         let mut findings = Vec::new();
         if !networks.is_empty() && self.firewall_kind()?.has_rules() {
-            findings.extend(self.examine_passes(&networks)?);
+            findings.extend(passes(&mut self.passes, &networks)?);
         }
         for network in &networks {
-            findings.extend(self.examine_routes(network)?);
+            findings.extend(routes(&mut self.links, network)?);
         }
         let sandboxes = self.store.read().sandboxes()?;
         let (mut listeners, uplink) = (Listeners::of_many(), self.links.uplink()?);
         for sandbox in sandboxes.iter().filter(|sandbox| sandbox.state.is_wired()) {
-            findings.extend(Self::vanished_addresses(sandbox)?);
-            findings.extend(Self::shadowed_listeners(sandbox, &mut listeners)?);
+            findings.extend(vanished_addresses(sandbox)?);
+            findings.extend(shadowed_listeners(sandbox, &mut listeners)?);
             findings.extend(uplink.as_ref().and_then(|uplink| larger_than(uplink, sandbox)));
         }
         if !networks.is_empty() {
-            findings.extend(self.examine_uplinks(&networks, &sandboxes)?);
+            let kind = self.firewall_kind()?;
+            findings.extend(uplinks::examine(&mut self.links, kind, &networks, &sandboxes)?);
             findings.extend(self.notes(&networks)?);
-        }
-        Ok(findings)
-    }
-
-    /// Firewalls of other programs that drop what our networks forward.
-    fn examine_passes(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
-        let survey = self.survey()?;
-        let finding = |missing: MissingPass| {
-            if missing.is_the_operators() {
-                return Finding::yours(missing.subject(), missing.trouble(), shell::firewalld_zone());
-            }
-            Finding::ours(missing.subject(), missing.trouble())
-        };
-        let mut findings: Vec<Finding> = survey.missing_passes().into_iter().map(finding).collect();
-        for network in networks {
-            let Some(bridge) = network.link() else { continue };
-            for foreign in self.obstacles(&survey, bridge)? {
-                let trouble = format!("of another program drops what {bridge} forwards");
-                findings.push(Finding::yours(
-                    format!("chain {}", foreign.place()),
-                    trouble,
-                    shell::accept_in(foreign, bridge),
-                ));
-            }
-        }
-        Ok(findings)
-    }
-
-    /// Routes that lead elsewhere with addresses of ours, or whose on-link hosts ours hides; of another wider one ours wins, but
-    /// hides what is behind it.
-    fn examine_routes(&mut self, network: &Network) -> Result<Vec<Finding>> {
-        let mut findings = Vec::new();
-        let Some(link) = network.link() else { return Ok(findings) };
-        let routes = self.links.host_routes(link)?;
-        for subnet in &network.subnets {
-            let (range, name) = (subnet.range, &network.name);
-            for route in &routes {
-                let subject = format!("route {}", route.range);
-                let elsewhere = "set another subnet in config.toml after ocinet reset";
-                match ipam::standing(&range, &[*route]) {
-                    Standing::Free => {}
-                    Standing::Under(_) => {
-                        let trouble = format!("is hidden by network {name} where they overlap ({range})");
-                        findings.push(Finding::note(subject, trouble));
-                    }
-                    Standing::Conflict(wider) if wider.contains(&range) && wider != range => {
-                        let trouble = format!("leads to neighbours of the host that network {name} hides ({range})");
-                        findings.push(Finding::yours(subject, trouble, elsewhere));
-                    }
-                    Standing::Conflict(route) => {
-                        let trouble = format!("leads elsewhere with addresses of network {name} ({range})");
-                        findings.push(Finding::yours(
-                            subject,
-                            trouble,
-                            format!("ip route del {route}, or {elsewhere}"),
-                        ));
-                    }
-                }
-            }
         }
         Ok(findings)
     }
@@ -129,44 +72,97 @@ impl Engine {
         }
         Ok(notes)
     }
+}
 
-    /// Ports published at addresses that the host has no more.
-    fn vanished_addresses(sandbox: &Sandbox) -> Result<Vec<Finding>> {
-        let addresses: BTreeSet<IpAddr> =
-            sandbox.publish.iter().filter_map(|mapping| mapping.host_address.into()).collect();
-        let mut findings = Vec::new();
-        for address in addresses {
-            if kernel::is_local(address)? {
-                continue;
-            }
-            let name = &sandbox.container;
-            let trouble =
-                format!("is no address of this host any more, so nobody reaches what container {name} publishes there");
-            let remedy = "give it to the host again with ip address add, or start the container with another";
-            findings.push(Finding::yours(format!("address {address}"), trouble, remedy));
+/// Firewalls of other programs that drop what our networks forward.
+fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
+    let survey = passes.survey()?;
+    let finding = |missing: MissingPass| {
+        if missing.is_the_operators() {
+            return Finding::yours(missing.subject(), missing.trouble(), shell::firewalld_zone());
         }
-        Ok(findings)
+        Finding::ours(missing.subject(), missing.trouble())
+    };
+    let mut findings: Vec<Finding> = survey.missing_passes().into_iter().map(finding).collect();
+    for network in networks {
+        let Some(bridge) = network.link() else { continue };
+        for foreign in passes.obstacles(&survey, bridge)? {
+            let trouble = format!("of another program drops what {bridge} forwards");
+            findings.push(Finding::yours(
+                format!("chain {}", foreign.place()),
+                trouble,
+                shell::accept_in(foreign, bridge),
+            ));
+        }
     }
+    Ok(findings)
+}
 
-    /// Listeners of the host that cannot be reached, since their port leads to a container.
-    fn shadowed_listeners(sandbox: &Sandbox, listeners: &mut Listeners) -> Result<Vec<Finding>> {
-        let mut findings = Vec::new();
-        for mapping in &sandbox.publish {
-            let (protocol, address) = (mapping.protocol, mapping.host_address);
-            for (port, _) in mapping.pairs() {
-                if listeners.has(protocol, address, port)? {
-                    let socket = SocketAddr::new(address.ip(), port);
-                    let trouble = format!(
-                        "is listened on by a process of the host, but leads to container {}",
-                        sandbox.container
-                    );
-                    let remedy = format!("stop that process, see ss -lp sport = {port}, or publish another port");
-                    findings.push(Finding::yours(format!("port {socket}/{protocol}"), trouble, remedy));
+/// Routes that lead elsewhere with addresses of ours, or whose on-link hosts ours hides; of another wider one ours wins, but
+/// hides what is behind it.
+fn routes(links: &mut HostLinks, network: &Network) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let Some(link) = network.link() else { return Ok(findings) };
+    let routes = links.host_routes(link)?;
+    for subnet in &network.subnets {
+        let (range, name) = (subnet.range, &network.name);
+        for route in &routes {
+            let subject = format!("route {}", route.range);
+            let elsewhere = "set another subnet in config.toml after ocinet reset";
+            match ipam::standing(&range, &[*route]) {
+                Standing::Free => {}
+                Standing::Under(_) => {
+                    let trouble = format!("is hidden by network {name} where they overlap ({range})");
+                    findings.push(Finding::note(subject, trouble));
+                }
+                Standing::Conflict(wider) if wider.contains(&range) && wider != range => {
+                    let trouble = format!("leads to neighbours of the host that network {name} hides ({range})");
+                    findings.push(Finding::yours(subject, trouble, elsewhere));
+                }
+                Standing::Conflict(route) => {
+                    let trouble = format!("leads elsewhere with addresses of network {name} ({range})");
+                    findings.push(Finding::yours(subject, trouble, format!("ip route del {route}, or {elsewhere}")));
                 }
             }
         }
-        Ok(findings)
     }
+    Ok(findings)
+}
+
+/// Ports published at addresses that the host has no more.
+fn vanished_addresses(sandbox: &Sandbox) -> Result<Vec<Finding>> {
+    let addresses: BTreeSet<IpAddr> =
+        sandbox.publish.iter().filter_map(|mapping| mapping.host_address.into()).collect();
+    let mut findings = Vec::new();
+    for address in addresses {
+        if kernel::is_local(address)? {
+            continue;
+        }
+        let name = &sandbox.container;
+        let trouble =
+            format!("is no address of this host any more, so nobody reaches what container {name} publishes there");
+        let remedy = "give it to the host again with ip address add, or start the container with another";
+        findings.push(Finding::yours(format!("address {address}"), trouble, remedy));
+    }
+    Ok(findings)
+}
+
+/// Listeners of the host that cannot be reached, since their port leads to a container.
+fn shadowed_listeners(sandbox: &Sandbox, listeners: &mut Listeners) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for mapping in &sandbox.publish {
+        let (protocol, address) = (mapping.protocol, mapping.host_address);
+        for (port, _) in mapping.pairs() {
+            if listeners.has(protocol, address, port)? {
+                let socket = SocketAddr::new(address.ip(), port);
+                let trouble =
+                    format!("is listened on by a process of the host, but leads to container {}", sandbox.container);
+                let remedy = format!("stop that process, see ss -lp sport = {port}, or publish another port");
+                findings.push(Finding::yours(format!("port {socket}/{protocol}"), trouble, remedy));
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// Larger packets than the uplink takes; harmless where every router says so, and not all do.

@@ -67,7 +67,7 @@ impl Engine {
             self.links.delete(link.index)?;
             reset.bridges.push(link.name);
         }
-        reset.passes = self.remove_passes()?;
+        reset.passes = self.passes.remove()?;
         for kind in kernel::loaded()? {
             let mut firewall = kernel::backend(kind)?;
             firewall.unload()?;

@@ -44,7 +44,7 @@ impl Engine {
         if guarded {
             for network in self.networks_in_use()? {
                 if let Some(link) = network.link() {
-                    self.pass_foreign_firewalls(link)?;
+                    self.passes.add_missing(&self.locks, link)?;
                 }
             }
         }

@@ -3,47 +3,51 @@
 use super::Finding;
 use crate::decide::uplinks::WayOut;
 use crate::driver::Setting;
-use crate::engine::{Engine, Result};
-use crate::kernel;
+use crate::engine::Result;
+use crate::firewall::Kind;
+use crate::kernel::{self, HostLinks};
 use crate::model::{InterfaceName, Network, Sandbox};
 use crate::shell;
 
-impl Engine {
-    /// Ways out that do not let the containers' packets back in, or that answers may miss.
-    pub(super) fn examine_uplinks(&mut self, networks: &[Network], sandboxes: &[Sandbox]) -> Result<Vec<Finding>> {
-        let ways = self.links.ways_out()?;
-        let mut findings = Vec::new();
-        let mut links: Vec<&InterfaceName> = ways.iter().map(|way| &way.link).collect();
-        links.sort_unstable_by_key(|link| link.as_str());
-        links.dedup();
-        for link in links {
-            let setting = Setting::forwarding_by(link);
-            // Off for the whole host is another finding, and ours to put right.
-            if kernel::forwarding()? && !kernel::is_set(&setting)? {
-                let trouble = format!("is 0: what comes in by {link} reaches no container, not even an answer");
-                let remedy = shell::setting(&setting).replace(" -qw ", " -w ");
-                findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));
-            }
+/// Ways out that do not let the containers' packets back in, or that answers may miss.
+pub(super) fn examine(
+    links: &mut HostLinks,
+    kind: Kind,
+    networks: &[Network],
+    sandboxes: &[Sandbox],
+) -> Result<Vec<Finding>> {
+    let ways = links.ways_out()?;
+    let mut findings = Vec::new();
+    let mut out: Vec<&InterfaceName> = ways.iter().map(|way| &way.link).collect();
+    out.sort_unstable_by_key(|link| link.as_str());
+    out.dedup();
+    for link in out {
+        let setting = Setting::forwarding_by(link);
+        // Off for the whole host is another finding, and ours to put right.
+        if kernel::forwarding()? && !kernel::is_set(&setting)? {
+            let trouble = format!("is 0: what comes in by {link} reaches no container, not even an answer");
+            let remedy = shell::setting(&setting).replace(" -qw ", " -w ");
+            findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));
         }
-        let publishes = sandboxes.iter().any(|sandbox| sandbox.state.is_wired() && !sandbox.publish.is_empty());
-        if publishes {
-            findings.extend(self.note_on_rules(&ways, networks)?);
-        }
-        Ok(findings)
     }
+    let publishes = sandboxes.iter().any(|sandbox| sandbox.state.is_wired() && !sandbox.publish.is_empty());
+    if publishes {
+        findings.extend(note_on_rules(links, kind, &ways, networks)?);
+    }
+    Ok(findings)
+}
 
-    fn note_on_rules(&mut self, ways: &[WayOut], networks: &[Network]) -> Result<Option<Finding>> {
-        let rules = self.links.policy_rules()?;
-        let bridges: Vec<InterfaceName> = networks.iter().filter_map(Network::link).cloned().collect();
-        let commands = shell::keep_uplinks(ways, &rules, self.firewall_kind()?, &bridges);
-        if commands.is_empty() {
-            return Ok(None);
-        }
-        let trouble = format!(
-            "chooses between several uplinks by more than the target, and does not know yet, when it routes the answer of a \
-             published port, which of them it was asked by; to keep each on its own: {}",
-            commands.join("; ")
-        );
-        Ok(Some(Finding::note("ip rule", trouble)))
+fn note_on_rules(links: &mut HostLinks, kind: Kind, ways: &[WayOut], networks: &[Network]) -> Result<Option<Finding>> {
+    let rules = links.policy_rules()?;
+    let bridges: Vec<InterfaceName> = networks.iter().filter_map(Network::link).cloned().collect();
+    let commands = shell::keep_uplinks(ways, &rules, kind, &bridges);
+    if commands.is_empty() {
+        return Ok(None);
     }
+    let trouble = format!(
+        "chooses between several uplinks by more than the target, and does not know yet, when it routes the answer of a \
+         published port, which of them it was asked by; to keep each on its own: {}",
+        commands.join("; ")
+    );
+    Ok(Some(Finding::note("ip rule", trouble)))
 }

@@ -12,7 +12,7 @@ use slog::{Logger, warn};
 
 use super::inventory::Inventory;
 use super::look;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Result, alive};
 use crate::input::config::Config;
 use crate::kernel::{self, LockFile};
 use crate::model::{Alias, Sandbox};
@@ -117,7 +117,7 @@ impl Engine {
         let adopted = self.store.write(|store| adopt(&inventory, store))?;
         for sandbox in &adopted {
             // Its owner may have deleted it since we looked.
-            if !self.has_a_link(sandbox)? {
+            if !alive::has_a_link(&mut self.links, sandbox)? {
                 self.store.write(|store| store.remove(sandbox.number))?;
             }
         }

@@ -69,6 +69,6 @@ impl Engine {
             self.forward()?;
         }
         self.load_ruleset(&needs, &publish_needs(sandbox))?;
-        self.pass_foreign_firewalls(&needs.bridge)
+        self.passes.add_missing(&self.locks, &needs.bridge)
     }
 }

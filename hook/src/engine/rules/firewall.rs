@@ -25,7 +25,7 @@ impl Engine {
             drop(lock);
             // Loads all that the store says, this sandbox's ports included.
             self.forward()?;
-            return self.pass_foreign_firewalls(&network.bridge);
+            return self.passes.add_missing(&self.locks, &network.bridge);
         }
         let base = self.base_of(&row)?;
         let ports = publish_needs(sandbox);
@@ -34,7 +34,7 @@ impl Engine {
         if !whole {
             self.load_ruleset(&network, &ports)?;
         }
-        self.pass_foreign_firewalls(&network.bridge)
+        self.passes.add_missing(&self.locks, &network.bridge)
     }
 
     /// Loads the ruleset where the firewall does not hold `ports`, or not all that `network` needs.

@@ -5,3 +5,5 @@ mod firewall;
 mod forwarding;
 mod input_loop;
 mod pass;
+
+pub(super) use pass::Passes;

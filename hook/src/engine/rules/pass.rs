@@ -1,25 +1,38 @@
 //! Forward passes through the firewalls of other programs. A pass that cannot be added is a warning, and no failure of the attach: the
 //! container may need nothing from outside.
 
-use slog::{info, warn};
+use std::os::fd::{AsFd, BorrowedFd};
 
+use slog::{Logger, info, warn};
+
+use crate::engine::Result;
 use crate::engine::locks::alone_at_firewall;
-use crate::engine::{Engine, Result};
 use crate::firewall::pass::{ForeignDrop, MissingPass, Survey};
-use crate::kernel::{self, ForeignFirewalls};
+use crate::kernel::{self, ForeignFirewalls, LockFile};
 use crate::model::InterfaceName;
 use crate::shell;
 
-impl Engine {
+/// The passes, and what reads the firewalls that they are in.
+pub(in crate::engine) struct Passes {
+    /// Opened when it is first needed and kept open, since closing it can take long.
+    firewalls: Option<ForeignFirewalls>,
+    log: Logger,
+}
+
+impl Passes {
+    pub fn new(log: &Logger) -> Self {
+        Self { firewalls: None, log: log.clone() }
+    }
+
     /// Adds every missing pass, and warns of drops that have no place for one.
-    pub(in crate::engine) fn pass_foreign_firewalls(&mut self, bridge: &InterfaceName) -> Result<()> {
+    pub fn add_missing(&mut self, locks: &LockFile, bridge: &InterfaceName) -> Result<()> {
         let mut survey = self.survey()?;
         if !survey.missing_passes().is_empty() {
-            let _alone = alone_at_firewall(&self.locks)?;
+            let _alone = alone_at_firewall(locks)?;
             // Another process may have added it while this one waited for the lock.
             survey = self.survey()?;
             for missing in survey.missing_passes() {
-                self.add_pass(missing);
+                self.add(missing);
             }
         }
         for foreign in self.obstacles(&survey, bridge)? {
@@ -29,7 +42,7 @@ impl Engine {
         Ok(())
     }
 
-    fn add_pass(&self, missing: MissingPass) {
+    fn add(&self, missing: MissingPass) {
         let (subject, trouble) = (missing.subject(), missing.trouble());
         if missing.is_the_operators() {
             let remedy = shell::firewalld_zone();
@@ -47,14 +60,10 @@ impl Engine {
     }
 
     /// The chains that drop what `bridge` forwards, and are not ours to change.
-    pub(in crate::engine) fn obstacles<'s>(
-        &mut self,
-        survey: &'s Survey,
-        bridge: &InterfaceName,
-    ) -> Result<Vec<&'s ForeignDrop>> {
+    pub fn obstacles<'s>(&mut self, survey: &'s Survey, bridge: &InterfaceName) -> Result<Vec<&'s ForeignDrop>> {
         let mut obstacles = Vec::new();
         for foreign in &survey.foreign_drops {
-            if !self.foreign_firewalls()?.mentions(foreign, bridge)? {
+            if !self.firewalls()?.mentions(foreign, bridge)? {
                 obstacles.push(foreign);
             }
         }
@@ -62,7 +71,7 @@ impl Engine {
     }
 
     /// Removes every pass, and returns where.
-    pub(in crate::engine) fn remove_passes(&mut self) -> Result<Vec<String>> {
+    pub fn remove(&mut self) -> Result<Vec<String>> {
         let survey = self.survey()?;
         let filters = survey.filters.iter().filter(|filter| filter.has_chain());
         let mut passes: Vec<_> = filters
@@ -75,22 +84,26 @@ impl Engine {
         for (place, result) in passes {
             match result {
                 Ok(()) => removed.push(place),
-                Err(error) => warn!(self.log, "the passage through {place} stays: {error}"),
+                Err(error) => warn!(self.log, "the forward pass through {place} stays: {error}"),
             }
         }
         Ok(removed)
     }
 
     /// What other programs' firewalls do with what our networks forward.
-    pub(in crate::engine) fn survey(&mut self) -> Result<Survey> {
-        Ok(self.foreign_firewalls()?.survey()?)
+    pub fn survey(&mut self) -> Result<Survey> {
+        Ok(self.firewalls()?.survey()?)
     }
 
-    /// The connection to read them, opened when it is first needed and kept open, since closing it can take long.
-    fn foreign_firewalls(&mut self) -> Result<&mut ForeignFirewalls> {
-        if self.foreign_firewalls.is_none() {
-            self.foreign_firewalls = Some(ForeignFirewalls::open()?);
+    /// The socket that takes the kernel long to close after elements of a firewall were deleted.
+    pub fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.firewalls.as_ref().map(AsFd::as_fd)
+    }
+
+    fn firewalls(&mut self) -> Result<&mut ForeignFirewalls> {
+        match &mut self.firewalls {
+            Some(firewalls) => Ok(firewalls),
+            closed => Ok(closed.insert(ForeignFirewalls::open()?)),
         }
-        Ok(self.foreign_firewalls.as_mut().expect("it was opened just now"))
     }
 }

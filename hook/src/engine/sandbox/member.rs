@@ -6,7 +6,7 @@ use super::lease::{Lease, LeaseConflict, Leased};
 use crate::decide::files::File;
 use crate::decide::liveness::Sight;
 use crate::decide::request::Request;
-use crate::engine::{Engine, Error, Result, resolve};
+use crate::engine::{Engine, Error, Result, alive, resolve};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns};
 use crate::model::{ContainerId, Invalid, Mode, Namespace, NetnsLocator, Sandbox, State};
@@ -34,8 +34,9 @@ impl Engine {
     /// [`Error::NotFound`] where there is none or it does not run, [`Error::Conflict`] where there are several.
     pub fn netns_owner(&mut self, container: &ContainerId) -> Result<NetnsOwner> {
         let all = self.sandboxes()?;
-        let meant = resolve::meant(container.as_str(), &all, |sandbox| self.is_dead(sandbox))?;
-        let is_there = |sandbox: &&Sandbox| sandbox.state == State::Attached && self.is_alive(sandbox);
+        let meant =
+            resolve::meant(container.as_str(), &all, |sandbox| alive::is_dead(&mut self.links, &self.origin, sandbox))?;
+        let is_there = |sandbox: &&Sandbox| sandbox.state == State::Attached && alive::is_alive(&self.origin, sandbox);
         let living: Vec<&Sandbox> = meant.iter().copied().filter(is_there).collect();
         match (&living[..], &meant[..]) {
             ([sandbox], _) => self.netns_owner_of(sandbox),

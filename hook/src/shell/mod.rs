@@ -2,17 +2,22 @@
 //!
 //! A container chooses the names of its interfaces and files, so each is quoted as one word of a shell.
 
+mod files;
 mod firewall;
 mod pass;
 mod steps;
 mod uplinks;
 
+pub use files::{files, hostname};
 pub use firewall::{load, port};
 pub use pass::{accept_in, firewalld_zone};
-pub use steps::{endpoint_step, input_loop, network_step, sandbox_step, setting};
+pub use steps::{endpoint_step, in_sandbox, input_loop, network_step, sandbox_step, setting};
 pub use uplinks::keep_uplinks;
 
 use crate::model::is_printable;
+
+/// Stands for the process id of the container's init.
+pub const PID: &str = "$PID";
 
 /// `text` as one word of a shell, in quotes where it needs them: an interface may be called `$(reboot)`.
 ///

@@ -1,6 +1,6 @@
 //! The steps of a driver as commands.
 
-use super::word;
+use super::{PID, word};
 use crate::driver::{Bridge, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
 use crate::model::Alias;
@@ -49,6 +49,11 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
             vec![format!("ip link add link {parent} name {name} address {mac} netns {pid} type macvlan")]
         }
     }
+}
+
+/// Steps inside the container's network namespace, typed on the host.
+pub fn in_sandbox(steps: &[SandboxStep]) -> Vec<String> {
+    steps.iter().flat_map(sandbox_step).map(|line| format!("nsenter -t {PID} -n {line}")).collect()
 }
 
 /// A step inside the container's network namespace.

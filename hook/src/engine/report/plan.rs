@@ -16,7 +16,7 @@ use crate::input::PublishRequest;
 use crate::input::config::Config;
 use crate::kernel::{self, Netns, NetworkFault};
 use crate::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
-use crate::shell::{self, fed, word};
+use crate::shell::{self, fed};
 
 /// What an attach would do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Engine {
             Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),
             Wiring::None => {
                 let sandbox = intent(request, &namespace, Vec::new(), Vec::new());
-                (sandbox, in_namespace(&[SandboxStep::Loopback]))
+                (sandbox, shell::in_sandbox(&[SandboxStep::Loopback]))
             }
             Wiring::Bridge { connection, publish } => {
                 let (sandbox, network) = engine.rehearse(request, &namespace, connection, publish)?;
@@ -125,8 +125,8 @@ impl Engine {
                     commands.extend(shell::network_step(step));
                 }
             }
-            commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, "$PID")));
-            commands.extend(in_namespace(&steps.sandbox));
+            commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
+            commands.extend(shell::in_sandbox(&steps.sandbox));
         }
         Ok(commands)
     }
@@ -172,24 +172,13 @@ impl Engine {
             HostNameSource::Spec(name) => name.clone(),
             HostNameSource::Host => kernel::hostname()?,
             HostNameSource::Ours(name) => {
-                commands.push(format!("nsenter -t $PID -u hostname {name}"));
+                commands.push(shell::hostname(name));
                 name.clone()
             }
         };
+        let texts = self.files.texts(request, sandbox, &hostname)?;
         let directory = self.files.of(&sandbox.key());
-        let path = |name: &str| word(&directory.join(name).to_string_lossy());
-        commands.push(format!("mkdir -p -m 700 {}", word(&self.state_dir.to_string_lossy())));
-        commands.push(format!("mkdir -p {}", word(&directory.to_string_lossy())));
-        for (name, text) in self.files.texts(request, sandbox, &hostname)? {
-            commands.push(fed(&format!("cat > {}", path(name)), &text));
-            let target = word(&request.root.path.join("etc").join(name).to_string_lossy());
-            commands.push(format!("[ -e {target} ] || install -D -m 644 /dev/null {target}"));
-            commands.push(format!("nsenter -t $PID -m mount -o bind,ro {} {target}", path(name)));
-        }
+        commands.extend(shell::files(&self.state_dir, &directory, &request.root.path, &texts));
         Ok(commands)
     }
-}
-
-fn in_namespace(steps: &[SandboxStep]) -> Vec<String> {
-    steps.iter().flat_map(shell::sandbox_step).map(|line| format!("nsenter -t $PID -n {line}")).collect()
 }

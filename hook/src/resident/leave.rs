@@ -16,13 +16,13 @@ pub fn leave_starter(log: &Logger) {
             && let Err(error) = fs::create_dir_all(hierarchy.join(&own))
                 .and_then(|()| fs::write(hierarchy.join(&own).join("cgroup.procs"), "0"))
         {
-            warn!(log, "staying in the control group of whoever started this: {}: {error}", own.display());
+            warn!(log, "staying in the control group of this program's parent: {}: {error}", own.display());
         }
     }
     // containerd sets -999 for itself, and children inherit it. Raising the value needs no right; lowering it may fail.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
     if let Err(error) = enter_hosts_mounts() {
-        warn!(log, "staying with the mounts of whoever started this: {error}");
+        warn!(log, "staying with the mounts of this program's parent: {error}");
     }
 }
 

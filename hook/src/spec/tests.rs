@@ -185,7 +185,7 @@ fn another_tool_that_wires_is_not_doubled() {
         assert_eq!(value(&edited), spec, "untouched");
     }
     let mut unwired = document(&nerdctl(r#"["none"]"#).to_string());
-    assert!(unwired.is_left_to_others(), "until somebody asks for us");
+    assert!(unwired.is_left_to_others(), "until it asks for a network of ours");
     unwired.edit(&everything(Placement::Own)).unwrap();
 }
 

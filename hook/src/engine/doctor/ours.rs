@@ -115,7 +115,7 @@ impl Engine {
             let trouble = match all.base.input_loop {
                 InputLoop::Unused => "is left from when the host's own rules were asked about published ports",
                 InputLoop::ToBeMade | InputLoop::Made { .. } => {
-                    "is missing, or not as it was made: from outside, nobody reaches a published port"
+                    "is missing, or not as it was made: published ports cannot be reached from outside"
                 }
             };
             findings.push(Finding::ours(format!("link {}", input_loop::ENTRANCE), trouble));

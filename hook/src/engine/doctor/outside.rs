@@ -140,7 +140,7 @@ fn vanished_addresses(sandbox: &Sandbox) -> Result<Vec<Finding>> {
         }
         let name = &sandbox.container;
         let trouble =
-            format!("is no address of this host any more, so nobody reaches what container {name} publishes there");
+            format!("is no address of this host any more, so what container {name} publishes there cannot be reached");
         let remedy = "give it to the host again with ip address add, or start the container with another";
         findings.push(Finding::yours(format!("address {address}"), trouble, remedy));
     }

@@ -28,7 +28,7 @@ pub struct NetnsOwner {
 }
 
 impl Engine {
-    /// Finds the one living container that [`Engine::records_of`] finds.
+    /// Finds the one living container that [`Engine::sandboxes_of`] finds.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none or it does not run, [`Error::Conflict`] where there are several.

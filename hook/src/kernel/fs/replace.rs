@@ -130,7 +130,7 @@ impl Replaceable {
         if identity(&now) == identity(&self.read.1) {
             return Ok(());
         }
-        Err(Error::Busy(format!("somebody else changed {} meanwhile; try again", self.path.display())))
+        Err(Error::Busy(format!("another process changed {} meanwhile; try again", self.path.display())))
     }
 
     fn what(&self) -> String {

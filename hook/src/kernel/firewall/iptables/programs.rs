@@ -77,7 +77,7 @@ impl Iptables {
 
     pub(super) fn locked(&self, seconds: impl fmt::Display) -> Error {
         let who = match holders(Path::new(LOCK), 0) {
-            holders if holders.is_empty() => "somebody else".to_owned(),
+            holders if holders.is_empty() => "another process".to_owned(),
             holders => holders.join(", "),
         };
         let program = self.program;

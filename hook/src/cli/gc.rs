@@ -1,6 +1,6 @@
 use slog::{Logger, warn};
 
-use ocinet::engine::{Engine, Result};
+use ocinet::engine::{Engine, Result, not_attached};
 use ocinet::log::with_journal;
 use ocinet::model::shown;
 
@@ -19,7 +19,7 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let log = with_journal(log);
         let Some(mut engine) = options.engine_to_undo(&log)? else {
-            return self.forget.map_or(Ok(()), |container| Err(Engine::not_attached(&container, &[])));
+            return self.forget.map_or(Ok(()), |container| Err(not_attached(&container, &[])));
         };
         if let Some(container) = &self.forget {
             let forgotten = engine.forget(container);

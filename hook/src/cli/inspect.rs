@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use slog::Logger;
 
-use ocinet::engine::{Engine, Result};
+use ocinet::engine::{Engine, Result, not_attached};
 use ocinet::model::{Namespace, NetnsLocator, Sandbox, shown};
 
 use super::{Options, print, print_json};
@@ -33,7 +33,7 @@ impl Arguments {
 pub(super) fn sandboxes(container: &str, options: &Options, log: &Logger) -> Result<Vec<Sandbox>> {
     match options.engine_to_look(log)? {
         Some(mut engine) => engine.sandboxes_of(container),
-        None => Err(Engine::not_attached(container, &[])),
+        None => Err(not_attached(container, &[])),
     }
 }
 

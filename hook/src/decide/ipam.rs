@@ -84,7 +84,8 @@ pub fn next<E>(
     Ok(None)
 }
 
-/// Whether a container may have `address` in `subnet` at all.
+/// Whether a container may have `address` in `subnet` at all. It may be outside of the pool, as in Docker; a driver whose range several
+/// hosts share has to refuse that itself.
 ///
 /// # Errors
 /// [`Invalid`] says why not.

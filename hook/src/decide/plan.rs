@@ -112,10 +112,14 @@ pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, nth:
     }
 }
 
-/// What takes the endpoints of `sandbox` away, in this order.
+/// What takes the endpoints of `sandbox` away, in this order: all links, by which packets could still come, before what is remembered
+/// of an address.
 pub fn undo(sandbox: &Sandbox) -> Vec<Undo> {
     let alias = alias(sandbox);
-    sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias)).collect()
+    let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias));
+    let (mut links, others): (Vec<_>, Vec<_>) = steps.partition(|step| matches!(step, Undo::Link { .. }));
+    links.extend(others);
+    links
 }
 
 /// The alias of the sandbox's links.

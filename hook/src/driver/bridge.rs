@@ -34,11 +34,11 @@ impl Decisions for model::Bridge {
 
     /// The pair that makes the endpoint a port of the bridge.
     fn of_endpoint(&self, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep> {
-        let Some(name) = endpoint.wire.host_link() else { return Vec::new() };
+        let (Some(name), Some(master)) = (endpoint.wire.host_link(), endpoint.wire.master()) else { return Vec::new() };
         vec![EndpointStep::Veth(Veth {
             name: name.clone(),
             alias: alias.clone(),
-            bridge: self.link.clone(),
+            bridge: master.clone(),
             peer: endpoint.interface.clone(),
             mac: endpoint.mac,
             mtu: endpoint.mtu,

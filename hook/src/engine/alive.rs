@@ -3,7 +3,7 @@
 use super::Result;
 use crate::decide::liveness::{Evidence, Life, Sight, judge};
 use crate::decide::plan;
-use crate::kernel::{self, HostLinks, Netns, Origin};
+use crate::kernel::{self, HostLinks, Netns, Origin, perform};
 use crate::model::{NetnsLocator, Sandbox, State};
 
 /// Whether the sandbox's namespace is seen, in use.
@@ -45,7 +45,7 @@ fn has_nsid(links: &mut HostLinks, origin: &Origin, nsid: i32, cookie: u64) -> R
 /// Whether any link of `sandbox` is there.
 pub(super) fn has_a_link(links: &mut HostLinks, sandbox: &Sandbox) -> Result<bool> {
     for step in plan::undo(sandbox) {
-        if kernel::is_there(links, &step)? {
+        if perform::is_there(links, &step)? {
             return Ok(true);
         }
     }

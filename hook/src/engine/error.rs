@@ -1,7 +1,6 @@
 use std::fmt;
 
-use super::Engine;
-use crate::model::Invalid;
+use crate::model::{Alias, Invalid};
 use crate::{kernel, store};
 
 /// Why an attach or detach failed.
@@ -57,6 +56,17 @@ impl Error {
         }
     }
 
+    /// Whether it says that the store is not, or not any more, the host's.
+    pub(super) fn is_store_lost(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_damage() || matches!(error, store::Error::Replaced(_)),
+            // A link of ours has an address that the store gave out once more.
+            Self::Kernel(kernel::Error::Taken { alias, .. }) => Alias::is_ours(alias),
+            Self::Rollback { attach, detach } => attach.is_store_lost() || detach.is_store_lost(),
+            _ => false,
+        }
+    }
+
     /// The exit codes of commands, and what they mean.
     pub const EXIT_CODES: [(u8, &str); 6] = [
         (0, "Done."),
@@ -92,7 +102,7 @@ impl Failures {
     pub fn note<T>(&mut self, subject: impl fmt::Display, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if Engine::is_store_lost(&error) => Err(error),
+            Err(error) if error.is_store_lost() => Err(error),
             Err(error) => {
                 self.0.push((subject.to_string(), error));
                 Ok(None)

@@ -29,6 +29,7 @@ pub use files::{discard_files_of, files_to_fill};
 pub use network::default_network;
 pub use repair::Collected;
 pub use report::{NetworkKind, NetworkView, Plan};
+pub use resolve::not_attached;
 pub use sandbox::{NetnsOwner, OpenBundle, Outcome, bundle_of, edit_for};
 pub use settings::settings;
 
@@ -42,11 +43,10 @@ use removal::Drains;
 use rules::Passes;
 
 use crate::decide::liveness::Life;
-use crate::decide::similar;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Netns, Origin};
-use crate::model::{ContainerId, Network, Sandbox, quoted};
+use crate::model::{ContainerId, Network, Sandbox};
 use crate::store::{Host, Store};
 
 /// The engine of one host.
@@ -103,16 +103,6 @@ impl Engine {
     /// Whether the sandbox lives. What cannot be looked at is unknown.
     pub fn life(&mut self, sandbox: &Sandbox) -> Life {
         alive::life(&mut self.links, &self.origin, sandbox)
-    }
-
-    /// The error that no `container` of that id or name is among the `attached`, with the one that may have been meant.
-    pub fn not_attached(container: &str, attached: &[Sandbox]) -> Error {
-        let known = attached.iter().flat_map(|sandbox| [sandbox.container.as_str(), sandbox.name.as_str()]);
-        let hint = match similar(container, known) {
-            Some(near) => format!("did you mean {near}?"),
-            None => "see ocinet ps".to_owned(),
-        };
-        Error::NotFound(format!("container {} is not attached; {hint}", quoted(container)))
     }
 
     /// The networks that were defined so far; `bridge` is defined by its first container.

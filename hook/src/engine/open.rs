@@ -80,7 +80,7 @@ impl Engine {
         let locks = LockFile::new(state_dir.join("lock"));
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
-        let files = ContainerFiles::new(state_dir, &host, &config.dns_fallback, &log);
+        let files = ContainerFiles::new(state_dir, &host, &log);
         let passes = Passes::new(&log);
         let mut engine = Self {
             config,
@@ -118,7 +118,7 @@ impl Engine {
     /// Reads from the store. A damaged one is rebuilt, and read again.
     pub(super) fn read<T>(&mut self, question: impl Fn(&Read<'_>) -> store::Result<T>) -> Result<T> {
         match question(&self.store.read()).map_err(Error::from) {
-            Err(error) if Self::is_store_lost(&error) => {
+            Err(error) if error.is_store_lost() => {
                 if self.only_looks {
                     let Self { state_dir, host, locks, config, log, .. } = &*self;
                     self.store = RebuildContext { state_dir, host, locks, config, log }.seen(&error.to_string())?;

@@ -1,6 +1,7 @@
 //! Which container a person means by an id, a name or the beginning of an id. Pure.
 
-use super::{Engine, Error, Result};
+use super::{Error, Result};
+use crate::decide::similar;
 use crate::model::{Sandbox, quoted};
 
 /// How many candidates a refusal names.
@@ -33,12 +34,22 @@ pub(super) fn meant<'r>(
     let living: Vec<&Sandbox> = candidates.iter().copied().filter(|sandbox| !is_dead(sandbox)).collect();
     let candidates = if living.is_empty() { candidates } else { living };
     match candidates.first() {
-        None => Err(Engine::not_attached(text, sandboxes)),
+        None => Err(not_attached(text, sandboxes)),
         Some(first) if candidates.iter().any(|sandbox| sandbox.container != first.container) => {
             Err(ambiguous(text, &candidates))
         }
         Some(_) => Ok(candidates),
     }
+}
+
+/// The error that no `container` of that id or name is among the `attached`, with the one that may have been meant.
+pub fn not_attached(container: &str, attached: &[Sandbox]) -> Error {
+    let known = attached.iter().flat_map(|sandbox| [sandbox.container.as_str(), sandbox.name.as_str()]);
+    let hint = match similar(container, known) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "see ocinet ps".to_owned(),
+    };
+    Error::NotFound(format!("container {} is not attached; {hint}", quoted(container)))
 }
 
 /// Whether `text` is one of the ways to call the container of `sandbox`.

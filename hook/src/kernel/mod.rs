@@ -10,7 +10,7 @@ mod in_namespace;
 mod memory;
 mod namespace;
 mod netlink;
-mod perform;
+pub mod perform;
 mod ports;
 mod sysctl;
 mod terminal;
@@ -32,10 +32,6 @@ pub use namespace::{
     process_start, set_hostname,
 };
 pub use netlink::{Flows, HostLinks, Listeners, NO_GUARD, OurLink, Uplink, is_lasting};
-pub use perform::{
-    EndpointFault, NetworkFault, close, connect, connect_whole, endpoint_fault, ensure, ensure_settings, is_there,
-    make, network_faults, rejoin, undo, wire,
-};
 pub use ports::{FreeRange, is_local};
 pub use sysctl::{forwarding, frames_pass_ip_hooks, is_set, set, strict_reverse_path, switch_forwarding_off};
 pub use terminal::terminal_columns;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ocinet::decide::request::Request;
-use ocinet::engine::{Engine, NetworkView, Outcome, Result, bundle_of, settings};
+use ocinet::engine::{Engine, NetworkView, Outcome, Result, bundle_of, not_attached, settings};
 use ocinet::input::State;
 use ocinet::input::config::Config;
 use ocinet::model::{Key, Sandbox};
@@ -74,7 +74,7 @@ impl Host {
     pub fn inspect(&self, request: &InspectRequest) -> Result<InspectResponse> {
         let sandboxes = match self.engine()? {
             Some(mut engine) => engine.sandboxes_of(&request.container)?,
-            None => return Err(Engine::not_attached(&request.container, &[])),
+            None => return Err(not_attached(&request.container, &[])),
         };
         let containers = sandboxes.iter().map(convert::container).collect();
         Ok(InspectResponse { containers, ..Default::default() })

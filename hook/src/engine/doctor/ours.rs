@@ -4,11 +4,12 @@ use super::Finding;
 use crate::decide::liveness::Life;
 use crate::driver;
 use crate::engine::locks::place_of;
-use crate::engine::repair::Connection;
+use crate::engine::repair::Connected;
 use crate::engine::{Engine, Result};
 use crate::firewall::{InputLoop, Kind, input_loop, iptables};
 use crate::input::config::PublishedPorts;
-use crate::kernel::{self, EndpointFault, NetworkFault, Place};
+use crate::kernel::perform::{self, EndpointFault, NetworkFault};
+use crate::kernel::{self, Place};
 use crate::model::{Alias, InterfaceName, Mode, Network, Sandbox, State, Wire};
 
 impl Engine {
@@ -20,7 +21,7 @@ impl Engine {
             let subject = format!("container {}", sandbox.container);
             match self.examine_container(sandbox, &subject) {
                 Ok(found) => findings.extend(found),
-                Err(error) if Self::is_store_lost(&error) => return Err(error),
+                Err(error) if error.is_store_lost() => return Err(error),
                 Err(error) => {
                     findings.push(Finding::unexamined(subject, &error));
                 }
@@ -57,9 +58,13 @@ impl Engine {
 
     fn examine_links(&mut self, sandbox: &Sandbox, subject: &str) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for Connection { endpoint, steps, .. } in self.connections(sandbox)?.unwrap_or_default() {
+        for Connected { endpoint, network, steps } in self.connected(sandbox)? {
+            if network.is_none() {
+                let trouble = format!("is on network {}, of which nothing is known any more", endpoint.network);
+                findings.push(Finding::yours(subject, trouble, "start it again"));
+            }
             for step in &steps {
-                let fault = kernel::endpoint_fault(&mut self.links, step)?;
+                let fault = perform::endpoint_fault(&mut self.links, step)?;
                 findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(&endpoint.wire, fault))));
             }
         }
@@ -83,7 +88,7 @@ impl Engine {
         let guarded = self.firewall_kind()?.has_rules();
         for network in self.networks_in_use()? {
             for step in driver::of_network(&network, guarded) {
-                let faults = kernel::network_faults(&mut self.links, &step)?;
+                let faults = perform::network_faults(&mut self.links, &step)?;
                 let trouble = |fault| Finding::ours(step.to_string(), trouble_of_network(&network, fault));
                 findings.extend(faults.into_iter().map(trouble));
             }

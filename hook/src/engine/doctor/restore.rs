@@ -5,8 +5,9 @@ use slog::info;
 use crate::decide::liveness::Sight;
 use crate::driver;
 use crate::engine::locks::place_of;
-use crate::engine::{Engine, Result};
-use crate::kernel::{self, EndpointFault, Netns};
+use crate::engine::{Engine, Error, Result};
+use crate::kernel::perform::{self, EndpointFault};
+use crate::kernel::{self, Netns};
 use crate::model::{Sandbox, State};
 
 impl Engine {
@@ -16,8 +17,8 @@ impl Engine {
     /// # Errors
     /// Those of the kernel and the store; what could be put right is. One container that cannot be keeps no other waiting.
     pub fn restore(&mut self) -> Result<()> {
-        if let Err(error) = self.store.read().integrity().map_err(Into::into) {
-            if !Self::is_store_lost(&error) {
+        if let Err(error) = self.store.read().integrity().map_err(Error::from) {
+            if !error.is_store_lost() {
                 return Err(error);
             }
             self.renew_store(&error)?;
@@ -65,12 +66,13 @@ impl Engine {
             return Ok(());
         }
         let mut broken = Vec::new();
-        for connection in self.connections(&sandbox)?.unwrap_or_default() {
-            for step in &connection.steps {
-                match kernel::endpoint_fault(&mut self.links, step)? {
-                    Some(EndpointFault::Missing) => broken.push((connection.endpoint, step.clone())),
-                    Some(_) => kernel::rejoin(&mut self.links, step)?,
-                    None => {}
+        for connected in self.connected(&sandbox)? {
+            for step in &connected.steps {
+                match perform::endpoint_fault(&mut self.links, step)? {
+                    Some(EndpointFault::Missing) => broken.push((connected.endpoint, step.clone())),
+                    Some(EndpointFault::NotConnected) => perform::rejoin(&mut self.links, step)?,
+                    // With its bridge it got its guard back, where the kernel has any.
+                    Some(EndpointFault::Unguarded) | None => {}
                 }
             }
         }
@@ -81,7 +83,7 @@ impl Engine {
         for (endpoint, step) in broken {
             let link = endpoint.wire.host_link().map(ToString::to_string);
             info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => link);
-            kernel::connect_whole(&mut self.links, &step, &netns, &driver::in_sandbox(endpoint))?;
+            perform::connect_whole(&mut self.links, &step, &netns, &driver::in_sandbox(endpoint))?;
         }
         Ok(())
     }

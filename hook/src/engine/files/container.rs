@@ -22,10 +22,17 @@ const MAX_BYTES: usize = 64 << 10;
 
 impl ContainerFiles {
     /// Makes the container's files. Where there is a `process` they are mounted over its own, and its host name is set if the
-    /// runtime does not. Without a process the runtime does both.
-    pub fn provide(&self, request: &Request, sandbox: &Sandbox, process: Option<&Process>) -> Result<()> {
+    /// runtime does not. Without a process the runtime does both. `fallback` is what it gets for name servers where the host has none that it
+    /// can reach.
+    pub fn provide(
+        &self,
+        request: &Request,
+        sandbox: &Sandbox,
+        process: Option<&Process>,
+        fallback: &[IpAddr],
+    ) -> Result<()> {
         let Some(process) = process else {
-            self.write(request, sandbox, &hostname_to_be(&request.identity)?)?;
+            self.write(request, sandbox, &hostname_to_be(&request.identity)?, fallback)?;
             return Ok(());
         };
         // The host name of a pod is its infra container's.
@@ -38,7 +45,7 @@ impl ContainerFiles {
             return Ok(());
         }
         let is_mounted = self.adopt(&request.root, &sandbox.key())?;
-        let overlays = self.write(request, sandbox, &hostname)?;
+        let overlays = self.write(request, sandbox, &hostname, fallback)?;
         if is_mounted {
             return Ok(());
         }
@@ -62,8 +69,14 @@ impl ContainerFiles {
         Ok(())
     }
 
-    fn write(&self, request: &Request, sandbox: &Sandbox, hostname: &HostName) -> Result<Vec<Overlay>> {
-        let texts = self.texts(request, sandbox, hostname)?;
+    fn write(
+        &self,
+        request: &Request,
+        sandbox: &Sandbox,
+        hostname: &HostName,
+        fallback: &[IpAddr],
+    ) -> Result<Vec<Overlay>> {
+        let texts = self.texts(request, sandbox, hostname, fallback)?;
         let directory = self.of(&sandbox.key());
         kernel::write_files(&directory, &texts, request.root.label.as_deref())?;
         Ok(texts.iter().map(|(name, _)| overlay(&directory, name)).collect())
@@ -86,11 +99,24 @@ impl ContainerFiles {
         request: &Request,
         sandbox: &Sandbox,
         hostname: &HostName,
+        fallback: &[IpAddr],
     ) -> Result<Vec<(&'static str, String)>> {
-        request.root.files.iter().map(|file| Ok((file.name(), self.text(*file, request, sandbox, hostname)?))).collect()
+        request
+            .root
+            .files
+            .iter()
+            .map(|file| Ok((file.name(), self.text(*file, request, sandbox, hostname, fallback)?)))
+            .collect()
     }
 
-    fn text(&self, file: File, request: &Request, sandbox: &Sandbox, hostname: &HostName) -> Result<String> {
+    fn text(
+        &self,
+        file: File,
+        request: &Request,
+        sandbox: &Sandbox,
+        hostname: &HostName,
+        fallback: &[IpAddr],
+    ) -> Result<String> {
         let identity = &request.identity;
         Ok(match file {
             File::HostName => format!("{hostname}\n"),
@@ -105,7 +131,7 @@ impl ContainerFiles {
                 let host = host_resolver(reach, |error| {
                     warn!(self.log, "{error}: it is taken for a file that is not there");
                 })?;
-                let resolver = host.for_container(&identity.resolver, &self.fallback, reach);
+                let resolver = host.for_container(&identity.resolver, fallback, reach);
                 if resolver.nameservers.is_empty() && sandbox.mode != Mode::None {
                     let why = "this host has none that it can reach";
                     warn!(

@@ -9,7 +9,6 @@ pub use for_spec::{discard_files_of, files_to_fill};
 
 pub(super) use collect::collect;
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use slog::Logger;
@@ -26,14 +25,13 @@ pub(super) const CONTAINERS: &str = "containers";
 pub(super) struct ContainerFiles {
     state_dir: PathBuf,
     host: Host,
-    /// The name servers of containers where the host has none that they can reach.
-    fallback: Vec<IpAddr>,
     log: Logger,
 }
 
 impl ContainerFiles {
-    pub fn new(state_dir: &Path, host: &Host, fallback: &[IpAddr], log: &Logger) -> Self {
-        Self { state_dir: state_dir.to_owned(), host: host.clone(), fallback: fallback.to_vec(), log: log.clone() }
+    /// Those in the state directory `state_dir`.
+    pub fn new(state_dir: &Path, host: &Host, log: &Logger) -> Self {
+        Self { state_dir: state_dir.to_owned(), host: host.clone(), log: log.clone() }
     }
 
     /// The directory of a container's files. Ids are not file names: keys are hashed. Two hosts that share a /run may have

@@ -3,20 +3,20 @@
 use crate::decide::plan;
 use crate::driver::{self, EndpointStep, NetworkStep};
 use crate::engine::{Engine, Result};
-use crate::kernel;
+use crate::kernel::perform;
 use crate::model::Network;
 use crate::store::Store;
 
 impl Engine {
     /// What `step` of `network` says is there and guarded. Where it has to be made, the containers that were on it are on it again.
     pub(in crate::engine) fn ensure_shared(&mut self, network: &Network, step: &NetworkStep) -> Result<()> {
-        kernel::ensure(&mut self.links, &self.locks, step, || fellows(&self.store, network))
+        perform::ensure(&mut self.links, &self.locks, step, || fellows(&self.store, network))
     }
 
     /// What `step` of `network` says is as it was made, whatever it is now, and the containers that were on it are on it again.
     pub(in crate::engine) fn restore_shared(&mut self, network: &Network, step: &NetworkStep) -> Result<()> {
         let fellows = fellows(&self.store, network)?;
-        Ok(kernel::make(&mut self.links, &self.locks, step, &fellows)?)
+        Ok(perform::make(&mut self.links, &self.locks, step, &fellows)?)
     }
 }
 

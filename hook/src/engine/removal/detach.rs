@@ -4,7 +4,7 @@ use crate::decide::plan;
 use crate::engine::locks::change_at_firewall;
 use crate::engine::{Engine, Result};
 use crate::firewall::publish_needs;
-use crate::kernel::{self, Place};
+use crate::kernel::{Place, perform};
 use crate::model::{Key, Sandbox, State};
 
 impl Engine {
@@ -27,7 +27,7 @@ impl Engine {
         }
         self.files.remove(&sandbox.key())?;
         for step in plan::undo(&sandbox) {
-            kernel::close(&mut self.links, &step)?;
+            perform::close(&mut self.links, &step)?;
         }
         // Where the links are gone already, flows are still to be forgotten.
         let draining = !sandbox.endpoints.is_empty();
@@ -47,10 +47,12 @@ impl Engine {
     /// Takes away everything of a sandbox whose lock the caller holds, and waits until the kernel is done with it.
     pub(in crate::engine) fn take_away(&mut self, sandbox: Sandbox) -> Result<()> {
         match sandbox.state {
-            State::Draining => self.drain(&sandbox)?,
-            State::Attaching | State::Attached | State::Detaching => self.detach_sandbox(sandbox)?,
+            State::Draining => self.drain(&sandbox),
+            State::Attaching | State::Attached | State::Detaching => {
+                self.detach_sandbox(sandbox)?;
+                self.finish()
+            }
         }
-        self.finish()
     }
 
     /// Lets no published port lead to the container any more.

@@ -1,7 +1,7 @@
 use crate::decide::plan;
 use crate::engine::locks::place_of;
 use crate::engine::{Engine, Failures, Result};
-use crate::kernel::{self, Lock, Place};
+use crate::kernel::{Lock, Place, perform};
 use crate::model::{Key, Sandbox};
 
 /// What the kernel is not done with yet.
@@ -48,7 +48,7 @@ impl Engine {
     /// Takes away what the kernel holds of `sandbox`, while its addresses are still leased.
     pub(in crate::engine) fn clear_addresses(&mut self, sandbox: &Sandbox) -> Result<()> {
         for step in plan::undo(sandbox) {
-            kernel::undo(&mut self.links, &mut self.flows, &step)?;
+            perform::undo(&mut self.links, &mut self.flows, &step)?;
         }
         Ok(())
     }

@@ -12,4 +12,4 @@ pub use collect::Collected;
 
 pub(super) use rebuild::RebuildContext;
 pub(super) use retry::Try;
-pub(super) use standing::Connection;
+pub(super) use standing::Connected;

@@ -14,8 +14,8 @@ use super::inventory::Inventory;
 use super::look;
 use crate::engine::{Engine, Error, Result, alive};
 use crate::input::config::Config;
-use crate::kernel::{self, LockFile};
-use crate::model::{Alias, Sandbox};
+use crate::kernel::LockFile;
+use crate::model::Sandbox;
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
 /// What a store is opened and rebuilt with.
@@ -87,17 +87,6 @@ impl RebuildContext<'_> {
 }
 
 impl Engine {
-    /// Whether `error` says that the store is not, or not any more, the host's.
-    pub(in crate::engine) fn is_store_lost(error: &Error) -> bool {
-        match error {
-            Error::Store(error) => error.is_damage() || matches!(error, store::Error::Replaced(_)),
-            // A link of ours has an address that the store gave out once more.
-            Error::Kernel(kernel::Error::Taken { alias, .. }) => Alias::is_ours(alias),
-            Error::Rollback { attach, detach } => Self::is_store_lost(attach) || Self::is_store_lost(detach),
-            _ => false,
-        }
-    }
-
     /// Goes on with a store that is whole and knows every link of ours, after `error` of the one so far.
     pub(in crate::engine) fn renew_store(&mut self, error: &Error) -> Result<()> {
         // What we were deleting must not be found again.

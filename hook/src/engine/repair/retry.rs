@@ -13,7 +13,7 @@ impl Engine {
     /// Does `work`. Where the store turns out to be lost, it is rebuilt, and the work done once more.
     pub(in crate::engine) fn with_whole_store<T>(&mut self, work: impl Fn(&mut Self, Try) -> Result<T>) -> Result<T> {
         match work(self, Try::First) {
-            Err(error) if Self::is_store_lost(&error) => {
+            Err(error) if error.is_store_lost() => {
                 self.renew_store(&error)?;
                 work(self, Try::AfterRebuild)
             }

@@ -14,7 +14,8 @@ use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs}
 use crate::input::NetworkNamespace;
 use crate::input::PublishRequest;
 use crate::input::config::Config;
-use crate::kernel::{self, Netns, NetworkFault};
+use crate::kernel::perform::{self, NetworkFault};
+use crate::kernel::{self, Netns};
 use crate::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed};
 
@@ -121,7 +122,7 @@ impl Engine {
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {
-                if kernel::network_faults(&mut self.links, step)?.contains(&NetworkFault::Missing) {
+                if perform::network_faults(&mut self.links, step)?.contains(&NetworkFault::Missing) {
                     commands.extend(shell::network_step(step));
                 }
             }
@@ -176,7 +177,7 @@ impl Engine {
                 name.clone()
             }
         };
-        let texts = self.files.texts(request, sandbox, &hostname)?;
+        let texts = self.files.texts(request, sandbox, &hostname, &self.config.dns_fallback)?;
         let directory = self.files.of(&sandbox.key());
         commands.extend(shell::files(&self.state_dir, &directory, &request.root.path, &texts));
         Ok(commands)

@@ -4,7 +4,7 @@ use crate::driver;
 use crate::engine::locks::{FirewallLock, alone_at_firewall};
 use crate::engine::{Engine, Result};
 use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
-use crate::kernel;
+use crate::kernel::{self, perform};
 use crate::model::{Network, Sandbox};
 use crate::store::{Forwarding, HostRow};
 
@@ -154,7 +154,7 @@ impl Engine {
         self.store.write(|store| store.set_forwarding(Forwarding::OfOthers))?;
         for network in self.store.read().networks()? {
             for step in driver::of_network(&network, Kind::None.has_rules()) {
-                kernel::ensure_settings(&mut self.links, &step)?;
+                perform::ensure_settings(&mut self.links, &step)?;
             }
         }
         if self.store.read().sandboxes()?.iter().any(|sandbox| !sandbox.publish.is_empty()) {

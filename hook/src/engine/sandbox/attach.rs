@@ -1,6 +1,6 @@
 use slog::{debug, info, warn};
 
-use super::lease::Lease;
+use super::outcome::{Lease, Outcome};
 use crate::decide::plan;
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
@@ -8,21 +8,10 @@ use crate::engine::locks::{FirewallLock, alone_at_sandbox};
 use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
-use crate::kernel::{self, Netns, Process};
+use crate::kernel::{self, Netns, Process, perform};
 use crate::model::{
     Alias, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
 };
-
-/// How an attach ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The sandbox was wired.
-    Attached(Sandbox),
-    /// It was wired before, and all of it stands.
-    Stands(Sandbox),
-    /// The network namespace belongs to another container, whose sandbox this is; the two share it.
-    Member(Sandbox),
-}
 
 /// How often a lease is tried again.
 const TRIES: usize = 16;
@@ -145,7 +134,7 @@ impl Engine {
             Lease::Done(outcome) => Ok(outcome),
             Lease::Nothing(sandbox) => self.complete(sandbox, |engine, sandbox| {
                 if sandbox.mode == Mode::None {
-                    kernel::wire(&target.netns, &[SandboxStep::Loopback], None)?;
+                    perform::inside(&target.netns, &[SandboxStep::Loopback], None)?;
                 }
                 engine.provide_files(request, sandbox, target)
             }),
@@ -192,7 +181,7 @@ impl Engine {
             }
             let mut peer = None;
             for step in &steps.endpoint {
-                let connected = kernel::connect(&mut self.links, step, netns)?;
+                let connected = perform::connect(&mut self.links, step, netns)?;
                 peer = connected.peer;
                 if !connected.is_guarded {
                     let why = kernel::NO_GUARD;
@@ -200,7 +189,7 @@ impl Engine {
                 }
             }
             self.step("links");
-            kernel::wire(netns, &steps.sandbox, peer)?;
+            perform::inside(netns, &steps.sandbox, peer)?;
             self.step("sandbox");
         }
         Ok(())
@@ -220,7 +209,7 @@ impl Engine {
     }
 
     fn provide_files(&mut self, request: &Request, sandbox: &Sandbox, target: &AttachTarget) -> Result<()> {
-        self.files.provide(request, sandbox, target.process.as_ref())?;
+        self.files.provide(request, sandbox, target.process.as_ref(), &self.config.dns_fallback)?;
         self.step("files");
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::Outcome;
-use super::lease::{LeaseConflict, Wanted, no_address};
+use super::lease::no_address;
+use super::outcome::{LeaseConflict, Outcome, Wanted};
 use crate::decide::liveness::Life;
 use crate::decide::request::{Request, Wiring};
 use crate::engine::{Engine, Error, Result};

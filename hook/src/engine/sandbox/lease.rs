@@ -3,70 +3,19 @@
 //! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves it outside of
 //! the transaction, where it may look at the kernel, and tries the lease again.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
+use super::outcome::{Lease, LeaseConflict, Leased, Wanted};
 use crate::decide::files::File;
 use crate::decide::ipam;
 use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
-use crate::engine::{Engine, Error, Outcome};
+use crate::engine::{Engine, Error};
 use crate::input::PublishRequest;
-use crate::model::{
-    Endpoint, HostAddress, Mac, Namespace, Network, NetworkName, PortMapping, Protocol, Sandbox, State,
-};
+use crate::model::{Endpoint, Mac, Namespace, Network, PortMapping, Sandbox, State};
 use crate::store::{self, Write};
 
 use crate::engine::locks::{FirewallLock, change_at_firewall};
-
-/// The result of a lease.
-pub(in crate::engine) enum Lease {
-    /// The sandbox is stored; it holds no address and no port.
-    Nothing(Sandbox),
-    /// The sandbox is stored with an endpoint.
-    Endpoint {
-        sandbox: Sandbox,
-        network: Network,
-        /// Held since the lease was written, until the kernel has its ports.
-        firewall_lock: FirewallLock,
-    },
-    /// Nothing is to be wired.
-    Done(Outcome),
-}
-
-/// Why a lease cannot be had now.
-pub(in crate::engine) enum LeaseConflict {
-    /// The container was attached before.
-    Earlier(Box<Sandbox>),
-    /// The network namespace has a sandbox already, of another container.
-    Owned(Box<Sandbox>),
-    /// An earlier sandbox in this namespace drains: its interface has the name that the new one wants.
-    Draining(i64),
-    /// The network is not defined yet.
-    NoNetwork(NetworkName),
-    /// Another sandbox holds this.
-    Held { by: i64, what: Wanted },
-    /// All addresses of the network are given away.
-    NoAddress(Network),
-    /// An error that no further try would change.
-    Failed(Error),
-}
-
-/// What was asked for and is held.
-pub(in crate::engine) enum Wanted {
-    Address(IpAddr),
-    Mac(String),
-    Port { protocol: Protocol, address: HostAddress, port: u16 },
-}
-
-impl<E: Into<Error>> From<E> for LeaseConflict {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-pub(in crate::engine) type Leased<T> = std::result::Result<T, LeaseConflict>;
 
 impl Engine {
     /// Leases what `request` asks for, with the `name`th of the names that its link can have, and writes the intent.

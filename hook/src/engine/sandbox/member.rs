@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::lease::{Lease, LeaseConflict, Leased};
+use super::outcome::{Lease, LeaseConflict, Leased};
 use crate::decide::files::File;
 use crate::decide::liveness::Sight;
 use crate::decide::request::Request;
@@ -41,7 +41,7 @@ impl Engine {
         match (&living[..], &meant[..]) {
             ([sandbox], _) => self.netns_owner_of(sandbox),
             ([], [sandbox, ..]) => Err(Error::NotFound(self.why_not_alive(sandbox))),
-            ([], []) => Err(Self::not_attached(container.as_str(), &all)),
+            ([], []) => Err(resolve::not_attached(container.as_str(), &all)),
             (several, _) => Err(resolve::ambiguous(container.as_str(), several)),
         }
     }

@@ -7,14 +7,16 @@ mod conflict;
 mod detach;
 mod lease;
 mod member;
+mod outcome;
 mod ports;
 mod prepare;
 #[cfg(test)]
 mod second_driver;
 
-pub use attach::Outcome;
 pub use bundle::bundle_of;
 pub use member::NetnsOwner;
+pub use outcome::Outcome;
 pub use prepare::{OpenBundle, edit_for};
 
-pub(super) use lease::{LeaseConflict, LeaseRequest, grant, intent, no_address};
+pub(super) use lease::{LeaseRequest, grant, intent, no_address};
+pub(super) use outcome::LeaseConflict;

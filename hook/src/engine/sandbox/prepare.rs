@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::decide::files::File;
 use crate::decide::request::Request;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Result, not_attached};
 use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, State};
 use crate::kernel::{self, Replaceable};
@@ -96,7 +96,7 @@ pub fn edit_for(spec: &Document, network: &str, engine: impl FnOnce() -> Result<
     let id: ContainerId = owner.parse().map_err(|e: Invalid| e.within(&field))?;
     let owner = match engine()? {
         Some(mut engine) => engine.netns_owner(&id)?,
-        None => return Err(Engine::not_attached(id.as_str(), &[])),
+        None => return Err(not_attached(id.as_str(), &[])),
     };
     let hostname = owner.hostname.filter(|_| spec.has_namespace("uts"));
     Ok(Edit {

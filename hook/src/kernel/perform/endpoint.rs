@@ -44,7 +44,7 @@ pub fn connect_whole(
             if let Some(half) = links.ours(&pair.name, &pair.alias, Some(&pair.bridge))? {
                 links.delete(half)?;
             }
-            links.connect_whole(pair, namespace, |peer| super::wire(namespace, inside, peer))
+            links.connect_whole(pair, namespace, |peer| super::inside(namespace, inside, peer))
         }
         #[cfg(test)]
         EndpointStep::Child { .. } => unimplemented!("no test needs a kernel for it"),

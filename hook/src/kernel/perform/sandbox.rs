@@ -24,7 +24,7 @@ const LOOPBACK: u32 = 1;
 ///
 /// # Errors
 /// Those of the kernel.
-pub fn wire(namespace: &Netns, steps: &[SandboxStep], index: Option<u32>) -> Result<()> {
+pub fn inside(namespace: &Netns, steps: &[SandboxStep], index: Option<u32>) -> Result<()> {
     namespace.within(|| {
         let mut netlink = Netlink::route()?;
         steps.iter().try_for_each(|step| apply(&mut netlink, step, index))

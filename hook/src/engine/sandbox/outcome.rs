@@ -1,0 +1,66 @@
+//! How a lease and an attach can end.
+
+use std::net::IpAddr;
+
+use crate::engine::Error;
+use crate::engine::locks::FirewallLock;
+use crate::model::{HostAddress, Network, NetworkName, Protocol, Sandbox};
+
+/// How an attach ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The sandbox was wired.
+    Attached(Sandbox),
+    /// It was wired before, and all of it stands.
+    Stands(Sandbox),
+    /// The network namespace belongs to another container, whose sandbox this is; the two share it.
+    Member(Sandbox),
+}
+
+/// The result of a lease.
+pub(in crate::engine) enum Lease {
+    /// The sandbox is stored; it holds no address and no port.
+    Nothing(Sandbox),
+    /// The sandbox is stored with an endpoint.
+    Endpoint {
+        sandbox: Sandbox,
+        network: Network,
+        /// Held since the lease was written, until the kernel has its ports.
+        firewall_lock: FirewallLock,
+    },
+    /// Nothing is to be wired.
+    Done(Outcome),
+}
+
+/// Why a lease cannot be had now.
+pub(in crate::engine) enum LeaseConflict {
+    /// The container was attached before.
+    Earlier(Box<Sandbox>),
+    /// The network namespace has a sandbox already, of another container.
+    Owned(Box<Sandbox>),
+    /// An earlier sandbox in this namespace drains: its interface has the name that the new one wants.
+    Draining(i64),
+    /// The network is not defined yet.
+    NoNetwork(NetworkName),
+    /// Another sandbox holds this.
+    Held { by: i64, what: Wanted },
+    /// All addresses of the network are given away.
+    NoAddress(Network),
+    /// An error that no further try would change.
+    Failed(Error),
+}
+
+/// What was asked for and is held.
+pub(in crate::engine) enum Wanted {
+    Address(IpAddr),
+    Mac(String),
+    Port { protocol: Protocol, address: HostAddress, port: u16 },
+}
+
+impl<E: Into<Error>> From<E> for LeaseConflict {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+pub(in crate::engine) type Leased<T> = std::result::Result<T, LeaseConflict>;

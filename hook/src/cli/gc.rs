@@ -1,6 +1,6 @@
 use slog::{Logger, warn};
 
-use ocinet::engine::{Engine, Result, not_attached};
+use ocinet::engine::{Result, not_attached};
 use ocinet::log::with_journal;
 use ocinet::model::shown;
 

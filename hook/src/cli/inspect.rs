@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use slog::Logger;
 
-use ocinet::engine::{Engine, Result, not_attached};
+use ocinet::engine::{Result, not_attached};
 use ocinet::model::{Namespace, NetnsLocator, Sandbox, shown};
 
 use super::{Options, print, print_json};

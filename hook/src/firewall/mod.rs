@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 
-use crate::model::{HostAddress, InterfaceName, Network, Protocol, Sandbox, Subnet};
+use ipnet::IpNet;
+
+use crate::model::{HostAddress, InterfaceName, Network, Protocol, Sandbox};
 
 /// Everything the host's firewall must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,19 +41,32 @@ pub struct Base {
     pub input_loop: InputLoop,
 }
 
-/// A network: guarded against hosts of the LAN, isolated from other networks, masqueraded towards the outside.
+/// A network: guarded against hosts of the LAN, isolated from other networks, and let out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkNeeds {
     /// Its bridge.
     pub bridge: InterfaceName,
+    /// Whether its containers reach one another's ports, published or not (Docker's `enable_icc`).
+    pub icc: bool,
     /// Its address ranges.
-    pub subnets: Vec<Subnet>,
+    pub ranges: Vec<RangeNeeds>,
+}
+
+/// An address range of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeNeeds {
+    /// The range.
+    pub range: IpNet,
+    /// Whether what it sends out of the host has an address of the host as its sender. Nothing outside sends to its addresses then,
+    /// and what does is dropped.
+    pub masquerade: bool,
 }
 
 impl NetworkNeeds {
     /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
     pub fn of(network: &Network) -> Option<Self> {
-        Some(Self { bridge: network.link()?.clone(), subnets: network.subnets.clone() })
+        let ranges = network.subnets.iter().map(|subnet| RangeNeeds { range: subnet.range, masquerade: true });
+        Some(Self { bridge: network.link()?.clone(), icc: true, ranges: ranges.collect() })
     }
 }
 
@@ -140,6 +155,39 @@ impl FromStr for Kind {
     }
 }
 
+/// Published ports that come and go, beside what must be whole for them to be safe.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Change<'a> {
+    /// What holds on the whole host.
+    pub base: Base,
+    /// The networks of the containers that ports are added for.
+    pub networks: &'a [NetworkNeeds],
+    /// Ports, none of which is there.
+    pub add: &'a [Publish],
+    /// Ports that were added to `base`; those that are not there are no error.
+    pub remove: &'a [Publish],
+}
+
+impl Change<'_> {
+    /// Whether it takes ports away and does nothing else, for which nothing has to be whole.
+    pub fn only_removes(&self) -> bool {
+        self.networks.is_empty() && self.add.is_empty()
+    }
+}
+
+/// What the kernel holds of ours; where nothing is loaded, the rest was not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Whether it holds anything.
+    pub is_loaded: bool,
+    /// The published ports, for when the store has forgotten them.
+    pub published: Vec<Publish>,
+    /// Whether forwarding between foreign links is closed.
+    pub closes_forwarding: bool,
+    /// The operator's chain, where it has rules and therefore stays after [`Backend::unload`].
+    pub operators_chain: Option<&'static str>,
+}
+
 /// A way to put [`Needs`] into the kernel.
 pub trait Backend {
     /// What it fails with.
@@ -152,23 +200,24 @@ pub trait Backend {
     /// When the wait comes to its deadline.
     fn ready(&mut self) -> Result<(), Self::Error>;
 
-    /// Adds `ports`, none of which is there, if `base` and what `network` needs are whole. Otherwise it adds none and says false. Cheap: it is called at every attach.
+    /// Takes the ports of `change` away that are to be removed, and adds the others if the base and what the networks need are
+    /// whole. Otherwise it adds none and says false. Cheap: it is called at every attach and detach.
     ///
     /// # Errors
     /// When the kernel cannot be asked or refuses; then none was added.
-    fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool, Self::Error>;
+    fn apply(&mut self, change: &Change<'_>) -> Result<bool, Self::Error>;
 
-    /// Whether `base`, what `network` needs and `ports` are there.
+    /// Whether all of `part`, which has no sources, is there, whatever else is.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool, Self::Error>;
+    fn holds(&mut self, part: &Needs) -> Result<bool, Self::Error>;
 
-    /// Takes published ports away, which were added to `base`; those that are not there are no error.
+    /// Whether the kernel holds `all`, and nothing else of ours; looks at everything.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<(), Self::Error>;
+    /// When the kernel cannot be asked.
+    fn matches(&mut self, all: &Needs) -> Result<bool, Self::Error>;
 
     /// Puts the base and `all` in place at once, whatever was there of ours before. The operator's chain stays as it is.
     ///
@@ -182,35 +231,11 @@ pub trait Backend {
     /// When the kernel refuses.
     fn unload(&mut self) -> Result<(), Self::Error>;
 
-    /// The operator's chain, where it has rules and therefore stays after [`Backend::unload`].
+    /// What the kernel holds of ours. Cheap where that is nothing.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    fn operators_chain(&mut self) -> Result<Option<&'static str>, Self::Error>;
-
-    /// Whether the kernel holds anything of ours.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    fn is_loaded(&mut self) -> Result<bool, Self::Error>;
-
-    /// Whether the kernel holds `all`, and nothing else of ours; looks at everything.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    fn matches(&mut self, all: &Needs) -> Result<bool, Self::Error>;
-
-    /// The published ports that the kernel holds, for when the store has forgotten them.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    fn published(&mut self) -> Result<Vec<Publish>, Self::Error>;
-
-    /// Whether the kernel keeps forwarding between foreign links closed.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    fn closes_forwarding(&mut self) -> Result<bool, Self::Error>;
+    fn inventory(&mut self) -> Result<Inventory, Self::Error>;
 
     /// The socket that takes the kernel long to close after elements were deleted; none where that is no matter.
     fn slow_socket(&self) -> Option<BorrowedFd<'_>>;
@@ -221,4 +246,52 @@ pub trait Backend {
 fn comment(port: &Publish) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
     port.label.chars().take(100).map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network as the default one is.
+    pub(super) fn network(bridge: &str, range: &str) -> NetworkNeeds {
+        let ranges = vec![RangeNeeds { range: range.parse().unwrap(), masquerade: true }];
+        NetworkNeeds { bridge: bridge.parse().unwrap(), icc: true, ranges }
+    }
+
+    /// What both backends make of `networks`, the rules of iptables and the elements of nftables, line by line.
+    fn lines(network: NetworkNeeds) -> [Vec<String>; 2] {
+        let all = Needs { networks: vec![network], ..Needs::default() };
+        let texts =
+            [nftables::ruleset(&all, &nftables::Held::default()), iptables::load(&all, &iptables::Held::default())];
+        texts.map(|text| text.lines().map(str::to_owned).collect())
+    }
+
+    /// What goes where the network becomes `other`.
+    fn lost(other: NetworkNeeds) -> [Vec<String>; 2] {
+        let [nft, iptables] = lines(network("ocinet0", "10.90.0.0/16"));
+        let [other_nft, other_iptables] = lines(other);
+        [(nft, other_nft), (iptables, other_iptables)].map(|(one, other)| {
+            assert!(other.iter().all(|line| one.contains(line)), "{other:?}");
+            one.into_iter().filter(|line| !other.contains(line)).collect()
+        })
+    }
+
+    #[test]
+    fn without_icc_nothing_passes_within_a_network() {
+        let closed = NetworkNeeds { icc: false, ..network("ocinet0", "10.90.0.0/16") };
+        let [nft, iptables] = lost(closed);
+        assert_eq!(nft, ["add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }"]);
+        assert_eq!(iptables, ["-A OCINET-FORWARD -i ocinet0 -o ocinet0 -j RETURN"]);
+    }
+
+    #[test]
+    fn a_range_that_is_not_masqueraded_is_addressed_from_outside() {
+        let mut routed = network("ocinet0", "10.90.0.0/16");
+        routed.ranges[0].masquerade = false;
+        let [nft, iptables] = lost(routed);
+        assert_eq!(nft, ["add element inet ocinet nat_subnets4 { 10.90.0.0/16 }"]);
+        let guard = "-A OCINET-GUARD -d 10.90.0.0/16 -j OCINET-RANGE";
+        assert_eq!(iptables[0], guard);
+        assert!(iptables[1..].iter().all(|line| line.contains("-j MASQUERADE") || line.ends_with("-j OCINET-HAIRPIN")));
+    }
 }

@@ -43,7 +43,7 @@ pub fn only_elements(needs: &Needs) {
     let elements = text.strip_prefix(&fixed).expect("the rules depend on no network and no port");
     let input_loop = usize::from(needs.base.input_loop.is_used());
     let of_a_port = |port: &Publish| 1 + usize::from(port.protocol != Protocol::Udp) + input_loop;
-    let expected = needs.networks.iter().map(|network| 2 + 2 * network.subnets.len()).sum::<usize>()
+    let expected = needs.networks.iter().map(|network| 2 + 2 * network.ranges.len()).sum::<usize>()
         + needs.publish.iter().map(of_a_port).sum::<usize>();
     assert_eq!(elements.lines().count(), expected, "{elements}");
     elements.lines().for_each(one_element);

@@ -68,11 +68,10 @@ impl Engine {
             reset.bridges.push(link.name);
         }
         reset.passes = self.passes.remove()?;
-        for kind in kernel::loaded()? {
-            let mut firewall = kernel::backend(kind)?;
-            firewall.unload()?;
+        for (kind, inventory) in kernel::loaded()? {
+            kernel::backend(kind)?.unload()?;
             reset.firewalls.push(kind);
-            reset.operators_chains.extend(firewall.operators_chain()?);
+            reset.operators_chains.extend(inventory.operators_chain);
         }
         self.links.delete_input_loop()?;
         files::collect(&self.files, &self.store, &self.locks, &mut failures)?;

@@ -3,7 +3,7 @@ use slog::info;
 use crate::decide::plan;
 use crate::engine::locks::change_at_firewall;
 use crate::engine::{Engine, Result};
-use crate::firewall::publish_needs;
+use crate::firewall::{Change, publish_needs};
 use crate::kernel::{Place, perform};
 use crate::model::{Key, Sandbox, State};
 
@@ -65,8 +65,8 @@ impl Engine {
             store.set_state(sandbox, State::Detaching)?;
             store.host_row()
         })?;
-        let base = self.base_of(&row)?;
-        self.backend_of(&row)?.remove(&publish_needs(sandbox), &base)?;
+        let (base, ports) = (self.base_of(&row)?, publish_needs(sandbox));
+        self.backend_of(&row)?.apply(&Change { base, remove: &ports, ..Change::default() })?;
         drop(lock);
         Ok(())
     }

@@ -36,11 +36,11 @@ pub(super) fn inventory(config: &Config) -> Result<Inventory> {
 }
 
 fn rules() -> Result<Rules> {
-    let mut rules = Rules { firewalls: kernel::loaded()?, forwards: kernel::forwarding()?, ..Rules::default() };
-    for kind in &rules.firewalls {
-        let mut firewall = kernel::backend(*kind)?;
-        rules.published.extend(firewall.published()?);
-        rules.close_forwarding |= firewall.closes_forwarding()?;
+    let mut rules = Rules { forwards: kernel::forwarding()?, ..Rules::default() };
+    for (kind, inventory) in kernel::loaded()? {
+        rules.firewalls.push(kind);
+        rules.published.extend(inventory.published);
+        rules.close_forwarding |= inventory.closes_forwarding;
     }
     Ok(rules)
 }

@@ -3,7 +3,6 @@
 use crate::decide::plan;
 use crate::driver::{self, EndpointStep};
 use crate::engine::{Engine, Result};
-use crate::firewall::{NetworkNeeds, publish_needs};
 use crate::kernel;
 use crate::kernel::perform::{self, EndpointFault};
 use crate::model::{Endpoint, Network, Sandbox};
@@ -72,11 +71,11 @@ impl Engine {
 
     /// Loads the ruleset where anything of it, or a published port of `sandbox`, is missing, and lets the host forward.
     fn restore_rules(&mut self, sandbox: &Sandbox, network: &Network) -> Result<()> {
-        let Some(needs) = NetworkNeeds::of(network) else { return Ok(()) };
+        let Some(link) = network.link() else { return Ok(()) };
         if !kernel::forwarding()? {
             self.forward()?;
         }
-        self.load_ruleset(&needs, &publish_needs(sandbox))?;
-        self.passes.add_missing(&self.locks, &needs.bridge)
+        self.load_ruleset(sandbox, network)?;
+        self.passes.add_missing(&self.locks, link)
     }
 }

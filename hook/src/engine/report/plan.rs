@@ -143,7 +143,8 @@ impl Engine {
         base.input_loop = self.input_loop_of_config()?;
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
-        if self.firewall()?.holds(&needs, &base, &[])? {
+        let part = Needs { base, networks: vec![needs.clone()], ..Needs::default() };
+        if self.firewall()?.holds(&part)? {
             commands.extend(publish_needs(sandbox).iter().flat_map(|port| shell::port(kind, port, &base)));
         } else {
             let mut all = Needs { base, ..self.all_needs()? };

@@ -3,7 +3,7 @@ use slog::{info, warn};
 use crate::driver;
 use crate::engine::locks::{FirewallLock, alone_at_firewall};
 use crate::engine::{Engine, Result};
-use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish, publish_needs};
+use crate::firewall::{Backend, Base, Change, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, perform};
 use crate::model::{Network, Sandbox};
 use crate::store::{Forwarding, HostRow};
@@ -20,29 +20,30 @@ impl Engine {
         if !self.kind_of(&row)?.has_rules() {
             return Ok(());
         }
-        let Some(network) = NetworkNeeds::of(network) else { return Ok(()) };
+        let Some(link) = network.link() else { return Ok(()) };
         if !kernel::forwarding()? {
             drop(lock);
             // Loads all that the store says, this sandbox's ports included.
             self.forward()?;
-            return self.passes.add_missing(&self.locks, &network.bridge);
+            return self.passes.add_missing(&self.locks, link);
         }
-        let base = self.base_of(&row)?;
-        let ports = publish_needs(sandbox);
-        let whole = self.backend_of(&row)?.apply(&network, &base, &ports)?;
+        let (networks, ports) = (Vec::from_iter(NetworkNeeds::of(network)), publish_needs(sandbox));
+        let change = Change { base: self.base_of(&row)?, networks: &networks, add: &ports, remove: &[] };
+        let whole = self.backend_of(&row)?.apply(&change)?;
         drop(lock);
         if !whole {
-            self.load_ruleset(&network, &ports)?;
+            self.load_ruleset(sandbox, network)?;
         }
-        self.passes.add_missing(&self.locks, &network.bridge)
+        self.passes.add_missing(&self.locks, link)
     }
 
-    /// Loads the ruleset where the firewall does not hold `ports`, or not all that `network` needs.
-    pub(in crate::engine) fn load_ruleset(&mut self, network: &NetworkNeeds, ports: &[Publish]) -> Result<()> {
+    /// Loads the ruleset where the firewall does not hold the ports of `sandbox`, or not all that `network` needs.
+    pub(in crate::engine) fn load_ruleset(&mut self, sandbox: &Sandbox, network: &Network) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
-        let base = self.base()?;
+        let (base, networks) = (self.base()?, Vec::from_iter(NetworkNeeds::of(network)));
+        let part = Needs { base, networks, publish: publish_needs(sandbox), sources: Vec::new() };
         // A process that loaded it while we waited has read our sandbox, too.
-        if self.firewall()?.holds(network, &base, ports)? { Ok(()) } else { self.load_all() }
+        if self.firewall()?.holds(&part)? { Ok(()) } else { self.load_all() }
     }
 
     /// The firewall holds what the store says and nothing else: not the port of a container that is gone from the store, whose
@@ -50,7 +51,7 @@ impl Engine {
     pub(in crate::engine) fn reload_firewall_if_different(&mut self) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
         let all = self.all_needs()?;
-        if all == Needs::default() && !self.firewall()?.is_loaded()? {
+        if all == Needs::default() && !self.firewall()?.inventory()?.is_loaded {
             return Ok(());
         }
         if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
@@ -181,7 +182,7 @@ impl Engine {
             return Ok(());
         }
         let kind = self.firewall_kind()?;
-        let former: Vec<Kind> = loaded.into_iter().filter(|loaded| *loaded != kind).collect();
+        let former: Vec<Kind> = loaded.into_iter().map(|(loaded, _)| loaded).filter(|loaded| *loaded != kind).collect();
         self.store.write(|store| store.set_firewall(kind, &former))?;
         self.ensure_configured_firewall()?;
         self.reload_firewall_if_different()

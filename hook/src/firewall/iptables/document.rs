@@ -31,11 +31,11 @@ pub fn added_at_once(ports: &[Publish]) -> Vec<&[Publish]> {
     if ports.is_empty() { vec![ports] } else { ports.chunks(ADDED).collect() }
 }
 
-/// The input that fails without a change where not everything is there that `all` needs beside the ports, and else adds
-/// `ports`.
-pub fn apply(network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> String {
+/// The input that fails without a change where not everything is there that `base` and `networks` need beside the ports, and else
+/// adds `ports`.
+pub fn add(networks: &[NetworkNeeds], base: &Base, ports: &[Publish]) -> String {
     let base_and_nat = document(Table::of(base), |table, lines| {
-        lines.extend(checks(table, std::slice::from_ref(network), base, &[]));
+        lines.extend(checks(table, networks, base, &[]));
         if table == Table::Nat {
             lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
         }
@@ -100,12 +100,8 @@ fn document(tables: impl IntoIterator<Item = Table>, fill: impl Fn(Table, &mut V
 mod tests {
     use super::*;
     use crate::firewall::InputLoop;
-    use crate::model::{HostAddress, Protocol, Subnet};
-
-    fn network(bridge: &str, range: &str) -> NetworkNeeds {
-        let subnet = Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
-        NetworkNeeds { bridge: bridge.parse().unwrap(), subnets: vec![subnet] }
-    }
+    use crate::firewall::tests::network;
+    use crate::model::{HostAddress, Protocol};
 
     fn port(host_address: HostAddress, label: &str) -> Publish {
         let target = "10.90.0.2:80".parse().unwrap();
@@ -120,7 +116,7 @@ mod tests {
             let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
             let loaded = load(&needs, &Held::default());
             let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);
-            for line in apply(&one, &base, &[]).lines().filter(|line| line.starts_with("-C")) {
+            for line in add(std::slice::from_ref(&one), &base, &[]).lines().filter(|line| line.starts_with("-C")) {
                 assert!(has(line), "{line} in\n{loaded}");
             }
             assert_eq!(loaded.contains("*security"), input_loop.is_used(), "asking for a table makes it");
@@ -132,7 +128,7 @@ mod tests {
     fn guards_come_first_and_a_check_before_any_change() {
         for input_loop in [InputLoop::Unused, InputLoop::Made { link: 7 }] {
             let base = Base { input_loop, ..Base::default() };
-            let text = apply(&network("ocinet0", "10.90.0.0/16"), &base, &[port(HostAddress::Any, "web")]);
+            let text = add(&[network("ocinet0", "10.90.0.0/16")], &base, &[port(HostAddress::Any, "web")]);
             let at = |what: &str| text.find(what).unwrap();
             assert!(at("*mangle") < at("*filter") && at("*filter") < at("*nat"));
             assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::port::plain;
+use super::port::{plain, published};
 use super::{OPERATOR, Table};
 use crate::firewall::pass::PASS_CHAIN;
 use crate::firewall::{Needs, Publish};
@@ -34,6 +34,16 @@ impl Held {
         };
         let others = |line: &&str| chain_of(line).is_some_and(|chain| !is_ours(chain) && chain != OPERATOR);
         self.lines(table).iter().map(String::as_str).filter(others).filter(leads_to_us)
+    }
+
+    /// Whether the operator has rules in their chain.
+    pub fn operator_has_rules(&self) -> bool {
+        self.lines(Table::Filter).iter().any(|line| chain_of(line) == Some(OPERATOR))
+    }
+
+    /// The published ports.
+    pub fn published(&self) -> Vec<Publish> {
+        self.rules(Table::Nat).filter_map(published).collect()
     }
 
     /// Whether they are as many as `all` calls for, each chain of ours is there and none else, and so is each port. That the rules
@@ -100,8 +110,8 @@ fn chain_of(line: &str) -> Option<&str> {
 mod tests {
     use super::super::{load, unload};
     use super::*;
-    use crate::firewall::{Needs, NetworkNeeds};
-    use crate::model::Subnet;
+    use crate::firewall::Needs;
+    use crate::firewall::tests::network;
 
     /// What an older version left, whose guards had another chain in another table; beside it, what others have there.
     #[test]
@@ -114,9 +124,8 @@ mod tests {
         let cleared = "*raw\n-D PREROUTING -j OCINET-RAW\n-F OCINET-RAW\n-X OCINET-RAW\nCOMMIT\n";
         let all = "*filter\n-D FORWARD -j OCINET-FORWARD\n-F OCINET-FORWARD\n-F OCINET-OLD\n-X OCINET-FORWARD\n-X OCINET-OLD\nCOMMIT\n";
         assert_eq!(unload(&held), format!("{all}{cleared}"));
-        let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
-        let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
-        let loaded = load(&Needs { networks: vec![network], ..Needs::default() }, &held);
+        let networks = vec![network("ocinet0", "10.90.0.0/16")];
+        let loaded = load(&Needs { networks, ..Needs::default() }, &held);
         assert!(loaded.ends_with(cleared), "{loaded}");
         assert!(loaded.contains("-D FORWARD -j OCINET-FORWARD\n-F OCINET-OLD\n-X OCINET-OLD\n"), "{loaded}");
         assert_eq!(unload(&Held::default()), "");

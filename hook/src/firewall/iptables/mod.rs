@@ -16,22 +16,21 @@ mod held;
 mod port;
 mod source;
 
-pub use document::{added_at_once, apply, check, drop_operator, load, remove, remove_lines, unload};
+pub use document::{add, added_at_once, check, drop_operator, load, remove, remove_lines, unload};
 pub use held::{Held, is_ours, of_ports};
 pub use port::{published, rule};
 
 use std::fmt;
 
+use ipnet::IpNet;
+
 use self::port::{asked, judged};
 use self::source::leaving;
-use super::{Base, Kind, NetworkNeeds, Publish, Source};
+use super::{Base, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
-
-/// The chains with the published ports, in table `nat`: those on one address of the host, and those on any.
-pub const PUBLISHED: [&str; 2] = [PUBLISH, ANY];
 
 /// The chain with the published ports about which the host's own rules are asked, in table `security`.
 pub const ASK: &str = "OCINET-ASK";
@@ -94,7 +93,7 @@ impl Table {
             Self::Raw | Self::Filter => &[],
             Self::Mangle => &[INVALID, INVALID_ANY],
             Self::Security => &[ASK],
-            Self::Nat => &PUBLISHED,
+            Self::Nat => &[PUBLISH, ANY],
         }
     }
 
@@ -176,15 +175,15 @@ fn guards(networks: &[NetworkNeeds]) -> Vec<String> {
     rules.extend(bridges(networks).map(|bridge| format!("{RANGE} -i {bridge} -j RETURN")));
     rules.push(format!("{RANGE} -j DROP"));
     rules.extend(bridges(networks).map(|bridge| format!("{GUARD} -d 127.0.0.0/8 -i {bridge} -j DROP")));
-    rules.extend(subnets(networks).map(|subnet| format!("{GUARD} -d {subnet} -j {RANGE}")));
+    rules.extend(masqueraded(networks).map(|range| format!("{GUARD} -d {range} -j {RANGE}")));
     // What follows is asked of what begins, and of what conntrack does not know.
     rules.push(format!("{GUARD} -m conntrack --ctstate ESTABLISHED -j RETURN"));
     rules.push(format!("{GUARD} -i lo -g {INVALID}"));
     for network in networks {
-        let own = subnets(std::slice::from_ref(network));
-        rules.extend(own.map(|subnet| format!("{GUARD} -s {subnet} -i {} -g {INVALID}", network.bridge)));
+        let own = ranges(std::slice::from_ref(network));
+        rules.extend(own.map(|own| format!("{GUARD} -s {} -i {} -g {INVALID}", own.range, network.bridge)));
     }
-    rules.extend(subnets(networks).map(|subnet| format!("{GUARD} -s {subnet} -j DROP")));
+    rules.extend(ranges(networks).map(|any| format!("{GUARD} -s {} -j DROP", any.range)));
     rules.push(format!("{GUARD} -j {INVALID}"));
     rules
 }
@@ -207,7 +206,8 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
         format!("{IN} -m conntrack --ctstate DNAT -j RETURN"),
         format!("{IN} -j DROP"),
     ];
-    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
+    let open = networks.iter().filter(|network| network.icc).map(|network| &network.bridge);
+    rules.extend(open.map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
     let from = |bridge, rest: &str| format!("{FORWARD} -i {bridge} {rest}");
     rules.extend(bridges(networks).map(|bridge| from(bridge, "-m conntrack --ctstate INVALID -j DROP")));
@@ -254,16 +254,16 @@ fn on_any(chain: &str, any: &str) -> [String; 2] {
 
 fn masquerading(networks: &[NetworkNeeds], sources: &[Source]) -> Vec<String> {
     let mut rules: Vec<String> =
-        subnets(networks).map(|subnet| format!("{HAIRPIN} -d {subnet} -j MASQUERADE")).collect();
+        masqueraded(networks).map(|range| format!("{HAIRPIN} -d {range} -j MASQUERADE")).collect();
     let dnat = "-m conntrack --ctstate DNAT";
-    rules.extend(subnets(networks).map(|subnet| format!("{POSTROUTING} -s {subnet} {dnat} -j {HAIRPIN}")));
+    rules.extend(masqueraded(networks).map(|range| format!("{POSTROUTING} -s {range} {dnat} -j {HAIRPIN}")));
     rules.push(format!("{POSTROUTING} -o lo -j RETURN"));
     for bridge in bridges(networks) {
         rules.push(format!("{POSTROUTING} -s 127.0.0.0/8 -o {bridge} -j MASQUERADE"));
         rules.push(format!("{POSTROUTING} -o {bridge} -j RETURN"));
     }
-    rules.extend(sources.iter().flat_map(|source| subnets(networks).flat_map(|subnet| leaving(&subnet, source))));
-    rules.extend(subnets(networks).map(|subnet| format!("{POSTROUTING} -s {subnet} -j MASQUERADE")));
+    rules.extend(sources.iter().flat_map(|source| masqueraded(networks).flat_map(|range| leaving(range, source))));
+    rules.extend(masqueraded(networks).map(|range| format!("{POSTROUTING} -s {range} -j MASQUERADE")));
     rules
 }
 
@@ -271,9 +271,13 @@ fn bridges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &str> {
     networks.iter().map(|network| network.bridge.as_str())
 }
 
-fn subnets(networks: &[NetworkNeeds]) -> impl Iterator<Item = String> {
-    let ranges = networks.iter().flat_map(|network| &network.subnets).map(|subnet| subnet.range);
-    ranges.filter(|range| range.addr().is_ipv4()).map(|range| range.to_string())
+fn ranges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &RangeNeeds> {
+    let ranges = networks.iter().flat_map(|network| &network.ranges);
+    ranges.filter(|needs| needs.range.addr().is_ipv4())
+}
+
+fn masqueraded(networks: &[NetworkNeeds]) -> impl Iterator<Item = IpNet> {
+    ranges(networks).filter(|needs| needs.masquerade).map(|needs| needs.range)
 }
 
 /// Where the table `security` stands on its hooks: who comes later is not asked. iptables-nft has numbers of its own.

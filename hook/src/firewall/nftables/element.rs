@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{key_sets, map_of};
-use crate::firewall::{Base, Needs, NetworkNeeds, Publish, Source, comment};
+use crate::firewall::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, Source, comment};
 use crate::model::{HostAddress, InterfaceName, Protocol};
 
 /// Every element that `all` calls for. Of a range, its beginning: the kernel keeps its end as an element of its own.
@@ -13,12 +13,16 @@ pub fn elements(all: &Needs) -> Vec<Element> {
     if all.base.close_forwarding {
         elements.push(closed_key());
     }
-    for NetworkNeeds { bridge, subnets } in &all.networks {
+    for NetworkNeeds { bridge, icc, ranges } in &all.networks {
         let bridge = bridge_key(bridge);
-        elements.push(element("intra", [&bridge.key[..], &bridge.key[..]].concat()));
-        for subnet in subnets {
-            if let IpAddr::V4(network) = subnet.range.network() {
-                elements.push(element("nat_subnets4", network.octets().to_vec()));
+        if *icc {
+            elements.push(element("intra", [&bridge.key[..], &bridge.key[..]].concat()));
+        }
+        for RangeNeeds { range, masquerade } in ranges {
+            if let IpAddr::V4(network) = range.network() {
+                if *masquerade {
+                    elements.push(element("nat_subnets4", network.octets().to_vec()));
+                }
                 elements.push(element("networks4", [&bridge.key[..], &network.octets()].concat()));
             }
         }

@@ -35,7 +35,7 @@ pub use held::{Held, Rule};
 
 use std::fmt::Write;
 
-use super::{Base, InputLoop, Needs, NetworkNeeds, Publish, Source, comment};
+use super::{Base, InputLoop, Needs, NetworkNeeds, Publish, RangeNeeds, Source, comment};
 use crate::model::{HostAddress, Protocol};
 
 /// The table's name; its family is `inet`.
@@ -232,12 +232,16 @@ pub fn ruleset(all: &Needs, held: &Held) -> String {
     if all.base.close_forwarding {
         element("closed", "ipv4".into());
     }
-    for NetworkNeeds { bridge, subnets } in &all.networks {
+    for NetworkNeeds { bridge, icc, ranges } in &all.networks {
         element("bridges", format!("\"{bridge}\""));
-        element("intra", format!("\"{bridge}\" . \"{bridge}\""));
-        for subnet in subnets.iter().filter(|subnet| subnet.range.addr().is_ipv4()) {
-            element("nat_subnets4", subnet.range.to_string());
-            element("networks4", format!("\"{bridge}\" . {}", subnet.range));
+        if *icc {
+            element("intra", format!("\"{bridge}\" . \"{bridge}\""));
+        }
+        for RangeNeeds { range, masquerade } in ranges.iter().filter(|needs| needs.range.addr().is_ipv4()) {
+            if *masquerade {
+                element("nat_subnets4", range.to_string());
+            }
+            element("networks4", format!("\"{bridge}\" . {range}"));
         }
     }
     for Source { link, gateway, address, .. } in &all.sources {
@@ -318,7 +322,7 @@ fn kind_and_name(set: &'static str) -> (&'static str, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Subnet;
+    use crate::firewall::tests::network;
 
     fn port(host_address: HostAddress, label: &str) -> Publish {
         let target = "10.90.0.2:80".parse().unwrap();
@@ -335,15 +339,18 @@ mod tests {
 
     #[test]
     fn a_reader_finds_the_needs_in_the_text() {
-        let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
-        let network = NetworkNeeds { bridge: "ocinet0".parse().unwrap(), subnets: vec![subnet] };
         let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
         let base = Base { close_forwarding: true, input_loop: InputLoop::Unused };
         let (link, gateway) = ("wan".parse().unwrap(), Some([10, 0, 0, 1].into()));
         let via = Source { link, gateway, address: [10, 0, 0, 9].into(), near: vec![] };
         let straight = Source { gateway: None, ..via.clone() };
         let text = ruleset(
-            &Needs { base, networks: vec![network], publish: vec![local], sources: vec![via, straight] },
+            &Needs {
+                base,
+                networks: vec![network("ocinet0", "10.90.0.0/16")],
+                publish: vec![local],
+                sources: vec![via, straight],
+            },
             &Held::default(),
         );
         for line in [

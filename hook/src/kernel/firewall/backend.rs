@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use super::iptables::Iptables;
 use super::nftables::Nftables;
-use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
+use crate::firewall::{Backend, Change, Inventory, Kind, Needs};
 use crate::input::config::Firewall;
 use crate::kernel::child_process;
 use crate::kernel::error::{Error, Result};
@@ -68,44 +68,45 @@ pub fn backend(kind: Kind) -> Result<Box<dyn Backend<Error = Error>>> {
     Ok(match kind {
         Kind::Nftables => Box::new(Nftables::open()?),
         Kind::IptablesNft | Kind::IptablesLegacy => Box::new(Iptables::open(kind)?),
-        Kind::None => Box::new(Nobody),
+        Kind::None => Box::new(NoBackend),
     })
 }
 
-/// The backends that hold rules of ours, as read from the kernel: for a host without a store.
+/// The backends that hold rules of ours and what they hold, as read from the kernel: for a host without a store.
 ///
 /// # Errors
 /// When one cannot be asked.
-pub fn loaded() -> Result<Vec<Kind>> {
+pub fn loaded() -> Result<Vec<(Kind, Inventory)>> {
     let mut loaded = Vec::new();
     for kind in Kind::WITH_RULES {
-        if (kind == Kind::Nftables || Iptables::is_installed(kind)) && backend(kind)?.is_loaded()? {
-            loaded.push(kind);
+        if kind == Kind::Nftables || Iptables::is_installed(kind) {
+            loaded.push((kind, backend(kind)?.inventory()?));
         }
     }
+    loaded.retain(|(_, inventory)| inventory.is_loaded);
     Ok(loaded)
 }
 
 /// No backend: the operator keeps the rules, or wants none.
-struct Nobody;
+struct NoBackend;
 
-impl Backend for Nobody {
+impl Backend for NoBackend {
     type Error = Error;
 
     fn ready(&mut self) -> Result<()> {
         Ok(())
     }
 
-    fn apply(&mut self, _: &NetworkNeeds, _: &Base, _: &[Publish]) -> Result<bool> {
+    fn apply(&mut self, _: &Change<'_>) -> Result<bool> {
         Ok(true)
     }
 
-    fn holds(&mut self, _: &NetworkNeeds, _: &Base, _: &[Publish]) -> Result<bool> {
+    fn holds(&mut self, _: &Needs) -> Result<bool> {
         Ok(true)
     }
 
-    fn remove(&mut self, _: &[Publish], _: &Base) -> Result<()> {
-        Ok(())
+    fn matches(&mut self, _: &Needs) -> Result<bool> {
+        Ok(true)
     }
 
     fn load(&mut self, _: &Needs) -> Result<()> {
@@ -116,24 +117,8 @@ impl Backend for Nobody {
         Ok(())
     }
 
-    fn operators_chain(&mut self) -> Result<Option<&'static str>> {
-        Ok(None)
-    }
-
-    fn is_loaded(&mut self) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn matches(&mut self, _: &Needs) -> Result<bool> {
-        Ok(true)
-    }
-
-    fn published(&mut self) -> Result<Vec<Publish>> {
-        Ok(Vec::new())
-    }
-
-    fn closes_forwarding(&mut self) -> Result<bool> {
-        Ok(false)
+    fn inventory(&mut self) -> Result<Inventory> {
+        Ok(Inventory::default())
     }
 
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {

@@ -19,7 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use self::programs::{Answer, LOCK};
 use super::{Nftables, has_table};
 use crate::firewall::iptables::{self as rules, Held, OPERATOR, Table};
-use crate::firewall::{Backend, Base, Kind, Needs, NetworkNeeds, Publish};
+use crate::firewall::{Backend, Change, Inventory, Kind, Needs};
 use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
 
@@ -135,6 +135,38 @@ impl Iptables {
         Ok(())
     }
 
+    /// Adds the ports of `change` where the base and what its networks need are whole; else it adds none and says false.
+    fn add_ports(&self, change: &Change<'_>) -> Result<bool> {
+        let Change { base, networks, add, .. } = change;
+        let mut told = 0;
+        for portion in rules::added_at_once(add) {
+            let answer = self.restore(&rules::add(networks, base, portion));
+            told += portion.len();
+            match answer {
+                Ok(Answer::Done(())) => {}
+                // What the base lacks shows before any port is added, but for a chain that goes in that moment. The ports that are in `nat`
+                // then are flushed by the loading that follows.
+                Ok(Answer::Absent(_)) if told == portion.len() => return Ok(false),
+                failed => {
+                    // The document that failed, too, may have changed some of its tables. The first error says what is wrong. What a failed
+                    // removal leaves, the caller takes away when it detaches the container.
+                    let _ = self.remove_ports(&add[..told]);
+                    return failed.map(|_| false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether what is `held` has the rule that keeps other hosts from using this one as a router.
+    fn closes_forwarding(&self, held: &Held) -> Result<bool> {
+        let closing = rules::closing();
+        let chain = closing.split(' ').next().unwrap_or_default();
+        // Where the chain is not there, neither is the rule.
+        Ok(held.chains(Table::Filter).contains(&chain)
+            && matches!(self.ask(Table::Filter, &format!("-C {closing}"))?, Answer::Done(_)))
+    }
+
     /// What is wrong where `security` could not be filled, and else `failed`.
     fn why(&self, all: &Needs, failed: Error) -> Error {
         let lacks_security = || {
@@ -176,44 +208,29 @@ impl Backend for Iptables {
         }
     }
 
-    fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        if !base.input_loop.may_have_rules() {
-            return Ok(false);
+    fn apply(&mut self, change: &Change<'_>) -> Result<bool> {
+        if !change.remove.is_empty() {
+            self.remove_ports(change.remove)?;
         }
-        let mut told = 0;
-        for portion in rules::added_at_once(ports) {
-            let answer = self.restore(&rules::apply(network, base, portion));
-            told += portion.len();
-            match answer {
-                Ok(Answer::Done(())) => {}
-                // What the base lacks shows before any port is added, but for a chain that goes in that moment. The ports that are in `nat`
-                // then are flushed by the loading that follows.
-                Ok(Answer::Absent(_)) if told == portion.len() => return Ok(false),
-                failed => {
-                    // The document that failed, too, may have changed some of its tables. The first error says what is wrong. What a failed
-                    // removal leaves, the caller takes away when it detaches the container.
-                    let _ = self.remove_ports(&ports[..told]);
-                    return failed.map(|_| false);
-                }
-            }
+        if change.only_removes() {
+            return Ok(true);
         }
-        Ok(true)
+        if change.base.input_loop.may_have_rules() { self.add_ports(change) } else { Ok(false) }
     }
 
-    fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        let needs = Needs { base: *base, networks: vec![network.clone()], publish: Vec::new(), sources: Vec::new() };
-        if !base.input_loop.may_have_rules() || self.restore(&rules::check(&needs))? != Answer::Done(()) {
+    fn holds(&mut self, part: &Needs) -> Result<bool> {
+        if !part.base.input_loop.may_have_rules() || self.restore(&rules::check(part))? != Answer::Done(()) {
             return Ok(false);
         }
-        if ports.is_empty() {
+        if part.publish.is_empty() {
             return Ok(true);
         }
         let held = self.held()?;
-        Ok(Table::of(base).all(|table| held.has_all(table, ports)))
+        Ok(Table::of(&part.base).all(|table| held.has_all(table, &part.publish)))
     }
 
-    fn remove(&mut self, ports: &[Publish], _: &Base) -> Result<()> {
-        self.remove_ports(ports)
+    fn matches(&mut self, all: &Needs) -> Result<bool> {
+        Ok(self.restore(&rules::check(all))? == Answer::Done(()) && self.held()?.is_as_many(all))
     }
 
     fn load(&mut self, all: &Needs) -> Result<()> {
@@ -242,33 +259,17 @@ impl Backend for Iptables {
         self.restore_all(&input)
     }
 
-    fn operators_chain(&mut self) -> Result<Option<&'static str>> {
-        let has_rules = !self.rules(Table::Filter, OPERATOR)?.is_empty();
-        Ok(has_rules.then_some("chain OCINET-OPERATOR of table filter"))
-    }
-
-    fn is_loaded(&mut self) -> Result<bool> {
-        Ok(has_chains(&self.held()?))
-    }
-
-    fn matches(&mut self, all: &Needs) -> Result<bool> {
-        Ok(self.restore(&rules::check(all))? == Answer::Done(()) && self.held()?.is_as_many(all))
-    }
-
-    fn published(&mut self) -> Result<Vec<Publish>> {
-        let mut published = Vec::new();
-        for chain in rules::PUBLISHED {
-            published.extend(self.rules(Table::Nat, chain)?.iter().filter_map(|rule| rules::published(rule)));
+    fn inventory(&mut self) -> Result<Inventory> {
+        let held = self.held()?;
+        if !has_chains(&held) {
+            return Ok(Inventory::default());
         }
-        Ok(published)
-    }
-
-    fn closes_forwarding(&mut self) -> Result<bool> {
-        let closing = rules::closing();
-        let chain = closing.split(' ').next().unwrap_or_default();
-        // Where the chain is not there, neither is the rule, and its table may not be one that iptables can read.
-        Ok(self.may_hold(Table::Filter, |name| name == chain)?
-            && matches!(self.ask(Table::Filter, &format!("-C {closing}"))?, Answer::Done(_)))
+        Ok(Inventory {
+            is_loaded: true,
+            published: held.published(),
+            closes_forwarding: self.closes_forwarding(&held)?,
+            operators_chain: held.operator_has_rules().then_some("chain OCINET-OPERATOR of table filter"),
+        })
     }
 
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {

@@ -12,6 +12,7 @@ mod xt;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::slice;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage};
@@ -19,7 +20,7 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessa
 use nix::errno::Errno;
 
 use crate::firewall::nftables::{self, Chain, Element, Held, TABLE};
-use crate::firewall::{Backend, Base, Needs, NetworkNeeds, Publish};
+use crate::firewall::{Backend, Base, Change, Inventory, Needs, NetworkNeeds, Publish};
 use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
@@ -47,13 +48,25 @@ impl Nftables {
         !matches!(answer, Ok(Err(error)) if error.raw_os_error() == Some(Errno::EINVAL as i32))
     }
 
-    /// Whether the chains are of this version and have all of their rules, and the network its place in the sets.
-    fn is_whole(&mut self, network: &NetworkNeeds, base: &Base) -> Result<bool> {
+    /// Whether the kernel holds a ruleset of ours, of whatever version.
+    fn is_loaded(&mut self) -> Result<bool> {
+        let base = Base::default();
+        let marked = nftables::chains(&base).filter(|chain| chain.name == nftables::MARKED);
+        let questions = marked.map(|chain| (chain_question(chain), NLM_F_REQUEST)).collect();
+        match self.netlink.batch(questions) {
+            Ok(_) => Ok(true),
+            Err(error) if is_absent(&error) || !Self::is_supported() => Ok(false),
+            Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
+        }
+    }
+
+    /// Whether the chains are of this version and have all of their rules, and the networks their places in the sets.
+    fn is_whole(&mut self, networks: &[NetworkNeeds], base: &Base) -> Result<bool> {
         if !base.input_loop.may_have_rules() {
             return Ok(false);
         }
         let closed = base.close_forwarding.then(nftables::closed_key);
-        let elements = closed.into_iter().chain([nftables::bridge_key(&network.bridge)]);
+        let elements = closed.into_iter().chain(networks.iter().map(|network| nftables::bridge_key(&network.bridge)));
         let mut questions: Vec<_> = nftables::chains(base).map(chain_question).collect();
         questions.extend(elements.map(|element| element_question(&element)));
         match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
@@ -61,6 +74,14 @@ impl Nftables {
             Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
         }
+    }
+
+    /// Takes away those of `ports` that are there.
+    fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
+        let mut elements = nftables::port_elements(ports, base);
+        // Last in, first out: no copy of a packet is sent around for a port that leads nowhere any more.
+        elements.reverse();
+        self.delete(elements).doing(|| format!("take {} published ports out of table inet {TABLE}", ports.len()))
     }
 
     /// Loads what `text` makes of what the table holds. Once more where another program changed the table meanwhile: what is
@@ -102,32 +123,36 @@ impl Backend for Nftables {
         Ok(())
     }
 
-    fn apply(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        if !self.is_whole(network, base)? {
+    fn apply(&mut self, change: &Change<'_>) -> Result<bool> {
+        let Change { base, networks, add, remove } = change;
+        if !remove.is_empty() {
+            self.remove(remove, base)?;
+        }
+        if change.only_removes() {
+            return Ok(true);
+        }
+        if !self.is_whole(networks, base)? {
             return Ok(false);
         }
-        let what = || format!("publish {} ports in table inet {TABLE}", ports.len());
-        self.add(&nftables::port_elements(ports, base)).doing(what)?;
+        let what = || format!("publish {} ports in table inet {TABLE}", add.len());
+        self.add(&nftables::port_elements(add, base)).doing(what)?;
         Ok(true)
     }
 
-    fn holds(&mut self, network: &NetworkNeeds, base: &Base, ports: &[Publish]) -> Result<bool> {
-        if !self.is_whole(network, base)? {
+    fn holds(&mut self, part: &Needs) -> Result<bool> {
+        if !self.is_whole(&part.networks, &part.base)? {
             return Ok(false);
         }
-        let elements = nftables::port_elements(ports, base);
+        let elements = nftables::port_elements(&part.publish, &part.base);
         let wanted = elements.len();
         let there = self.those_there(elements).doing(|| format!("look for published ports in table inet {TABLE}"))?;
         Ok(there.len() == wanted)
     }
 
-    fn load(&mut self, all: &Needs) -> Result<()> {
-        self.replace(|held| nftables::ruleset(all, held))
-    }
-
     fn matches(&mut self, all: &Needs) -> Result<bool> {
+        // One by one: the answers to one batch have to fit into the socket's buffer.
         for network in &all.networks {
-            if !self.is_whole(network, &all.base)? {
+            if !self.is_whole(slice::from_ref(network), &all.base)? {
                 return Ok(false);
             }
         }
@@ -140,14 +165,8 @@ impl Backend for Nftables {
         Ok(found == expected)
     }
 
-    fn published(&mut self) -> Result<Vec<Publish>> {
-        let mut elements = self.list("publish4_any")?;
-        elements.extend(self.list("publish4_addr")?);
-        Ok(elements.iter().filter_map(Element::publish).collect())
-    }
-
-    fn closes_forwarding(&mut self) -> Result<bool> {
-        Ok(!self.list("closed")?.is_empty())
+    fn load(&mut self, all: &Needs) -> Result<()> {
+        self.replace(|held| nftables::ruleset(all, held))
     }
 
     fn unload(&mut self) -> Result<()> {
@@ -157,30 +176,22 @@ impl Backend for Nftables {
         child_process::run("nft", &["-f", "-"], &nftables::deletion()).map(drop)
     }
 
-    fn operators_chain(&mut self) -> Result<Option<&'static str>> {
-        Ok(self.operator_has_rules()?.then_some("chain operator of table inet ocinet"))
-    }
-
-    fn is_loaded(&mut self) -> Result<bool> {
-        let base = Base::default();
-        let marked = nftables::chains(&base).filter(|chain| chain.name == nftables::MARKED);
-        let questions = marked.map(|chain| (chain_question(chain), NLM_F_REQUEST)).collect();
-        match self.netlink.batch(questions) {
-            Ok(_) => Ok(true),
-            Err(error) if is_absent(&error) || !Self::is_supported() => Ok(false),
-            Err(error) => Err(Error::refused(format!("look at table inet {TABLE}"), error)),
+    fn inventory(&mut self) -> Result<Inventory> {
+        if !self.is_loaded()? {
+            return Ok(Inventory::default());
         }
+        let mut elements = self.list("publish4_any")?;
+        elements.extend(self.list("publish4_addr")?);
+        Ok(Inventory {
+            is_loaded: true,
+            published: elements.iter().filter_map(Element::publish).collect(),
+            closes_forwarding: !self.list("closed")?.is_empty(),
+            operators_chain: self.operator_has_rules()?.then_some("chain operator of table inet ocinet"),
+        })
     }
 
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
         Some(self.netlink.as_fd())
-    }
-
-    fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
-        let mut elements = nftables::port_elements(ports, base);
-        // Last in, first out: no copy of a packet is sent around for a port that leads nowhere any more.
-        elements.reverse();
-        self.delete(elements).doing(|| format!("take {} published ports out of table inet {TABLE}", ports.len()))
     }
 }
 

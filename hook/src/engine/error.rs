@@ -72,7 +72,7 @@ impl Error {
         (0, "Done."),
         (1, "The kernel, the host or the store failed."),
         (2, "The input is invalid."),
-        (3, "Somebody else has what was asked for."),
+        (3, "Another container or program has what was asked for."),
         (4, "Nothing is left of what was asked for."),
         (5, "What was named does not exist."),
     ];

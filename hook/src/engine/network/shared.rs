@@ -8,12 +8,13 @@ use crate::model::Network;
 use crate::store::Store;
 
 impl Engine {
-    /// What `step` of `network` says is there and guarded. Where it has to be made, the containers that were on it are on it again.
+    /// Makes sure that what `step` of `network` describes exists with its settings. If it has to be made, the containers that were on
+    /// it are connected again.
     pub(in crate::engine) fn ensure_shared(&mut self, network: &Network, step: &NetworkStep) -> Result<()> {
         perform::ensure(&mut self.links, &self.locks, step, || fellows(&self.store, network))
     }
 
-    /// What `step` of `network` says is as it was made, whatever it is now, and the containers that were on it are on it again.
+    /// Makes what `step` of `network` describes, or completes it, and connects the containers on it again.
     pub(in crate::engine) fn restore_shared(&mut self, network: &Network, step: &NetworkStep) -> Result<()> {
         let fellows = fellows(&self.store, network)?;
         Ok(perform::make(&mut self.links, &self.locks, step, &fellows)?)

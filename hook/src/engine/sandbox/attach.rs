@@ -283,7 +283,7 @@ impl Engine {
         let has_path = matches!(request.namespace, NetworkNamespace::At(_));
         let why = match (mode, is_hosts) {
             (Mode::Host, false) if has_path => {
-                "needs the host's network namespace, and whoever made this container gave it another: hostNetwork asks for it in \
+                "needs the host's network namespace, and this container was made with another: hostNetwork asks for it in \
                  a pod of Kubernetes, --network=none of podman leaves it to ocinet, and elsewhere ocinet prepare takes the entry \
                  of type network out of linux.namespaces in config.json"
             }

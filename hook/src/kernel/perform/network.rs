@@ -20,8 +20,8 @@ pub enum NetworkFault {
     Setting(Setting),
 }
 
-/// What `step` says is there, with its settings. Where it has to be made, what `fellows` says is connected to it again: the steps of
-/// the endpoints that were.
+/// Makes sure that what `step` describes exists and has its settings. If it has to be made, the endpoints whose steps `fellows` returns
+/// are connected to it again.
 ///
 /// # Errors
 /// Those of [`make`] and of `fellows`.
@@ -34,7 +34,7 @@ pub fn ensure<E: From<Error>>(
     if ensure_settings(links, step)? { Ok(()) } else { Ok(make(links, locks, step, &fellows()?)?) }
 }
 
-/// What `step` says has its settings. False where it is not there.
+/// Gives what `step` describes its settings. False where it does not exist.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -49,7 +49,7 @@ pub fn ensure_settings(links: &mut HostLinks, step: &NetworkStep) -> Result<bool
     }
 }
 
-/// Makes what `step` says, whatever is there of it, with `fellows` connected to it again.
+/// Makes what `step` describes, or completes it, and connects `fellows` to it again.
 ///
 /// # Errors
 /// [`Error::Busy`] where a link of another program has its name; when the kernel refuses.

@@ -111,7 +111,7 @@ impl HostLinks {
                 }
                 None => Error::Busy(format!(
                     "interface {peer} exists in the container's network namespace already, as after podman run without \
-                     --network=none and in every pod of Kubernetes; let nobody else wire it, or choose another name with interface="
+                     --network=none and in every pod of Kubernetes; let no other program wire it, or choose another name with interface="
                 )),
             },
             // BR_MAX_PORTS, net/bridge/br_private.h.

@@ -179,3 +179,66 @@ pub(in crate::engine) fn no_address(network: &Network) -> Error {
     let ranges: Vec<String> = network.subnets.iter().map(|subnet| subnet.range.to_string()).collect();
     Error::Exhausted(format!("network {} has no free address left in {}", network.name, ranges.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::sandbox::fixture::{lease, lease_with, on, store};
+    use crate::model::{HostAddress, Protocol, Subnet};
+
+    fn bridge(range: &str) -> Network {
+        let subnet = Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
+        Network::of_bridge("bridge".parse().unwrap(), "ocinet0".parse().unwrap(), vec![subnet])
+    }
+
+    fn leased(result: Leased<Sandbox>) -> Sandbox {
+        result.unwrap_or_else(|_| panic!("no lease"))
+    }
+
+    fn port(host_port: u16, count: u16) -> PortMapping {
+        PortMapping { protocol: Protocol::Tcp, host_address: HostAddress::Any, host_port, container_port: 80, count }
+    }
+
+    #[test]
+    fn addresses_go_round_and_end() {
+        let mut store = store(&[bridge("10.90.0.0/29")]);
+        let addresses: Vec<String> = ["a", "b", "c", "d", "e"]
+            .map(|id| leased(lease(&mut store, id, &on("bridge"))).endpoints[0].addresses[0].addr().to_string())
+            .to_vec();
+        assert_eq!(addresses, ["10.90.0.2", "10.90.0.3", "10.90.0.4", "10.90.0.5", "10.90.0.6"]);
+        assert!(matches!(lease(&mut store, "f", &on("bridge")), Err(LeaseConflict::NoAddress(_))));
+    }
+
+    #[test]
+    fn what_another_holds_is_named_with_its_holder() {
+        let mut store = store(&[bridge("10.90.0.0/16")]);
+        let first = leased(lease_with(&mut store, "a", &on("bridge"), vec![port(8080, 3)]));
+        let held = |result: Leased<Sandbox>| match result {
+            Err(LeaseConflict::Held { by, what }) if by == first.number => what,
+            _ => panic!("it is not held by the first"),
+        };
+        let endpoint = &first.endpoints[0];
+        let same_address = Connection { addresses: vec![endpoint.addresses[0].addr()], ..on("bridge") };
+        assert!(matches!(held(lease(&mut store, "b", &same_address)), Wanted::Address(_)));
+        let same_mac = Connection { mac: Some(endpoint.mac), ..on("bridge") };
+        assert!(matches!(held(lease(&mut store, "b", &same_mac)), Wanted::Mac(_)));
+        let run = vec![port(8081, 10)];
+        assert!(matches!(held(lease_with(&mut store, "b", &on("bridge"), run)), Wanted::Port { port: 8081, .. }));
+        assert_eq!(store.read().sandboxes().unwrap().len(), 1, "nothing of them is kept");
+    }
+
+    #[test]
+    fn the_mtu_is_the_hosts_way_out() {
+        let mut store = store(&[bridge("10.90.0.0/16")]);
+        assert_eq!(leased(lease(&mut store, "a", &on("bridge"))).endpoints[0].mtu, 1400);
+        assert_eq!(store.read().networks().unwrap()[0].options.mtu, 1400);
+        let other = Connection { mtu: Some(9000), ..on("bridge") };
+        assert_eq!(leased(lease(&mut store, "b", &other)).endpoints[0].mtu, 9000);
+    }
+
+    #[test]
+    fn a_network_that_is_not_defined_is_named() {
+        let result = lease(&mut store(&[]), "a", &on("bridge"));
+        assert!(matches!(result, Err(LeaseConflict::NoNetwork(name)) if name.as_str() == "bridge"));
+    }
+}

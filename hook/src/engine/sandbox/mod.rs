@@ -5,6 +5,8 @@ mod attach;
 mod bundle;
 mod conflict;
 mod detach;
+#[cfg(test)]
+mod fixture;
 mod lease;
 mod member;
 mod outcome;

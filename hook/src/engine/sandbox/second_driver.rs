@@ -2,18 +2,11 @@
 //! all drivers.
 
 use crate::decide::plan;
-use crate::decide::request::{Connection, Request};
 use crate::driver::{self, EndpointStep, Facts, NetworkStep, SandboxStep, Undo};
-use crate::engine::sandbox::lease::{LeaseRequest, grant};
+use crate::engine::sandbox::fixture::{lease, on, store};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::firewall::NetworkNeeds;
-use crate::input::config::Config;
-use crate::input::{Bundle, State};
-use crate::kernel::LockFile;
-use crate::model::{
-    Driver, Endpoint, Gateway, Namespace, NetnsLocator, Network, Options, Sandbox, Slice, State as Progress, Subnet,
-    Wire,
-};
+use crate::model::{Driver, Endpoint, Gateway, Network, Options, Slice, State as Progress, Subnet, Wire};
 use crate::shell;
 use crate::store::{Error, Store};
 
@@ -28,34 +21,11 @@ fn network(name: &str, vlan: u16) -> Network {
     Network { name: name.parse().unwrap(), driver, subnets: vec![subnet], options: Options::default() }
 }
 
-fn lease(store: &mut Store, id: &str, network: &str) -> Result<Sandbox, LeaseConflict> {
-    let state = State::parse(
-        format!(r#"{{"ociVersion":"1.0.2","id":"{id}","status":"creating","pid":1,"bundle":"/b/{id}"}}"#).as_bytes(),
-    )
-    .unwrap();
-    let spec = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"annotations":{"io.ocinet.network":"bridge"},
-        "linux":{"namespaces":[{"type":"network"}]}}"#;
-    let bundle = Bundle::parse(spec.as_bytes(), "config.json").unwrap();
-    let request = Request::new(&state, &bundle, &Config::default()).unwrap().unwrap();
-    let connection =
-        Connection { network: network.parse().unwrap(), addresses: vec![], mac: None, interface: None, mtu: None };
-    let locator = NetnsLocator::Process { pid: 1, started: 1 };
-    let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
-    let (request, namespace, connection) = (&request, &namespace, &connection);
-    let wanted = LeaseRequest { request, namespace, connection, mappings: vec![], mtu: None, name: 0 };
-    store.write(|write| grant(write, wanted)).map(|(sandbox, _)| sandbox)
-}
-
-fn store(networks: &[Network]) -> Store {
-    let locks = LockFile::new(std::env::temp_dir().join(format!("ocinet-second-driver-{}", std::process::id())));
-    Store::in_memory(&locks, |write| networks.iter().try_for_each(|network| write.add_network(network))).unwrap()
-}
-
 #[test]
 fn addresses_come_from_its_slice() {
     let mut store = store(&[network("lan", 7)]);
     let mut address =
-        |id: &str| lease(&mut store, id, "lan").map(|sandbox| sandbox.endpoints[0].addresses[0].to_string());
+        |id: &str| lease(&mut store, id, &on("lan")).map(|sandbox| sandbox.endpoints[0].addresses[0].to_string());
     // The first is the network's gateway, the others are given out by other hosts.
     let leased = ["a", "b", "c"].map(|id| address(id).unwrap_or_else(|_| panic!("{id}")));
     assert_eq!(leased, ["10.8.5.0/16", "10.8.5.2/16", "10.8.5.3/16"]);
@@ -66,7 +36,7 @@ fn addresses_come_from_its_slice() {
 fn it_is_connected_without_a_link_on_the_host() {
     let network = network("lan", 7);
     let mut store = store(std::slice::from_ref(&network));
-    let sandbox = lease(&mut store, "a", "lan").unwrap_or_else(|_| panic!("no lease"));
+    let sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
     let endpoint = &sandbox.endpoints[0];
     assert_eq!((endpoint.wire.host_link(), network.link(), NetworkNeeds::of(&network)), (None, None, None));
     let steps = driver::steps(&network, endpoint, &Facts { alias: plan::alias(&sandbox), guarded: true });
@@ -83,7 +53,7 @@ fn it_is_connected_without_a_link_on_the_host() {
 #[test]
 fn it_is_taken_away_by_its_row_alone() {
     let mut store = store(&[network("lan", 7)]);
-    let mut sandbox = lease(&mut store, "a", "lan").unwrap_or_else(|_| panic!("no lease"));
+    let mut sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
     let address = sandbox.endpoints[0].addresses[0].addr();
     assert_eq!(plan::undo(&sandbox), [Undo::Flows(address)]);
     store.write::<_, Error>(|write| write.set_state(&mut sandbox, Progress::Draining)).unwrap();
@@ -96,7 +66,7 @@ fn it_is_taken_away_by_its_row_alone() {
 #[test]
 fn links_go_before_what_is_remembered_of_addresses() {
     let mut store = store(&[network("lan", 7)]);
-    let mut sandbox = lease(&mut store, "a", "lan").unwrap_or_else(|_| panic!("no lease"));
+    let mut sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
     let bridge = Network::of_bridge("front".parse().unwrap(), "ocinet9".parse().unwrap(), vec![]);
     let wire = driver::wire(&bridge, "10.90.0.2".parse().unwrap(), 0);
     let second = Endpoint { wire, network: bridge.name, ..sandbox.endpoints[0].clone() };
@@ -111,7 +81,7 @@ fn links_go_before_what_is_remembered_of_addresses() {
 fn the_endpoints_of_a_parent_can_be_counted() {
     let mut store = store(&[network("lan", 7), network("voice", 8)]);
     for (id, network) in [("a", "lan"), ("b", "voice")] {
-        lease(&mut store, id, network).unwrap_or_else(|_| panic!("{id}"));
+        lease(&mut store, id, &on(network)).unwrap_or_else(|_| panic!("{id}"));
     }
     let users = |store: &Store| {
         let sandboxes = store.read().sandboxes().unwrap();

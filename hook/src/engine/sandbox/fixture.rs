@@ -1,0 +1,46 @@
+//! A store in memory, and leases from it.
+
+use crate::decide::request::{Connection, Request};
+use crate::engine::sandbox::lease::{LeaseRequest, grant};
+use crate::engine::sandbox::outcome::LeaseConflict;
+use crate::input::config::Config;
+use crate::input::{Bundle, State};
+use crate::kernel::LockFile;
+use crate::model::{Namespace, NetnsLocator, Network, PortMapping, Sandbox};
+use crate::store::Store;
+
+/// A store that knows `networks`.
+pub fn store(networks: &[Network]) -> Store {
+    let locks = LockFile::new(std::env::temp_dir().join(format!("ocinet-lease-{}", std::process::id())));
+    Store::in_memory(&locks, |write| networks.iter().try_for_each(|network| write.add_network(network))).unwrap()
+}
+
+/// A connection to `network` that asks for nothing more.
+pub fn on(network: &str) -> Connection {
+    Connection { network: network.parse().unwrap(), addresses: vec![], mac: None, interface: None, mtu: None }
+}
+
+/// Leases `connection` for the container `id`.
+pub fn lease(store: &mut Store, id: &str, connection: &Connection) -> Result<Sandbox, LeaseConflict> {
+    lease_with(store, id, connection, vec![])
+}
+
+/// The same with published ports.
+pub fn lease_with(
+    store: &mut Store,
+    id: &str,
+    connection: &Connection,
+    mappings: Vec<PortMapping>,
+) -> Result<Sandbox, LeaseConflict> {
+    let state = format!(r#"{{"ociVersion":"1.0.2","id":"{id}","status":"creating","pid":1,"bundle":"/b/{id}"}}"#);
+    let spec = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"annotations":{"io.ocinet.network":"bridge"},
+        "linux":{"namespaces":[{"type":"network"}]}}"#;
+    let (state, bundle) =
+        (State::parse(state.as_bytes()).unwrap(), Bundle::parse(spec.as_bytes(), "config.json").unwrap());
+    let request = Request::new(&state, &bundle, &Config::default()).unwrap().unwrap();
+    let locator = NetnsLocator::Process { pid: 1, started: 1 };
+    let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
+    let wanted =
+        LeaseRequest { request: &request, namespace: &namespace, connection, mappings, mtu: Some(1400), name: 0 };
+    store.write(|write| grant(write, wanted)).map(|(sandbox, _)| sandbox)
+}

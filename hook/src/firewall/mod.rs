@@ -95,7 +95,7 @@ impl Publish {
 
 /// The published ports of `sandbox`, one by one.
 pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
-    let Some(target) = sandbox.endpoints.iter().find_map(|endpoint| endpoint.ipv4()) else { return Vec::new() };
+    let Some(target) = sandbox.published_at() else { return Vec::new() };
     let one = |mapping: &crate::model::PortMapping| {
         let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
         mapping.pairs().map(move |(host_port, port)| Publish {

@@ -27,7 +27,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The first IPv4 address, which published IPv4 ports lead to.
+    /// The first IPv4 address.
     pub fn ipv4(&self) -> Option<IpAddr> {
         self.addresses.iter().map(IpNet::addr).find(IpAddr::is_ipv4)
     }

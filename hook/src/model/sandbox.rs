@@ -155,6 +155,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// The IPv4 address that published ports lead to: that of the first endpoint with a link on the host, since rules of the host judge
+    /// no other packets. None where there is none; the ports are leased all the same.
+    pub fn published_at(&self) -> Option<IpAddr> {
+        let publishable = self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some());
+        publishable.filter_map(Endpoint::ipv4).next()
+    }
+
     /// What the sandbox is found by.
     pub fn key(&self) -> Key {
         self.adopted.unwrap_or_else(|| Key::new(&self.container, &self.bundle))

@@ -200,7 +200,7 @@ impl Engine {
         let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
         let ports: Vec<(HostAddress, u16)> =
             udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
-        let target = sandbox.endpoints.iter().find_map(|endpoint| endpoint.ipv4());
+        let target = sandbox.published_at();
         if let Some(target) = target.filter(|_| !ports.is_empty()) {
             let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
             self.warn_of(forgotten);

@@ -1,4 +1,4 @@
-//! The table of attacks, with the guards and without. `integration/attacks` runs it.
+//! The table of attacks, with the guards and without them. `integration/attacks` runs it.
 
 use std::process::ExitCode;
 
@@ -19,7 +19,8 @@ fn main() -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Tries it with each firewall, and tells the worst that came of it: with iptables, of both variants.
+/// Tries the attack with each firewall. The result combines the worst outcomes; iptables counts as one firewall with
+/// two variants.
 fn row(chapter: &Chapter, attack: &Attack) -> Result<bool> {
     let (mut nftables, mut iptables, mut unguarded) = (false, false, true);
     for world in chapter.worlds() {

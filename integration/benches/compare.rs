@@ -1,9 +1,10 @@
-//! ocinet beside its peers: how long a container waits for its network, and for the end of it.
+//! ocinet beside its peers: how long an attach and a detach take.
 //!
-//! `integration/compare` runs it as root. Every one does the same on a private host of its own: a bridge, an address, a
-//! default route, masquerading and published ports, for a namespace that somebody else made; and once for each the first
-//! published port is tried. A time is that of all processes the runtime starts and waits for, one after the other.
-//! Machines are noisy: compare within one run, by the ratios. With the argument `datapath` it measures the packets alone.
+//! `integration/compare` runs it as root. Each subject has a private host of its own and does the same there: a bridge,
+//! an address, a default route, masquerading and published ports, for a namespace that the benchmark made. For each
+//! subject the first published port is tried once. A time covers all processes that the runtime starts and waits for,
+//! one after the other. Machines are noisy: compare within one run, by the ratios. With the argument `datapath` it
+//! measures only the packets.
 
 mod datapath;
 mod fixture;
@@ -21,16 +22,16 @@ use serde_json::{Value, json};
 use fixture::{Figures, Sandbox, empty_process, host_ports, private_host, publish, run, time};
 
 const ROUNDS: usize = 50;
-/// The slowest need not finish all rounds.
+/// The time for one subject. A slow subject does fewer rounds.
 const BUDGET: Duration = Duration::from_secs(20);
 const PLUGINS: &str = "/usr/lib/cni";
 const NETAVARK: &str = "/usr/lib/podman/netavark";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Subject {
-    /// As under runc and crun: the container's namespace is gone when it detaches.
+    /// As under runc and crun: the container's namespace is gone when ocinet detaches.
     Ocinet,
-    /// As under an engine that holds the namespace until everybody has left it, as the peers need it.
+    /// As under an engine that deletes the namespace only after the detach. The peers need this.
     OcinetKept,
     Netavark,
     Cni,
@@ -93,7 +94,7 @@ fn measure(subject: Subject, ports: usize) -> Result<(usize, Figures, Figures)> 
             sandbox = sandbox.end()?;
         }
         let detached = time(|| subject.detach(&id, &sandbox, ports, &done))?;
-        // The first one also makes the bridge and loads the rules.
+        // The first round also makes the bridge and loads the rules.
         if round > 0 {
             attach.push(attached);
             detach.push(detached);
@@ -105,7 +106,7 @@ fn measure(subject: Subject, ports: usize) -> Result<(usize, Figures, Figures)> 
 }
 
 impl Subject {
-    /// Returns what the detach wants to know.
+    /// Returns the value that the detach needs.
     fn attach(self, id: &str, sandbox: &Sandbox, ports: usize) -> Result<Value> {
         match self {
             Self::Ocinet | Self::OcinetKept => sandbox.hook("createRuntime").map(|()| Value::Null),

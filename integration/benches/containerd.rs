@@ -1,6 +1,6 @@
-//! What our shim costs: `ctr run --rm` of a program that ends at once, with the stock shim and without a network, and with ours
-//! in several ways. Each round tries all of them, each round in another order, and a figure is compared within its round. Behind ± is
-//! the standard error of what is more.
+//! The cost of our shim: `ctr run --rm` of a program that ends at once, with the stock shim and without a network, and
+//! with our shim in several ways. Each round tries all ways, in another order each time, and a figure is compared
+//! within its round. The number after ± is the standard error of the difference.
 //!
 //! `cargo bench -p ocinet-integration --bench containerd` runs it as root, with the programs of `integration/test`.
 
@@ -13,11 +13,12 @@ use ocinet_integration::containerd::{Containerd, Release};
 
 const ROUNDS: usize = 100;
 
-/// Between two containers: the kernel takes the network of the last one away after its end, and holds up all others for that.
+/// The pause between two containers. The kernel deletes the network of the last container after its end, and blocks all
+/// other network changes meanwhile.
 const PAUSE: Duration = Duration::from_millis(150);
 
-/// How a container is run in each round. The first one is what the others are compared with; the second has our shim, but
-/// no hook, and the third hooks, but no link.
+/// How a container is run in each round. The others are compared with the first. The second has our shim but no hook;
+/// the third has hooks but no link.
 const WAYS: [(&str, &str); 5] = [
     ("stock shim", "--runtime io.containerd.runc.v2"),
     ("host, unasked", "--runtime io.containerd.ocinet.v2 --net-host"),
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
     for release in Release::ALL {
         Settings::default().test(|host| {
             let containerd = Containerd::start(host, release)?;
-            // The first one of each loads what it needs.
+            // The first container of each way loads the programs and rules that it needs.
             round(&containerd, 0)?;
             let rounds: Vec<_> = (1..=ROUNDS).map(|number| round(&containerd, number)).collect::<Result<_>>()?;
             report(release, &rounds);
@@ -77,8 +78,8 @@ fn report(release: Release, rounds: &[[f64; WAYS.len()]]) {
     }
 }
 
-/// The standard error of the median of sorted figures, as if they were distributed normally; from their middle half, since a few
-/// take far longer.
+/// The standard error of the median of sorted figures, as if they were distributed normally. It uses the middle half,
+/// since a few figures are far larger.
 fn error_of_median(sorted: &[f64]) -> f64 {
     let count = sorted.len();
     let deviation = (sorted[count * 3 / 4] - sorted[count / 4]) / 1.349;

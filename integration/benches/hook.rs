@@ -1,8 +1,8 @@
 //! How long an attach and a detach take, as whole processes, beside an empty process started in the same way.
 //!
-//! `cargo bench -p ocinet-integration` runs it as root. It makes a host of its own (network and mount namespaces), where
-//! each round wires and unwires one sandbox, so that only the process under measurement does anything. Machines are
-//! noisy: compare within one run, by the ratios.
+//! `cargo bench -p ocinet-integration` runs it as root. It makes a host of its own (network and mount namespaces),
+//! where each round wires and unwires one sandbox, so that no other process uses the network there. Machines are noisy:
+//! compare within one run, by the ratios.
 
 mod fixture;
 
@@ -11,7 +11,7 @@ use anyhow::Result;
 use fixture::{Figures, Sandbox, empty_process, private_host, publish, time};
 
 const ROUNDS: usize = 300;
-/// Ports, and containers there already.
+/// Name, ports of the container, and number of containers that are attached already.
 const SCENES: [(&str, usize, usize); 5] = [
     ("no port", 0, 0),
     ("1 port", 1, 0),

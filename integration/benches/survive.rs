@@ -14,7 +14,7 @@ use ocinet_integration::survive::{
 const USAGE: &str = "usage: integration/survive [--share PERCENT] [PART[=PERCENT]]...
 parts: calls, faults, random, runc, runtime, crowds, subnet, cycles, flush";
 
-/// Tries something, prints the figures, and says whether all was well.
+/// Tries something, prints the figures, and returns whether there was no failure.
 type Run = fn(Share) -> Result<bool>;
 
 /// Everything that is tried.
@@ -30,7 +30,7 @@ const PARTS: [(&str, Run); 9] = [
     ("flush", flush),
 ];
 
-/// Kills wait more than they work: a small machine does several at once.
+/// A try waits more than it computes, so even a small machine runs several at once.
 const WORKERS: usize = 6;
 
 fn main() -> Result<ExitCode> {
@@ -78,7 +78,7 @@ fn kills(what: &str, tally: &Tally) -> bool {
     told(what, tally, "kills", "leaks")
 }
 
-/// A row for a tally of tries that are called `tries`, and whose failures are called `failures`.
+/// Prints a row for a tally. The tries are called `tries` and the failures `failures`.
 fn told(what: &str, tally: &Tally, tries: &str, failures: &str) -> bool {
     let Tally { points, tried, missed, leaks } = tally;
     let (not, bad) = (missed.len(), leaks.len());

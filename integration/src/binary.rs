@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 /// Program header type of an ELF file that names a dynamic loader.
 const PT_INTERP: u32 = 3;
 
-/// The `ocinet` under test: what `OCINET_BIN` names, else the newest release build in this workspace.
+/// The `ocinet` under test: the file that `OCINET_BIN` names, else the newest release build in this workspace.
 pub fn ocinet() -> Result<PathBuf> {
     if let Some(path) = env::var_os("OCINET_BIN") {
         return fs::canonicalize(&path).with_context(|| format!("OCINET_BIN={}", Path::new(&path).display()));
@@ -25,14 +25,14 @@ pub fn ocinet() -> Result<PathBuf> {
     Ok(fs::canonicalize(path)?)
 }
 
-/// The shim under test: it is built beside `ocinet`.
+/// The shim under test, in the same folder as `ocinet`.
 pub(crate) fn shim() -> Result<PathBuf> {
     let path = ocinet()?.with_file_name("containerd-shim-ocinet-v2");
     ensure!(path.exists(), "{} is missing: build it as ocinet is, with -p ocinet-shim", path.display());
     Ok(path)
 }
 
-/// The folder with the programs of the release before this one.
+/// The folder with the programs of the previous release.
 pub(crate) fn release_before() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/upgrade");
     fs::canonicalize(&folder).ok().filter(|folder| folder.join("ocinet").exists()).with_context(|| {
@@ -49,7 +49,7 @@ pub(crate) fn helper(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Whether an ELF file runs without a dynamic loader, as every container's root file system needs it.
+/// Whether an ELF file runs without a dynamic loader. In a container's root file system there is none.
 pub fn is_static(path: &Path) -> Result<bool> {
     let file = fs::read(path)?;
     ensure!(file.starts_with(b"\x7fELF\x02\x01"), "{} is no 64-bit little-endian ELF file", path.display());

@@ -1,4 +1,5 @@
-//! iptables as the crate of that name reads and changes it: a second reader beside `iptables-save` and our own code.
+//! Reads and changes iptables rules by the crate `iptables`: a reader independent of `iptables-save` and of ocinet's
+//! own code.
 
 use std::error::Error;
 
@@ -23,8 +24,8 @@ impl<'p> Chains<'p> {
         self.execute(table, "-S")
     }
 
-    /// Runs `command` on `table`, and returns the lines that it printed. An exit code other than 0 is an error: the crate's
-    /// `list` and `exists` take it for an empty chain and for a missing rule.
+    /// Runs `command` on `table`, and returns the lines that it printed. An exit code other than 0 is an error: the
+    /// crate's `list` and `exists` would report an empty chain and a missing rule instead.
     pub fn execute(&self, table: &str, command: &str) -> Result<Vec<String>> {
         let output = self.with(|tables| tables.execute(table, command))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -48,7 +49,7 @@ impl<'p> Chains<'p> {
     }
 
     fn with<T: Send>(&self, work: impl FnOnce(&IPTables) -> Result<T, Box<dyn Error>> + Send) -> Result<T> {
-        // Every iptables that we are tested with knows both options.
+        // Every iptables that the tests run with has both options.
         let tables = IPTables { cmd: self.program, has_check: true, has_wait: true, is_numeric: true };
         self.place.visit(|| work(&tables).map_err(|error| anyhow!("{}: {error}", self.program)))
     }

@@ -11,19 +11,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::Place;
 
-/// As for everything ([`crate::eventually`]).
+/// The same as the deadline of [`crate::eventually`].
 const PATIENCE_MS: u16 = 30_000;
 
-/// What a program that has ended left behind.
+/// The result of a program that has ended.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The command line, for messages.
     pub command: String,
     /// The exit code; -1 where a signal ended it.
     pub code: i32,
-    /// What it said to programs.
+    /// Its output.
     pub stdout: String,
-    /// What it said to people.
+    /// Its messages.
     pub stderr: String,
 }
 
@@ -50,32 +50,33 @@ impl Output {
         Ok(Self { command: line, code, stdout: text(stdout), stderr: text(stderr) })
     }
 
-    /// Its stdout; an error that shows everything unless it exited with 0.
+    /// Its stdout if it exited with 0, else an error that shows all of the output.
     pub fn success(self) -> Result<String> {
         Ok(self.exits(0)?.stdout)
     }
 
-    /// Itself, if it exited with `code`.
+    /// `self` if it exited with `code`.
     pub fn exits(self, code: i32) -> Result<Self> {
         ensure!(self.code == code, "expected exit code {code}:\n{self}");
         Ok(self)
     }
 
-    /// Itself, if it is a refusal: exit code 2, 3 or 4, one line on stderr that says who speaks, and nothing on stdout.
+    /// `self` if it is a refusal: exit code 2, 3 or 4, one line on stderr that begins with `ocinet: `, and nothing on
+    /// stdout.
     pub fn is_refusal(self) -> Result<Self> {
         ensure!((2..=4).contains(&self.code), "expected exit code 2, 3 or 4:\n{self}");
         ensure!(self.stdout.is_empty(), "expected nothing on stdout:\n{self}");
         self.is_one_line()
     }
 
-    /// Itself, if stderr is one line that says who speaks.
+    /// `self` if stderr is one line that begins with `ocinet: `.
     pub fn is_one_line(self) -> Result<Self> {
         let one = self.stderr.starts_with("ocinet: ") && self.stderr.lines().count() == 1;
         ensure!(one, "expected one line from ocinet on stderr:\n{self}");
         Ok(self)
     }
 
-    /// Itself, if stderr contains every one of `words`, each as a whole: `id` is not in `invalid`.
+    /// `self` if stderr contains each of `words` as a whole word: `id` is not in `invalid`.
     pub fn says(self, words: &[&str]) -> Result<Self> {
         for word in words {
             let ends = |text: &str| !text.ends_with(char::is_alphanumeric);
@@ -94,7 +95,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// A program running in the background. It is killed when this is dropped, and at the latest with its host.
+/// A program running in the background. It is killed when this is dropped, and at the latest at the end of its host.
 #[derive(Debug)]
 pub struct Background {
     place: Place,
@@ -120,13 +121,13 @@ impl Background {
         self.pid
     }
 
-    /// Whether there is a line of it to be read.
+    /// Whether a line of its output can be read without waiting.
     pub fn has_said(&self) -> Result<bool> {
         let mut pipe = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
         Ok(!self.stdout.buffer().is_empty() || poll(&mut pipe, PollTimeout::ZERO)? > 0)
     }
 
-    /// The next line it prints, waiting for it as long as for anything.
+    /// The next line that it prints. Waits for it up to the usual deadline.
     pub fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         if self.stdout.buffer().is_empty() {
@@ -155,7 +156,7 @@ impl Drop for Background {
     }
 }
 
-/// The command line as a person would type it, without the way into the namespaces.
+/// The command line as a person would type it, without the `nsenter` before it.
 fn describe(command: &Command) -> String {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     let start = words.iter().position(|word| word == "--").map_or(0, |position| position + 1);

@@ -1,4 +1,4 @@
-//! A container's life, the same whether a runtime leads it or we do.
+//! The life of a container, with the same interface under a runtime and without one.
 
 use std::fs;
 use std::ops::Deref;
@@ -17,12 +17,12 @@ pub struct Container<'h> {
     host: &'h Host,
     draft: Draft<'h>,
     bundle: String,
-    /// The runtime's; 0 until it has started.
+    /// The pid from the runtime; 0 until the container has started.
     pid: u32,
     place: Place,
-    /// Where there is no runtime: the process, until it is dead.
+    /// Without a runtime: the container's process, until it is killed.
     process: Option<Background>,
-    /// Whether the runtime still has something to delete, or poststop has still to be called.
+    /// Whether the runtime has still to delete the container, or poststop is still to be called.
     owed: bool,
 }
 
@@ -46,7 +46,7 @@ impl<'h> Container<'h> {
         Ok(container)
     }
 
-    /// The program in a namespace as the draft wants it, but without a root file system of its own.
+    /// Starts the program in the namespace that the draft asks for, but without a root file system of its own.
     fn start_process(&mut self) -> Result<()> {
         let into = match &self.draft.namespace {
             Namespace::Private => "--net".to_owned(),
@@ -104,7 +104,7 @@ impl<'h> Container<'h> {
         self.host.lives(self.key(), self.place.clone());
     }
 
-    /// Its id and its bundle, which together tell it from every other container of the host.
+    /// Its id and its bundle, which together identify it on the host.
     pub(crate) fn key(&self) -> (String, String) {
         (self.draft.id.clone(), self.bundle.clone())
     }
@@ -119,7 +119,7 @@ impl<'h> Container<'h> {
         &self.bundle
     }
 
-    /// What a runtime would tell a hook about it at `stage`, `pid` left out where it is dead.
+    /// The state that a runtime would pass to a hook at `stage`, without `pid` if the process is dead.
     pub fn state(&self, stage: &str) -> Value {
         let Self { draft, bundle, pid, .. } = self;
         let status = if stage == "poststop" { "stopped" } else { "creating" };
@@ -141,7 +141,7 @@ impl<'h> Container<'h> {
     pub fn sandbox(&self) -> Result<Sandbox> {
         let (id, bundle) = self.key();
         let sandboxes = self.host.sandboxes()?;
-        // After a store was lost, nobody knows the bundle.
+        // A store that was lost and rebuilt has no bundle paths.
         let is_ours =
             |sandbox: &&Sandbox| sandbox.container == id && (sandbox.bundle == bundle || sandbox.bundle.is_empty());
         let ours = sandboxes.iter().find(is_ours);
@@ -154,7 +154,7 @@ impl<'h> Container<'h> {
         Ok(format!("{address}:{port}"))
     }
 
-    /// The host's end of its cable.
+    /// The host's end of its veth pair.
     pub fn host_interface(&self) -> Result<String> {
         let sandbox = self.sandbox()?;
         let endpoint = sandbox.endpoints.first().with_context(|| format!("{} has no endpoint", self.draft.id))?;
@@ -166,7 +166,7 @@ impl<'h> Container<'h> {
         self.handle().context("exec needs a runtime")?.exec(self.host, argv)
     }
 
-    /// Kills its processes; nobody is told.
+    /// Kills its processes and calls no hook.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             return process.kill();
@@ -179,12 +179,12 @@ impl<'h> Container<'h> {
         Ok(())
     }
 
-    /// Stops it for good: the runtime's `delete`, or the end of the process and poststop.
+    /// Stops and deletes it: the runtime's `delete`, or the end of the process and poststop.
     pub fn delete(mut self) -> Result<()> {
         self.end()
     }
 
-    /// Kills it, and sees to it that poststop never comes.
+    /// Kills it; poststop is never called.
     pub fn abandon(mut self) -> Result<()> {
         self.owed = false;
         self.kill()?;
@@ -192,8 +192,8 @@ impl<'h> Container<'h> {
         Ok(())
     }
 
-    /// Lets its process live until the end of the host, unless it is killed; poststop never comes. Only where there is no
-    /// runtime.
+    /// Leaves its process running until the end of the host, unless it is killed; poststop is never called. For
+    /// containers without a runtime only.
     pub(crate) fn leave(self) -> u32 {
         let pid = self.pid;
         std::mem::forget(self);

@@ -18,8 +18,8 @@ pub(crate) const SOCKET: &str = "/mnt/containerd/socket";
 /// Where containerd keeps the bundles of a namespace.
 const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
 
-/// containerd's settings. It may not lower its own oom score here, needs neither its CRI plugin nor /opt, and is not to look
-/// for file systems that this machine's kernel would have to load a module for.
+/// containerd's settings. It may not lower its own oom score here, needs neither its CRI plugin nor /opt, and must not
+/// try file systems for which the kernel would have to load a module.
 const CONFIG: &str = r#"
 version = 2
 root = "/mnt/containerd/root"
@@ -36,7 +36,7 @@ address = "/mnt/containerd/socket"
 address = "/mnt/containerd/ttrpc"
 "#;
 
-/// The containerds that we are tested with, by the folder in which `integration/debs` unpacked each.
+/// The releases of containerd that the tests run with, by the folder in which `integration/debs` unpacked each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Release {
     /// 1.6, of Debian 12.
@@ -72,15 +72,16 @@ pub(crate) fn unpacked(folder: &str) -> Result<String> {
 #[derive(Debug)]
 pub struct Containerd<'h> {
     pub(crate) host: &'h Host,
-    /// Which one it is.
+    /// Its release.
     pub release: Release,
     programs: String,
-    /// containerd's namespace of the containers. It is also the control group of them all, which goes with the host.
+    /// containerd's namespace for the containers. It is also the name of their control group, which is removed with the
+    /// host.
     pub namespace: String,
     daemon: Option<Background>,
 }
 
-/// A container that `ctr` started; as a [`Place`] its network namespace. Removed when dropped.
+/// A container that `ctr` started; as a [`Place`] its network namespace. Deleted when dropped.
 #[derive(Debug)]
 pub struct CtrContainer<'c> {
     containerd: &'c Containerd<'c>,
@@ -125,14 +126,14 @@ impl<'h> Containerd<'h> {
         self.daemon = None;
     }
 
-    /// The end of what it logged.
+    /// The end of its log.
     pub fn log(&self) -> String {
         self.host.sh("grep -v 'loading plugin' /mnt/containerd/log | tail -n 20").unwrap_or_default()
     }
 
     /// Runs `ctr` to its end, with arguments as one types them in a shell.
     pub fn ctr(&self, arguments: &str) -> Result<Output> {
-        // Whoever is left behind must not hold our pipes.
+        // A process that ctr leaves behind must not hold the test's pipes: the output goes to files.
         let script = format!(
             "cd /mnt; {} {arguments} </dev/null >/mnt/ctr.$$ 2>/mnt/ctr-err.$$ && code=0 || code=$?
              cat /mnt/ctr.$$; cat /mnt/ctr-err.$$ >&2; rm /mnt/ctr.$$ /mnt/ctr-err.$$; exit $code",
@@ -141,7 +142,7 @@ impl<'h> Containerd<'h> {
         self.host.output(&["sh", "-uc", &script])
     }
 
-    /// What a shell exports so that `ctr` and `containerd` are this one's, as a person types them.
+    /// Shell commands that put this `ctr` and `containerd` on the PATH and set their defaults.
     pub fn environment(&self) -> String {
         let Self { programs, namespace, .. } = self;
         format!("PATH=$PATH:{programs} CONTAINERD_ADDRESS={SOCKET} CONTAINERD_NAMESPACE={namespace}")
@@ -165,14 +166,14 @@ impl<'h> Containerd<'h> {
         self.container(id)
     }
 
-    /// The same, without the certainty that it succeeds.
+    /// The same, but the start may fail.
     pub fn attempt(&self, id: &str, flags: &str, ports: &str) -> Result<Output> {
         let output = format!("--log-uri file:///mnt/containerd/{id}.out");
         let server = format!("/mnt/rootfs {id} /mnt/bin/probe serve {id} {ports}");
         self.ctr(&format!("run --detach {output} {FLAGS} {flags} {server}"))
     }
 
-    /// A running container that somebody else started.
+    /// A running container that another program started.
     pub fn container(&self, id: &str) -> Result<CtrContainer<'_>> {
         let pid = self.pid(id)?.with_context(|| format!("{id} has no process"))?;
         let container = CtrContainer { containerd: self, id: id.to_owned(), pid, place: self.host.of_process(pid) };
@@ -192,7 +193,7 @@ impl<'h> Containerd<'h> {
         (id.to_owned(), format!("{BUNDLES}/{}/{id}", self.namespace))
     }
 
-    /// Takes away every task and container; says that none of them lives.
+    /// Deletes every task and container, and notes that none of them is alive.
     pub fn clear(&self) -> Result<()> {
         let list = |what: &str| -> Result<Vec<String>> {
             Ok(self.ctr(&format!("{what} ls -q"))?.success()?.split_whitespace().map(String::from).collect())
@@ -219,7 +220,7 @@ impl CtrContainer<'_> {
     /// Runs a program in the container.
     pub fn exec(&self, command: &str) -> Result<String> {
         let (id, exec) = (&self.id, format!("exec-{}", next_exec()));
-        // ctr loses what a program says just before its end, now and then; so it says it to a file.
+        // ctr sometimes loses what a program prints just before its end, so the program prints to a file.
         let said = format!("/dev/shm/{exec}");
         let command = format!("/bin/busybox sh -c '{{ {command}; }} >{said}'");
         self.containerd.ctr(&format!("task exec --exec-id {exec} {id} {command}"))?.success()?;
@@ -238,7 +239,7 @@ impl CtrContainer<'_> {
         self.sandbox()?.address().with_context(|| format!("{} has no address", self.id))
     }
 
-    /// Its end is the caller's doing. Returns its first process.
+    /// Hands over to the caller, who ends the container. Returns its first process.
     pub fn ends(self) -> u32 {
         self.is_dead();
         let pid = self.pid;
@@ -262,12 +263,12 @@ impl CtrContainer<'_> {
         })
     }
 
-    /// It is not taken away with this.
+    /// Keeps the container when this value is dropped.
     pub fn stays(self) {
         std::mem::forget(self);
     }
 
-    /// Takes it away, dead or alive.
+    /// Deletes it, whether it runs or not.
     pub fn delete(self) -> Result<()> {
         self.remove()
     }
@@ -309,12 +310,12 @@ impl Drop for CtrContainer<'_> {
     }
 }
 
-/// Tells a story about containerd with each release.
+/// Runs a story about containerd with each release.
 pub fn with_containerd(story: impl Fn(&Host, &mut Containerd<'_>) -> Result<()>) -> Result<()> {
     Release::ALL.into_iter().try_for_each(|release| with_release(release, &story))
 }
 
-/// Tells it with one of them.
+/// Runs the story with one release.
 pub fn with_release(release: Release, story: impl Fn(&Host, &mut Containerd<'_>) -> Result<()>) -> Result<()> {
     Settings::default().runtime(Runtime::Runc).test(|host| {
         let mut containerd = Containerd::start(host, release).with_context(|| format!("{release:?}"))?;

@@ -1,6 +1,7 @@
-//! The way a kubelet talks to containerd (Container Runtime Interface, `runtime.v1`): pods on a private host.
+//! A client of containerd's Container Runtime Interface (`runtime.v1`), as a kubelet is one, for pods on a private
+//! host.
 //!
-//! The messages are few and small, so they are written field by field, and curl carries them: a unary call of gRPC is one
+//! The messages are few and small, so they are encoded field by field, and curl sends them: a unary call of gRPC is one
 //! HTTP/2 request.
 
 use std::fs;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::Host;
 
-/// A message of protocol buffers, as far as these calls need them.
+/// A protobuf message with the field types that these calls need.
 #[derive(Clone, Debug, Default)]
 pub struct Message(Vec<u8>);
 
@@ -55,7 +56,7 @@ pub(crate) fn call(host: &Host, socket: &str, method: &str, request: &Message) -
     let length = u32::try_from(request.0.len())?.to_be_bytes();
     fs::write(host.path(&place), [&[0], &length[..], &request.0].concat())?;
     let url = format!("http://localhost/runtime.v1.RuntimeService/{method}");
-    // A refusal may come before the whole request was read, which curl reports as an error of the stream.
+    // A refusal may come before the whole request was read. curl reports that as an error of the stream.
     let said = host.sh(&format!(
         "curl --silent --show-error --http2-prior-knowledge --unix-socket {socket} --data-binary @{place} \
          --header 'content-type: application/grpc' --header 'te: trailers' \

@@ -1,4 +1,4 @@
-//! What a container shall be, before there is one.
+//! The description of a container before it is started.
 
 use std::fs;
 use std::process::Command;
@@ -15,13 +15,13 @@ use crate::{Container, Host, Output};
 pub enum Namespace {
     /// One of its own, made by the runtime.
     Private,
-    /// One that is there already, at this path.
+    /// The existing namespace at this path.
     At(String),
     /// The host's.
     Host,
 }
 
-/// A container's description: by default on the network `bridge`, with a server called by its id on port 80.
+/// A container's description. The default is the network `bridge` and a server named by the container's id on port 80.
 #[derive(Clone, Debug)]
 pub struct Draft<'h> {
     pub(crate) host: &'h Host,
@@ -95,7 +95,7 @@ impl<'h> Draft<'h> {
         self
     }
 
-    /// Another program's hook fails after ours has succeeded.
+    /// A hook of another program that comes after ours fails.
     pub fn later_hook_fails(mut self) -> Self {
         self.later_hook_fails = true;
         self
@@ -107,8 +107,8 @@ impl<'h> Draft<'h> {
         self
     }
 
-    /// Where there is no runtime: the process has mount and UTS namespaces of its own too, and the bundle has no host
-    /// name, so that the hook has everything to do that it has under a runtime.
+    /// Without a runtime: the process also has mount and UTS namespaces of its own, and the bundle has no host name, so
+    /// that the hook has the same work as under a runtime.
     pub fn isolated(mut self) -> Self {
         self.isolated = true;
         self
@@ -120,7 +120,7 @@ impl<'h> Draft<'h> {
         self
     }
 
-    /// Another program than the usual server.
+    /// Runs `argv` instead of the usual server.
     pub fn command(mut self, argv: &[&str]) -> Self {
         self.command = Some(argv.iter().map(|word| (*word).to_owned()).collect());
         self
@@ -131,19 +131,19 @@ impl<'h> Draft<'h> {
         self.edit(&format!(r#".root = {{path: "{folder}", readonly: false}}"#))
     }
 
-    /// A change of its `config.json`, in the language of jq.
+    /// A change of its `config.json`, as a jq filter.
     pub fn edit(mut self, filter: &str) -> Self {
         self.edits.push(filter.to_owned());
         self
     }
 
-    /// Starts it: the runtime's `run`, or the bare process and the hook at each stage. It must succeed.
+    /// Starts the container: the runtime's `run`, or the bare process and the hook at each stage. It must succeed.
     pub fn run(self) -> Result<Container<'h>> {
         let what = format!("starting container {}", self.id);
         self.start().and_then(|(container, output)| container.with_context(|| output.to_string())).context(what)
     }
 
-    /// Starts it, which must fail; what was said is the answer.
+    /// Starts the container, which must fail. Returns the output.
     pub fn refused(self) -> Result<Output> {
         let id = self.id.clone();
         let (container, output) = self.start()?;
@@ -151,12 +151,12 @@ impl<'h> Draft<'h> {
         Ok(output)
     }
 
-    /// Only its bundle and, where there is no runtime, its process: the hook has not been called yet.
+    /// Makes the bundle and, without a runtime, the process. The hook has not been called yet.
     pub fn prepare(self) -> Result<Container<'h>> {
         Container::prepare(self)
     }
 
-    /// Starts it; the output is that of the runtime, or of the hook that was called last.
+    /// Starts the container. The output is that of the runtime, or of the hook that was called last.
     pub fn start(self) -> Result<(Option<Container<'h>>, Output)> {
         let mut container = self.prepare()?;
         let output = container.start()?;
@@ -173,17 +173,17 @@ impl<'h> Draft<'h> {
         self.command.clone().unwrap_or_else(|| server().collect())
     }
 
-    /// Whether its network namespace is a new one, and begins as where the initial one is a router's.
+    /// Whether its network namespace is a new one that begins with the settings of a router.
     pub(crate) fn is_born_of_router(&self) -> bool {
         self.namespace == Namespace::Private && self.host.born_of_router()
     }
 
-    /// Whether its program says when it is ready.
+    /// Whether its program prints a line when it is ready.
     pub(crate) fn is_server(&self) -> bool {
         self.command.is_none()
     }
 
-    /// Writes the bundle, and returns where it is on the host.
+    /// Writes the bundle, and returns its path on the host.
     pub(crate) fn write_bundle(&self) -> Result<String> {
         let (bundle, cgroup) = self.host.next_bundle(&self.id);
         let folder = self.host.path(&bundle);

@@ -1,12 +1,12 @@
-//! The firewalls that a host may keep its rules in.
+//! The firewalls that can hold ocinet's rules.
 
-/// Makes a host ask its own rules who from outside reaches a published port.
+/// A script that sets `respect-host-firewall`: the host's own rules decide who from outside reaches a published port.
 pub const ASKING: &str = "echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml";
 
-/// Who keeps ocinet's rules on a host.
+/// The firewall that holds ocinet's rules on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firewall {
-    /// nftables, as without any setting.
+    /// nftables, the default.
     Nftables,
     /// iptables that writes to nf_tables.
     IptablesNft,
@@ -27,7 +27,7 @@ impl Firewall {
         }
     }
 
-    /// What makes a host use it: `iptables` is what Debian's alternatives say.
+    /// A script that makes a host use it. Debian's alternatives select the variant that `iptables` is.
     pub(crate) fn setup(self) -> String {
         match self {
             Self::Nftables => String::new(),
@@ -45,7 +45,7 @@ impl Firewall {
         )
     }
 
-    /// Takes every rule of ours away but those of the chain `kept`, and leaves what the rules are about: sets, chains and jumps.
+    /// A script that deletes all rules of ours except those of the chain `kept`. Sets, chains and jumps stay.
     pub(crate) fn flush(self, kept: &str) -> String {
         let flush = |variant: &str| {
             format!(

@@ -6,39 +6,39 @@ use anyhow::{Result, ensure};
 
 use crate::{Host, Settings, eventually};
 
-/// Which iptables a program finds on its host.
+/// The variant of iptables that a program finds on its host.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Iptables {
-    /// The one that makes rules of nf_tables.
+    /// The variant that writes to nf_tables.
     Nft,
-    /// The old one.
+    /// The variant that writes to the kernel's older tables.
     Legacy,
 }
 
-/// Whose packages a program is from: this machine's, or a newer Debian's laid over them.
+/// The origin of a program's packages: this machine, or a newer Debian whose packages are laid over this machine's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Suite {
     /// This machine's own.
     Here,
     /// Debian 13.
     Trixie,
-    /// What comes after that.
+    /// The Debian that comes after 13.
     Sid,
 }
 
-/// Such a program.
+/// A program with a firewall of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ForeignFirewall {
     /// Docker's daemon.
     Docker(Suite, Iptables),
     /// Ubuntu's firewall.
     Ufw(Iptables),
-    /// Red Hat's firewall, which makes rules of nf_tables itself.
+    /// Red Hat's firewall, which writes to nf_tables itself.
     Firewalld(Suite),
 }
 
 impl ForeignFirewall {
-    /// Docker's daemons: this machine's, 20.10 on Debian 12, and 28.
+    /// Docker's daemons: this machine's, which is 20.10 on Debian 12, and 28.
     pub const DOCKERS: [Self; 3] = [
         Self::Docker(Suite::Here, Iptables::Nft),
         Self::Docker(Suite::Here, Iptables::Legacy),
@@ -48,11 +48,11 @@ impl ForeignFirewall {
     /// ufw with every iptables.
     pub const UFWS: [Self; 2] = [Self::Ufw(Iptables::Nft), Self::Ufw(Iptables::Legacy)];
 
-    /// This machine's firewalld, 1.3 on Debian 12, and 2.3 and later, which have other chains each.
+    /// This machine's firewalld, which is 1.3 on Debian 12, and 2.3 and later. Each has other chains.
     pub const FIREWALLDS: [Self; 3] =
         [Self::Firewalld(Suite::Here), Self::Firewalld(Suite::Trixie), Self::Firewalld(Suite::Sid)];
 
-    /// A host on which it runs.
+    /// The settings of a host on which it runs.
     pub fn host(self) -> Result<Settings> {
         let (package, newer) = (self.folder(""), self.newer());
         for folder in [Some(&package), newer.as_ref()].into_iter().flatten() {
@@ -70,7 +70,7 @@ impl ForeignFirewall {
         Ok(Settings::default().prepare(&script))
     }
 
-    /// Which iptables it changes; firewalld none.
+    /// The variant of iptables that it changes. firewalld changes none.
     pub fn iptables(self) -> Iptables {
         match self {
             Self::Docker(_, iptables) | Self::Ufw(iptables) => iptables,
@@ -86,13 +86,13 @@ impl ForeignFirewall {
         }
     }
 
-    /// Where `integration/test` unpacks it.
+    /// The folder into which `integration/test` unpacks it.
     fn folder(self, suite: &str) -> PathBuf {
         let name = format!("{}{suite}", self.package());
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debs").join(name)
     }
 
-    /// What is laid over it.
+    /// The folder of the newer packages that are laid over it.
     fn newer(self) -> Option<PathBuf> {
         match self {
             Self::Docker(Suite::Here, _) | Self::Ufw(_) | Self::Firewalld(Suite::Here) => None,
@@ -109,7 +109,7 @@ impl ForeignFirewall {
         }
     }
 
-    /// Has it load its rules again, as an operator would.
+    /// Makes it load its rules again, as an operator would.
     pub fn reload(self, host: &Host) -> Result<()> {
         match self {
             Self::Docker(..) => {
@@ -130,7 +130,7 @@ impl ForeignFirewall {
         }
     }
 
-    /// The iptables it changes.
+    /// The name of the iptables program that it changes.
     pub fn program(self) -> &'static str {
         match self.iptables() {
             Iptables::Nft => "iptables-nft",

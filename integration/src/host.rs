@@ -27,7 +27,7 @@ pub const GATEWAY: &str = "10.90.0.1";
 /// The program under test, on a private host.
 pub const OCINET: &str = "/mnt/bin/ocinet";
 
-/// The script that gives its network namespace what a new one inherits, see `host/setup.sh`.
+/// The script that gives a network namespace the settings that a new one inherits, see `host/setup.sh`.
 pub(crate) const NEWBORN: &str = "/mnt/bin/newborn";
 
 /// Containers by id and bundle, with their network namespaces.
@@ -75,27 +75,27 @@ impl Host {
         })
     }
 
-    /// What starts and stops containers here.
+    /// The runtime of this host's containers.
     pub fn runtime(&self) -> Runtime {
         self.settings.runtime
     }
 
-    /// Takes every rule of ours away, and leaves what the rules are about: what was guarded is open then.
+    /// Deletes all rules of ours, and keeps chains, sets and links. What the rules protected is open then.
     pub fn disarm(&self) -> Result<()> {
         self.sh(&self.settings.firewall.flush("")).map(drop)
     }
 
-    /// Takes every rule of ours away, but the operator's.
+    /// Deletes all rules of ours except those of the operator's chain.
     pub fn disarm_all_but_the_operator(&self) -> Result<()> {
         self.sh(&self.settings.firewall.flush("OCINET-OPERATOR")).map(drop)
     }
 
-    /// Whether new namespaces begin as where the initial one is a router's.
+    /// Whether new namespaces begin with the settings of a router.
     pub(crate) fn born_of_router(&self) -> bool {
         self.settings.born_of_router
     }
 
-    /// Who keeps the rules here.
+    /// The firewall that holds the rules here.
     pub fn firewall(&self) -> Firewall {
         self.settings.firewall
     }
@@ -105,17 +105,17 @@ impl Host {
         &self.place
     }
 
-    /// The neighbour in the LAN.
+    /// The LAN peer.
     pub fn peer(&self) -> Place {
         self.beside("/run/netns/peer")
     }
 
-    /// A container still to be described.
+    /// A draft of a container on this host.
     pub fn container(&self, id: &str) -> Draft<'_> {
         Draft::new(self, id)
     }
 
-    /// Runs `ocinet` with arguments as one types them.
+    /// Runs `ocinet` with arguments separated by spaces.
     pub fn ocinet(&self, arguments: &str) -> Result<Output> {
         let arguments: Vec<_> = arguments.split_whitespace().collect();
         self.output(&[&[OCINET], &arguments[..]].concat())
@@ -136,7 +136,7 @@ impl Host {
         self.json(&format!("{OCINET} ps --all --json"))
     }
 
-    /// Everything in the store, once nothing drains any more.
+    /// Everything in the store, once no sandbox is draining any more.
     pub fn settled_sandboxes(&self) -> Result<Vec<Sandbox>> {
         let mut sandboxes = Vec::new();
         eventually("no record drains", || {
@@ -147,7 +147,7 @@ impl Host {
         Ok(sandboxes)
     }
 
-    /// Waits until the store is empty. Then no container has a namespace of ours, either.
+    /// Waits until the store is empty. Then no container's namespace is left either.
     pub fn settles(&self) -> Result<()> {
         let sandboxes = self.settled_sandboxes()?;
         ensure!(sandboxes.is_empty(), "the store should be empty, but holds {sandboxes:#?}");
@@ -156,13 +156,13 @@ impl Host {
         Ok(())
     }
 
-    /// The checker: the store and the kernel agree, and what is not ours is as it was.
+    /// Runs the checker: the store and the kernel agree, and what is not ours is unchanged.
     pub fn check(&self) -> Result<()> {
         check::agreement(self, &self.living())?;
         check::same("before", &self.before.foreign(), "now", &Snapshot::take(&self.place)?.foreign())
     }
 
-    /// Makes sure that `deed` changes nothing at all on the host, but perhaps files of ours.
+    /// Makes sure that `deed` changes nothing on the host except files of ours.
     pub fn unchanged_by<T>(&self, deed: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = Snapshot::take(&self.place)?.without_our_files();
         let result = deed()?;
@@ -176,7 +176,7 @@ impl Host {
         format!("/{}/{name}", self.cgroup)
     }
 
-    /// The end of a story: nothing is left, and nobody was accused.
+    /// The end of a story: no failure was noted, the checker finds no fault, and the store is empty.
     pub(crate) fn farewell(&self) -> Result<()> {
         let accusations = lock(&self.accusations).join("\n");
         ensure!(accusations.is_empty(), "{accusations}");
@@ -201,14 +201,14 @@ impl Host {
         lock(&self.accusations).push(accusation);
     }
 
-    /// A folder for a bundle, and the path of a control group, that nobody has.
+    /// An unused bundle folder, and the path of an unused control group.
     pub(crate) fn next_bundle(&self, id: &str) -> (String, String) {
         let number = self.bundles.fetch_add(1, Ordering::Relaxed);
         (format!("/mnt/bundles/{number}-{id}"), self.control_group(&number.to_string()))
     }
 }
 
-/// What a thread that panicked left in a mutex is as good as before: every change here is a single step.
+/// Ignores that a thread panicked while it held the mutex: every change is a single step, so the data is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -252,7 +252,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The folders of the containers' control groups, in each hierarchy of this machine.
+    /// Removes the control groups of the containers, in each hierarchy of this machine.
     fn remove_cgroups(&self) {
         let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         for hierarchy in hierarchies.chain(["/sys/fs/cgroup".into()]) {
@@ -261,7 +261,7 @@ impl Machine {
     }
 }
 
-/// A group can be removed once those in it are: a pod's has its containers'.
+/// Removes a control group after those in it: the group of a pod holds those of its containers.
 fn remove_cgroup(group: &Path) {
     for inner in fs::read_dir(group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
         remove_cgroup(&inner.path());

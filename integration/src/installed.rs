@@ -1,4 +1,4 @@
-//! Which ocinet is installed on a private host: the one under test, or the release before it.
+//! The release of ocinet on a private host: the one under test, or the previous one.
 
 use anyhow::{Context, Result};
 
@@ -7,14 +7,14 @@ use crate::{Host, binary};
 /// `ocinet` and its shim, of one release.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Installed {
-    /// The release before this one, which `integration/old-release` builds.
+    /// The previous release, which `integration/old-release` builds.
     Before,
     /// The one under test.
     Now,
 }
 
 impl Installed {
-    /// Puts it in the place of the other on `host`, as a package manager does: what runs goes on with what it has.
+    /// Replaces the installed release on `host`, as a package manager does: running processes keep their files.
     pub fn on(self, host: &Host) -> Result<()> {
         let folder = match self {
             Self::Before => binary::release_before()?,

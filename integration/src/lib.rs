@@ -1,6 +1,6 @@
 //! Fixtures for the tests of `ocinet`: private hosts, containers on them, and the checker.
 //!
-//! A test is a story told to a [`Host`], a machine of its own made of namespaces, with a LAN peer behind a cable:
+//! A test is a story: a function that gets a [`Host`], a machine made of namespaces with a LAN peer behind a cable:
 //!
 //! ```no_run
 //! # use ocinet_integration::{Proto::Tcp, Settings};

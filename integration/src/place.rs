@@ -1,4 +1,4 @@
-//! Where programs run: a private host's mount and process namespaces, and one of the network namespaces on it.
+//! Where programs run: the mount and process namespaces of a private host, and one of its network namespaces.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{Background, Chains, Output};
 
-/// Longer than any command of a story takes; whatever hangs is killed after it, so that a test fails rather than hangs.
+/// Longer than any command of a story takes. A command that hangs is killed after it, so that a test fails rather than
+/// hangs.
 const DEADLINE: &str = "60";
 
 /// A network namespace on a private host, seen by programs of that host: the host itself, its peer, a container.
@@ -27,7 +28,7 @@ impl Place {
         Self { init, net: format!("/proc/{init}/ns/net").into() }
     }
 
-    /// The network namespace that `file` on the same host stands for.
+    /// The network namespace of the file `file` on the same host.
     pub fn beside(&self, file: &str) -> Self {
         Self { init: self.init, net: self.path(file) }
     }
@@ -37,13 +38,13 @@ impl Place {
         self.beside(&format!("/proc/{pid}/ns/net"))
     }
 
-    /// A file of the host, as this process can open it.
+    /// The path by which this process can open a file of the host.
     pub fn path(&self, file: impl AsRef<Path>) -> PathBuf {
         let file = file.as_ref();
         Path::new(&format!("/proc/{}/root", self.init)).join(file.strip_prefix("/").unwrap_or(file))
     }
 
-    /// The way in; the program and its arguments are still to be added.
+    /// A command that enters this place. The program and its arguments are still to be added.
     pub(crate) fn enter(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init.to_string(), "--mount", "--pid"]);
@@ -51,7 +52,8 @@ impl Place {
         command
     }
 
-    /// Does `work` here, in a thread whose network, files and programs are this place's; its processes are not.
+    /// Runs `work` in a thread that has the network namespace, the files and the programs of this place. It stays in
+    /// the caller's process namespace.
     pub(crate) fn visit<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         // A thread that took another mount namespace cannot come back.
         let visit = || {
@@ -64,12 +66,12 @@ impl Place {
         thread::scope(|scope| scope.spawn(visit).join()).map_err(|_| anyhow!("the visitor panicked"))?
     }
 
-    /// What `program`, a variant of iptables, has here.
+    /// The chains of `program`, a variant of iptables, in this place.
     pub fn chains(&self, program: &'static str) -> Chains<'_> {
         Chains::new(self, program)
     }
 
-    /// A program here, to be started by the caller.
+    /// A command that runs a program here, to be started by the caller.
     pub fn command(&self, argv: &[&str]) -> Command {
         let mut command = self.enter();
         command.args(["timeout", "--signal=KILL", DEADLINE]).args(argv);

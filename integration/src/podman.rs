@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::{Host, Output, Place, Runtime, Sandbox, eventually};
 
-/// What a private host needs, to be run before the first snapshot: places of its own for all that podman keeps, its
-/// settings for a machine like the tests', and our hook directory where podman looks for one. podman 5 leaves a lock.
+/// The preparation of a private host, to be run before the first snapshot: folders of its own for all of podman's
+/// state, podman's settings for such a host, and our hook directory where podman looks for one. podman 5 never deletes
+/// its lock file.
 pub const PREPARE: &str = r#"
     mkdir -p /run/lock; : >>/run/lock/netavark.lock
     mkdir -p /mnt/podman /mnt/over /mnt/work
@@ -23,7 +24,7 @@ pub const PREPARE: &str = r#"
 /// Where podman looks for hooks.
 const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
 
-/// podman, and all that it does with one runtime.
+/// podman with one runtime.
 #[derive(Debug)]
 pub struct Podman<'h> {
     host: &'h Host,
@@ -50,7 +51,7 @@ impl<'h> Podman<'h> {
         Self::installed(host)
     }
 
-    /// podman on `host`, with the hook files that are there.
+    /// podman on `host`, with the hook files that are installed there.
     pub fn installed(host: &'h Host) -> Result<Self> {
         let runtime = host.runtime().program().context("podman needs a runtime")?;
         Ok(Self { host, runtime })
@@ -58,7 +59,7 @@ impl<'h> Podman<'h> {
 
     /// Runs podman to its end, with arguments as one types them.
     pub fn run(&self, arguments: &str) -> Result<Output> {
-        // Whoever podman leaves behind must not hold our pipes.
+        // A process that podman leaves behind must not hold the test's pipes: the output goes to files.
         let script = format!(
             "podman --runtime {} {arguments} </dev/null >/mnt/podman.$$ 2>/mnt/podman-err.$$ && code=0 || code=$?
              cat /mnt/podman.$$; cat /mnt/podman-err.$$ >&2; rm /mnt/podman.$$ /mnt/podman-err.$$; exit $code",
@@ -75,7 +76,7 @@ impl<'h> Podman<'h> {
         Ok(container)
     }
 
-    /// The same, without the certainty that it succeeds.
+    /// The same, but the start may fail.
     pub fn attempt(&self, name: &str, flags: &str, ports: &str) -> Result<Output> {
         self.run(&format!(
             "run --detach --name {name} {flags} --rootfs /mnt/rootfs:O /mnt/bin/probe serve {name} {ports}"
@@ -84,7 +85,7 @@ impl<'h> Podman<'h> {
 }
 
 impl PodmansContainer<'_> {
-    /// Looks for its process, after a start; waits until its server is ready.
+    /// Finds its process after a start, and waits until its server is ready.
     pub fn found(&mut self) -> Result<()> {
         let pid: u32 = self.inspect("{{.State.Pid}}")?.trim().parse()?;
         self.place = self.podman.host.of_process(pid);
@@ -94,7 +95,7 @@ impl PodmansContainer<'_> {
         })
     }
 
-    /// What `podman inspect` says, in Go's template language.
+    /// The output of `podman inspect` for a template of Go's.
     pub fn inspect(&self, format: &str) -> Result<String> {
         self.podman.run(&format!("inspect --format '{format}' {}", self.id))?.success()
     }
@@ -107,13 +108,13 @@ impl PodmansContainer<'_> {
         self.podman.run(&format!("{verb} {before} {} {after}", self.id))
     }
 
-    /// The same; it lives no longer then.
+    /// The same, for a command that ends the container.
     pub fn ends_by(&self, command: &str) -> Result<()> {
         self.podman.host.is_dead(&self.key());
         self.does(command)?.success().map(drop)
     }
 
-    /// It has ended without podman's being told.
+    /// Notes that the container has ended without a command of podman's.
     pub fn is_dead(&self) {
         self.podman.host.is_dead(&self.key());
     }
@@ -152,7 +153,7 @@ pub fn settings(runtime: Runtime) -> crate::Settings {
     crate::Settings::default().runtime(runtime).prepare(PREPARE)
 }
 
-/// Tells a story about podman under both runtimes.
+/// Runs a story about podman under both runtimes.
 pub fn with_podman(story: impl Fn(&Host, &Podman<'_>) -> Result<()>) -> Result<()> {
     [Runtime::Runc, Runtime::Crun]
         .into_iter()

@@ -9,13 +9,13 @@ use crate::containerd::{Containerd, Release, SOCKET, unpacked};
 use crate::cri::{self, Message};
 use crate::{Host, Place, Runtime, Settings, eventually};
 
-/// The one image, of pause and of every container.
+/// The only image: of the pause container and of every other one.
 const IMAGE: &str = "ocinet.test/probe:1";
 
 /// Where containerd keeps the bundles of pods.
 const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
 
-/// What everybody's containerd has in common.
+/// What all configurations have in common.
 const COMMON: &str = r#"
 root = "/mnt/containerd/root"
 state = "/run/containerd"
@@ -64,7 +64,7 @@ const NETWORK: &str = r#"{
             "routes": [{"dst": "0.0.0.0/0"}]}}]
 }"#;
 
-/// Makes an image of the root file system, and containerd know it.
+/// Makes an image of the root file system, and imports it into containerd.
 const IMPORT: &str = r#"
     mkdir -p /mnt/image
     cd /mnt/image
@@ -87,7 +87,7 @@ pub struct Pods<'h> {
 #[derive(Debug)]
 pub struct Pod<'p> {
     pods: &'p Pods<'p>,
-    /// Of its sandbox, the pause container.
+    /// The id of its sandbox, the pause container.
     pub id: String,
     config: Message,
     /// The sandbox's process.
@@ -106,7 +106,7 @@ impl<'h> Pods<'h> {
         };
         let handler = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/containerd").join(handler);
         let handler = fs::read_to_string(&handler).with_context(|| handler.display().to_string())?;
-        // There is no systemd on a private host, and the shim is elsewhere.
+        // A private host has no systemd, and the shim is in another folder.
         let handler =
             handler.replace("SystemdCgroup = true", "SystemdCgroup = false").replace("/usr/bin/", "/mnt/bin/");
         let cri = cri.replace("CNI", &unpacked("cni/usr/lib/cni")?);
@@ -120,7 +120,7 @@ impl<'h> Pods<'h> {
         Ok(Self { containerd })
     }
 
-    /// A call of containerd's runtime service.
+    /// Calls a method of containerd's runtime service.
     fn call(&self, method: &str, request: &Message) -> Result<String> {
         cri::call(self.host(), SOCKET, method, request)
     }
@@ -178,7 +178,8 @@ impl Pod<'_> {
 
     fn remove(&self) -> Result<()> {
         self.pods.host().is_dead(&key(&self.id));
-        // As a kubelet does: where a shim was killed, containerd takes a while to believe that its containers are dead.
+        // Retries, as a kubelet does: after a shim was killed, containerd takes a while to notice that its containers
+        // are dead.
         for method in ["StopPodSandbox", "RemovePodSandbox"] {
             let mut refusal = String::new();
             eventually(method, || {
@@ -206,10 +207,10 @@ fn key(id: &str) -> (String, String) {
     (id.to_owned(), format!("{BUNDLES}/{id}"))
 }
 
-/// Tells a story about pods with each release.
+/// Runs a story about pods with each release.
 pub fn with_pods(story: impl Fn(&Host, &Pods<'_>) -> Result<()>) -> Result<()> {
     Release::ALL.into_iter().try_for_each(|release| {
-        // CNI keeps notes in /var.
+        // CNI keeps its state in /var.
         Settings::default().runtime(Runtime::Runc).installable().test(|host| {
             let pods = Pods::start(host, release).with_context(|| format!("{release:?}"))?;
             story(host, &pods).with_context(|| format!("with containerd {release:?}: {}", pods.containerd.log()))

@@ -4,19 +4,19 @@ use anyhow::Result;
 
 use crate::Place;
 
-/// What starts and stops containers.
+/// The runtime that starts and stops containers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Runtime {
     /// The reference implementation.
     Runc,
-    /// The one of podman's authors, which never calls poststop after a failed start.
+    /// The runtime of podman's authors. It never calls poststop after a failed start.
     Crun,
-    /// None: `unshare` makes the namespace, and the hook is called by hand, as a runtime would. It takes no time.
+    /// No runtime: `unshare` makes the namespace, and the test calls the hook as a runtime would. This is quick.
     Bare,
 }
 
 impl Runtime {
-    /// The program's name; none has none.
+    /// The program's name; `None` without a runtime.
     pub fn program(self) -> Option<&'static str> {
         match self {
             Self::Runc => Some("runc"),
@@ -31,7 +31,7 @@ impl Runtime {
     }
 }
 
-/// One container, as its runtime knows it.
+/// One container under a runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     /// The runtime.
@@ -43,7 +43,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// `run`: the container's own output goes to files, because whoever holds a pipe's end keeps us waiting for it.
+    /// `run`. The container's output goes to files: the test would wait for a pipe as long as a process holds its end.
     pub fn run(&self, place: &Place, bundle: &str) -> Result<crate::Output> {
         let script = format!(
             "cd {bundle}; exec {} --root {} run --detach --bundle {bundle} --pid-file {bundle}/pid {} </dev/null >stdout 2>stderr",
@@ -54,13 +54,13 @@ impl Handle {
         Ok(output)
     }
 
-    /// `delete --force`: kills the container where it still lives.
+    /// `delete --force`: also kills a container that is running.
     pub fn delete(&self, place: &Place) -> Result<()> {
         place.output(&[self.program, "--root", &self.root, "delete", "--force", &self.id])?.success()?;
         Ok(())
     }
 
-    /// `exec`: what the program prints.
+    /// `exec`: returns what the program prints.
     pub fn exec(&self, place: &Place, argv: &[&str]) -> Result<String> {
         place.output(&[&[self.program, "--root", &self.root, "exec", &self.id], argv].concat())?.success()
     }

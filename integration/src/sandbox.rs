@@ -1,4 +1,4 @@
-//! What `ocinet ps --json` prints, read with the eyes of somebody who knows its documentation only.
+//! The output of `ocinet ps --json`, read by its documentation alone.
 
 use std::net::Ipv4Addr;
 
@@ -11,11 +11,11 @@ pub struct Sandbox {
     pub container: String,
     /// The bundle, as the runtime stated it.
     pub bundle: String,
-    /// The container's name: its id where nothing else was said.
+    /// The container's name. By default its id.
     pub name: String,
-    /// What kind of network it has.
+    /// Its kind of network.
     pub mode: Mode,
-    /// How far it got.
+    /// The state of its attach or detach.
     pub state: State,
     /// Its connections, one a network.
     pub endpoints: Vec<Endpoint>,
@@ -39,13 +39,13 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Chosen and stored; the kernel may or may not have it yet.
+    /// Chosen and stored. The kernel may not have it yet.
     Attaching,
-    /// Done.
+    /// Complete.
     Attached,
     /// Being taken down.
     Detaching,
-    /// Taken down, but its link is not gone yet.
+    /// Taken down, but its link still exists.
     Draining,
 }
 
@@ -58,11 +58,11 @@ pub struct Endpoint {
     pub bridge: String,
     /// The interface inside the container.
     pub interface: String,
-    /// The other end of the cable, on the host.
+    /// The host's end of the veth pair.
     pub host_interface: String,
     /// The interface's hardware address.
     pub mac: String,
-    /// Its largest packet.
+    /// The interface's MTU.
     pub mtu: u32,
     /// Its addresses with their prefix lengths.
     pub addresses: Vec<String>,
@@ -70,18 +70,18 @@ pub struct Endpoint {
     pub gateways: Vec<String>,
 }
 
-/// A port of the host that leads into a container.
+/// A host port that leads into a container.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Publish {
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// The one address it is published on; none stands for every address of the host.
+    /// The one address it is published on; `None` for every address of the host.
     pub host_address: Option<Ipv4Addr>,
     /// The port on the host, or the first of several.
     pub host_port: u16,
     /// The port in the container.
     pub container_port: u16,
-    /// How many ports in a row, on either side.
+    /// The number of consecutive ports.
     #[serde(default = "one")]
     pub count: u16,
 }
@@ -91,7 +91,7 @@ fn one() -> u16 {
 }
 
 impl Publish {
-    /// Each port on the host with the one in the container that it leads to.
+    /// Each host port with its container port.
     pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> {
         (0..self.count).map(|offset| (self.host_port + offset, self.container_port + offset))
     }

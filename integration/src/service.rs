@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use crate::{Background, Host, binary, eventually};
 
-/// Our shim, which is the service too, on a private host.
+/// Our shim on a private host. It is also the service.
 pub const SHIM: &str = "/mnt/bin/containerd-shim-ocinet-v2";
 
 /// Longer than any call takes.
@@ -31,7 +31,7 @@ pub struct Service<'h> {
     runtime: Runtime,
 }
 
-/// Somebody who follows the events.
+/// A client that follows the events.
 pub struct Follower<'s> {
     service: &'s Service<'s>,
     events: ClientStreamReceiver<Event>,
@@ -44,7 +44,7 @@ impl<'h> Service<'h> {
         Self::given(host, host.background(&[&[SHIM, "serve"], arguments].concat())?)
     }
 
-    /// That which `process` is, or becomes.
+    /// The service in `process`, or in a process that this one starts or becomes.
     pub fn given(host: &'h Host, process: Background) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let service = Self { host, process, runtime };
@@ -67,12 +67,12 @@ impl<'h> Service<'h> {
         self.process.kill()
     }
 
-    /// A connection of somebody who does not know how to behave.
+    /// A plain connection, for clients that break the protocol.
     pub fn connect(&self) -> Result<UnixStream> {
         Ok(UnixStream::connect(socket(self.host))?)
     }
 
-    /// Waits for `future`, which nothing may delay for ever.
+    /// Waits for `future`, at most [`DEADLINE`].
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
         self.runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await }).context("the service hangs")
     }
@@ -87,7 +87,7 @@ impl<'h> Service<'h> {
         Ok(self.once(call)??)
     }
 
-    /// Waits for the answer to a call that must fail; why it did.
+    /// Waits for the answer to a call that must fail. Returns its code and its message.
     pub fn refused<T>(&self, call: impl AsyncFnOnce(NetworkClient) -> ttrpc::Result<T>) -> Result<(Code, String)> {
         match self.once(call)? {
             Ok(_) => anyhow::bail!("it should have been refused"),
@@ -99,7 +99,7 @@ impl<'h> Service<'h> {
         }
     }
 
-    /// One call of a client who is gone afterwards.
+    /// Makes one call by a client that disconnects afterwards.
     fn once<T>(&self, call: impl AsyncFnOnce(NetworkClient) -> T) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let address = address(self.host);
@@ -116,7 +116,7 @@ impl<'h> Service<'h> {
         Ok(follower)
     }
 
-    /// A line of its /proc/PID/status, in KiB.
+    /// A field of its /proc/PID/status, in KiB.
     pub fn memory(&self, line: &str) -> Result<u64> {
         let status = fs::read_to_string(self.host.path(format!("/proc/{}/status", self.pid())))?;
         let found = status.lines().find_map(|text| text.strip_prefix(line)?.trim().strip_suffix(" kB"));
@@ -130,7 +130,7 @@ impl Follower<'_> {
         self.service.wait(self.events.recv())??.context("the stream has ended")
     }
 
-    /// The next that somebody was attached or detached: `+ID` or `-ID`.
+    /// The next attach or detach: `+ID` or `-ID`.
     pub fn change(&mut self) -> Result<(String, Event)> {
         loop {
             let event = self.event()?;
@@ -144,7 +144,7 @@ impl Follower<'_> {
     }
 }
 
-/// A program that listens and accepts no connection. Its queue is full.
+/// A program that listens and accepts no connection, and whose queue is full.
 #[derive(Debug)]
 pub struct Deaf {
     listener: UnixListener,
@@ -155,7 +155,7 @@ impl Deaf {
     /// Listens at `path`.
     pub fn listen(path: &Path) -> Result<Self> {
         let listener = UnixListener::bind(path)?;
-        // A second call changes the length of the queue (listen(2)).
+        // A second listen(2) changes the length of the queue.
         listen(&listener, Backlog::new(0)?)?;
         Ok(Self { listener, _queued: UnixStream::connect(path)? })
     }
@@ -179,7 +179,7 @@ impl Deaf {
     }
 }
 
-/// No deadline of its own.
+/// A context without a deadline.
 pub fn forever() -> context::Context {
     context::with_timeout(0)
 }
@@ -193,14 +193,14 @@ fn address(host: &Host) -> String {
     format!("unix://{}", socket(host).display())
 }
 
-/// Puts a stock shim without containers at /mnt/stock on `host`.
+/// Installs a stock shim without containers at /mnt/stock on `host`.
 pub fn install_stock(host: &Host) -> Result<()> {
     let program = binary::helper("stock")?;
     host.sh(&format!("mkdir -p /mnt/stock; ln -s {} /mnt/stock/containerd-shim-runc-v2", program.display())).map(drop)
 }
 
-/// Puts the shim under test on `host`. A process of its own does it: what another thread starts while we write a program has that open
-/// for a moment, too, and nobody can execute it.
+/// Copies the shim under test to `host` in a separate process. If this process wrote the file, a child that another
+/// thread starts meanwhile would inherit the open descriptor, and execve(2) would fail with ETXTBSY.
 pub fn install_shim(host: &Host) -> Result<()> {
     host.sh(&format!("test -e {SHIM} || cp {} {SHIM}", binary::shim()?.display())).map(drop)
 }

@@ -1,4 +1,4 @@
-//! What a story wants its host to be, and the ways to tell a story.
+//! The settings of a story's host, and functions that run a story.
 
 use anyhow::{Context, Result};
 
@@ -14,20 +14,21 @@ const MACHINE: &str = "
 /// How a private host is made.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What starts and stops containers.
+    /// The runtime of its containers.
     pub runtime: Runtime,
     /// `net.bridge.bridge-nf-call-iptables`: whether frames on a bridge pass the IP hooks too.
     pub bridge_nf: bool,
-    /// Who keeps the rules.
+    /// The firewall that holds the rules.
     pub firewall: Firewall,
     /// The MTU of the uplink.
     pub mtu: u32,
-    /// Whether each new network namespace forwards, has a loose rp_filter, and heeds and sends redirects: it begins as the
-    /// initial one is, which may be a router's, and not as the host of the story (`devinet_init_net`, net/ipv4/devinet.c).
+    /// Whether each new network namespace begins with the settings of a router: forwarding, a loose rp_filter, and
+    /// redirects accepted and sent. New namespaces inherit from the initial one, which may be a router, and not from
+    /// the story's host (`devinet_init_net`, net/ipv4/devinet.c).
     pub born_of_router: bool,
     /// A shell script run on the host before the first snapshot.
     pub prepare: String,
-    /// A shell script that makes the settings which new namespaces of host and LAN peer begin with.
+    /// A shell script that sets what the new namespaces of host and LAN peer begin with.
     pub inherit: String,
 }
 
@@ -46,47 +47,49 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Containers are started and stopped by `runtime`.
+    /// Sets the runtime of the containers.
     pub fn runtime(self, runtime: Runtime) -> Self {
         Self { runtime, ..self }
     }
 
-    /// Frames on a bridge pass the IP hooks too, or not.
+    /// Sets whether frames on a bridge pass the IP hooks too.
     pub fn bridge_nf(self, bridge_nf: bool) -> Self {
         Self { bridge_nf, ..self }
     }
 
-    /// Who keeps the rules.
+    /// Sets the firewall that holds the rules.
     pub fn firewall(self, firewall: Firewall) -> Self {
         Self { firewall, ..self }
     }
 
-    /// The uplink's MTU.
+    /// Sets the uplink's MTU.
     pub fn mtu(self, mtu: u32) -> Self {
         Self { mtu, ..self }
     }
 
-    /// New namespaces begin as where the initial one is a router's, or not.
+    /// Sets whether new namespaces begin with the settings of a router.
     pub fn born_of_router(self, born_of_router: bool) -> Self {
         Self { born_of_router, ..self }
     }
 
-    /// What is done on the host before anything else: the state that must survive.
+    /// Adds a script that runs on the host before the first snapshot: the state that must survive.
     pub fn prepare(self, script: &str) -> Self {
         Self { prepare: format!("{}\n{script}", self.prepare), ..self }
     }
 
-    /// The namespaces of host and LAN peer begin with other settings than this machine's: those that `script` makes.
+    /// Sets the script that makes the settings with which the namespaces of host and LAN peer begin, in place of this
+    /// machine's.
     pub fn inherit(self, script: &str) -> Self {
         Self { inherit: script.to_owned(), ..self }
     }
 
-    /// It has folders of its own to install things in, over those of this machine. To be asked for after all else.
+    /// Gives the host writable folders of its own, laid over those of this machine, to install things in. It has to be
+    /// the last of these calls.
     pub fn installable(self) -> Self {
         Self { prepare: format!("{MACHINE}\n{}", self.prepare), ..self }
     }
 
-    /// Makes a host, tells the story, and checks what it left. The host is gone afterwards, whatever happened.
+    /// Makes a host, runs the story, and checks what it left. The host is removed in any case.
     pub fn test(self, story: impl FnOnce(&Host) -> Result<()>) -> Result<()> {
         let Self { runtime, bridge_nf, firewall, born_of_router, .. } = self;
         let begins = if born_of_router { ", where namespaces begin as a router's" } else { "" };
@@ -98,8 +101,8 @@ impl Settings {
     }
 }
 
-/// Tells a story about packets in every world they may travel in: both runtimes, bridges seen by the IP hooks or not, and
-/// each firewall with each of these.
+/// Runs a story about packets in every world: both runtimes, frames on bridges passing the IP hooks or not, and each
+/// firewall with each of these.
 pub fn in_every_world(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     use Firewall::{IptablesLegacy, IptablesNft, Nftables};
     use Runtime::{Crun, Runc};
@@ -118,7 +121,8 @@ pub fn in_every_world(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     })
 }
 
-/// Tells a story about what must not pass in every world, and once more where new namespaces begin as a router's.
+/// Runs a story about packets that must not pass in every world, and once more where new namespaces begin with the
+/// settings of a router.
 pub fn in_every_world_and_of_a_router(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     in_every_world(&story)?;
     let worlds = [
@@ -131,12 +135,12 @@ pub fn in_every_world_and_of_a_router(story: impl Fn(&Host) -> Result<()>) -> Re
     })
 }
 
-/// Tells a story about rules with each firewall that may keep them.
+/// Runs a story about rules with each firewall.
 pub fn with_every_firewall(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     Firewall::ALL.into_iter().try_for_each(|firewall| Settings::default().firewall(firewall).test(&story))
 }
 
-/// Tells a story about life and death under both runtimes.
+/// Runs a story about the lives of containers under both runtimes.
 pub fn on_every_runtime(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     [Runtime::Runc, Runtime::Crun].into_iter().try_for_each(|runtime| Settings::default().runtime(runtime).test(&story))
 }

@@ -10,7 +10,7 @@ use crate::host::{NEWBORN, OCINET};
 /// The whole specification of what `draft` describes, for `bundle` and a control group of its own.
 pub(crate) fn spec(draft: &Draft<'_>, bundle: &str, cgroup: &str) -> Value {
     let mut annotations = draft.annotations.clone();
-    // crun throws away what a hook says unless it is told where to put it.
+    // crun discards the stderr of a hook unless it is told a file for it.
     annotations.insert("run.oci.hooks.stderr".to_owned(), format!("{bundle}/hook-stderr").into());
     json!({
         "ociVersion": "1.0.2",
@@ -33,7 +33,7 @@ pub(crate) fn spec(draft: &Draft<'_>, bundle: &str, cgroup: &str) -> Value {
     })
 }
 
-/// A web server's, on a port below 1024.
+/// The capabilities of a web server on a port below 1024.
 fn capabilities() -> Value {
     let names = ["CAP_NET_BIND_SERVICE", "CAP_KILL"];
     json!({ "bounding": names, "effective": names, "permitted": names })
@@ -49,8 +49,9 @@ fn namespaces(network: &Namespace) -> Value {
     json!(list)
 }
 
-/// The hooks of the spec: ocinet at each stage that the draft names and at `poststop`. Behind it, where the draft asks for one, a hook
-/// that fails. The settings that a namespace inherits are written by a hook at `prestart`, which runtimes call before `createRuntime`.
+/// The hooks of the spec: ocinet at each stage that the draft names and at `poststop`, followed by a hook that fails
+/// where the draft asks for one. A hook at `prestart`, which runtimes call before `createRuntime`, writes the settings
+/// that a namespace inherits.
 fn hooks(draft: &Draft<'_>) -> Value {
     let mut hooks = BTreeMap::from([("poststop", vec![ours("poststop")])]);
     if draft.is_born_of_router() {
@@ -66,7 +67,7 @@ fn hooks(draft: &Draft<'_>) -> Value {
     json!(hooks)
 }
 
-/// Gives the namespace of the state's process what a new one has where the initial one is a router's.
+/// A hook that gives the network namespace of the state's process the settings of a router.
 fn inherit() -> Value {
     let script = format!("exec nsenter --net=/proc/$(jq .pid)/ns/net {NEWBORN}");
     json!({ "path": "/bin/sh", "args": ["sh", "-euc", script] })

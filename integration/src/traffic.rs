@@ -1,4 +1,4 @@
-//! Asking servers and being one: the packets of a story.
+//! Clients and servers in a place: the packets of a story.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -11,18 +11,18 @@ use crate::{Background, Output, Place};
 /// `probe`, on a private host and in every container.
 pub(crate) const PROBE: &str = "/mnt/bin/probe";
 
-/// How long an answer may take that must come, in milliseconds.
+/// How long an expected answer may take, in milliseconds.
 const PATIENCE: &str = "5000";
 
-/// How long we listen for an answer that must not come, in milliseconds. Each such wait stands beside one that succeeds.
+/// How long to wait for an answer that must not come, in milliseconds. Each such wait stands beside one that succeeds.
 const DISTRUST: &str = "350";
 
 /// A transport protocol the tests send packets over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Proto {
-    /// A page is fetched.
+    /// One HTTP request.
     Tcp,
-    /// A datagram is sent and answered.
+    /// One datagram and its answer.
     Udp,
 }
 
@@ -39,7 +39,7 @@ impl Proto {
     }
 }
 
-/// What a server says.
+/// The answer of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The server's name.
@@ -49,13 +49,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Itself, if it came from the server called `name`.
+    /// `self` if it came from the server called `name`.
     pub fn is(self, name: &str) -> Result<Self> {
         ensure!(self.name == name, "{} answered instead of {name}", self.name);
         Ok(self)
     }
 
-    /// Itself, if the server saw the client at `address`.
+    /// `self` if the server saw the client at `address`.
     pub fn seen_from(self, address: impl ToString) -> Result<Self> {
         let expected: IpAddr = address.to_string().parse()?;
         ensure!(self.client == expected, "{} saw its client at {}, not at {expected}", self.name, self.client);
@@ -73,12 +73,13 @@ impl FromStr for Answer {
 }
 
 impl Place {
-    /// The answer of the server at `address`, waiting for it.
+    /// The answer of the server at `address`. An error if none comes.
     pub fn reaches(&self, proto: Proto, address: impl ToString) -> Result<Answer> {
         self.ask(proto, &address.to_string(), PATIENCE)?.success()?.parse()
     }
 
-    /// Makes sure that nobody at `address` answers. Such a test needs another that shows that somebody could.
+    /// Makes sure that no answer comes from `address`. Such a test needs another one that shows that an answer is
+    /// possible.
     pub fn cannot_reach(&self, proto: Proto, address: impl ToString) -> Result<()> {
         let address = address.to_string();
         let output = self.ask(proto, &address, DISTRUST)?;
@@ -86,13 +87,13 @@ impl Place {
         Ok(())
     }
 
-    /// Whether the server called `name` answers at `address`, for somebody who does not wait long.
+    /// Whether the server called `name` answers at `address` within a short wait.
     pub fn hears(&self, proto: Proto, address: impl ToString, name: &str) -> Result<bool> {
         let output = self.ask(proto, &address.to_string(), DISTRUST)?;
         Ok(output.code == 0 && output.stdout.parse::<Answer>()?.name == name)
     }
 
-    /// The answer of the server at `address` over a connection into which packets were sent that are outside its window.
+    /// The answer of the server at `address` over a connection into which packets outside its windows were sent.
     pub fn strays(&self, address: &str) -> Result<Answer> {
         self.output(&[PROBE, "stray", address])?.success()?.parse()
     }
@@ -102,12 +103,12 @@ impl Place {
         self.ready(&[PROBE, "serve-at", name, address])
     }
 
-    /// A server on `ports` (`80`, `9000-9010`) that calls itself `name`, until dropped.
+    /// A server on `ports` (`80`, `9000-9010`) with the name `name`, until dropped.
     pub fn serve(&self, name: &str, ports: &[&str]) -> Result<Background> {
         self.ready(&[&[PROBE, "serve", name], ports].concat())
     }
 
-    /// A process that listens at `address` and answers nobody, until dropped.
+    /// A process that listens at `address` and never answers, until dropped.
     pub fn listen(&self, proto: Proto, address: &str) -> Result<Background> {
         self.ready(&[PROBE, "listen", proto.name(), address])
     }
@@ -122,7 +123,7 @@ impl Place {
         self.ready(&[PROBE, "hold", proto.name(), address, &source_port.to_string()])
     }
 
-    /// Sends a datagram to each of the ports from 1 to `count` of `address`: as many flows for conntrack to remember.
+    /// Sends a datagram to each port from 1 to `count` of `address`, so that conntrack remembers a flow for each.
     pub fn flood(&self, address: &str, count: u16) -> Result<()> {
         self.output(&[PROBE, "flood", address, &count.to_string()])?.success().map(drop)
     }
@@ -138,12 +139,12 @@ impl Place {
     }
 }
 
-/// The answers that a client which never stops asking gets.
+/// The answers to a client that asks continuously.
 #[derive(Debug)]
 pub struct Watch(Background);
 
 impl Watch {
-    /// Waits until the server called `name` answers (`-`: until nobody does).
+    /// Waits until the server called `name` answers; with `-`, until no answer comes.
     pub fn hears(&mut self, name: &str) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut last = String::new();
@@ -156,7 +157,7 @@ impl Watch {
         bail!("the client never heard {name}, but {last:?}")
     }
 
-    /// Makes sure that the server called `name` does not answer for a while.
+    /// Makes sure that the server called `name` does not answer for 400 milliseconds.
     pub fn never_hears(&mut self, name: &str) -> Result<()> {
         let deadline = Instant::now() + Duration::from_millis(400);
         while Instant::now() < deadline {

@@ -1,7 +1,7 @@
 //! How fast packets travel to and from a container with one published port, under each subject.
 //!
-//! Each has a host of its own, a machine in its LAN, and one container. They are measured in turns, in many short rounds, and
-//! compared round by round: what else the machine does meanwhile meets all of them alike.
+//! Each subject has a host of its own, a machine in its LAN, and one container. The subjects are measured in turns, in
+//! many short rounds, and compared within each round: other load on the machine affects all of them alike.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -46,13 +46,14 @@ const COLUMNS: [(Column, &str, f64); 4] = [
     (Column::Requests, "requests/s", 1.0),
 ];
 
-/// Measures all, and prints medians, and by how much ours is faster than each peer: the median of all rounds.
+/// Measures all subjects and prints the medians. Also prints by how much ocinet is faster than each peer: the median of
+/// all rounds.
 pub fn compare() -> Result<()> {
     let sites: Vec<Site> = SUBJECTS.iter().map(|(subject, _)| Site::new(*subject)).collect::<Result<_>>()?;
     let mut figures = vec![[const { Vec::new() }; COLUMNS.len()]; sites.len()];
     for round in 0..ROUNDS {
         for (at, (column, ..)) in COLUMNS.iter().enumerate() {
-            // Each is the first in turn: what comes right after another column is slower, requests by a tenth.
+            // Each subject is first in turn: requests measured right after another column are slower by a tenth.
             for turn in 0..sites.len() {
                 let site = (round + turn) % sites.len();
                 figures[site][at].push(sites[site].measure(*column)?);
@@ -76,9 +77,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A host with its container, in a thread of its own, which has the host's namespaces.
+/// A host with its container, in a thread of its own that has entered the host's namespaces.
 struct Site {
-    /// Taken away at the end.
+    /// None once the thread has to end.
     questions: Option<Sender<Column>>,
     answers: Receiver<Result<f64>>,
     thread: Option<JoinHandle<()>>,
@@ -109,7 +110,7 @@ impl Site {
         Ok(site)
     }
 
-    /// How much a second.
+    /// The rate per second.
     fn measure(&self, column: Column) -> Result<f64> {
         self.questions.as_ref().context("the end")?.send(column)?;
         self.answers.recv()?
@@ -149,7 +150,7 @@ impl Place {
     }
 }
 
-/// Does something in the network namespace of `sandbox`, and waits for its end.
+/// Runs `work` in the network namespace of `sandbox`, and waits for its end.
 fn inside<T: Send + 'static>(sandbox: &Sandbox, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let namespace = File::open(namespace(sandbox)?)?;
     let thread = thread::spawn(move || {
@@ -159,14 +160,14 @@ fn inside<T: Send + 'static>(sandbox: &Sandbox, work: impl FnOnce() -> Result<T>
     thread.join().map_err(|_| anyhow!("a panic in a sandbox"))?
 }
 
-/// A server that swallows what begins with 0, and sends back everything else, one connection after the other.
+/// A server that drops data which begins with the byte 0 and sends all other data back, one connection after the other.
 fn serve(sandbox: &Sandbox, address: &'static str) -> Result<()> {
     let listener = inside(sandbox, move || Ok(TcpListener::bind(address)?))?;
     thread::spawn(move || {
         let mut buffer = vec![0; 128 << 10];
         for mut stream in listener.incoming().flatten() {
             let _ = stream.set_nodelay(true);
-            // A client that breaks off is what one column measures.
+            // A client that aborts its connection is no error: one column measures that.
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
                 if buffer[0] != 0 && stream.write_all(&buffer[..count]).is_err() {
                     break;
@@ -177,7 +178,7 @@ fn serve(sandbox: &Sandbox, address: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Counts what `work` says that it did, for a slice of time.
+/// Repeats `work` for a slice of time, and returns the sum of its results per second.
 fn rate(mut work: impl FnMut() -> Result<usize>) -> Result<f64> {
     let start = Instant::now();
     let mut done = 0;
@@ -199,7 +200,7 @@ fn connections(server: SocketAddr) -> Result<f64> {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(0),
             stream => stream?,
         };
-        // With a reset no port waits for its old connection's last packets.
+        // A reset leaves no port in TIME_WAIT.
         setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
         Ok(1)
     })

@@ -1,20 +1,20 @@
-//! The guards, and how each is taken out.
+//! The guards, and how each is removed.
 
 use anyhow::{Result, ensure};
 
 use super::Outcome;
 use crate::Host;
 
-/// Something that stands in an attack's way.
+/// A guard: something that stops an attack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Guard {
-    /// All rules of our firewall: gone as after `nft flush ruleset`.
+    /// All rules of our firewall. Removed as by `nft flush ruleset`.
     Rules,
-    /// What our firewall asks of a destination before it leads it to a container.
+    /// The rules that test the destination of a packet before they translate it to a container.
     Destinations,
-    /// What our firewall asks of a packet before anything else: where it comes from, and whether its connection is known.
+    /// The rules that test a packet first: its source, and whether its connection is known.
     Origins,
-    /// What our firewall says of what passes through the host.
+    /// The rules for packets that are forwarded through the host.
     Forwarding,
     /// The classifiers at the containers' links.
     Links,
@@ -75,7 +75,7 @@ pub(super) fn duel(host: &Host, guards: &[Guard], mut attempt: impl FnMut() -> R
         }
     }
     guards.iter().try_for_each(|guard| guard.take_out(host))?;
-    // A busy machine lets a good shot miss.
+    // On a busy machine an attack that should succeed can fail by chance.
     let mut unguarded = false;
     for _ in 0..20 {
         unguarded = unguarded || attempt()?;

@@ -1,4 +1,4 @@
-//! What is said to the hook, and what it finds: by a runtime, in the environment, in its directory.
+//! Attacks on the input of the hook: from a runtime, in the environment, in its state directory.
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -37,7 +37,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Calls the hook for a container that lies, to attach it and to take it away.
+/// Calls the hook with a false value for `key`: an attach and a detach.
 fn told(container: &Container<'_>, host: &Host, key: &str, lie: &str) -> Result<Output> {
     let mut state = container.state("createRuntime");
     match key {
@@ -63,13 +63,13 @@ fn injected_rule(host: &Host) -> Result<Outcome> {
         ("io.ocinet.network", "bridge:interface=;flush ruleset"),
         ("io.ocinet.publish", "8080:80; flush ruleset"),
         ("io.ocinet.add-host", "x; flush ruleset:192.0.2.1"),
-        // The longest name that an interface can have, and one that means something to a shell and to nft.
+        // A name of the greatest length for an interface, with characters that are special to a shell and to nft.
         ("io.ocinet.network", "bridge:interface=*;`reboot`"),
     ] {
         told(&container, host, key, lie)?;
     }
     let guarded = !there()?;
-    // What a program would load that puts a name as it is into its text.
+    // The positive control: the text that a program would load which inserts a name without quoting it.
     host.sh(&format!("nft -f - <<'RULES'\nadd table ip naive {{ comment \"{LIE}\"; }}\nRULES"))?;
     Ok(Outcome { guarded, unguarded: !there()? })
 }
@@ -82,7 +82,7 @@ fn id_as_a_path(host: &Host) -> Result<Outcome> {
     let plant = || host.sh("mkdir -p /mnt/precious; echo >/mnt/precious/file");
     plant()?;
     told(&container, host, "id", ID)?.exits(2)?;
-    // What an engine once allowed, a runtime may still ask to take away.
+    // A runtime may ask for the removal of a container whose annotations were once accepted.
     told(&container, host, "io.ocinet.name", ID)?.exits(2)?;
     let guarded = gone()?;
     host.sh(&format!("mkdir -p /run/ocinet/containers; rm -r /run/ocinet/containers/{ID}"))?;
@@ -94,7 +94,8 @@ fn environment(host: &Host) -> Result<Outcome> {
          for program in nft tc ip iptables modprobe sh; do
              printf '#!/bin/busybox sh\\nbusybox touch /mnt/evil/ran' >/mnt/evil/$program; chmod +x /mnt/evil/$program
          done")?;
-    // The loader writes its own notes where it is told to, as it would load what it is told to.
+    // `LD_DEBUG_OUTPUT` shows whether the dynamic loader obeys these variables: a loader that writes there would also
+    // load a library named there.
     let poisoned =
         "env PATH=/mnt/evil:$PATH LD_PRELOAD=/mnt/evil/none.so LD_DEBUG=files LD_DEBUG_OUTPUT=/mnt/evil/loaded";
     let traces = || -> Result<bool> { Ok(!host.sh("ls /mnt/evil | grep -E 'ran|loaded' || true")?.is_empty()) };
@@ -124,7 +125,7 @@ fn planted_directory(host: &Host) -> Result<Outcome> {
         used.exits(1)?.says(&["/run/ocinet"]).context(plant)?;
         host.sh("rm -rf /run/ocinet /mnt/elsewhere")?;
     }
-    // The same, planted by nobody but us.
+    // The positive control: the same directory made by root with the right mode.
     host.sh("mkdir -m 0700 /run/ocinet")?;
     let unguarded = container.hook("createRuntime")?.code == 0;
     container.hook("poststop")?.success()?;

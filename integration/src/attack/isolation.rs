@@ -1,5 +1,4 @@
-//! Packets that must not pass: from a container to the host's own affairs, from the LAN to a container's, and through
-//! the host.
+//! Packets that must not pass: from a container to the host, from the LAN to a container, and through the host.
 
 use anyhow::{Context, Result, ensure};
 
@@ -7,7 +6,7 @@ use super::guard::{Guard, duel};
 use super::{Attack, Outcome};
 use crate::{ASKING, GATEWAY, Host, PEER, Place, Proto, Proto::Tcp, UPLINK};
 
-/// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
+/// Two networks on either side of the host: the LAN peer, and `other`. Each sends to the other through the host.
 const OTHER_LAN: &str = "
     ip netns add other
     ip netns exec other /mnt/bin/newborn
@@ -20,7 +19,7 @@ const OTHER_LAN: &str = "
     ip -netns other route add default via 192.0.2.1
     ip -netns peer route add 192.0.2.0/30 via 198.51.100.1";
 
-/// A host whose own rules let nobody in, and are asked about published ports.
+/// A host whose own rules drop what comes in, with the setting that they decide about published ports.
 const CLOSED: &str = "
     echo 'published_ports = \"respect-host-firewall\"' >>/etc/ocinet/config.toml
     nft add table inet gate
@@ -28,10 +27,11 @@ const CLOSED: &str = "
     nft add rule inet gate input iifname lo accept
     nft add rule inet gate input ct state established,related accept";
 
-/// Whose packets come by another link than their answers would leave by is no question on this host (RFC 3704).
+/// Switches off the check whether the answer to a packet would leave by the link that the packet came in by (RFC 3704).
 const NO_REVERSE_PATH: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.uplink.rp_filter=0";
 
-/// A sender is believed on any link as long as some link leads to it, which a container's own bridge does.
+/// Loose check (RFC 3704): a source address is accepted on any link if some link leads to it. A container's bridge
+/// does.
 const LOOSE_REVERSE_PATH: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=2";
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -163,7 +163,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Sends what is meant for 127.0.0.1 to `gateway`.
+/// Sends packets for 127.0.0.1 to `gateway`.
 fn lead_loopback_to(place: &Place, gateway: &str) -> Result<()> {
     let script = format!(
         "sysctl -q net.ipv4.conf.eth0.route_localnet=1
@@ -196,8 +196,8 @@ fn unpublished_by_a_route(host: &Host) -> Result<Outcome> {
     })
 }
 
-/// What the restart of another program's firewall does to iptables, where it shares that with us: all of them leave
-/// chains alone that are not theirs.
+/// What the restart of another program's firewall does to iptables rules. All such programs leave alone chains that are
+/// not theirs.
 const RELOAD_OF_CHAINS: &str = "
     for variant in legacy nft; do
         printf '*filter\\n:FORWARD ACCEPT\\n:OTHER -\\n-F OTHER\\n-A OTHER -j RETURN\\nCOMMIT\\n' | iptables-$variant-restore --noflush
@@ -205,7 +205,8 @@ const RELOAD_OF_CHAINS: &str = "
         iptables-$variant -X OTHER
     done";
 
-/// What it does elsewhere, in both languages; then its rules are as they were.
+/// What such a restart does where our rules are not in iptables. It flushes the tables of both variants; then the
+/// program's own rules are restored.
 const RELOAD: &str = "
     iptables-legacy-save --table filter >/mnt/before
     for program in iptables-legacy iptables-nft; do
@@ -230,7 +231,7 @@ fn gateway_by_a_route(host: &Host) -> Result<Outcome> {
     duel(host, &[Guard::Rules], || peer.hears(Tcp, format!("{GATEWAY}:9999"), "service"))
 }
 
-/// Counts, in `place`, the packets that `matching` says, on their way in or through.
+/// Counts in `place`, at `hook`, the packets that match `matching`.
 fn count(place: &Place, hook: &str, matching: &str) -> Result<()> {
     let script = format!(
         "nft -f - <<'RULES'
@@ -245,7 +246,7 @@ RULES"
     place.sh(&script).map(drop)
 }
 
-/// Whether any has come.
+/// Whether any packet was counted.
 fn has_counted(place: &Place) -> Result<bool> {
     Ok(place
         .sh("nft list table ip watch")?
@@ -253,7 +254,7 @@ fn has_counted(place: &Place) -> Result<bool> {
         .any(|line| line.contains("counter") && !line.contains("packets 0 ")))
 }
 
-/// The peer sends to the host as `address`.
+/// The peer sends to the host with the source address `address`.
 fn forge(peer: &Place, address: impl ToString, towards: &str) -> Result<()> {
     let address = address.to_string();
     let script = format!(
@@ -263,7 +264,7 @@ fn forge(peer: &Place, address: impl ToString, towards: &str) -> Result<()> {
     peer.sh(&script).map(drop)
 }
 
-/// Answers go to the container, so that what counts is what arrived.
+/// The answers go to the container whose address was forged, so the attack succeeds if the packet arrives.
 fn forged_container(host: &Host) -> Result<Outcome> {
     let _service = host.serve("service", &["9999"])?;
     let _web = host.container("web").publish("8080:80,8080:80/udp").run()?;
@@ -303,7 +304,7 @@ fn forged_answer(host: &Host) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Both ends of such a connection are translated: the server answers to the gateway, which the LAN can address as well.
+/// Both ends of such a connection are translated: the server answers to the gateway, which the LAN can also address.
 fn forged_sibling(host: &Host) -> Result<Outcome> {
     let web = host.container("web").publish("8080:80/udp").run()?;
     let address = web.sandbox()?.address().context("an address")?;
@@ -323,7 +324,7 @@ fn forged_sibling(host: &Host) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// From the LAN, and from a sibling.
+/// The attack comes from the LAN, and from a sibling container.
 fn reset_by_the_host(host: &Host) -> Result<Outcome> {
     let _web = host.container("web").publish("8080:80,127.0.0.1:8081:80").run()?;
     let sibling = host.container("sibling").run()?;
@@ -371,7 +372,8 @@ fn captured_destination(host: &Host) -> Result<Outcome> {
     })
 }
 
-/// While the resolver listens, its port cannot be published at all. One that starts later keeps its own address.
+/// While the resolver listens, ocinet refuses to publish its port. A resolver that starts later must still get the
+/// packets for its own address.
 fn captured_resolver(host: &Host) -> Result<Outcome> {
     let _dns = host.container("dns").publish("53:53/udp").serving(&["53"]).run()?;
     let _resolver = host.serve_at("resolver", "127.0.0.53:53")?;
@@ -385,7 +387,7 @@ fn past_the_hosts_rules(host: &Host) -> Result<Outcome> {
     duel(host, &[Guard::Destinations], || any(Proto::ALL, |proto| peer.hears(proto, format!("{UPLINK}:8080"), "web")))
 }
 
-/// Whether one of several ways succeeds.
+/// Whether one of several attempts succeeds.
 fn any<T>(ways: impl IntoIterator<Item = T>, mut attempt: impl FnMut(T) -> Result<bool>) -> Result<bool> {
     ways.into_iter().map(&mut attempt).find(|result| !matches!(result, Ok(false))).unwrap_or(Ok(false))
 }

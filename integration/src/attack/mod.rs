@@ -1,7 +1,7 @@
-//! Attacks on a host and on containers, each of them known from elsewhere: tried against the guards, and again with the
-//! guards out of the way, when it has to succeed.
+//! Known attacks on a host and on containers. Each is tried with the guards, where it must fail, and without them,
+//! where it must succeed.
 //!
-//! One list serves two: `integration/attacks`, which prints it as a table, and the tests.
+//! Two callers use the list: `integration/attacks`, which prints it as a table, and the tests.
 
 mod guard;
 mod input;
@@ -17,9 +17,9 @@ use crate::{Firewall, Host, Runtime, Settings};
 pub struct Attack {
     /// What is tried.
     pub what: &'static str,
-    /// Where it was seen before.
+    /// The issue or document that describes it.
     pub seen: &'static str,
-    /// What stands in its way.
+    /// The guard that stops it.
     pub guard: &'static str,
     /// A shell script for the host before anything else.
     prepare: &'static str,
@@ -29,14 +29,14 @@ pub struct Attack {
 /// How often an attack succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Against the guards, together and each of them alone.
+    /// With all guards, and with each of them alone.
     pub guarded: bool,
-    /// Without any.
+    /// Without any guard.
     pub unguarded: bool,
 }
 
 impl Outcome {
-    /// The guards hold, and there was something for them to hold.
+    /// The expected outcome: the attack fails with the guards and succeeds without them.
     pub const HELD: Self = Self { guarded: false, unguarded: true };
 }
 
@@ -47,11 +47,11 @@ pub struct Chapter {
     pub who: &'static str,
     /// What is tried.
     pub attacks: &'static [Attack],
-    /// Whether a story says itself what a runtime would, and so needs a host without one.
+    /// Whether a story calls the hook itself, and so needs a host without a runtime.
     by_hand: bool,
 }
 
-/// All attacks by who is the attacker.
+/// All attacks, by attacker.
 pub const CHAPTERS: [Chapter; 3] = [
     Chapter { who: "packets that must not pass", attacks: isolation::ATTACKS, by_hand: false },
     Chapter { who: "a neighbour on the same bridge", attacks: sibling::ATTACKS, by_hand: false },
@@ -61,17 +61,18 @@ pub const CHAPTERS: [Chapter; 3] = [
 /// Where an attack is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct World {
-    /// Who keeps the rules.
+    /// The firewall that holds the rules.
     pub firewall: Firewall,
     /// Whether frames on a bridge pass the IP hooks.
     bridge_nf: bool,
     /// What makes the containers' namespaces.
     runtime: Runtime,
-    /// Whether new namespaces begin as where the initial one is a router's.
+    /// Whether new namespaces begin with the settings of a router, as they do where the initial namespace has them.
     born_of_router: bool,
 }
 
-/// All of them. Of two that differ by what namespaces begin as, both have theirs made by a runtime.
+/// All worlds. Where two differ only in the settings that namespaces begin with, a runtime makes the namespaces in
+/// both.
 const WORLDS: [World; 5] = [
     World { runtime: Runtime::Crun, ..World::new(Firewall::Nftables, false) },
     World::new(Firewall::Nftables, true),
@@ -85,7 +86,7 @@ impl World {
         Self { firewall, bridge_nf, runtime: Runtime::Bare, born_of_router: false }
     }
 
-    /// A host there.
+    /// The settings of a host in this world.
     pub fn settings(self) -> Settings {
         let Self { firewall, bridge_nf, runtime, born_of_router } = self;
         Settings::default().firewall(firewall).bridge_nf(bridge_nf).runtime(runtime).born_of_router(born_of_router)
@@ -93,7 +94,7 @@ impl World {
 }
 
 impl Chapter {
-    /// Where its attacks are tried.
+    /// The worlds in which the attacks of this chapter are tried.
     pub fn worlds(&self) -> impl Iterator<Item = World> {
         let there = |world: World| if self.by_hand { World { runtime: Runtime::Bare, ..world } } else { world };
         WORLDS.into_iter().map(there)
@@ -101,7 +102,7 @@ impl Chapter {
 }
 
 impl Attack {
-    /// Tries it on a host of its own.
+    /// Tries the attack on a host of its own.
     pub fn attempt(&self, settings: Settings) -> Result<Outcome> {
         let mut outcome = None;
         let story = |host: &Host| {

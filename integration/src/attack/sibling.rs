@@ -52,15 +52,15 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// A host whose own rules let nothing in from the bridge. With any rp_filter the kernel believes no sender on a link without
-/// an address, which a port of a bridge is (`__fib_validate_source`, net/ipv4/fib_frontend.c).
+/// A host whose own rules drop what comes in from the bridge. With any rp_filter the kernel accepts no source on a link
+/// without an address, and a bridge port has none (`__fib_validate_source`, net/ipv4/fib_frontend.c).
 const SHUT_TO_THE_BRIDGE: &str = "
     sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
     nft add table inet gate
     nft add chain inet gate input '{ type filter hook input priority filter; policy accept; }'
     nft add rule inet gate input iifname ocinet0 drop";
 
-/// The victim, a sibling, and the attacker, which has a server of its own on the same port.
+/// The victim, a sibling, and the attacker, which runs its own server on the same port.
 fn trio(host: &Host) -> Result<[Container<'_>; 3]> {
     Ok([host.container("victim").run()?, host.container("sibling").run()?, host.container("attacker").run()?])
 }
@@ -71,7 +71,8 @@ fn stolen_address(host: &Host) -> Result<Outcome> {
     let sibling_address = sibling.sandbox()?.address().context("an address")?;
     attacker.sh(&format!("ip address add {address}/32 dev eth0"))?;
     duel(host, &[Guard::Links], || {
-        // Entries age; then whoever asks for an address under another's name is believed to be that other.
+        // The sibling's entry has expired. Now an ARP request with the victim's address as its sender would give the
+        // sibling the attacker's MAC.
         sibling.sh(&format!("ip neigh flush to {address}"))?;
         attacker.sh(&format!("ping -c 1 -W 1 -I {address} {sibling_address} || true"))?;
         sibling.hears(Tcp, victim.at(80)?, "attacker")
@@ -85,13 +86,13 @@ fn stolen_mac(host: &Host) -> Result<Outcome> {
     let sibling_address = sibling.sandbox()?.address().context("an address")?;
     attacker.sh(&format!("ip link set eth0 address {mac}; ip address add {address}/32 dev eth0"))?;
     duel(host, &[Guard::Links], || {
-        // Each frame of the attacker's moves the bridge's entry to its port.
+        // Each frame of the attacker moves the bridge's entry for the victim's MAC to the attacker's port.
         attacker.sh(&format!("ip neigh flush dev eth0; ping -c 1 -W 1 -I {address} {sibling_address} || true"))?;
         sibling.hears(Tcp, victim.at(80)?, "attacker")
     })
 }
 
-/// The peer counts what comes from an address that is nobody's.
+/// The peer counts packets from an address that belongs to no host.
 fn forged_source(host: &Host) -> Result<Outcome> {
     let attacker = host.container("attacker").run()?;
     let peer = host.peer();
@@ -110,7 +111,7 @@ RULES")?;
     })
 }
 
-/// What the host answers goes by the bridge again, so that what arrives is what counts.
+/// The host's answer goes back by the bridge, so the attack succeeds if the packet arrives.
 fn past_the_bridge(host: &Host) -> Result<Outcome> {
     let address = format!("{UPLINK}:9999");
     let _secret = host.serve_at("secret", &address)?;
@@ -121,7 +122,8 @@ fn past_the_bridge(host: &Host) -> Result<Outcome> {
     })
 }
 
-/// A question of ARP about its own address, which would pass without the tag. Its sibling counts what it sees of it.
+/// An ARP question about the attacker's own address. It would pass without the VLAN tag. The sibling counts the
+/// questions that it gets.
 fn tagged_frame(host: &Host) -> Result<Outcome> {
     let [_, sibling, attacker] = trio(host)?;
     let sandbox = attacker.sandbox()?;
@@ -147,7 +149,7 @@ fn router_advertisement(host: &Host) -> Result<Outcome> {
          until ip -6 address show dev eth0 scope link -tentative | grep -q inet6; do sleep 0.01; done",
     )?;
     let outcome = duel(host, &[Guard::Links, Guard::Settings], || {
-        // The answer comes after what was sent before the question was judged.
+        // The answer to ping comes after the advertisement was handled, which was sent before.
         attacker.sh(&format!("{PROBE} advertise eth0; ping -c 1 {GATEWAY}"))?;
         Ok(!host.sh("ip -6 route show default dev ocinet0")?.is_empty())
     })?;

@@ -1,6 +1,6 @@
 //! The client and the server of the traffic tests: one static program that runs in any root file system.
 //!
-//! A server answers over TCP (as a web server) and UDP with its name and the address it sees the client at, so that one
+//! A server answers over TCP (as a web server) and UDP with its name and the client's address as it sees it. So one
 //! answer shows both where a packet went and whether it was masqueraded.
 
 use std::error::Error;
@@ -72,7 +72,8 @@ fn serve_at(name: &str, address: SocketAddr) -> Outcome {
     ready()
 }
 
-/// Says to everybody on the link that this is their router, and what their prefix is (RFC 4861, section 4.2).
+/// Sends a router advertisement to all hosts on the link: this host is their router, and this their prefix (RFC 4861,
+/// section 4.2).
 fn advertise(interface: &str) -> Outcome {
     const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     let header = [134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -80,7 +81,7 @@ fn advertise(interface: &str) -> Outcome {
     let mut message = [&header[..], &prefix].concat();
     message.resize(16 + 32, 0);
     let raw = socket(AddressFamily::Inet6, SockType::Raw, SockFlag::empty(), SockProtocol::IcmpV6)?;
-    // Only what no router has passed on is believed.
+    // Receivers accept only a hop limit of 255: no router has forwarded the packet.
     setsockopt(&raw, sockopt::Ipv6MulticastHops, &255)?;
     let scope = if_nametoindex(interface)?;
     let everybody = SockaddrIn6::from(SocketAddrV6::new(ALL_NODES, 0, 0, scope));
@@ -88,14 +89,14 @@ fn advertise(interface: &str) -> Outcome {
     Ok(())
 }
 
-/// Sends packets into a connection that belong to none of its windows, and asks over it afterwards.
+/// Sends packets into a connection that are outside its windows, and then asks over the same connection.
 fn stray(server: SocketAddrV4) -> Outcome {
     const FAR: [u32; 2] = [0x2000_0000, 0xa000_0000];
     let mut stream = TcpStream::connect_timeout(&server.into(), Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let SocketAddr::V4(client) = stream.local_addr()? else { return Err("no address of version 4".into()) };
     let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Tcp)?;
-    // Nothing says where the windows are; of numbers that are opposite, one is outside.
+    // The windows are not known here. Of two numbers that are opposite, one is outside.
     for (sequence, acknowledged) in
         FAR.into_iter().flat_map(|sequence| FAR.map(|acknowledged| (sequence, acknowledged)))
     {
@@ -123,7 +124,7 @@ fn acknowledgement(client: SocketAddrV4, server: SocketAddrV4, sequence: u32, ac
     segment
 }
 
-/// Asks everybody on a VLAN who has an address (IEEE 802.1Q, RFC 826).
+/// Broadcasts an ARP question for an address on a VLAN (IEEE 802.1Q, RFC 826).
 fn tagged(interface: &str, mac: &str, address: Ipv4Addr, vlan: u16) -> Outcome {
     let mac = mac.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<Vec<_>, _>>()?;
     let tag = [[0x81, 0], vlan.to_be_bytes(), [0x08, 0x06]].concat();
@@ -136,7 +137,7 @@ fn tagged(interface: &str, mac: &str, address: Ipv4Addr, vlan: u16) -> Outcome {
     Ok(())
 }
 
-/// Holds a port, and answers nobody.
+/// Listens on a port and never answers.
 fn listen(protocol: &str, address: SocketAddr) -> Outcome {
     let _held: Box<dyn Send> = match protocol {
         "udp" => Box::new(UdpSocket::bind(address)?),
@@ -145,7 +146,7 @@ fn listen(protocol: &str, address: SocketAddr) -> Outcome {
     ready()
 }
 
-/// Says that the ports are open, and stays.
+/// Prints that the ports are open, and waits for ever.
 fn ready() -> Outcome {
     println!("ready");
     io::stdout().flush()?;
@@ -156,7 +157,7 @@ fn ready() -> Outcome {
 
 fn serve_tcp(name: &str, socket: &TcpListener) {
     for stream in socket.incoming().flatten() {
-        // A client that goes away half-way is its own affair.
+        // A client that disconnects early is no error of the server.
         let _ = answer_http(name, stream);
     }
 }
@@ -182,7 +183,7 @@ fn serve_udp(name: &str, socket: &UdpSocket) {
     }
 }
 
-/// Asks until somebody answers or the patience is over.
+/// Asks until an answer comes or `patience` is over.
 fn ask(protocol: &str, server: SocketAddr, patience: Duration) -> Outcome<String> {
     let deadline = Instant::now() + patience;
     loop {
@@ -217,8 +218,9 @@ fn ask_udp(server: SocketAddr) -> Outcome<String> {
     Ok(receive(&socket)?)
 }
 
-/// A port that nobody here has asked from for most of a minute. The kernel takes any that is free, and so one of the flows that
-/// conntrack still knows about, for 30 seconds, once in some hundred times: whoever asks from there goes where that flow went.
+/// A port that no request of this namespace has used for most of a minute. The kernel chooses any free port. Once in
+/// some hundred times that is a port of a flow that conntrack still remembers, for 30 seconds, and the packets would go
+/// where that flow went.
 fn unused_port() -> Outcome<u16> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
     let (first, last) = range.trim().split_once('\t').ok_or("no range of ports")?;
@@ -228,7 +230,7 @@ fn unused_port() -> Outcome<u16> {
     Ok(first + u16::try_from(ticks % ports)?)
 }
 
-/// Asks every 20 milliseconds from one port, for ever; prints each answer, and `-` where none came.
+/// Asks from one port every 20 milliseconds, for ever. Prints each answer, or `-` where none came.
 fn keep_asking(server: SocketAddr, port: u16) -> Outcome {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
@@ -255,7 +257,7 @@ fn hold(protocol: &str, server: SocketAddr, port: u16) -> Outcome {
     };
     println!("ready");
     io::stdout().flush()?;
-    // What the other end makes of it is not ours to judge.
+    // What the other end does with the data does not matter.
     while connection.write_all(b"x").is_ok() || protocol == "udp" {
         thread::sleep(Duration::from_millis(20));
     }
@@ -277,7 +279,7 @@ impl Write for Datagrams {
     }
 }
 
-/// Sends a datagram to each of that many ports, which conntrack remembers.
+/// Sends a datagram to each of `count` ports, so that conntrack remembers a flow for each.
 fn flood(address: Ipv4Addr, count: u16) -> Outcome {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     for port in 1..=count {

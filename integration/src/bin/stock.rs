@@ -1,5 +1,6 @@
-//! A stock shim for private hosts: without containers, but with all of a shim's protocol, by containerd's own crate for shims. It
-//! reads the call and answers it in the way of containerd 2.3 where that is how it was called, and else in the way before.
+//! A stock shim for private hosts, made with containerd's own crate for shims. It speaks the whole protocol of a shim
+//! but runs no containers. It reads the call and answers it as containerd 2.3 does where it was called so, and else in
+//! the earlier form.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use containerd_shim::protos::ttrpc::r#async::TtrpcContext;
 use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{Config, DeleteResponse, Error, ExitSignal, Flags, Shim, StartOpts, TtrpcResult, run, spawn};
 
-/// The shim, and the tasks that it has none of.
+/// The shim. It has no tasks.
 #[derive(Clone)]
 struct Stock(Arc<ExitSignal>);
 
@@ -30,7 +31,7 @@ impl Shim for Stock {
     }
 
     async fn delete_shim(&mut self) -> Result<DeleteResponse, Error> {
-        // The first second of all, whose message is text.
+        // One second after the epoch. The answer then holds bytes that are also valid text.
         Ok(DeleteResponse { exit_status: 7, exited_at: Some(Default::default()).into(), ..Default::default() })
     }
 

@@ -35,7 +35,8 @@ struct Address {
     scope: String,
 }
 
-/// Compares every sandbox with the kernel and the kernel with every sandbox; `live` says where containers are.
+/// Compares every sandbox with the kernel and the kernel with every sandbox. `live` has the network namespaces of the
+/// containers.
 pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
     let sandboxes = host.settled_sandboxes()?;
     let links: Vec<Link> = host.json("ip -json -details address show")?;
@@ -51,7 +52,7 @@ pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
     Ok(())
 }
 
-/// The links without a classifier for what comes out of their containers.
+/// The links that have no classifier for the packets from their container.
 fn unguarded(sandboxes: &[Sandbox], guards: &str) -> Vec<String> {
     let links = sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints).map(|endpoint| &endpoint.host_interface);
     let is_guarded = |link: &str| guards.contains(&format!("qdisc clsact ffff: dev {link} "));
@@ -66,7 +67,7 @@ fn about_sandbox(sandbox: &Sandbox, links: &[Link], live: &Live) -> Result<Vec<S
     if (sandbox.mode == Mode::Bridge) == sandbox.endpoints.is_empty() {
         complaints.push(format!("mode {:?} with {} endpoints", sandbox.mode, sandbox.endpoints.len()));
     }
-    // After a store was lost, nobody knows the bundle.
+    // A store that was lost and rebuilt has no bundle paths.
     let is_it = |(id, bundle): &(String, String)| {
         *id == sandbox.container && (*bundle == sandbox.bundle || sandbox.bundle.is_empty())
     };
@@ -154,7 +155,7 @@ fn strays(sandboxes: &[Sandbox], links: &[Link]) -> Vec<String> {
         .flat_map(|sandbox| &sandbox.endpoints)
         .map(|endpoint| endpoint.host_interface.as_str())
         .collect();
-    // Half made, a link has no alias yet, but its bridge.
+    // A link that is not complete yet is already on the bridge but has no alias.
     let ours = |link: &&Link| link.ifalias.starts_with("ocinet:") || (link.ifalias.is_empty() && link.master == BRIDGE);
     links
         .iter()

@@ -1,4 +1,4 @@
-//! The elements of our maps, as the kernel has them and as the store wants them.
+//! The elements of our maps: what the kernel has, and what the store demands.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,12 @@ use crate::{Place, Sandbox};
 /// From `tcp . 8080 : 10.90.0.2 . 80` to the comment.
 pub(super) type Elements = BTreeMap<String, String>;
 
-/// The published ports in the kernel, whoever keeps them.
+/// The published ports in the kernel, with any of the firewalls.
 pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
     let mut elements = in_maps(host)?;
     for program in ["iptables-legacy", "iptables-nft"] {
-        // To ask for a table of the legacy variant makes it, and a hook looks into each that is there.
+        // Listing a table of the legacy variant creates it, and then the hook reads it too. So only an existing table
+        // is listed.
         let is_there = "grep -qx nat /proc/net/ip_tables_names && echo yes || true";
         if program == "iptables-legacy" && host.sh(is_there)?.is_empty() {
             continue;
@@ -26,7 +27,7 @@ pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
     Ok(elements)
 }
 
-/// As iptables prints a rule.
+/// Reads a rule as iptables prints it.
 fn from_rule(line: &str) -> Option<(String, String)> {
     let words: Vec<&str> = line.split(' ').collect();
     let after = |flag| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
@@ -47,7 +48,7 @@ fn in_maps(host: &Place) -> Result<Elements> {
     Ok(elements.map(|element| read(&element[0], &element[1])).collect())
 }
 
-/// The elements that `sandboxes` call for.
+/// The elements that `sandboxes` demand.
 pub(super) fn in_store(sandboxes: &[Sandbox]) -> Elements {
     let mut elements = Elements::new();
     for sandbox in sandboxes {

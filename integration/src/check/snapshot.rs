@@ -9,20 +9,20 @@ use crate::Place;
 /// The bridge of the network `bridge`.
 pub(crate) const BRIDGE: &str = "ocinet0";
 
-/// What the links that we make are called.
+/// The beginnings of the names of our links.
 const OUR_LINKS: [&str; 3] = [BRIDGE, "ocv", "ocn-"];
 
-/// What chains of iptables are called that we make.
+/// The beginning of the names of our iptables chains.
 const OUR_CHAINS: &str = "OCINET-";
 
-/// The tables of iptables-nft, which come to be with the first rule in them and stay.
+/// The tables of iptables-nft. It makes each with its first rule and never deletes it.
 const IPTABLES: [&str; 5] =
     ["table ip raw ", "table ip mangle ", "table ip filter ", "table ip security ", "table ip nat "];
 
-/// Where runtimes, podman and containerd keep their own notes and mounts.
+/// The folders where runtimes, podman and containerd keep their own state and mounts.
 const RUNTIMES: [&str; 5] = ["/run/runc", "/run/crun", "/run/containers", "/run/containerd", "/mnt/podman"];
 
-/// Settings that change where forwarding is switched on, which the kernel does to every interface alike.
+/// Settings that the kernel changes on every interface when forwarding is switched on.
 const FORWARDING: [&str; 3] = ["ipv4/ip_forward:", "/forwarding:", "ipv4/conf/all/accept_redirects:"];
 
 /// A host at one moment: lines of text by section.
@@ -30,7 +30,7 @@ const FORWARDING: [&str; 3] = ["ipv4/ip_forward:", "/forwarding:", "ipv4/conf/al
 pub struct Snapshot(BTreeMap<String, Vec<String>>);
 
 impl Snapshot {
-    /// Looks at everything on the host.
+    /// Records the state of the host.
     pub fn take(host: &Place) -> Result<Self> {
         let mut sections = BTreeMap::<_, Vec<_>>::new();
         let mut section = String::new();
@@ -46,7 +46,7 @@ impl Snapshot {
         Ok(Self(sections))
     }
 
-    /// What is not ours: all but our links and what belongs to them, our table, our files, and `ip_forward`.
+    /// What is not ours: all but the lines that name our links, our table, our files, and `ip_forward`.
     pub fn foreign(&self) -> Self {
         let mut foreign = self.without_our_files();
         for (section, lines) in &mut foreign.0 {
@@ -60,7 +60,7 @@ impl Snapshot {
         foreign
     }
 
-    /// All but the files under `/run/ocinet`, whose content is the store's own affair, and what runtimes keep.
+    /// All but the files under `/run/ocinet`, whose content the checker does not compare, and the files of runtimes.
     pub fn without_our_files(&self) -> Self {
         let mut rest = self.clone();
         for section in ["files", "mounts"] {
@@ -89,7 +89,7 @@ impl Snapshot {
     }
 }
 
-/// The lines that only the first has, as in a patch; of very many lines the first few.
+/// The lines that only the first list has, as in a patch, at most 20.
 fn only_in(here: &[String], there: &[String], sign: char) -> String {
     const ENOUGH: usize = 20;
     let lines: Vec<_> = here.iter().filter(|line| !there.contains(line)).collect();
@@ -104,7 +104,7 @@ pub(crate) fn same(then: &str, before: &Snapshot, now: &str, after: &Snapshot) -
     Ok(())
 }
 
-/// Whether a line speaks of a link of ours, or of something on one.
+/// Whether a line names a link of ours.
 fn is_ours(line: &str) -> bool {
     line.split(|c: char| c.is_whitespace() || "/:@".contains(c))
         .any(|word| OUR_LINKS.iter().any(|prefix| word.starts_with(prefix)))
@@ -123,8 +123,8 @@ fn without_our_table(lines: &[String]) -> Vec<String> {
     rest
 }
 
-/// The tables without our chains and the jumps to them, and without what iptables-nft makes for them and leaves: chains
-/// that do nothing, and tables of nothing else.
+/// The tables without our chains and the jumps to them, and without what iptables-nft makes for them and keeps: chains
+/// that do nothing, and tables with nothing else.
 fn without_our_chains(lines: &[String]) -> Vec<String> {
     let mut rest: Vec<String> = Vec::new();
     let (mut chain, mut of_iptables): (Option<Vec<String>>, bool) = (None, false);
@@ -150,7 +150,7 @@ fn without_our_chains(lines: &[String]) -> Vec<String> {
     rest
 }
 
-/// A chain of the kernel's with no rule and the policy it begins with.
+/// A base chain with no rule and its initial policy.
 fn does_nothing(chain: &[String]) -> bool {
     chain.len() == 3 && chain[1].trim_end().ends_with("policy accept;")
 }

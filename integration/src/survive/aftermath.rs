@@ -1,4 +1,4 @@
-//! What happens in life after a kill.
+//! What follows a kill.
 
 use anyhow::{Context, Result, ensure};
 
@@ -6,23 +6,23 @@ use super::leftovers;
 use super::scene::{Scene, sandbox};
 use crate::{Container, Host, check};
 
-/// The next thing that happens.
+/// The event that follows a kill.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Aftermath {
     /// The runtime deletes the container, and calls poststop.
     Poststop,
-    /// Nothing; later a new container wants the same address and port.
+    /// No call for the container. Later a new container asks for the same address and port.
     Heir,
-    /// The runtime tries the same container once more.
+    /// The runtime attaches the same container again.
     Again,
-    /// The operator, or a timer, calls `gc`.
+    /// The operator or a timer calls `gc`.
     Gc,
 }
 
 impl Aftermath {
     pub const ALL: [Self; 4] = [Self::Poststop, Self::Heir, Self::Again, Self::Gc];
 
-    /// Lets it happen to the container of a call that was killed, and sees to it that in the end nothing is left.
+    /// Makes the event happen to the container whose call was killed, and verifies that nothing is left in the end.
     pub fn happen(self, host: &Host, scene: Scene, mut container: Container<'_>) -> Result<()> {
         match self {
             Self::Poststop => {
@@ -49,7 +49,7 @@ fn end(host: &Host, container: &mut Container<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A new container wants the port, and the address where one was given.
+/// A new container asks for the port, and for the address where the first one has one.
 fn heir(host: &Host) -> Result<()> {
     let held = host.sandboxes()?.first().and_then(crate::Sandbox::address);
     let network = held.map_or("bridge".to_owned(), |address| format!("bridge:ip={address}"));
@@ -62,7 +62,7 @@ fn heir(host: &Host) -> Result<()> {
     heir.hook("poststop")?.success().map(drop)
 }
 
-/// The same key: in the same namespace where that lives, else in a new one.
+/// The same key again: in the same namespace if it is alive, else in a new one.
 fn again(host: &Host, scene: Scene, container: &mut Container<'_>) -> Result<()> {
     let lives = !matches!(scene, Scene::Detach | Scene::Collect);
     let mut successor = if lives { None } else { Some(scene.draft(host).prepare()?) };
@@ -86,7 +86,7 @@ fn again(host: &Host, scene: Scene, container: &mut Container<'_>) -> Result<()>
     container.hook("poststop")?.success().map(drop)
 }
 
-/// Everything stands that the store speaks of, and each of the container's files is there once.
+/// The kernel has everything that the store lists, and each of the container's files is mounted once.
 fn wired(host: &Host, container: &Container<'_>) -> Result<()> {
     check::agreement(host, &host.living())?;
     leftovers::files_once(host, container.pid())

@@ -1,4 +1,4 @@
-//! Many containers of one host, called for all at once or in turn.
+//! Many containers of one host, attached and detached all at once or in turn.
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use super::point::CALLER;
 use crate::host::OCINET;
 use crate::{Background, Host, Output};
 
-/// Containers without a runtime: a process in a network namespace each, with one published port each.
+/// Containers without a runtime: each is a process in a network namespace of its own, with one published port.
 pub(super) struct Crowd<'h> {
     host: &'h Host,
     name: String,
@@ -18,16 +18,16 @@ pub(super) struct Crowd<'h> {
     _holder: Background,
 }
 
-/// What became of one call.
+/// The result of one call.
 #[derive(Debug, Deserialize)]
 pub(super) struct Called {
     pub code: i32,
-    /// Of the whole process.
+    /// The time of the whole process.
     pub micros: u64,
     pub stderr: String,
 }
 
-/// How calls follow one another.
+/// Whether calls are made at once or in turn.
 #[derive(Clone, Copy)]
 pub(super) enum Pace {
     AtOnce,
@@ -35,10 +35,10 @@ pub(super) enum Pace {
 }
 
 impl<'h> Crowd<'h> {
-    /// So many containers that wait for their attach.
+    /// Makes `count` containers that are not attached yet.
     pub fn new(host: &'h Host, name: &str, count: usize, first_port: usize) -> Result<Self> {
         let bundle = host.container(name).write_bundle()?;
-        // Nobody there waits for the end of a sandbox's process.
+        // The parent of the sandboxes' processes does not wait for their end: they must not become zombies.
         let argv = ["env", "--ignore-signal=CHLD", CALLER, "sandboxes", &count.to_string()];
         let mut holder = host.background(&argv)?;
         let pids: Vec<u32> = serde_json::from_str(&holder.line()?)?;
@@ -53,23 +53,23 @@ impl<'h> Crowd<'h> {
         self.pids.len()
     }
 
-    /// The attach of a member.
+    /// The call that attaches a member.
     pub fn attach(&self, number: usize) -> Value {
         json!({ "arguments": ["createRuntime"], "stdin": self.state(number) })
     }
 
-    /// The detach of a member, as it comes after its end.
+    /// The call that detaches a member after its end.
     pub fn detach(&self, number: usize) -> Value {
         json!({ "arguments": ["poststop"], "stdin": self.state(number) })
     }
 
-    /// The end of a member, and its detach at once.
+    /// The call that ends a member and detaches it at once.
     pub fn end_and_detach(&self, number: usize) -> Value {
         self.host.is_dead(&self.key(number));
         json!({ "arguments": ["poststop"], "stdin": self.state(number), "end": self.pids[number] })
     }
 
-    /// Ends members; nobody is told.
+    /// Ends members and calls no hook.
     pub fn end(&self, members: impl IntoIterator<Item = usize>) -> Result<()> {
         let mut pids = String::new();
         for number in members {
@@ -79,7 +79,7 @@ impl<'h> Crowd<'h> {
         self.host.sh(&format!("kill -KILL{pids}")).map(drop)
     }
 
-    /// What a runtime says about a member.
+    /// The state that a runtime passes for a member.
     pub fn state(&self, number: usize) -> Value {
         let port = format!("{}:80", self.first_port + number);
         json!({

@@ -1,4 +1,4 @@
-//! Crowds that come and go at once.
+//! Crowds of containers that are attached and detached at once.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -9,23 +9,23 @@ use super::crowd::{Called, Crowd, Pace, call};
 use super::{Times, leftovers};
 use crate::{Host, Proto::Tcp, Sandbox, Settings, UPLINK};
 
-/// How often every container of a crowd is looked into; the store is looked at after every call.
+/// The checker looks into every container in one round of so many. The store is compared after every batch of calls.
 const LOOK: usize = 10;
 
-/// What crowds did.
+/// The results of crowds.
 #[derive(Debug, Default)]
 pub struct Crowds {
     /// How many rounds there were.
     pub rounds: usize,
-    /// How many attaches and detaches.
+    /// How many attaches and detaches there were.
     pub calls: usize,
-    /// Each call that failed or said something, and what it said.
+    /// Each call that failed or printed something, with its output.
     pub errors: Vec<String>,
-    /// Everything that was there twice.
+    /// Each address, port or name that was held twice.
     pub duplicates: Vec<String>,
-    /// What attaches took.
+    /// The times of attaches.
     pub attach: Times,
-    /// What detaches took.
+    /// The times of detaches.
     pub detach: Times,
 }
 
@@ -34,7 +34,7 @@ impl Crowds {
     pub fn is_clean(&self) -> Result<()> {
         let failures = [&self.errors[..], &self.duplicates[..]].concat();
         ensure!(failures.is_empty(), "of {} calls {} went wrong:\n{}", self.calls, failures.len(), failures.join("\n"));
-        ensure!(self.calls > 0, "nobody came");
+        ensure!(self.calls > 0, "no call was made");
         Ok(())
     }
 
@@ -67,8 +67,8 @@ impl Crowds {
     }
 }
 
-/// Rounds of crowds of `size`, while a container with a published port lives and `gc` runs all the time, here and from
-/// other namespaces.
+/// Runs rounds of crowds of `size`, while a container with a published port lives and `gc` runs all the time, on the
+/// host and from other namespaces.
 pub fn crowds(size: usize, rounds: usize) -> Result<Crowds> {
     let host = Host::new(Settings::default())?;
     let mut crowds = Crowds::default();
@@ -89,7 +89,7 @@ pub fn crowds(size: usize, rounds: usize) -> Result<Crowds> {
     Ok(crowds)
 }
 
-/// `gc` in a loop, from where it sees everything and from where it does not.
+/// Runs `gc` in a loop, once with the host's namespaces and once with each of them replaced.
 fn collectors(host: &Host) -> Result<Vec<crate::Background>> {
     host.sh(": >/mnt/gc-complaints")?;
     ["", "unshare --pid --fork --mount-proc", "unshare --pid --fork", "unshare --mount", "unshare --net"]
@@ -105,7 +105,7 @@ fn collectors(host: &Host) -> Result<Vec<crate::Background>> {
         .collect()
 }
 
-/// All come at once; half of them end, and as many others come at the same time; all end.
+/// Attaches a crowd at once. Then half of it ends, while as many others are attached. Then all end.
 fn round_of(host: &Host, crowds: &mut Crowds, size: usize, look: bool) -> Result<()> {
     let (first, second) = (Crowd::new(host, "first", size, 10_000)?, Crowd::new(host, "second", size / 2, 20_000)?);
     let calls: Vec<_> = (0..size).map(|number| first.attach(number)).collect();
@@ -129,9 +129,9 @@ fn round_of(host: &Host, crowds: &mut Crowds, size: usize, look: bool) -> Result
     Ok(())
 }
 
-/// A crowd that is larger than the subnet: exactly the surplus is refused, and comes in after others have left.
+/// A crowd that is larger than the subnet: exactly the surplus is refused, and is attached after others have ended.
 pub fn too_small_a_subnet(rounds: usize) -> Result<()> {
-    // Sixteen addresses, less those of the network, of everybody and of the gateway.
+    // Sixteen addresses, less those of the network, of the broadcast and of the gateway.
     const ROOM: usize = 13;
     const SURPLUS: usize = 7;
     let host = Host::new(Settings::default().prepare(r#"echo 'subnet = "10.90.0.0/28"' >/etc/ocinet/config.toml"#))?;
@@ -146,7 +146,8 @@ pub fn too_small_a_subnet(rounds: usize) -> Result<()> {
         let leaving = &inside[..SURPLUS];
         crowd.end(leaving.iter().copied())?;
         if round % 2 == 0 {
-            // In every other round nobody is told, and the newcomers have to find the dead by themselves.
+            // Only in every other round are the ended members detached. In the others the new attaches have to find
+            // them dead.
             let calls: Vec<_> = leaving.iter().map(|number| crowd.detach(*number)).collect();
             ensure!(call(&host, Pace::AtOnce, &calls)?.iter().all(|one| one.code == 0), "a detach failed");
         }

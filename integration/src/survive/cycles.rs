@@ -1,4 +1,4 @@
-//! Many containers one after the other: nothing grows.
+//! Many containers one after the other: memory, store and rules do not grow.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::point::CALLER;
 use super::{Times, leftovers};
 use crate::{Host, OCINET, Output, Settings};
 
-/// How many go between two looks.
+/// The number of cycles between two looks.
 const BATCH: usize = 100;
 
 /// A host after so many cycles.
@@ -46,7 +46,8 @@ pub fn cycles(count: usize) -> Result<Vec<Look>> {
             ensure!(one.code == 0 && one.stderr.is_empty(), "{one:?}");
             if number % 2 == 0 { attach.add(one.micros) } else { detach.add(one.micros) }
         }
-        // The last of a batch is measured, which takes longer.
+        // The last member of a batch runs under a helper that measures its memory, which takes longer, so its time does
+        // not count.
         let last = BATCH - 1;
         let attach_memory = memory(&host, "createRuntime", &crowd.state(last))?;
         crowd.end([last])?;
@@ -75,14 +76,14 @@ pub fn cycles(count: usize) -> Result<Vec<Look>> {
 /// An error unless the last look is like the first.
 pub fn is_flat(looks: &[Look]) -> Result<()> {
     let [first, .., last] = looks else { return Ok(()) };
-    // SQLite keeps the pages of its fullest moment, which depends on how many links drain at once. A row left over by each
-    // cycle would be some hundred bytes more each time.
+    // SQLite never shrinks the file below its largest size, which depends on how many links drain at once. A row that
+    // each cycle left over would add some hundred bytes per cycle.
     let room = first.store + (32 << 10);
     ensure!(last.store <= room, "the store has grown from {} to {} bytes", first.store, last.store);
     ensure!(last.rules == first.rules, "there were {} lines of rules, now {}", first.rules, last.rules);
     ensure!(last.links == first.links, "there were {} links, now {}", first.links, last.links);
     let memory = |look: &Look| look.attach_memory.max(look.detach_memory);
-    // Where its memory lies is drawn anew for each process, and costs it more or less pages.
+    // The kernel randomises the address space of each process, which costs some pages more or less.
     ensure!(memory(last) <= memory(first) + 512, "memory has grown from {} to {} KiB", memory(first), memory(last));
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! System calls that fail: each one of a call of ours, with each error that it can give, beside a container that lives.
 //!
-//! A call that ends well has done everything, one that fails has left nothing, and in no case does the living container
-//! notice. Collection, `doctor --fix` and `reset` may go on after a failure and leave the rest to the next run, which then
-//! puts everything right.
+//! A call that succeeds has done everything, one that fails has left nothing, and in no case is the living container
+//! affected. Collection, `doctor --fix` and `reset` may go on after a failure and leave the rest to the next run, which
+//! then repairs everything.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,27 +17,27 @@ use super::scene::{quiet, usual};
 use super::{Scene, Share, leftovers};
 use crate::{Container, Host, Output, Settings, check};
 
-/// What `timeout` ends with, and what a shell says of a program that SIGKILL has ended.
+/// The exit code of `timeout`, and of a shell for a program that SIGKILL has ended.
 const KILLED: i32 = 137;
 /// The first exit code that stands for a signal.
 const SIGNALED: i32 = 128;
 
-/// Whose system calls fail.
+/// The processes whose system calls fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Whose {
     /// Those of the call itself, in all its threads.
     Own,
-    /// Those of the processes that it starts: `nft`, and what goes on in the background.
+    /// Those of the processes that it starts: `nft`, and the process that goes on in the background.
     Children,
 }
 
 /// A system call that fails.
 #[derive(Debug)]
 struct Fault {
-    /// Which thread or child, in the order of birth; 0 is the program itself.
+    /// Which thread or child, in the order of creation; 0 is the program itself.
     tracee: usize,
     whose: Whose,
-    /// Which system call, and which of its calls that can fail so.
+    /// Its name, and its number among the calls of that name that can give the error.
     name: String,
     call: usize,
     error: Errno,
@@ -68,7 +68,7 @@ impl Fault {
         call.through(host, &["fail-at", &self.tracee.to_string(), &self.name, &self.call.to_string(), &error])
     }
 
-    /// Whether it takes memory away, which no program in Rust can go on without: it is killed then.
+    /// Whether the fault refuses memory. A program in Rust is then aborted.
     fn may_kill(&self) -> bool {
         self.error == Errno::ENOMEM && ["mmap", "mprotect", "mremap"].contains(&self.name.as_str())
     }
@@ -83,7 +83,7 @@ struct Disturbed<'f> {
 }
 
 impl Case for Disturbed<'_> {
-    // Each try is a whole story, and a call that the allocator makes now and then may not come again.
+    // Each try is a whole story, and a call that the allocator makes only sometimes may not come again.
     const TRIES: u32 = 4;
 
     fn host(self) -> Result<Host> {
@@ -112,8 +112,8 @@ impl Case for Disturbed<'_> {
 }
 
 impl Disturbed<'_> {
-    /// Looks at what the call has done, lets come what comes next, and sees to it that nothing is left then but the living
-    /// container as it was.
+    /// Checks the result of the call, makes the event that follows, and verifies that then nothing is left but the
+    /// living container, unchanged.
     fn judge(self, host: &Host, mut container: Container<'_>, living: Option<Living>, code: i32) -> Result<()> {
         quiet(host)?;
         let was_killed = code >= SIGNALED;
@@ -142,7 +142,7 @@ impl Disturbed<'_> {
         }
     }
 
-    /// What comes next in life, undisturbed.
+    /// The event that follows, without a fault.
     fn put_right(self, host: &Host, container: &mut Container<'_>) -> Result<()> {
         match self.scene {
             Scene::Restore => {
@@ -171,7 +171,7 @@ impl fmt::Display for Disturbed<'_> {
     }
 }
 
-/// Everything is there that the sandbox says, and `ocinet doctor` finds no fault.
+/// Everything that the sandbox lists exists, and `ocinet doctor` finds no fault.
 fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
     check::agreement(host, &host.living())?;
     container.sandbox().context("it says that it is attached")?;
@@ -183,7 +183,7 @@ fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
     host.ocinet("doctor")?.success().map(drop)
 }
 
-/// Nothing is there of a container whose attach failed, or that was detached; others are as their sandboxes say.
+/// Nothing is left of a container whose attach failed or that was detached; others are as their sandboxes say.
 fn nothing_of(host: &Host, container: &Container<'_>) -> Result<()> {
     let (id, bundle) = container.key();
     let sandboxes = host.settled_sandboxes()?;
@@ -193,7 +193,7 @@ fn nothing_of(host: &Host, container: &Container<'_>) -> Result<()> {
     leftovers::files_of(host, sandboxes.len())
 }
 
-/// A host that has had a container before, and has another that lives.
+/// A host that has had a container before, and where another is running.
 fn inhabited(scene: Scene, settings: &Settings) -> Result<Host> {
     let host = Host::new(settings.clone()).context("making a private host")?;
     Scene::prepare(&host)?;
@@ -203,7 +203,7 @@ fn inhabited(scene: Scene, settings: &Settings) -> Result<Host> {
     Ok(host)
 }
 
-/// The system calls that the call of a scene makes, learned on a host that is as it will be each time.
+/// The system calls of a scene's call, recorded on a host in the same state as each try.
 fn trace(scene: Scene, host: &Host) -> Result<Vec<Tracee>> {
     usual(3, || {
         let container = scene.set(host)?;
@@ -217,8 +217,8 @@ fn trace(scene: Scene, host: &Host) -> Result<Vec<Tracee>> {
     })
 }
 
-/// Lets each system call of the call of `scene`, or of its children, fail once with each error that it can give; a share of
-/// all that.
+/// Makes each system call of the call of `scene`, or of its children, fail once with each error that it can give; a
+/// share of all these faults.
 pub fn at_every_fault(scene: Scene, whose: Whose, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
     let host = inhabited(scene, settings)?;
     let trace = trace(scene, &host).with_context(|| format!("tracing: {}", scene.name()))?;

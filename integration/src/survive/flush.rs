@@ -6,9 +6,9 @@ use super::crowd::{Crowd, Pace, call};
 use super::{Times, leftovers};
 use crate::{Host, Settings};
 
-/// How long the next hook takes that finds the rules of `size` endpoints gone, and brings back all of them.
+/// The time of the next hook when the rules of `size` endpoints are gone. It restores all of them.
 pub fn recovery(size: usize, rounds: usize) -> Result<Times> {
-    // Rules of strangers would go with ours.
+    // `nft flush ruleset` would delete the rules of other programs too.
     let host = Host::new(Settings::default().prepare("nft delete table inet stranger"))?;
     let crowd = Crowd::new(&host, "web", size, 10_000)?;
     let calls: Vec<_> = (0..size).map(|number| crowd.attach(number)).collect();

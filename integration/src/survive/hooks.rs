@@ -1,5 +1,5 @@
-//! Kills of the hook, called as a runtime would call it: at every system call of every thread and child, and at any
-//! moment.
+//! Kills of the hook, called as a runtime calls it: at every system call of every thread and child, and at random
+//! moments.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use super::point::{Call, Point, random};
 use super::{Scene, Share};
 use crate::{Host, Installed, Settings};
 
-/// How long a detach goes on in the background, in microseconds.
+/// How long the background part of a detach takes, in microseconds.
 const BACKGROUND: u64 = 100_000;
 
 /// When the kill comes.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     At(Point),
-    /// At random within so many microseconds; all its processes at once, or one.
+    /// At random within so many microseconds. If true, all its processes at once, else one.
     Within(u64, bool),
 }
 
@@ -42,7 +42,7 @@ struct Killed<'s> {
     settings: &'s Settings,
     moment: Moment,
     aftermath: Aftermath,
-    /// Which release makes the call and what comes before. After the kill it is the one under test.
+    /// The release that makes the call and the attaches before it. After the kill, the release under test is used.
     killed: Installed,
 }
 
@@ -53,7 +53,7 @@ impl Case for Killed<'_> {
 
     fn happen(self, host: &Host, nth: u32) -> Result<bool> {
         if self.killed == Installed::Before {
-            // What this release left of rules is none of the other's.
+            // The rules of the previous release are removed, since the release under test installs its own.
             host.ocinet("reset --force")?.success().context(Unready)?;
             self.killed.on(host).context(Unready)?;
             Scene::use_once(host).context(Unready)?;
@@ -63,7 +63,7 @@ impl Case for Killed<'_> {
         if self.killed == Installed::Before {
             Installed::Now.on(host)?;
         }
-        // A call that came to its end must leave nothing either.
+        // A call that was not killed must leave nothing either.
         self.aftermath.happen(host, self.scene, container)?;
         Ok(hit)
     }
@@ -88,12 +88,13 @@ fn used(settings: &Settings, by: Installed) -> Result<Host> {
     Ok(host)
 }
 
-/// Kills the call of `scene` on such a host at a share of its system calls, each followed by each of the things that may come next.
+/// Kills the call of `scene` at a share of its system calls, on a host that has had a container before. Each kill is
+/// followed by each of the possible events.
 pub fn at_every_call(scene: Scene, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
     calls_of(Installed::Now, scene, settings, share, workers)
 }
 
-/// The same for the release before this one, which is then upgraded.
+/// The same for a call of the previous release, with an upgrade after the kill.
 pub fn before_an_upgrade(scene: Scene, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
     calls_of(Installed::Before, scene, settings, share, workers)
 }
@@ -109,7 +110,7 @@ fn calls_of(killed: Installed, scene: Scene, settings: &Settings, share: Share, 
     run(cases.len(), share.pick(cases), workers)
 }
 
-/// Kills every kind of call at random moments, `count` in all; a quarter of the moments lie in what goes on behind it.
+/// Kills every kind of call at random moments, `count` in all. A quarter of the moments are in the background part.
 pub fn at_random(count: usize, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
     let host = used(settings, Installed::Now)?;
     let longest: Vec<_> = Scene::KILLS.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;

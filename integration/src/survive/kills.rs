@@ -1,4 +1,4 @@
-//! Many kills or failures, on several hosts side by side, and what came of them.
+//! Many kills or failures, on several hosts in parallel, and their results.
 
 use std::fmt::{self, Display};
 use std::sync::Mutex;
@@ -8,17 +8,17 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Host;
 
-/// How often the whole host is compared with what it was before.
+/// The whole host is compared with its first snapshot after every so many cases.
 const LOOK: usize = 25;
 
-/// What came of many kills, or of many system calls that failed.
+/// The results of many kills, or of many system calls that failed.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How many there are to try.
+    /// The number of cases.
     pub points: usize,
-    /// How many of them happened.
+    /// The number of kills or failures that happened.
     pub tried: usize,
-    /// Those that did not happen, however often we tried.
+    /// Those that did not happen in any try.
     pub missed: Vec<String>,
     /// Those after which something was left or went wrong, with what.
     pub leaks: Vec<String>,
@@ -34,8 +34,8 @@ impl Tally {
     }
 }
 
-/// A host that could not be brought to where the kill belongs: a machine that stalls, nothing of the hook's doing. The
-/// case is tried on another host.
+/// The host could not be brought to the state before the kill: the machine was too slow, and the hook is not at fault.
+/// The case is tried on another host.
 #[derive(Debug)]
 pub(super) struct Unready;
 
@@ -45,7 +45,7 @@ impl Display for Unready {
     }
 }
 
-/// A kill and what comes after.
+/// A kill and what follows it.
 pub(super) trait Case: Copy + Display + Send {
     /// How often it is tried where it does not happen: threads do not race in the same way each time.
     const TRIES: u32 = 25;
@@ -58,12 +58,13 @@ pub(super) trait Case: Copy + Display + Send {
         host.farewell()
     }
 
-    /// Lets it happen, for the `nth` time where the kill did not before: a random moment is then an earlier one. False if
-    /// the kill did not happen; an error if something was left, or [`Unready`].
+    /// Makes the kill. `nth` counts the tries in which it did not happen: a random moment is then chosen earlier.
+    /// Returns false if the kill did not happen, an error if something was left, and [`Unready`] if the host was not
+    /// ready.
     fn happen(self, host: &Host, nth: u32) -> Result<bool>;
 }
 
-/// Lets every case happen, on several hosts side by side.
+/// Runs every case, on several hosts in parallel.
 pub(super) fn run<C: Case>(points: usize, cases: Vec<C>, workers: usize) -> Result<Tally> {
     let tally = Mutex::new(Tally { points, ..Tally::default() });
     let queue = Mutex::new(cases.into_iter());
@@ -75,7 +76,7 @@ pub(super) fn run<C: Case>(points: usize, cases: Vec<C>, workers: usize) -> Resu
     tally.into_inner().ok().context("a thread panicked")
 }
 
-/// Takes cases as long as there are any, all on one host; a host that something was left on is not used again.
+/// Runs cases as long as there are any, all on one host. After an error it continues on a new host.
 fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<()> {
     let Some(first) = next() else { return Ok(()) };
     let mut host = first.host()?;
@@ -89,7 +90,7 @@ fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<(
         let told = match told {
             Err(error) => {
                 host = case.host()?;
-                // A host that stalled has had its chance; on this one the same is an error like any other.
+                // The case is repeated once after a host that was not ready. A second such error counts as any other.
                 if error.is::<Unready>() { insist(case, &host) } else { Err(error) }
             }
             told => told,
@@ -105,7 +106,7 @@ fn work<C: Case>(next: &dyn Fn() -> Option<C>, tally: &Mutex<Tally>) -> Result<(
     C::end(&host)
 }
 
-/// False if the kill never happened.
+/// Repeats the case until the kill happens. False if it never does.
 fn insist<C: Case>(case: C, host: &Host) -> Result<bool> {
     for nth in 0..C::TRIES {
         if case.happen(host, nth)? {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::host::Live;
 use crate::{Host, check};
 
-/// Makes sure that the store is empty, and that the kernel and the file system have nothing of any container.
+/// Makes sure that the store is empty, and that neither the kernel nor the file system has anything of a container.
 pub(super) fn none(host: &Host) -> Result<()> {
     host.settles()?;
     check::agreement(host, &Live::new())?;
@@ -21,7 +21,7 @@ pub(super) fn none(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that so many containers have files, and no others.
+/// Makes sure that so many containers have files.
 pub(super) fn files_of(host: &Host, containers: usize) -> Result<()> {
     let folders = names(&host.path("/run/ocinet/containers"))?;
     ensure!(folders.len() == containers, "{containers} containers have files, and there are {folders:?}");
@@ -37,14 +37,14 @@ pub(super) fn files_once(host: &Host, pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// The mounts of our files that a process sees.
+/// The mounts of our files in the mount namespace of a process.
 fn our_mounts(host: &Host, pid: u32) -> Result<Vec<String>> {
     let path = host.path(format!("/proc/{pid}/mountinfo"));
     let mounts = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(mounts.lines().filter(|line| line.contains("/ocinet/containers/")).map(str::to_owned).collect())
 }
 
-/// Where something is mounted: the fifth field (proc_pid_mountinfo(5)).
+/// The mount point of a line: the fifth field (proc_pid_mountinfo(5)).
 fn target(line: &str) -> Option<String> {
     line.split(' ').nth(4).map(str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! A container that lives while other calls are disturbed, and must not notice.
+//! A container that lives while other calls are disturbed, and must not be affected.
 
 use anyhow::{Result, ensure};
 
@@ -7,10 +7,10 @@ use crate::{Host, Mode, Proto::Tcp, Sandbox, State, UPLINK, eventually};
 /// Its id, and the name of its server.
 const LIVING: &str = "living";
 
-/// Where its pid is noted on the host.
+/// The file on the host that holds its pid.
 const PID: &str = "/mnt/living";
 
-/// What there is of the living container.
+/// The state of the living container.
 #[derive(Debug, PartialEq)]
 pub(super) struct Living {
     sandbox: Sandbox,
@@ -19,25 +19,25 @@ pub(super) struct Living {
 }
 
 impl Living {
-    /// Starts it on a host, whose end is also its own unless [`Living::end`] comes before.
+    /// Starts it on a host. It runs until the end of the host unless [`Living::end`] comes before.
     pub fn start(host: &Host) -> Result<()> {
         let pid = host.container(LIVING).isolated().publish("80:80").run()?.leave();
         host.sh(&format!("echo {pid} >{PID}")).map(drop)
     }
 
-    /// What there is of it.
+    /// Its present state.
     pub fn of(host: &Host) -> Result<Self> {
         let sandboxes = host.sandboxes()?;
         let mut sandbox = match sandboxes.iter().find(|sandbox| sandbox.container == LIVING) {
             Some(sandbox) => sandbox.clone(),
             None => anyhow::bail!("the living container is forgotten: {sandboxes:#?}"),
         };
-        // A store that was rebuilt does not know it.
+        // A store that was rebuilt has no bundle paths.
         sandbox.bundle = String::new();
         let is_connected = sandbox.mode == Mode::Bridge && sandbox.endpoints.len() == 1;
         ensure!(is_connected && sandbox.state == State::Attached, "the living container is {sandbox:#?}");
         let link = &sandbox.endpoints[0].host_interface;
-        // A guard that is put there again has another number.
+        // A guard that was installed again has another number.
         let links = host.sh(&format!(
             "ip -oneline -details link show dev {link} | sed 's/[a-z_]*_timer *[0-9.]*//g'
              tc filter show dev {link} ingress | sed 's/ id [0-9]*//'
@@ -46,7 +46,7 @@ impl Living {
         Ok(Self { sandbox, links })
     }
 
-    /// Makes sure that it is as it was.
+    /// Makes sure that its state is unchanged.
     pub fn is_there(&self, host: &Host) -> Result<()> {
         let now = Self::of(host)?;
         ensure!(now.sandbox == self.sandbox, "the living container was {:#?}, and is {:#?}", self.sandbox, now.sandbox);
@@ -54,7 +54,7 @@ impl Living {
         Ok(())
     }
 
-    /// Makes sure that it is as it was, and that its port leads to it.
+    /// Makes sure that its state is unchanged, and that its port leads to it.
     pub fn is_untouched(&self, host: &Host) -> Result<()> {
         self.is_there(host)?;
         host.peer().reaches(Tcp, format!("{UPLINK}:80"))?.is(LIVING).map(drop)

@@ -1,7 +1,7 @@
-//! What ocinet survives, tried out and counted: kills, failing system calls, crowds, long lives, lost rulesets.
+//! What ocinet survives, tried and counted: kills, failing system calls, crowds, many cycles, lost rulesets.
 //!
-//! The same machinery serves two: `integration/survive`, which tries everything and prints the figures, and the tests,
-//! which try a share.
+//! Two callers use this: `integration/survive`, which tries everything and prints the figures, and the tests, which try
+//! a share.
 
 mod aftermath;
 mod crowd;

@@ -8,24 +8,24 @@ use serde_json::{Value, json};
 
 use crate::{Host, Output};
 
-/// The helper that calls and kills, on a private host.
+/// The helper program on a private host that calls and kills.
 pub const CALLER: &str = "/mnt/bin/caller";
 
-/// What is called: a program on the host, and what it finds on its stdin.
+/// A call: a program on the host with its arguments, and its stdin.
 pub(super) struct Call {
     pub argv: Vec<String>,
     pub stdin: String,
 }
 
 impl Call {
-    /// Calls it by way of the helper.
+    /// Makes the call by the helper.
     pub fn through(&self, host: &Host, way: &[&str]) -> Result<Output> {
         let program = self.argv.iter().map(String::as_str);
         let argv: Vec<_> = [CALLER].into_iter().chain(way.iter().copied()).chain(program).collect();
         Output::of(&mut host.command(&argv), self.stdin.as_bytes())
     }
 
-    /// How long it takes, in microseconds.
+    /// The time of the call, in microseconds.
     pub fn time(&self, host: &Host) -> Result<u64> {
         let stdin: Value = serde_json::from_str(&self.stdin).unwrap_or_default();
         let call = json!([{ "arguments": self.argv[1..], "stdin": stdin }]).to_string();
@@ -34,14 +34,14 @@ impl Call {
         called[0]["micros"].as_u64().context("the helper says how long it took")
     }
 
-    /// The system calls of each thread and child, in the order of birth. The call is made, to its end.
+    /// The system calls of each thread and child, in the order of creation. The call is made and not killed.
     pub fn trace(&self, host: &Host) -> Result<Vec<Vec<u64>>> {
         let said = self.through(host, &["trace"])?.success()?;
-        // The call itself may have said something before.
+        // The call itself may have printed something before.
         Ok(serde_json::from_str(said.lines().last().unwrap_or_default())?)
     }
 
-    /// The same, with the errors that each of them could have given. What became of the call does not matter.
+    /// The same, with the errors that each system call can give. Whether the call succeeded does not matter.
     pub fn faults(&self, host: &Host) -> Result<Vec<Tracee>> {
         let said = self.through(host, &["faults"])?.success()?;
         Ok(serde_json::from_str(said.lines().last().unwrap_or_default())?)
@@ -57,10 +57,10 @@ pub(super) struct Tracee {
     pub calls: Vec<(String, Vec<i32>)>,
 }
 
-/// A moment to be killed at: before one system call of one thread or child.
+/// A point at which to kill: before one system call of one thread or child.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
-    /// Which thread or child, in the order of birth; 0 is the program itself.
+    /// Which thread or child, in the order of creation; 0 is the program itself.
     pub tracee: usize,
     /// Which of its calls.
     pub call: usize,
@@ -77,7 +77,7 @@ impl Point {
         trace.iter().enumerate().flat_map(of)
     }
 
-    /// Makes the call and kills it here. False if it came to its end alive.
+    /// Makes the call and kills it at this point. False if it ended without being killed.
     pub fn kill(self, host: &Host, call: &Call) -> Result<bool> {
         let output = call.through(host, &["kill-at", &self.tracee.to_string(), &self.call.to_string()])?;
         Ok(output.stderr.contains("caller: killed"))
@@ -90,7 +90,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// A number below `end`, each time another; 0 below 0.
+/// A random number below `end`; 0 where `end` is 0.
 pub(super) fn random(end: u64) -> u64 {
     RandomState::new().build_hasher().finish() % end.max(1)
 }

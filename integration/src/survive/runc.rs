@@ -1,4 +1,4 @@
-//! Kills under a real runtime, and of the runtime itself.
+//! Kills of hooks under runc, and of runc itself.
 
 use std::fmt;
 use std::fs;
@@ -13,26 +13,26 @@ use super::scene::quiet;
 use super::{Share, leftovers};
 use crate::{Draft, Host, OCINET, Output, Runtime, Sandbox, Settings, check};
 
-/// Where a hook that is killed, or traced, says what became of it.
+/// The file into which a hook that is killed or traced writes the result.
 const VERDICT: &str = "/mnt/verdict";
 
-/// Which of the hooks is killed.
+/// The hook that is killed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stage {
     /// `createRuntime`: runc stops the container and calls `poststop` at once.
     Attach,
-    /// `poststop`: runc goes on, and nobody calls it again.
+    /// `poststop`: runc goes on, and the hook is not called again.
     Detach,
 }
 
-/// What happens next.
+/// The event that follows.
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    /// A new container wants the same address and port.
+    /// A new container asks for the same address and port.
     Heir,
-    /// Somebody calls `gc`.
+    /// A call of `gc`.
     Gc,
-    /// Somebody calls `runc delete --force`, and then `gc`, for runc may know nothing of the container.
+    /// A call of `runc delete --force`, and then of `gc`, since runc may not know the container.
     Delete,
 }
 
@@ -56,7 +56,7 @@ impl Next {
     }
 }
 
-/// A hook of runc's that is killed.
+/// A hook under runc that is killed.
 #[derive(Clone, Copy, Debug)]
 struct Hook {
     stage: Stage,
@@ -83,7 +83,8 @@ impl Case for Hook {
         let by = format!("kill-at {} {}", point.tracee, point.call);
         let (container, output) = stage.by(web(host, "web"), &by).start()?;
         if let Some(container) = container {
-            // Where the kill did not happen at the detach either, this is an error of the case's, not of runc's.
+            // `delete` calls the hook at the detach. If that was not killed either, a failure of `delete` is an error
+            // of this case.
             container.delete()?;
         } else if stage == Stage::Detach {
             output.success()?;
@@ -100,7 +101,7 @@ impl fmt::Display for Hook {
 }
 
 impl Stage {
-    /// Lets the hook of this stage be called by the helper.
+    /// Makes the helper call the hook of this stage.
     fn by<'h>(self, draft: Draft<'h>, way: &str) -> Draft<'h> {
         let stage = match self {
             Self::Attach => "createRuntime",
@@ -128,7 +129,8 @@ pub fn under_runc(stage: Stage, share: Share, workers: usize) -> Result<Tally> {
     run(cases.len(), share.pick(cases), workers)
 }
 
-/// A `runc run` that is killed at random within so many microseconds, alone or with the hook that it waits for.
+/// A `runc run` that is killed at random within so many microseconds, alone or together with the hook that it waits
+/// for.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     longest: u64,
@@ -146,7 +148,7 @@ impl Case for Run {
         let id = next_id();
         let way = [CALLER, "kill-after", &moment, if self.all { "all" } else { "one" }];
         let output = start(host, &id, &way)?;
-        // The hook goes on without its runtime, and so does what the container has become by then.
+        // The hook and the container's processes outlive runc.
         quiet(host)?;
         end_all_containers(host)?;
         self.next.happen(host, &id)?;
@@ -172,7 +174,7 @@ pub fn runtime_killed(count: usize, share: Share, workers: usize) -> Result<Tall
     run(count, (0..share.of(count)).map(case).collect(), workers)
 }
 
-/// `runc run`, called by way of the helper or directly.
+/// Calls `runc run`, by the helper or directly.
 fn start(host: &Host, id: &str, way: &[&str]) -> Result<Output> {
     let container = web(host, id).prepare()?;
     let bundle = container.bundle();
@@ -180,7 +182,7 @@ fn start(host: &Host, id: &str, way: &[&str]) -> Result<Output> {
     host.output(&[way, &["sh", "-c", &run]].concat())
 }
 
-/// runc keeps what it knows of a container that was killed with it: each needs an id of its own.
+/// runc keeps its record of a container that was killed with it, so each needs an id of its own.
 fn next_id() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     format!("web{}", COUNT.fetch_add(1, Ordering::Relaxed))

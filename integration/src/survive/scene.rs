@@ -1,4 +1,4 @@
-//! What goes on when the kill comes, or the system call fails.
+//! The state of a host and the call on it that is killed, or whose system calls fail.
 
 use std::fs::{self, DirEntry};
 
@@ -8,30 +8,30 @@ use super::point::Call;
 use crate::host::OCINET;
 use crate::{Container, Draft, Host, eventually};
 
-/// What is killed, and how the host is before.
+/// A call, and the state of the host before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scene {
     /// The first attach of a host: store, bridge and ruleset have to be made.
     FirstAttach,
     /// Any other attach.
     Attach,
-    /// An attach while others of the host have just detached, and the firewall is not yet done with that.
+    /// An attach directly after a detach of others, whose deletion in the firewall is not complete yet.
     AttachBeside,
-    /// An attach that fails when nearly everything is done, and takes it all back.
+    /// An attach that fails when nearly everything is done, and undoes all of it.
     Rollback,
     /// A detach after the end of the container, as runtimes call it.
     Detach,
-    /// A detach while the namespace lives on.
+    /// A detach of a container whose namespace still exists.
     DetachKept,
-    /// `gc` finds a dead container.
+    /// `gc` with a dead container.
     Collect,
-    /// An attach after the store was lost: what runs is found again first.
+    /// An attach after the store was lost: it first rebuilds the store from what runs.
     Rebuild,
-    /// `doctor --fix` finds one container without its link, and a dead one.
+    /// `doctor --fix` with one container without its link, and a dead one.
     Restore,
-    /// `reset` without `--force` beside a container that runs: it is refused.
+    /// `reset` without `--force` beside a running container: it is refused.
     ResetRefused,
-    /// `reset` where the only container is dead.
+    /// `reset` with only a dead container.
     Reset,
 }
 
@@ -61,7 +61,7 @@ impl Scene {
         Self::Reset,
     ];
 
-    /// Its name, for tables.
+    /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::FirstAttach => "first attach of a host",
@@ -78,7 +78,7 @@ impl Scene {
         }
     }
 
-    /// Brings the host to where the call is made, and returns the container that it is about.
+    /// Brings the host to the state before the call, and returns the container of the call.
     pub(super) fn set(self, host: &Host) -> Result<Container<'_>> {
         if self == Self::FirstAttach {
             host.ocinet("reset --force")?.success()?;
@@ -116,7 +116,7 @@ impl Scene {
     /// The container of this scene: one published port, on the default network.
     pub(super) fn draft(self, host: &Host) -> Draft<'_> {
         let draft = sandbox(host, "web").publish("8080:80");
-        // A folder cannot be mounted over by a file.
+        // The attach fails because a file cannot be mounted over a directory.
         if self == Self::Rollback { draft.image("/mnt/broken") } else { draft }
     }
 
@@ -132,8 +132,9 @@ impl Scene {
         Call { argv: argv.map(str::to_owned).into(), stdin: container.state(stage).to_string() }
     }
 
-    /// The system calls that it makes, learned on a host that is as it will be each time. Of several runs, what most have
-    /// done: what a thread does only now and then, because another was quicker, is left to kills at random moments.
+    /// The system calls of the call, recorded on a host in the same state as each try. It is the most frequent of
+    /// several recordings: calls that a thread makes only sometimes, because another was quicker, are left to kills at
+    /// random moments.
     pub(super) fn trace(self, host: &Host) -> Result<Vec<Vec<u64>>> {
         usual(7, || self.one_trace(host))
     }
@@ -148,7 +149,7 @@ impl Scene {
         Ok(trace)
     }
 
-    /// How long it takes, in microseconds, until it is back and its caller goes on; with a little room.
+    /// The time in microseconds until the call returns to its caller, plus a margin.
     pub(super) fn length(self, host: &Host) -> Result<u64> {
         let mut longest = 0;
         for _ in 0..3 {
@@ -161,23 +162,23 @@ impl Scene {
         Ok(longest)
     }
 
-    /// Whether something goes on in the background after the call.
+    /// Whether a process continues in the background after the call.
     pub(super) fn goes_on(self) -> bool {
         matches!(self, Self::AttachBeside | Self::Rollback | Self::Detach | Self::DetachKept | Self::Collect)
     }
 
-    /// Whether no container can live on its host meanwhile.
+    /// Whether no other container can run on the host at this call.
     pub(super) fn is_alone(self) -> bool {
         matches!(self, Self::FirstAttach | Self::Reset)
     }
 
-    /// Makes a host fit for this scene: used before, and with an image that cannot be given its files.
+    /// Prepares a host for this scene: it has been used before, and has an image in which the files cannot be mounted.
     pub(super) fn prepare(host: &Host) -> Result<()> {
         host.sh("cp -r /mnt/rootfs /mnt/broken; rm -f /mnt/broken/etc/hostname; mkdir -p /mnt/broken/etc/hostname")?;
         Self::use_once(host)
     }
 
-    /// One container comes and goes: store, bridge and ruleset are there afterwards.
+    /// Attaches and detaches one container. Afterwards store, bridge and ruleset exist.
     pub(super) fn use_once(host: &Host) -> Result<()> {
         let first = sandbox(host, "first").publish("8080:80").prepare()?;
         first.hook("createRuntime")?.success()?;
@@ -187,7 +188,7 @@ impl Scene {
     }
 }
 
-/// What most of several runs say.
+/// The most frequent result of several runs.
 pub(super) fn usual<T: PartialEq>(runs: usize, one: impl Fn() -> Result<T>) -> Result<T> {
     let mut all = (0..runs).map(|_| one()).collect::<Result<Vec<_>>>()?;
     let alike = |run: usize| all.iter().filter(|other| **other == all[run]).count();
@@ -195,12 +196,12 @@ pub(super) fn usual<T: PartialEq>(runs: usize, one: impl Fn() -> Result<T>) -> R
     Ok(all.swap_remove(most))
 }
 
-/// A command as a person types it.
+/// A call of a command with these arguments and no stdin.
 fn command(argv: &[&str]) -> Call {
     Call { argv: argv.iter().map(|word| (*word).to_owned()).collect(), stdin: String::new() }
 }
 
-/// Waits until no earlier call goes on in the background: it would change which system calls the next one makes.
+/// Waits until no earlier call continues in the background, since it would change the system calls of the next one.
 pub(super) fn quiet(host: &Host) -> Result<()> {
     let is_ours = |entry: &DirEntry| fs::read(entry.path().join("comm")).is_ok_and(|name| name == b"ocinet\n");
     eventually("nothing goes on in the background", || {
@@ -208,7 +209,7 @@ pub(super) fn quiet(host: &Host) -> Result<()> {
     })
 }
 
-/// A container that only sleeps, with everything of its own that the hook looks at.
+/// A container that only sleeps, with all namespaces of its own that the hook uses.
 pub(super) fn sandbox<'h>(host: &'h Host, id: &str) -> Draft<'h> {
     host.container(id).isolated().command(&["sleep", "100000"])
 }

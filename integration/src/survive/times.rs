@@ -1,16 +1,16 @@
 use std::fmt;
 
-/// What many calls took, in microseconds.
+/// The times of many calls, in microseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Times(Vec<u64>);
 
 impl Times {
-    /// Adds one.
+    /// Adds a time.
     pub fn add(&mut self, micros: u64) {
         self.0.push(micros);
     }
 
-    /// So many per cent took no longer, in milliseconds.
+    /// The time in milliseconds that `percent` per cent of the calls did not exceed.
     pub fn percentile(&self, percent: usize) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();

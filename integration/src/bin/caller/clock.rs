@@ -1,4 +1,4 @@
-//! Kills at a moment in time, however far the program has come.
+//! Kills at a moment in time, wherever the program is by then.
 
 use std::fs;
 use std::io::Write;
@@ -13,15 +13,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Runs a program for so many microseconds and kills it then; where it has ended by then, what it left running. With
-/// `all`, the children of a program that still runs are killed too. Whether somebody was killed.
+/// Runs a program for `micros` microseconds and then kills it. If it has ended by then, kills the processes that it
+/// left running. With `all`, the children of a program that still runs are killed too. Returns whether a process was
+/// killed.
 pub(crate) fn kill_after(program: &[&str], input: &[u8], micros: u64, all: bool) -> Result<bool> {
-    // What the program leaves running becomes ours, so that it can be found.
+    // This process becomes the parent of processes that the program leaves running, and can find them.
     set_child_subreaper(true)?;
     let mut command = Command::new(program.first().context("no program")?);
     let mut child = command.args(&program[1..]).stdin(Stdio::piped()).spawn()?;
     let main = Pid::from_raw(child.id().cast_signed());
-    // It may end without reading everything.
+    // The program may end without reading all of its input.
     let _ = child.stdin.take().context("stdin is piped")?.write_all(input);
     thread::sleep(Duration::from_micros(micros));
     if child.try_wait()?.is_some() {
@@ -35,12 +36,12 @@ pub(crate) fn kill_after(program: &[&str], input: &[u8], micros: u64, all: bool)
     Ok(child.wait()?.signal() == Some(Signal::SIGKILL as i32))
 }
 
-/// Who has just ended is no victim.
+/// Kills a process. One that has just ended is no error.
 fn strike(pid: Pid) {
     let _ = kill(pid, Signal::SIGKILL);
 }
 
-/// Whether a child of ours that was struck did not end by itself before.
+/// Whether the child ended by the signal, and not by itself before.
 fn died_of_it(child: Pid) -> bool {
     matches!(waitpid(child, None), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)))
 }

@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 struct Call {
     arguments: Vec<String>,
     stdin: Value,
-    /// A process that is killed before.
+    /// A process that is killed before the call.
     end: Option<i32>,
 }
 
-/// Starts the program once for each call of a JSON array, all at the same moment, and prints what became of each.
+/// Starts the program once for each call of a JSON array, all at the same moment, and prints the result of each.
 pub(crate) fn at_once(program: &[&str], input: &[u8]) -> Result<ExitCode> {
     let calls: Vec<Call> = serde_json::from_slice(input)?;
     let barrier = Barrier::new(calls.len());
@@ -48,7 +48,8 @@ fn tell(results: &[Value]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The time is that of a whole process, as a runtime waits for it: until it has ended and its pipes are closed.
+/// The time is that of a whole process, as a runtime waits for it: until the process has ended and its pipes are
+/// closed.
 fn one(program: &[&str], call: &Call) -> Result<Value> {
     if let Some(pid) = call.end {
         kill(Pid::from_raw(pid), Signal::SIGKILL)?;
@@ -58,7 +59,7 @@ fn one(program: &[&str], call: &Call) -> Result<Value> {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn()?;
-    // It may end without reading everything.
+    // The program may end without reading all of its input.
     let _ = child.stdin.take().context("stdin is piped")?.write_all(call.stdin.to_string().as_bytes());
     let mut said = String::new();
     child.stderr.take().context("stderr is piped")?.read_to_string(&mut said)?;

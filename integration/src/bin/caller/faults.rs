@@ -1,8 +1,8 @@
-//! Which errors a system call can give, by its man page and what it is called with.
+//! Which errors a system call can give, by its man page and its arguments.
 //!
-//! Those of a full table, of no memory, of a full file system, of a missing right, and of a signal. A call that cannot fail is
-//! not made to, nor one that takes a process's memory or descriptors away: its caller could do nothing about it. `brk` says
-//! by its result that there is no more, not by an error.
+//! These are the errors of a full table, of no memory, of a full file system, of a missing right, and of a signal.
+//! Calls that cannot fail are left alone, and so are calls that release memory or descriptors: their caller could not
+//! handle an error. `brk` reports by its result that there is no more memory, not by an error.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -28,7 +28,7 @@ struct Kind {
     errors: &'static [(Errno, When)],
 }
 
-/// What a call is about: which of its arguments.
+/// The argument that names the object of a call.
 #[derive(Clone, Copy)]
 enum Object {
     /// The address of a path.
@@ -43,23 +43,23 @@ enum When {
     Always,
     /// The call may make a file (`O_CREAT`).
     Creating,
-    /// It walks a path: with `AT_EMPTY_PATH`, or none at all, it looks at an open descriptor.
+    /// The call walks a path. It does not with `AT_EMPTY_PATH`, or without any path: then it uses an open descriptor.
     ByPath,
-    /// The descriptor is a file's.
+    /// The descriptor is that of a file.
     OnFile,
-    /// The descriptor is that of a pipe, a socket or a terminal, where a call can wait and so be interrupted.
+    /// The descriptor is that of a pipe, a socket or a terminal, where a call can wait, and a signal can interrupt it.
     OnStream,
     /// The call takes a lock.
     Locking,
-    /// It waits for a lock.
+    /// The call waits for a lock.
     LockingWait,
-    /// It makes a descriptor of another (`F_DUPFD`).
+    /// The call makes a copy of a descriptor (`F_DUPFD`).
     Duplicating,
-    /// The message is the kernel's, which may have had no memory for the rest of a dump.
+    /// The message comes from the kernel, which may have had no memory for the rest of a dump.
     OfKernel,
-    /// It waits for a message, or for another thread.
+    /// The call waits for a message, or for another thread.
     Waiting,
-    /// It changes a limit.
+    /// The call changes a limit.
     Setting,
 }
 
@@ -67,7 +67,7 @@ const fn kind(number: c_long, name: &'static str, object: Object, errors: &'stat
     Kind { number, name, object, errors }
 }
 
-/// What a walk of a path can end with.
+/// The errors of a path walk.
 const WALK: &[(Errno, When)] = &[(ENOMEM, Always), (EACCES, Always)];
 const LOOK: &[(Errno, When)] = &[(ENOMEM, ByPath), (EACCES, ByPath)];
 const CHANGE: &[(Errno, When)] = &[(ENOMEM, Always), (EPERM, Always)];
@@ -176,7 +176,7 @@ const KINDS: &[Kind] = &[
 ];
 
 impl Syscall {
-    /// What a thread that is stopped on its way into the kernel is about to do; none where it has ended.
+    /// The call that a thread stopped at system call entry is about to make; `None` if the thread has ended.
     pub(crate) fn of(thread: Pid) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
         let mut words = text.split_whitespace();
@@ -185,12 +185,12 @@ impl Syscall {
         Some(Self { thread, number, arguments: words.map_while(hex).take(6).collect() })
     }
 
-    /// Its number on this machine.
+    /// The number of the call on this machine.
     pub(crate) fn number(&self) -> u64 {
         self.number.cast_unsigned()
     }
 
-    /// Its name and the errors that it can give; none of a call that cannot fail.
+    /// The name of the call and the errors that it can give; `None` for a call that cannot fail.
     pub(crate) fn errors(&self) -> Option<(&'static str, Vec<Errno>)> {
         let kind = self.kind()?;
         let possible = kind.errors.iter().filter(|(_, when)| self.is(*when));
@@ -198,7 +198,7 @@ impl Syscall {
         (!errors.is_empty()).then_some((kind.name, errors))
     }
 
-    /// What it is about, for people.
+    /// The object of the call, as text for messages.
     pub(crate) fn object(&self) -> String {
         let found = self.kind().and_then(|kind| match kind.object {
             Object::Path(index) => self.path(index),
@@ -248,7 +248,7 @@ impl Syscall {
         }
     }
 
-    /// Whether the descriptor is that of a netlink socket, the last field of whose line is its inode.
+    /// Whether the descriptor is a netlink socket. The last field of a line in /proc/net/netlink is the inode.
     fn is_netlink(&self) -> bool {
         let sockets = fs::read_to_string(format!("/proc/{}/net/netlink", self.thread)).unwrap_or_default();
         let inodes = sockets.lines().filter_map(|line| line.split_whitespace().next_back());
@@ -256,20 +256,20 @@ impl Syscall {
         inodes.map(|inode| format!("socket:[{inode}]")).any(|socket| socket == target)
     }
 
-    /// Whether the `struct flock` of a lock call, which begins with its type, gives a lock back.
+    /// Whether a lock call releases a lock. Its `struct flock` begins with the type.
     fn unlocks(&self) -> bool {
         let kind = self.memory(2, 2).and_then(|bytes| Some(i16::from_ne_bytes(bytes.try_into().ok()?)));
         kind.is_some_and(|kind| i32::from(kind) == libc::F_UNLCK)
     }
 
-    /// The path that an argument is the address of.
+    /// The path at the address that an argument holds.
     fn path(&self, index: usize) -> Option<String> {
         let bytes = self.memory(index, 256)?;
         let text = bytes.split(|byte| *byte == 0).next()?;
         Some(String::from_utf8_lossy(text).into_owned())
     }
 
-    /// What is in memory where an argument points to, at most so many bytes.
+    /// The memory at the address that an argument holds, at most `most` bytes.
     fn memory(&self, index: usize, most: usize) -> Option<Vec<u8>> {
         let memory = File::open(format!("/proc/{}/mem", self.thread)).ok()?;
         let mut bytes = vec![0; most];

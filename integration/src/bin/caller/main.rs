@@ -1,7 +1,7 @@
-//! Calls programs as a runtime calls a hook, and kills them: at one system call, or at one moment. Or lets one of their
+//! Calls programs as a runtime calls a hook, and kills them at one system call or at one moment, or makes one of their
 //! system calls fail.
 //!
-//! Runs on a private host, so that nothing but the program under test stands between a call and its figures.
+//! It runs on a private host, so that no other program takes time between a call and its measurement.
 
 mod clock;
 mod crowd;
@@ -80,7 +80,7 @@ fn possible(tracee: &Tracee) -> Value {
     json!({ "child": tracee.is_child, "calls": tracee.calls.iter().map(call).collect::<Vec<_>>() })
 }
 
-/// Says on stderr whether the kill has happened: a runtime shows that of a hook that fails.
+/// Prints on stderr whether the kill has happened: a runtime shows the stderr of a hook that fails.
 fn verdict(killed: bool, code: i32) -> Result<ExitCode> {
     eprintln!("caller: {}", if killed { "killed" } else { "not killed" });
     Ok(ExitCode::from(if killed { KILLED } else { u8::try_from(code)? }))
@@ -92,8 +92,8 @@ fn input() -> Result<Vec<u8>> {
     Ok(input)
 }
 
-/// A program that starts when it is given its input, by [`release`]: until then it is a shell that waits, and can be
-/// taken hold of.
+/// Starts a shell that waits and becomes the program once [`release`] sends the input. Until then a tracer can attach
+/// to it.
 fn start(program: &[&str]) -> Result<Child> {
     let shell = ["sh", "-c", "read -r go; exec \"$@\"", "sh"];
     let argv = [&shell, program].concat();

@@ -1,17 +1,17 @@
-//! Letting a system call of a stopped thread fail.
+//! Making a system call of a stopped thread fail.
 
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// Lets the call that the thread is about to make do nothing: the kernel passes over a number that is -1
-/// (`do_syscall_x64`, arch/x86/entry/syscall_64.c).
+/// Makes the kernel skip the call that the thread is about to make: the kernel ignores the number -1 (`do_syscall_x64`,
+/// arch/x86/entry/syscall_64.c).
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn skip(thread: Pid) -> Result<()> {
     change(thread, |registers| registers.orig_rax = u64::MAX)
 }
 
-/// Lets the call that the thread comes back from have ended with `error`.
+/// Sets the result of the call that the thread returns from to `error`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn fail(thread: Pid, error: Errno) -> Result<()> {
     change(thread, |registers| registers.rax = i64::from(-(error as i32)).cast_unsigned())

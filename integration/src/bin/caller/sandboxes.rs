@@ -1,4 +1,4 @@
-//! Many sandboxes, made quickly: a process in a network namespace of its own stands for a container.
+//! Makes many sandboxes quickly. A process in a network namespace of its own stands for a container.
 
 use std::fs;
 use std::io::{Write, stdout};
@@ -8,7 +8,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use nix::sched::{CloneFlags, unshare};
 
-/// Makes sandboxes, prints their pids as a JSON array, and stays until it is killed. They stay longer.
+/// Makes sandboxes, prints their pids as a JSON array, and waits until it is killed. The sandboxes outlive it.
 pub(crate) fn hold(count: usize) -> Result<ExitCode> {
     let pids = (0..count).map(|_| one()).collect::<Result<Vec<_>>>()?;
     println!("{}", serde_json::to_string(&pids)?);
@@ -18,7 +18,7 @@ pub(crate) fn hold(count: usize) -> Result<ExitCode> {
     }
 }
 
-/// A child is born into the network namespace of its parent: we go ahead into a new one each time.
+/// A child inherits the network namespace of its parent, so this process enters a new one before each fork.
 fn one() -> Result<u32> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     let child = Command::new("sleep").arg("100000").stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;

@@ -1,10 +1,10 @@
-//! Follows a program through every system call of all its threads and children, and kills it at one, or lets that one
-//! fail.
+//! Follows a program through every system call of all its threads and children, and kills it at one of them or makes
+//! that one fail.
 //!
-//! strace could do both (`inject=NAME:signal=KILL:when=N`), but it cannot be told which thread it shall count for:
-//! the first to get that far is hit, which is nearly always the main one, and the calls of the others would never be
-//! tried. Here a point is a tracee, in the order of birth, and the number of its call. The kill comes before the call
-//! does anything, and a call that fails does nothing.
+//! strace could do both (`inject=NAME:signal=KILL:when=N`), but one cannot choose the thread whose calls it counts: the
+//! first thread that makes N calls is hit. That is nearly always the main one, so the calls of the others would never
+//! be tried. Here a target is a tracee, in the order of creation, and the number of its call. The kill comes before the
+//! call has any effect, and a call that fails has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,16 +23,16 @@ use super::registers;
 /// What a shell adds to the signal that ended a program.
 const SIGNALED: i32 = 128;
 
-/// What became of a program that was followed.
+/// The result of following a program.
 #[derive(Default)]
 pub(crate) struct Followed {
-    /// The tracees in the order of birth; the first is the program itself.
+    /// The tracees in the order of creation; the first is the program itself.
     pub tracees: Vec<Tracee>,
     /// Whether the kill, or the failure, happened.
     pub hit: bool,
-    /// What the call was about that failed, for people.
+    /// The object of the call that failed, as text for messages.
     pub failed: String,
-    /// The exit code, as a shell would say it.
+    /// The exit code, in the form that a shell gives it.
     pub code: i32,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Tracee {
 pub(crate) struct Called {
     /// Its number on this machine.
     pub number: u64,
-    /// Its name, and the errors that it could have given.
+    /// Its name, and the errors that it can give.
     pub errors: Option<(&'static str, Vec<Errno>)>,
 }
 
@@ -68,13 +68,13 @@ pub(crate) struct Target<'t> {
 pub(crate) enum Deed<'t> {
     /// Its process is killed. Every call counts.
     Kill,
-    /// It fails with that error. Only calls of that name count that could: so one that is made now and then, as by the allocator,
-    /// does not change which is meant.
+    /// The call fails with that error. Only calls of that name that can give the error count, so that a call which the
+    /// program makes only sometimes, as the allocator does, does not shift the number.
     Fail(&'t str, Errno),
 }
 
 impl Target<'_> {
-    /// Whether it is the last of the calls that the tracee has made.
+    /// Whether the target is the last of the calls that the tracee has made.
     fn is_last_of(&self, calls: &[Called]) -> bool {
         match self.deed {
             Deed::Kill => calls.len() == self.call + 1,
@@ -95,20 +95,21 @@ impl Called {
 /// A program under observation.
 struct Tracer<'t> {
     main: Pid,
-    /// Whether the program runs yet, and not the shell that waits for us, and which we may see starting.
+    /// Whether the program itself runs. Before, a shell waits for its input, and the tracer may see the calls of its
+    /// start.
     running: bool,
     target: Option<Target<'t>>,
-    /// The thread whose call was skipped, which has still to be told that it failed.
+    /// The thread whose call was skipped, and whose result is still to be set to the error.
     failing: Option<(Pid, Errno)>,
     order: BTreeMap<Pid, usize>,
-    /// The processes that are there, and their threads.
+    /// The processes that are alive, and their threads.
     alive: BTreeSet<Pid>,
     victim: Option<Pid>,
     followed: Followed,
 }
 
-/// Follows a program to its end, or until the `target` was hit and it has ended. What it leaves running then goes on without
-/// us.
+/// Follows a program to its end, or until the `target` was hit and the program has ended. Processes that it leaves
+/// running then run on untraced.
 pub(crate) fn follow(program: &[&str], input: &[u8], target: Option<Target<'_>>) -> Result<Followed> {
     let mut child = crate::start(program)?;
     let main = Pid::from_raw(child.id().cast_signed());
@@ -128,7 +129,7 @@ pub(crate) fn follow(program: &[&str], input: &[u8], target: Option<Target<'_>>)
 }
 
 impl Tracer<'_> {
-    /// A runtime waits for the program; nobody waits for its children.
+    /// Whether the target was hit and the program has ended. A runtime does not wait for a program's children either.
     fn is_done(&self) -> bool {
         self.followed.hit && !self.alive.contains(&self.main)
     }
@@ -163,7 +164,7 @@ impl Tracer<'_> {
         self.followed.hit |= self.victim == Some(pid);
     }
 
-    /// Threads and children are born stopped, and this stop is where we first see them.
+    /// New threads and children begin in a stop. This is the first that the tracer sees of them.
     fn know(&mut self, pid: Pid) {
         self.alive.insert(pid);
         self.order.entry(pid).or_insert_with(|| {
@@ -173,7 +174,7 @@ impl Tracer<'_> {
         });
     }
 
-    /// A stop at a system call: notes it on its way in, and kills or skips it where it is the target.
+    /// Handles a stop at a system call: records the call at its entry, and kills or skips it if it is the target.
     fn called(&mut self, pid: Pid) -> Result<()> {
         let info = match ptrace::syscall_info(pid) {
             Err(Errno::ESRCH) => return Ok(()),
@@ -210,14 +211,14 @@ impl Tracer<'_> {
         Ok(())
     }
 
-    /// Whether nothing more is to be done, but to wait.
+    /// Whether the tracer has only to wait.
     fn is_over(&self) -> bool {
         self.victim.is_some() || self.followed.hit
     }
 
     fn resume(&self, pid: Pid, signal: Option<Signal>) -> Result<()> {
         let resumed = if self.is_over() { ptrace::cont(pid, signal) } else { ptrace::syscall(pid, signal) };
-        // It may have been killed a moment ago.
+        // The process may have been killed a moment ago.
         match resumed {
             Err(Errno::ESRCH) => Ok(()),
             resumed => Ok(resumed?),

@@ -1,5 +1,6 @@
-//! Thousands of published ports, of which each is a rule with iptables. A program has 15 seconds for them, which it needs where seven
-//! other stories share two processors with it. So this is a binary of its own, whose stories go on one after the other.
+//! Thousands of published ports, of which each is a rule with iptables. A program has 15 seconds to load them. It needs
+//! about that long while seven other stories share two processors with it, so this is a binary of its own whose stories
+//! run one after the other.
 
 use std::sync::Mutex;
 
@@ -8,15 +9,15 @@ use ocinet_integration::{ASKING, Firewall, Host, Proto::Tcp, Settings, UPLINK};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// As many as one entry of a list may name.
+/// The greatest range that one entry of a list may name.
 const MANY: &str = "10000-14095:10000-14095";
 
-/// Ten thousand and more in five entries.
+/// More than ten thousand ports in five entries.
 const TWENTY_THOUSAND: &str = "10000-14095:10000-14095,14096-18191:14096-18191,18192-22287:18192-22287,\
     22288-26383:22288-26383,26384-29999:26384-29999";
 
-/// A container may publish them, is reached by the first and the last, and takes all of them along. With a name as long as can
-/// be, and where the host's rules are asked, each of them is more to tell the kernel.
+/// A container may publish them, the first and the last can be reached, and all are removed with it. A container name
+/// of the greatest length, and the setting that the host's rules decide, make each of them longer to load.
 #[test]
 fn thousands_of_ports_come_and_go() -> Result<()> {
     let _alone = ALONE.lock();
@@ -42,8 +43,8 @@ fn thousands_of_ports_come_and_go() -> Result<()> {
     Ok(())
 }
 
-/// With iptables the ports of all containers are rules of the same chains. Neither what looks at them nor what takes some from behind
-/// the others goes through the chain for each.
+/// With iptables the ports of all containers are rules of the same chains. Neither reading them nor deleting the last
+/// of them may go through the chain once per port.
 #[test]
 fn thousands_of_ports_stand_behind_others_with_iptables() -> Result<()> {
     let _alone = ALONE.lock();

@@ -1,5 +1,6 @@
-//! The machine loses its power while containers run: the real thing. A binary of its own, since cargo runs one after the other: an
-//! emulated processor that shares the real ones with seven stories is slower than what the hook waits for.
+//! The machine loses its power while containers run, with a real boot. It is a binary of its own, since cargo runs one
+//! binary after the other: an emulated processor that shares the real ones with seven stories is slower than the hook's
+//! deadlines.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,8 +8,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use ocinet_integration::{Output, ocinet};
 
-/// On Debian's kernel in a virtual machine. What the first boot left on disk is a store whose containers, links and rules are gone
-/// with the power. A third boot is with `ipv6.disable=1`, which no namespace could be given.
+/// On Debian's kernel in a virtual machine. The first boot leaves a store on disk whose containers, links and rules are
+/// gone. A third boot is with `ipv6.disable=1`, which no network namespace can be given.
 #[test]
 fn a_virtual_machine_loses_its_power() -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reboot");

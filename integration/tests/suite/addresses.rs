@@ -1,10 +1,10 @@
-//! Addresses and ranges: which are given, which are refused, and how others learn whose they are.
+//! Addresses and ranges: which are given, which are refused, and how other hosts learn of a new owner.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Host, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, eventually, every};
 use serde_json::Value;
 
-/// A container has the MAC that follows from an address: that address is passed over. The gateway's MAC is refused.
+/// If a container has the MAC that would follow from an address, that address is skipped. The gateway's MAC is refused.
 #[test]
 fn a_mac_is_given_once() -> Result<()> {
     Settings::default().test(|host| {
@@ -20,13 +20,14 @@ fn a_mac_is_given_once() -> Result<()> {
     })
 }
 
-/// Which MAC `place` remembers with an address.
+/// The entry for an address in the neighbour table of `place`.
 fn remembered(place: &Place, address: &str) -> Result<Value> {
     let entries: Vec<Value> = place.json(&format!("ip -s -json neighbour show {address}"))?;
     entries.into_iter().next().with_context(|| format!("{address} is not remembered"))
 }
 
-/// An address goes to another MAC. Hosts that remember the old one reach the new container at once, which sends nothing by itself.
+/// An address goes to another MAC. Hosts that remember the old one reach the new container at once, although it sends
+/// nothing by itself.
 #[test]
 fn a_new_owner_of_an_address_is_announced() -> Result<()> {
     Settings::default().test(|host| {
@@ -35,7 +36,7 @@ fn a_new_owner_of_an_address_is_announced() -> Result<()> {
         let old = host.container("old").network(&network("aa")).run()?;
         for place in [&*sibling, host.place()] {
             place.reaches(Tcp, format!("{address}:80"))?.is("old")?;
-            // Within a second the kernel takes no second answer (`locktime`, arp(7)).
+            // The kernel accepts a second answer only after a second (`locktime`, arp(7)).
             eventually("it was learned a moment ago", || {
                 Ok(remembered(place, address)?["updated"].as_u64().is_some_and(|seconds| seconds >= 2))
             })?;
@@ -53,7 +54,7 @@ fn a_new_owner_of_an_address_is_announced() -> Result<()> {
     })
 }
 
-/// A published address vanished from the host: the doctor says so, and goes on.
+/// A published address was removed from the host: the doctor reports it, and examines the rest.
 #[test]
 fn a_published_address_that_vanished_is_a_finding() -> Result<()> {
     Settings::default().prepare("ip address add 198.51.100.9/24 dev uplink").test(|host| {
@@ -83,7 +84,7 @@ fn first_address(host: &Host) -> Result<(String, String)> {
     Ok((address, output.stderr))
 }
 
-/// A range that is free is taken before one that is part of a wider route, and that only with a warning.
+/// A range without any route is chosen before one that is part of a wider route. The latter gives a warning.
 #[test]
 fn a_range_under_a_wider_route_is_the_last_choice() -> Result<()> {
     let via = |range: &str| format!("ip route add {range} via {PEER}");
@@ -110,7 +111,8 @@ fn a_range_under_a_wider_route_is_the_last_choice() -> Result<()> {
     })
 }
 
-/// What would take addresses, neighbours or narrower routes away from the host is refused, and the route is named.
+/// A range that overlaps an address, a neighbour or a narrower route of the host is refused, and the error names the
+/// route.
 #[test]
 fn a_range_of_the_host_is_refused() -> Result<()> {
     let subnet = "echo 'subnet = \"10.90.0.0/16\"' >/etc/ocinet/config.toml";

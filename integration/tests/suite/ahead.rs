@@ -1,5 +1,5 @@
-//! A container of containerd is wired before it is: by whom that can be done, and what becomes of a network whose container never
-//! came, or went unseen.
+//! The shim wires a container of containerd before the container exists: which containers, and when the network is
+//! removed if the container never came or ended unnoticed.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::containerd::{Containerd, FLAGS, Release, with_containerd, with_release};
@@ -14,8 +14,8 @@ fn spec_of(containerd: &Containerd<'_>, host: &Host, id: &str) -> Result<String>
     host.sh(&format!("cat /run/containerd/io.containerd.runtime.v2.task/{}/{id}/config.json", containerd.namespace))
 }
 
-/// The runtime is told where the namespace is, and calls nobody. Where it has to make it, or may not add to the image, it calls
-/// the hook; either way the container is on the bridge, and reached.
+/// Normally the spec names the namespace and no hook. Where the runtime has to make the namespace, or no file may be
+/// added to the image, the spec names the hook. In both cases the container is on the bridge and can be reached.
 #[test]
 fn who_is_wired_ahead() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -55,8 +55,8 @@ fn who_is_wired_ahead() -> Result<()> {
     })
 }
 
-/// As containerd does it, but for a container that never comes: the shim's `start` of a bundle in /mnt/b, by a parent that stays.
-/// What is printed first is the parent's pid.
+/// Calls the shim's `start` for a bundle in /mnt/b as containerd does, from a parent that stays, but the container
+/// never comes. First prints the parent's pid.
 const PARENT: &str = "cd /mnt/b && echo $$ && PATH=/mnt/stock:$PATH $0 -namespace n -id web start; exec sleep 1000";
 
 fn bundle(host: &Host) -> Result<()> {
@@ -78,7 +78,7 @@ fn count(host: &Host) -> Result<usize> {
     Ok(host.settled_sandboxes()?.len())
 }
 
-/// A network is wanted as long as its bundle and the containerd that asked for it are there, or a process is in it.
+/// A network is kept as long as its bundle and the containerd that asked for it exist, or a process is in it.
 #[test]
 fn as_long_as_it_is_wanted() -> Result<()> {
     let rows = ["rm -r /mnt/b", "kill -KILL $parent"];
@@ -100,7 +100,7 @@ fn as_long_as_it_is_wanted() -> Result<()> {
     })
 }
 
-/// A start that is tried again takes the place of the first, and does not while a process is in that.
+/// A repeated start replaces the network of the first one. It is refused while a process is in that network.
 #[test]
 fn a_second_start() -> Result<()> {
     Settings::default().test(|host| {
@@ -111,7 +111,7 @@ fn a_second_start() -> Result<()> {
         let again = format!(
             "cp /mnt/first /mnt/b/config.json; cd /mnt/b; PATH=/mnt/stock:$PATH {SHIM} -namespace n -id web start"
         );
-        // Its shell is the parent of both.
+        // Both starts have the same parent, this shell.
         let calls = format!("({start}); ({again}); exec sleep 1000");
         let mut parent = host.background(&["sh", "-c", &calls])?;
         ensure!((parent.line()?, parent.line()?) == ("started".into(), "started".into()), "both start");
@@ -129,7 +129,7 @@ fn a_second_start() -> Result<()> {
     })
 }
 
-/// There is no stock shim to go on with: there will be no container, and none stays attached.
+/// Without a stock shim there will be no container, and nothing stays attached.
 #[test]
 fn without_a_stock_shim() -> Result<()> {
     Settings::default().test(|host| {
@@ -150,8 +150,8 @@ fn without_a_stock_shim() -> Result<()> {
     })
 }
 
-/// The stock shim starts beside the wiring: what it gets and says, and how it ends, is as if containerd had called it. Where it does
-/// not start, nothing is attached.
+/// The stock shim starts while the network is wired. Its input, its output and its exit code are as if containerd had
+/// called it. If it fails to start, nothing is attached.
 #[test]
 fn the_stock_shim_starts_beside() -> Result<()> {
     let parameters = "kept parameters -namespace n -id web start\n";
@@ -169,13 +169,14 @@ fn the_stock_shim_starts_beside() -> Result<()> {
             ensure!(output.stdout == *stdout && output.stderr == *stderr, "{output}");
             let sandboxes = host.settled_sandboxes()?;
             ensure!(sandboxes.len() == usize::from(*code == 0), "{sandboxes:#?}");
-            ensure!(count(host)? == 0, "nobody awaits it");
+            ensure!(count(host)? == 0, "no container awaits it");
             host.settles()
         })
     })
 }
 
-/// What the stock shim answers is passed on as soon as there is nothing to come, however slowly it ends; and not before.
+/// The answer of the stock shim is passed on as soon as it is complete, even if the stock shim ends slowly; and not
+/// before.
 #[test]
 fn the_answer_is_passed_on() -> Result<()> {
     let rows = [
@@ -185,13 +186,13 @@ fn the_answer_is_passed_on() -> Result<()> {
             [r#"{"address": "unix:///run/ocinet/ocinet.sock""#, "}"],
             r#"{"address": "unix:///run/ocinet/ocinet.sock"}"#,
         ),
-        // A message whose first part could be a whole one; its last field is the protocol.
+        // A message whose first part could be a complete message; its last field is the protocol.
         (
             "start",
             [r"\010\003\022\036unix:///run/ocinet/ocinet.sock", r"\032\005ttrpc"],
             "\x08\x03\x12\x1eunix:///run/ocinet/ocinet.sock\x1a\x05ttrpc",
         ),
-        // An exit status, and the time.
+        // An exit status and a time.
         ("delete", [r"\020\007", r"\032\002\010\001"], "\x10\x07\x1a\x02\x08\x01"),
     ];
     Settings::default().test(|host| {
@@ -205,13 +206,13 @@ fn the_answer_is_passed_on() -> Result<()> {
             let output = host.output(&["sh", "-c", &call, SHIM])?.exits(0)?;
             ensure!(output.stdout == *answer && output.stderr == "words\n", "{output}");
             host.sh("pkill -x -f 'sleep 1000'")?;
-            ensure!(count(host)? == 0, "nobody awaits it");
+            ensure!(count(host)? == 0, "no container awaits it");
             host.settles()
         })
     })
 }
 
-/// Killed at a share of its system calls, before and while the stock shim starts beside it.
+/// The shim is killed at a share of its system calls, before the stock shim starts and while it does.
 #[test]
 fn a_start_that_is_killed() -> Result<()> {
     Settings::default().test(|host| {
@@ -223,7 +224,7 @@ fn a_start_that_is_killed() -> Result<()> {
             let kill =
                 format!("cd /mnt/b; PATH=/mnt/stock:$PATH {CALLER} kill-at 0 {call} {SHIM} -namespace n -id web start");
             let output = host.output(&["sh", "-c", &format!("{kill} </dev/null")])?;
-            // A program that the killed one had started keeps its locks to its own end.
+            // A program that the killed shim had started keeps its locks until its own end.
             eventually(&format!("nothing is left after call {call}"), || Ok(count(host)? == 0))?;
             host.settles()?;
             if !output.stderr.contains("caller: killed") {
@@ -236,7 +237,8 @@ fn a_start_that_is_killed() -> Result<()> {
     })
 }
 
-/// The store is lost while a container runs that was wired ahead, and is made again from what the kernel has.
+/// The store is lost while a container runs that was wired before it existed. The store is rebuilt from the kernel's
+/// state.
 #[test]
 fn a_lost_store() -> Result<()> {
     with_release(Release::V2, |host, containerd| {

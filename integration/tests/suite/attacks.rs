@@ -1,4 +1,4 @@
-//! The table of attacks that `integration/attacks` prints: each is held off, and succeeds where its guard is taken out.
+//! The table of attacks that `integration/attacks` prints: each fails, and succeeds where its guard is removed.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::attack::{CHAPTERS, Chapter, Outcome};

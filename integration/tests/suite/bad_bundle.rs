@@ -4,7 +4,7 @@
 use anyhow::Result;
 use ocinet_integration::{Host, Settings, every};
 
-/// Damages the bundle of a container that waits for its attach, calls the hook, and expects a refusal with `words`.
+/// Damages the bundle of a container before its attach, calls the hook, and expects a refusal with `words`.
 fn refused(host: &Host, damage: &str, words: &[&str]) -> Result<()> {
     let web = host.container("web").prepare()?;
     host.sh(&damage.replace("CONFIG", &format!("{}/config.json", web.bundle())))?;
@@ -13,7 +13,7 @@ fn refused(host: &Host, damage: &str, words: &[&str]) -> Result<()> {
     refusal.is_refusal()?.says(words).map(drop)
 }
 
-/// `config.json` is missing, or something else than a file with JSON in it. Nobody waits for a writer of a FIFO.
+/// `config.json` is missing, or is not a file with JSON in it. The hook does not wait for a writer of a FIFO.
 #[test]
 fn a_configuration_that_cannot_be_read() -> Result<()> {
     Settings::default().test(|host| {
@@ -31,7 +31,7 @@ fn a_configuration_that_cannot_be_read() -> Result<()> {
     })
 }
 
-/// A key that is there twice, which runtimes and others understand differently: hook and `prepare` refuse it alike.
+/// A duplicate key, of which programs read different ones: the hook and `prepare` refuse it alike.
 #[test]
 fn a_key_that_is_there_twice() -> Result<()> {
     Settings::default().test(|host| {
@@ -61,7 +61,7 @@ fn a_specification_without_root() -> Result<()> {
     })
 }
 
-/// A namespace that is the host's own, or none.
+/// A namespace that is the host's own, or a path that is no namespace.
 #[test]
 fn a_namespace_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -76,7 +76,7 @@ fn a_namespace_that_is_wrong() -> Result<()> {
     })
 }
 
-/// Settings of the host that nobody knows.
+/// Unknown or invalid settings of the host.
 #[test]
 fn settings_that_are_wrong() -> Result<()> {
     Settings::default().test(|host| {

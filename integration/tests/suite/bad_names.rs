@@ -1,10 +1,10 @@
-//! Names that would write other lines than their own into a container's files. Each is refused in one line that names
-//! the annotation, and the host stays as it is.
+//! Names that would add other lines to a container's files. Each is refused in one line that names the annotation, and
+//! the host stays as it is.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Settings, every};
 
-/// What no name may contain, and more than any name has.
+/// Characters that no name may contain, and names that are too long.
 #[test]
 fn a_name_that_is_wrong() -> Result<()> {
     let long = "x".repeat(300);
@@ -20,7 +20,7 @@ fn a_name_that_is_wrong() -> Result<()> {
     ] {
         for bad in ["a\nb", "a b", "a\tb", "a\u{1b}[2Jb", "a\u{a0}b", "ä", "-a", "a/b", "a#b", "a\\nb", "a\"b", &long]
         {
-            // Lists may be joined by blanks.
+            // A list may be separated by blanks.
             if key != "dns-search" || bad != "a b" {
                 rows.push((key, format!("{before}{bad}{after}")));
             }
@@ -32,7 +32,7 @@ fn a_name_that_is_wrong() -> Result<()> {
     refused(&rows)
 }
 
-/// Addresses, options and pairs that are none.
+/// Invalid addresses, options and pairs.
 #[test]
 fn a_value_that_is_wrong() -> Result<()> {
     let rows = [

@@ -14,7 +14,7 @@ fn refused(host: &Host, key: &str, rows: &[(&str, &str)]) -> Result<()> {
     })
 }
 
-/// A slip of the pen, and the key that was meant.
+/// A misspelt key: the error names the key that was probably meant.
 #[test]
 fn an_unknown_key_is_told_the_nearest() -> Result<()> {
     Settings::default().test(|host| {
@@ -24,7 +24,7 @@ fn an_unknown_key_is_told_the_nearest() -> Result<()> {
     })
 }
 
-/// Docker's grammar, and what is outside of it.
+/// Docker's grammar, and values outside it.
 #[test]
 fn a_port_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -52,7 +52,7 @@ fn a_port_that_is_wrong() -> Result<()> {
     })
 }
 
-/// Nobody publishes so many on purpose, and the message says that this is the reason.
+/// A range that long is a mistake. The message says that the length is the reason.
 #[test]
 fn a_range_that_is_too_long() -> Result<()> {
     Settings::default().test(|host| {
@@ -62,7 +62,7 @@ fn a_range_that_is_too_long() -> Result<()> {
     })
 }
 
-/// Addresses in four decimal parts, and of this host.
+/// Host addresses must be four decimal numbers, and belong to this host.
 #[test]
 fn a_host_address_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -78,7 +78,7 @@ fn a_host_address_that_is_wrong() -> Result<()> {
     })
 }
 
-/// Networks that nobody knows and options that they do not have.
+/// Unknown networks and unknown options of networks.
 #[test]
 fn a_network_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -96,7 +96,7 @@ fn a_network_that_is_wrong() -> Result<()> {
     })
 }
 
-/// Hardware addresses of one interface, in the usual way of writing.
+/// A MAC address must be that of one interface, in the usual form.
 #[test]
 fn a_mac_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -111,7 +111,7 @@ fn a_mac_that_is_wrong() -> Result<()> {
     })
 }
 
-/// Addresses that the network cannot give.
+/// Addresses that the network cannot lease.
 #[test]
 fn an_address_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -128,7 +128,7 @@ fn an_address_that_is_wrong() -> Result<()> {
     })
 }
 
-/// What one container has, another cannot have: the error names the owner.
+/// An address that a container holds is refused to another one: the error names the owner.
 #[test]
 fn an_address_that_is_taken() -> Result<()> {
     Settings::default().test(|host| {
@@ -142,7 +142,7 @@ fn an_address_that_is_taken() -> Result<()> {
     })
 }
 
-/// Names that the kernel would not take, or has already.
+/// Names that the kernel would refuse, or that the container already has.
 #[test]
 fn an_interface_name_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {

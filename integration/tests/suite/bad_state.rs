@@ -1,5 +1,4 @@
-//! What a runtime may say on stdin that is wrong. Each is refused in one line that names the field and the value, and
-//! the host stays as it is.
+//! Invalid state on stdin. Each is refused in one line that names the field and the value, and the host stays as it is.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,7 +7,7 @@ use anyhow::{Result, ensure};
 use ocinet_integration::{Container, OCINET, Settings, every};
 use serde_json::{Value, json};
 
-/// The state of `web` with one field replaced; null takes it out.
+/// The state of `web` with one field replaced; null removes it.
 fn with(web: &Container<'_>, field: &str, value: Value) -> Vec<u8> {
     let mut state = web.state("createRuntime");
     match value {
@@ -18,7 +17,7 @@ fn with(web: &Container<'_>, field: &str, value: Value) -> Vec<u8> {
     state.to_string().into_bytes()
 }
 
-/// Text that is no state.
+/// Text that is no valid state.
 #[test]
 fn a_state_that_cannot_be_read() -> Result<()> {
     Settings::default().test(|host| {
@@ -44,7 +43,7 @@ fn a_state_that_cannot_be_read() -> Result<()> {
     })
 }
 
-/// Annotations of other tools may be large, and a state repeats them all.
+/// Annotations of other tools may be large, and a state contains them all.
 #[test]
 fn a_state_with_large_annotations_is_read() -> Result<()> {
     Settings::default().test(|host| {
@@ -58,7 +57,7 @@ fn a_state_with_large_annotations_is_read() -> Result<()> {
     })
 }
 
-/// A process that is not the container's.
+/// A pid that is not the container's.
 #[test]
 fn a_pid_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -73,7 +72,7 @@ fn a_pid_that_is_wrong() -> Result<()> {
     })
 }
 
-/// A process that has just died.
+/// The pid of a process that has just ended.
 #[test]
 fn a_pid_that_is_dead() -> Result<()> {
     Settings::default().test(|host| {
@@ -84,7 +83,7 @@ fn a_pid_that_is_dead() -> Result<()> {
     })
 }
 
-/// An id is a name, never a path.
+/// An id is a name and never a path.
 #[test]
 fn an_id_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -113,7 +112,7 @@ fn an_id_that_is_wrong() -> Result<()> {
     })
 }
 
-/// A runtime that never closes the pipe: the hook has a deadline of its own.
+/// A runtime that never closes the pipe: the hook gives up after its own deadline.
 #[test]
 fn stdin_that_is_never_closed() -> Result<()> {
     Settings::default().test(|host| {
@@ -129,7 +128,7 @@ fn stdin_that_is_never_closed() -> Result<()> {
     })
 }
 
-/// A stage that is none of ours.
+/// An unknown stage.
 #[test]
 fn a_stage_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -142,7 +141,7 @@ fn a_stage_that_is_wrong() -> Result<()> {
     })
 }
 
-/// Without power over the host there is one clear line, and nothing half done.
+/// Without CAP_NET_ADMIN there is one clear line, and the host stays as it is.
 #[test]
 fn without_cap_net_admin() -> Result<()> {
     Settings::default().test(|host| {

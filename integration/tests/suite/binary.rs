@@ -1,9 +1,10 @@
-//! The file that is shipped.
+//! The shipped binary.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{is_static, ocinet};
 
-/// A lost RUSTFLAGS makes a dynamic binary without a word, and that one does not start where it is needed.
+/// Without RUSTFLAGS cargo silently makes a dynamic binary, which does not start in a root file system without a
+/// loader.
 #[test]
 fn it_is_static() -> Result<()> {
     let path = ocinet()?;
@@ -11,7 +12,7 @@ fn it_is_static() -> Result<()> {
     Ok(())
 }
 
-/// The promise is 8 MiB.
+/// The documented limit is 8 MiB.
 #[test]
 fn it_is_small() -> Result<()> {
     let size = std::fs::metadata(ocinet()?)?.len();

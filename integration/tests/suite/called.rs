@@ -1,17 +1,17 @@
-//! How people call a container: by its id, its name, or the beginning of its id, the same way everywhere.
+//! How commands identify a container: by its id, its name, or the beginning of its id.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Host, OCINET, Sandbox, Settings, every};
 
 const LONG: &str = "3f1c9a77e2b04d55";
 
-/// The ids of what `inspect` shows for `called`.
+/// The ids of the sandboxes that `inspect` shows for `called`.
 fn inspected(host: &Host, called: &str) -> Result<Vec<String>> {
     let sandboxes: Vec<Sandbox> = host.json(&format!("{OCINET} inspect {called} --json"))?;
     Ok(sandboxes.into_iter().map(|sandbox| sandbox.container).collect())
 }
 
-/// Each command knows each way.
+/// Each command accepts each of the three.
 #[test]
 fn every_command_knows_an_id_a_name_and_a_beginning() -> Result<()> {
     Settings::default().test(|host| {
@@ -29,8 +29,8 @@ fn every_command_knows_an_id_a_name_and_a_beginning() -> Result<()> {
     })
 }
 
-/// A container's id is another's name, or its name is another's id: neither gets what was meant for
-/// the other, and each can still be called by what it alone has.
+/// One container's id is another one's name, or the other way round: an ambiguous word reaches neither, and each can
+/// still be named by what it alone has.
 #[test]
 fn an_id_and_a_name_do_not_capture_each_other() -> Result<()> {
     Settings::default().test(|host| {
@@ -56,7 +56,8 @@ fn an_id_and_a_name_do_not_capture_each_other() -> Result<()> {
     })
 }
 
-/// A beginning that several have names them all; the dead do not count beside the living.
+/// The error for a beginning that several containers share names them all. Dead containers do not count beside running
+/// ones.
 #[test]
 fn a_beginning_of_several_is_refused() -> Result<()> {
     Settings::default().test(|host| {
@@ -69,7 +70,7 @@ fn a_beginning_of_several_is_refused() -> Result<()> {
     })
 }
 
-/// Two roots of a runtime have one id each: they are shown together, and cannot be joined.
+/// Two roots of a runtime each have a container of the same id: both are shown, and neither can be joined by that id.
 #[test]
 fn one_id_of_two_roots_is_shown_as_two() -> Result<()> {
     Settings::default().test(|host| {

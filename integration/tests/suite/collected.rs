@@ -1,4 +1,5 @@
-//! Nobody told us that a container is gone. Whoever wants what it holds takes it away, and `gc` does anyway.
+//! A container is gone and poststop never came. A new container that needs its address or port removes it, and so does
+//! `gc`.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::survive::CALLER;
@@ -6,7 +7,7 @@ use ocinet_integration::{
     Container, OCINET, Output, Proto::Tcp, Runtime, Settings, State, UPLINK, every, with_every_firewall,
 };
 
-/// A later hook fails under crun, which never calls poststop: the next container has the address and the port.
+/// A later hook fails under crun, which never calls poststop: the next container gets the address and the port.
 #[test]
 fn what_crun_leaves_can_be_had() -> Result<()> {
     Settings::default().runtime(Runtime::Crun).test(|host| {
@@ -20,7 +21,7 @@ fn what_crun_leaves_can_be_had() -> Result<()> {
     })
 }
 
-/// Each thing by itself, and ports that only overlap.
+/// Address, MAC and ports each alone, and ports that only overlap.
 #[test]
 fn each_thing_that_the_dead_hold_can_be_had() -> Result<()> {
     with_every_firewall(|host| {
@@ -46,7 +47,7 @@ fn each_thing_that_the_dead_hold_can_be_had() -> Result<()> {
 }
 
 /// A namespace outlives its container, and the child that should have deleted its link was killed: the address is not
-/// given to another as long as that link is there.
+/// given to another container while that link exists.
 #[test]
 fn an_address_is_not_given_twice_while_its_link_is_there() -> Result<()> {
     Settings::default().test(|host| {

@@ -1,4 +1,4 @@
-//! What the commands show to people and to programs.
+//! The output of the commands, as text and as JSON.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ocinet_integration::{OCINET, Publish, Sandbox, Settings, every};
 use serde_json::Value;
 
-/// Looking at a host that was never used shows nothing and makes nothing.
+/// On a host that was never used, commands that only look show nothing and create nothing.
 #[test]
 fn an_unused_host_stays_unused() -> Result<()> {
     Settings::default().test(|host| {
@@ -22,7 +22,7 @@ fn an_unused_host_stays_unused() -> Result<()> {
     })
 }
 
-/// Tables name the container, its address and its ports; JSON says the same as `ps`.
+/// Tables show the container, its address and its ports; the other commands give the same as `ps`.
 #[test]
 fn the_commands_agree() -> Result<()> {
     Settings::default().test(|host| {
@@ -45,7 +45,7 @@ fn the_commands_agree() -> Result<()> {
     })
 }
 
-/// Nobody but root reads what is in the store.
+/// Only root can read the state directory.
 #[test]
 fn the_state_is_roots_own() -> Result<()> {
     Settings::default().test(|host| {
@@ -55,7 +55,7 @@ fn the_state_is_roots_own() -> Result<()> {
     })
 }
 
-/// One JSON object a line, each saying whose it is, and how long a step took.
+/// The log has one JSON object a line. Each names its container and the duration of its step.
 #[test]
 fn the_log_is_json() -> Result<()> {
     Settings::default().test(|host| {
@@ -66,7 +66,7 @@ fn the_log_is_json() -> Result<()> {
         let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
         let ours = |line: &Value| line["container"] == "web" && line["stage"] == "createRuntime";
         ensure!(!lines.is_empty() && lines.iter().all(ours), "{log}");
-        // Which network it is turns out once the bundle is read.
+        // The network is known only after the bundle was read.
         let wired = lines.iter().skip_while(|line| line["step"] != "request").skip(1);
         ensure!(wired.clone().count() > 3 && wired.clone().all(|line| line["network"] == "bridge"), "{log}");
         ensure!(lines.iter().any(|line| line["step"].is_string() && line["us"].is_u64()), "{log}");
@@ -74,8 +74,8 @@ fn the_log_is_json() -> Result<()> {
     })
 }
 
-/// Looking where no store is, beside containers, makes none: the directory was misspelt, or was removed. What the kernel
-/// holds is shown.
+/// Where no store is, commands that only look do not create one, even beside containers: the directory was misspelt or
+/// removed. They show what the kernel has.
 #[test]
 fn looking_makes_nothing() -> Result<()> {
     Settings::default().test(|host| {
@@ -102,7 +102,7 @@ fn looking_makes_nothing() -> Result<()> {
     })
 }
 
-/// Looking at a damaged store leaves it to those who mend it.
+/// Commands that only look do not repair a damaged store.
 #[test]
 fn looking_mends_nothing() -> Result<()> {
     Settings::default().test(|host| {
@@ -123,8 +123,8 @@ fn looking_mends_nothing() -> Result<()> {
     })
 }
 
-/// What others chose, an id, a bundle's path, a namespace's, reaches no terminal with characters that it would obey or hide. To
-/// programs it is exact.
+/// Text of other programs (an id, the path of a bundle or a namespace) is printed to a terminal without control
+/// characters. In JSON it is exact.
 #[test]
 fn hostile_text_reaches_no_terminal() -> Result<()> {
     let id = "a\u{202e}b\u{200b}c\u{ad}".to_owned();
@@ -169,7 +169,7 @@ fn hostile_text_reaches_no_terminal() -> Result<()> {
     })
 }
 
-/// A log file that is a FIFO, or another user's, costs a line of warning, and the container is wired.
+/// If the log file is a FIFO or belongs to another user, the hook warns in one line and wires the container.
 #[test]
 fn a_log_file_that_is_none_of_ours_is_not_written_to() -> Result<()> {
     Settings::default().test(|host| {
@@ -188,7 +188,7 @@ fn a_log_file_that_is_none_of_ours_is_not_written_to() -> Result<()> {
     })
 }
 
-/// Every length that an id can have: the alias of its link tells whose it is as far as it fits.
+/// Ids of every length: the alias of the link holds as much of the id as fits.
 #[test]
 fn an_id_of_any_length_is_attached() -> Result<()> {
     Settings::default().test(|host| {

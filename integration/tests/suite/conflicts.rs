@@ -1,4 +1,4 @@
-//! What somebody else has already: a port, a listener, a rule that drops.
+//! Conflicts with other programs: a port, a listener, a rule that drops.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Host, PEER, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK, every};
@@ -11,7 +11,7 @@ fn conflict(host: &Host, first: &str, second: &str, words: &[&str]) -> Result<()
     host.check()
 }
 
-/// The error names the port, its owner, and the next port that is free.
+/// The error names the port, its owner, and the next free port.
 #[test]
 fn a_published_port_is_refused_to_others() -> Result<()> {
     Settings::default().test(|host| {
@@ -21,7 +21,7 @@ fn a_published_port_is_refused_to_others() -> Result<()> {
     })
 }
 
-/// Every address contains each single one, and the other way round.
+/// A port on every address conflicts with the same port on a single address, in both orders.
 #[test]
 fn every_address_overlaps_a_single_one() -> Result<()> {
     Settings::default().test(|host| {
@@ -34,7 +34,7 @@ fn every_address_overlaps_a_single_one() -> Result<()> {
     })
 }
 
-/// Another protocol or another single address is another port.
+/// The same port of another protocol or of another single address is no conflict.
 #[test]
 fn what_does_not_overlap_is_granted() -> Result<()> {
     Settings::default().test(|host| {
@@ -47,7 +47,7 @@ fn what_does_not_overlap_is_granted() -> Result<()> {
     })
 }
 
-/// The runtime shows the refusal to whoever called it.
+/// The runtime shows the refusal to its caller.
 #[test]
 fn the_runtimes_show_the_refusal() -> Result<()> {
     for runtime in [Runtime::Runc, Runtime::Crun] {
@@ -61,7 +61,7 @@ fn the_runtimes_show_the_refusal() -> Result<()> {
     Ok(())
 }
 
-/// A process of the host listens. Publishing there would take its clients away, or give it those of the container.
+/// A process of the host listens on the port. Publishing it would take the packets of its clients.
 #[test]
 fn a_listener_of_the_host_is_respected() -> Result<()> {
     Settings::default().test(|host| {
@@ -86,8 +86,8 @@ fn a_listener_of_the_host_is_respected() -> Result<()> {
     })
 }
 
-/// A listener elsewhere does no harm: at another address, and so at a resolver's 127.0.0.53 beside a port published on every
-/// address, which leads 127.0.0.1 alone.
+/// A listener on another address is no conflict. So a resolver on 127.0.0.53 can stay beside a port published on every
+/// address, since that covers only 127.0.0.1 of the loopback range.
 #[test]
 fn a_listener_elsewhere_does_not_matter() -> Result<()> {
     Settings::default().test(|host| {
@@ -108,7 +108,7 @@ fn a_listener_elsewhere_does_not_matter() -> Result<()> {
     })
 }
 
-/// A connection of the host that has the port as its source is no listener: its answers follow it, and it goes on.
+/// A connection of the host that has the port as its source is no listener: its answers still reach it.
 #[test]
 fn a_connection_of_the_host_does_not_matter() -> Result<()> {
     Settings::default().test(|host| {
@@ -126,7 +126,7 @@ fn a_connection_of_the_host_does_not_matter() -> Result<()> {
     })
 }
 
-/// A free port is one that neither a container nor a listener has.
+/// A free port is one that neither a container nor a listener uses.
 #[test]
 fn a_free_port_is_free() -> Result<()> {
     Settings::default().test(|host| {
@@ -142,8 +142,8 @@ fn a_free_port_is_free() -> Result<()> {
     })
 }
 
-/// Somebody else's chain drops what is forwarded: we start, and say which chain it is and what opens it. The command
-/// is tried out as it stands in the warning.
+/// A chain of another program drops forwarded packets: the attach succeeds, and warns with the name of the chain and a
+/// command that opens it. The test runs the command as printed.
 #[test]
 fn a_chain_that_drops_is_a_warning() -> Result<()> {
     let docker = "nft add table ip filter
@@ -166,7 +166,7 @@ fn a_chain_that_drops_is_a_warning() -> Result<()> {
     })
 }
 
-/// The kernel refuses when half of the work is done: what was done is taken back.
+/// The kernel refuses after half of the steps: they are undone.
 #[test]
 fn a_failed_attach_leaves_nothing() -> Result<()> {
     Settings::default().test(|host| {
@@ -184,7 +184,7 @@ fn a_failed_attach_leaves_nothing() -> Result<()> {
     })
 }
 
-/// Somebody else's interface has the name of our bridge. It stays theirs.
+/// An interface of another program has the name of our bridge. It stays as it is, and the attach is refused.
 #[test]
 fn a_strangers_interface_is_not_taken_over() -> Result<()> {
     Settings::default().test(|host| {
@@ -209,7 +209,8 @@ fn a_strangers_interface_is_not_taken_over() -> Result<()> {
     })
 }
 
-/// Somebody else's interface has the name that a container's link would get. It stays theirs, and ours is called otherwise.
+/// An interface of another program has the name that the container's link would get. It stays as it is, and our link
+/// gets another name.
 #[test]
 fn a_strangers_link_keeps_its_name() -> Result<()> {
     Settings::default().test(|host| {

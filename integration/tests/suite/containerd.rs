@@ -1,10 +1,11 @@
-//! The real containerd, which starts our shim, and `ctr`, which talks to it: what containers get.
+//! The real containerd, which starts our shim, and `ctr`: the networks that containers get.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::containerd::with_containerd;
 use ocinet_integration::{Mode, PEER, Proto::Tcp, UPLINK, every};
 
-/// A container that asks for nothing is on the bridge; one that asks for a port is reached from the LAN. The two talk.
+/// A container without annotations is on the bridge; one with a published port can be reached from the LAN. The two
+/// reach each other.
 #[test]
 fn bridge_mode() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -27,7 +28,7 @@ fn bridge_mode() -> Result<()> {
     })
 }
 
-/// The host's network, of a container that ctr gave a namespace of its own, and of one that it did not.
+/// The host's network, for a container that ctr gave a namespace of its own and for one that it did not.
 #[test]
 fn host_mode() -> Result<()> {
     let host_mode = "--annotation io.ocinet.network=host";
@@ -43,7 +44,7 @@ fn host_mode() -> Result<()> {
     })
 }
 
-/// Loopback, and it is up.
+/// Loopback only, and it is up.
 #[test]
 fn none_mode() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -74,8 +75,8 @@ fn container_mode() -> Result<()> {
     })
 }
 
-/// Whoever chose the host's network without a word about ours is left alone; the same with a label, which ctr makes an
-/// annotation of, is obeyed.
+/// A container with `--net-host` and no annotation of ours is not wired. A label works as an annotation, since ctr
+/// makes an annotation of it.
 #[test]
 fn who_asks_and_who_does_not() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -98,8 +99,8 @@ fn who_asks_and_who_does_not() -> Result<()> {
     })
 }
 
-/// As nerdctl calls its containers' runtime, so that runc gets its options, and as it says that a container has no network. Who
-/// asks for ours gets it then.
+/// The runtime name and the annotation that nerdctl uses: runc gets its options, and a container without a network gets
+/// one only if it asks for ours.
 #[test]
 fn as_nerdctl_says_it() -> Result<()> {
     with_containerd(|host, containerd| {

@@ -1,4 +1,4 @@
-//! containerd and our shim: what people do with containers, and what happens to them.
+//! containerd and our shim: the life of containers, and crashes.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::containerd::{FLAGS, Release, with_containerd, with_release};
@@ -6,7 +6,7 @@ use ocinet_integration::{Proto::Tcp, UPLINK, eventually};
 
 const PUBLISH: &str = "--annotation io.ocinet.publish=8080:80";
 
-/// The stock shim does all that ocinet does not.
+/// The stock shim does everything except the network.
 #[test]
 fn what_ctr_does_with_containers() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -22,7 +22,8 @@ fn what_ctr_does_with_containers() -> Result<()> {
         let ctr = containerd.ctr_command();
         let stdin = format!("echo hello | {ctr} run --rm {FLAGS} /mnt/rootfs cat /bin/busybox head -n 1 2>&1");
         ensure!(host.sh(&stdin)? == "hello\n", "stdin");
-        // ctr stops reading when the program has ended, and what is said last may be lost: it ends when that was read.
+        // ctr stops reading when the program has ended and may lose its last output, so the program waits until the
+        // output was read.
         let tty = "/bin/busybox sh -c \"tty; until [ -e /tmp/read ]; do sleep 0.01; done\"";
         let tty = format!("{ctr} run --rm --tty {FLAGS} /mnt/rootfs tty {tty}");
         let mut terminal = host.background(&["script", "--quiet", "--return", "--command", &tty, "/dev/null"])?;
@@ -38,7 +39,8 @@ fn what_ctr_does_with_containers() -> Result<()> {
     })
 }
 
-/// Killed, it keeps its address and port until it is deleted; then both are free, and it can be had again.
+/// A killed container keeps its address and port until it is deleted. Then both are free, and the container can be
+/// started again.
 #[test]
 fn kill_delete_and_start_again() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -55,7 +57,7 @@ fn kill_delete_and_start_again() -> Result<()> {
     })
 }
 
-/// A task is created first and started later, and a container can have one task after another.
+/// A task is created first and started later, and one container can have several tasks in turn.
 #[test]
 fn a_container_with_several_tasks() -> Result<()> {
     with_release(Release::V2, |host, containerd| {
@@ -74,7 +76,7 @@ fn a_container_with_several_tasks() -> Result<()> {
     })
 }
 
-/// containerd is killed and comes back: the containers run on, are reached meanwhile, and are deleted as ever.
+/// containerd is killed and restarted: the containers run on, can be reached meanwhile, and can be deleted.
 #[test]
 fn containerd_starts_again() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -92,7 +94,7 @@ fn containerd_starts_again() -> Result<()> {
     })
 }
 
-/// The stock shim is killed: containerd calls ours to delete what it left, the container, its network and its port.
+/// The stock shim is killed: containerd calls our shim to delete the container, its network and its port.
 #[test]
 fn the_stock_shim_is_killed() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -112,7 +114,7 @@ fn the_stock_shim_is_killed() -> Result<()> {
     })
 }
 
-/// Everything is killed at once, runc and its hooks do not get to say goodbye: `delete` detaches by itself.
+/// All processes are killed at once, so that runc calls no hook: the shim's `delete` detaches by itself.
 #[test]
 fn what_a_crash_left_is_detached() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -128,7 +130,7 @@ fn what_a_crash_left_is_detached() -> Result<()> {
     })
 }
 
-/// Fifty at once, each with a port, and nothing but the stock shim stays for each.
+/// Fifty containers at once, each with a port. For each only the stock shim's process remains.
 #[test]
 fn fifty_at_once() -> Result<()> {
     with_release(Release::V2, |host, containerd| {
@@ -157,7 +159,7 @@ fn fifty_at_once() -> Result<()> {
 
 fn processes(host: &ocinet_integration::Host) -> Result<usize> {
     let mut count = 0;
-    // The service is one for the host, and those that finish in the background are no residents.
+    // The service is one process for the host. Processes that finish in the background do not count.
     eventually("the number of processes is steady", || {
         let now =
             host.sh("ps -e -o args= | grep -vc -e '^ps' -e '^grep' -e '^sh ' -e 'ocinet-v2 serve'")?.trim().parse()?;

@@ -1,7 +1,7 @@
-//! Pods, as a kubelet makes them: CNI gives each a network, and ocinet a further one to those that ask.
+//! Pods, as a kubelet makes them: CNI gives each a network, and ocinet a second one to those that ask.
 //!
-//! containerd 1 calls the shim's `start` and `delete` for every container of a pod, containerd 2 for the sandbox alone. It makes
-//! no difference here: the sandbox is the one that has the network.
+//! containerd 1 calls the shim's `start` and `delete` for every container of a pod, containerd 2 only for the sandbox.
+//! The result is the same: only the sandbox has the network.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::pods::{Pod, with_pods};
@@ -15,14 +15,15 @@ fn the_address(host: &Host) -> Result<String> {
     Ok(sandboxes[0].address().context("an address")?.to_string())
 }
 
-/// CNI's default route is the only one.
+/// The default route of CNI is the only one.
 fn keeps_its_default_route(pod: &Pod<'_>) -> Result<()> {
     let routes = pod.place.sh("ip route show default")?;
     ensure!(routes.contains("dev eth0") && routes.lines().count() == 1, "{routes}");
     Ok(())
 }
 
-/// A further network for the pod, whose containers share it. It stays until the pod goes, whichever of them come and go.
+/// A second network for the pod, which its containers share. It stays until the pod is deleted, even if containers are
+/// started and stopped.
 #[test]
 fn a_further_network() -> Result<()> {
     with_pods(|host, pods| {
@@ -48,7 +49,7 @@ fn a_further_network() -> Result<()> {
     })
 }
 
-/// A pod without an annotation is as it would be without us; one of its containers cannot ask for all.
+/// A pod without an annotation is as without ocinet, and one of its containers cannot ask for the pod.
 #[test]
 fn who_does_not_ask() -> Result<()> {
     with_pods(|host, pods| {
@@ -61,7 +62,7 @@ fn who_does_not_ask() -> Result<()> {
     })
 }
 
-/// What cannot be is said to the kubelet, and leaves nothing.
+/// A refused request gives an error to the kubelet, and leaves nothing.
 #[test]
 fn what_is_refused() -> Result<()> {
     let rows = [
@@ -80,7 +81,7 @@ fn what_is_refused() -> Result<()> {
     })
 }
 
-/// The pod's shim is killed, and with it containerd's hold on all its containers.
+/// The pod's shim is killed, and so containerd loses all its containers.
 #[test]
 fn the_shim_of_a_pod_is_killed() -> Result<()> {
     with_pods(|host, pods| {

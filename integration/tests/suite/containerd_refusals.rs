@@ -1,10 +1,10 @@
-//! containerd and our shim: what is refused says why to whoever typed it, and leaves nothing.
+//! containerd and our shim: a refusal names its reason on the caller's terminal, and leaves nothing.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::containerd::{Containerd, Release, with_containerd, with_release};
 use ocinet_integration::{Host, Output, Proto::Tcp, UPLINK, every};
 
-/// Neither containerd nor we keep anything of a container that could not start.
+/// Neither containerd nor ocinet keeps anything of a container that could not start.
 fn nothing_is_left(host: &Host, containerd: &Containerd<'_>) -> Result<()> {
     containerd.clear()?;
     host.settles()?;
@@ -12,7 +12,7 @@ fn nothing_is_left(host: &Host, containerd: &Containerd<'_>) -> Result<()> {
         .sh("ls -A /run/containerd/io.containerd.runtime.v2.task/* /run/containerd/s /run/containerd/runc/* || true")?;
     let left = left.lines().filter(|line| !line.is_empty() && !line.ends_with(':')).collect::<Vec<_>>();
     ensure!(left.is_empty(), "bundles, sockets or states: {left:?}");
-    // All but the service, which is one for the host.
+    // All but the service, which is one process for the host.
     let processes =
         "ps -e -o args | grep -v 'ocinet-v2 serve' | grep -e '[c]ontainerd-shim' -e '[o]cinet hook' || true";
     let processes = host.sh(processes)?;
@@ -26,7 +26,7 @@ fn refused(output: Output, words: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with an annotation is said before there is a container.
+/// An invalid annotation is refused before the container is created.
 #[test]
 fn what_is_wrong_is_said_at_once() -> Result<()> {
     let rows = [
@@ -50,7 +50,7 @@ fn what_is_wrong_is_said_at_once() -> Result<()> {
     })
 }
 
-/// What only the attach finds out, runc hands on.
+/// What only the attach can detect is reported through runc.
 #[test]
 fn what_the_hook_refuses() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -65,7 +65,7 @@ fn what_the_hook_refuses() -> Result<()> {
     })
 }
 
-/// A container that shares the shim of another is refused when that shim has been asked already. It stays, with its container.
+/// A container that shares the shim of another is refused after that shim was started. The shim and its container stay.
 #[test]
 fn a_shared_shim_stays() -> Result<()> {
     let (group, publish) = ("--annotation io.containerd.runc.v2.group=shop", "--annotation io.ocinet.publish=8080:80");
@@ -79,13 +79,13 @@ fn a_shared_shim_stays() -> Result<()> {
         ensure!(shims == "1\n", "{shims} shims");
         guest.delete()?;
         web.delete()?;
-        // containerd 2 leaves that of a shared shim, also with the stock one.
+        // containerd 2 leaves the socket of a shared shim, also with the stock shim.
         host.sh("rm -f /run/containerd/s/*")?;
         nothing_is_left(host, containerd)
     })
 }
 
-/// A bundle that is no bundle, a missing program, settings that are none: nobody gets a container without its network.
+/// No valid bundle, a missing program, invalid settings: no container starts without its network.
 #[test]
 fn what_is_wrong_with_the_host() -> Result<()> {
     let rows = [
@@ -108,7 +108,8 @@ fn what_is_wrong_with_the_host() -> Result<()> {
     })
 }
 
-/// The stock shim is that of the containerd that calls, else the first on the PATH, and never our own under another name.
+/// The stock shim is that of the calling containerd, else the first on the PATH, and never our own shim under another
+/// name.
 #[test]
 fn the_stock_shim_is_found() -> Result<()> {
     let ours = "/mnt/bin/containerd-shim-ocinet-v2";

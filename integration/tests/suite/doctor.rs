@@ -1,17 +1,17 @@
-//! `ocinet doctor`: what is wrong is said in words, what is ours is put right for the containers that run, and what is not
-//! ours is explained and left alone.
+//! `ocinet doctor`: it reports each fault, repairs what is ours for the containers that run, and explains what is not
+//! ours without changing it.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::service::Service;
 use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Settings, UPLINK, every};
 
-/// A host without other people's rules: `nft flush ruleset` would take them along.
+/// A host without rules of other programs: `nft flush ruleset` would delete them too.
 fn alone() -> Settings {
     Settings::default().prepare("nft delete table inet stranger")
 }
 
-/// Everything about a host's network that somebody gave it: not the numbers that the kernel counts up, nor the MAC of a
-/// host's end, which means nothing, nor whether cables have a carrier, which shows a moment later.
+/// The configuration of a host's network. Left out are the counters of the kernel, the random MAC of a host's end, and
+/// the carrier state, which changes a moment later.
 fn look(host: &Host) -> Result<String> {
     host.sh(
         "ip -brief link | sed 's/@[^ ]*//' | awk '{ print $1 }' | sort; ip -brief address show ocinet0 | awk '{ print $1, $3 }'; ip route | sed 's/ linkdown//'
@@ -25,7 +25,7 @@ fn look(host: &Host) -> Result<String> {
     )
 }
 
-/// Damage, and what the doctor says of it; then all is as it was, down to the kernel's words.
+/// Each damage, and the doctor's report of it. After the repair all is as before, compared in the kernel's own output.
 #[test]
 fn what_is_ours_is_put_right() -> Result<()> {
     alone().test(|host| {
@@ -114,7 +114,7 @@ fn what_is_ours_is_put_right_in_iptables() -> Result<()> {
     Ok(())
 }
 
-/// A host where all is well, and one that was never used.
+/// A healthy host, and one that was never used.
 #[test]
 fn nothing_is_wrong_with_a_healthy_host() -> Result<()> {
     Settings::default().test(|host| {
@@ -129,7 +129,7 @@ fn nothing_is_wrong_with_a_healthy_host() -> Result<()> {
     })
 }
 
-/// What is not ours is named with what to do about it, and stays as it is.
+/// A fault that is not ours is named together with its remedy, and nothing is changed.
 #[test]
 fn what_is_outside_is_explained() -> Result<()> {
     Settings::default().mtu(1500).test(|host| {
@@ -182,7 +182,7 @@ fn what_is_outside_is_explained() -> Result<()> {
     })
 }
 
-/// The dead are found and buried.
+/// Dead containers are reported and removed.
 #[test]
 fn the_dead_are_collected() -> Result<()> {
     Settings::default().test(|host| {
@@ -195,7 +195,7 @@ fn the_dead_are_collected() -> Result<()> {
     })
 }
 
-/// Everything of ours goes, and nothing else; not while containers run, unless one insists.
+/// `reset` removes everything of ours and nothing else. While containers run it needs `--force`.
 #[test]
 fn a_reset_leaves_the_host_as_it_was() -> Result<()> {
     Settings::default().test(|host| {
@@ -218,7 +218,8 @@ fn a_reset_leaves_the_host_as_it_was() -> Result<()> {
     })
 }
 
-/// What a service left goes too, but not while one listens; and a chain with the operator's rules stays, which is said.
+/// `reset` also removes what a service left, except while one listens. It keeps a chain with the operator's rules and
+/// says so.
 #[test]
 fn a_reset_says_what_it_leaves() -> Result<()> {
     Settings::default().test(|host| {
@@ -234,7 +235,7 @@ fn a_reset_says_what_it_leaves() -> Result<()> {
         ensure!(host.sh("nft list chain inet ocinet operator")?.contains("192.0.2.7"));
         service.connect()?;
         service.kill()?;
-        // Another boot of ocinet, and another service that was killed.
+        // ocinet is used again, and the service was killed.
         host.container("web").run()?.delete()?;
         let told = host.ocinet("reset")?.success()?;
         ensure!(!told.contains("ocinet.sock"), "{told}");

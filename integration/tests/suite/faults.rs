@@ -4,11 +4,11 @@ use anyhow::{Context, Result, ensure};
 use ocinet_integration::survive::{CALLER, Scene, Share, Whose, at_every_fault};
 use ocinet_integration::{OCINET, Output, Proto::Tcp, Settings, UPLINK};
 
-/// The helper lets the call fail that is meant, and no other.
+/// The helper makes the requested call fail, and no other.
 #[test]
 fn one_system_call_fails() -> Result<()> {
     Settings::default().test(|host| {
-        // The first attach of a host opens other processes first.
+        // The first attach of a host makes other system calls than later ones.
         host.container("first").publish("8080:80").run()?.delete()?;
         host.settles()?;
         let web = host.container("web").publish("8080:80").prepare()?;
@@ -27,7 +27,7 @@ fn one_system_call_fails() -> Result<()> {
     })
 }
 
-/// A lock that cannot be had, of ours or of SQLite's, also after a commit: what was written by then is taken back.
+/// A lock call fails, of ours or of SQLite's, also after a commit: what was written by then is undone.
 #[test]
 fn no_failing_lock_leaves_anything() -> Result<()> {
     Settings::default().test(|host| {
@@ -60,7 +60,8 @@ fn a_failing_system_call_spares_who_lives_at_a_detach() -> Result<()> {
     a_share(&[Scene::Detach, Scene::DetachKept], 2.0)
 }
 
-/// A share of the system calls of what an operator calls fails: what cannot be looked at is not taken for dead.
+/// A share of the system calls of the operator's commands fails. A container that cannot be examined is not taken for
+/// dead.
 #[test]
 fn a_failing_system_call_spares_who_lives_at_a_collection() -> Result<()> {
     a_share(&[Scene::Collect, Scene::ResetRefused, Scene::Reset], 1.5)?;
@@ -76,8 +77,8 @@ fn a_share(scenes: &[Scene], percent: f64) -> Result<()> {
     Ok(())
 }
 
-/// `doctor --fix` was ended after it had made the link of a container again, and before it had given it an address. The next
-/// one sees that, and so does a repeated attach.
+/// `doctor --fix` was killed after it had made the link of a container again and before it gave it an address. The next
+/// `doctor --fix` detects that, and so does a repeated attach.
 #[test]
 fn a_link_that_was_cut_off_is_made_anew() -> Result<()> {
     Settings::default().test(|host| {
@@ -100,14 +101,14 @@ fn a_link_that_was_cut_off_is_made_anew() -> Result<()> {
     })
 }
 
-/// `doctor --fix` cannot enter the container to do its side of a link: then it leaves nothing of the link.
+/// `doctor --fix` cannot enter the container to finish a link: then it deletes the link again.
 #[test]
 fn a_link_that_cannot_be_done_is_taken_back() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
         let link = web.host_interface()?;
         let (mut failed, not_permitted) = (0, "1");
-        // Each time it enters a namespace, it does so by another thread.
+        // It enters a namespace in another thread each time.
         for thread in 1..25 {
             host.sh(&format!("ip link delete {link} || true"))?;
             let thread = thread.to_string();

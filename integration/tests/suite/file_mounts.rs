@@ -1,9 +1,9 @@
-//! The container's files: how they get into it, and what of the image and of the host they leave alone.
+//! The container's files: how they are mounted, and that image and host stay unchanged.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Host, Runtime, Settings, every, on_every_runtime};
 
-/// Where an image of a story's own is.
+/// The path of an image that a story makes.
 const IMAGE: &str = "/mnt/image";
 const FILES: [&str; 3] = ["resolv.conf", "hosts", "hostname"];
 
@@ -12,12 +12,12 @@ fn image(host: &Host, script: &str) -> Result<()> {
     host.sh(&format!("rm -rf {IMAGE}; cp -a /mnt/rootfs {IMAGE}; cd {IMAGE}; {script}")).map(drop)
 }
 
-/// All of an image: names, modes, contents.
+/// Everything in an image: names, modes, contents.
 fn listing(host: &Host) -> Result<String> {
     host.sh(&format!("cd {IMAGE}; find . -printf '%P %M %U:%G %l\\n' | sort; find . -type f | sort | xargs md5sum"))
 }
 
-/// A container must not fill the host's `/run`, nor write to what is mounted for it.
+/// A container must not fill the host's `/run`, nor write to the files that are mounted into it.
 #[test]
 fn the_files_are_read_only() -> Result<()> {
     on_every_runtime(|host| {
@@ -36,7 +36,7 @@ fn the_files_are_read_only() -> Result<()> {
     })
 }
 
-/// What the image has there stays as it was; what it has not becomes an empty file that anybody may read.
+/// A file of the image stays as it was. A missing one becomes an empty file that all users can read.
 #[test]
 fn the_image_stays_as_it_was() -> Result<()> {
     let rows = [
@@ -83,7 +83,7 @@ fn the_image_stays_as_it_was() -> Result<()> {
     })
 }
 
-/// The root file system of most containers is read-only, and their umask is their own affair.
+/// The root file system of most containers is read-only, and any umask is possible.
 #[test]
 fn read_only_roots_and_umasks() -> Result<()> {
     let careful = r#".hooks.createRuntime[0] =
@@ -116,8 +116,8 @@ fn read_only_roots_and_umasks() -> Result<()> {
     })
 }
 
-/// A folder of the host's that a container has as its `/etc` gets no files of ours; what it has is mounted over all the same. A folder in
-/// memory that is the container's alone, as systemd's `/run` in a container, gets them.
+/// A folder of the host that a container has as its `/etc` gets no new files from us. Existing files there are still
+/// mounted over. A folder in memory that only the container has, as `/run` of systemd in a container, gets the files.
 #[test]
 fn a_folder_of_the_hosts_stays_as_it_was() -> Result<()> {
     let bind = r#".mounts += [{destination: "/etc", type: "bind", source: "/mnt/theirs", options: ["rbind"]}]"#;
@@ -145,7 +145,7 @@ fn a_folder_of_the_hosts_stays_as_it_was() -> Result<()> {
                     web.exec(&["sh", "-c", &format!("busybox grep -c '/{file} ro' /proc/self/mountinfo || true")])?;
                 ensure!((mount.trim() == "1") == ours.contains(&file), "{file}: {mount}");
             }
-            // runc does not show what a successful hook says.
+            // runc does not show the output of a hook that succeeds.
             if host.runtime() == Runtime::Crun && ours.len() < 3 {
                 output.says(&["warning", "/etc/hosts", "host's", "goes without it"])?;
             }
@@ -154,7 +154,7 @@ fn a_folder_of_the_hosts_stays_as_it_was() -> Result<()> {
     })
 }
 
-/// A runtime in a chroot gives paths that mean something there alone.
+/// A runtime in a chroot passes paths that are valid only there.
 #[test]
 fn a_runtime_in_a_chroot() -> Result<()> {
     const JAIL: &str = "/mnt/jail";
@@ -175,20 +175,20 @@ fn a_runtime_in_a_chroot() -> Result<()> {
         let run = |words: &str| host.sh(&format!("chroot {JAIL} {program} --root /b/state {words}"));
         run("run --detach --pid-file /b/pid --bundle /b web </dev/null >/mnt/out 2>&1 || { cat /mnt/out; exit 1; }")?;
         every([("resolv.conf", "192.0.2.53"), ("hosts", "\tweb"), ("hostname", "web")], |(file, word)| {
-            // A runtime's exec would be at the root of the mount namespace, and so out of the chroot.
+            // `exec` of the runtime would start at the root of the mount namespace, outside the chroot.
             let text = host.sh(&format!("cat /proc/$(cat {JAIL}/b/pid)/root/etc/{file}"))?;
             ensure!(text.contains(word), "{file}: {text}");
             Ok(())
         })?;
         run("delete --force web")?;
-        // The child that the detach leaves behind opens the store in the chroot, and takes as long as others keep the kernel's lock
-        // for links busy.
+        // The background child of the detach has the store in the chroot open, and waits while other tests hold the
+        // kernel's lock for links.
         host.settles()?;
         host.sh(&format!("mount --make-rprivate {JAIL}; umount --recursive --lazy {JAIL}; rmdir {JAIL}")).map(drop)
     })
 }
 
-/// An engine that mounts files of its own there knows what it does: each of ours gives way, alone.
+/// Where an engine mounts files of its own, each of them replaces ours. The rest of ours stays.
 #[test]
 fn mounts_of_the_spec_are_respected() -> Result<()> {
     on_every_runtime(|host| {
@@ -212,7 +212,7 @@ fn mounts_of_the_spec_are_respected() -> Result<()> {
     })
 }
 
-/// On a host whose mounts are shared, as systemd makes them, nothing of a container's mounts gets out.
+/// On a host whose mounts are shared, as systemd makes them, no mount of a container appears on the host.
 #[test]
 fn the_hosts_mounts_stay_as_they_were() -> Result<()> {
     for runtime in [Runtime::Runc, Runtime::Crun] {
@@ -235,7 +235,7 @@ fn the_hosts_mounts_stay_as_they_were() -> Result<()> {
     Ok(())
 }
 
-/// Root in the container is nobody on the host, and reads its files all the same.
+/// Root in the container is an unprivileged user on the host, and can still read the files.
 #[test]
 fn a_container_with_its_own_users_reads_them() -> Result<()> {
     let ids = "[{containerID: 0, hostID: 100000, size: 65536}]";
@@ -256,7 +256,7 @@ fn a_container_with_its_own_users_reads_them() -> Result<()> {
     })
 }
 
-/// A file of a container lives as long as the container.
+/// The files of a container are removed with it.
 #[test]
 fn the_files_go_with_the_container() -> Result<()> {
     on_every_runtime(|host| {
@@ -275,7 +275,8 @@ fn the_files_go_with_the_container() -> Result<()> {
     })
 }
 
-/// podman may end after it asked for a container's files and before there is a container: they go an hour later, and not before.
+/// podman may end after it asked for a container's files and before the container exists: they are removed an hour
+/// later, and not before.
 #[test]
 fn files_that_no_container_came_for() -> Result<()> {
     Settings::default().runtime(Runtime::Crun).test(|host| {
@@ -290,8 +291,9 @@ fn files_that_no_container_came_for() -> Result<()> {
     })
 }
 
-/// A host whose mounts are shared, as systemd makes them: what a container mounts over its files stays in the container, also where
-/// the image leads one file to another, and a folder that it shares with the host is not mounted on.
+/// On a host whose mounts are shared, as systemd makes them, a mount that a container makes over its files stays in the
+/// container, also where a link of the image leads one file to another. A folder that the container shares with the
+/// host is not mounted over.
 #[test]
 fn no_mount_of_a_container_reaches_the_host() -> Result<()> {
     let shared = Settings::default().runtime(Runtime::Runc).prepare("mount --make-rshared /");

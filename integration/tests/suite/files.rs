@@ -1,9 +1,9 @@
-//! The container's `/etc/resolv.conf`, `/etc/hosts`, `/etc/hostname` and its host name: what they say.
+//! The container's `/etc/resolv.conf`, `/etc/hosts`, `/etc/hostname` and its host name: their contents.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Container, GATEWAY, Settings, every, on_every_runtime};
 
-/// What stands in every container's `/etc/hosts` before its own lines.
+/// The beginning of every container's `/etc/hosts`.
 const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
 /// A file below `/etc`, as the container sees it.
@@ -11,12 +11,12 @@ fn read(container: &Container<'_>, file: &str) -> Result<String> {
     container.exec(&["cat", &format!("/etc/{file}")])
 }
 
-/// The host name, as the kernel tells it to the container.
+/// The host name that the kernel gives to the container.
 fn hostname(container: &Container<'_>) -> Result<String> {
     Ok(container.exec(&["cat", "/proc/sys/kernel/hostname"])?.trim().to_owned())
 }
 
-/// Without a word about names: the host's name servers, the container's own address, its id.
+/// Without annotations for names: the host's name servers, the container's own address, its id.
 #[test]
 fn a_container_has_its_files() -> Result<()> {
     on_every_runtime(|host| {
@@ -36,7 +36,7 @@ fn a_container_has_its_files() -> Result<()> {
     })
 }
 
-/// Each annotation, and the file it is for: all of resolv.conf, and the container's own lines of the others.
+/// Each annotation, and its file: all of resolv.conf, and the container's own lines of the others.
 #[test]
 fn annotations_say_what_is_in_the_files() -> Result<()> {
     let rows = [
@@ -85,7 +85,7 @@ fn annotations_say_what_is_in_the_files() -> Result<()> {
     })
 }
 
-/// The host name where `config.json` has none, and where it has: the kernel, both files and `inspect` agree on it.
+/// The host name where `config.json` has none, and where it has one: the kernel, both files and `inspect` agree on it.
 #[test]
 fn the_host_name_has_an_order_of_sources() -> Result<()> {
     let (none, empty, named) = ("del(.hostname)", ".hostname = \"\"", ".hostname = \"spec.example\"");
@@ -118,7 +118,7 @@ fn the_host_name_has_an_order_of_sources() -> Result<()> {
     })
 }
 
-/// The runtime sets the name of `config.json` after the hooks, so another one would not last: better no start than a lie.
+/// The runtime sets the name of `config.json` after the hooks and would replace another one. So another one is refused.
 #[test]
 fn a_host_name_that_would_not_last_is_refused() -> Result<()> {
     on_every_runtime(|host| {
@@ -134,7 +134,7 @@ fn a_host_name_that_would_not_last_is_refused() -> Result<()> {
     })
 }
 
-/// A container without a network of its own has files too: the host's servers, and names that lead to itself.
+/// A container without a network of its own also has files: the host's servers, and names that lead to itself.
 #[test]
 fn other_modes_have_files() -> Result<()> {
     on_every_runtime(|host| {
@@ -146,7 +146,7 @@ fn other_modes_have_files() -> Result<()> {
             (&none, "resolv.conf", rest.to_owned()),
             (&none, "hosts", format!("{LOCALHOST}127.0.0.1\tnone\n127.0.0.1\tme\n")),
             (&none, "hostname", "none\n".to_owned()),
-            // It reaches the host's loopback, and with it the servers there.
+            // It can reach the host's loopback interface, and so the servers there.
             (&with_host, "resolv.conf", format!("nameserver 127.0.0.53\n{rest}")),
             (&with_host, "hosts", format!("{LOCALHOST}127.0.0.1\thost\n")),
             (&with_host, "hostname", "host\n".to_owned()),
@@ -160,7 +160,7 @@ fn other_modes_have_files() -> Result<()> {
     })
 }
 
-/// The names are taken when the container starts: the sandbox has them, and `inspect` finds it by them.
+/// The names are stored when the container starts: the sandbox has them, and `inspect` finds it by them.
 #[test]
 fn a_container_is_known_by_its_name() -> Result<()> {
     Settings::default().test(|host| {

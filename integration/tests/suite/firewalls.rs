@@ -1,4 +1,5 @@
-//! Who keeps the rules: what config.toml asks for, what moves while containers run, and what the operator may do.
+//! Which firewall holds the rules: the setting in config.toml, changes of it while containers run, and rules of the
+//! operator.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{
@@ -6,19 +7,19 @@ use ocinet_integration::{
     with_every_firewall,
 };
 
-/// A host whose settings a story changes, out of sight of the checker.
+/// A host whose config.toml a story changes in a place that the checker does not compare.
 fn changeable(firewall: Firewall) -> Settings {
     let elsewhere =
         "touch /etc/ocinet/config.toml; mv /etc/ocinet/config.toml /mnt; ln -s /mnt/config.toml /etc/ocinet";
     Settings::default().firewall(firewall).prepare(elsewhere)
 }
 
-/// Asks for another firewall, in words of config.toml.
+/// Sets the firewall in config.toml.
 fn choose(host: &Host, setting: &str) -> Result<()> {
     host.sh(&format!("echo 'firewall = \"{setting}\"' >/mnt/config.toml")).map(drop)
 }
 
-/// Whose rules there are on the host.
+/// The firewalls that hold rules of ours on the host.
 fn keepers(host: &Host) -> Result<String> {
     host.sh("nft list table inet ocinet 2>/dev/null | grep -q 'chain forward' && echo nftables
          iptables-nft-save | grep -q OCINET && echo iptables-nft
@@ -26,7 +27,7 @@ fn keepers(host: &Host) -> Result<String> {
          true")
 }
 
-/// Calls the hook where only some of the host's programs are installed: `hidden` is a pattern of names in /usr/sbin.
+/// Calls the hook with some of the host's programs hidden: `hidden` is a pattern of names in /usr/sbin.
 fn hook_without(host: &Host, hidden: &str, container: &Container<'_>, stage: &str) -> Result<Output> {
     host.sh(&format!("cat >/mnt/state <<'END'\n{}\nEND", container.state(stage)))?;
     let script = format!(
@@ -37,8 +38,8 @@ fn hook_without(host: &Host, hidden: &str, container: &Container<'_>, stage: &st
     host.output(&["unshare", "--mount", "sh", "-euc", &script])
 }
 
-/// From every firewall to every other while containers run: what was published is, what was closed stays closed, and nothing
-/// of the former is left. The next attach moves everything.
+/// From every firewall to every other while containers run: published ports stay published, closed ones stay closed,
+/// and nothing is left in the former firewall. The next attach moves all rules.
 #[test]
 fn the_rules_move_while_containers_run() -> Result<()> {
     every(Firewall::ALL, |from| {
@@ -71,7 +72,8 @@ fn the_rules_move_while_containers_run() -> Result<()> {
     })
 }
 
-/// Whoever moved the rules was killed before the former ones were gone. Whoever comes next finishes: an attach, a detach, gc.
+/// A process that moved the rules was killed before it deleted the former ones. The next attach, detach or gc deletes
+/// them.
 #[test]
 fn a_move_that_was_cut_off_is_finished() -> Result<()> {
     every(["attach", "detach", "gc"], |who| {
@@ -79,7 +81,7 @@ fn a_move_that_was_cut_off_is_finished() -> Result<()> {
             let web = host.container("web").publish("8080:80").run()?;
             let other = host.container("other").publish("8081:80").run()?;
             choose(host, "iptables")?;
-            // It loads the new rules, and dies with the old ones still there.
+            // The process loads the new rules, and is killed before it deletes the old ones.
             host.sh("mount -t tmpfs tmpfs /usr/local/sbin
                  printf '#!/bin/sh\nkill -KILL $PPID\n' >/usr/local/sbin/nft; chmod 755 /usr/local/sbin/nft")?;
             let killed = host.ocinet("doctor --fix")?;
@@ -98,8 +100,8 @@ fn a_move_that_was_cut_off_is_finished() -> Result<()> {
     })
 }
 
-/// What an older version left under names that this one does not know goes with the rules of old. What the operator's chain leads
-/// to stays, even a set of ours.
+/// Rules of an older version under names that this one does not know are removed with the old rules. What the
+/// operator's chain refers to stays, even a set of ours.
 #[test]
 fn rules_of_another_version_are_cleared() -> Result<()> {
     every(Firewall::ALL, |firewall| {
@@ -145,8 +147,8 @@ RULES"
     })
 }
 
-/// `none` leaves the rules to the operator: nothing is loaded or switched on, containers on one network still talk, and what
-/// was switched on before is off before its guards are gone.
+/// `none` leaves the rules to the operator: ocinet loads no rules and switches nothing on, and containers on one
+/// network still reach each other. What was switched on before is switched off before its rules are removed.
 #[test]
 fn none_means_none() -> Result<()> {
     changeable(Firewall::Nftables).test(|host| {
@@ -167,7 +169,7 @@ fn none_means_none() -> Result<()> {
     })
 }
 
-/// The operator's chain is asked first, and never touched: not by an attach, a reload, a move, or the doctor.
+/// The operator's chain comes first, and is never changed: not by an attach, a reload, a move, or the doctor.
 #[test]
 fn the_operators_chain_comes_first_and_stays() -> Result<()> {
     with_every_firewall(|host| {
@@ -201,7 +203,7 @@ fn the_operators_chain_comes_first_and_stays() -> Result<()> {
     })
 }
 
-/// A cautious host publishes to itself where nobody says otherwise.
+/// `publish_default_address` is used where the annotation names no address.
 #[test]
 fn ports_are_published_where_config_says() -> Result<()> {
     let cautious = "echo 'publish_default_address = \"127.0.0.1\"' >>/etc/ocinet/config.toml";
@@ -218,7 +220,7 @@ fn ports_are_published_where_config_says() -> Result<()> {
     })
 }
 
-/// However many ports a container publishes, iptables is called once for it, and once more when it goes.
+/// iptables is called once for the attach of a container and once for its detach, whatever the number of its ports.
 #[test]
 fn iptables_is_called_once_for_a_container() -> Result<()> {
     let rows = [Firewall::IptablesNft, Firewall::IptablesLegacy].map(|firewall| [(firewall, ""), (firewall, ASKING)]);
@@ -241,7 +243,7 @@ fn iptables_is_called_once_for_a_container() -> Result<()> {
     })
 }
 
-/// `auto` takes what there is, and says what is missing where there is nothing.
+/// `auto` uses what is installed, and names what is missing where nothing is.
 #[test]
 fn auto_takes_what_is_installed() -> Result<()> {
     let rows = [
@@ -272,7 +274,7 @@ fn auto_takes_what_is_installed() -> Result<()> {
     })
 }
 
-/// Somebody has the lock of iptables-legacy for a minute: one line says who, and nothing is half done.
+/// Another process holds the lock of iptables-legacy for a minute: one line names it, and nothing is changed.
 #[test]
 fn the_lock_of_iptables_is_held() -> Result<()> {
     Settings::default().firewall(Firewall::IptablesLegacy).test(|host| {
@@ -289,7 +291,8 @@ fn the_lock_of_iptables_is_held() -> Result<()> {
     })
 }
 
-/// Puts a program in front of one of the host's that fails each time, with a text and an exit code of iptables'.
+/// Puts a program before one of the host's on the PATH that fails each time, with a message and an exit code of
+/// iptables.
 fn let_fail(host: &Host, tool: &str, code: u8, complaint: &str) -> Result<()> {
     host.sh(&format!(
         "printf '#!/bin/sh\ncat >/dev/null\necho \"{complaint}\" >&2\nexit {code}\n' >/usr/local/sbin/{tool}
@@ -298,7 +301,8 @@ fn let_fail(host: &Host, tool: &str, code: u8, complaint: &str) -> Result<()> {
     .map(drop)
 }
 
-/// That iptables fails says nothing of the rules: nothing is taken for missing, loaded anew or left behind, and its words are told.
+/// A failure of iptables says nothing about the rules: none is taken for missing, loaded again or left behind, and its
+/// message is reported.
 #[test]
 fn a_failure_of_iptables_is_no_answer() -> Result<()> {
     let denied = "Could not fetch rule set generation id: Permission denied (you must be root)";
@@ -346,10 +350,10 @@ fn a_failure_of_iptables_is_no_answer() -> Result<()> {
 const NO_NAT: &str = "iptables-restore: unable to initialize table 'nat'";
 const BEFORE_NAT: &str = "$real \"$@\" <<<\"${input%%\\*nat*}\"";
 
-/// A kernel without nat, as far as the tools tell: one line, and nothing half done.
+/// A kernel without nat, as the tools report it: one line, and nothing is changed.
 #[test]
 fn a_kernel_without_nat() -> Result<()> {
-    // nft changes all or nothing, iptables one table after the other.
+    // nft changes everything or nothing, iptables one table after the other.
     let rows = [
         (Firewall::Nftables, "nft", "Error: Could not process rule: No such file or directory", ":"),
         (Firewall::IptablesNft, "iptables-nft-restore", NO_NAT, BEFORE_NAT),
@@ -379,7 +383,7 @@ END
     })
 }
 
-/// Both variants of iptables are in use on the host, and others' rules in both stay.
+/// Both variants of iptables are in use on the host, and the rules of other programs in both stay.
 #[test]
 fn both_variants_are_in_use() -> Result<()> {
     for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {

@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use ocinet_integration::{Host, Proto::Tcp, Runtime, Settings, every};
 use serde_json::json;
 
-/// Machines whose settings new network namespaces begin with: Debian 13 (linux-sysctl-defaults), strict and loose checks of
-/// sources, a router, one without IPv6, and one where every switch for IPv4 is the other way round.
+/// Machines whose settings new network namespaces begin with: Debian 13 (linux-sysctl-defaults), strict and loose
+/// checks of sources, a router, one without IPv6, and one with every switch for IPv4 reversed.
 const MACHINES: [&str; 6] = [
     "sysctl -q net.ipv4.conf.{default,lo}.{rp_filter=2,accept_source_route=0,promote_secondaries=1}",
     "sysctl -q net.ipv4.conf.{all,default,lo}.rp_filter=1",
@@ -18,7 +18,7 @@ const MACHINES: [&str; 6] = [
      done",
 ];
 
-/// Whatever a story does to property of strangers, the checker tells.
+/// The checker reports every change of what belongs to other programs.
 #[test]
 fn the_checker_sees_every_change_of_foreign_property() -> Result<()> {
     let host = Host::new(Settings::default())?;
@@ -49,7 +49,7 @@ fn the_checker_sees_every_change_of_foreign_property() -> Result<()> {
     Ok(())
 }
 
-/// Links and elements that look like ours and stand in no sandbox.
+/// The checker reports links and elements that look like ours and belong to no sandbox.
 #[test]
 fn the_checker_sees_what_belongs_to_no_sandbox() -> Result<()> {
     let host = Host::new(Settings::default())?;
@@ -68,7 +68,7 @@ fn the_checker_sees_what_belongs_to_no_sandbox() -> Result<()> {
     host.check()
 }
 
-/// What happens on one host is seen on no other, and the uplink is a cable to the peer.
+/// What happens on one host is seen on no other, and the uplink is a veth pair to the peer.
 #[test]
 fn a_host_is_private() -> Result<()> {
     let (one, two) = (Host::new(Settings::default())?, Host::new(Settings::default())?);
@@ -79,7 +79,7 @@ fn a_host_is_private() -> Result<()> {
     two.check()
 }
 
-/// Whatever the machine's settings are, a host and its LAN peer have the same ones.
+/// A host and its LAN peer have the same settings whatever those of the machine are.
 #[test]
 fn a_host_is_the_same_on_every_machine() -> Result<()> {
     let settings = |host: &Host| -> Result<String> {
@@ -97,7 +97,7 @@ fn a_host_is_the_same_on_every_machine() -> Result<()> {
     })
 }
 
-/// What a new namespace inherits is there when our hook begins, and would not be without the hook before it.
+/// The inherited settings are present when our hook begins, and are absent without the hook before it.
 #[test]
 fn a_container_begins_as_a_routers() -> Result<()> {
     const ROUTER: [&str; 7] = [
@@ -132,7 +132,7 @@ fn a_container_begins_as_a_routers() -> Result<()> {
     })
 }
 
-/// Nothing of a host outlives it, not even where a program runs for ever.
+/// Nothing of a host outlives it, not even a program that runs for ever.
 #[test]
 fn nothing_of_a_host_outlives_it() -> Result<()> {
     let host = Host::new(Settings::default())?;

@@ -1,5 +1,6 @@
-//! Hosts with another firewall: Docker, ufw and firewalld drop what is forwarded, each with the rules that it really
-//! writes. Containers get through by the pass that ocinet adds in the place that each of them keeps, and every rule of theirs stays as it was.
+//! Hosts with another firewall: Docker, ufw and firewalld drop forwarded packets with their real rules. The pass that
+//! ocinet adds, in the place that each of them offers for it, lets containers through, and every rule of theirs stays
+//! as it was.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::ForeignFirewall::{self, Docker, Firewalld, Ufw};
@@ -9,7 +10,7 @@ use ocinet_integration::{
     Answer, Container, Firewall, Host, OCINET, Output, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, every,
 };
 
-/// Out of the container, and into it through its published port.
+/// The container reaches the outside, and its published port can be reached.
 fn passes(host: &Host, web: &Container<'_>) -> Result<()> {
     every(Proto::ALL, |&proto| {
         host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
@@ -18,7 +19,7 @@ fn passes(host: &Host, web: &Container<'_>) -> Result<()> {
     })
 }
 
-/// Nothing gets out. firewalld lets in what is published, with or without the pass.
+/// The container cannot reach the outside. firewalld accepts packets to published ports with or without the pass.
 fn is_stopped(neighbour: ForeignFirewall, host: &Host, web: &Container<'_>) -> Result<()> {
     every(Proto::ALL, |&proto| {
         if !matches!(neighbour, Firewalld(_)) {
@@ -28,7 +29,7 @@ fn is_stopped(neighbour: ForeignFirewall, host: &Host, web: &Container<'_>) -> R
     })
 }
 
-/// The pass removed by another program, with what the doctor says then.
+/// Removes the pass as another program would; with words of the doctor's report about it.
 fn shut(neighbour: ForeignFirewall) -> (String, &'static str) {
     let program = neighbour.program();
     let jump = "-m comment --comment 'containers of ocinet' -j OCINET-PASSAGE";
@@ -51,13 +52,13 @@ fn ufw_lets_containers_through() -> Result<()> {
     every(ForeignFirewall::UFWS, |&ufw| ufw.host()?.test(|host| lets_through(ufw, host)))
 }
 
-/// A zone without our bridges, as an operator might make it: the hook puts them there. firewalld forgets that at a reload.
+/// A zone without our bridges, as an operator might make it: the hook adds them. firewalld loses them at a reload.
 fn with_a_bare_zone(firewalld: ForeignFirewall) -> Result<Settings> {
     let bare = "sed -i /interface/d /etc/firewalld/zones/ocinet.xml; firewall-cmd --reload >/dev/null";
     Ok(firewalld.host()?.prepare(bare))
 }
 
-/// ufw with the policy to reject, whose last chain is reloaded with all others.
+/// ufw with the policy to reject. Its last chain is reloaded together with all others.
 fn rejecting(ufw: ForeignFirewall) -> Result<Settings> {
     Ok(ufw.host()?.prepare("ufw default reject routed >/dev/null"))
 }
@@ -87,13 +88,13 @@ fn a_reload_of_ufw_changes_nothing() -> Result<()> {
     every(ForeignFirewall::UFWS, |&ufw| stands(ufw))
 }
 
-/// With the zone that comes with ocinet, whose bridges are in it from the beginning.
+/// The zone that comes with ocinet already contains the bridges.
 #[test]
 fn a_reload_of_firewalld_changes_nothing() -> Result<()> {
     every(ForeignFirewall::FIREWALLDS, |&firewalld| stands(firewalld))
 }
 
-/// The first container adds the pass, a reset removes it, and the rules of others stay the same all the time.
+/// The first container adds the pass, `reset` removes it, and the rules of other programs stay the same.
 fn lets_through(neighbour: ForeignFirewall, host: &Host) -> Result<()> {
     let _server = host.peer().serve("world", &["7000"])?;
     let before = neighbour.rules(host)?;
@@ -117,7 +118,8 @@ fn lets_through(neighbour: ForeignFirewall, host: &Host) -> Result<()> {
     ensure_closed(neighbour, host, &before)
 }
 
-/// Without what is ours, in text of iptables or nft: our chain and the jump to it, the chains of our zone and what leads there.
+/// The rules without ours, in iptables or nft text: without our chain and the jump to it, and without our zone's chains
+/// and the jumps to them.
 fn without_ours(rules: &str) -> String {
     let mut inside = false;
     let foreign = rules.lines().filter(|line| {
@@ -130,7 +132,8 @@ fn without_ours(rules: &str) -> String {
     foreign.map(|line| format!("{line}\n")).collect()
 }
 
-/// After a reset: of firewalld's, the zone's chains are left without a way in until it loads its rules anew.
+/// After a reset our rules are gone. In firewalld the chains of our zone stay until its next reload, but no rule leads
+/// to them.
 fn ensure_closed(neighbour: ForeignFirewall, host: &Host, before: &str) -> Result<()> {
     let after = neighbour.rules(host)?;
     ensure!(without_ours(&after) == without_ours(before), "{before}\nbecame\n{after}");
@@ -142,7 +145,7 @@ fn ensure_closed(neighbour: ForeignFirewall, host: &Host, before: &str) -> Resul
     Ok(())
 }
 
-/// A pass that stays while the other program loads its own rules again.
+/// The pass stays while the other program loads its own rules again.
 fn stands(neighbour: ForeignFirewall) -> Result<()> {
     let host = Host::new(neighbour.host()?)?;
     let _server = host.peer().serve("world", &["7000"])?;
@@ -154,7 +157,8 @@ fn stands(neighbour: ForeignFirewall) -> Result<()> {
     Ok(())
 }
 
-/// A pass that goes with the other program's rules: the doctor reports it, and the next container adds it again for all.
+/// The pass is removed with the other program's rules: the doctor reports it, and the next container adds it again for
+/// all.
 fn heals(neighbour: ForeignFirewall, settings: Settings, words: &str) -> Result<()> {
     let host = Host::new(settings)?;
     let _server = host.peer().serve("world", &["7000"])?;
@@ -172,7 +176,8 @@ fn heals(neighbour: ForeignFirewall, settings: Settings, words: &str) -> Result<
     ensure_closed(neighbour, &host, &before)
 }
 
-/// A pass accepts only what no other rule judged: Docker isolates its networks from ours, and the operator's rules come first.
+/// The pass accepts only packets that no other rule decided about: Docker isolates its networks from ours, and the
+/// operator's rules come first.
 #[test]
 fn a_door_weakens_nothing() -> Result<()> {
     let rows = Firewall::ALL.into_iter().flat_map(|firewall| ForeignFirewall::DOCKERS.map(|docker| (docker, firewall)));
@@ -206,7 +211,7 @@ fn a_door_weakens_nothing() -> Result<()> {
         if firewall != Firewall::Nftables {
             return Ok(());
         }
-        // Whoever flushes our rules does not open the containers to the LAN.
+        // Deleting our rules does not open the containers to the LAN.
         host.peer().sh(&format!("ip route add 10.90.0.0/16 via {UPLINK}"))?;
         host.sh("nft delete table inet ocinet")?;
         let address = web.at(80)?;
@@ -215,7 +220,7 @@ fn a_door_weakens_nothing() -> Result<()> {
     })
 }
 
-/// A namespace on a bridge of Docker's, as one of its containers has.
+/// A network namespace on a bridge of Docker's, as one of its containers has.
 fn on_bridge(host: &Host, name: &str, bridge: &str, net: &str) -> Result<Place> {
     host.sh(&format!(
         "ip netns add {name}
@@ -229,7 +234,7 @@ fn on_bridge(host: &Host, name: &str, bridge: &str, net: &str) -> Result<Place> 
     Ok(host.beside(&format!("/run/netns/{name}")))
 }
 
-/// The positive control: what was stopped passes as long as `rule` is there.
+/// The positive control: packets that were dropped pass while `rule` exists.
 fn with(host: &Host, iptables: &'static str, rule: &str, attack: impl FnOnce() -> Result<Answer>) -> Result<()> {
     let (chain, rule) = rule.split_once(' ').context("a chain and a rule")?;
     host.chains(iptables).insert("filter", chain, rule)?;
@@ -237,7 +242,7 @@ fn with(host: &Host, iptables: &'static str, rule: &str, attack: impl FnOnce() -
     host.chains(iptables).delete("filter", chain, rule)
 }
 
-/// firewalld without our zone: nothing is opened, and the operator is told what to type, which works.
+/// firewalld without our zone: nothing is opened, the doctor prints a command, and that command works.
 #[test]
 fn firewalld_without_the_zone_is_explained() -> Result<()> {
     let bare = "rm /etc/firewalld/zones/ocinet.xml; firewall-cmd --reload >/dev/null";
@@ -255,7 +260,7 @@ fn firewalld_without_the_zone_is_explained() -> Result<()> {
     host.ocinet("doctor")?.success().map(drop)
 }
 
-/// A policy of somebody whom we do not know stays, in the old iptables as in the new one.
+/// A drop policy of unknown origin stays, in both variants of iptables.
 #[test]
 fn a_strange_policy_is_explained() -> Result<()> {
     every(["iptables-legacy", "iptables-nft"], |program| {
@@ -274,7 +279,7 @@ fn a_strange_policy_is_explained() -> Result<()> {
     })
 }
 
-/// Once a pass is there, an attach checks it without starting a program.
+/// Once the pass exists, an attach checks it without starting a program.
 #[test]
 fn an_open_door_costs_no_process() -> Result<()> {
     let neighbours = [&ForeignFirewall::DOCKERS[..], &ForeignFirewall::UFWS, &ForeignFirewall::FIREWALLDS].concat();

@@ -1,9 +1,10 @@
-//! Who switched forwarding on: a router that others made stays open and on, and ours is never open.
+//! Which program switched forwarding on: a router that another program made stays open and on. A host where ocinet did
+//! it forwards only for containers.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Background, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, every};
 
-/// A second LAN behind the host, to which the peer has a route by the host.
+/// A second LAN behind the host. The peer has a route to it by the host.
 const FAR_LAN: &str = "ip netns add far
     ip link add far0 type veth peer name eth0 netns far
     ip address add 192.168.50.1/24 dev far0; ip link set far0 up
@@ -17,8 +18,8 @@ fn far_server(host: &Host) -> Result<Background> {
     host.beside("/run/netns/far").serve("far", &["90"])
 }
 
-/// We could not switch it on, because its file or the firewall refused: so it is not ours. A person who makes the host a router
-/// afterwards has one, also after a reset.
+/// ocinet failed to switch forwarding on, because its file or the firewall refused. So forwarding does not count as
+/// ours: if a person makes the host a router afterwards, it stays one, also after a reset.
 #[test]
 fn a_failed_switch_is_not_ours() -> Result<()> {
     let obstacles = [
@@ -43,8 +44,8 @@ fn a_failed_switch_is_not_ours() -> Result<()> {
     })
 }
 
-/// The hook is killed around the moment in which it switches forwarding on, before it could write that down. The host is no
-/// open router then, and `reset` knows whose work it was.
+/// The hook is killed around the moment in which it switches forwarding on, before it can record that. The host is no
+/// open router then, and `reset` switches forwarding off if ocinet switched it on.
 #[test]
 fn killed_at_the_switch() -> Result<()> {
     Settings::default().prepare(FAR_LAN).test(|host| {

@@ -1,4 +1,4 @@
-//! The command line itself: help, manual pages, completions, tables, and what is said to those who mistype.
+//! The command line itself: help, manual pages, completions, tables, and errors for wrong arguments.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Host, OCINET, Output, Settings, every};
@@ -15,7 +15,7 @@ fn commands(host: &Host, parent: &str) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Nobody has to guess how a command is used.
+/// The help of every command has an example.
 #[test]
 fn every_help_has_an_example() -> Result<()> {
     Settings::default().test(|host| {
@@ -33,7 +33,7 @@ fn every_help_has_an_example() -> Result<()> {
     })
 }
 
-/// One line each, with what was meant perhaps.
+/// Each error is one line, with a suggestion if there is one.
 #[test]
 fn a_command_line_that_is_wrong() -> Result<()> {
     Settings::default().test(|host| {
@@ -58,7 +58,7 @@ fn a_command_line_that_is_wrong() -> Result<()> {
     })
 }
 
-/// Pages for `man`, without a complaint from it, and in them what there is.
+/// The pages are valid for `man`, and contain all commands.
 #[test]
 fn the_manual_can_be_read() -> Result<()> {
     Settings::default().test(|host| {
@@ -89,7 +89,7 @@ fn the_manual_can_be_read() -> Result<()> {
     })
 }
 
-/// Scripts that their shells accept, and one that completes.
+/// The shells accept their scripts, and one script is tried.
 #[test]
 fn the_shells_accept_their_completions() -> Result<()> {
     Settings::default().test(|host| {
@@ -112,7 +112,7 @@ fn the_shells_accept_their_completions() -> Result<()> {
     })
 }
 
-/// Where the time went, for those who ask, and not a word for others.
+/// With `--timings` each step is printed with its duration, without it nothing is.
 #[test]
 fn timings_tell_each_step() -> Result<()> {
     Settings::default().test(|host| {
@@ -140,7 +140,7 @@ fn timings_tell_each_step() -> Result<()> {
     })
 }
 
-/// On a terminal a table fits into it, and has colour unless unwanted; elsewhere it is plain text.
+/// On a terminal a table fits its width, and has colour unless switched off; elsewhere it is plain text.
 #[test]
 fn tables_fit_the_terminal() -> Result<()> {
     Settings::default().test(|host| {

@@ -1,4 +1,4 @@
-//! Images whose `/etc` leads out of them. The host's files stay what they are, whatever a container gets.
+//! Images whose `/etc` leads out of them. The host's files stay unchanged, whatever the container gets.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use ocinet_integration::{Host, Runtime, Settings, every};
 
 /// Where the hostile image is.
 const IMAGE: &str = "/mnt/image";
-/// A file of the host to which the image would lead us, in a folder that has one for each of ours.
+/// A file of the host to which the image's links lead, in a folder that has one for each of our files.
 const SENTINEL: &str = "/run/sentinel/resolv.conf";
 
 /// Makes the image and the sentinel, and runs `script` in the image's `/etc`.
@@ -22,7 +22,7 @@ fn image(host: &Host, script: &str) -> Result<()> {
     .map(drop)
 }
 
-/// Tells a story under both runtimes, on a host with something to lose.
+/// Runs a story under both runtimes, on a host with files to protect.
 fn with_sentinel(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     let files =
         "mkdir /run/sentinel; cd /run/sentinel; for file in resolv.conf hosts hostname; do echo host >$file; done";
@@ -31,13 +31,13 @@ fn with_sentinel(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
     })
 }
 
-/// Everything about the host's files that somebody could change, and the host's mounts.
+/// All attributes of the host's files that could be changed, and the host's mounts.
 fn state_of_host(host: &Host) -> Result<String> {
     host.sh("find /run/sentinel -printf '%p %y %i %m %U:%G %s %T@ %C@\\n' | sort
         cat /run/sentinel/* /proc/self/mountinfo; ls /run | grep -v '^ocinet$'")
 }
 
-/// One line of ours in what the runtime quotes, and it names the file.
+/// The runtime's output contains one line of ours, which names the file.
 fn is_one_clear_line(said: &str) -> Result<()> {
     ensure!(said.matches("ocinet: ").count() == 1 && said.contains("/etc/resolv.conf"), "{said}");
     ensure!(!said.contains("panicked"), "{said}");
@@ -92,7 +92,7 @@ fn whatever_is_in_the_place_of_a_file() -> Result<()> {
                 }
                 None => is_one_clear_line(&output.stderr)?,
             }
-            // After a failed start crun calls no poststop: there must be nothing for it to do.
+            // After a failed start crun calls no poststop, so nothing must be left to remove.
             host.settles()?;
             let after = state_of_host(host)?;
             ensure!(after == before, "{before}\nbecame\n{after}");
@@ -101,7 +101,7 @@ fn whatever_is_in_the_place_of_a_file() -> Result<()> {
     })
 }
 
-/// A neighbour with the same image keeps changing it while containers start.
+/// A container with the same image keeps changing it while others start.
 #[test]
 fn an_image_that_changes_while_we_look() -> Result<()> {
     const STARTS: usize = 25;
@@ -131,11 +131,11 @@ fn an_image_that_changes_while_we_look() -> Result<()> {
     })
 }
 
-/// A walk through `..` has to be tried again when something is renamed or mounted anywhere on the machine meanwhile, and
-/// many images have such a link: `../run/systemd/resolve/stub-resolv.conf`.
+/// A path walk through `..` has to be repeated when something is renamed or mounted anywhere on the machine meanwhile,
+/// and many images have such a link: `../run/systemd/resolve/stub-resolv.conf`.
 #[test]
 fn a_link_through_the_parent_on_a_busy_machine() -> Result<()> {
-    // Long, so that hardly a walk is left alone.
+    // The path is long, so that nearly every walk is disturbed.
     let link = format!("../{}run/stub.conf", "run/../".repeat(20));
     with_sentinel(|host| {
         image(host, &format!("mkdir ../run; echo image >../run/stub.conf; ln -s {link} resolv.conf"))?;
@@ -166,7 +166,7 @@ fn a_link_through_the_parent_on_a_busy_machine() -> Result<()> {
     })
 }
 
-/// Puts links out of the root, links to nowhere, and honest files in the place of resolv.conf, by turns.
+/// Puts in the place of resolv.conf, in turn, links out of the root, links to nowhere, and regular files.
 fn swap(etc: &Path, stop: &AtomicBool, swaps: &AtomicU32) -> Result<()> {
     let (place, next) = (etc.join("resolv.conf"), etc.join("next"));
     let outside = format!("../../../../../..{SENTINEL}");

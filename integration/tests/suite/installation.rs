@@ -1,4 +1,4 @@
-//! Installed, used, and taken away again: what was there before is there afterwards, and nothing else.
+//! Installation, use and removal: afterwards the files are those of before.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use ocinet_integration::containerd::{Containerd, Release};
 use ocinet_integration::podman::{self, Podman};
 use ocinet_integration::{Host, Output, Proto::Tcp, Runtime, Settings, UPLINK, every, ocinet};
 
-/// All files of the machine, but what dpkg and caches keep for themselves, and this tree, in which others build.
+/// All files of the machine, except the state of dpkg, caches, and this tree, in which others build.
 fn file_system(host: &Host) -> Result<String> {
     let tree = packaging("..").canonicalize()?;
     host.sh(&format!(
@@ -40,7 +40,7 @@ fn install(host: &Host, arguments: &str) -> Result<Output> {
     host.output(&["sh", "-uc", &format!("OCINET_BIN={} {} {arguments}", programs.display(), script.display())])
 }
 
-/// What a user does with the installed programs: podman finds its hooks, a bundle and containerd their program, a shell its
+/// Uses the installed programs: podman finds its hooks, a bundle and containerd find their program, a shell finds its
 /// completions.
 fn use_it(host: &Host, prefix: &str) -> Result<()> {
     let program = format!("{prefix}/bin/ocinet");
@@ -70,7 +70,7 @@ fn use_it(host: &Host, prefix: &str) -> Result<()> {
     read_the_pages(host, &format!("{prefix}/share/doc/ocinet"))
 }
 
-/// The pages lead to one another, and to files that are there.
+/// The links between the pages lead to files that exist.
 fn read_the_pages(host: &Host, folder: &str) -> Result<()> {
     let pages = host.sh(&format!("cd {folder}; cat *.md; find -name '*.md.gz' -exec zcat {{}} +"))?;
     let links: Vec<_> = pages.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).collect();
@@ -83,11 +83,11 @@ fn read_the_pages(host: &Host, folder: &str) -> Result<()> {
     })
 }
 
-/// containerd finds the shim, and that the program which its runtime is to call.
+/// containerd finds the shim, and the shim finds the program that the runtime has to call.
 fn use_the_shim(host: &Host, shim: &str) -> Result<()> {
     let containerd = Containerd::start(host, Release::V2)?;
     host.sh("rm /mnt/bin/containerd-shim-ocinet-v2")?;
-    // A root that is read-only needs the program.
+    // With a read-only root the runtime has to call the program.
     let publish = "--read-only --annotation io.ocinet.publish=8082:80";
     let shop = containerd.run("shop", &format!("--runtime {shim} {publish}"), "80")?;
     host.peer().reaches(Tcp, format!("{UPLINK}:8082"))?.is("shop")?;
@@ -100,14 +100,14 @@ fn use_the_shim(host: &Host, shim: &str) -> Result<()> {
     host.settles()
 }
 
-/// systemd takes the units, and they start the program that is installed.
+/// systemd accepts the units, and they start the installed program.
 fn check_units(host: &Host, units: &str, prefix: &str) -> Result<()> {
     host.sh(&format!(
         "mkdir -p /usr/local/lib/web; cp {prefix}/share/doc/ocinet/examples/web.service /mnt/web.service"
     ))?;
     let files = format!("{units}/ocinet-gc.service {units}/ocinet-gc.timer /mnt/web.service");
     let said = host.output(&["sh", "-c", &format!("systemd-analyze verify --man=no {files} 2>&1")])?;
-    // What systemd-analyze leaves.
+    // systemd-analyze leaves these files.
     host.sh("rmdir /usr/local/lib/web; rm -rf /run/systemd")?;
     ensure!(said.code == 0 && said.stdout.is_empty(), "{said}");
     for unit in [&format!("{units}/ocinet-gc.service"), "/mnt/web.service"] {
@@ -116,7 +116,7 @@ fn check_units(host: &Host, units: &str, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// What works in the kernel and for this boot goes as well.
+/// The state in the kernel and in /run is removed too.
 fn nothing_is_left(host: &Host) -> Result<()> {
     let left = host.sh(
         "nft list tables | grep ocinet || true; ip -o link show | grep ocinet || true; ls -d /run/ocinet* || true",
@@ -125,7 +125,7 @@ fn nothing_is_left(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The script, under the prefixes that people use.
+/// The script with the usual prefixes.
 #[test]
 fn the_script_installs_and_takes_away() -> Result<()> {
     let rows = [("/usr/local", "/etc/systemd"), ("/usr", "/usr/lib/systemd"), ("/opt/ocinet", "/etc/systemd")];
@@ -134,7 +134,7 @@ fn the_script_installs_and_takes_away() -> Result<()> {
         ensure!(before.lines().count() > 1000, "{before}");
         every(rows, |(prefix, systemd)| {
             install(host, &format!("--prefix {prefix}"))?.exits(0)?;
-            // Once more, as for a new version: nothing is lost of what there is to take away.
+            // A second run, as for a new version: the list of files to remove stays complete.
             install(host, &format!("--prefix={prefix}"))?.exits(0)?;
             let installed = file_system(host)?;
             for file in [
@@ -169,7 +169,7 @@ fn the_script_installs_and_takes_away() -> Result<()> {
     })
 }
 
-/// The example of a configuration says what holds without it.
+/// The example configuration holds the defaults.
 #[test]
 fn the_example_configuration_is_the_default() -> Result<()> {
     Settings::default().test(|host| {
@@ -184,7 +184,7 @@ fn the_example_configuration_is_the_default() -> Result<()> {
     })
 }
 
-/// Mistakes on the command line of the script change nothing.
+/// Wrong arguments of the script change nothing.
 #[test]
 fn the_script_refuses_what_it_does_not_know() -> Result<()> {
     machine().test(|host| {
@@ -200,7 +200,7 @@ fn the_script_refuses_what_it_does_not_know() -> Result<()> {
     })
 }
 
-/// The Debian package, with the same files.
+/// The Debian package, with the same files as the script.
 #[test]
 fn the_package_installs_and_goes() -> Result<()> {
     machine().test(|host| {
@@ -213,7 +213,7 @@ fn the_package_installs_and_goes() -> Result<()> {
         let wanted = host.sh("readlink /etc/systemd/system/timers.target.wants/ocinet-gc.timer").context("enabled")?;
         ensure!(wanted.ends_with("lib/systemd/system/ocinet-gc.timer\n"), "{wanted}");
         use_it(host, "/usr")?;
-        // The script and the package do not differ but in what each needs to take it all away again.
+        // The script and the package differ only in the files that each needs for its own removal.
         let listed = "grep -v ocinet/manifest | sed 's/\\.gz$//' | sort";
         let package =
             host.sh(&format!("dpkg -L ocinet | while read -r f; do [ -d $f ] || echo $f; done | {listed}"))?;
@@ -242,7 +242,7 @@ fn the_package_installs_and_goes() -> Result<()> {
     })
 }
 
-/// Packages of another Debian come from the archive that the machine's own apt is told of, whatever its name is.
+/// Packages of another Debian come from the archive in the machine's own apt sources, whatever its name is.
 #[test]
 fn other_debians_are_asked_where_the_machine_asks() -> Result<()> {
     const APT_GET: &str = r#"#!/bin/sh

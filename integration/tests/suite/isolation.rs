@@ -1,11 +1,11 @@
-//! Packets that must not arrive, beside ones that must; what attackers send is in `attacks`.
+//! Packets that must not arrive, beside ones that must. The packets of attackers are in `attacks`.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{
     Firewall, GATEWAY, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every, in_every_world_and_of_a_router,
 };
 
-/// Two strangers on either side of the host: the LAN peer, and `other`. Both send to each other through the host.
+/// Two networks on either side of the host: the LAN peer, and `other`. Each sends to the other through the host.
 const OTHER_LAN: &str = "
     ip netns add other
     ip netns exec other /mnt/bin/newborn
@@ -23,7 +23,7 @@ const OTHER_LAN: &str = "
     ip -netns other address add 2001:db8:2::2/64 dev eth0 nodad
     ip -netns other route add default via 2001:db8:2::1";
 
-/// A port published on 127.0.0.1 is the host's own affair.
+/// A port published on 127.0.0.1 can be reached only from the host.
 #[test]
 fn a_port_on_loopback_is_reached_from_the_host_only() -> Result<()> {
     in_every_world_and_of_a_router(|host| {
@@ -43,7 +43,7 @@ fn a_port_on_loopback_is_reached_from_the_host_only() -> Result<()> {
     })
 }
 
-/// A host that was a router stays one.
+/// A host that forwarded before ocinet keeps forwarding.
 #[test]
 fn a_router_stays_a_router() -> Result<()> {
     let settings = || Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv4.ip_forward=1");
@@ -61,7 +61,7 @@ fn a_router_stays_a_router() -> Result<()> {
     })
 }
 
-/// A host that routed IPv6 and not IPv4 goes on with the one, and does not begin with the other.
+/// A host that routed IPv6 and not IPv4 keeps routing IPv6, and does not route IPv4.
 #[test]
 fn a_router_of_ipv6_stays_one() -> Result<()> {
     let settings = || Settings::default().prepare(OTHER_LAN).prepare("sysctl -q net.ipv6.conf.all.forwarding=1");
@@ -78,7 +78,8 @@ fn a_router_of_ipv6_stays_one() -> Result<()> {
     })
 }
 
-/// A router sees one half of a connection whose answers go another way, and conntrack calls the rest of that half invalid.
+/// A router sees only one direction of a connection whose answers take another way. conntrack calls the later packets
+/// of that direction invalid.
 #[test]
 fn a_router_passes_on_what_is_answered_by_another_way() -> Result<()> {
     const OTHER_WAY: &str = "
@@ -103,8 +104,9 @@ fn a_router_passes_on_what_is_answered_by_another_way() -> Result<()> {
     })
 }
 
-/// A namespace that begins as a router's forwards what a sibling sends to it: its link lets nothing out under another's address.
-/// (Where frames on a bridge pass the IP hooks, conntrack sees such a packet twice, which keeps it off as well.)
+/// A namespace that begins with the settings of a router forwards packets that a sibling sends to it. The classifier at
+/// its link drops them, since their source address is another's. (Where frames on a bridge pass the IP hooks, conntrack
+/// sees such a packet twice, which also drops it.)
 #[test]
 fn a_container_that_forwards_is_no_way_out() -> Result<()> {
     every([Runtime::Runc, Runtime::Crun], |runtime| {
@@ -112,7 +114,8 @@ fn a_container_that_forwards_is_no_way_out() -> Result<()> {
             let _world = host.peer().serve("world", &["7000"])?;
             let (router, sibling) = (host.container("router").run()?, host.container("sibling").run()?);
             let gateway = router.sandbox()?.address().context("an address")?;
-            // The router tells it of the shorter way, which is open to it.
+            // The router sends a redirect to the shorter way, which is open to the sibling; so the sibling must ignore
+            // redirects.
             let script =
                 format!("echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects; ip route add {PEER} via {gateway}");
             sibling.sh(&script)?;

@@ -4,8 +4,8 @@ use anyhow::{Result, bail, ensure};
 use ocinet_integration::survive::{CALLER, Scene, Share, Stage, at_every_call, at_random, runtime_killed, under_runc};
 use ocinet_integration::{ASKING, Firewall, OCINET, Output, Proto::Tcp, Settings, State, UPLINK};
 
-/// The child that a detach leaves behind to delete the link is killed. Whatever is called next for the container goes on
-/// where it stopped: nobody else has to want the address first.
+/// The child that a detach leaves behind to delete the link is killed. The next call for the container continues its
+/// work, without a wait for a container that needs the address.
 #[test]
 fn a_drain_that_was_cut_off_is_taken_up() -> Result<()> {
     Settings::default().test(|host| {
@@ -30,7 +30,7 @@ fn a_drain_that_was_cut_off_is_taken_up() -> Result<()> {
     })
 }
 
-/// Every kind of call, each of its threads and children, at a share of their system calls.
+/// Every kind of call is killed at a share of the system calls of each of its threads and children.
 #[test]
 fn killed_at_system_calls() -> Result<()> {
     for scene in Scene::KILLS {
@@ -39,14 +39,14 @@ fn killed_at_system_calls() -> Result<()> {
     Ok(())
 }
 
-/// At any moment, whatever goes on.
+/// Kills at random moments, also in the background part.
 #[test]
 fn killed_at_random_moments() -> Result<()> {
     at_random(100, &Settings::default(), Share::ALL, 4)?.is_clean()
 }
 
-/// The same where iptables keeps the rules: its own processes are killed, too. How often a hook looks for what those say is
-/// not the same each time, so some of the calls never come.
+/// The same with iptables, whose processes are killed too. How often a hook reads their output varies, so some of the
+/// system calls never come.
 #[test]
 fn killed_with_iptables() -> Result<()> {
     for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
@@ -60,7 +60,8 @@ fn killed_with_iptables() -> Result<()> {
     Ok(())
 }
 
-/// The same where the host's own rules are asked: there are a cable and rules more to be made, kept in step and taken away.
+/// The same with `respect-host-firewall`, where a link pair and further rules have to be made, kept up to date and
+/// removed.
 #[test]
 fn killed_where_the_host_is_asked() -> Result<()> {
     for firewall in Firewall::ALL {
@@ -74,8 +75,8 @@ fn killed_where_the_host_is_asked() -> Result<()> {
     Ok(())
 }
 
-/// A hook is killed while iptables adds its ports. That goes on alone, and others wait for it: else it would publish a port
-/// of a container that is long gone.
+/// A hook is killed while iptables adds its ports. iptables continues alone, and other hooks wait for it: otherwise it
+/// would publish a port of a container that is already gone.
 #[test]
 fn an_orphaned_iptables_publishes_nothing() -> Result<()> {
     for (firewall, restore) in
@@ -102,7 +103,7 @@ fn an_orphaned_iptables_publishes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// runc's own way of going on after a hook of its was killed.
+/// Kills of hooks under runc, followed by what runc does after a failed hook.
 #[test]
 fn killed_under_runc() -> Result<()> {
     [Stage::Attach, Stage::Detach]
@@ -110,14 +111,14 @@ fn killed_under_runc() -> Result<()> {
         .try_for_each(|stage| under_runc(stage, Share::percent(4.0), 2)?.is_clean())
 }
 
-/// runc is killed while it starts a container: no poststop ever comes.
+/// runc is killed while it starts a container: poststop is never called.
 #[test]
 fn killed_runtimes() -> Result<()> {
     runtime_killed(20, Share::ALL, 2)?.is_clean()
 }
 
-/// A hook is killed while `nft` loads the ruleset for it. That goes on alone, and must not come after others have made
-/// their changes: it would load what the store said before them.
+/// A hook is killed while `nft` loads the ruleset for it. nft continues alone, and must not load its rules after other
+/// hooks have made their changes: its rules are older than those.
 #[test]
 fn an_orphaned_nft_undoes_nobodys_work() -> Result<()> {
     Settings::default().test(|host| {
@@ -137,8 +138,8 @@ fn an_orphaned_nft_undoes_nobodys_work() -> Result<()> {
     })
 }
 
-/// What is killed at every call must know every call: our helper counts what strace counts. Threads do not race in the
-/// same way each time, so the two may differ by chance, but not always.
+/// A kill at every call needs a complete list of calls: the helper's count is compared with strace's. Threads do not
+/// race in the same way each time, so the two may differ by chance, but not always.
 #[test]
 fn the_helper_sees_what_strace_sees() -> Result<()> {
     Settings::default().test(|host| {
@@ -154,7 +155,7 @@ fn the_helper_sees_what_strace_sees() -> Result<()> {
         let mut seen = Vec::new();
         for _ in 0..10 {
             counts(&["strace", "-f", "-o", "/mnt/strace"])?;
-            // Each call begins on a line of its own, the first of which is the start of the program.
+            // Each call begins on a line of its own; the first line is the start of the program.
             let calls = host.sh("grep -vE 'resumed>|\\+\\+\\+|---' /mnt/strace | tail -n +2 | wc -l")?;
             let trace: Vec<Vec<u64>> = serde_json::from_str(&counts(&[CALLER, "trace"])?)?;
             seen.push((calls.trim().parse::<usize>()?, trace.iter().map(Vec::len).sum::<usize>()));

@@ -1,4 +1,4 @@
-//! What is left when a container has stopped, however it stopped: nothing.
+//! After a container has stopped in any way, nothing of it is left.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use ocinet_integration::{
     Firewall, OCINET, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every, in_every_world, on_every_runtime,
 };
 
-/// Start, stop, and start again. The checker at the end finds a host with nothing on it.
+/// Start, stop, and start again. The checker at the end finds nothing of a container on the host.
 #[test]
 fn nothing_is_left_after_delete() -> Result<()> {
     in_every_world(|host| {
@@ -24,7 +24,7 @@ fn nothing_is_left_after_delete() -> Result<()> {
     })
 }
 
-/// What remains after the last container is the bridge, `ip_forward` and the ruleset, and none of it a second time.
+/// After the last container the bridge, `ip_forward` and the ruleset remain, each only once.
 #[test]
 fn the_second_container_changes_nothing_for_good() -> Result<()> {
     Settings::default().test(|host| {
@@ -37,7 +37,7 @@ fn the_second_container_changes_nothing_for_good() -> Result<()> {
     })
 }
 
-/// Detach reads the sandbox alone. Whatever else has gone meanwhile does not matter.
+/// Detach uses only the sandbox. It works even if bundle, settings, link, rules, bridge or process are gone.
 #[test]
 fn poststop_cleans_whatever_else_is_gone() -> Result<()> {
     Settings::default().test(|host| {
@@ -67,7 +67,7 @@ fn poststop_cleans_whatever_else_is_gone() -> Result<()> {
     })
 }
 
-/// The same with iptables: rules that somebody took away, those of the container's ports among them.
+/// The same with iptables: rules were deleted, among them those of the container's ports.
 #[test]
 fn poststop_cleans_where_chains_are_gone() -> Result<()> {
     for (firewall, iptables) in [(Firewall::IptablesNft, "iptables-nft"), (Firewall::IptablesLegacy, "iptables-legacy")]
@@ -93,7 +93,7 @@ fn poststop_cleans_where_chains_are_gone() -> Result<()> {
     Ok(())
 }
 
-/// `pid` is left out by runc and 0 under crun; a runtime may also name the dead process, or nothing but the id.
+/// The state for poststop has no `pid` under runc and 0 under crun; a runtime may also name the dead process.
 #[test]
 fn poststop_does_not_look_at_the_pid() -> Result<()> {
     Settings::default().test(|host| {
@@ -109,7 +109,7 @@ fn poststop_does_not_look_at_the_pid() -> Result<()> {
     })
 }
 
-/// Twice, and for somebody who never was there.
+/// poststop is called twice, and for a container that was never attached.
 #[test]
 fn poststop_may_come_too_often() -> Result<()> {
     Settings::default().test(|host| {
@@ -122,7 +122,7 @@ fn poststop_may_come_too_often() -> Result<()> {
     })
 }
 
-/// One id under two runtime roots: two containers, and the end of one is not the end of the other.
+/// One id under two runtime roots: two containers, and the detach of one leaves the other alone.
 #[test]
 fn two_containers_may_have_one_id() -> Result<()> {
     on_every_runtime(|host| {
@@ -148,7 +148,7 @@ fn a_later_hook_fails_under_runc() -> Result<()> {
     })
 }
 
-/// After a failed start crun never calls poststop. Collection does what it should have done.
+/// After a failed start crun never calls poststop. Collection removes the container.
 #[test]
 fn a_later_hook_fails_under_crun() -> Result<()> {
     Settings::default().runtime(Runtime::Crun).test(|host| {
@@ -160,7 +160,7 @@ fn a_later_hook_fails_under_crun() -> Result<()> {
     })
 }
 
-/// Collection takes the dead, and neither the living nor strangers.
+/// Collection removes dead containers, and neither living ones nor links of other programs.
 #[test]
 fn gc_takes_the_dead_only() -> Result<()> {
     Settings::default().test(|host| {
@@ -175,7 +175,7 @@ fn gc_takes_the_dead_only() -> Result<()> {
     })
 }
 
-/// Nobody has to call `gc`: what a dead container holds is free for whoever wants it.
+/// Without a call of `gc`, the address and the port of a dead container are free for the next one.
 #[test]
 fn what_the_dead_hold_can_be_had() -> Result<()> {
     Settings::default().test(|host| {
@@ -187,8 +187,8 @@ fn what_the_dead_hold_can_be_had() -> Result<()> {
     })
 }
 
-/// Somebody holds the namespace of a stopped container: its port on the bridge is dead at once, its address taken
-/// until the link is gone.
+/// A process keeps the namespace of a stopped container alive: its port on the bridge is closed at once, and its
+/// address stays leased until the link is gone.
 #[test]
 fn a_kept_namespace_keeps_its_address_from_others() -> Result<()> {
     Settings::default().test(|host| {
@@ -212,8 +212,8 @@ fn a_kept_namespace_keeps_its_address_from_others() -> Result<()> {
     })
 }
 
-/// What goes on in the background must not hold the hook's stdout or stderr: runc waits for their end. We look for the
-/// moment in which the work goes on and nobody holds them; it is short, hence several tries.
+/// The background process must not hold the hook's stdout or stderr: runc waits until they are closed. The test looks
+/// for the moment in which the work continues and neither is open. It is short, hence several tries.
 #[test]
 fn nothing_in_the_background_holds_the_runtimes_pipes() -> Result<()> {
     Settings::default().test(|host| {
@@ -235,7 +235,8 @@ fn nothing_in_the_background_holds_the_runtimes_pipes() -> Result<()> {
     })
 }
 
-/// The pid of a dead container is somebody else's by now, in the same network namespace even. That is not the container.
+/// Another process has the pid of a dead container by now, in the same network namespace. It is not taken for the
+/// container.
 #[test]
 fn a_recycled_pid_is_not_the_container() -> Result<()> {
     Settings::default().test(|host| {

@@ -1,5 +1,5 @@
-//! The store is lost, cut, flipped or full while containers run. Nothing that lives is disturbed, no address is given out
-//! twice, and all of it can still be taken away.
+//! The store is lost, truncated, corrupted or full while containers run. No living container is affected, no address is
+//! given out twice, and every container can still be removed.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every};
@@ -9,7 +9,7 @@ fn store(host: &Host) -> Result<String> {
     Ok(host.sh("ls -d /run/ocinet/store-*.db")?.trim().to_owned())
 }
 
-/// What is left where the store and everything beside it is gone: links, rules and processes.
+/// The store and all files beside it are gone; links, rules and processes remain.
 #[test]
 fn a_lost_store_is_rebuilt_from_the_kernel() -> Result<()> {
     let rows = [
@@ -44,15 +44,14 @@ fn a_lost_store_is_rebuilt_from_the_kernel() -> Result<()> {
     Ok(())
 }
 
-/// A store whose bytes are not what was written, at every place in it: the next attach works, and nobody has the address of
-/// one that runs.
+/// A store with a wrong byte at any place: the next attach works, and gets no address of a running container.
 #[test]
 fn a_store_damaged_anywhere_gives_no_address_twice() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
         let db = host.container("db").publish("8081:80").run()?;
         let size: usize = host.sh(&format!("stat -c %s {}", store(host)?))?.trim().parse()?;
-        // The leases above all: every place where an address stands.
+        // The leases are most important: every place where an address is stored.
         let leases = host.sh(&format!("grep -oba '10[.]90[.]0[.][0-9]' {} | cut -d: -f1", store(host)?))?;
         let leases: Vec<usize> = leases.lines().map(str::parse).collect::<Result<_, _>>()?;
         for offset in leases.iter().map(|start| start + 8).chain((0..size).step_by(601)) {
@@ -81,8 +80,8 @@ fn a_store_damaged_anywhere_gives_no_address_twice() -> Result<()> {
     })
 }
 
-/// A container of which the store knows nothing, though it opens: the kernel refuses to hold its address twice, and it is
-/// taken up.
+/// A store that can be read but lacks a container: the kernel refuses a second link for its address, and the container
+/// is added to the store again.
 #[test]
 fn the_kernel_knows_who_has_an_address() -> Result<()> {
     Settings::default().test(|host| {
@@ -107,8 +106,8 @@ fn the_kernel_knows_who_has_an_address() -> Result<()> {
     })
 }
 
-/// A container that has changed its own side gains nothing by a lost store: the host's side decides. With the bridge lost, too, the
-/// range comes from the settings.
+/// A container that has changed its own interface gains nothing by a lost store: only the host's side is used. If the
+/// bridge is lost too, the range comes from the settings.
 #[test]
 fn a_container_is_not_believed_when_the_store_is_rebuilt() -> Result<()> {
     for loss in ["rm /run/ocinet/store-*", "rm /run/ocinet/store-*; ip link del ocinet0"] {
@@ -150,7 +149,7 @@ fn a_container_is_not_believed_when_the_store_is_rebuilt() -> Result<()> {
     Ok(())
 }
 
-/// Files of containers that no sandbox knows any more go with their container, or are collected.
+/// Files of containers that no sandbox has any more are removed with their container, or collected.
 #[test]
 fn files_of_a_lost_sandbox_are_not_forgotten() -> Result<()> {
     Settings::default().runtime(Runtime::Runc).test(|host| {
@@ -167,7 +166,7 @@ fn files_of_a_lost_sandbox_are_not_forgotten() -> Result<()> {
     })
 }
 
-/// Poststop and collection mend the store, too.
+/// poststop and collection repair the store too.
 #[test]
 fn a_damaged_store_can_be_left() -> Result<()> {
     Settings::default().test(|host| {
@@ -181,7 +180,7 @@ fn a_damaged_store_can_be_left() -> Result<()> {
         garbage(host)?;
         db.abandon()?;
         host.ocinet("gc")?.exits(0)?.says(&["set aside"])?;
-        // Its namespace cannot be seen any more, and its link goes a moment later.
+        // Its namespace cannot be found any more, and its link is deleted a moment later.
         eventually("the dead container is collected", || {
             host.ocinet("gc")?.success()?;
             Ok(host.sandboxes()?.is_empty())
@@ -191,7 +190,7 @@ fn a_damaged_store_can_be_left() -> Result<()> {
     })
 }
 
-/// What a newer version wrote is whole, and not for us.
+/// The store of a newer version is not damaged, and must not be changed.
 #[test]
 fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
     Settings::default().test(|host| {
@@ -218,7 +217,7 @@ fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
 #[test]
 fn a_full_disk_lets_containers_go() -> Result<()> {
     let small = "mkdir -m 700 /run/ocinet; mount -t tmpfs -o size=1m,mode=0700 tmpfs /run/ocinet";
-    // With files of its own, which a container without a runtime does not get.
+    // With mounted files, which a container without a runtime does not get.
     Settings::default().runtime(Runtime::Runc).prepare(small).test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
         let db = host.container("db").publish("8081:80").run()?;

@@ -1,5 +1,5 @@
-//! The stories that `ocinet` has to stand, each on a private host. One binary, so that they all run side by side;
-//! only `virtual_machine.rs` needs the machine for itself.
+//! The stories of `ocinet`, each on a private host. They are one binary, so that they run in parallel; only
+//! `virtual_machine.rs` needs the whole machine.
 
 mod addresses;
 mod ahead;

@@ -1,16 +1,16 @@
-//! Thousands of published ports, and none left.
+//! Thousands of published ports, and none left afterwards.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
 
-/// As many as one entry of a list may name.
+/// The greatest range that one entry of a list may name.
 const MANY: &str = "10000-14095:10000-14095";
 
-/// Ten thousand and more in five entries.
+/// More than ten thousand ports in five entries.
 const TWENTY_THOUSAND: &str = "10000-14095:10000-14095,14096-18191:14096-18191,18192-22287:18192-22287,\
     22288-26383:22288-26383,26384-29999:26384-29999";
 
-/// The attach fails when the ports are published already: they are taken back, and nothing is left for `gc`.
+/// The attach fails after the ports were published: they are unpublished, and nothing is left for `gc`.
 #[test]
 fn a_failed_attach_takes_thousands_of_ports_back() -> Result<()> {
     for firewall in [Firewall::Nftables, Firewall::IptablesNft] {
@@ -29,7 +29,7 @@ fn a_failed_attach_takes_thousands_of_ports_back() -> Result<()> {
     Ok(())
 }
 
-/// The last of them is taken in the kernel, by hand: none of the others stays.
+/// The element of the last port already exists in the kernel: none of the other ports stays published.
 #[test]
 fn of_thousands_of_ports_all_are_published_or_none() -> Result<()> {
     Settings::default().test(|host| {
@@ -40,12 +40,12 @@ fn of_thousands_of_ports_all_are_published_or_none() -> Result<()> {
         let refusal = host.container("web").publish(TWENTY_THOUSAND).refused()?;
         refusal.exits(1)?.is_one_line()?.says(&["publish 20000 ports", "File exists"])?;
         host.settles()?;
-        // The rollback takes all ports of the sandbox away, be they its own or not.
+        // The rollback deletes all ports of the sandbox, also one that it did not add.
         host.sh(&format!("nft delete element {element} 2>/dev/null || true")).map(drop)
     })
 }
 
-/// `gc` takes away the ports of a container that was never detached, and the kernel is not asked port by port.
+/// `gc` removes the ports of a container that was never detached, and does not query the kernel port by port.
 #[test]
 fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
     Settings::default().test(|host| {
@@ -62,8 +62,8 @@ fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
     })
 }
 
-/// One of several documents fails, and not since something is missing: what those before it added is taken back, and the
-/// program is quoted.
+/// One of several documents fails for another reason than a missing rule: the ports of the earlier documents are
+/// removed, and the error quotes the program.
 #[test]
 fn of_thousands_of_ports_all_are_published_or_none_with_iptables() -> Result<()> {
     let rows = [(Firewall::IptablesNft, "iptables-nft-restore"), (Firewall::IptablesLegacy, "iptables-legacy-restore")];
@@ -96,7 +96,7 @@ END
     Ok(())
 }
 
-/// Ports that ocinet chooses need no descriptor each.
+/// Ports that ocinet chooses do not each need a descriptor.
 #[test]
 fn thousands_of_free_ports_need_few_descriptors() -> Result<()> {
     Settings::default().test(|host| {
@@ -111,7 +111,7 @@ fn thousands_of_free_ports_need_few_descriptors() -> Result<()> {
     })
 }
 
-/// One that ocinet chooses is not one that is named further on.
+/// A port that ocinet chooses is not one that a later entry names.
 #[test]
 fn a_free_port_is_not_in_the_way_of_a_named_one() -> Result<()> {
     Settings::default().test(|host| {
@@ -125,7 +125,7 @@ fn a_free_port_is_not_in_the_way_of_a_named_one() -> Result<()> {
     })
 }
 
-/// Where none is left, that is what is said, and nothing of the attach is left.
+/// Where no port is free, the error says so, and nothing of the attach is left.
 #[test]
 fn with_every_port_taken_the_range_is_named() -> Result<()> {
     Settings::default().test(|host| {
@@ -141,7 +141,7 @@ fn with_every_port_taken_the_range_is_named() -> Result<()> {
     })
 }
 
-/// What happens while programs of the host that name no port get one of `range`.
+/// Runs a story while the kernel gives programs that name no port one of `range`.
 fn with_free_ports(host: &Host, range: &str, story: impl FnOnce() -> Result<()>) -> Result<()> {
     let setting = "/proc/sys/net/ipv4/ip_local_port_range";
     let before = host.sh(&format!("cat {setting}; echo '{range}' >{setting}"))?;

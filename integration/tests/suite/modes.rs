@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Mode, PEER, Proto::Tcp, Settings, UPLINK, on_every_runtime};
 
-/// Loopback, and nothing else.
+/// Loopback only.
 #[test]
 fn none_has_loopback_only() -> Result<()> {
     Settings::default().test(|host| {
@@ -28,7 +28,7 @@ fn none_runs() -> Result<()> {
     })
 }
 
-/// A container that is in the host's namespace already.
+/// A container that is already in the host's namespace.
 #[test]
 fn host_uses_the_hosts_namespace() -> Result<()> {
     on_every_runtime(|host| {
@@ -39,7 +39,7 @@ fn host_uses_the_hosts_namespace() -> Result<()> {
     })
 }
 
-/// A hook cannot change the namespace any more, so it says what to change before.
+/// A hook cannot change the namespace, so the refusal names what to change in the spec.
 #[test]
 fn host_with_a_private_namespace_is_refused() -> Result<()> {
     on_every_runtime(|host| {
@@ -53,7 +53,7 @@ fn host_with_a_private_namespace_is_refused() -> Result<()> {
     })
 }
 
-/// And the other way round: whoever wants a bridge must not be in the host's namespace.
+/// A container that asks for a bridge must not be in the host's namespace.
 #[test]
 fn bridge_in_the_hosts_namespace_is_refused() -> Result<()> {
     on_every_runtime(|host| {
@@ -62,7 +62,7 @@ fn bridge_in_the_hosts_namespace_is_refused() -> Result<()> {
     })
 }
 
-/// As in Docker: a port that cannot be published is no reason not to start.
+/// As in Docker, the container starts although a port cannot be published.
 #[test]
 fn publishing_without_a_bridge_is_a_warning() -> Result<()> {
     Settings::default().test(|host| {
@@ -80,7 +80,7 @@ fn publishing_without_a_bridge_is_a_warning() -> Result<()> {
     })
 }
 
-/// Whoever does not speak of us gets nothing from us, not even a file.
+/// A container without annotations of ours gets nothing, not even a file.
 #[test]
 fn without_annotations_nothing_happens() -> Result<()> {
     Settings::default().test(|host| {
@@ -108,7 +108,7 @@ fn without_annotations_a_container_runs() -> Result<()> {
     })
 }
 
-/// `default_network` wires those who ask for nothing and have a new namespace of their own, and nobody else.
+/// `default_network` wires only containers without annotations that have a new namespace of their own.
 #[test]
 fn a_default_network_is_for_new_namespaces() -> Result<()> {
     on_every_runtime(|host| {
@@ -122,7 +122,7 @@ fn a_default_network_is_for_new_namespaces() -> Result<()> {
     })
 }
 
-/// Old and new name of one stage: `prestart` alone, or both.
+/// The old and the new name of one stage: `prestart` alone, or both.
 #[test]
 fn every_stage_attaches_once() -> Result<()> {
     on_every_runtime(|host| {
@@ -138,7 +138,7 @@ fn every_stage_attaches_once() -> Result<()> {
     })
 }
 
-/// What the options of a network ask for is what the container gets; the checker compares it with the kernel.
+/// The options of a network are applied to the container; the checker compares it with the kernel.
 #[test]
 fn options_are_obeyed() -> Result<()> {
     on_every_runtime(|host| {
@@ -162,7 +162,7 @@ fn the_mtu_is_the_uplinks() -> Result<()> {
     })
 }
 
-/// No version 6 on the way to the host where the network has none; `::1` stays.
+/// The container's files name no IPv6 address where the network has none; `::1` stays.
 #[test]
 fn a_network_of_version_4_has_no_version_6() -> Result<()> {
     Settings::default().test(|host| {
@@ -175,7 +175,8 @@ fn a_network_of_version_4_has_no_version_6() -> Result<()> {
     })
 }
 
-/// An explicit MAC: otherwise the bridge takes the smallest of its ports', and every container's neighbour table is wrong.
+/// The MAC is set explicitly: otherwise the bridge takes the smallest of its ports', and the neighbour entries of all
+/// containers become wrong.
 #[test]
 fn the_bridge_keeps_its_mac() -> Result<()> {
     Settings::default().test(|host| {
@@ -189,7 +190,7 @@ fn the_bridge_keeps_its_mac() -> Result<()> {
     })
 }
 
-/// Where the host has a route into our range already, another range is taken.
+/// Where the host already has a route into our range, another range is chosen.
 #[test]
 fn another_range_is_taken_where_a_route_overlaps() -> Result<()> {
     Settings::default().prepare(&format!("ip route add 10.90.128.0/24 via {PEER}")).test(|host| {
@@ -201,7 +202,7 @@ fn another_range_is_taken_where_a_route_overlaps() -> Result<()> {
     })
 }
 
-/// Two containers in one namespace, as in a pod: the first one owns the sandbox, the second is a guest.
+/// Two containers in one namespace, as in a pod: the first one owns the sandbox, the second is a member.
 #[test]
 fn a_second_container_in_a_namespace_is_a_member() -> Result<()> {
     on_every_runtime(|host| {

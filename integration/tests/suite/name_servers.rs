@@ -1,14 +1,14 @@
-//! Which name servers a container gets from a host, above all where the host's own are out of its reach.
+//! The name servers that a container gets from a host, above all where it cannot reach the host's own.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Container, Host, Runtime, Settings, every, on_every_runtime};
 
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
-/// What a private host has.
+/// The resolv.conf of a private host.
 const OWN: &str = "nameserver 192.0.2.53\\nsearch lan.example\\noptions ndots:2\\n";
 
-/// A host's files, and what its next container has as resolv.conf and hears as a warning.
+/// A host's files, and the expected resolv.conf and warning of the next container.
 struct Case {
     own: &'static str,
     resolved: Option<&'static str>,
@@ -17,7 +17,7 @@ struct Case {
     warning: &'static [&'static str],
 }
 
-/// The host's side is done and undone, whatever became of the container.
+/// The host's files are restored in any case.
 fn start(host: &Host, case: &Case) -> Result<()> {
     let Case { own, resolved, config, expected, warning } = case;
     host.sh(&format!("printf '{own}' >/etc/resolv.conf; printf '{config}' >/etc/ocinet/config.toml"))?;
@@ -30,7 +30,7 @@ fn start(host: &Host, case: &Case) -> Result<()> {
     let web = web.with_context(|| output.to_string())?;
     let found = web.exec(&["cat", "/etc/resolv.conf"])?;
     ensure!(found == *expected, "{found:?}");
-    // runc does not show what a successful hook says.
+    // runc does not show the output of a hook that succeeds.
     if host.runtime().program() == Some("crun") {
         ensure!(output.stderr.lines().count() == usize::from(!warning.is_empty()), "{output}");
         output.says(warning)?;
@@ -38,7 +38,7 @@ fn start(host: &Host, case: &Case) -> Result<()> {
     web.delete()
 }
 
-/// Servers on the host's loopback are none to a container.
+/// A container does not get servers on the host's loopback addresses.
 #[test]
 fn loopback_servers_are_left_out() -> Result<()> {
     const STUB: &str = "nameserver 127.0.0.53\\noptions edns0 trust-ad\\nsearch lan.example\\n";
@@ -61,7 +61,7 @@ fn loopback_servers_are_left_out() -> Result<()> {
             expected: "nameserver 192.0.2.88\nnameserver 2001:db8::88\n",
             warning: &[],
         },
-        // The fallback is not for those who have servers.
+        // The fallback is only for hosts without servers.
         Case {
             own: "nameserver 192.0.2.53\\n",
             resolved: None,
@@ -69,7 +69,7 @@ fn loopback_servers_are_left_out() -> Result<()> {
             expected: "nameserver 192.0.2.53\n",
             warning: &[],
         },
-        // What systemd-resolved asks itself, where its stub is all that the host's own file names.
+        // The servers that systemd-resolved itself asks, where the host's own file names only its stub.
         Case {
             own: STUB,
             resolved: Some("nameserver 192.0.2.77\\nsearch real.example\\n"),
@@ -93,8 +93,8 @@ fn loopback_servers_are_left_out() -> Result<()> {
     })
 }
 
-/// A container without IPv6 has no use for the host's servers of IPv6, which may be all that the C library asks (the first three);
-/// no container has one for an address that means something on an interface of the host's alone.
+/// A container without IPv6 does not get the host's IPv6 servers, since the C library may ask only the first three. No
+/// container gets a link-local server, whose address is valid only on an interface of the host.
 #[test]
 fn servers_that_need_ipv6_are_left_out() -> Result<()> {
     const SIX: &str = "nameserver 2001:db8::1\\nnameserver 2001:db8::2\\nnameserver fe80::1%%uplink\\n";
@@ -124,7 +124,7 @@ fn servers_that_need_ipv6_are_left_out() -> Result<()> {
     })
 }
 
-/// What is no file names no server; that is worth a warning, and no reason not to start.
+/// A resolv.conf that is no regular file counts as absent: there is a warning, and the container starts.
 #[test]
 fn what_is_no_file_counts_as_absent() -> Result<()> {
     let rows = [
@@ -147,11 +147,11 @@ fn what_is_no_file_counts_as_absent() -> Result<()> {
     })
 }
 
-/// Another network's file.
+/// The file of another network.
 const NEXT: &str = "nameserver 192.0.2.61\\nsearch a.example b.example c.example\\n";
 
-/// A command, the host's file before it, and after it a container's, and what follows the name server in that of one which chose
-/// its own.
+/// A command, the host's file before it, the container's file after it, and what follows the name server in the file of
+/// a container that chose its own.
 const CHANGES: [(&str, &str, &str, &str); 3] = [
     (
         "gc",
@@ -159,7 +159,8 @@ const CHANGES: [(&str, &str, &str, &str); 3] = [
         "nameserver 192.0.2.61\nsearch a.example b.example c.example\n",
         "search a.example b.example c.example\n",
     ),
-    // Off the network a host has no server; what it had may be right again.
+    // Without a network a host names no server. The container's former servers are kept, since they may be right again
+    // later.
     (
         "gc",
         "",
@@ -174,7 +175,7 @@ const CHANGES: [(&str, &str, &str, &str); 3] = [
     ),
 ];
 
-/// The host goes from one network to another, while a container runs and reads its file all the time.
+/// The host moves from one network to another, while a container runs and reads its file all the time.
 #[test]
 fn a_running_container_follows_the_host() -> Result<()> {
     on_every_runtime(|host| {
@@ -187,7 +188,7 @@ fn a_running_container_follows_the_host() -> Result<()> {
         let before = read(&all)?;
         let inode = || web.exec(&["busybox", "stat", "-c", "%i", "/etc/resolv.conf"]);
         let same = inode()?;
-        // Whatever a reader finds names a server.
+        // Every read of the file must find a server.
         let watch = "while test -e /tmp/on; do read word rest </etc/resolv.conf; test \"$word\" = nameserver || echo broken; done; echo done";
         host.sh("touch /mnt/rootfs/tmp/on")?;
         let program = host.runtime().program().context("a runtime")?;
@@ -209,7 +210,7 @@ fn a_running_container_follows_the_host() -> Result<()> {
             ensure!(read(&all)? == before, "{:?}", read(&all)?);
             Ok(())
         })?;
-        // An attach does not look at the files of others.
+        // An attach does not change the files of other containers.
         host.sh(&format!("printf '{NEXT}' >/etc/resolv.conf"))?;
         host.container("new").run()?.delete()?;
         ensure!(read(&web)?.contains("192.0.2.53"), "{:?}", read(&web)?);
@@ -221,7 +222,7 @@ fn a_running_container_follows_the_host() -> Result<()> {
     })
 }
 
-/// What is in the place of a container's file is one finding among others.
+/// If something else is in the place of a container's file, it is reported as a finding.
 #[test]
 fn a_file_that_cannot_be_read_ends_no_examination() -> Result<()> {
     Settings::default().test(|host| {

@@ -1,10 +1,10 @@
-//! `ocinet network`: the networks and who is on them, in Docker's words.
+//! `ocinet network`: the networks and the containers on them, in Docker's format.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{GATEWAY, OCINET, Settings, every};
 use serde_json::{Value, json};
 
-/// Three networks are there from the start, and looking at them makes nothing.
+/// A host has three networks from the start, and looking at them creates nothing.
 #[test]
 fn the_networks_of_an_unused_host() -> Result<()> {
     Settings::default().test(|host| {
@@ -32,7 +32,7 @@ fn the_networks_of_an_unused_host() -> Result<()> {
     })
 }
 
-/// A program that reads Docker's `network inspect` reads ours.
+/// A program that reads Docker's `network inspect` can read ours.
 #[test]
 fn a_network_reads_like_dockers() -> Result<()> {
     Settings::default().test(|host| {
@@ -76,7 +76,7 @@ fn a_network_reads_like_dockers() -> Result<()> {
     })
 }
 
-/// The list counts those who are there now.
+/// The list counts the containers that are attached now.
 #[test]
 fn the_list_counts_containers() -> Result<()> {
     Settings::default().test(|host| {
@@ -97,14 +97,14 @@ fn the_list_counts_containers() -> Result<()> {
         let _none = host.container("none").network("none").run()?;
         expect(2, 1)?;
         one.delete()?;
-        // At once: the link that still drains is nobody's.
+        // At once: the link that is still draining does not count.
         expect(1, 1)?;
         two.delete()?;
         expect(0, 1)
     })
 }
 
-/// Another range is shown where it is configured, before its first container.
+/// A configured range is shown before the first container.
 #[test]
 fn the_configured_range_is_shown() -> Result<()> {
     Settings::default().prepare("echo 'subnet = \"10.99.0.0/24\"' >/etc/ocinet/config.toml").test(|host| {
@@ -118,7 +118,7 @@ fn the_configured_range_is_shown() -> Result<()> {
     })
 }
 
-/// A network that is not there: nothing on stdout, and what was meant perhaps.
+/// An unknown network: nothing on stdout, and perhaps a suggestion.
 #[test]
 fn a_network_that_is_not_there() -> Result<()> {
     Settings::default().test(|host| {

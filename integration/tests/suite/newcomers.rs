@@ -1,4 +1,4 @@
-//! The table of coming-from.md: what it sets side by side does the same.
+//! The table in coming-from.md: the two columns of each row do the same.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn rows() -> Result<Vec<(String, String)>> {
     Ok(rows)
 }
 
-/// Both ways to say it run a container, under runc and under podman, and say the same.
+/// Both forms of each row run a container, under runc and under podman, with the same result.
 #[test]
 fn every_row_for_newcomers_holds() -> Result<()> {
     podman::settings(Runtime::Runc).test(|host| {

@@ -1,4 +1,4 @@
-//! Hosts that are a little different: small and large packets, settings that cannot be written, links that do not forward.
+//! Hosts with unusual settings: small and large packets, settings that cannot be written, links that do not forward.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Container, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
@@ -14,13 +14,13 @@ fn bridge_mtu(host: &Host) -> Result<String> {
     host.sh("cat /sys/class/net/ocinet0/mtu")
 }
 
-/// A packet of so many bytes, which must not be fragmented, comes to `target` and its answer back.
+/// Sends a packet of `bytes` bytes, which must not be fragmented, to `target`, and expects an answer.
 fn carries(place: &Container<'_>, bytes: u32, target: &str) -> Result<()> {
     // The headers of IPv4 and ICMP are 28 bytes.
     place.sh(&format!("ping -q -c 1 -W 5 -M do -s {} {target}", bytes - 28)).map(drop)
 }
 
-/// One container asks for small packets: it has them, and all others keep what the network has.
+/// One container asks for a small MTU: it gets it, and all others keep the MTU of the network.
 #[test]
 fn a_small_mtu_is_one_containers_own() -> Result<()> {
     Settings::default().test(|host| {
@@ -42,7 +42,8 @@ fn a_small_mtu_is_one_containers_own() -> Result<()> {
     })
 }
 
-/// IPv6 has no links under 1280 bytes, so such a bridge has none of its settings. It gets them with a larger MTU.
+/// A link with an MTU under 1280 bytes has no IPv6, so such a bridge has no IPv6 settings. It gets them with a larger
+/// MTU.
 #[test]
 fn a_network_may_have_small_packets() -> Result<()> {
     Settings::default().mtu(1200).test(|host| {
@@ -61,7 +62,7 @@ fn a_network_may_have_small_packets() -> Result<()> {
     })
 }
 
-/// The way out takes smaller packets than its link, as behind a tunnel.
+/// The default route has a smaller MTU than its link, as behind a tunnel.
 #[test]
 fn a_routes_own_mtu_holds() -> Result<()> {
     Settings::default().test(|host| {
@@ -79,8 +80,8 @@ fn a_routes_own_mtu_holds() -> Result<()> {
     })
 }
 
-/// A host whose settings can only be read, as in a hardened unit: nothing is written where nothing is missing, and what is
-/// missing is named in words that a person can use.
+/// A host whose settings can only be read, as in a hardened unit: nothing is written where nothing is missing, and the
+/// error names each missing setting as a command.
 #[test]
 fn settings_that_cannot_be_written() -> Result<()> {
     let shut = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys";
@@ -109,7 +110,8 @@ fn settings_that_cannot_be_written() -> Result<()> {
     })
 }
 
-/// The host forwards, and links that come later do not: an attach gives the bridge what it needs, also where that was lost.
+/// The host forwards but new links do not: an attach switches forwarding on for the bridge, also after it was switched
+/// off.
 #[test]
 fn a_bridge_forwards_whatever_new_links_do() -> Result<()> {
     let prepare = "sysctl -qw net.ipv4.ip_forward=1; sysctl -qw net.ipv4.conf.default.forwarding=0";

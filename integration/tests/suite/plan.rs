@@ -1,4 +1,4 @@
-//! `ocinet plan`: the look before the leap tells what the leap will do, and is none.
+//! `ocinet plan`: it prints what the attach would do, and changes nothing.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn plan_json(host: &Host, container: &Container<'_>) -> Result<Plan> {
     serde_json::from_str(&text).with_context(|| text.clone())
 }
 
-/// Nothing is changed and no lease is taken, on a fresh host and on a used one: the attach that follows gets what was planned.
+/// Nothing is changed and no lease is taken, on a fresh host and on a used one. The next attach gets what was planned.
 #[test]
 fn a_plan_changes_nothing() -> Result<()> {
     Settings::default().test(|host| {
@@ -54,7 +54,7 @@ fn a_plan_changes_nothing() -> Result<()> {
     })
 }
 
-/// Programs get the sandbox that would be written, and the very lines that people get.
+/// The JSON has the sandbox that would be written, and the same lines as the text.
 #[test]
 fn a_plan_for_programs() -> Result<()> {
     Settings::default().test(|host| {
@@ -63,7 +63,7 @@ fn a_plan_for_programs() -> Result<()> {
         ensure!(sandbox.container == "web" && sandbox.bundle == web.bundle() && sandbox.name == "shop", "{sandbox:#?}");
         ensure!(sandbox.state == State::Attaching && sandbox.endpoints.len() == 1, "{sandbox:#?}");
         ensure!(sandbox.publish.len() == 2, "{sandbox:#?}");
-        // The host's end of the cable has another name every time.
+        // The host's end of the link pair has another name every time.
         let plain = |text: &str| text.replace(&sandbox.endpoints[0].host_interface, "LINK");
         let lines = plan(host, &web, "")?.success()?;
         ensure!(lines.lines().count() == plain(&commands.join("\n")).lines().count(), "{lines}\n{commands:#?}");
@@ -74,19 +74,19 @@ fn a_plan_for_programs() -> Result<()> {
     })
 }
 
-/// The lines, typed on a fresh host by somebody who has a process in namespaces of its own, make a container of it.
+/// The lines, run on a fresh host for a process in namespaces of its own, wire a container.
 #[test]
 fn the_lines_of_a_plan_work_as_typed() -> Result<()> {
     work_as_typed("cd etc; touch resolv.conf hosts hostname")
 }
 
-/// As the attach does, the lines make files for those that the image lacks.
+/// As the attach does, the lines create files that the image lacks.
 #[test]
 fn the_lines_of_a_plan_make_what_the_image_lacks() -> Result<()> {
     work_as_typed("rm -rf etc")
 }
 
-/// Also where the host's own rules are asked, by a cable that has to be laid first.
+/// The same with `respect-host-firewall`, where a link pair has to be made first.
 #[test]
 fn the_lines_of_a_plan_lay_the_detour() -> Result<()> {
     Firewall::ALL
@@ -125,7 +125,7 @@ fn typed(settings: Settings, image: &str) -> Result<()> {
             Ok(())
         })?;
 
-        // What was typed by hand is taken for our own.
+        // Links that were made by hand are treated as ours.
         drop(process);
         eventually("the cable is gone", || Ok(!host.sh("ip -o link show type veth")?.contains("ocv")))?;
         host.container("next").run()?.delete()?;
@@ -135,7 +135,7 @@ fn typed(settings: Settings, image: &str) -> Result<()> {
     })
 }
 
-/// What the attach would say, the plan says: same line, same exit code.
+/// The plan fails with the same line and exit code as the attach.
 #[test]
 fn a_plan_fails_as_the_attach_would() -> Result<()> {
     Settings::default().test(|host| {
@@ -161,7 +161,7 @@ fn a_plan_fails_as_the_attach_would() -> Result<()> {
     })
 }
 
-/// Whose namespace a container has stands in its bundle, so the plan knows when a network does not fit.
+/// The bundle names the container's namespace, so the plan detects a network that does not fit.
 #[test]
 fn a_plan_knows_the_namespace() -> Result<()> {
     Settings::default().test(|host| {
@@ -180,7 +180,7 @@ fn a_plan_knows_the_namespace() -> Result<()> {
     })
 }
 
-/// A bundle that is none, or that says nothing of us.
+/// No valid bundle, or one without annotations of ours.
 #[test]
 fn a_plan_needs_a_bundle() -> Result<()> {
     Settings::default().test(|host| {
@@ -197,7 +197,7 @@ fn a_plan_needs_a_bundle() -> Result<()> {
     })
 }
 
-/// The modes without a cable have a plan as well.
+/// The modes without a link pair also have a plan.
 #[test]
 fn a_plan_without_a_cable() -> Result<()> {
     Settings::default().runtime(Runtime::Crun).test(|host| {

@@ -4,10 +4,10 @@ use anyhow::{Context, Result, ensure};
 use ocinet_integration::podman::with_podman;
 use ocinet_integration::{Mode, PEER, Proto::Tcp, UPLINK, eventually, every};
 
-/// What somebody types to have ocinet wire a container.
+/// The flags with which podman's users have ocinet wire a container.
 const BRIDGE: &str = "--network=none --annotation io.ocinet.network=bridge";
 
-/// A published port, from a neighbour in the LAN to the container and back; the names that podman's users expect.
+/// A published port, from a neighbour in the LAN to the container and back, and the names that podman's users expect.
 #[test]
 fn a_published_port_reaches_it() -> Result<()> {
     with_podman(|host, podman| {
@@ -20,7 +20,7 @@ fn a_published_port_reaches_it() -> Result<()> {
         let hosts = web.does("exec cat /etc/hosts")?.success()?;
         let short = &web.id[..12];
         let mut lines = vec![format!("{address}\t{short} web"), "10.90.0.1\thost.containers.internal".into()];
-        // Later ones keep it to themselves until the container is wired.
+        // podman 5 writes these names only after the container was wired, so ocinet cannot copy them.
         if podman.run("--version")?.success()?.contains(" 4.") {
             lines.push("192.0.2.9\tdb".into());
         }
@@ -38,9 +38,9 @@ fn a_published_port_reaches_it() -> Result<()> {
     })
 }
 
-/// A runtime that has CRIU make a checkpoint names the mounts of its spec, and CRIU refuses any other that leads out of the container:
-/// so the files are mounts of the spec, once each, and lead to a place that is there. A volume stays, and so does a read-only root,
-/// where the hook mounts.
+/// A runtime that makes a checkpoint with CRIU names the mounts of its spec, and CRIU refuses any other mount from
+/// outside the container. So the files are mounts of the spec, once each, over paths that exist. A volume stays, and
+/// with a read-only root the hook mounts.
 #[test]
 fn its_files_are_mounts_of_its_spec() -> Result<()> {
     let rows = [
@@ -82,7 +82,7 @@ fn its_files_are_mounts_of_its_spec() -> Result<()> {
     })
 }
 
-/// The host's network, which only the stage before the container can give it.
+/// The host's network, which only the stage before the container exists can give it.
 #[test]
 fn host_mode() -> Result<()> {
     with_podman(|host, podman| {
@@ -94,7 +94,7 @@ fn host_mode() -> Result<()> {
     })
 }
 
-/// Loopback, and it is up.
+/// Loopback only, and it is up.
 #[test]
 fn none_mode() -> Result<()> {
     with_podman(|host, podman| {
@@ -106,7 +106,7 @@ fn none_mode() -> Result<()> {
     })
 }
 
-/// `container:NAME`, by podman's own name for the other one, and by the id that podman shows.
+/// `container:NAME`, by podman's own name of the other container, and by the id that podman shows.
 #[test]
 fn container_mode() -> Result<()> {
     with_podman(|host, podman| {
@@ -128,7 +128,7 @@ fn container_mode() -> Result<()> {
     })
 }
 
-/// podman's own way to share a network finds ours in it.
+/// podman's own way to share a network works with a network of ours.
 #[test]
 fn podmans_own_container_mode() -> Result<()> {
     with_podman(|host, podman| {
@@ -144,7 +144,8 @@ fn podmans_own_container_mode() -> Result<()> {
     })
 }
 
-/// A pod's network is that of its infra container, whichever member asked for it: members come and go, and the others keep it.
+/// A pod's network belongs to its infra container, whichever member asked for it: it stays when members are started and
+/// removed.
 #[test]
 fn a_pods_network_outlives_its_members() -> Result<()> {
     with_podman(|host, podman| {
@@ -181,7 +182,7 @@ fn a_pods_network_outlives_its_members() -> Result<()> {
     })
 }
 
-/// Whatever ends it, its address and ports are free again; whatever starts it, they are there.
+/// After any kind of stop its address and ports are free; after any kind of start it has them again.
 #[test]
 fn stop_start_and_restart() -> Result<()> {
     with_podman(|host, podman| {
@@ -205,7 +206,7 @@ fn stop_start_and_restart() -> Result<()> {
     })
 }
 
-/// Nobody calls podman: the container ends by itself, and podman's own monitor cleans up.
+/// No podman command ends the container: it ends by itself, and podman's monitor cleans up.
 #[test]
 fn a_container_that_dies_by_itself() -> Result<()> {
     with_podman(|host, podman| {
@@ -215,7 +216,7 @@ fn a_container_that_dies_by_itself() -> Result<()> {
         host.sh(&format!("kill -KILL {pid}"))?;
         web.is_dead();
         eventually("its lease is gone", || Ok(host.sandboxes()?.is_empty()))?;
-        // One that ends at once, in the foreground and removed.
+        // A container that ends at once, in the foreground with `--rm`.
         let said = podman.run(&format!("run --rm {BRIDGE} --rootfs /mnt/rootfs:O ip -o -4 address show eth0"))?;
         ensure!(said.success()?.contains("10.90.0."), "no address");
         host.settles()?;
@@ -247,7 +248,7 @@ fn ten_at_once() -> Result<()> {
     })
 }
 
-/// Whoever does not ask for us gets nothing from us, also beside those who do.
+/// A container without annotations of ours gets nothing from ocinet, also beside others that have some.
 #[test]
 fn without_annotations_podman_is_on_its_own() -> Result<()> {
     with_podman(|host, podman| {
@@ -258,7 +259,7 @@ fn without_annotations_podman_is_on_its_own() -> Result<()> {
     })
 }
 
-/// What is refused says why where the runtime lets it: runc quotes us, crun does not. It never starts half wired.
+/// A refusal names its reason if the runtime shows it: runc does, crun does not. No container starts half wired.
 #[test]
 fn what_is_refused() -> Result<()> {
     let none = "--network=none --annotation";
@@ -285,7 +286,8 @@ fn what_is_refused() -> Result<()> {
     })
 }
 
-/// podman's own network and ours: not by accident, since the default route can be only one's; on demand, as a further one.
+/// podman's own network together with ours: refused by default, since only one can have the default route; allowed on
+/// request as a second network.
 #[test]
 fn beside_podmans_default_network() -> Result<()> {
     with_podman(|host, podman| {
@@ -307,12 +309,12 @@ fn beside_podmans_default_network() -> Result<()> {
         ensure!(!web.sh("ip route show default")?.contains("eth1"), "{}", web.sh("ip route")?);
         web.ends_by("rm -f -t 0")?;
         host.settles()?;
-        // What netavark never takes away.
+        // netavark never deletes these tables.
         host.sh("nft list tables | sed -nE 's/^table (ip (nat|filter)|inet netavark)$/delete &/p' | nft -f -").map(drop)
     })
 }
 
-/// A user's own files and podman's host name stay; an annotation for the host name is obeyed.
+/// Files and a host name that the user chose stay; an annotation for the host name is applied.
 #[test]
 fn names_that_a_user_chose() -> Result<()> {
     with_podman(|host, podman| {
@@ -331,7 +333,7 @@ fn names_that_a_user_chose() -> Result<()> {
     })
 }
 
-/// The program is gone, the files that name it are not: podman would start a container without any network, silently.
+/// The program is missing but the hook files that name it exist: podman silently starts a container without a network.
 #[test]
 fn a_moved_binary_is_no_silent_failure() -> Result<()> {
     with_podman(|host, podman| {

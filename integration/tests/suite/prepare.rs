@@ -1,4 +1,4 @@
-//! `ocinet prepare`: a bundle as its runtime's `spec` makes it, edited once, just runs.
+//! `ocinet prepare`: after one edit, a bundle as its runtime's `spec` makes it can be run.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 const CONFIG: &str = "/mnt/b/config.json";
 
-/// Makes the bundle `/mnt/b` as `runc spec` or `crun spec` would, without any word of ours, and runs `edit` (jq) on it.
+/// Makes the bundle `/mnt/b` as `runc spec` or `crun spec` would, without annotations of ours, and runs `edit` (jq) on
+/// it.
 fn bundle(host: &Host, edit: &str) -> Result<()> {
     let program = host.runtime().program().unwrap_or("runc");
     let group = host.control_group("prepared");
@@ -27,7 +28,7 @@ fn prepare(host: &Host, arguments: &str) -> Result<Output> {
     host.ocinet(&format!("prepare {arguments} /mnt/b"))
 }
 
-/// A container that a runtime runs from `/mnt/b` by itself; deleted when dropped.
+/// A container that a runtime runs from `/mnt/b` without a fixture; deleted when dropped.
 struct Running<'h> {
     host: &'h Host,
     id: String,
@@ -73,7 +74,7 @@ fn config(host: &Host) -> Result<Value> {
     host.json(&format!("cat {CONFIG}"))
 }
 
-/// The whole way: edited, run, reached from the LAN, deleted, and the spec given back.
+/// The whole way: edit, run, reach from the LAN, delete, and restore the spec.
 #[test]
 fn a_prepared_bundle_just_runs() -> Result<()> {
     on_every_runtime(|host| {
@@ -100,7 +101,7 @@ fn a_prepared_bundle_just_runs() -> Result<()> {
     })
 }
 
-/// `runc spec` and `crun spec` call every container after themselves: that counts as not chosen.
+/// `runc spec` and `crun spec` set their own name as host name: that counts as not chosen.
 #[test]
 fn a_templates_host_name_gives_way() -> Result<()> {
     on_every_runtime(|host| {
@@ -126,7 +127,7 @@ fn a_templates_host_name_gives_way() -> Result<()> {
             ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "given back");
             Ok(())
         })?;
-        // The hook alone comes too late for it, and says what does not.
+        // The hook alone cannot change it, since the runtime sets it later, and warns about it.
         let draft = host.container("web").edit(&format!(".hostname = \"{program}\""));
         draft
             .annotation("io.ocinet.hostname", "www")
@@ -136,7 +137,7 @@ fn a_templates_host_name_gives_way() -> Result<()> {
     })
 }
 
-/// What a hook cannot do: the container is born in the host's network.
+/// The container is created in the host's network, which a hook cannot do.
 #[test]
 fn host_and_none_run_from_any_bundle() -> Result<()> {
     on_every_runtime(|host| {
@@ -164,7 +165,7 @@ fn host_and_none_run_from_any_bundle() -> Result<()> {
     })
 }
 
-/// `container:ID`, by id, by the beginning of an id, and by name: one network, one set of names.
+/// `container:ID`, by id, by the beginning of an id, and by name: both share one network and one set of names.
 #[test]
 fn a_prepared_bundle_joins_another_container() -> Result<()> {
     on_every_runtime(|host| {
@@ -190,7 +191,7 @@ fn a_prepared_bundle_joins_another_container() -> Result<()> {
     })
 }
 
-/// The one to be joined must be one, and alive, both when the bundle is prepared and when it runs.
+/// The container to be joined must be unique and alive, both when the bundle is prepared and when it runs.
 #[test]
 fn whom_nobody_can_join() -> Result<()> {
     on_every_runtime(|host| {
@@ -212,7 +213,8 @@ fn whom_nobody_can_join() -> Result<()> {
         let two = host.container("web").root("/mnt/two").run()?;
         refused("web", 3, &["several", one.bundle(), two.bundle()])?;
         two.delete()?;
-        // Its process is gone, its sandbox is not: neither to be joined, nor to be mistaken for whoever comes next.
+        // Its process is gone but its sandbox exists: it cannot be joined, and a later container of the same name is
+        // not mistaken for it.
         one.abandon()?;
         refused("web", 5, &["web", "not running"])?;
         let (_, output) = Running::start(host, "late")?;
@@ -232,7 +234,7 @@ fn whom_nobody_can_join() -> Result<()> {
     })
 }
 
-/// Twice is as once, and each time from the start.
+/// A second `prepare` starts from the original file, and repeating it changes nothing.
 #[test]
 fn preparing_again_starts_over() -> Result<()> {
     Settings::default().test(|host| {
@@ -250,7 +252,7 @@ fn preparing_again_starts_over() -> Result<()> {
     })
 }
 
-/// Owner, mode and the rest of the folder stay; other options than the defaults reach the hook.
+/// Owner and mode of the file stay, and no draft is left in the folder; non-default options reach the hook.
 #[test]
 fn the_file_is_replaced_with_care() -> Result<()> {
     Settings::default().runtime(Runtime::Runc).test(|host| {
@@ -269,7 +271,7 @@ fn the_file_is_replaced_with_care() -> Result<()> {
     })
 }
 
-/// Fifty at once: the file is always whole.
+/// Fifty at once: the file is always complete.
 #[test]
 fn many_at_once() -> Result<()> {
     Settings::default().test(|host| {
@@ -284,7 +286,7 @@ fn many_at_once() -> Result<()> {
     })
 }
 
-/// Somebody else replaces the file after it was read, and before it is written: theirs stays.
+/// Another program replaces the file after it was read and before it is written: the other program's file stays.
 #[test]
 fn no_change_of_somebody_elses_is_lost() -> Result<()> {
     Settings::default().test(|host| {
@@ -303,7 +305,7 @@ fn no_change_of_somebody_elses_is_lost() -> Result<()> {
     })
 }
 
-/// What is refused is not touched, and named.
+/// A refused bundle is not changed, and the error names it.
 #[test]
 fn bundles_that_are_refused() -> Result<()> {
     let nerdctl = r#".hooks.createRuntime = [{path: "/usr/bin/nerdctl", args: ["nerdctl", "internal", "oci-hook", "createRuntime"]}]"#;
@@ -335,7 +337,7 @@ fn bundles_that_are_refused() -> Result<()> {
     })
 }
 
-/// A bundle that is none, or that cannot be written.
+/// No valid bundle, or one that cannot be written.
 #[test]
 fn folders_that_are_refused() -> Result<()> {
     let rows = [
@@ -362,7 +364,7 @@ fn folders_that_are_refused() -> Result<()> {
             said.is_one_line()?.says(&[word])?;
             host.sh("rm -rf /mnt/b").map(drop)
         })?;
-        // Not ours to write, for somebody who is not root.
+        // A user who is not root may not write this one.
         bundle(host, ".")?;
         let nobody = host.output(&["setpriv", "--reuid=1000", "--clear-groups", OCINET, "prepare", "/mnt/b"])?;
         nobody.exits(2)?.is_refusal()?.says(&["/mnt/b", "Permission denied"])?;

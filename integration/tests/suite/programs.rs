@@ -1,5 +1,5 @@
-//! The programs that an attach starts hang, die or cannot be started at all. Every wait for them has an end, and what was done
-//! stays done.
+//! The programs that an attach starts hang, are killed or cannot be started. Every wait for them has a deadline, and
+//! completed work stays done.
 
 use std::fs;
 use std::thread;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Container, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
 
-/// A host with a folder of its own where programs are looked for first.
+/// A host with a folder of its own that comes first in the search path.
 fn with_programs() -> Settings {
     Settings::default().prepare("mount -t tmpfs tmpfs /usr/local/sbin")
 }
@@ -20,14 +20,14 @@ fn replace_nft(host: &Host, script: &str) -> Result<()> {
     host.sh("chmod 755 /usr/local/sbin/nft").map(drop)
 }
 
-/// The hook of `container` under a program that runs it, `strace` say.
+/// Runs the hook of `container` under another program, such as `strace`.
 fn hook_under(host: &Host, words: &[&str], container: &Container<'_>, stage: &str) -> Result<Output> {
     let argv = [words, &[OCINET, "hook", stage]].concat();
     Output::of(&mut host.command(&argv), container.state(stage).to_string().as_bytes())
 }
 
-/// `nft` and a child of its hang while the lock of the firewall is held. Both are killed before others give up, and those find
-/// nothing half done.
+/// `nft` and its child hang while the lock of the firewall is held. Both are killed before other hooks give up, and
+/// those find nothing half done.
 #[test]
 fn an_nft_that_hangs_blocks_others_no_longer_than_its_deadline() -> Result<()> {
     with_programs().test(|host| {
@@ -51,7 +51,7 @@ fn an_nft_that_hangs_blocks_others_no_longer_than_its_deadline() -> Result<()> {
     })
 }
 
-/// The hook is killed while `nft` hangs, which keeps the lock: it ends by itself before others give up.
+/// The hook is killed while `nft` hangs and keeps the lock: `nft` ends by itself before other hooks give up.
 #[test]
 fn an_nft_that_outlives_its_hook_ends() -> Result<()> {
     with_programs().test(|host| {
@@ -72,12 +72,12 @@ fn an_nft_that_outlives_its_hook_ends() -> Result<()> {
     })
 }
 
-/// `nft` takes a read of its input that fails for the end, and says that all went well. The attach does not believe it.
+/// `nft` takes a failed read of its input for the end, and exits with 0. The attach reports an error.
 #[test]
 fn an_nft_that_did_not_read_everything_is_not_believed() -> Result<()> {
     with_programs().test(|host| {
         let web = host.container("web").publish("8080:80").prepare()?;
-        // Nothing; and all but the last line, which is the published port.
+        // `nft` reads nothing, or everything except the last line, which is the published port.
         let scripts = [
             ("exec /usr/sbin/nft \"$@\" </dev/null", "before it had read its input"),
             ("head -n -1 | /usr/sbin/nft \"$@\"", "does not hold all"),
@@ -94,7 +94,7 @@ fn an_nft_that_did_not_read_everything_is_not_believed() -> Result<()> {
     })
 }
 
-/// `nft` prints more than a pipe holds before it reads what it is told.
+/// `nft` prints more than a pipe holds before it reads its input.
 #[test]
 fn an_nft_that_prints_before_it_reads_is_heard() -> Result<()> {
     with_programs().test(|host| {
@@ -111,10 +111,11 @@ fn an_nft_that_prints_before_it_reads_is_heard() -> Result<()> {
     })
 }
 
-/// No process can be made for what is left to do when all is done: it is done at once, and the container keeps its network.
+/// No process can be created for the background work after an attach: the work is done in the foreground, and the
+/// container keeps its network.
 #[test]
 fn an_attach_that_is_complete_does_not_fail_at_its_end() -> Result<()> {
-    // fcntl_locking(2): F_OFD_SETLK is 37, F_WRLCK 1; the byte is that of those who have deleted a moment ago.
+    // fcntl_locking(2): F_OFD_SETLK is 37, F_WRLCK 1. The byte is that of `Place::Deletion`.
     const HOLD: &str = r#"open(my $f, "+<", "/run/ocinet/lock") or die;
         my $lock = pack("ssx4qqix4", 1, 0, 3, 1, 0); fcntl($f, 37, $lock) or die; $| = 1; print "held\n"; sleep 100"#;
     Settings::default().test(|host| {

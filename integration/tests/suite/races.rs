@@ -14,13 +14,13 @@ fn at_once(containers: &[Container<'_>], stage: &str) -> Result<Vec<Output>> {
     })
 }
 
-/// Containers that wait for their attach, each with a port of its own.
+/// Containers that are not attached yet, each with a port of its own.
 fn waiting(host: &Host, count: usize) -> Result<Vec<Container<'_>>> {
     let prepare = |number| host.container(&format!("web{number}")).publish(&format!("{}:80", 8000 + number)).prepare();
     (0..count).map(prepare).collect()
 }
 
-/// On a fresh host everything has to be made: store, bridge, ruleset. Once.
+/// On a fresh host store, bridge and ruleset have to be made, each only once.
 #[test]
 fn two_first_attaches_at_once() -> Result<()> {
     for _ in 0..5 {
@@ -39,7 +39,7 @@ fn two_first_attaches_at_once() -> Result<()> {
     Ok(())
 }
 
-/// A crowd comes, and goes.
+/// Thirty containers are attached at once, and detached at once.
 #[test]
 fn thirty_attaches_at_once() -> Result<()> {
     with_every_firewall(|host| {
@@ -58,7 +58,7 @@ fn thirty_attaches_at_once() -> Result<()> {
     })
 }
 
-/// Ten containers want one port: one gets it.
+/// Ten containers ask for one port: one gets it.
 #[test]
 fn one_port_goes_to_one_container() -> Result<()> {
     with_every_firewall(|host| {
@@ -75,7 +75,7 @@ fn one_port_goes_to_one_container() -> Result<()> {
     })
 }
 
-/// A start and a stop of one container at the same time: either may come first, and neither leaves half of anything.
+/// A start and a stop of one container at the same time: either may come first, and nothing is left half done.
 #[test]
 fn attach_and_delete_of_one_key_at_once() -> Result<()> {
     Settings::default().test(|host| {
@@ -96,7 +96,7 @@ fn attach_and_delete_of_one_key_at_once() -> Result<()> {
     })
 }
 
-/// A runtime that calls twice at once for one container: one attach, and two that say so.
+/// A runtime calls twice at once for one container: both calls succeed, and the container is attached once.
 #[test]
 fn two_attaches_of_one_key_at_once() -> Result<()> {
     Settings::default().test(|host| {
@@ -118,7 +118,8 @@ fn two_attaches_of_one_key_at_once() -> Result<()> {
     })
 }
 
-/// Somebody holds the lock of the store and does not let go. The wait ends, nothing is left, and the error names them.
+/// A process holds the lock of the store and does not release it. The wait ends, nothing is left, and the error names
+/// the process.
 #[test]
 fn a_wait_for_a_lock_ends_and_names_its_holder() -> Result<()> {
     // fcntl_locking(2): F_SETLK is 6, F_WRLCK 1; the byte is the first one.
@@ -138,7 +139,8 @@ fn a_wait_for_a_lock_ends_and_names_its_holder() -> Result<()> {
     })
 }
 
-/// A dead container is collected while another wants what it holds: that one waits for it, and is not refused.
+/// A dead container is collected while another needs its address: the attach waits for the collection, and is not
+/// refused.
 #[test]
 fn an_heir_and_gc_at_once() -> Result<()> {
     Settings::default().test(|host| {

@@ -1,10 +1,10 @@
 //! The README and the pages of packaging/doc: every command in them is run, in order, as typed.
 //!
-//! A block marked `sh` is run on a private host by one shell, in a copy of this tree: the README up to its last block, then each page
-//! in the folder `web` that the README made, and in the end the README's last block, which takes all away. What would install things
-//! on the machine has a stand-in there, which checks what it is asked for: see [`STAND_INS`]; ocinet itself is installed, but not
-//! built. Nothing else is left out; a block in another language holds no command of ours. A block marked `text output` is what the
-//! block before it prints.
+//! A block marked `sh` is run on a private host by one shell, in a copy of this tree: the README up to its last block,
+//! then each page in the folder `web` that the README made, and in the end the README's last block, which removes
+//! everything. Programs that would install things on the machine are replaced by stand-ins, which check their
+//! arguments: see [`STAND_INS`]. ocinet itself is installed, but not built. No other command is left out: a block in
+//! another language holds no command of ours. A block marked `text output` is the output of the block before it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,20 +16,20 @@ use ocinet_integration::{Host, Settings, every, ocinet, podman};
 
 /// Programs that install or build, and what stands in for each: `$TREE` is this tree.
 const STAND_INS: [(&str, &str); 4] = [
-    // Every package has to be known.
+    // Every package has to exist.
     (
         "apt-get",
         r#"case "$1" in update) exit;; install) shift;; *) exit 1;; esac
            for name; do case "$name" in -*) ;; *) dpkg --status "$name" || apt-cache show "$name" ;; esac; done"#,
     ),
-    // There is no systemd on a private host; the units are tested with their packages.
+    // A private host has no systemd; the units are tested with their packages.
     ("systemctl", r#"test $# -gt 0"#),
     ("journalctl", r#"test $# -gt 0"#),
-    // Nor a cluster; pods are tested without one.
+    // It has no cluster either; pods are tested without one.
     ("kubectl", r#"test "$1 $2" = "apply -f"; test -s "$3""#),
 ];
 
-/// Scripts of this tree that install things on the machine, and are tests of their own.
+/// Scripts of this tree that install things on the machine, and are tests themselves.
 const INSTALLERS: [&str; 4] =
     ["packaging/quickstart", "integration/test", "integration/compare", "integration/survive"];
 
@@ -38,9 +38,9 @@ const INSTALLERS: [&str; 4] =
 struct Block {
     /// The page, from the top of this tree.
     page: String,
-    /// Where it begins.
+    /// The number of its first line.
     line: usize,
-    /// The words behind the fence.
+    /// The words after the fence.
     language: String,
     text: String,
 }
@@ -107,18 +107,18 @@ fn lay_out(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The line that stands before what a block says.
+/// The line that is printed before the output of a block.
 fn mark(block: &Block) -> String {
     format!("### {}, line {}", block.page, block.line)
 }
 
-/// The commands of these blocks, each marked.
+/// The commands of these blocks, each after its mark.
 fn commands(blocks: &[Block]) -> String {
     let blocks = blocks.iter().filter(|block| block.language == "sh");
     blocks.map(|block| format!("echo '{}'\n{}", mark(block), block.text)).collect()
 }
 
-/// All commands, as one person would type them: each has to succeed, and each page to take away its containers.
+/// All commands, as one person would type them. Each must succeed, and each page must remove its containers.
 fn script() -> Result<String> {
     let mut readme = blocks("README.md")?;
     let last = readme.iter().rposition(|block| block.language == "sh").context("no block is marked sh")?;
@@ -133,7 +133,7 @@ fn script() -> Result<String> {
     Ok(script + &commands(&rest))
 }
 
-/// What the README shows as output is what was said.
+/// What the README shows as output was printed.
 fn shows_the_truth(said: &str) -> Result<()> {
     let readme = blocks("README.md")?;
     let pairs = readme.windows(2).filter(|pair| pair[1].language == "text output");
@@ -149,7 +149,7 @@ fn shows_the_truth(said: &str) -> Result<()> {
 
 #[test]
 fn every_command_of_the_readme_and_the_pages_works() -> Result<()> {
-    // What is typed must not wait for an answer; what it says goes to a file, since containers keep their output open.
+    // No command may wait for input. The output goes to a file, since containers keep it open.
     let script = format!(
         "exec </dev/null >/mnt/said 2>&1; cd /mnt/tree; export TMPDIR=/mnt/tmp OCINET_BIN={}
          PATH=/mnt/stand-ins:/usr/local/sbin:/usr/local/bin:$PATH\n{}",
@@ -158,7 +158,7 @@ fn every_command_of_the_readme_and_the_pages_works() -> Result<()> {
     );
     Settings::default().prepare(podman::PREPARE).installable().test(|host| {
         lay_out(host)?;
-        // As the package of containerd starts it, and with the shim that is installed only later.
+        // Starts containerd as its package does. The shim is installed only later.
         let containerd = Containerd::start(host, Release::V1_6)?;
         host.sh("rm /mnt/bin/containerd-shim-ocinet-v2")?;
         fs::write(host.path("/mnt/script"), format!("export {}\n{script}", containerd.environment()))?;
@@ -167,12 +167,12 @@ fn every_command_of_the_readme_and_the_pages_works() -> Result<()> {
         ensure!(output.code == 0, "{output}\n{said}");
         shows_the_truth(&said)?;
         host.settles()?;
-        // Runtimes and settings that a reader keeps.
+        // Files of runtimes and settings that a reader keeps.
         host.sh("find /etc/ocinet -mindepth 1 -delete").map(drop)
     })
 }
 
-/// A block in another language is output, a file or a usage; a command in it would be one that nobody runs.
+/// A block in another language is output, a file or a usage line. A command in it would not be tested.
 #[test]
 fn no_command_of_the_readme_is_left_out() -> Result<()> {
     let others: Vec<_> = all_blocks()?.into_iter().filter(|block| block.language != "sh").collect();
@@ -195,7 +195,7 @@ fn no_command_of_the_readme_is_left_out() -> Result<()> {
     })
 }
 
-/// The README is what one reads at once; all else is a page.
+/// The README must be short; details are in the other pages.
 #[test]
 fn the_readme_is_short() -> Result<()> {
     let lines = fs::read_to_string(tree().join("README.md"))?.lines().count();
@@ -203,14 +203,15 @@ fn the_readme_is_short() -> Result<()> {
     Ok(())
 }
 
-/// The heading's name in a link.
+/// The name of a heading in a link.
 fn anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Links lead to files of this tree and to headings in them, every page is led to, and what one is told to run can be run.
+/// Links lead to files of this tree and to headings in them, every page is linked, and each script that a page names
+/// can be executed.
 #[test]
 fn the_readme_names_what_there_is() -> Result<()> {
     let pages = pages()?;
@@ -236,7 +237,7 @@ fn the_readme_names_what_there_is() -> Result<()> {
     }
     every(INSTALLERS, |name| {
         let mode = fs::metadata(tree().join(name)).context("no such file")?.permissions().mode();
-        ensure!(mode & 0o111 == 0o111, "nobody may run it: {mode:o}");
+        ensure!(mode & 0o111 == 0o111, "it is not executable: {mode:o}");
         Ok(())
     })
 }

@@ -1,10 +1,10 @@
-//! A state directory that outlived the boot it was written in; `virtual_machine.rs` does it with a real boot.
+//! A state directory that outlives the boot in which it was written. `virtual_machine.rs` tests it with a real boot.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Proto::Tcp, Settings, UPLINK, eventually};
 
-/// Worse than what a boot leaves: a store of another boot, one of a later version, and nonsense. None is read; the first container
-/// takes them away.
+/// More than a boot leaves: a store of another boot, one of a later version, and random text. None is read; the first
+/// container removes them.
 #[test]
 fn stores_of_other_boots_are_left_behind() -> Result<()> {
     Settings::default().test(|host| {

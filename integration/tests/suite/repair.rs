@@ -1,14 +1,14 @@
-//! Somebody has damaged what is ours while containers run. The next attach repairs it.
+//! Links, rules or settings of ours are damaged while containers run. The next attach repairs them.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Firewall, Proto, Proto::Tcp, Settings, UPLINK, with_every_firewall};
 
-/// A host without other people's rules: `nft flush ruleset` would take them along.
+/// A host without rules of other programs: `nft flush ruleset` would delete them too.
 fn alone() -> Settings {
     Settings::default().prepare("nft delete table inet stranger")
 }
 
-/// The ruleset is gone in one way or another; the next attach brings back everybody's elements, not only its own.
+/// The ruleset is damaged in several ways; the next attach restores the elements of all containers, not only its own.
 #[test]
 fn the_next_attach_restores_the_ruleset() -> Result<()> {
     for damage in ["flush ruleset", "delete table inet ocinet", "flush table inet ocinet"] {
@@ -28,7 +28,8 @@ fn the_next_attach_restores_the_ruleset() -> Result<()> {
     Ok(())
 }
 
-/// Without any attach: `ocinet gc`, which a timer calls. Where all is well, it changes nothing and says nothing.
+/// Without an attach: `ocinet gc`, which a timer calls, restores the rules. On a healthy host it changes nothing and
+/// prints nothing.
 #[test]
 fn gc_restores_the_rules() -> Result<()> {
     with_every_firewall(|host| {
@@ -48,7 +49,7 @@ fn gc_restores_the_rules() -> Result<()> {
     })
 }
 
-/// The same with iptables: chains, jumps and rules of ours that somebody took away.
+/// The same with iptables: chains, jumps and rules of ours were deleted.
 #[test]
 fn the_next_attach_restores_the_chains() -> Result<()> {
     for (firewall, iptables) in [(Firewall::IptablesNft, "iptables-nft"), (Firewall::IptablesLegacy, "iptables-legacy")]
@@ -82,7 +83,7 @@ fn the_next_attach_restores_the_chains() -> Result<()> {
     Ok(())
 }
 
-/// An attach that publishes nothing looks after the ruleset too.
+/// An attach without published ports repairs the ruleset too.
 #[test]
 fn an_attach_without_ports_restores_the_ruleset() -> Result<()> {
     alone().test(|host| {
@@ -94,7 +95,7 @@ fn an_attach_without_ports_restores_the_ruleset() -> Result<()> {
     })
 }
 
-/// A whole ruleset is not loaded again: an attach leaves every handle as it was.
+/// A complete ruleset is not loaded again: an attach leaves every handle as it was.
 #[test]
 fn a_whole_ruleset_is_left_alone() -> Result<()> {
     Settings::default().test(|host| {
@@ -107,7 +108,7 @@ fn a_whole_ruleset_is_left_alone() -> Result<()> {
     })
 }
 
-/// A repeated attach of a container verifies it and does nothing.
+/// A repeated attach of a container verifies it and changes nothing.
 #[test]
 fn a_repeated_attach_changes_nothing() -> Result<()> {
     Settings::default().test(|host| {
@@ -119,7 +120,7 @@ fn a_repeated_attach_changes_nothing() -> Result<()> {
     })
 }
 
-/// One key, and a second namespace: refused while the first one lives, taken over when it is dead.
+/// One key and a second namespace: refused while the first one lives, replaced when it is dead.
 #[test]
 fn a_key_belongs_to_one_namespace() -> Result<()> {
     Settings::default().test(|host| {
@@ -137,7 +138,7 @@ fn a_key_belongs_to_one_namespace() -> Result<()> {
     })
 }
 
-/// The bridge was deleted under running containers. The next one gets a bridge that works, and they are on it again.
+/// The bridge was deleted under running containers. The next attach makes a working one, and joins them to it again.
 #[test]
 fn the_next_attach_restores_the_bridge() -> Result<()> {
     Settings::default().test(|host| {
@@ -158,7 +159,7 @@ fn the_next_attach_restores_the_bridge() -> Result<()> {
     })
 }
 
-/// What a bridge and its ports look like, without the numbers that the kernel gives.
+/// A bridge and its ports, without the numbers that the kernel assigns.
 const SHAPE: &str = "for link in /sys/class/net/oc*; do
     cd $link; echo $(basename $link) $(cat mtu address ifalias flags)
     if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode); fi
@@ -166,7 +167,7 @@ done
 ip -brief address show ocinet0 | awk '{ print $1, $3 }'
 sysctl net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.accept_ra net.ipv6.conf.ocinet0.disable_ipv6";
 
-/// Somebody has turned our settings back. The next attach turns them on again.
+/// Settings of ours were switched off. The next attach switches them on again.
 #[test]
 fn the_next_attach_restores_the_settings() -> Result<()> {
     let settings = ["ipv4.ip_forward=0", "ipv4.conf.ocinet0.route_localnet=0", "ipv6.conf.ocinet0.disable_ipv6=0"];
@@ -186,7 +187,8 @@ fn the_next_attach_restores_the_settings() -> Result<()> {
     Ok(())
 }
 
-/// The bridge is made down, and set up last: whoever finds it up finds it done, whenever its maker was killed.
+/// The bridge is set up only after everything else about it is done. So a bridge that is up is complete, even if its
+/// maker was killed.
 #[test]
 fn the_bridge_is_up_when_all_else_is_done() -> Result<()> {
     Settings::default().test(|host| {

@@ -1,4 +1,4 @@
-//! A client that never pauses: the kernel's memory of its flow must not outlive the container it leads to.
+//! A client that sends without pause: conntrack's entry of its flow must not outlive the container that it leads to.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{
@@ -6,10 +6,11 @@ use ocinet_integration::{
     with_every_firewall,
 };
 
-/// The port of the host, and the one the client sends from.
+/// The published port, and the client's source port.
 const SERVICE: &str = "198.51.100.1:5300";
 
-/// It asks before anybody is there, goes on while one container replaces another, and hears each of them.
+/// The client asks before any container is attached, continues while one container replaces another, and gets answers
+/// from each.
 #[test]
 fn a_client_that_keeps_sending_reaches_the_next_container() -> Result<()> {
     in_every_world(|host| {
@@ -27,7 +28,7 @@ fn a_client_that_keeps_sending_reaches_the_next_container() -> Result<()> {
     })
 }
 
-/// Only flows of the port that changes hands are forgotten.
+/// Only flows of the port that changes its container are deleted.
 #[test]
 fn other_flows_are_left_alone() -> Result<()> {
     in_every_world(|host| {
@@ -45,7 +46,7 @@ fn other_flows_are_left_alone() -> Result<()> {
     })
 }
 
-/// The address of a stopped container goes to another one that has published nothing. The old flow must not lead there.
+/// The address of a stopped container goes to another one without published ports. The old flow must not lead there.
 #[test]
 fn a_flow_does_not_follow_the_address() -> Result<()> {
     in_every_world(|host| {
@@ -60,8 +61,8 @@ fn a_flow_does_not_follow_the_address() -> Result<()> {
     })
 }
 
-/// Flows of every kind end with their container: those that a published port led to it, those that came to it directly, and those
-/// that it began.
+/// All flows of a container are deleted with it: those to its published ports, those that came to it directly, and
+/// those that it began.
 #[test]
 fn all_flows_of_an_address_end_with_its_container() -> Result<()> {
     with_every_firewall(|host| {
@@ -85,15 +86,15 @@ fn all_flows_of_an_address_end_with_its_container() -> Result<()> {
     })
 }
 
-/// A client that still sends on a connection to the first container does not reach the next one at that address, which has
-/// published nothing.
+/// A client that still sends on a connection to the first container does not reach the next one at that address, which
+/// has published nothing.
 #[test]
 fn a_connection_does_not_follow_the_address() -> Result<()> {
     with_every_firewall(|host| {
         let network = "bridge:ip=10.90.0.9";
         let first = host.container("first").network(network).publish("5300:80").run()?;
         let _client = host.peer().hold(Tcp, SERVICE, 5301)?;
-        // The client does not hear that its connection has ended.
+        // The client does not learn that its connection has ended.
         host.peer().sh("nft 'add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }'
             nft add rule ip deaf in tcp flags '&' '(fin | rst)' != 0 drop")?;
         first.abandon()?;
@@ -105,11 +106,11 @@ fn a_connection_does_not_follow_the_address() -> Result<()> {
     })
 }
 
-/// A full table of conntrack keeps no container from being attached: it is neither copied nor listed as a whole.
+/// A full conntrack table does not stop an attach: it is neither copied nor listed as a whole.
 #[test]
 fn a_full_table_does_not_fill_the_hook() -> Result<()> {
     Settings::default().test(|host| {
-        // Conntrack begins with the rules.
+        // Conntrack is active only once rules are loaded.
         host.container("earlier").run()?.delete()?;
         host.flood(PEER, 60_000)?;
         for publish in ["5300:80/udp", "6000-6019:6000-6019/udp"] {
@@ -126,12 +127,12 @@ fn a_full_table_does_not_fill_the_hook() -> Result<()> {
     })
 }
 
-/// What conntrack knows of flows from or to `address`.
+/// The conntrack entries from or to `address`.
 fn flows_of(host: &Host, address: &str) -> Result<String> {
     host.sh(&format!("conntrack --dump 2>/dev/null | grep -w -- '{address}' || true"))
 }
 
-/// How many segments of TCP came in (`InSegs`), or went out once more (`RetransSegs`).
+/// The number of TCP segments received (`InSegs`), or retransmitted (`RetransSegs`).
 fn segments(place: &Place, counter: &str) -> Result<u64> {
     let script = format!(
         "awk '/^Tcp:/ {{ if (at) print $at; for (i = 1; i <= NF; i++) if ($i == \"{counter}\") at = i }}' /proc/net/snmp"

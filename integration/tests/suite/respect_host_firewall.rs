@@ -1,5 +1,5 @@
-//! `published_ports = "respect-host-firewall"`: what comes in from outside to a published port is what the host's own rules
-//! let in, whoever wrote them.
+//! `published_ports = "respect-host-firewall"`: the host's own rules decide which packets from outside reach a
+//! published port, whichever program wrote them.
 
 mod trouble;
 
@@ -9,7 +9,7 @@ use ocinet_integration::Iptables::{Legacy, Nft};
 use ocinet_integration::Suite::{Here, Sid};
 use ocinet_integration::{ASKING, Firewall, GATEWAY, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
 
-/// A host that lets in what it is asked for, and what `open` holds.
+/// A host whose rules accept only answers to its own packets, and the ports in the set `open`.
 const CLOSED: &str = "nft -f - <<RULES
 table inet gate {
     set open { type inet_proto . inet_service; }
@@ -25,12 +25,12 @@ RULES";
 const OPEN: &str = "nft add element inet gate open '{ tcp . 8080, udp . 8080, tcp . 8081, tcp . 9000 }'";
 const CLOSE: &str = "nft flush set inet gate open";
 
-/// A host that asks its own rules, whoever keeps ours.
+/// A host whose own rules decide, with ours in any of the firewalls.
 fn asking(firewall: Firewall) -> Settings {
     Settings::default().firewall(firewall).prepare(CLOSED).prepare(ASKING)
 }
 
-/// The same, whose settings a story changes, out of sight of the checker.
+/// The same, with a config.toml that a story changes in a place that the checker does not compare.
 fn changeable(firewall: Firewall) -> Settings {
     asking(firewall).prepare("mv /etc/ocinet/config.toml /mnt; ln -s /mnt/config.toml /etc/ocinet")
 }
@@ -45,13 +45,13 @@ fn open_from_outside(host: &Host) -> Result<()> {
     })
 }
 
-/// How many packets have been led around.
+/// The number of packets that were sent through the detour.
 fn copies(host: &Host) -> Result<u64> {
     let count = host.sh("cat /sys/class/net/ocn-detour-in/statistics/tx_packets 2>/dev/null || echo 0")?;
     Ok(count.trim().parse()?)
 }
 
-/// A policy of plain nftables, whatever the kernel thinks of packets that came another way than theirs leads back.
+/// A policy of plain nftables, with each kind of reverse path check.
 #[test]
 fn the_hosts_rules_decide() -> Result<()> {
     let kernels = [(false, 0), (true, 1), (false, 2)];
@@ -66,7 +66,7 @@ fn the_hosts_rules_decide() -> Result<()> {
             let _world = host.peer().serve("world", &["7000"])?;
             for _ in 0..2 {
                 closed_from_outside(host, &[8080, 8081, 9000])?;
-                // What answers the host, though it comes to a published port.
+                // Answers to the host itself that come to the number of a published port.
                 let before = copies(host)?;
                 host.sh("sysctl -q net.ipv4.ip_local_port_range='8080 8080'")?;
                 for proto in Proto::ALL {
@@ -74,7 +74,7 @@ fn the_hosts_rules_decide() -> Result<()> {
                 }
                 host.sh("sysctl -q net.ipv4.ip_local_port_range='32768 60999'")?;
                 ensure!(copies(host)? == before, "answers are led around");
-                // Nobody asks about the host itself, and its containers.
+                // Packets from the host itself and from its containers need no permission.
                 for proto in Proto::ALL {
                     for address in [UPLINK, GATEWAY, "127.0.0.1"] {
                         host.reaches(proto, format!("{address}:8080"))?.is("web")?;
@@ -94,7 +94,7 @@ fn the_hosts_rules_decide() -> Result<()> {
     })
 }
 
-/// What comes in for a group is for whoever listens on the host, though its port be a container's.
+/// A multicast packet goes to listeners on the host, even if a container has published the port.
 #[test]
 fn what_is_for_a_group_is_not_led_around() -> Result<()> {
     let counted = "nft add rule inet gate input ip daddr 224.0.0.1 udp dport 8080 counter accept";
@@ -112,7 +112,7 @@ fn what_is_for_a_group_is_not_led_around() -> Result<()> {
     })
 }
 
-/// iptables' own table `security` is the operator's, too: the chain that asks comes after what they have there.
+/// The table `security` of iptables belongs to the operator too: our chain comes after the operator's rules in it.
 #[test]
 fn the_operators_table_security_decides() -> Result<()> {
     every([Firewall::IptablesNft, Firewall::IptablesLegacy], |firewall| {
@@ -128,7 +128,8 @@ fn the_operators_table_security_decides() -> Result<()> {
     })
 }
 
-/// A chain of nftables may come after all those of iptables. Where these ask, the doctor says that it is not asked.
+/// A chain of nftables may come after all chains of iptables. With iptables such a chain does not decide, and the
+/// doctor reports it.
 #[test]
 fn a_chain_behind_all_of_iptables_is_told_of() -> Result<()> {
     let late = |priority| {
@@ -161,7 +162,7 @@ fn a_chain_behind_all_of_iptables_is_told_of() -> Result<()> {
     })
 }
 
-/// The positive control, and what everybody else does: a published port is open, whatever the policy.
+/// The positive control and the default: a published port is open, whatever the policy is.
 #[test]
 fn nobody_is_asked_by_default() -> Result<()> {
     every(Firewall::ALL, |firewall| {
@@ -174,7 +175,7 @@ fn nobody_is_asked_by_default() -> Result<()> {
     })
 }
 
-/// `ufw allow 8080` and `ufw delete allow 8080` do what people expect of them.
+/// `ufw allow 8080` and `ufw delete allow 8080` work as expected.
 #[test]
 fn ufw_decides() -> Result<()> {
     let (nft, legacy) = (Firewall::IptablesNft, Firewall::IptablesLegacy);
@@ -195,8 +196,8 @@ fn ufw_decides() -> Result<()> {
     })
 }
 
-/// A reload of firewalld 1 flushes iptables, whatever it keeps its own rules in: nothing is open then that it does not open, and
-/// what it opens is when ours are back. With nftables, and beside firewalld 2, ours are always there.
+/// A reload of firewalld 1 flushes iptables, wherever it keeps its own rules: until ours are restored only what
+/// firewalld opens is open, and then all of it works again. With nftables, and beside firewalld 2, our rules stay.
 #[test]
 fn firewalld_decides() -> Result<()> {
     let ports = |verb| format!("firewall-cmd --{verb}-port=8080/tcp --{verb}-port=8080/udp");
@@ -229,7 +230,7 @@ fn firewalld_decides() -> Result<()> {
     })
 }
 
-/// What makes `iptables` the variant of `firewall` on a host where firewalld has been started.
+/// Makes `iptables` the variant of `firewall` on a host where firewalld has been started.
 fn of_variant(firewall: Firewall) -> String {
     let link = |program| {
         format!("for end in '' -save -restore; do ln -sf /usr/sbin/{program}$end /etc/alternatives/iptables$end; done")
@@ -237,7 +238,7 @@ fn of_variant(firewall: Firewall) -> String {
     firewall.iptables().map(link).unwrap_or_default()
 }
 
-/// The copy leaves by the host's rules for what goes out, as the manual says.
+/// The copy of a packet passes the host's rules for outgoing packets, as the manual says.
 #[test]
 fn rules_for_outgoing_packets_see_the_copy() -> Result<()> {
     let output = "nft add chain inet gate output '{ type filter hook output priority filter; policy drop; }'
@@ -255,7 +256,7 @@ fn rules_for_outgoing_packets_see_the_copy() -> Result<()> {
     })
 }
 
-/// All there is of the detour: the link with its address, and the rules.
+/// Everything of the detour: the link with its address, and the rules.
 fn of_the_detour(host: &Host) -> Result<String> {
     host.sh("ip -brief link | grep -o '^ocn-[^@ ]*' || true
         ip -brief address | grep 127.0.0.90 || true
@@ -263,8 +264,8 @@ fn of_the_detour(host: &Host) -> Result<String> {
         for variant in nft legacy; do iptables-$variant-save | grep -E 'OCINET-(ASK|COPY)' || true; done")
 }
 
-/// The setting changes while containers run: the next attach makes it so for all of them. What goes leaves nothing, and a
-/// reset nothing at all.
+/// The setting changes while containers run: the next attach applies it to all of them. A detach leaves nothing, and
+/// neither does a reset.
 #[test]
 fn the_setting_changes_while_containers_run() -> Result<()> {
     let (ask, ask_no_more) = (ASKING.replace("/etc/ocinet", "/mnt"), "sed -i /published_ports/d /mnt/config.toml");
@@ -280,14 +281,14 @@ fn the_setting_changes_while_containers_run() -> Result<()> {
             let other = host.container("other").publish("8081:80").run()?;
             open_from_outside(host)?;
             ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
-            // Somebody was killed before it was gone.
+            // A process was killed before it had deleted the detour.
             host.sh("ip link add ocn-detour-in type veth peer name ocn-detour-out
                  ip link set ocn-detour-in alias ocinet:detour: up")?;
             host.ocinet("doctor")?.exits(1)?;
             host.ocinet("gc")?.success()?;
             ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
             host.sh(&ask)?;
-            // It was published when nobody was asked, and goes when somebody is.
+            // The port was published without the setting, and is removed with it.
             other.delete()?;
             host.container("next").run()?.delete()?;
             closed_from_outside(host, &[8080, 8081])?;
@@ -307,7 +308,8 @@ fn the_setting_changes_while_containers_run() -> Result<()> {
     })
 }
 
-/// Ours move to another firewall and back: who was shut out is, who was let in is, and nothing is left of the former.
+/// The rules move to another firewall and back: closed ports stay closed, open ones open, and nothing is left in the
+/// former firewall.
 #[test]
 fn the_rules_move_and_ask_as_before() -> Result<()> {
     let choose = |firewall| {

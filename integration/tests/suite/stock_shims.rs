@@ -1,4 +1,4 @@
-//! The stock shim, as containerd's crate for shims has one, called as containerd calls it before 2.3 and since.
+//! A stock shim made with containerd's crate for shims, called as containerd calls it before 2.3 and since.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -11,7 +11,7 @@ use ocinet_integration::service::{SHIM, install_shim, install_stock};
 use ocinet_integration::{Host, Output, Settings, eventually, every};
 use serde_json::{Value, json};
 
-/// Where a containerd takes events.
+/// The socket on which a containerd takes events.
 const EVENTS: &str = "/mnt/events.sock";
 
 /// The flags of every call.
@@ -20,14 +20,14 @@ const FLAGS: &str = "-namespace n -address /c.sock -publish-binary /mnt/stock/co
 /// How containerd calls a shim's `start`.
 #[derive(Clone, Copy, Debug)]
 enum Protocol {
-    /// Before 2.3: all is in flags and in the environment, and the answer is JSON.
+    /// Before 2.3: the parameters are flags and environment variables, and the answer is JSON.
     Flags,
-    /// Since 2.3: all is in a message too, and so is the answer.
+    /// Since 2.3: the parameters are also in a message, and the answer is one.
     Messages,
 }
 
 impl Protocol {
-    /// What containerd writes for the container `id`.
+    /// The bytes that containerd writes to stdin for the container `id`.
     fn parameters(self, id: &str) -> Result<Vec<u8>> {
         let parameters = BootstrapParams {
             instance_id: id.into(),
@@ -43,7 +43,7 @@ impl Protocol {
         })
     }
 
-    /// The address that an answer leads to.
+    /// The shim's address in an answer.
     fn address(self, answer: &str) -> Result<String> {
         match self {
             Self::Flags => {
@@ -80,7 +80,8 @@ fn shims(host: &Host) -> Result<Vec<String>> {
     Ok(pids.lines().map(str::to_owned).collect())
 }
 
-/// It gets the call as we got it; its answer is passed on, and understood: where the wiring is refused, its shim is shut down.
+/// The stock shim gets the call unchanged, and its answer is passed on. Our shim reads the answer too: where the wiring
+/// is refused, it shuts the stock shim down.
 #[test]
 fn a_shim_of_either_protocol() -> Result<()> {
     Settings::default().test(|host| {

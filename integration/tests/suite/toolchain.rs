@@ -1,11 +1,11 @@
-//! What the scripts build with: the user's Rust where it is new enough, else Debian's, and nothing else is lost for it.
+//! The compiler of the scripts: the user's Rust if it is new enough, else Debian's. No other package is removed for it.
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Host, Output, Settings, every};
 
-/// Stand-ins: a Rust of any version, and an apt that knows some and installs them to `/usr/bin`.
+/// Stand-ins: a Rust of any version, and an apt that offers some and installs them to `/usr/bin`.
 const STAND_INS: &str = r#"
     rm -rf /mnt/home /mnt/path /mnt/apt /usr/bin/cargo /usr/bin/rustc /usr/sbin/.cargo
     mkdir -p /mnt/home /mnt/path /mnt/apt
@@ -28,7 +28,7 @@ END
     chmod 755 /mnt/path/*
     rust 1.96.0 /mnt/newest"#;
 
-/// Has `packaging/common.sh` find a Rust after `before`, and prints what it found.
+/// Runs `packaging/common.sh` after `before`, and prints the Rust that it found.
 fn need_rust(host: &Host, before: &str) -> Result<Output> {
     let common = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/common.sh");
     host.sh(&format!("{STAND_INS}\n{before}"))?;
@@ -40,7 +40,7 @@ fn need_rust(host: &Host, before: &str) -> Result<Output> {
     host.output(&["bash", "-euo", "pipefail", "-c", &script])
 }
 
-/// In every order of old, new and missing ones. `daemon` is who called sudo; its home is /usr/sbin.
+/// Old, new and missing ones in every order. `daemon` is the user who called sudo; its home is /usr/sbin.
 #[test]
 fn a_rust_that_is_new_enough_is_found_or_installed() -> Result<()> {
     let rows = [
@@ -79,7 +79,7 @@ fn a_rust_that_is_new_enough_is_found_or_installed() -> Result<()> {
     })
 }
 
-/// No package of the user's is removed for it, and what is missing is said.
+/// No package of the user's is removed for it, and the error names what is missing.
 #[test]
 fn what_cannot_be_installed_is_said() -> Result<()> {
     let rows = [

@@ -5,7 +5,7 @@ use ocinet_integration::{
     GATEWAY, PEER, Proto, Proto::Tcp, Publish, UPLINK, in_every_world, on_every_runtime, with_every_firewall,
 };
 
-/// The container has what its sandbox says, and the world sees the host's address instead of its own.
+/// The container has the addresses of its sandbox, and the outside sees the host's address instead of its own.
 #[test]
 fn a_container_reaches_the_outside() -> Result<()> {
     in_every_world(|host| {
@@ -19,7 +19,7 @@ fn a_container_reaches_the_outside() -> Result<()> {
     })
 }
 
-/// The container's own programs see the network too, not only ours that look into its namespace.
+/// Programs in the container see the network too, not only test programs that enter its namespace.
 #[test]
 fn the_container_sees_its_network() -> Result<()> {
     on_every_runtime(|host| {
@@ -33,7 +33,7 @@ fn the_container_sees_its_network() -> Result<()> {
     })
 }
 
-/// The LAN, the host by each of its addresses, a neighbour, and the container itself.
+/// Clients are the LAN, the host by each of its addresses, a sibling, and the container itself.
 #[test]
 fn a_published_port_is_reached_from_everywhere() -> Result<()> {
     in_every_world(|host| {
@@ -55,7 +55,7 @@ fn a_published_port_is_reached_from_everywhere() -> Result<()> {
     })
 }
 
-/// Containers on one network talk without any help of the host, and see each other's true address.
+/// Containers on one network reach each other directly, and see each other's real address.
 #[test]
 fn siblings_talk_directly() -> Result<()> {
     in_every_world(|host| {
@@ -81,7 +81,7 @@ fn a_page_is_served_to_the_lan() -> Result<()> {
     })
 }
 
-/// A port of the host for every port of a range, and one that `ocinet` chooses.
+/// Each port of a range gets a port of the host, and `ocinet` chooses one where none is named.
 #[test]
 fn ranges_and_free_ports_lead_into_the_container() -> Result<()> {
     with_every_firewall(|host| {
@@ -111,7 +111,7 @@ fn a_single_address_publishes_there_only() -> Result<()> {
     })
 }
 
-/// The kernel here has no SCTP sockets, so that the rule must do; the checker compares it with the store.
+/// The kernel here may have no SCTP sockets, so only the rule is tested: the checker compares it with the store.
 #[test]
 fn sctp_has_its_rule() -> Result<()> {
     with_every_firewall(|host| {

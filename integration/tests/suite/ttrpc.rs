@@ -1,4 +1,4 @@
-//! The network functions over ttrpc: every method, and what it says of wrong arguments.
+//! The network functions over ttrpc: every method, and its errors for wrong arguments.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::service::{Service, forever};
@@ -74,7 +74,7 @@ fn every_method() -> Result<()> {
     })
 }
 
-/// Annotations that a program has and the bundle has not; one that asks for nothing gets nothing.
+/// Annotations that the request has and the bundle lacks; without any, the container gets nothing.
 #[test]
 fn annotations_of_the_request() -> Result<()> {
     Settings::default().test(|host| {
@@ -94,7 +94,7 @@ fn annotations_of_the_request() -> Result<()> {
     })
 }
 
-/// What a hook attached is listed, page by page, and can be detached here; and the other way round.
+/// A container that a hook attached is listed, page by page, and the service can detach it; and the other way round.
 #[test]
 fn hooks_and_the_service_see_the_same() -> Result<()> {
     Settings::default().test(|host| {
@@ -121,7 +121,7 @@ fn hooks_and_the_service_see_the_same() -> Result<()> {
     })
 }
 
-/// Each refusal names what is wrong, with the words that the hook prints, and changes nothing.
+/// Each refusal names the fault in the same words as the hook, and changes nothing.
 #[test]
 fn wrong_arguments() -> Result<()> {
     Settings::default().test(|host| {
@@ -172,7 +172,7 @@ fn wrong_arguments() -> Result<()> {
     })
 }
 
-/// Who only looks at a host that was never used makes nothing there.
+/// A client that only looks at a host that was never used creates nothing there.
 #[test]
 fn an_unused_host_stays_unused() -> Result<()> {
     Settings::default().test(|host| {
@@ -195,7 +195,7 @@ fn an_unused_host_stays_unused() -> Result<()> {
     })
 }
 
-/// Nobody but root connects.
+/// Only root can connect.
 #[test]
 fn the_socket_is_roots_own() -> Result<()> {
     Settings::default().test(|host| {

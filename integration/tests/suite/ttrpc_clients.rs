@@ -1,4 +1,4 @@
-//! Clients that hang, flood or send garbage do not disturb others; and what the service costs.
+//! Clients that hang, flood or send garbage do not disturb other clients; and the cost of the service.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use ocinet_proto::ttrpc::proto::{
 };
 use ocinet_proto::v1::*;
 
-/// A frame as it goes over the wire.
+/// The bytes of a frame.
 fn frame(stream_id: u32, kind: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     [Vec::from(MessageHeader { length, stream_id, type_: kind, flags: 0 }), payload.to_vec()].concat()
@@ -27,7 +27,7 @@ fn request(stream_id: u32, method: &str) -> Result<Vec<u8>> {
     Ok(frame(stream_id, MESSAGE_TYPE_REQUEST, &request.write_to_bytes()?))
 }
 
-/// Somebody who behaves is served as if nobody else were there.
+/// A correct client is served without delay.
 fn others_are_served(service: &Service<'_>) -> Result<()> {
     let began = Instant::now();
     let list = service.call(async |client| client.list(forever(), &Default::default()).await)?;
@@ -36,7 +36,7 @@ fn others_are_served(service: &Service<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The connection is closed on us.
+/// The service closes the connection.
 fn is_closed(mut stream: UnixStream) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut rest = Vec::new();
@@ -47,7 +47,7 @@ fn is_closed(mut stream: UnixStream) -> Result<()> {
     }
 }
 
-/// What one client sends, and whether it loses its connection for it.
+/// Bytes that one client sends, and whether the service closes its connection for them.
 #[test]
 fn garbage_costs_only_who_sends_it() -> Result<()> {
     Settings::default().test(|host| {
@@ -72,7 +72,7 @@ fn garbage_costs_only_who_sends_it() -> Result<()> {
         for (what, bytes, closes) in rows {
             let mut streams = (0..20).map(|_| service.connect()).collect::<Result<Vec<_>>>()?;
             for stream in &mut streams {
-                // It may be closed before all is sent.
+                // The connection may be closed before all is sent.
                 let _ = stream.write_all(&bytes);
             }
             others_are_served(&service).context(what)?;
@@ -86,15 +86,15 @@ fn garbage_costs_only_who_sends_it() -> Result<()> {
     })
 }
 
-/// A containerd that hangs: its own events wait for it, and neither calls nor events of others do.
+/// A containerd hangs: only its own events wait, and neither calls nor events of others do.
 #[test]
 fn a_containerd_that_accepts_nothing_holds_nobody_up() -> Result<()> {
     Settings::default().test(|host| {
         let deaf = Deaf::listen(&host.path("/mnt/deaf.sock"))?;
-        // It is the one whose bundles are below /mnt, in its namespace "bundles".
+        // It is the containerd whose bundles are below /mnt, in its namespace "bundles".
         host.sh(r#"mkdir -m 700 /run/ocinet; mkdir /run/ocinet/containerds
                 echo '{"address": "/mnt/deaf.sock", "bundles": "/mnt"}' >/run/ocinet/containerds/deaf"#)?;
-        // It looks for a containerd every 100 ms, and stays for one of which it cannot tell that it is gone.
+        // With this option the service looks for a containerd every 100 ms, and runs on for one that may still run.
         let service = Service::start(host, &["--idle", "1"])?;
         let mut follower = service.follow()?;
         for _ in 0..3 {
@@ -105,12 +105,12 @@ fn a_containerd_that_accepts_nothing_holds_nobody_up() -> Result<()> {
             ensure!(follower.change()?.0 == "-web", "it is told");
             host.settles()?;
         }
-        // As soon as it accepts, it hears what waited for it.
+        // Once it accepts connections, it gets the event that waited.
         deaf.hears("/ocinet/")
     })
 }
 
-/// Requests without end from somebody who reads no answer: they stay in its own socket.
+/// A client sends requests without end and reads no answer: the requests stay in its own socket.
 #[test]
 fn a_flood_fills_its_own_socket() -> Result<()> {
     Settings::default().test(|host| {
@@ -126,7 +126,7 @@ fn a_flood_fills_its_own_socket() -> Result<()> {
             Ok((stream, sent))
         });
         let floods = floods.collect::<Result<Vec<_>>>()?;
-        ensure!(floods.iter().all(|(_, sent)| *sent < 10_000), "all was taken from somebody who does not read");
+        ensure!(floods.iter().all(|(_, sent)| *sent < 10_000), "all was taken from a client that does not read");
         others_are_served(&service)?;
         let during = service.memory("RssAnon:")?;
         ensure!(during < before + 4096, "{before} kB, and {during} kB under the flood");
@@ -135,7 +135,7 @@ fn a_flood_fills_its_own_socket() -> Result<()> {
     })
 }
 
-/// Two hundred who connect and say nothing, and as many who go away in the middle of a call.
+/// Two hundred clients that connect and send nothing, and as many that disconnect in the middle of a call.
 #[test]
 fn two_hundred_silent_clients() -> Result<()> {
     Settings::default().test(|host| {
@@ -150,15 +150,15 @@ fn two_hundred_silent_clients() -> Result<()> {
         }
         others_are_served(&service)?;
         drop(silent);
-        // More than may be there at once: the rest is sent away, and comes back.
+        // More than the service allows at once: it closes the surplus, which connects again.
         let crowd = (0..600).map(|_| service.connect()).collect::<Result<Vec<_>>>()?;
         drop(crowd);
         eventually("the crowd is gone", || Ok(others_are_served(&service).is_ok()))
     })
 }
 
-/// What it costs to have it: at work on a thousand calls, of which each opens the engine, between them, and after a thousand that
-/// it refuses.
+/// The memory of the service: during a thousand calls, of which each opens the engine, between them, and after a
+/// thousand that it refuses.
 #[test]
 fn it_stays_small() -> Result<()> {
     Settings::default().test(|host| {
@@ -169,7 +169,7 @@ fn it_stays_small() -> Result<()> {
         let attach = AttachRequest { id: id.clone(), bundle: bundle.clone(), pid, ..Default::default() };
         let detach = DetachRequest { id, bundle, ..Default::default() };
         let inspect = InspectRequest { container: "c0".into(), ..Default::default() };
-        // It looks around once a second, and lets go of what it does not use.
+        // The service checks once a second for work, and then releases unused memory.
         let service = Service::start(host, &["--idle", "10"])?;
         let client = service.client()?;
         let (began, mut between) = (Instant::now(), Vec::new());
@@ -193,7 +193,7 @@ fn it_stays_small() -> Result<()> {
             }
         })?;
         let peak = service.memory("VmHWM:")?;
-        // A debug build's code alone is larger.
+        // The code of a debug build alone is larger.
         let is_release = std::fs::metadata(host.path(ocinet_integration::service::SHIM))?.len() < 32 << 20;
         let (mut whole, mut own) = (0, 0);
         let rests = eventually("less than 3 MiB are its own, and 6 MiB of a release build are resident", || {
@@ -212,7 +212,7 @@ fn it_stays_small() -> Result<()> {
     })
 }
 
-/// Who does not read what it asked for is told that it missed something, and costs nobody anything.
+/// A client that does not read its events is told that it missed some, and delays no other client.
 #[test]
 fn a_slow_reader_is_cut_off() -> Result<()> {
     Settings::default().test(|host| {

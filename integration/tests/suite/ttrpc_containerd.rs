@@ -1,4 +1,4 @@
-//! The service as containerd's containers bring it about: started on demand, and telling containerd what happens.
+//! The service with containerd: started on demand, and publishing to containerd.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use ocinet_integration::{Background, Host, eventually};
 fn services(host: &Host) -> Result<Vec<String>> {
     let mut pids = Vec::new();
     for process in fs::read_dir(host.path("/proc"))?.flatten() {
-        // It may have ended meanwhile.
+        // The process may have ended meanwhile.
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let words: Vec<_> = line.split(|byte| *byte == 0).take(2).collect();
         if words.len() == 2 && words[0].ends_with(b"containerd-shim-ocinet-v2") && words[1] == b"serve" {
@@ -22,11 +22,11 @@ fn services(host: &Host) -> Result<Vec<String>> {
     Ok(pids)
 }
 
-/// Somebody who subscribes to containerd's events.
+/// A process that subscribes to containerd's events.
 fn subscribe(host: &Host, containerd: &Containerd<'_>) -> Result<Background> {
     let script = format!("exec {} events 2>&1", containerd.ctr_command());
     let subscriber = host.background(&["sh", "-c", &script])?;
-    // It says nothing until there is something to say: that namespaces get other labels.
+    // It prints nothing until there is an event, so a label of the namespace is changed until one appears.
     eventually("it hears of what happens", || {
         containerd
             .ctr(&format!("namespaces label {} nonsense={}", containerd.namespace, subscriber.pid()))?
@@ -46,7 +46,8 @@ fn next(subscriber: &mut Background) -> Result<String> {
     }
 }
 
-/// Every subscriber of containerd hears of networks, and can read what it hears; also after containerd or the service were killed.
+/// Every subscriber of containerd gets the events of networks and can decode them, also after containerd or the service
+/// was killed.
 #[test]
 fn containerd_is_told() -> Result<()> {
     with_containerd(|host, containerd| {
@@ -59,13 +60,13 @@ fn containerd_is_told() -> Result<()> {
         web.delete()?;
         let detach = next(&mut subscriber)?;
         ensure!(detach.contains("/ocinet/detach") && detach.contains(r#""id":"web""#), "{detach}");
-        // A container that is not containerd's is none of its business.
+        // Events of a container that is not containerd's are not published to it.
         host.container("plain").run()?.delete()?;
 
         let service = services(host)?;
         ensure!(service.len() == 1, "{service:?}");
         host.sh(&format!("kill -KILL {}", service[0]))?;
-        // Until then it has the right to serve.
+        // Until it is dead it holds the claim to serve.
         eventually("it is dead", || Ok(!host.path(format!("/proc/{}", service[0])).exists()))?;
         let second = containerd.run("second", "", "80")?;
         let attach = next(&mut subscriber)?;
@@ -76,13 +77,14 @@ fn containerd_is_told() -> Result<()> {
     })
 }
 
-/// Another containerd hangs, and is to be told of the same containers: the first one hears of them all the same.
+/// A second containerd hangs, and is registered for the same containers: the first one still gets all events.
 #[test]
 fn a_hung_containerd_does_not_hold_up_another() -> Result<()> {
     with_release(Release::V2, |host, containerd| {
         containerd.run("first", "", "80")?.delete()?;
         let deaf = Deaf::listen(&host.path("/mnt/deaf.sock"))?;
-        // Before and after the other one, in whatever order the service reads them.
+        // Several files with different names, so that the service reads some before and some after that of the real
+        // containerd.
         host.sh(r#"cd /run/ocinet/containerds
                 known=$(ls); test "$(echo "$known" | wc -l)" = 1
                 for file in deaf daf 0 z; do jq -c --arg n /mnt/$file/../deaf.sock '.address = $n' $known >$file; done
@@ -102,7 +104,7 @@ fn a_hung_containerd_does_not_hold_up_another() -> Result<()> {
     })
 }
 
-/// A containerd that was restarted is told by the same service.
+/// The same service publishes to a containerd that was restarted.
 #[test]
 fn a_restarted_containerd_is_told() -> Result<()> {
     with_release(Release::V2, |host, containerd| {
@@ -120,11 +122,11 @@ fn a_restarted_containerd_is_told() -> Result<()> {
     })
 }
 
-/// Eight at once start one, which has left all that was containerd's.
+/// Eight calls at once start one service, which leaves containerd's control group, mounts and oom score.
 #[test]
 fn it_is_started_on_demand() -> Result<()> {
     with_containerd(|host, containerd| {
-        ensure!(services(host)?.is_empty() && !socket(host).exists(), "nobody needed it yet");
+        ensure!(services(host)?.is_empty() && !socket(host).exists(), "it runs before a container needs it");
         let ids: Vec<String> = (0..8).map(|n| format!("c{n}")).collect();
         std::thread::scope(|scope| {
             let starts: Vec<_> =

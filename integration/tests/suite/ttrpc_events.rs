@@ -1,4 +1,4 @@
-//! The stream of events, whoever attached, and `events`, which prints it.
+//! The stream of events, by whichever process attached, and `events`, which prints it.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::service::{SHIM, Service, forever};
@@ -6,7 +6,8 @@ use ocinet_integration::{Background, Settings, eventually};
 use ocinet_proto::v1::*;
 use serde_json::Value;
 
-/// Attaches and detaches by hook processes, by the service, by collection and by a reset: each once, and in order.
+/// Attaches and detaches by hook processes, by the service, by collection and by a reset: each is reported once, and in
+/// order.
 #[test]
 fn everybodys_changes_are_told() -> Result<()> {
     Settings::default().test(|host| {
@@ -40,13 +41,13 @@ fn everybodys_changes_are_told() -> Result<()> {
                 ensure!(change == expected, "expected {expected}: {event}");
             }
         }
-        // Its namespace lives, and nothing in it is ours any more.
+        // Its namespace still exists, and nothing in it is ours any more.
         drop(reset);
         before.delete()
     })
 }
 
-/// A container that fails to attach, or is attached already, is no news.
+/// A failed attach, or a repeated one, gives no event.
 #[test]
 fn what_changes_nothing_is_not_told() -> Result<()> {
     Settings::default().test(|host| {
@@ -62,7 +63,7 @@ fn what_changes_nothing_is_not_told() -> Result<()> {
     })
 }
 
-/// A store that is lost and rebuilt has the same containers as before.
+/// A store that was lost and rebuilt has the same containers as before, so there is no event.
 #[test]
 fn a_rebuilt_store_is_no_news() -> Result<()> {
     Settings::default().test(|host| {
@@ -85,7 +86,7 @@ fn a_rebuilt_store_is_no_news() -> Result<()> {
     })
 }
 
-/// Lines for people, and for programs; and an end in words.
+/// Lines of text, and JSON; and a reason at the end.
 #[test]
 fn the_command_prints_them() -> Result<()> {
     Settings::default().test(|host| {
@@ -94,7 +95,7 @@ fn the_command_prints_them() -> Result<()> {
         let watching: Value = serde_json::from_str(&json.line()?)?;
         ensure!(watching["kind"] == "KIND_WATCHING", "{watching}");
         let mut text = host.background(&[SHIM, "events"])?;
-        // It says nothing at first: both are told of the same from here on.
+        // `events` prints nothing at its start. The test attaches a container until both print it.
         eventually("it follows", || {
             host.container("prelude").network("none").run()?.delete()?;
             text.has_said()

@@ -1,4 +1,4 @@
-//! The process itself: one per host, however many are started, and what becomes of its socket.
+//! The process itself: one per host, even if several are started, and its socket.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use ocinet_integration::service::{SHIM, Service, forever, install_shim, socket};
 use ocinet_integration::{Host, Output, Settings, eventually};
 use rusqlite::Connection;
 
-/// Eight at once give one; the others say so.
+/// Of eight started at once one serves; the others report that.
 #[test]
 fn there_is_one() -> Result<()> {
     Settings::default().test(|host| {
@@ -29,7 +29,7 @@ fn there_is_one() -> Result<()> {
     })
 }
 
-/// The socket of one that was killed is taken over.
+/// The socket of a killed service is replaced.
 #[test]
 fn a_stale_socket_is_taken_over() -> Result<()> {
     Settings::default().test(|host| {
@@ -42,7 +42,7 @@ fn a_stale_socket_is_taken_over() -> Result<()> {
     })
 }
 
-/// The bytes of a store that `fill` makes. SQLite itself has no way into a private host.
+/// The bytes of a store that `fill` makes. It is made outside, since SQLite cannot open a file of a private host.
 fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<Vec<u8>> {
     let path = std::env::temp_dir().join(format!("ocinet-{name}-{}", std::process::id()));
     let made = Connection::open(&path).and_then(|store| fill(&store));
@@ -51,13 +51,14 @@ fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> R
     Ok(made.map(|()| bytes)?)
 }
 
-/// Puts another store in the place of the host's.
+/// Replaces the host's store.
 fn place(host: &Host, bytes: &[u8]) -> Result<()> {
     fs::write(host.path("/run/ocinet/placed"), bytes)?;
     host.sh("mv /run/ocinet/placed /run/ocinet/store-*.db").map(drop)
 }
 
-/// The store of an earlier version, as an upgrade finds it: the service that follows it does not keep the next hook from upgrading it.
+/// The store of an earlier version, as an upgrade finds it: the service that follows it does not stop the next hook
+/// from upgrading it.
 #[test]
 fn an_old_store_holds_nobody_up() -> Result<()> {
     const LATER: &str = "UPDATE host SET firewall = 'nftables', former_firewalls = '', asks_host = 0";
@@ -71,7 +72,7 @@ fn an_old_store_holds_nobody_up() -> Result<()> {
         let service = Service::start(host, &[])?;
         let mut follower = service.follow()?;
         for (fixture, more) in rows {
-            // Its containers are long gone, and so is what its host was like.
+            // The fixture's containers are long gone, and so are the settings of its host.
             let gone = "DELETE FROM record; DELETE FROM lease; DELETE FROM port; UPDATE host SET closed_forwarding = 0";
             place(host, &made("old", |store| store.execute_batch(&format!("{fixture}{gone}; {more}")))?)?;
             let began = Instant::now();
@@ -88,8 +89,8 @@ fn an_old_store_holds_nobody_up() -> Result<()> {
     })
 }
 
-/// A newer hook has upgraded the store: the service cannot follow it any more, and says so at its end. A service manager then starts
-/// the newer one.
+/// A newer hook has upgraded the store: the service cannot follow it any more, ends, and names the reason. A service
+/// manager then starts the newer one.
 #[test]
 fn a_store_of_a_newer_version_ends_it() -> Result<()> {
     Settings::default().test(|host| {
@@ -117,19 +118,20 @@ fn a_store_of_a_newer_version_ends_it() -> Result<()> {
     })
 }
 
-/// The kernel tells it nothing any more: it ends with the kernel's reason, and not as if its socket had been removed.
+/// The watch fails: the service ends with the kernel's error, and not as if its socket had been removed.
 #[test]
 fn it_ends_when_the_kernel_tells_it_nothing() -> Result<()> {
     Settings::default().test(|host| {
         install_shim(host)?;
-        // Each thread's first: the one that follows makes no other, and Rust's start goes on without its own.
+        // It fails for the first call of each thread. The following thread makes no other, and Rust's start-up ignores
+        // its own.
         let fail = "inject=/^p?poll$:error=ENOMEM:when=1";
         let failed = host.output(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", fail, SHIM, "serve"])?;
         failed.exits(1)?.is_one_line()?.says(&["watch /run/ocinet", "Out of memory"]).map(drop)
     })
 }
 
-/// What is no socket of ours stays where it is.
+/// A file that is no socket of ours is not removed.
 #[test]
 fn nobody_elses_file_is_removed() -> Result<()> {
     Settings::default().test(|host| {
@@ -139,15 +141,16 @@ fn nobody_elses_file_is_removed() -> Result<()> {
         refused.says(&["/run/ocinet/ocinet.sock"])?;
         ensure!(host.sh("cat /run/ocinet/ocinet.sock")? == "precious\n", "it was touched");
         host.sh("rm /run/ocinet/ocinet.sock")?;
-        // Somebody listens there who does not know of us, as a socket unit does.
+        // Another program that does not answer as the service listens there, as a socket unit does.
         let _listener =
             host.background(&["systemd-socket-activate", "--listen=/run/ocinet/ocinet.sock", "/bin/false"])?;
-        eventually("somebody listens", || Ok(socket(host).exists()))?;
+        eventually("a program listens", || Ok(socket(host).exists()))?;
         host.output(&[SHIM, "serve"])?.exits(3)?.is_one_line().map(drop)
     })
 }
 
-/// It ends when its socket is removed: another one could not be told from it. And when nobody comes for long.
+/// The service ends when its socket is removed, since clients would then start another one. It also ends after a time
+/// without clients.
 #[test]
 fn it_ends_when_it_is_of_no_use() -> Result<()> {
     Settings::default().test(|host| {
@@ -163,12 +166,12 @@ fn it_ends_when_it_is_of_no_use() -> Result<()> {
         ended(&service)?;
         let service = Service::start(host, &["--idle", "1"])?;
         let client = service.connect()?;
-        // Another service without any client, and with a longer wait, tells how long this one could have waited.
+        // Another service without a client and with a longer idle time shows how much time has passed.
         let _other = host.background(&[SHIM, "serve", "--state-dir", "/mnt/other", "--idle", "2"])?;
         let other_socket = host.path("/mnt/other/ocinet.sock");
         eventually("the other one serves", || Ok(other_socket.exists()))?;
         eventually("the other one has ended", || Ok(!other_socket.exists()))?;
-        ensure!(host.path(format!("/proc/{}", service.pid())).exists(), "somebody is connected");
+        ensure!(host.path(format!("/proc/{}", service.pid())).exists(), "a client is connected");
         drop(client);
         ended(&service)?;
         ensure!(!socket(host).exists(), "its socket goes with it");
@@ -176,7 +179,7 @@ fn it_ends_when_it_is_of_no_use() -> Result<()> {
     })
 }
 
-/// Started by the first who connects to a socket that somebody else, systemd for example, made.
+/// The first client starts the service through a socket that another program made, for example systemd.
 #[test]
 fn a_socket_can_be_given() -> Result<()> {
     Settings::default().test(|host| {
@@ -194,7 +197,7 @@ fn a_socket_can_be_given() -> Result<()> {
     })
 }
 
-/// What is wrong on the command line is said in one line.
+/// An error on the command line is one line.
 #[test]
 fn its_command_line() -> Result<()> {
     Settings::default().test(|host| {
@@ -209,7 +212,7 @@ fn its_command_line() -> Result<()> {
     })
 }
 
-/// Started on demand, it is in nobody's control group but its own, and has the host's mounts.
+/// Started on demand, the service is in a control group of its own, and has the host's mounts.
 #[test]
 fn it_leaves_whoever_started_it() -> Result<()> {
     Settings::default().test(|host| {
@@ -228,13 +231,13 @@ fn it_leaves_whoever_started_it() -> Result<()> {
         let own = group.replace("starter", "ocinet");
         ensure!(groups.contains(&own) && !groups.contains(&group), "{groups}");
         let mounts = host.sh(&format!("readlink /proc/1/ns/mnt /proc/{pid}/ns/mnt | uniq | wc -l"))?;
-        ensure!(mounts.trim() == "1", "it has the mounts of whoever started it");
+        ensure!(mounts.trim() == "1", "it has the mounts of its starter");
         ensure!(host.sh(&format!("cat /proc/{pid}/oom_score_adj"))?.trim() == "0", "it is killed before others");
         Ok(())
     })
 }
 
-/// systemd takes the units, and they start the program.
+/// systemd accepts the units, and they start the program.
 #[test]
 fn its_units() -> Result<()> {
     Settings::default().test(|host| {

@@ -1,10 +1,10 @@
-//! What cannot be looked at is unknown, and what is unknown is not dead: a living container keeps its network, whatever a
-//! collection may not see. What is dead is collected all the same, also when it was attached from elsewhere.
+//! A container that cannot be examined is not dead: it keeps its network, whatever a collection cannot see. A dead one
+//! is collected, also when it was attached from other namespaces.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Container, Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually, every};
 
-/// Ways to run a program that keep it from looking at another process's namespaces.
+/// Ways to run a program that stop it from examining another process's namespaces.
 const DEPRIVED: [(&str, &[&str]); 9] = [
     ("without the right to look at processes", &["setpriv", "--bounding-set", "-sys_ptrace", "--"]),
     ("with few descriptors", &["sh", "-c", r#"ulimit -n 12; exec "$@""#, "sh"]),
@@ -23,7 +23,7 @@ const DEPRIVED: [(&str, &[&str]); 9] = [
     ("without a poll", &["strace", "-f", "-o", "/dev/null", "-e", "inject=poll,ppoll:error=EINTR:when=1"]),
 ];
 
-/// Whatever is run in those ways beside a living container, it stays as it is.
+/// Whatever command is run in those ways beside a living container, the container stays as it is.
 #[test]
 fn what_cannot_be_looked_at_is_never_collected() -> Result<()> {
     Settings::default().test(|host| {
@@ -54,7 +54,7 @@ fn untouched(host: &Host, web: &Container<'_>, before: &[ocinet_integration::San
     host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web").map(drop)
 }
 
-/// People see it, and have the last word.
+/// `ps` shows such a container, and the operator can have it removed.
 #[test]
 fn what_cannot_be_looked_at_is_shown_and_can_be_forgotten() -> Result<()> {
     Settings::default().test(|host| {
@@ -66,7 +66,7 @@ fn what_cannot_be_looked_at_is_shown_and_can_be_forgotten() -> Result<()> {
         ensure!(doctor.stdout.contains("container web cannot be looked at"), "{doctor}");
         ensure!(doctor.stdout.contains("ocinet gc --forget web"), "{doctor}");
         blind(&["reset"])?.exits(3)?.says(&["web", "--force"])?;
-        // One that is seen running cannot be forgotten.
+        // A container that is seen running cannot be removed that way.
         host.ocinet("gc --forget web")?.exits(3)?.says(&["container web runs"])?;
         host.ocinet("gc --forget other")?.exits(5)?.is_one_line()?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
@@ -97,7 +97,7 @@ fn a_namespace_lives_on_without_its_path() -> Result<()> {
     })
 }
 
-/// Seen from another time namespace, every process began at another time.
+/// From another time namespace, every process has another start time.
 #[test]
 fn another_clock_makes_nothing_dead() -> Result<()> {
     Settings::default().test(|host| {
@@ -109,7 +109,7 @@ fn another_clock_makes_nothing_dead() -> Result<()> {
     })
 }
 
-/// The kernel gives the id of a namespace that has ended to another one, where it chose that id itself.
+/// The kernel gives the id of a namespace that has ended to another one, where the kernel chose that id.
 #[test]
 fn an_id_that_is_given_again_keeps_nothing_alive() -> Result<()> {
     Settings::default().test(|host| {
@@ -127,8 +127,8 @@ fn an_id_that_is_given_again_keeps_nothing_alive() -> Result<()> {
     })
 }
 
-/// Attached from other mount and pid namespaces than those that collect, as from a hardened unit: as long as it lives it
-/// stays, also when it has deleted its own interface, and then it goes.
+/// A container is attached from other mount and pid namespaces than those of the collection, as from a hardened unit.
+/// While it lives it stays, even if it has deleted its own interface; then it is collected.
 #[test]
 fn what_was_attached_from_elsewhere_is_collected_when_it_is_dead() -> Result<()> {
     Settings::default().test(|host| {
@@ -166,7 +166,7 @@ fn what_was_attached_from_elsewhere_is_collected_when_it_is_dead() -> Result<()>
     })
 }
 
-/// A sandbox that cannot be collected keeps nothing else from being collected, and fails no attach of another container.
+/// A sandbox that cannot be collected stops neither the collection of others nor the attach of another container.
 #[test]
 fn one_that_cannot_be_collected_holds_nothing_up() -> Result<()> {
     let settings = "mkdir -p /etc/ocinet; printf 'subnet = \"10.90.0.0/29\"\n' >/etc/ocinet/config.toml";
@@ -174,7 +174,7 @@ fn one_that_cannot_be_collected_holds_nothing_up() -> Result<()> {
         for number in 0..5 {
             let dead = host.container(&format!("dead{number}")).isolated().command(&["sleep", "100000"]).run()?;
             if number == 0 {
-                // A mount in the folder of its files, which cannot be removed.
+                // A mount in the folder of its files, which therefore cannot be removed.
                 host.sh("cd /run/ocinet/containers/*; mkdir busy; mount -t tmpfs tmpfs busy; pwd >/mnt/busy")?;
             }
             dead.abandon()?;
@@ -191,7 +191,7 @@ fn one_that_cannot_be_collected_holds_nothing_up() -> Result<()> {
     })
 }
 
-/// Files that cannot be removed keep no others, and no failure hides another.
+/// Files that cannot be removed do not stop the removal of others, and every failure is reported.
 #[test]
 fn gc_goes_on_and_names_all_that_failed() -> Result<()> {
     Settings::default().prepare("mount -t tmpfs tmpfs /usr/local/sbin").test(|host| {
@@ -209,7 +209,7 @@ fn gc_goes_on_and_names_all_that_failed() -> Result<()> {
     })
 }
 
-/// Rules that cannot move to another firewall keep no container without published ports from being collected.
+/// Rules that cannot move to another firewall do not stop the collection of containers without published ports.
 #[test]
 fn rules_that_cannot_move_hold_no_container_up() -> Result<()> {
     Settings::default().firewall(Firewall::IptablesNft).test(|host| {
@@ -230,12 +230,12 @@ fn rules_that_cannot_move_hold_no_container_up() -> Result<()> {
     })
 }
 
-/// The second container of a namespace comes while the first is being attached, which then fails: the second is wired. The
-/// server that answers is the first's, since both share one port 80.
+/// The second container of a namespace comes while the first is being attached. That attach fails, and the second is
+/// wired. The server that answers is the first's, since both share one port 80.
 #[test]
 fn a_second_container_waits_for_the_attach_of_the_first() -> Result<()> {
     Settings::default().test(|host| {
-        // The first cannot have its interface, which shows when its sandbox is written already.
+        // The first cannot get its interface. That fails only after its sandbox is written.
         host.sh("ip netns add box; ip -netns box link add eth0 type bridge")?;
         let box_ = "/run/netns/box";
         let first = host.container("first").in_namespace(box_).prepare()?;
@@ -271,7 +271,7 @@ fn a_second_container_waits_for_the_attach_of_the_first() -> Result<()> {
     })
 }
 
-/// `doctor --fix` listed a container that is detached before its turn comes.
+/// `doctor --fix` listed a container that is detached before it is repaired.
 #[test]
 fn doctor_wires_no_container_that_was_detached_meanwhile() -> Result<()> {
     Settings::default().test(|host| {
@@ -291,7 +291,7 @@ fn doctor_wires_no_container_that_was_detached_meanwhile() -> Result<()> {
     })
 }
 
-/// A start that is repeated says that all is well only where all is well.
+/// A repeated attach succeeds without a change only if the container is complete.
 #[test]
 fn a_repeated_attach_puts_right_what_is_missing() -> Result<()> {
     let damages = [

@@ -1,4 +1,4 @@
-//! From the release before this one to this one, while containers run, and back.
+//! From the previous release to this one, while containers run, and back.
 
 use anyhow::{Result, ensure};
 use ocinet_integration::service::{Service, forever};
@@ -10,14 +10,14 @@ use ocinet_proto::v1::{ListRequest, ListResponse};
 fn rules(host: &Host) -> Result<String> {
     match host.firewall().iptables() {
         None => host.sh("nft --stateless list ruleset | sed -n '/^table.* ocinet/,/^}/p'"),
-        // By table: iptables-nft keeps one that has become empty, and their order.
+        // The lines are sorted by table: iptables-nft keeps empty tables, in the order in which they were made.
         Some(iptables) => host.sh(&format!(
             "{iptables}-save | sed 's/\\[.*\\]//' | awk '/^\\*/ {{ table = $0 }} /OCINET/ {{ print table, $0 }}' | sort -s -k1,1"
         )),
     }
 }
 
-/// A rule of the operator's, in the chain that is theirs.
+/// A rule of the operator's in the operator's chain.
 fn operators_rule(host: &Host) -> Result<()> {
     match host.firewall().iptables() {
         None => host.sh("nft add rule inet ocinet operator tcp dport 4444 drop").map(drop),
@@ -36,7 +36,7 @@ fn list(service: &Service<'_>) -> Result<ListResponse> {
     service.call(async |client| client.list(forever(), &ListRequest::default()).await)
 }
 
-/// The rules of a host on which there has only been this release, with the containers of the story below.
+/// The rules of a host on which only this release was installed, with the containers of the story below.
 fn expected_rules(settings: &Settings) -> Result<String> {
     let mut expected = String::new();
     settings.clone().test(|host| {
@@ -51,8 +51,8 @@ fn expected_rules(settings: &Settings) -> Result<String> {
     Ok(expected)
 }
 
-/// Containers, a dead one and the service of the release before: the next one finds them all, and its first attach leaves the rules
-/// as they are where there was no other.
+/// The previous release has containers, a dead one and the service: this release finds them all, and after its first
+/// attach the rules are the same as on a host without the previous release.
 #[test]
 fn everything_goes_on_after_an_upgrade() -> Result<()> {
     for firewall in Firewall::ALL {
@@ -95,7 +95,7 @@ fn everything_goes_on_after_an_upgrade() -> Result<()> {
     Ok(())
 }
 
-/// Its hook is killed at a share of its system calls, and then it is upgraded.
+/// A hook of the previous release is killed at a share of its system calls, and then the host is upgraded.
 #[test]
 fn a_hook_that_was_killed_before_an_upgrade_leaves_nothing() -> Result<()> {
     for (scene, settings, percent) in [
@@ -114,8 +114,9 @@ fn a_hook_that_was_killed_before_an_upgrade_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Back to the release before, as long as the store has its version: it sees and detaches what this one attached. Only the rules of
-/// this one are not its to clear: they have to go first, and come back as its own.
+/// Back to the previous release, as long as the version of the store is the same: it lists and detaches what this
+/// release attached. It cannot clear the rules of this release, so the operator deletes them first, and it loads its
+/// own.
 #[test]
 fn the_release_before_goes_on_with_what_this_one_did() -> Result<()> {
     Settings::default().test(|host| {

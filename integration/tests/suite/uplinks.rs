@@ -1,10 +1,10 @@
-//! Hosts with several ways out, or with one that does not let anything back in.
+//! Hosts with several uplinks, or with one that does not forward incoming packets.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Firewall, GATEWAY, Host, PEER, Proto, Proto::Tcp, Settings, UPLINK, every};
 
-/// A second uplink, by which the host answers where it was asked at that one's address. A client behind it has an address that
-/// the first uplink would lead to as well.
+/// A second uplink. The host answers by it to requests for the address of that uplink. A client behind it has an
+/// address to which the first uplink also has a route.
 const SECOND_UPLINK: &str = "ip netns add far
     ip link add wan2 type veth peer name eth0 netns far
     ip address add 198.18.0.1/24 dev wan2; ip link set wan2 up
@@ -14,14 +14,14 @@ const SECOND_UPLINK: &str = "ip netns add far
     ip route add default via 198.18.0.2 table 100
     ip rule add from 198.18.0.1 lookup 100 priority 1000";
 
-/// What the doctor notes about policy rules.
+/// The doctor's note about policy rules.
 fn note(host: &Host) -> Result<Option<String>> {
     let told = host.ocinet("doctor")?.success()?;
     Ok(told.lines().find(|line| line.starts_with("note: ip rule ")).map(str::to_owned))
 }
 
-/// Answers of a published port leave by the first uplink, whichever the question came by. The doctor says so, with commands
-/// that end it.
+/// Answers of a published port leave by the first uplink, whichever uplink the request came by. The doctor reports it,
+/// with commands that change it.
 #[test]
 fn answers_leave_by_the_uplink_that_they_were_asked_by() -> Result<()> {
     every(Firewall::ALL, |firewall| {
@@ -54,13 +54,13 @@ fn answers_leave_by_the_uplink_that_they_were_asked_by() -> Result<()> {
     })
 }
 
-/// Two default routes of which one is for when the other is gone, and nothing published: there is nothing to say.
+/// Two default routes, of which one is a fallback, and no published port: the doctor reports nothing.
 #[test]
 fn a_second_uplink_alone_is_no_trouble() -> Result<()> {
     let spare = "ip route add default via 198.18.0.2 metric 500";
     Settings::default().prepare(&format!("{SECOND_UPLINK}; ip rule del priority 1000; {spare}")).test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
-        // The private host itself has a rule more.
+        // The private host itself has one rule more than other hosts.
         host.sh("ip rule del priority 777")?;
         ensure!(note(host)?.is_none(), "{:?}", note(host)?);
         host.sh("ip rule add from 192.0.2.128/25 lookup 77 priority 777")?;
@@ -68,7 +68,8 @@ fn a_second_uplink_alone_is_no_trouble() -> Result<()> {
     })
 }
 
-/// A single link does not forward, though the host does: nothing comes back by it. The doctor names it, and leaves it alone.
+/// A single link does not forward, though the host does: no answers come back by it. The doctor names it, and changes
+/// nothing.
 #[test]
 fn an_uplink_that_does_not_forward_is_named() -> Result<()> {
     Settings::default().test(|host| {
@@ -85,13 +86,13 @@ fn an_uplink_that_does_not_forward_is_named() -> Result<()> {
     })
 }
 
-/// The host has a second address on its uplink, and one on `lo`; the LAN has a second station that needs no gateway.
+/// The host has a second address on its uplink, and one on `lo`; the LAN has a second host that needs no gateway.
 const SECOND_ADDRESS: &str = "ip address add 198.51.100.9/24 dev uplink; ip address add 192.0.2.9/32 dev lo
     ip -netns peer address add 198.51.100.3/24 dev eth0; ip -netns peer route add 192.0.2.9/32 via 198.51.100.1
     ip route replace default via 198.51.100.2 src 198.51.100.9";
 
-/// What a container sends has the sender that the host's own packets have there: that of the route. A route that changed is seen
-/// by the next `gc`. The hairpin, and who comes in by a published port, stay what they are.
+/// Packets of a container leave with the source address that the host's own packets to the same destination have: that
+/// of the route. `gc` applies a changed route. Hairpin connections, and clients of published ports, are not affected.
 #[test]
 fn a_container_leaves_by_the_routes_preferred_source() -> Result<()> {
     every(Firewall::ALL, |firewall| {

@@ -1,11 +1,11 @@
-//! What is broken, lost or missing of that.
+//! The detour of `respect-host-firewall` is broken, or the host lacks something that it needs.
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{ASKING, Firewall, Proto::Tcp, Settings, UPLINK, every};
 
 use super::{CLOSE, OPEN, asking, changeable, closed_from_outside, copies, of_the_detour, open_from_outside};
 
-/// What is done to the rules of the detour.
+/// Damages to the rules and links of the detour.
 fn damage(firewall: Firewall) -> Vec<String> {
     let rules = match firewall {
         Firewall::Nftables => [
@@ -37,7 +37,7 @@ fn damage(firewall: Firewall) -> Vec<String> {
     links.map(str::to_owned).into_iter().chain(rules).collect()
 }
 
-/// Without this, nobody is asked.
+/// A script that replaces the chain in front of the published ports by one which does not ask the host's rules.
 fn unasked(firewall: Firewall) -> String {
     let (chain, rule) = match firewall.iptables() {
         Some(program) => (
@@ -52,7 +52,8 @@ fn unasked(firewall: Firewall) -> String {
     format!("{chain}; {rule}")
 }
 
-/// Whatever is broken of it, from outside nobody comes in until it is whole: it fails closed.
+/// While any part of the detour is broken, no packet from outside reaches a published port until `doctor --fix` or `gc`
+/// repairs it.
 #[test]
 fn what_is_broken_is_mended() -> Result<()> {
     let strict = "sysctl -q net.ipv4.conf.all.rp_filter=1";
@@ -66,7 +67,7 @@ fn what_is_broken_is_mended() -> Result<()> {
                     host.sh(damage)?;
                     let before = copies(host)?;
                     closed_from_outside(host, &[8080])?;
-                    // One that meets our own chain again is copied again, until its TTL is used up.
+                    // A copy that reaches our own chain again is copied again, until its TTL is used up.
                     let copies = copies(host)?.saturating_sub(before);
                     ensure!(copies < 500, "{copies} copies, of copies as it seems");
                     host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
@@ -92,8 +93,8 @@ fn what_is_broken_is_mended() -> Result<()> {
     })
 }
 
-/// Somebody has taken away a part of what a container published. The rest goes with the container, and what others published
-/// stays.
+/// Some of a container's elements or rules were deleted. The rest is removed with the container, and the published
+/// ports of others stay.
 #[test]
 fn what_is_left_of_a_port_goes_with_its_container() -> Result<()> {
     let rows = Firewall::ALL.into_iter().flat_map(|firewall| {
@@ -139,10 +140,10 @@ fn what_is_left_of_a_port_goes_with_its_container() -> Result<()> {
     })
 }
 
-/// A host without the target.
+/// A host without the target TEE.
 const NO_TEE: &str = "mount --bind /dev/null /usr/lib/$(uname -m)-linux-gnu/xtables/libxt_TEE.so";
 
-/// A host without the table, as far as the tools tell.
+/// A host without the table, as the tools report it.
 const NO_TABLE: &str = r#"
     cat >/mnt/restore <<'END'
 #!/bin/sh
@@ -154,8 +155,8 @@ END
     mount -t tmpfs tmpfs /usr/local/sbin
     for variant in nft legacy; do install /mnt/restore /usr/local/sbin/iptables-$variant-restore; done"#;
 
-/// A host that lacks what it takes to ask: one line that says what, and nothing half done. Where containers run, they do as
-/// before.
+/// A host that lacks something for the detour: one line names it, and nothing is left half done. Running containers
+/// work as before.
 #[test]
 fn a_host_that_cannot_ask() -> Result<()> {
     let rows =
@@ -182,7 +183,7 @@ fn a_host_that_cannot_ask() -> Result<()> {
     })
 }
 
-/// A link of another program has the name: one line, nothing half done, and the link stays as it is.
+/// A link of another program has the name: one line, nothing is left half done, and the link stays as it is.
 #[test]
 fn another_link_has_the_name() -> Result<()> {
     every(Firewall::ALL, |firewall| {

@@ -6,8 +6,8 @@ use crate::model::{self, Alias, Endpoint, InterfaceName, Mac, Network, Wire};
 impl Decisions for model::Bridge {
     /// The link is named `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where a link of another program has that.
     ///
-    /// The kernel has a name only once. So it refuses the second of two links with one address even where the store has
-    /// forgotten the first, and the name of a link tells its address.
+    /// The kernel refuses a second link of the same name. So it refuses a second link for one address even where the
+    /// store has lost the first, and the name of a link gives its address.
     fn wire(&self, address: IpAddr, nth: u8) -> Wire {
         let base = match address {
             IpAddr::V4(v4) => format!("ocv{:08x}", u32::from(v4)),
@@ -17,7 +17,8 @@ impl Decisions for model::Bridge {
         Wire::Veth { master: self.link.clone(), host: text.parse().expect("up to fourteen letters and digits") }
     }
 
-    /// The bridge; none where the network has no address of the host's to derive a MAC from.
+    /// The bridge; none where no subnet of the network has a gateway address of the host, from which its MAC would be
+    /// derived.
     fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep> {
         let Some(gateway) = network.subnets.iter().find_map(|subnet| subnet.gateway.of_host()) else {
             return Vec::new();
@@ -48,9 +49,10 @@ impl Decisions for model::Bridge {
 }
 
 impl Bridge {
-    /// What it needs before it is up: no address or route from a router advertisement of a container (CVE-2020-13401) and
-    /// no IPv6. Behind rules of ours also a way for the host's own 127.0.0.1 to published ports, which without them would
-    /// be open the other way round as well (CVE-2020-8558), and forwarding where the host's default for new links is off.
+    /// Its settings, applied before it is up: no address or route from a router advertisement of a container
+    /// (CVE-2020-13401), and no IPv6. Only if our rules guard the network: `route_localnet`, by which the host reaches
+    /// published ports at 127.0.0.1 (without the rules the containers could use it in the other direction,
+    /// CVE-2020-8558), and forwarding, since the host's default for new links may be off.
     pub fn settings(&self) -> Vec<Setting> {
         let of = |family, name, value| Setting::of(family, self.name.as_str(), name, value);
         let mut settings = vec![
@@ -64,14 +66,15 @@ impl Bridge {
         settings
     }
 
-    /// An MTU next to `mtu`, to come from: the kernel takes no notice of one that the bridge has already
-    /// (`netif_set_mtu_ext`, net/core/dev.c). It is on the same side of 1280, under which a link loses its IPv6 settings.
+    /// An MTU next to `mtu`, to be set first: the kernel ignores a change to the MTU that the bridge already has
+    /// (`netif_set_mtu_ext`, net/core/dev.c). It is on the same side of 1280, under which a link loses its IPv6
+    /// settings.
     pub fn other_mtu(mtu: u32) -> u32 {
         mtu ^ 1
     }
 }
 
-/// The address that a link of ours has by its name; none for those of IPv6.
+/// The address that the name of a link of ours holds; none for IPv6 addresses.
 pub fn address_of(link: &InterfaceName) -> Option<IpAddr> {
     let digits = link.as_str().strip_prefix("ocv")?.split('-').next()?;
     let is_number = digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit());

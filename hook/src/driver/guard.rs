@@ -1,11 +1,11 @@
-//! What may come out of a container, as a program for its link.
+//! The packets that a container may send, as a filter program for its link.
 //!
-//! A sibling container on the same bridge is hostile: it sends ARP, IPv4 and Ethernet frames with the addresses of others
-//! (CVE-2020-10749 and its kin), router advertisements, and packets for the host's 127.0.0.0/8 (CVE-2020-8558). The
-//! classifier at the host's end of its link sees every frame first. It is born with the link and dies with it, so it
-//! needs no detach and no store; it stands whatever becomes of the host's firewall; and it is the same under every
-//! firewall. It is written in the language of packet filters (bpf(4) of BSD, linux/filter.h): no jump leads back, so what
-//! one reads from top to bottom is what happens.
+//! A sibling container on the same bridge is hostile: it sends ARP, IPv4 and Ethernet frames with the addresses of
+//! others (CVE-2020-10749 and similar ones), router advertisements, and packets for the host's 127.0.0.0/8
+//! (CVE-2020-8558). The classifier at the host's end of its link sees every frame first. It is made and deleted with
+//! the link, so it needs no detach and no store. It does not depend on the host's firewall, and is the same under every
+//! firewall. It is a classic BPF program (bpf(4) of BSD, linux/filter.h). No jump goes back, so it can be read from top
+//! to bottom.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +21,7 @@ pub struct Instruction {
     value: u32,
 }
 
-/// A classifier that says of each frame whether it may pass.
+/// A classifier that decides for each frame whether it passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterProgram(Vec<Instruction>);
 
@@ -35,16 +35,16 @@ const IF_AT_LEAST: u16 = 0x35;
 const IF_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-// Verdicts (linux/pkt_cls.h). What passes is still another program's to judge.
+// Verdicts (linux/pkt_cls.h). `TC_ACT_UNSPEC` lets another program's filter decide about a frame that passes.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 const TC_ACT_SHOT: u32 = 2;
 
-// Where a jump goes whose distance is known only when the program is complete.
+// Placeholders for the targets of jumps whose distance is known only when the program is complete.
 const NEXT: u8 = 0;
 const DROP: u8 = u8::MAX;
 const PASS: u8 = u8::MAX - 1;
 
-/// Where the fields of a frame are: Ethernet, then IPv4 (RFC 791) or ARP (RFC 826).
+/// The offsets of the fields of a frame: Ethernet, then IPv4 (RFC 791) or ARP (RFC 826).
 mod at {
     pub const DESTINATION_MAC: u32 = 0;
     pub const SOURCE_MAC: u32 = 6;
@@ -59,19 +59,20 @@ mod at {
     pub const ARP_END: u32 = 42;
 }
 
-/// Where the last two bytes of the source MAC address are.
+/// The offset of the last two bytes of the source MAC address.
 const LOW: u32 = at::SOURCE_MAC + 4;
 
-/// Whether the frame has a VLAN tag, as a load of the kernel's own (`SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`, linux/filter.h). The tag
-/// is not in the frame by then: the sender's interface or `skb_vlan_untag` has put it beside.
+/// The offset of an ancillary load that gives whether the frame has a VLAN tag (`SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`,
+/// linux/filter.h). The tag is not in the frame by then: the sender's interface or `skb_vlan_untag` has moved it to the
+/// metadata.
 const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 
 /// At most this many addresses: a jump reaches 255 instructions far.
 const ADDRESSES: usize = 64;
 
 impl FilterProgram {
-    /// Lets pass what a container with `mac` and the IPv4 ones of `addresses` has to say: IPv4 and ARP under these names,
-    /// without a VLAN tag, to one station, to all, or to a group of IPv4. On a network without IPv6 there is nothing else.
+    /// Lets a container with `mac` and the IPv4 ones of `addresses` send only IPv4 and ARP with these as the sender,
+    /// without a VLAN tag, to one station, to all, or to an IPv4 group. A network without IPv6 needs nothing else.
     pub fn of_port(mac: Mac, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let v4 = addresses.into_iter().filter_map(|address| match address {
             IpAddr::V4(v4) => Some(u32::from(v4)),
@@ -97,7 +98,7 @@ impl FilterProgram {
         program.require(0x0604);
         program.require_mac(at::ARP_SENDER_MAC, mac);
         program.add(LOAD_WORD, at::ARP_SENDER);
-        // Asking whether an address is free says nothing of whose it is (RFC 5227, section 2.1.1).
+        // An ARP probe asks whether an address is free, and its sender address is 0 (RFC 5227, section 2.1.1).
         program.pass_any(&[0]);
         program.pass_any(&addresses);
         program.finish()
@@ -115,17 +116,17 @@ impl FilterProgram {
         self.branch(IF_EQUAL, value, NEXT, DROP);
     }
 
-    /// A load beyond the end would end the program and let the frame pass.
+    /// Drops shorter frames. A load beyond the end would end the program and let the frame pass.
     fn require_length(&mut self, bytes: u32) {
         self.add(LOAD_LENGTH, 0);
         self.branch(IF_AT_LEAST, bytes, NEXT, DROP);
     }
 
-    /// One station, all of them, or a group of IPv4 (RFC 1112, section 6.4). A frame to another group may be the bridge's own
-    /// to read: what is sent to 01:80:c2:00:00:00 to 0f comes to the host by the port itself, past all rules that name the
-    /// bridge (`br_handle_frame`, net/bridge/br_input.c).
+    /// Passes frames to one station, to all of them, or to an IPv4 group (RFC 1112, section 6.4). The bridge itself may
+    /// handle a frame to another group: one to 01:80:c2:00:00:00 to 0f is delivered to the host from the port, not from
+    /// the bridge, so rules that name the bridge do not match it (`br_handle_frame`, net/bridge/br_input.c).
     fn require_destination(&mut self) {
-        // Of the first byte that is sent, the bit that is sent first (IEEE 802, section 8.2).
+        // The lowest bit of the first byte marks a group address. It is sent first (IEEE 802, section 8.2).
         const TO_GROUP: u32 = 0x0100_0000;
         self.add(LOAD_WORD, at::DESTINATION_MAC);
         self.branch(IF_ANY_BIT, TO_GROUP, NEXT, 5);
@@ -147,7 +148,7 @@ impl FilterProgram {
         values.iter().for_each(|value| self.branch(IF_EQUAL, *value, PASS, NEXT));
     }
 
-    /// Adds both ends, and makes distances of the jumps to them.
+    /// Adds the two final instructions, and resolves the jumps to them.
     fn finish(mut self) -> Self {
         self.add(RETURN, TC_ACT_SHOT);
         self.add(RETURN, TC_ACT_UNSPEC);
@@ -165,7 +166,7 @@ impl FilterProgram {
         self
     }
 
-    /// The instructions as the kernel takes them.
+    /// The instructions in the kernel's binary form.
     pub fn bytes(&self) -> Vec<u8> {
         let bytes = |instruction: &Instruction| {
             let Instruction { code, then, otherwise, value } = instruction;
@@ -174,7 +175,7 @@ impl FilterProgram {
         self.0.iter().flat_map(bytes).collect()
     }
 
-    /// The MAC address whose frames a program lets pass, where `bytes` are one of ours, of whatever version.
+    /// The MAC address whose frames a program lets pass, if `bytes` are a program of ours of any version.
     pub fn mac_in(bytes: &[u8]) -> Option<Mac> {
         let (instructions, _) = bytes.as_chunks::<8>();
         let read =
@@ -195,7 +196,7 @@ impl FilterProgram {
     }
 }
 
-/// The part that judges an IPv4 packet, to its end.
+/// The part that decides about an IPv4 packet.
 fn is_from(addresses: &[u32]) -> FilterProgram {
     let mut program = FilterProgram(Vec::new());
     program.add(LOAD_WORD, at::IPV4_DESTINATION);
@@ -207,7 +208,7 @@ fn is_from(addresses: &[u32]) -> FilterProgram {
     program
 }
 
-/// As tc-bpf(8) takes it after `bytecode`.
+/// In the form that tc-bpf(8) takes after `bytecode`.
 impl fmt::Display for FilterProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.len())?;
@@ -225,7 +226,8 @@ mod tests {
     const OWN: [u8; 6] = [2, 12, 10, 90, 0, 2];
     const OTHER: [u8; 6] = [2, 12, 10, 90, 0, 3];
 
-    /// What the kernel does with the program (`___bpf_prog_run`): whether `frame` passes, which has no VLAN tag.
+    /// Whether `frame`, without a VLAN tag, passes: an interpreter of the program like the kernel's
+    /// (`___bpf_prog_run`).
     fn passes(program: &FilterProgram, frame: &[u8]) -> bool {
         judges(program, frame, false)
     }

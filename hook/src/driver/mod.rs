@@ -1,7 +1,8 @@
-//! What the kernel must do for an endpoint, one file per driver. Pure: steps are data, which `kernel/perform` does, verifies and
-//! undoes.
+//! The steps by which the kernel connects an endpoint, one file per driver. Pure: steps are data, which
+//! `kernel/perform` performs, verifies and undoes.
 //!
-//! A driver is one file here with its [`Decisions`], and one arm in [`decisions`]. No other code asks which driver a network has.
+//! A driver is one file here with its [`Decisions`], and one arm in [`decisions`]. No other code depends on the driver
+//! of a network.
 
 mod bridge;
 mod guard;
@@ -20,16 +21,16 @@ use ipnet::IpNet;
 
 use crate::model::{Alias, Driver, Endpoint, InterfaceName, Mac, Network, Route, Wire};
 
-/// What the host says beside the network and the endpoint.
+/// Facts that a step needs besides the network and the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// What marks the links of the endpoint.
+    /// The alias of the endpoint's links.
     pub alias: Alias,
     /// Whether rules of ours guard the network.
     pub guarded: bool,
 }
 
-/// What an endpoint needs, in the order in which it is done.
+/// The steps of an endpoint, in the order in which they are performed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steps {
     /// In the host's namespace, for all endpoints of the network.
@@ -65,7 +66,7 @@ pub fn wire(network: &Network, address: IpAddr, nth: u8) -> Wire {
     decisions(&network.driver).wire(address, nth)
 }
 
-/// What all endpoints of `network` share on the host, which rules of ours guard or not.
+/// What all endpoints of `network` share on the host. `guarded` is whether our rules guard the network.
 pub fn of_network(network: &Network, guarded: bool) -> Vec<NetworkStep> {
     decisions(&network.driver).of_network(network, guarded)
 }
@@ -94,7 +95,7 @@ pub fn in_sandbox(endpoint: &Endpoint) -> Vec<SandboxStep> {
     steps
 }
 
-/// What takes `endpoint` away, in this order, and from what it says alone: its network may be gone.
+/// The steps that remove `endpoint`, in this order. They need only the endpoint: its network may be gone.
 pub fn undo(endpoint: &Endpoint, alias: &Alias) -> Vec<Undo> {
     let Endpoint { wire, addresses, .. } = endpoint;
     let link = wire.host_link().map(|name| Undo::Link {
@@ -109,22 +110,22 @@ pub fn undo(endpoint: &Endpoint, alias: &Alias) -> Vec<Undo> {
     link.into_iter().chain(addresses.iter().map(IpNet::addr).flat_map(of_address)).collect()
 }
 
-/// One thing that is taken away.
+/// One thing that is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undo {
-    /// A link of the host's namespace, if it has this alias; or if it has none and is a port of `master`, as one whose attach was cut
-    /// off.
+    /// A link of the host's namespace, if it has this alias, or if it has none and is a port of `master`: then its
+    /// attach was interrupted.
     Link {
         /// Its name.
         name: InterfaceName,
-        /// Whose it is.
+        /// The alias of its owner.
         alias: Alias,
         /// The link that it is a port of.
         master: Option<InterfaceName>,
     },
-    /// What conntrack remembers of an address: it would lead into the next container at that address.
+    /// The flows that conntrack remembers of an address. They would lead into the next container at that address.
     Flows(IpAddr),
-    /// What the host remembers of an address on a link, and the packets of those flows that wait for its MAC address.
+    /// The neighbour entry of an address on a link, and the packets of those flows that wait for its MAC address.
     Neighbour {
         /// The link.
         link: InterfaceName,
@@ -138,7 +139,7 @@ pub enum Undo {
 pub enum NetworkStep {
     /// A bridge of ours is there and up.
     Bridge(Bridge),
-    /// A VLAN on a link of the host's, which goes with the last network on it.
+    /// A VLAN on a link of the host's. It is removed with the last network on it.
     #[cfg(test)]
     Vlan {
         /// The host's link.
@@ -153,7 +154,7 @@ pub enum NetworkStep {
 pub enum EndpointStep {
     /// A veth pair connects the container to a bridge.
     Veth(Veth),
-    /// A child of a link of the host's is born in the container.
+    /// A child of a link of the host's is made in the container's namespace.
     #[cfg(test)]
     Child {
         /// The host's link.
@@ -165,7 +166,7 @@ pub enum EndpointStep {
     },
 }
 
-/// As people call it.
+/// As messages name it.
 impl fmt::Display for NetworkStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -177,7 +178,7 @@ impl fmt::Display for NetworkStep {
 }
 
 impl EndpointStep {
-    /// The pair, where it is one.
+    /// The veth pair, if the step is one.
     pub fn as_veth(&self) -> Option<&Veth> {
         match self {
             Self::Veth(pair) => Some(pair),
@@ -192,7 +193,7 @@ impl EndpointStep {
 pub struct Bridge {
     /// Its name.
     pub name: InterfaceName,
-    /// What tells whose it is, readable by `ip -d link`.
+    /// The alias that identifies its owner, shown by `ip -d link`.
     pub alias: Alias,
     /// Its own MAC, since udev and the kernel would otherwise change it with the ports.
     pub mac: Mac,
@@ -205,12 +206,12 @@ pub struct Bridge {
     pub guarded: bool,
 }
 
-/// A veth pair: one end a port of the bridge, its peer born in the container's namespace.
+/// A veth pair: one end a port of the bridge, its peer created in the container's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Veth {
     /// The host's end.
     pub name: InterfaceName,
-    /// What tells whose it is, readable by `ip -d link`.
+    /// The alias that identifies its owner, shown by `ip -d link`.
     pub alias: Alias,
     /// The bridge.
     pub bridge: InterfaceName,
@@ -220,7 +221,7 @@ pub struct Veth {
     pub mac: Mac,
     /// The MTU of both ends.
     pub mtu: u32,
-    /// What the host's end lets in.
+    /// The filter for packets that come in by the host's end.
     pub guard: FilterProgram,
 }
 
@@ -236,7 +237,8 @@ pub enum SandboxStep {
         /// Its addresses with prefix length.
         addresses: Vec<IpNet>,
     },
-    /// The others on the network learn of the interface's MAC: it asks for its gateway, which all of them hear.
+    /// Announces the interface's MAC to the other hosts on the network: it asks for its gateway, and all of them see
+    /// the question.
     Announce {
         /// The interface.
         name: InterfaceName,

@@ -2,27 +2,27 @@ use std::fmt;
 
 use crate::model::InterfaceName;
 
-/// A setting of the kernel's (sysctl(8)) and the value that it should have.
+/// A kernel setting (sysctl(8)) and its required value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// What comes after /proc/sys/. Between slashes, since an interface's name may hold dots.
+    /// The path below /proc/sys/. It has slashes, since an interface's name may hold dots.
     pub key: String,
     /// The value.
     pub value: &'static str,
 }
 
 impl Setting {
-    /// That the host forwards IPv4.
+    /// IPv4 forwarding of the host.
     pub fn forwarding() -> Self {
         Self { key: "net/ipv4/ip_forward".into(), value: "1" }
     }
 
-    /// That what comes in by `interface` is forwarded.
+    /// Forwarding of packets that come in by `interface`.
     pub fn forwarding_by(interface: &InterfaceName) -> Self {
         Self::of("ipv4", interface.as_str(), "forwarding", "1")
     }
 
-    /// That `interface` has no IPv6.
+    /// No IPv6 on `interface`.
     pub fn without_ipv6(interface: &InterfaceName) -> Self {
         Self::of("ipv6", interface.as_str(), "disable_ipv6", "1")
     }
@@ -32,12 +32,12 @@ impl Setting {
         Self { key: format!("net/{family}/conf/{interface}/{name}"), value }
     }
 
-    /// Its name, as `forwarding`.
+    /// Its name, such as `forwarding`.
     pub fn name(&self) -> &str {
         self.key.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether only a kernel and a link with IPv6 have it.
+    /// Whether it exists only on a kernel and a link with IPv6.
     pub fn is_ipv6(&self) -> bool {
         self.key.starts_with("net/ipv6/")
     }
@@ -48,7 +48,7 @@ impl Setting {
     }
 }
 
-/// As sysctl(8) takes it.
+/// In the form that sysctl(8) takes.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.key, self.value)

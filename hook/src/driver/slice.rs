@@ -1,5 +1,5 @@
-//! A second driver, of the unlike kind, as a proof of what one costs: it has no link on the host, a parent that several networks
-//! share, addresses from a slice of a range, and a VLAN that outlives the container.
+//! A second driver, of a very different kind, to show what a further driver needs: it has no link on the host, a parent
+//! that several networks share, addresses from a part of a range, and a VLAN that outlives the container.
 
 use std::net::IpAddr;
 

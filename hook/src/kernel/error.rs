@@ -16,13 +16,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// What is read as a file is something else: a directory, a FIFO, a socket, a device, a link to itself.
+    /// A file that must be regular is something else: a directory, a FIFO, a socket, a device, a link to itself.
     #[error("{what}: is not a regular file")]
     NotRegular {
         /// What was tried, with the object's name.
         what: String,
     },
-    /// The host has a link of the name that ours should have.
+    /// The host has a link with the name that ours needs.
     #[error("interface {name} is there already; its alias is {alias:?}")]
     Taken {
         /// The name.
@@ -30,13 +30,13 @@ pub enum Error {
         /// The link's alias, which tells whether it is ours.
         alias: String,
     },
-    /// Something holds what we need.
+    /// Another process, link or file is in the way.
     #[error("{0}")]
     Busy(String),
-    /// Nothing is left of what we need.
+    /// A resource is used up.
     #[error("{0}")]
     Exhausted(String),
-    /// A wait came to its deadline.
+    /// A wait reached its deadline.
     #[error("{0}")]
     Deadline(String),
     /// A program of the host is missing or failed.
@@ -48,12 +48,13 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// `source` came of doing `what`.
+    /// `source` is the error of doing `what`.
     pub fn refused(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Refused { what: what.into(), source: source.into() }
     }
 
-    /// Whether the host was short of something, or the call was disturbed: then the answer says nothing of its object.
+    /// Whether a resource of the host was short, or the call was interrupted. Then the error says nothing about the
+    /// object of the call.
     pub fn is_shortage(&self) -> bool {
         const SHORTAGES: [i32; 9] = [
             libc::EMFILE,
@@ -69,7 +70,7 @@ impl Error {
         self.errno().is_some_and(|code| SHORTAGES.contains(&code))
     }
 
-    /// The error number, where the kernel gave one.
+    /// The error number, if the kernel gave one.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Refused { source, .. } => source.raw_os_error(),
@@ -78,7 +79,7 @@ impl Error {
     }
 }
 
-/// Says `what` was tried when a call fails.
+/// Adds the text of `what` to an error.
 pub(super) trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
@@ -89,7 +90,7 @@ impl<T, E: Into<io::Error>> Doing<T> for std::result::Result<T, E> {
     }
 }
 
-/// The kernel's words without Rust's "(os error 1)".
+/// The kernel's message without Rust's "(os error 1)".
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(code @ (libc::EPERM | libc::EACCES)) => {

@@ -1,4 +1,4 @@
-//! Looking for the namespaces of containers that the store has forgotten, and into them.
+//! Finds the namespaces of containers that the store has lost, and the interfaces in them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +26,7 @@ use crate::model::{InterfaceName, Mac, Namespace, NetnsLocator};
 pub struct Found {
     /// The namespace itself.
     pub netns: Netns,
-    /// How to recognise it.
+    /// How to find it again.
     pub namespace: Namespace,
 }
 
@@ -37,14 +37,14 @@ pub struct ContainerInterface {
     pub name: InterfaceName,
     /// Its MAC address.
     pub mac: Mac,
-    /// Its addresses with their prefixes, those that the kernel gives itself aside.
+    /// Its addresses with their prefixes, without those that the kernel assigns itself.
     pub addresses: Vec<IpNet>,
     /// The next hops of its default routes.
     pub gateways: Vec<IpAddr>,
 }
 
-/// The network namespaces that can be seen from here and have a link in common with the host's, by the id that the
-/// host's has for them. Those with a path are known by it, the others by their oldest process.
+/// The network namespaces that this process can see and that have a link in common with the host's, by their ids in the
+/// host's namespace. A bound one is found by its path, another by its oldest process.
 ///
 /// # Errors
 /// When /proc cannot be read.
@@ -56,7 +56,7 @@ pub fn namespaces(links: &mut HostLinks, here: &Origin) -> Result<BTreeMap<i32, 
         let Ok(cookie) = netns.cookie() else { continue };
         let (seen_from_pid_ns, seen_from_mnt_ns) = (here.pid_ns, here.mnt_ns);
         let namespace = Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid: Some(nsid) };
-        // A process that ended meanwhile would lead nowhere.
+        // A process that has ended meanwhile would lead to no namespace.
         if matches!(Netns::look(&namespace, here), Sight::Alive(_)) {
             found.entry(nsid).or_insert(Found { netns, namespace });
         }
@@ -76,7 +76,7 @@ fn bound_paths() -> Result<Vec<(PathBuf, NetnsLocator)>> {
     Ok(bound.map(|path| (path.clone(), NetnsLocator::Path(path))).collect())
 }
 
-/// mountinfo writes blanks and backslashes as three octal digits.
+/// mountinfo encodes blanks and backslashes as three octal digits.
 fn unescaped(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
@@ -88,7 +88,7 @@ fn oldest_processes() -> Result<Vec<(PathBuf, NetnsLocator)>> {
     let mut oldest = BTreeMap::<PathBuf, (u64, i32)>::new();
     let processes = fs::read_dir("/proc").doing(|| "list /proc".into())?.flatten();
     for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        // Many processes share a namespace: the link's text tells which without opening it.
+        // Many processes share a namespace. The text of the link identifies it without opening it.
         let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/net")) else { continue };
         let Ok(started) = process_start(pid) else { continue };
         let entry = oldest.entry(namespace).or_insert((started, pid));
@@ -101,7 +101,7 @@ fn oldest_processes() -> Result<Vec<(PathBuf, NetnsLocator)>> {
     Ok(oldest.into_values().map(locator).collect())
 }
 
-/// The interface with `index` in `netns`; none where it is gone.
+/// The interface with `index` in `netns`; none if it is gone.
 ///
 /// # Errors
 /// When the namespace cannot be entered or asked.

@@ -8,8 +8,8 @@ pub fn spare_memory() {
     tune(&[(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)]);
 }
 
-/// For a short process: one arena, since its threads wait for each other, and its whole heap asked of the kernel at once. Call it
-/// before there are threads.
+/// For a short process: one arena of the allocator, since its threads wait for each other, and one request to the
+/// kernel for the whole heap. Call it before there are threads.
 pub fn hurry_memory() {
     const ENOUGH: libc::c_int = 1 << 20;
     tune(&[(libc::M_ARENA_MAX, 1), (libc::M_TOP_PAD, ENOUGH)]);
@@ -18,7 +18,7 @@ pub fn hurry_memory() {
 #[allow(unsafe_code)]
 fn tune(parameters: &[(libc::c_int, libc::c_int)]) {
     for (parameter, value) in parameters {
-        // SAFETY: mallopt(3) takes two numbers, and refuses those it does not like; no other thread allocates meanwhile.
+        // SAFETY: mallopt(3) takes two numbers and refuses invalid ones; no other thread allocates meanwhile.
         unsafe { libc::mallopt(*parameter, *value) };
     }
 }
@@ -30,19 +30,19 @@ fn tune(parameters: &[(libc::c_int, libc::c_int)]) {
 /// is code of SQLite and of the doctor.
 #[allow(unsafe_code)]
 pub fn return_memory() {
-    // SAFETY: malloc_trim(3) takes a number, and the allocator's own locks.
+    // SAFETY: malloc_trim(3) takes a number, and holds the allocator's own locks.
     unsafe { libc::malloc_trim(0) };
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let own = fs::read_link("/proc/self/exe").unwrap_or_default();
     for range in maps.lines().filter_map(|line| code_of(line, &own.to_string_lossy())) {
-        // SAFETY: the range is a private mapping of a file that this process cannot write to and has not changed, so that what is read
-        // from it next is the same as before.
+        // SAFETY: the range is a private mapping of a file that this process cannot write to and has not changed, so it
+        // reads the same content afterwards.
         unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
     }
 }
 
-/// Where a line of proc_pid_maps(5) says that code of `program` is, or constants: those that the file begins with. Others are
-/// read-only, too, but only since the program was moved to where it is.
+/// The range of a line of proc_pid_maps(5), if it holds the first part of the program's file: code, or constants before
+/// it. Later read-only ranges are left alone, since the dynamic relocation has changed them.
 fn code_of(line: &str, program: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (range, rights, offset) = (fields.next()?, fields.next()?, fields.next()?);
@@ -71,7 +71,7 @@ mod tests {
         }
         let constants = line.replace("r-xp 00001000", "r--p 00000000");
         assert_eq!(code_of(&constants, "/mnt/bin/shim"), Some(0x7f00_0000_1000..0x7f00_0000_3000));
-        // It goes on.
+        // The process still runs afterwards.
         return_memory();
         assert_eq!(code_of(line, "/mnt/bin/shim").map(|range| range.len()), Some(0x2000));
     }

@@ -1,6 +1,7 @@
-//! The only code that touches the kernel, the host's files and its programs. It knows how; the engine knows when.
+//! The only code that calls the kernel, and uses the host's files and programs. The engine decides what is done, and
+//! when.
 //!
-//! Of the folders, each imports only those before it: `namespace` < `fs` < `netlink` < `firewall`.
+//! Each of these folders imports only those before it: `namespace` < `fs` < `netlink` < `firewall`.
 
 mod child_process;
 mod error;

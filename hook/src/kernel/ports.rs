@@ -11,17 +11,17 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::error::{Doing, Error, Result};
 use crate::model::{HostAddress, Protocol};
 
-/// Whether a socket of the host keeps another from being bound to a port.
+/// Whether a socket of the host prevents another one from binding to the port.
 ///
 /// # Errors
 /// When the kernel cannot be asked.
 pub(in crate::kernel) fn is_bound(protocol: Protocol, address: HostAddress, port: u16) -> Result<bool> {
     let socket = SocketAddr::new(address.ip(), port);
     match bound(protocol, socket) {
-        // At an address that the host does not have, no program can listen.
+        // No program can listen at an address that the host does not have.
         Ok(_) | Err(Errno::EADDRNOTAVAIL) => Ok(false),
         Err(Errno::EADDRINUSE) => Ok(true),
-        // Where the kernel has no such sockets, as without its SCTP module, no program listens on one.
+        // If the kernel has no such sockets, as without its SCTP module, no program listens on one.
         Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT | Errno::EAFNOSUPPORT) => Ok(false),
         Err(error) => Err(Error::refused(format!("look for a listener on {socket}/{protocol}"), error)),
     }
@@ -39,12 +39,12 @@ pub fn is_local(address: IpAddr) -> Result<bool> {
     }
 }
 
-/// The ports that the kernel gives to programs which name none. A host port that a container does not name is one of these, too.
+/// The ports that the kernel gives to programs which name none. ocinet also chooses host ports from these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FreeRange {
     first: u16,
     last: u16,
-    /// What the operator keeps for programs that do name it.
+    /// The ports that the operator reserves for programs that name one.
     reserved: Vec<(u16, u16)>,
 }
 
@@ -74,7 +74,7 @@ impl FreeRange {
         (first > 0 && first <= last).then_some(Self { first, last, reserved })
     }
 
-    /// Each port once, from one on that others are not likely to begin with as well.
+    /// Each port once, beginning at a random one, so that other processes are not likely to begin at the same.
     ///
     /// # Errors
     /// When the kernel has no random number.
@@ -103,7 +103,8 @@ fn bound(protocol: Protocol, address: SocketAddr) -> nix::Result<OwnedFd> {
     let kind = if protocol == Protocol::Udp { SockType::Datagram } else { SockType::Stream };
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let probe = open(family, kind, protocol)?;
-    // With it, connections in TIME_WAIT do not count, but listeners do. Two UDP sockets could share a port with it.
+    // With this option connections in TIME_WAIT do not count, but listeners do. Two UDP sockets could share a port with
+    // it.
     if protocol != Protocol::Udp && address.port() != 0 {
         setsockopt(&probe, ReuseAddr, &true)?;
     }
@@ -111,14 +112,14 @@ fn bound(protocol: Protocol, address: SocketAddr) -> nix::Result<OwnedFd> {
     Ok(probe)
 }
 
-/// nix knows no SCTP sockets on Linux.
+/// nix has no SCTP sockets on Linux.
 #[allow(unsafe_code)]
 fn open(family: AddressFamily, kind: SockType, protocol: Protocol) -> nix::Result<OwnedFd> {
     if protocol != Protocol::Sctp {
         return socket(family, kind, SockFlag::SOCK_CLOEXEC, None);
     }
     use std::os::fd::FromRawFd;
-    // SAFETY: socket(2) takes no pointers; the descriptor that it returns has no other owner.
+    // SAFETY: socket(2) takes no pointers; the returned descriptor has no other owner.
     unsafe {
         let fd = libc::socket(family as i32, kind as i32 | libc::SOCK_CLOEXEC, libc::IPPROTO_SCTP);
         Errno::result(fd).map(|fd| OwnedFd::from_raw_fd(fd))

@@ -15,7 +15,7 @@ pub fn forwarding() -> Result<bool> {
     Ok(fs::read(FORWARDING).doing(|| format!("read {FORWARDING}"))?.starts_with(b"1"))
 }
 
-/// Lets this namespace forward IPv4 no more.
+/// Switches IPv4 forwarding of this namespace off.
 ///
 /// # Errors
 /// When /proc cannot be written, as in a hardened unit.
@@ -23,11 +23,12 @@ pub fn switch_forwarding_off() -> Result<()> {
     fs::write(FORWARDING, "0").doing(|| format!("write 0 to {FORWARDING}"))
 }
 
-/// Gives each of `settings` its value. Writes only what differs: a write takes the lock of all links, a look does not, and
+/// Sets each of `settings`. Writes only values that differ: a write takes the lock of all links, a read does not, and
 /// /proc/sys may be read-only.
 ///
 /// # Errors
-/// When /proc cannot be written, as in a hardened unit: names every setting that is missing, for a person to set them.
+/// When /proc cannot be written, as in a hardened unit. The error names every missing setting, so that the operator can
+/// set it.
 pub fn set(settings: &[Setting]) -> Result<()> {
     let (mut missing, mut why) = (Vec::new(), None);
     for setting in settings {
@@ -47,8 +48,8 @@ pub fn set(settings: &[Setting]) -> Result<()> {
     }
 }
 
-/// Whether `setting` has its value. Without IPv6, which a kernel may lack and a link with an MTU under 1280 does
-/// (`IPV6_MIN_MTU`), there is none of it to set.
+/// Whether `setting` has its value. Without IPv6, which a kernel may lack and a link with an MTU under 1280 lacks
+/// (`IPV6_MIN_MTU`), an IPv6 setting does not exist and counts as set.
 ///
 /// # Errors
 /// When /proc cannot be read.
@@ -60,13 +61,13 @@ pub fn is_set(setting: &Setting) -> Result<bool> {
     }
 }
 
-/// Whether frames within a bridge pass the host's IP hooks as well (`br_netfilter`).
+/// Whether frames within a bridge pass the host's IP hooks too (`br_netfilter`).
 pub fn frames_pass_ip_hooks() -> bool {
     is_one("/proc/sys/net/bridge/bridge-nf-call-iptables")
 }
 
-/// Whether `interface` drops what it would not send back the same way (RFC 3704, section 2.2). The kernel takes the
-/// larger of the setting for all and the interface's own; 2 is the loose form.
+/// Whether `interface` drops packets whose answers would leave by another interface (RFC 3704, section 2.2). The kernel
+/// takes the larger of the setting for all and the interface's own; 2 is the loose form.
 pub fn strict_reverse_path(interface: &InterfaceName) -> bool {
     let setting = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
     let largest =

@@ -24,10 +24,10 @@ pub enum Error {
         path: PathBuf,
         /// Its version.
         found: i64,
-        /// The version we know.
+        /// The newest version that this program reads.
         known: i64,
     },
-    /// A row is not what was written.
+    /// A row differs from what was written.
     #[error("store: {what} is damaged: {why}")]
     Damaged {
         /// Which row.
@@ -47,7 +47,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The lock for writers could not be had.
+    /// The lock for writers was not released in time.
     #[error(transparent)]
     Lock(#[from] kernel::Error),
 }
@@ -64,25 +64,25 @@ impl Error {
         Self::Sql { what: format!("{what} {} of", path.display()), source }
     }
 
-    /// Whether a unique column refused a value that is there already.
+    /// Whether a unique column refused a value that another row has.
     pub fn is_taken(&self) -> bool {
         let Self::Sql { source: rusqlite::Error::SqliteFailure(failure, _), .. } = self else { return false };
         failure.code == ErrorCode::ConstraintViolation
     }
 
-    /// Whether the store is not what was written: then it can be set aside and rebuilt. A file system that is full or a
-    /// lock that is held says nothing about it.
+    /// Whether the store differs from what was written: then it can be set aside and rebuilt. A full file system or a
+    /// held lock says nothing about the store.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
             Self::Sql { source: rusqlite::Error::SqliteFailure(failure, _), .. } => match failure.code {
-                // What the same transaction found free is taken, or a table is not where the schema has it.
+                // A value that the same transaction found free is taken, or a table differs from the schema.
                 ErrorCode::ConstraintViolation | ErrorCode::Unknown | ErrorCode::TypeMismatch => true,
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SchemaChanged => true,
                 ErrorCode::SystemIoFailure => failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ,
                 _ => false,
             },
-            // A value that is not of its column's type.
+            // A value that does not have the type of its column.
             Self::Sql { .. } => true,
             Self::Newer { .. } | Self::Replaced(_) | Self::File { .. } | Self::Lock(_) => false,
         }

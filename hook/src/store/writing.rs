@@ -1,27 +1,28 @@
 use super::Result;
 use crate::kernel::{Lock, LockFile, Place};
 
-/// The right to write to the stores of a directory, which one process at a time has: the lock [`Place::Writer`], held alone.
+/// The right to write to the stores of a directory, which one process at a time has: the lock [`Place::Writer`], held
+/// alone.
 ///
-/// A second taking would wait for the first one, also in the same process. A function that needs the right takes it as an
-/// argument, and a caller that has it cannot forget that it has.
+/// Taking it a second time would wait for the first holder, also within one process. A function that needs the right
+/// takes it as an argument, so that a caller that holds it passes it on.
 #[derive(Debug)]
 #[must_use = "the right ends as soon as it is dropped"]
 pub struct Writing(#[expect(dead_code, reason = "it is held, not used")] Lock);
 
 impl Writing {
-    /// Waits until no other process has it.
+    /// Waits until no other process holds it.
     ///
     /// # Errors
-    /// When another has it for longer than 20 seconds.
+    /// When another process holds it for longer than 20 seconds.
     pub fn begin(locks: &LockFile) -> Result<Self> {
         Ok(Self(locks.exclusive(Place::Writer)?))
     }
 
-    /// Keeps every process from having it, for a reader that must not see a store which is being replaced.
+    /// Prevents every process from taking it, for a reader that must not see a store which is being replaced.
     ///
     /// # Errors
-    /// When another has it for longer than 20 seconds.
+    /// When another process holds it for longer than 20 seconds.
     pub fn prevent(locks: &LockFile) -> Result<Lock> {
         Ok(locks.shared(Place::Writer)?)
     }

@@ -1,8 +1,8 @@
-//! Child processes: the few programs of the host that ocinet starts. Each has a deadline, since other processes wait meanwhile for
-//! the locks that ocinet holds.
+//! Child processes: the few programs of the host that ocinet starts. Each has a deadline, since other processes wait
+//! meanwhile for the locks that ocinet holds.
 //!
-//! A program is in a process group of its own and inherits the locks that [`super::Lock::inherit`] marks. So the whole group
-//! must be dead before we go on: a child that it left behind would keep those locks.
+//! A program runs in a process group of its own and inherits the locks that [`super::Lock::inherit`] marks. The whole
+//! group must be dead before ocinet continues: a child that the program left running would keep those locks.
 
 mod running;
 
@@ -15,16 +15,16 @@ use std::time::Duration;
 use super::error::{Doing, Error, Result};
 use running::{End, Running};
 
-/// Where the few programs we start are looked for, whatever the caller's environment says.
+/// The search path for these programs, whatever the caller's environment is.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long a program may take. Others wait 20 s for a lock that we hold meanwhile, so this is less.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// After so many seconds a program ends by itself, where we were killed and cannot end it.
+/// The program ends by itself after so many seconds, where this process was killed and cannot end it.
 const ALARM: u32 = 17;
 
-/// The most that a program may print: several times the rules of 20,000 published ports.
+/// The largest allowed output of a program: several times the rules of 20,000 published ports.
 const MAX_OUTPUT: usize = 16 << 20;
 
 /// How a program ended.
@@ -34,7 +34,7 @@ pub(super) struct Ended {
     pub code: i32,
     /// What it printed.
     pub stdout: String,
-    /// The first line of its complaint.
+    /// The first line of its stderr.
     pub complaint: String,
     /// What it printed on stderr.
     pub stderr: String,
@@ -56,8 +56,8 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
 /// Runs a program of the host as [`run`] does, whatever its exit code.
 ///
 /// # Errors
-/// When it is not installed, cannot be started, was killed, says that all went well before it had read all of its input, prints
-/// without end, or takes longer than 15 seconds: then it is killed with all processes of its group.
+/// When it is not installed, cannot be started, was killed, exits with 0 before it had read all of its input, prints
+/// more than [`MAX_OUTPUT`], or takes longer than 15 seconds: then it is killed with all processes of its group.
 pub(super) fn end_of(program: &str, arguments: &[&str], input: &str) -> Result<Ended> {
     end_within(DEADLINE, program, arguments, input)
 }
@@ -76,7 +76,7 @@ fn end_within(patience: Duration, program: &str, arguments: &[&str], input: &str
     let end = running.serve(input.as_bytes(), patience).doing(|| format!("run {line}"))?;
     match end {
         End::Ended(status) => match status.code() {
-            // nft and iptables-restore take a read that fails for the end of their input.
+            // nft and iptables-restore treat a failed read as the end of their input.
             Some(0) if running.left_input => {
                 Err(Error::Program(format!("{line} ended with exit code 0 before it had read its input; try again")))
             }
@@ -97,7 +97,7 @@ fn end_within(patience: Duration, program: &str, arguments: &[&str], input: &str
     }
 }
 
-/// The command line, as messages name it.
+/// The command line for messages.
 fn line(program: &str, arguments: &[&str]) -> String {
     [&[program], arguments].concat().join(" ")
 }
@@ -181,7 +181,7 @@ mod tests {
     fn what_is_printed_without_end_is_refused() {
         let error = sh("cat /dev/zero", "").unwrap_err().to_string();
         assert!(error.starts_with("sh -c cat /dev/zero printed more than 16 MiB"), "{error}");
-        // A complaint is cut off instead.
+        // A long stderr is truncated and is no error.
         let ended = sh("head -c 1000000 /dev/zero >&2; exit 1", "").unwrap();
         assert_eq!((ended.code, ended.complaint.len()), (1, MAX_COMPLAINT));
     }

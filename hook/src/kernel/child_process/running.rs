@@ -1,4 +1,4 @@
-//! A program at work.
+//! A running program.
 
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,12 +18,12 @@ use crate::kernel::error::{Doing, Result};
 /// How long a process that was killed may take to end. One that waits for a device does not end before the device answers.
 const DYING: Duration = Duration::from_secs(2);
 
-/// How much of its complaint is kept; the rest is read and dropped.
+/// The number of bytes of its stderr that are kept. The rest is read and dropped.
 pub(super) const MAX_COMPLAINT: usize = 64 << 10;
 
-/// How the service of a program ended.
+/// How [`Running::serve`] ended.
 pub(super) enum End {
-    /// It ended.
+    /// The program ended.
     Ended(ExitStatus),
     /// The deadline came first.
     TooLate,
@@ -31,15 +31,15 @@ pub(super) enum End {
     TooMuch,
 }
 
-/// A program at work. It is killed with its group when this is dropped.
+/// A running program. It is killed with its group when this is dropped.
 pub(super) struct Running {
     child: Child,
-    /// The leader's number and the group's.
+    /// The process group. Its number is the leader's pid.
     group: Option<Pid>,
     /// Readable once the leader has ended.
     end: OwnedFd,
     stdin: Option<PipeWriter>,
-    /// The program's end of its stdin: what it did not read is still there when it has ended.
+    /// The program's end of its stdin. Input that it did not read can still be read here when it has ended.
     unread: PipeReader,
     /// Whether it ended before it had read all of its input.
     pub left_input: bool,
@@ -47,7 +47,7 @@ pub(super) struct Running {
     stderr: Option<ChildStderr>,
     output: Vec<u8>,
     complaint: Vec<u8>,
-    /// Until then its number is its own.
+    /// Whether the leader was reaped. Its pid can be reused only afterwards.
     is_reaped: bool,
 }
 
@@ -58,7 +58,7 @@ impl Running {
         command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/").process_group(0);
         let (unread, stdin) = io::pipe()?;
         command.stdin(unread.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: alarm(2) is safe in a child after fork (signal-safety(7)). It outlasts execve(2).
+        // SAFETY: alarm(2) is safe in a child after fork (signal-safety(7)). The alarm outlasts execve(2).
         unsafe {
             command.pre_exec(move || {
                 libc::alarm(alarm);
@@ -101,7 +101,8 @@ impl Running {
             read(&mut self.stdout, &mut self.output, MAX_OUTPUT + 1)?;
             read(&mut self.stderr, &mut self.complaint, MAX_COMPLAINT)?;
             if has_ended {
-                // Its number is its own until it is reaped, and so is the group's.
+                // The pid and the group's number cannot be reused before the leader is reaped, so this kills no other
+                // process.
                 self.kill();
                 while read(&mut self.stdout, &mut self.output, MAX_OUTPUT + 1)? {}
                 while read(&mut self.stderr, &mut self.complaint, MAX_COMPLAINT)? {}
@@ -116,7 +117,7 @@ impl Running {
         }
     }
 
-    /// Waits until there is something to do. True once the leader has ended.
+    /// Waits until a pipe is ready or the leader has ended. True in the latter case.
     fn wait(&self, patience: Duration) -> io::Result<bool> {
         let mut ready = vec![PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
         ready.extend(self.stdin.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
@@ -131,7 +132,7 @@ impl Running {
         }
     }
 
-    /// Whether something is left in the pipe that only we have open now.
+    /// Whether input is left in the pipe, of which only this process has the read end open now.
     fn has_unread(&mut self) -> io::Result<bool> {
         fcntl_setfl(&self.unread, OFlags::NONBLOCK)?;
         match self.unread.read(&mut [0]) {
@@ -199,14 +200,15 @@ impl Drop for Running {
     }
 }
 
-/// Kills a program that was not reaped yet, and all of its group that is left.
+/// Kills a program that was not reaped yet, and the rest of its group.
 fn kill(group: Option<Pid>, leader: &mut Child) {
-    // Those that are dead already cannot be killed, and none of a host's programs is another user's.
+    // The only errors are that a process is already dead, or belongs to another user, and no program here does.
     let _ = group.map(|group| kill_process_group(group, Signal::KILL));
     let _ = leader.kill();
 }
 
-/// Reads once what is there, of which at most `limit` bytes are kept in all. False where nothing is there, or no more is kept.
+/// Reads once what is available, keeping at most `limit` bytes in all. False if nothing is available, or no more is
+/// kept.
 fn read(pipe: &mut Option<impl Read>, into: &mut Vec<u8>, limit: usize) -> io::Result<bool> {
     let Some(source) = pipe else { return Ok(false) };
     let mut chunk = [0; 64 << 10];

@@ -11,13 +11,13 @@ use rustix::rand::GetRandomFlags;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
 
-/// What the network namespace is bound to that was made for the container of `directory`.
+/// The path to which the network namespace is bound that was made for the container of `directory`.
 pub fn namespace_in(directory: &Path) -> PathBuf {
     directory.join("netns")
 }
 
-/// Makes a network namespace that is bound to [`namespace_in`] `directory`, which is made, until [`remove_files`]. Its cookie comes
-/// with it.
+/// Makes `directory` and a network namespace that is bound to its [`namespace_in`] until [`remove_files`]. Also returns
+/// the namespace's cookie.
 ///
 /// # Errors
 /// When there is one already, or the kernel refuses.
@@ -29,7 +29,7 @@ pub fn make_namespace(directory: &Path) -> Result<(Netns, u64)> {
     Netns::make(&path)
 }
 
-/// Writes files into `directory`, which is made, each readable by everyone whatever the umask: a container's users are
+/// Makes `directory` and writes files into it. All users can read them, whatever the umask is: a container's users are
 /// not the host's. `label` is the SELinux label under which the container may read them.
 ///
 /// # Errors
@@ -39,7 +39,7 @@ pub fn write_files(directory: &Path, files: &[(&str, String)], label: Option<&st
     for (name, text) in files {
         let path = directory.join(name);
         let what = || format!("write {}", path.display());
-        // In place: a file that is mounted somewhere would not follow a rename.
+        // In place, without a rename: where the file is mounted, the mount would keep the old file.
         let mut options = OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW).open(&path).doing(what)?;
@@ -56,9 +56,9 @@ pub fn write_files(directory: &Path, files: &[(&str, String)], label: Option<&st
     Ok(())
 }
 
-/// Gives another text to a file that containers have mounted, and may read at any time. It stays the same file, is never empty, and
-/// never ends within a line: the new text comes in one write, into a file that is made as long as the longer of both by
-/// empty lines, and is cut to its length afterwards.
+/// Replaces the text of a file that containers have mounted and may read at any time. The file stays the same, is never
+/// empty, and never ends within a line: the file is first extended by empty lines to the longer of both texts, then the
+/// new text is written in one call, and then the file is cut to its length.
 ///
 /// # Errors
 /// When the file system refuses, as when it is full.
@@ -68,7 +68,7 @@ pub fn rewrite(path: &Path, text: &str) -> Result<()> {
     let old = usize::try_from(file.metadata().doing(what)?.len()).map_err(io::Error::other).doing(what)?;
     let mut padded = text.as_bytes().to_vec();
     if padded.len() > old {
-        // A reader that asked for the length before the write would see a part of the new text.
+        // If the file grew only with the write, a reader that saw the old length would get a part of the new text.
         file.write_all_at(&vec![b'\n'; padded.len() - old], old as u64).doing(what)?;
     } else {
         padded.resize(old, b'\n');
@@ -80,7 +80,7 @@ pub fn rewrite(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Opens a file for writing, unless it is a link or something is mounted over it: it would be another's file.
+/// Opens a file for writing, unless it is a link or something is mounted over it: then it is not our file.
 fn open_own(path: &Path) -> rustix::io::Result<fs::File> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Err(rustix::io::Errno::INVAL) };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -95,7 +95,7 @@ fn make_directory(directory: &Path) -> Result<()> {
     make.doing(|| format!("make {}", directory.display()))
 }
 
-/// Gives the directory `from` the name `to`. False where there is no `from`.
+/// Renames the directory `from` to `to`. False if there is no `from`.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -106,7 +106,7 @@ pub fn move_directory(from: &Path, to: &Path) -> Result<bool> {
     }
 }
 
-/// How long ago something was added to a directory or removed from it; none where there is no directory.
+/// The time since a file was last added to a directory or removed from it; none if there is no directory.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -116,7 +116,7 @@ pub fn age(directory: &Path) -> Result<Option<Duration>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         meta => meta.doing(what)?.modified().doing(what)?,
     };
-    // Where the clock was set back meanwhile, it is as if that had been now.
+    // If the clock was set back meanwhile, the age is 0.
     Ok(Some(changed.elapsed().unwrap_or_default()))
 }
 
@@ -136,12 +136,13 @@ pub fn remove_if_empty(directory: &Path) {
     let _ = fs::remove_dir(directory);
 }
 
-/// Removes `directory` with the files and the network namespace in it; none there is no error.
+/// Removes `directory` with the files and the network namespace in it. If there is none, that is no error.
 ///
 /// # Errors
 /// When the file system refuses.
 pub fn remove_files(directory: &Path) -> Result<()> {
-    // Most have none. Where it is mounted only elsewhere, its file's removal takes the mount along (`detach_mounts`, fs/namei.c).
+    // Most directories have no namespace. If the mount exists only in other mount namespaces, removing the file removes
+    // it too (`detach_mounts`, fs/namei.c).
     let _ = umount2(&namespace_in(directory), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -12,7 +12,7 @@ use crate::kernel::error::{Doing, Error, Result};
 /// How long the runtime may take to write the state.
 const STDIN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads all of stdin, up to one byte more than `limit` so that the caller sees that it is too much.
+/// Reads all of stdin, at most `limit` bytes and one more, by which the caller sees that there is too much.
 ///
 /// # Errors
 /// When the other end is not closed within ten seconds.
@@ -55,7 +55,7 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
     let what = || format!("read {}", path.display());
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // A link to itself; a socket, which cannot be opened (open(2)).
+        // `ELOOP` for a link to itself, `ENXIO` for a socket, which cannot be opened (open(2)).
         Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
             return Err(Error::NotRegular { what: what() });
         }
@@ -73,11 +73,11 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Makes the state directory, or checks that the one there is ours alone: a directory, not a link, that belongs to us
-/// and that no other user may enter. A user who could write there could have ocinet undo anything.
+/// Makes the state directory, or checks that the existing one is safe: a directory and no link, that belongs to this
+/// user, and that no other user may enter. A user who could write there could make ocinet undo anything.
 ///
 /// # Errors
-/// When it is someone else's, or cannot be made.
+/// When it belongs to another user, or cannot be made.
 pub fn state_dir(path: &Path) -> Result<()> {
     let what = || format!("use state directory {}", path.display());
     match DirBuilder::new().mode(0o700).recursive(false).create(path) {
@@ -86,10 +86,10 @@ pub fn state_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Checks that the state directory, if it is there, is ours alone, as [`state_dir`] does. Makes nothing.
+/// Checks the state directory as [`state_dir`] does, if it exists. Makes nothing.
 ///
 /// # Errors
-/// When it is someone else's.
+/// When it belongs to another user.
 pub fn check_state_dir(path: &Path) -> Result<()> {
     let what = || format!("use state directory {}", path.display());
     let meta = match fs::symlink_metadata(path) {
@@ -108,7 +108,7 @@ pub fn check_state_dir(path: &Path) -> Result<()> {
     Err(Error::refused(what(), io::Error::other(why)))
 }
 
-/// Removes a file; none there is no error.
+/// Removes a file. If there is none, that is no error.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -121,14 +121,14 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Opens a file of ours, and makes it where there is none, readable by us alone.
+/// Opens a file of ours. Makes it if there is none, readable by this user only.
 pub(in crate::kernel) fn create_private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(path).doing(|| format!("open {}", path.display()))
 }
 
-/// The names of what is in a directory; none where there is no directory.
+/// The names of the files in a directory; none if there is no directory.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -143,12 +143,12 @@ pub fn names_in(path: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// How many bytes more fit on the file system of `path`; none where no further file can be made. As many as one likes
-/// where the kernel does not know.
+/// The number of bytes that are free on the file system of `path`; 0 if no further file can be made, and the maximum if
+/// the kernel does not know.
 pub fn room_beside(path: &Path) -> u64 {
     let Ok(system) = rustix::fs::statvfs(path.parent().unwrap_or(path)) else { return u64::MAX };
     match system {
-        // Without a limit, a memory file system says that it has no blocks at all.
+        // A memory file system without a limit reports no blocks at all.
         _ if system.f_blocks == 0 => u64::MAX,
         _ if system.f_files > 0 && system.f_favail < 4 => 0,
         _ => system.f_bavail.saturating_mul(system.f_frsize),

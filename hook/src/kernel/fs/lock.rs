@@ -1,8 +1,8 @@
 //! Byte-range locks on one file that is never unlinked.
 //!
-//! They are open file description locks (fcntl_locking(2)): each belongs to the descriptor it was taken with, not to
-//! the process, so that threads exclude one another and a forked child keeps what it was given. The kernel frees them
-//! when their holder dies, however it dies. Waiters queue in the kernel.
+//! They are open file description locks (fcntl_locking(2)): each belongs to the descriptor by which it was taken, not
+//! to the process. So threads exclude one another, and a forked child keeps the locks of the descriptors that it
+//! inherits. The kernel releases them when their holder ends, also if it is killed. Waiters queue in the kernel.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::file::{create_private, names_in};
 use crate::kernel::error::{Doing, Error, Result};
 
-/// How long anyone waits for a lock.
+/// The longest wait for a lock.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a lock protects.
@@ -31,18 +31,18 @@ pub enum Place {
     Firewall,
     /// The making of bridges.
     Bridges,
-    /// Shared by those who deleted elements of the firewall a moment ago.
+    /// Shared by processes that deleted elements of the firewall a moment ago.
     Deletion,
     /// One sandbox, by its key.
     Sandbox(u32),
     /// The background deletion of one sandbox's links.
     Drain(i64),
-    /// The right to serve this host.
+    /// The claim to be the resident process of this host.
     Service,
 }
 
 impl Place {
-    /// The kernel's number of the byte.
+    /// The offset of the byte in the file.
     fn offset(self) -> i64 {
         match self {
             Self::Writer => 0,
@@ -80,7 +80,7 @@ pub struct LockFile(PathBuf);
 pub struct Lock(File);
 
 impl LockFile {
-    /// The lock file at `path`; it is made when first used.
+    /// The lock file at `path`. It is made at its first use.
     pub fn new(path: PathBuf) -> Self {
         Self(path)
     }
@@ -114,7 +114,7 @@ impl LockFile {
         }
     }
 
-    /// Whether a process has it, as far as can be told without taking it.
+    /// Whether a process holds it, as far as can be seen without taking it.
     pub fn is_held(&self, place: Place) -> bool {
         let mut found = range(place, libc::F_WRLCK);
         let asked = File::open(&self.0).is_ok_and(|file| fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok());
@@ -129,7 +129,7 @@ impl LockFile {
             Err(Errno::EAGAIN | Errno::EACCES) => {}
             Err(error) => return Err(Error::refused(what(), error)),
         }
-        // The kernel's queue knows no deadline: a thread waits in it, and a lock that comes too late is dropped there.
+        // A wait in the kernel's queue has no deadline. So a thread waits there, and drops a lock that comes too late.
         let (send, receive) = mpsc::channel();
         let waiter = move || {
             let result = set(&file, place, kind, Wait::Yes);
@@ -151,8 +151,8 @@ impl LockFile {
 }
 
 impl Lock {
-    /// Lets the programs that this process starts from now on hold the lock too, each to its end: what they do needs it
-    /// also if we are killed meanwhile.
+    /// Makes the programs that this process starts from now on hold the lock too, each until its end. Their work needs
+    /// it even if this process is killed meanwhile.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -160,7 +160,7 @@ impl Lock {
         fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).doing(|| "let programs inherit a lock".into())
     }
 
-    /// Gives the lock back before its descriptors go, for all processes that share it.
+    /// Releases the lock for all processes that share it, before its descriptors are closed.
     pub fn release(&self) {
         let range = libc::flock {
             l_type: libc::F_UNLCK as i16,
@@ -169,7 +169,7 @@ impl Lock {
             l_len: 0,
             l_pid: 0,
         };
-        // A descriptor of ours with a lock cannot fail to give it back (fcntl_locking(2)).
+        // Releasing cannot fail for a valid descriptor (fcntl_locking(2)).
         let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&range));
     }
 }
@@ -203,8 +203,8 @@ fn set(file: &File, place: Place, kind: i32, wait: Wait) -> nix::Result<()> {
     }
 }
 
-/// The processes that hold the byte `at` of the file at `path`, by name and pid. The kernel tells no owner of an open file
-/// description lock (`l_pid` is -1), but says of each descriptor what is locked through it (proc_pid_fdinfo(5)).
+/// The processes that hold the byte `at` of the file at `path`, by name and pid. The kernel gives no owner of an open
+/// file description lock (`l_pid` is -1), but lists for each descriptor what is locked through it (proc_pid_fdinfo(5)).
 pub(in crate::kernel) fn holders(path: &Path, at: i64) -> Vec<String> {
     let Ok(ours) = fs::metadata(path).map(|meta| (meta.dev(), meta.ino())) else { return Vec::new() };
     let is_lock_file = |link: &Path| fs::metadata(link).is_ok_and(|meta| (meta.dev(), meta.ino()) == ours);
@@ -224,7 +224,8 @@ pub(in crate::kernel) fn holders(path: &Path, at: i64) -> Vec<String> {
     holders
 }
 
-/// Whether an fdinfo says `lock: 1: OFDLCK ADVISORY WRITE -1 00:19:1234 FIRST LAST` of a range with the byte `at`.
+/// Whether an fdinfo has a line `lock: 1: OFDLCK ADVISORY WRITE -1 00:19:1234 FIRST LAST` with a range that includes
+/// the byte `at`.
 fn locks_byte(fdinfo: &str, at: i64) -> bool {
     fdinfo.lines().filter_map(|line| line.strip_prefix("lock:")).any(|line| {
         let mut range = line.split_whitespace().rev().take(2).map(|end| end.parse().unwrap_or(i64::MAX));

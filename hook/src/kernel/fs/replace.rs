@@ -1,4 +1,4 @@
-//! Replacing a file whole, so that its readers find the old text or the new one.
+//! Replacing a whole file, so that its readers get either the old text or the new one.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -15,28 +15,28 @@ use rustix::io::Errno;
 
 use crate::kernel::error::{Doing, Error, Result};
 
-/// How long another of us may be at work on the same folder.
+/// The longest wait for another ocinet that works in the same folder.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Writes a file that all users may read, whole or not at all. A link of that name is replaced, not followed. Its directory is made
-/// where it is missing.
+/// Writes a file that all users can read. After an error the file is unchanged. A symbolic link of that name is
+/// replaced, not followed. A missing directory is made.
 ///
 /// # Errors
-/// When the kernel refuses, or another of us stays at work in the directory.
+/// When the kernel refuses, or another ocinet keeps the directory locked.
 pub fn write_public(path: &Path, text: &str) -> Result<()> {
     let what = || format!("write {}", path.display());
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename).doing(what)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory).doing(what)?;
     Folder::lock(directory)?.put(name, &what, |draft| {
-        // Whatever the umask is.
+        // `fchmod`, since the umask does not apply to it.
         fchmod(draft, Mode::from_raw_mode(0o644)).doing(what)?;
         let mut draft = draft;
         draft.write_all(text.as_bytes()).doing(what)
     })
 }
 
-/// A folder, locked against others of us.
+/// A folder, locked against other processes of ocinet.
 struct Folder(OwnedFd);
 
 impl Folder {
@@ -47,7 +47,8 @@ impl Folder {
         Ok(Self(folder))
     }
 
-    /// Has `fill` write a draft, which becomes the file `name`; after an error that is as it was. `what` is done so.
+    /// Makes `fill` write a draft and renames it to `name`. After an error the file is unchanged. `what` describes the
+    /// work in errors.
     fn put(&self, name: &OsStr, what: &dyn Fn() -> String, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
         let mut draft = OsString::from(".");
         draft.push(name);
@@ -64,7 +65,7 @@ impl Folder {
     }
 }
 
-/// A file of another program's that is to be replaced, as it was when it was read.
+/// A file of another program that is to be replaced, in the state in which it was read.
 pub struct Replaceable {
     folder: Folder,
     path: PathBuf,
@@ -76,12 +77,12 @@ impl Replaceable {
     /// Opens the file `name` in `directory` and reads it, at most `limit` bytes.
     ///
     /// # Errors
-    /// When it is no regular file of at most that size, or another of us stays at work there.
+    /// When it is no regular file of at most that size, or another ocinet keeps the directory locked.
     pub fn open(directory: &Path, name: &str, limit: usize) -> Result<(Self, Vec<u8>)> {
         let path = directory.join(name);
         let what = || format!("read {}", path.display());
         let folder = Folder::lock(directory)?;
-        // Without following: a rename would replace the link, and leave alone what it leads to.
+        // Does not follow a symbolic link: a rename would replace the link and not its target.
         let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&folder.0, name, open, Mode::empty()) {
             Err(Errno::LOOP) => return Err(Error::refused(what(), io::Error::other("is a symbolic link"))),
@@ -100,10 +101,10 @@ impl Replaceable {
         Ok((Self { folder, name: name.to_owned(), path, read: (file, stat) }, bytes))
     }
 
-    /// Puts a file with `text` in its place, of the same owner, mode and label.
+    /// Replaces the file by one with `text`, of the same owner, mode and label.
     ///
     /// # Errors
-    /// [`Error::Busy`] where another program changed the file since it was read; then, as after every error, it is as it was.
+    /// [`Error::Busy`] if another program changed the file since it was read. After any error the file is unchanged.
     pub fn replace(self, text: &[u8]) -> Result<()> {
         self.folder.put(self.name.as_ref(), &|| self.what(), |draft| {
             self.write(draft, text)?;
@@ -159,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// It is one text or the other, also while two processes write.
+    /// A reader gets one text or the other, also while two processes write.
     #[test]
     fn a_public_file_is_always_read_whole() {
         let directory = std::env::temp_dir().join(format!("ocinet-public-{}", std::process::id()));

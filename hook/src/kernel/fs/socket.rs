@@ -12,7 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use super::file::remove_file;
 use crate::kernel::error::{Doing, Result};
 
-/// Removes a Unix socket; what is none stays.
+/// Removes a Unix socket. A file that is no socket stays.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -21,8 +21,8 @@ pub fn remove_socket(path: &Path) -> Result<()> {
     if is_socket { remove_file(path) } else { Ok(()) }
 }
 
-/// Whether a process of this network namespace listens on the Unix socket at `path`. Without connecting to it: that would start
-/// a service which a service manager listens for.
+/// Whether a process of this network namespace listens on the Unix socket at `path`. It does not connect: that would
+/// start a service for which a service manager listens.
 ///
 /// # Errors
 /// When /proc is not mounted.
@@ -33,18 +33,19 @@ pub fn is_listened_on(path: &Path) -> Result<bool> {
     Ok(String::from_utf8_lossy(&sockets).lines().any(|line| listens_on(line, &path.to_string_lossy())))
 }
 
-/// Whether a line `ffff: 00000002 00000000 00010000 0001 01 1234 /run/a socket` is of one that listens at `path`: the flag is
-/// `__SO_ACCEPTCON` (`unix_seq_show`, net/unix/af_unix.c).
+/// Whether a line `ffff: 00000002 00000000 00010000 0001 01 1234 /run/a socket` is that of a socket which listens at
+/// `path`: the flag is `__SO_ACCEPTCON` (`unix_seq_show`, net/unix/af_unix.c).
 fn listens_on(line: &str, path: &str) -> bool {
     let mut fields = line.splitn(8, ' ').filter(|field| !field.is_empty());
     let (flags, rest) = (fields.nth(3), line.strip_suffix(path));
     flags == Some("00010000") && rest.is_some_and(|rest| rest.ends_with(' '))
 }
 
-/// Whether a program listens at `path`, seen without waiting for it. Where systemd listens for the program, that starts it.
+/// Whether a program listens at `path`. It connects without waiting; where systemd listens for the program, that starts
+/// it.
 ///
 /// # Errors
-/// When that cannot be told.
+/// When the connection fails for a reason that leaves the question open.
 pub fn is_listened_to(path: &Path) -> io::Result<bool> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -70,10 +71,10 @@ mod tests {
         path
     }
 
-    /// A listener whose queue is full, with those who fill it.
+    /// A listener whose queue is full, with the connection that fills it.
     fn deaf(path: &Path) -> (UnixListener, UnixStream) {
         let listener = UnixListener::bind(path).unwrap();
-        // Said once more it changes the length of the queue (listen(2)).
+        // A second listen(2) changes the length of the queue.
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let queued = UnixStream::connect(path).unwrap();
         (listener, queued)

@@ -9,20 +9,20 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
 use crate::kernel::error::{Doing, Result};
 
-/// What happens to the files of one directory.
+/// The changes of the files in one directory.
 pub struct Watch {
     inotify: Inotify,
     directory: PathBuf,
 }
 
-/// What a watch saw, perhaps several things at once.
+/// The changes that one wait returned.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Files that were written and closed, moved here or removed.
     pub changed: Vec<String>,
-    /// More happened than could be told.
+    /// Whether events were lost because there were too many.
     pub lost: bool,
-    /// The directory is not there any more.
+    /// Whether the directory was removed.
     pub gone: bool,
 }
 
@@ -30,7 +30,7 @@ impl Watch {
     /// Watches `directory` from now on.
     ///
     /// # Errors
-    /// When it is not there, or the kernel has no watch left.
+    /// When it does not exist, or the kernel has no watch left.
     pub fn of(directory: &Path) -> Result<Self> {
         let what = || format!("watch {}", directory.display());
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC).doing(what)?;
@@ -44,17 +44,17 @@ impl Watch {
         Ok(Self { inotify, directory: directory.to_owned() })
     }
 
-    /// Waits until something happens, at the longest for as long as `longest`, and then for as long as `more` for what belongs to
-    /// it. Nothing is seen where nothing happened.
+    /// Waits until something changes, at most for `longest`, and then for `more`, so that related changes are returned
+    /// together. Returns an empty value if nothing changed.
     ///
     /// # Errors
-    /// When the kernel refuses to tell.
+    /// When the kernel refuses to report.
     pub fn wait(&self, longest: Option<Duration>, more: Duration) -> Result<Seen> {
         let what = || format!("watch {}", self.directory.display());
         let mut ready = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
         let timeout = longest.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
         match poll(&mut ready, timeout) {
-            // The caller waits again.
+            // Nothing was seen; the caller waits again.
             Ok(0) | Err(Errno::EINTR) => return Ok(Seen::default()),
             polled => polled.doing(what)?,
         };
@@ -93,7 +93,7 @@ mod tests {
             Seen::default(),
             "nothing happens"
         );
-        // What comes a moment later is seen at once with it.
+        // A change that comes a moment later is returned together with the first one.
         let two = directory.join("two");
         let later = thread::spawn(move || {
             fs::write(&two, "").unwrap();

@@ -1,4 +1,4 @@
-//! Namespaces and the processes in them: how they are made, entered, recognised again, and what is done in them.
+//! Namespaces and the processes in them: making, entering and recognising them, and work inside them.
 
 mod mount;
 mod netns;

@@ -1,12 +1,12 @@
-//! Our files over a container's own, from inside its mount namespace.
+//! Mounting our files over those of a container, inside its mount namespace.
 //!
-//! The image is hostile: `/etc/resolv.conf` in it may be a link to anywhere, a FIFO or a device, and may be swapped while
-//! we look. So the target is opened beneath the container's root by a path walk that cannot leave it, judged by its
-//! descriptor, and mounted over by that same descriptor. The mount itself was made before, in our own namespace,
-//! read-only: a container must not fill the host's /run.
+//! The image is hostile: its `/etc/resolv.conf` may be a link to anywhere, a FIFO or a device, and may be replaced at
+//! any time. So the target is opened by a path walk that cannot leave the container's root, checked by its descriptor,
+//! and mounted over by the same descriptor. The mount itself is made before in our own namespace, read-only: a
+//! container must not fill the host's /run.
 //!
-//! The container's root is looked up from the root directory of its first process: setns(2) into a mount namespace moves the
-//! caller to the root of that namespace, which is another one where the runtime runs in a chroot.
+//! The container's root is looked up from the root directory of its first process: setns(2) into a mount namespace
+//! moves the caller to the root of that namespace, which is a different directory if the runtime runs in a chroot.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,12 +22,12 @@ use super::process::Process;
 use super::scoped_thread::in_scoped_thread;
 use crate::kernel::error::{Doing, Error, Result};
 
-/// How often a disturbed walk is begun again: another process must not keep us for ever.
+/// How often an interrupted walk is repeated, so that another process cannot keep this one busy for ever.
 const MOST_WALKS: usize = 1000;
-/// As many as the kernel follows (path_resolution(7)).
+/// The limit of the kernel (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// A file of ours and where it belongs in a container.
+/// A file of ours and its place in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlay {
     /// The file on the host.
@@ -36,30 +36,30 @@ pub struct Overlay {
     pub target: String,
 }
 
-/// A target that a container lacks and is not given: there is nothing to mount over.
+/// A target that does not exist in a container and is not made, so that nothing can be mounted over it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// The image is read-only.
     #[error("the image has no {0} and cannot be given one: the container goes without it")]
     ReadOnly(String),
-    /// A file made there would be a file of the host's.
+    /// A file made there would be a file on the host.
     #[error("{0} is missing in a folder of the host's, where ocinet makes none: the container goes without it")]
     Hosts(String),
-    /// What is mounted there would be mounted elsewhere, too.
+    /// A mount made there would appear in other places too.
     #[error(
         "{0} is on a mount that is shared, perhaps with the host: ocinet mounts nothing there, and it stays as it is"
     )]
     Shared(String),
 }
 
-/// What an attempt to make a target came to, where it did not fail.
+/// The result of an attempt to make a target that did not fail.
 enum Made {
     There(OwnedFd),
     Not(Missing),
 }
 
-/// Mounts each file over its target beneath `root`, a path that `process` and its runtime know, in the mount namespace of
-/// `process`. Returns the targets that could not be mounted over.
+/// Mounts each file over its target beneath `root`, in the mount namespace of `process`. `root` is a path as `process`
+/// and its runtime see it. Returns the targets that could not be mounted over.
 ///
 /// # Errors
 /// When a target is no regular file, or the kernel refuses.
@@ -71,7 +71,7 @@ pub fn mount_over(process: &Process, root: &Path, overlays: &[Overlay]) -> Resul
     let what = || format!("open the container's root {}", root.display());
     let directory = open_beneath(&process.root, root, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
     let work = || {
-        // A thread shares its root and working directory with others, which setns into a mount namespace refuses.
+        // A thread shares its root and working directory with the others. setns(2) into a mount namespace refuses that.
         unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
         setns(&process.mnt, CloneFlags::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
         let place = Place { root: &directory, process };
@@ -80,7 +80,7 @@ pub fn mount_over(process: &Process, root: &Path, overlays: &[Overlay]) -> Resul
     in_scoped_thread(work)
 }
 
-/// A read-only mount of `source` that is nowhere yet.
+/// A read-only mount of `source` that is not attached anywhere yet.
 fn detached(source: &Path) -> Result<OwnedFd> {
     let what = || format!("make a mount of {}", source.display());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -91,14 +91,14 @@ fn detached(source: &Path) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Where files are mounted: the root of a container, seen from inside its mount namespace.
+/// The root of a container, seen from inside its mount namespace.
 struct Place<'p> {
     root: &'p OwnedFd,
     process: &'p Process,
 }
 
 impl Place<'_> {
-    /// Puts the mount `tree` over `target`.
+    /// Mounts `tree` over `target`.
     fn attach(&self, tree: &OwnedFd, target: &str) -> Result<Option<Missing>> {
         let what = || format!("mount over /{target} in the container");
         uncover(self.root, target).doing(what)?;
@@ -127,7 +127,7 @@ impl Place<'_> {
         Ok(None)
     }
 
-    /// Makes an empty file to mount over, where the image has none or a link to nowhere. It stays in the image.
+    /// Makes an empty file to mount over, if the image has none or a dangling link. The file stays in the image.
     fn make(&self, target: &str) -> Result<Made> {
         let what = || format!("make /{target} in the container");
         let path = end_of_links(self.root, target).doing(what)?;
@@ -151,7 +151,7 @@ impl Place<'_> {
         let mut file = None;
         let made = || {
             let opened = rustix::fs::openat(&at, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
-            // The caller's umask means nothing in the image.
+            // The caller's umask must not apply to the image.
             rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o644))?;
             file = Some(opened);
             Ok(())
@@ -162,7 +162,7 @@ impl Place<'_> {
         Ok(Made::There(file.ok_or(Errno::NOENT).doing(what)?))
     }
 
-    /// Lets `make` add something to the directory `at`, for the sake of `target`, unless that would be a file of the host's.
+    /// Calls `make`, which adds something to the directory `at` for `target`, unless it would be added to the host.
     fn add(
         &self,
         at: &OwnedFd,
@@ -179,13 +179,14 @@ impl Place<'_> {
         }
     }
 
-    /// Whether a file is on a mount of its own, beside the root's, whose mounts appear in other places as well.
+    /// Whether a file is on a mount other than the root's, and one that propagates new mounts to other places.
     fn is_shared(&self, file: &OwnedFd) -> io::Result<bool> {
         let id = mount_id(file)?;
         if id == mount_id(self.root)? {
             return Ok(false);
         }
-        // Of this thread, which is in the container's namespace. The optional fields end with a hyphen (proc_pid_mountinfo(5)).
+        // Of this thread, which is in the container's mount namespace. The optional fields end with a hyphen
+        // (proc_pid_mountinfo(5)).
         let mounts = open_beneath(&self.process.root, "proc/thread-self/mountinfo", OFlags::RDONLY)?;
         let mut text = String::new();
         File::from(mounts).read_to_string(&mut text)?;
@@ -195,21 +196,22 @@ impl Place<'_> {
         Ok(optional.any(|field| field.starts_with("shared:")))
     }
 
-    /// Whether a directory belongs to the container alone: to its root file system, or to one in memory that the host has not
-    /// mounted itself. Anything else that is mounted there is a folder of the host's, or may be.
+    /// Whether a directory belongs to the container alone: it is on its root file system, or on one in memory that the
+    /// host has not mounted itself. Any other mount may be a folder of the host.
     fn is_containers_own(&self, directory: &OwnedFd) -> io::Result<bool> {
         if mount_id(directory)? == mount_id(self.root)? {
             return Ok(true);
         }
         match rustix::fs::fstatfs(directory)?.f_type {
-            // Nothing can be made in it, which is the kernel's to say.
+            // Nothing can be made in it; the kernel's error reports that.
             libc::PROC_SUPER_MAGIC => return Ok(true),
             libc::TMPFS_MAGIC => {}
             _ => return Ok(false),
         }
         let device = fstat(directory)?.st_dev;
         let number = format!("{}:{}", major(device), minor(device));
-        // Of the process, and so of its first thread, which did not enter the container's namespace (proc_pid_mountinfo(5)).
+        // Of the process, and so of its first thread, which has not entered the container's namespace
+        // (proc_pid_mountinfo(5)).
         let mounts = open_beneath(&self.process.root, "proc/self/mountinfo", OFlags::RDONLY)?;
         let mut text = String::new();
         File::from(mounts).read_to_string(&mut text)?;
@@ -221,8 +223,8 @@ fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
     statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
-/// Takes off what an attach mounted that was taken back since: its file is gone from the host, and nothing can be
-/// mounted over it.
+/// Unmounts what an attach mounted that was rolled back: its file is gone from the host, and nothing can be mounted
+/// over it.
 fn uncover(root: &OwnedFd, target: &str) -> rustix::io::Result<()> {
     while let Ok(place) = open_beneath(root, target, OFlags::PATH) {
         if fstat(&place)?.st_nlink > 0 {
@@ -234,8 +236,8 @@ fn uncover(root: &OwnedFd, target: &str) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Walks `path` without ever leaving `root`. While anything is renamed or mounted anywhere on the host, the kernel cannot
-/// tell whether a `..` led out of the root, and says "try again" (openat2(2)).
+/// Walks `path` without leaving `root`. While something is renamed or mounted anywhere on the host, the kernel cannot
+/// tell whether a `..` led out of the root, and returns `EAGAIN` (openat2(2)). Then the walk is repeated.
 fn open_beneath(root: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let walk = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let open = || rustix::fs::openat2(root, path.as_ref(), flags | OFlags::CLOEXEC, Mode::empty(), walk);
@@ -243,7 +245,7 @@ fn open_beneath(root: &OwnedFd, path: impl AsRef<Path>, flags: OFlags) -> rustix
     (0..MOST_WALKS).map(|_| open()).find(|opened| !disturbed(opened)).unwrap_or(Err(Errno::AGAIN))
 }
 
-/// Where `target` leads over links, as a path beneath the root of which the last part is no link.
+/// The target of the links at `target`, as a path beneath the root whose last part is no link.
 fn end_of_links(root: &OwnedFd, target: &str) -> rustix::io::Result<String> {
     let mut path = target.to_owned();
     for _ in 0..MOST_LINKS {
@@ -253,7 +255,7 @@ fn end_of_links(root: &OwnedFd, target: &str) -> rustix::io::Result<String> {
     Err(Errno::LOOP)
 }
 
-/// Where the link at `target` leads, as a path beneath the root; none where there is no link.
+/// The target of the link at `target`, as a path beneath the root; none if there is no link.
 fn link_beneath(root: &OwnedFd, target: &str) -> Option<String> {
     let link = open_beneath(root, target, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
     let text = rustix::fs::readlinkat(link, "", Vec::new()).ok()?.into_string().ok()?;
@@ -264,10 +266,10 @@ fn link_beneath(root: &OwnedFd, target: &str) -> Option<String> {
 /// mount_setattr(2), which neither nix nor rustix has.
 #[allow(unsafe_code)]
 fn set_attributes(mount: BorrowedFd<'_>, attributes: u64) -> nix::Result<()> {
-    // Else it would stay in the peer group of the mount that it was cloned from, which systemd makes shared: what the container then
-    // mounts over its file would be mounted on the host, too (mount_namespaces(7)).
+    // `MS_PRIVATE`, or it would stay in the peer group of the mount from which it was cloned, which systemd makes
+    // shared: a mount that the container makes over its file would appear on the host too (mount_namespaces(7)).
     let change = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
-    // SAFETY: the path is an empty C string, and `change` lives and is as long as said.
+    // SAFETY: the path is an empty C string, and `change` is alive and has the given size.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

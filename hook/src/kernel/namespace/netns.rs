@@ -15,16 +15,16 @@ use crate::decide::liveness::Sight;
 use crate::kernel::error::{Doing, Result};
 use crate::model::{Namespace, NetnsLocator, Requester};
 
-/// A network namespace, held by a descriptor.
+/// A network namespace, kept alive by a descriptor.
 pub struct Netns(OwnedFd);
 
 impl Netns {
     /// The namespace that `path` is bound to.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the path is not bound to a network namespace.
     pub fn at(path: &Path) -> Result<Self> {
-        // Without blocking: what the path leads to may be a FIFO.
+        // Non-blocking: the path may be a FIFO.
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
@@ -33,7 +33,7 @@ impl Netns {
         Ok(Self(file.into()))
     }
 
-    /// The same namespace, held once more.
+    /// Another descriptor of the same namespace.
     ///
     /// # Errors
     /// When this process has no descriptor left.
@@ -68,8 +68,8 @@ impl Netns {
         own_cookie()
     }
 
-    /// Makes a namespace and binds it to the file `path`, which holds it until it is unbound. Its cookie comes with it: to ask
-    /// for that later takes another thread.
+    /// Makes a namespace and binds it to the file `path`, which keeps it alive until it is unmounted. Also returns its
+    /// cookie: reading that later would take another thread.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -83,7 +83,7 @@ impl Netns {
         })
     }
 
-    /// Looks for the namespace that was recorded. What cannot be looked at is [`Sight::Failed`] or [`Sight::Hidden`], never
+    /// Looks for a recorded namespace. One that cannot be examined is [`Sight::Failed`] or [`Sight::Hidden`], never
     /// [`Sight::Gone`].
     pub fn look(recorded: &Namespace, here: &Origin) -> Sight<Self> {
         let same_pids = recorded.seen_from_pid_ns == here.pid_ns;
@@ -117,14 +117,14 @@ impl Netns {
             return other;
         }
         let opened = Self::at(Path::new(&format!("/proc/{pid}/ns/net")));
-        // The process may have ended meanwhile, and its number may be another's.
+        // The process may have ended meanwhile, and another one may have its pid.
         Self::unless_running(pid, started).unwrap_or_else(|| match opened {
             Ok(netns) => Sight::Alive(netns),
             Err(error) => Sight::Failed(error.to_string()),
         })
     }
 
-    /// What is to be said of a process that does not run, or of which that cannot be told.
+    /// The result for a process that does not run, or of which that is unknown; `None` for one that runs.
     fn unless_running(pid: i32, started: u64) -> Option<Sight<Self>> {
         match running(pid, started) {
             Ok(Running::Yes) => None,
@@ -142,9 +142,10 @@ impl Netns {
         }
     }
 
-    /// Itself if it is of use: a namespace that we made is held by its path alone, also when nothing needs it any more.
+    /// Alive only if it is needed: a namespace that we made is kept by its path, also when no container needs it any
+    /// more.
     fn if_wanted(self, requester: Option<&Requester>) -> Sight<Self> {
-        // Asked first: to look for processes takes the longer the more there are.
+        // The requester is checked first: a search for processes takes long where there are many.
         let wanted = requester.map_or(Ok(false), is_there);
         match (wanted, || self.is_inhabited()) {
             (Ok(true), _) => Sight::Alive(self),
@@ -160,7 +161,7 @@ impl Netns {
     fn is_inhabited(&self) -> Result<bool> {
         let what = || "look for processes in a network namespace".to_owned();
         let own = fstat(&self.0).doing(what)?;
-        // As the link of each process shows it (namespaces(7)).
+        // The name in the link of each process in it (namespaces(7)).
         let name = format!("net:[{}]", own.st_ino);
         let mut unseen = None;
         for entry in fs::read_dir("/proc").doing(what)? {
@@ -181,12 +182,13 @@ impl Netns {
     }
 }
 
-/// Whether the process of that folder of /proc, or one of its threads, is in the network namespace that is called `name`.
+/// Whether the process with the given folder of /proc, or one of its threads, is in the network namespace called
+/// `name`.
 fn is_in(process: &Path, name: &Path) -> io::Result<bool> {
     if let Some(text) = ended_or(fs::read_link(process.join("ns/net")))? {
         return Ok(text == name);
     }
-    // A first thread that has ended is in no namespace any more, while others may run.
+    // A first thread that has ended is in no namespace, while other threads may run.
     let Some(threads) = ended_or(fs::read_dir(process.join("task")))? else { return Ok(false) };
     for thread in threads {
         let Some(thread) = ended_or(thread)? else { continue };
@@ -197,7 +199,7 @@ fn is_in(process: &Path, name: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// None where what was looked at has ended.
+/// `None` if the process has ended.
 fn ended_or<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
@@ -205,7 +207,7 @@ fn ended_or<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Whether /proc leaves out processes that this one may not look at (proc(5), `hidepid`).
+/// Whether /proc leaves out processes that this one may not examine (proc(5), `hidepid`).
 fn hides_processes() -> io::Result<bool> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let hides = |line: &str| {
@@ -213,7 +215,7 @@ fn hides_processes() -> io::Result<bool> {
         let option = line.split([' ', ',']).find_map(|field| field.strip_prefix("hidepid="));
         point == Some("/proc") && option.is_some_and(|value| !matches!(value, "0" | "off" | "1" | "noaccess"))
     };
-    // Who may look at the first process may look at all.
+    // A process that may examine the first process may examine all.
     Ok(mounts.lines().any(hides) && fs::read_link("/proc/1/ns/net").is_err())
 }
 
@@ -229,7 +231,7 @@ fn place(locator: &NetnsLocator) -> String {
     }
 }
 
-/// Whether the engine that asked for a namespace runs, and still has the container's bundle.
+/// Whether the engine that asked for a namespace runs, and the container's bundle still exists.
 fn is_there(requester: &Requester) -> Result<bool> {
     let bundle = requester.bundle.try_exists().doing(|| format!("look for {}", requester.bundle.display()))?;
     Ok(bundle && running(requester.pid, requester.started)? != Running::No)
@@ -259,7 +261,7 @@ impl GetSockOpt for NetnsCookie {
         use std::os::fd::AsRawFd;
         let mut cookie = 0u64;
         let mut length = size_of::<u64>() as libc::socklen_t;
-        // SAFETY: the kernel writes at most `length` bytes into `cookie`, which lives and is that large.
+        // SAFETY: the kernel writes at most `length` bytes into `cookie`, which is alive and has that size.
         let result = unsafe {
             libc::getsockopt(
                 fd.as_fd().as_raw_fd(),

@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::netns::Netns;
 use crate::kernel::error::{Doing, Error, Result};
 
-/// The namespaces from which pids and paths are seen, as inode numbers.
+/// The namespaces in which pids and paths were recorded, as inode numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     /// The pid namespace.
@@ -23,7 +23,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Where this process stands.
+    /// The namespaces of this process.
     ///
     /// # Errors
     /// When /proc is not mounted.
@@ -33,7 +33,7 @@ impl Origin {
     }
 }
 
-/// A process and its namespaces, all opened while it was certain to be that process.
+/// A process and its namespaces. All were opened while the pid was certain to be that process.
 pub struct Process {
     /// Its network namespace.
     pub net: Netns,
@@ -41,7 +41,7 @@ pub struct Process {
     pub mnt: OwnedFd,
     /// Its UTS namespace.
     pub uts: OwnedFd,
-    /// Its root directory, in its mount namespace: where that process and its parent agree on what a path means.
+    /// Its root directory, in its mount namespace: paths of the process and of its parent are valid from there.
     pub root: OwnedFd,
     /// When it started, see [`process_start`].
     pub started: u64,
@@ -51,7 +51,7 @@ impl Process {
     /// Opens the process `pid`.
     ///
     /// # Errors
-    /// When the process is gone, or goes while we look: then the pid may already be another's.
+    /// When the process is gone, or ends meanwhile: then another process may have the pid.
     pub fn open(pid: i32) -> Result<Self> {
         let gone = || format!("find process {pid}");
         let number = Pid::from_raw(pid).ok_or(Errno::ESRCH).doing(gone)?;
@@ -72,7 +72,7 @@ impl Process {
         }
     }
 
-    /// Whether it has a mount namespace of its own: mounts in it are seen by no other.
+    /// Whether it has a mount namespace of its own, so that no other process sees mounts in it.
     ///
     /// # Errors
     /// When /proc is not mounted.
@@ -89,7 +89,7 @@ impl Process {
     }
 }
 
-/// Whether a namespace is another than this process's.
+/// Whether a namespace differs from this process's.
 fn differs(namespace: &OwnedFd, kind: &str) -> Result<bool> {
     let path = format!("/proc/self/ns/{kind}");
     let what = || format!("look at {path}");
@@ -107,33 +107,33 @@ pub fn process_start(pid: i32) -> Result<u64> {
     stat.field(22).ok_or_else(|| Error::refused(what(), Errno::EINVAL))
 }
 
-/// What became of a process.
+/// The state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Running {
     /// It runs.
     Yes,
-    /// There is no process of its number, or it has ended, or its number is another's. Proved.
+    /// Proved: no process has its pid, or it has ended, or another process has its pid.
     No,
-    /// A process of its number started at another time, but this process is in a time namespace that shifts the time
-    /// (time_namespaces(7)): it may be the same one.
+    /// A process of its pid started at another time, but this process is in a time namespace that shifts start times
+    /// (time_namespaces(7)), so it may be the same one.
     Other,
 }
 
 /// Whether the process `pid` that started at `started` runs.
 ///
 /// # Errors
-/// When that cannot be told: without the right to look, without descriptors, or where /proc is that of other processes.
+/// When that is unknown: without the right to look, without descriptors, or with the /proc of another pid namespace.
 pub(super) fn running(pid: i32, started: u64) -> Result<Running> {
     let what = || format!("look for process {pid}");
     let Some(number) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else { return Ok(Running::No) };
     let process = match pidfd_open(number, PidfdFlags::empty()) {
-        // A thread of another process has the number (pidfd_open(2) says EINVAL, and ENOENT since Linux 6.9).
+        // The pid is that of a thread of another process (pidfd_open(2) gives EINVAL, and ENOENT since Linux 6.9).
         Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
             return Ok(Running::No);
         }
         opened => opened.doing(what)?,
     };
-    // A /proc of other pids than ours would tell of another process.
+    // A /proc of another pid namespace would describe another process.
     let own = fs::read_link("/proc/self").doing(what)?;
     if own != Path::new(&std::process::id().to_string()) {
         return Err(Error::refused(what(), std::io::Error::other("/proc is of another pid namespace")));
@@ -150,7 +150,8 @@ pub(super) fn running(pid: i32, started: u64) -> Result<Running> {
     }
 }
 
-/// Whether this process is in another time namespace than the host's first one (`PROC_TIME_INIT_INO`, include/linux/proc_ns.h).
+/// Whether this process is in another time namespace than the initial one (`PROC_TIME_INIT_INO`,
+/// include/linux/proc_ns.h).
 fn is_time_shifted() -> std::io::Result<bool> {
     match fs::read_link("/proc/self/ns/time") {
         // A kernel without time namespaces.
@@ -159,17 +160,17 @@ fn is_time_shifted() -> std::io::Result<bool> {
     }
 }
 
-/// The command line of this process's nearest ancestor that is called `name`; none where there is none that can be seen.
+/// The command line of this process's nearest ancestor with the name `name`; none if no such ancestor can be seen.
 pub fn ancestor(name: &str) -> Option<Vec<String>> {
     called(name, getppid().as_raw())
 }
 
-/// The same for the process `pid`, which may call itself what it likes.
+/// The same for the process `pid`. A process can choose its own name.
 pub fn ancestor_of(pid: i32, name: &str) -> Option<Vec<String>> {
     called(name, Stat::read(pid).ok()?.field(4)?)
 }
 
-/// The command line of the process `pid`, or else of its nearest ancestor, that is called `name`.
+/// The command line of the first process with the name `name`, beginning at `pid` and going on to its ancestors.
 fn called(name: &str, mut pid: i32) -> Option<Vec<String>> {
     // A process that ends meanwhile ends the search.
     loop {
@@ -183,7 +184,7 @@ fn called(name: &str, mut pid: i32) -> Option<Vec<String>> {
     }
 }
 
-/// What the kernel says of a process (proc_pid_stat(5)).
+/// The text of proc_pid_stat(5) for a process.
 struct Stat(String);
 
 impl Stat {
@@ -196,7 +197,7 @@ impl Stat {
         from_name.rsplit_once(')').map_or("", |(name, _)| name)
     }
 
-    /// One of the fields from the third on. The name, the second, may hold anything, parentheses and spaces included.
+    /// A field from the third on. The second field, the name, may hold any characters, parentheses and spaces included.
     fn field<T: std::str::FromStr>(&self, number: usize) -> Option<T> {
         let fields = self.0.rsplit_once(')').map_or("", |(_, fields)| fields);
         fields.split_ascii_whitespace().nth(number - 3)?.parse().ok()
@@ -206,19 +207,19 @@ impl Stat {
 /// The absolute path of this program's file.
 ///
 /// # Errors
-/// When the file is gone, or its name is not UTF-8: then no runtime could start it by that name.
+/// When the file is gone, or its name is not UTF-8, so that a runtime could not start it by that name.
 pub fn own_program() -> Result<String> {
     let what = || "find the file of this program".to_owned();
     let path = std::env::current_exe().and_then(|path| path.canonicalize()).doing(what)?;
     path.into_os_string().into_string().map_err(|_| Error::refused(what(), Errno::EILSEQ))
 }
 
-/// Runs `work` in a child process that outlives this one and holds nothing of its caller but `keep`: neither its
-/// standard streams, which a runtime waits for, nor its directory, session or descriptors.
+/// Runs `work` in a child process that outlives this one. It keeps only the descriptors `keep`: neither its standard
+/// streams, whose end a runtime waits for, nor its directory, session or other descriptors.
 ///
 /// For short-lived processes with one thread only; the child ends with `work`.
 ///
-/// Returns its process id, or none where there are other threads: then nothing was done.
+/// Returns its pid, or none if there are other threads: then nothing was done.
 ///
 /// # Errors
 /// When no process can be made.
@@ -236,13 +237,13 @@ pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<Opt
             if let_go(&keep).is_ok() {
                 work();
             }
-            // SAFETY: `_exit` runs no destructor: what the parent owns is the parent's to close.
+            // SAFETY: `_exit` runs no destructor. What the parent owns, the parent closes.
             unsafe { libc::_exit(0) }
         }
     }
 }
 
-/// A thread that was joined may be listed for a moment longer.
+/// A joined thread may still be listed for a moment, so this looks several times.
 fn is_single_threaded() -> bool {
     (0..20).any(|_| {
         let alone = fs::read_dir("/proc/self/task").map_or(0, Iterator::count) == 1;
@@ -260,7 +261,7 @@ fn let_go(keep: &[RawFd]) -> nix::Result<()> {
     let mut next: libc::c_uint = 3;
     for fd in keep.iter().map(|fd| fd.cast_unsigned()).chain([libc::c_uint::MAX]) {
         if next < fd {
-            // SAFETY: the descriptors closed belong to objects of the parent's that this process never uses again.
+            // SAFETY: the closed descriptors belong to objects of the parent that this process never uses again.
             unsafe { libc::syscall(libc::SYS_close_range, next, fd - 1, 0) };
         }
         next = fd.saturating_add(1);
@@ -295,7 +296,7 @@ mod tests {
         let started = process_start(pid).unwrap();
         assert_eq!(running(pid, started).unwrap(), Running::Yes);
         child.kill().unwrap();
-        // Dead, but not waited for: it still has its number.
+        // Dead, but not reaped: its pid still exists.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while running(pid, started).unwrap() == Running::Yes {
             assert!(std::time::Instant::now() < deadline);

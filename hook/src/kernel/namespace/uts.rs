@@ -7,7 +7,8 @@ use super::scoped_thread::in_scoped_thread;
 use crate::kernel::error::{Doing, Result};
 use crate::model::HostName;
 
-/// Sets the host name of the UTS namespace `namespace`. It lasts only where the spec has none: runtimes set theirs later.
+/// Sets the host name of the UTS namespace `namespace`. It lasts only if the spec has none: a runtime sets the spec's
+/// later.
 ///
 /// # Errors
 /// When the namespace cannot be entered.

@@ -1,11 +1,12 @@
-//! Flows that conntrack remembers.
+//! Flows in conntrack.
 //!
-//! A flow keeps the translation it began with, for minutes after its container is gone. So it would lead into the next
-//! container at that address, and a UDP client that keeps sending would never reach a container that took a port over.
+//! A flow keeps the translation with which it began, for minutes after its container is gone. So it would lead into the
+//! next container at that address, and a UDP client that keeps sending would never reach a container that got the port
+//! later.
 //!
-//! A container without any right can fill the table. So the kernel is asked for the flows in question alone, and each is
-//! forgotten as it is listed: no list of them is kept. The kernel goes on where it was even if that flow is gone (`ctnetlink_dump_table`,
-//! net/netfilter/nf_conntrack_netlink.c).
+//! A container without any right can fill the table. So the kernel is asked only for the flows in question, and each is
+//! deleted when it is listed: no list of them is kept. The kernel continues its dump at the same place even if that
+//! flow is gone (`ctnetlink_dump_table`, net/netfilter/nf_conntrack_netlink.c).
 
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +26,7 @@ use crate::model::HostAddress;
 
 /// `IPCTNL_MSG_CT_GET`.
 const GET: u8 = 1;
-/// `CTA_ZONE`: in which of several tables of one namespace a flow is.
+/// `CTA_ZONE`: the zone of a flow. One namespace has a table for each zone.
 const ZONE: u16 = 18;
 /// `CTA_FILTER`: which fields of the tuples in a dump request must match, with one mask for each direction.
 const FILTER: u16 = 25;
@@ -36,12 +37,11 @@ const SOURCE_ADDRESS: u32 = 1 << 0;
 const PROTOCOL: u32 = 1 << 3;
 const DESTINATION_PORT: u32 = 1 << 5;
 
-/// Up to how many ports are asked for one by one. The kernel walks its whole table each time, which is quick; to hand out
-/// every UDP flow of it is not.
+/// The largest number of ports that are asked for one by one. The kernel walks its whole table each time, which is
+/// quick. Returning every UDP flow of the table is slow.
 const ONE_BY_ONE: usize = 8;
 
-/// What conntrack remembers, asked by a connection that is opened when it is first needed and stays open, since closing it can take
-/// long.
+/// The conntrack table, by a connection that is opened at its first use and stays open, since closing it can take long.
 #[derive(Default)]
 pub struct Flows(Option<Conntrack>);
 
@@ -57,7 +57,7 @@ impl Flows {
         }
     }
 
-    /// The sockets that take the kernel long to close after elements of the firewall were deleted.
+    /// The sockets whose closing takes the kernel long after elements of the firewall were deleted.
     pub fn slow_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.0.iter().flat_map(Conntrack::slow_sockets)
     }
@@ -66,7 +66,7 @@ impl Flows {
 /// A connection to conntrack.
 pub struct Conntrack {
     listing: Netlink,
-    /// Another socket, since one can list only one thing at a time.
+    /// A second socket, since one can list only one thing at a time.
     forgetting: Netlink,
 }
 
@@ -79,8 +79,8 @@ impl Conntrack {
         Ok(Self { listing: Netlink::netfilter()?, forgetting: Netlink::netfilter()? })
     }
 
-    /// Forgets the flows to newly published UDP ports that began before, and so lead to the host itself or to a container that
-    /// had the port earlier: all that do not lead to the container at `target`.
+    /// Deletes flows to newly published UDP ports that do not lead to the container at `target`. They began before the
+    /// port was published, and lead to the host itself or to a container that had the port earlier.
     ///
     /// # Errors
     /// When conntrack cannot be asked.
@@ -92,7 +92,7 @@ impl Conntrack {
         }
         let is_earlier = |flow: &Flow| {
             let published = |address: &HostAddress| match address {
-                // A flow that is forgotten in vain begins anew.
+                // On an error the flow is deleted: the next packet makes it anew.
                 HostAddress::Any => is_local(flow.destination).unwrap_or(true),
                 one => one.ip() == flow.destination,
             };
@@ -108,7 +108,8 @@ impl Conntrack {
         ports.iter().try_for_each(|(_, port)| forget(Some(*port), PROTOCOL | DESTINATION_PORT))
     }
 
-    /// Forgets every flow of the container at `address`, of whatever protocol: those it began, and those that lead to it.
+    /// Deletes every flow of the container at `address`, of any protocol: those that it began, and those that lead to
+    /// it.
     ///
     /// # Errors
     /// When conntrack cannot be asked.
@@ -119,12 +120,13 @@ impl Conntrack {
         self.forget(address, &led_to, filter(FILTER_REPLY, SOURCE_ADDRESS), |flow| flow.answers_from == address)
     }
 
-    /// The sockets that take the kernel long to close after elements of the firewall were deleted.
+    /// The sockets whose closing takes the kernel long after elements of the firewall were deleted.
     pub fn slow_sockets(&self) -> [BorrowedFd<'_>; 2] {
         [self.listing.as_fd(), self.forgetting.as_fd()]
     }
 
-    /// Forgets those flows of the family of `address` that match the `tuple` as far as `filter` says, and that `is_doomed`.
+    /// Deletes the flows of the family of `address` that match the fields of `tuple` in `filter`, and for which
+    /// `is_doomed` is true.
     fn forget(
         &mut self,
         address: IpAddr,
@@ -140,7 +142,7 @@ impl Conntrack {
             }
         });
         match listed {
-            // The kernel knows no such subsystem (`nfnetlink_rcv_msg`, net/netfilter/nfnetlink.c), and so no flows.
+            // The kernel has no such subsystem (`nfnetlink_rcv_msg`, net/netfilter/nfnetlink.c), and so no flows.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) && !is_there() => Ok(()),
             result => result.and(failed).doing(|| "forget flows that conntrack remembers".into()),
         }
@@ -149,11 +151,11 @@ impl Conntrack {
 
 /// Whether the kernel has conntrack.
 fn is_there() -> bool {
-    // What cannot be looked at may be there.
+    // If the file cannot be examined, the kernel may have it.
     Path::new("/proc/sys/net/netfilter/nf_conntrack_count").try_exists().unwrap_or(true)
 }
 
-/// Deletes one flow; one that is gone by now is no error.
+/// Deletes one flow. If it is already gone, that is no error.
 fn delete(netlink: &mut Netlink, address: IpAddr, flow: Flow) -> io::Result<()> {
     let zone = flow.zone.map(ConntrackAttribute::Other);
     let attributes = [ConntrackAttribute::CtaTupleOrig(flow.tuple)].into_iter().chain(zone).collect();
@@ -174,7 +176,7 @@ fn filter(direction: u16, bits: u32) -> DefaultNla {
     DefaultNla::new(FILTER | NLA_F_NESTED, nested)
 }
 
-/// A dump request is strict about the flag of nested attributes, which `ConntrackAttribute::Other` drops.
+/// A dump request requires the flag for nested attributes, which `ConntrackAttribute::Other` leaves out.
 fn nested(attribute: &ConntrackAttribute) -> DefaultNla {
     let mut value = vec![0; attribute.value_len()];
     attribute.emit_value(&mut value);
@@ -187,13 +189,13 @@ fn message(address: IpAddr, inner: ConntrackMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)
 }
 
-/// A flow as its first packet began it, and who answers.
+/// A flow: the addresses of its first packet, and the address of the answers.
 struct Flow {
     tuple: Vec<Tuple>,
     zone: Option<DefaultNla>,
     began_at: IpAddr,
     destination: IpAddr,
-    /// The destination's; 0 where the protocol has no ports.
+    /// The destination port; 0 if the protocol has no ports.
     port: u16,
     answers_from: IpAddr,
 }

@@ -1,8 +1,8 @@
-//! What listens on the host's ports.
+//! Programs that listen on the host's ports.
 //!
-//! Whether anything has a port, a bind tells in a few microseconds; but not what has it, and each further port costs as much.
-//! So what a bind meets, and where many ports are in question, is looked up in a list that the kernel gives of all listeners
-//! (sock_diag(7)). Where it has no such lists, the bind has the last word.
+//! A bind shows in a few microseconds whether a port is in use, but not by what, and each further port costs as much.
+//! So if a bind fails, or if there are many ports, the kernel is asked for a list of all listeners (sock_diag(7)). If
+//! the kernel has no such lists, the bind decides.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,10 +15,10 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::ports::is_bound;
 use crate::model::{HostAddress, Protocol};
 
-/// How many ports are tried with a bind before the list is asked for, which costs as much as some ten of them.
+/// The number of ports that are tried with a bind before the list is requested, which costs as much as some ten binds.
 const BINDS: usize = 8;
 
-/// The programs of the host that listen, as far as it was asked.
+/// The listening programs of the host, as far as they were looked up.
 pub struct Listeners {
     binds_left: usize,
     tcp: Known,
@@ -26,7 +26,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// For a few ports; more are no error.
+    /// For a few ports. More ports are also correct.
     pub fn of_few() -> Self {
         Self { binds_left: BINDS, tcp: Known::NotAsked, udp: Known::NotAsked }
     }
@@ -36,9 +36,9 @@ impl Listeners {
         Self { binds_left: 0, ..Self::of_few() }
     }
 
-    /// Whether a program listens where a port published on `address` would take its traffic away. Of the loopback range, a port
-    /// published on every address leads 127.0.0.1 alone (`firewall/nftables/mod.rs`), so that a resolver at 127.0.0.53 is
-    /// not in the way. A connection that has the port as its source is not either: its answers follow it.
+    /// Whether a program listens on a port whose packets a port published on `address` would take. Of the loopback
+    /// range, a port published on every address covers only 127.0.0.1 (`firewall/nftables/mod.rs`), so a resolver at
+    /// 127.0.0.53 does not conflict. Nor does a connection that has the port as its source: its answers still reach it.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -113,7 +113,7 @@ fn listeners(protocol: Protocol) -> Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// A program's place: an IPv4 address, or 0.0.0.0 for all.
+/// The address and port of a listener. The address is an IPv4 address, or 0.0.0.0 for all.
 #[derive(Debug, PartialEq, Eq)]
 struct Listener {
     port: u16,
@@ -123,9 +123,9 @@ struct Listener {
 /// A message of sock_diag (`SOCK_DIAG_BY_FAMILY`, linux/sock_diag.h; linux/inet_diag.h).
 #[derive(Debug)]
 enum Diag {
-    /// Who listens.
+    /// A request for listeners.
     Question { family: i32, protocol: Protocol },
-    /// A socket; none where IPv4 does not reach it.
+    /// A socket; none if it cannot be reached by IPv4.
     Socket(Option<Listener>),
 }
 
@@ -134,9 +134,9 @@ const BY_FAMILY: u16 = 20;
 /// The length of `struct inet_diag_req_v2`, and of `struct inet_diag_msg` before its attributes.
 const QUESTION: usize = 56;
 const ANSWER: usize = 72;
-/// `INET_DIAG_SKV6ONLY`: whether a socket of IPv6 leaves IPv4 alone.
+/// `INET_DIAG_SKV6ONLY`: whether an IPv6 socket does not accept IPv4.
 const ONLY_V6: u16 = 11;
-/// States (net/tcp_states.h). A UDP socket that is bound and not connected is called closed.
+/// States (net/tcp_states.h). A UDP socket that is bound and not connected is in the state closed.
 const CLOSE: u32 = 7;
 const LISTEN: u32 = 10;
 
@@ -175,7 +175,7 @@ impl NetlinkDeserializable for Diag {
     }
 }
 
-/// The IPv4 address at which a socket of IPv6 listens as well.
+/// The IPv4 address at which an IPv6 socket also listens.
 fn ipv4_of(address: Ipv6Addr, only_v6: bool) -> Option<Ipv4Addr> {
     match address.to_canonical() {
         IpAddr::V4(mapped) => Some(mapped),

@@ -1,4 +1,4 @@
-//! What is asked and done over netlink: links, addresses, routes, guards, flows, listeners.
+//! Requests over netlink: links, addresses, routes, guards, flows, listeners.
 
 mod conntrack;
 mod link;

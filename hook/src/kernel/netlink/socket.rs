@@ -1,6 +1,6 @@
 //! One synchronous exchange with the kernel over netlink.
 //!
-//! rtnetlink's own handles are asynchronous, and a hook does one thing after the other: the kernel answers inside
+//! rtnetlink's own handles are asynchronous. A hook makes one request after the other, and the kernel answers inside
 //! `send`, so a plain socket needs no runtime, no task and no wake-up. The messages come from rtnetlink's builders.
 
 use std::io;
@@ -16,13 +16,14 @@ use nix::sys::time::TimeVal;
 
 use crate::kernel::error::{Doing, Result};
 
-/// Larger than any answer but a dump's, and what the kernel sends of a dump at once (`NETLINK_DUMP` buffers, 32 KiB).
+/// Larger than any answer except a dump's, and than the part of a dump that the kernel sends at once (`NETLINK_DUMP`
+/// buffers, 32 KiB).
 const BUFFER: usize = 64 << 10;
 
 /// The length of a message's header (`struct nlmsghdr`).
 const HEADER: usize = 16;
 
-/// How often a dump is asked for until what it lists holds still.
+/// How often a dump is repeated if its content changes meanwhile.
 const DUMPS: usize = 16;
 
 /// A netlink socket. It belongs to the network namespace in which it was opened.
@@ -50,13 +51,13 @@ impl Netlink {
 
     fn open(protocol: isize) -> Result<Self> {
         let socket = Socket::new(protocol).doing(|| format!("open a netlink socket of protocol {protocol}"))?;
-        // Only a bug of ours could make the kernel not answer; a hook must not hang for it.
+        // Only a bug in ocinet could leave a request without an answer. A hook must not hang then.
         let deadline = TimeVal::new(10, 0);
         setsockopt(&socket, ReceiveTimeout, &deadline).doing(|| "set a deadline on a netlink socket".into())?;
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Sends `message` and returns what the kernel answers before its acknowledgement or the end of its dump.
+    /// Sends `message` and returns the kernel's messages before its acknowledgement or before the end of its dump.
     ///
     /// # Errors
     /// The error number of the kernel's answer.
@@ -74,8 +75,8 @@ impl Netlink {
         Err(changing())
     }
 
-    /// Asks for a dump and hands each of its messages to `each`, so that none is kept. Where what is listed changes
-    /// meanwhile, the dump is repeated, and `each` sees messages again.
+    /// Requests a dump and passes each of its messages to `each`, so that none is kept. If its content changes
+    /// meanwhile, the dump is repeated, and `each` gets messages again.
     ///
     /// # Errors
     /// The error number of the kernel's answer.
@@ -92,8 +93,8 @@ impl Netlink {
         Err(changing())
     }
 
-    /// Sends `messages` in one datagram and returns everything that came back by then: for requests which the kernel
-    /// handles within `send`. The first error among the answers is the error.
+    /// Sends `messages` in one datagram and returns all answers that have arrived by then, for requests which the
+    /// kernel handles within `send`. The first error among the answers is returned.
     pub fn batch<M>(&mut self, messages: Vec<(M, u16)>) -> io::Result<Vec<M>>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
@@ -121,8 +122,8 @@ impl Netlink {
         failed.map(|()| answers)
     }
 
-    /// One request, and everything that answers it. An answer that cannot be read does not end it: what comes behind would
-    /// be in the way of the next request.
+    /// Sends one request and reads all of its answers. It also reads on after an answer that cannot be decoded: the
+    /// rest would mix with the answers of the next request.
     fn exchange<M>(&mut self, message: &mut NetlinkMessage<M>, mut each: impl FnMut(M)) -> io::Result<Listing>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
@@ -135,7 +136,7 @@ impl Netlink {
         loop {
             self.receive(0)?;
             let sequence = self.sequence;
-            // An earlier request that ended with an error of ours may have left answers.
+            // An earlier request that ended with an error of this process may have left answers.
             for reply in self.replies::<M>()?.into_iter().filter(|reply| reply.sequence == sequence) {
                 if reply.flags & NLM_F_DUMP_INTR != 0 {
                     listing = Listing::Interrupted;
@@ -163,7 +164,7 @@ impl Netlink {
         uninterrupted(|| self.socket.send(datagram, 0)).map(drop)
     }
 
-    /// Fills the buffer with one datagram; false where none is there.
+    /// Fills the buffer with one datagram; false if none is available.
     fn receive(&mut self, flags: libc::c_int) -> io::Result<bool> {
         self.buffer.clear();
         match uninterrupted(|| self.socket.recv(&mut self.buffer, flags)) {
@@ -193,9 +194,9 @@ impl Netlink {
     }
 }
 
-/// A message of the kernel's.
+/// A message of the kernel.
 struct Reply<M> {
-    /// The number of the request that it answers.
+    /// The sequence number of the request that it answers.
     sequence: u32,
     flags: u16,
     answer: io::Result<Answer<M>>,
@@ -207,15 +208,15 @@ enum Answer<M> {
     End(i32),
 }
 
-/// What a dump is worth.
+/// Whether a dump is complete.
 #[derive(PartialEq, Eq)]
 enum Listing {
     Consistent,
-    /// What it lists changed meanwhile: something may be missing, or there twice.
+    /// Its content changed meanwhile: entries may be missing or listed twice.
     Interrupted,
 }
 
-/// What a message says; none where it says nothing.
+/// The content of a message; none if it is empty.
 fn answer<M: NetlinkDeserializable>(bytes: &[u8]) -> io::Result<Option<Answer<M>>> {
     let message = NetlinkMessage::<M>::deserialize(bytes).map_err(io::Error::other)?;
     Ok(match message.payload {
@@ -269,7 +270,7 @@ mod tests {
     const ERROR: u16 = 2;
     const NEW_LINK: u16 = 16;
 
-    /// A message of a kernel that is made up: `number` is the request's, and a link is known by its index.
+    /// A message of a simulated kernel: `number` is the request's, and a link is identified by its index.
     fn told(kind: u16, flags: u16, number: u32, content: i32) -> Vec<u8> {
         let body = match kind {
             NEW_LINK => [&[0; 4][..], &content.to_ne_bytes(), &[0; 8]].concat(),
@@ -281,7 +282,7 @@ mod tests {
         [&length[..], &kind, &flags, &number, &[0; 4], &body].concat()
     }
 
-    /// A connection to a kernel that answers each request with what `answers` makes of its number.
+    /// A connection to a simulated kernel. It answers each request with `answers` of its number.
     fn with_kernel(answers: impl Fn(u32) -> Vec<Vec<u8>> + Send + 'static) -> Netlink {
         let (ours, kernel) = UnixDatagram::pair().unwrap();
         thread::spawn(move || {
@@ -297,7 +298,7 @@ mod tests {
 
     #[allow(unsafe_code)]
     fn owned(socket: UnixDatagram) -> Socket {
-        // SAFETY: the descriptor was given away by the only one who had it.
+        // SAFETY: the descriptor was given away by its only owner.
         unsafe { Socket::from_raw_fd(socket.into_raw_fd()) }
     }
 
@@ -329,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_batch_takes_the_answers_to_its_own_messages_alone() {
-        // The kernel answers before `send` returns; here the answers are there before the question.
+        // The kernel answers before `send` returns. Here the answers are sent before the request.
         let (ours, kernel) = UnixDatagram::pair().unwrap();
         for (number, link) in [(4, 7), (5, 8), (6, 9), (7, 10)] {
             kernel.send(&told(NEW_LINK, 0, number, link)).unwrap();

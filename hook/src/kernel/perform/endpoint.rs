@@ -1,18 +1,18 @@
-//! What connects one endpoint on the host.
+//! The steps that connect one endpoint on the host.
 
 use crate::driver::{EndpointStep, SandboxStep};
 use crate::kernel::error::Result;
 use crate::kernel::namespace::Netns;
 use crate::kernel::netlink::{Connected, HostLinks};
 
-/// The first difference between what is there and how a step made it.
+/// The first difference between the present state and the result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointFault {
-    /// It is gone, or was cut off before it was whole: it has to be made anew.
+    /// It is gone, or its making was interrupted: it has to be made anew.
     Missing,
-    /// It leads nowhere: it is no port of its bridge, or down.
+    /// It is not connected: it is no port of its bridge, or is down.
     NotConnected,
-    /// The container can send under the names of others.
+    /// The container can send with the addresses of others.
     Unguarded,
 }
 
@@ -28,8 +28,8 @@ pub fn connect(links: &mut HostLinks, step: &EndpointStep, namespace: &Netns) ->
     }
 }
 
-/// Connects a running container again, with its own side done by `inside` before the host's end is whole. What an earlier try left is
-/// taken away first.
+/// Connects a running container again. `inside` sets up its own side before the host's end is complete. The remains of
+/// an earlier try are removed first.
 ///
 /// # Errors
 /// As [`HostLinks::connect_whole`].
@@ -51,7 +51,7 @@ pub fn connect_whole(
     }
 }
 
-/// How what is there differs from what `step` made; none where it does not.
+/// The difference between the present state and the result of `step`, if there is one.
 ///
 /// # Errors
 /// When the kernel cannot be asked.
@@ -71,7 +71,7 @@ pub fn endpoint_fault(links: &mut HostLinks, step: &EndpointStep) -> Result<Opti
     }
 }
 
-/// Makes what is there as `step` made it. Where it is missing, nothing is done.
+/// Restores the result of `step`. If the link is missing, nothing is done.
 ///
 /// # Errors
 /// When the kernel refuses.

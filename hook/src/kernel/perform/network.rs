@@ -1,4 +1,4 @@
-//! What the endpoints of a network share on the host.
+//! The steps for what the endpoints of a network share on the host.
 
 use ipnet::IpNet;
 
@@ -7,7 +7,7 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::fs::LockFile;
 use crate::kernel::netlink::HostLinks;
 
-/// A difference between what is there and how a step made it.
+/// A difference between the present state and the result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkFault {
     /// It is missing, or down.
@@ -64,7 +64,7 @@ pub fn make(links: &mut HostLinks, locks: &LockFile, step: &NetworkStep, fellows
     }
 }
 
-/// How what is there differs from what `step` made.
+/// The differences between the present state and the result of `step`.
 ///
 /// # Errors
 /// When the kernel cannot be asked.

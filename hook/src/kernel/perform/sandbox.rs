@@ -20,7 +20,7 @@ use crate::model::InterfaceName;
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
 
-/// Does the steps inside `namespace`, in their order. `index` is the interface's, where the caller knows it.
+/// Performs the steps inside `namespace`, in their order. `index` is the interface's, if the caller knows it.
 ///
 /// # Errors
 /// Those of the kernel.
@@ -53,10 +53,11 @@ fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
     up(netlink, index).doing(|| format!("set {name} up in the container"))
 }
 
-/// Has the kernel look for the gateway, as the first packet would. Its question goes to all on the network, names the
-/// container's address and MAC (RFC 826), and is repeated for three seconds while the bridge's port is not ready. Hosts that
-/// remember another MAC for that address learn the new one, which takes them half a minute where the container sends
-/// nothing. A gratuitous question (`arp_notify`) would be lost: the kernel sends it once, before the port is ready.
+/// Makes the kernel look for the gateway, as the first packet would. Its ARP question goes to all on the network, holds
+/// the container's address and MAC (RFC 826), and is repeated for three seconds while the bridge's port is not ready.
+/// Hosts that remember another MAC for that address learn the new one. Otherwise that would take them half a minute if
+/// the container sends nothing. A gratuitous question (`arp_notify`) would be lost: the kernel sends it once, before
+/// the port is ready.
 fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, gateway: IpAddr) -> Result<()> {
     let mut question = NeighbourMessage::default();
     let (family, destination) = match gateway {
@@ -78,8 +79,9 @@ fn index_of(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>) -> 
     known.map_or_else(|| index(netlink, name), Ok).doing(|| format!("look for {name} in the container"))
 }
 
-/// No IPv6 on an interface; nothing to do on a kernel without it. Where /proc/sys is read-only, the interface has at least no
-/// address of that family: the setting is the container's own, and no operator could have made it beforehand.
+/// Switches IPv6 off on an interface. On a kernel without IPv6 there is nothing to do. If /proc/sys is read-only, the
+/// interface at least has no IPv6 address: the setting belongs to the container, so the operator could not have made it
+/// beforehand.
 fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Result<()> {
     match sysctl::set(&[Setting::without_ipv6(name)]) {
         Err(error) if error.errno() == Some(libc::EROFS) => {}
@@ -94,7 +96,7 @@ fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Resu
     }
 }
 
-/// A namespace that was wired before, as a pod's or podman's, keeps the default route it has, whatever its metric.
+/// A namespace that was wired before, such as a pod's or podman's, keeps its default route, whatever the metric is.
 fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
     if has_default_route(netlink, gateway).doing(|| "list the routes in the container".into())? {
         return Ok(());

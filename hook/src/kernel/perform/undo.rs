@@ -1,10 +1,10 @@
-//! What takes an endpoint away.
+//! The steps that remove an endpoint.
 
 use crate::driver::Undo;
 use crate::kernel::error::Result;
 use crate::kernel::netlink::{Flows, HostLinks};
 
-/// Lets nothing pass any more by what `step` takes away. Quick, where [`undo`] may take 20 ms.
+/// Stops the packets through what `step` removes. It is quick, while [`undo`] may take 20 ms.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -13,7 +13,7 @@ pub fn close(links: &mut HostLinks, step: &Undo) -> Result<()> {
     links.ours(name, alias, master.as_ref())?.map_or(Ok(()), |index| links.shut(index))
 }
 
-/// Whether a link that `step` takes away is there.
+/// Whether a link that `step` removes exists.
 ///
 /// # Errors
 /// When the kernel cannot be asked.

@@ -15,18 +15,18 @@ use crate::kernel::fs::{LockFile, Place};
 use crate::kernel::sysctl;
 use crate::model::{Alias, InterfaceName, Mac};
 
-/// A bridge of ours that is there and up.
+/// A bridge of ours that exists and is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::kernel) struct StandingBridge {
     index: u32,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// Those of its settings that have another value than they should.
+    /// Those of its settings whose value differs from the required one.
     pub differing: Vec<Setting>,
 }
 
 impl HostLinks {
-    /// The bridge, if it is there and done.
+    /// The bridge, if it exists and is complete.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -40,7 +40,7 @@ impl HostLinks {
         }))
     }
 
-    /// Gives the bridge that was `found` the MTU and the settings that it should have.
+    /// Sets the MTU and the settings of the bridge `found` to those required.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -49,7 +49,7 @@ impl HostLinks {
             return sysctl::set(&found.differing);
         }
         self.set_mtu(found.index, bridge.mtu, bridge)?;
-        // Over 1280 bytes it gets IPv6, with settings of the kernel's choice.
+        // With an MTU of 1280 or more the link gets IPv6 with default settings, so all settings are checked again.
         sysctl::set(&bridge.settings())
     }
 
@@ -58,7 +58,8 @@ impl HostLinks {
         self.new_link(link, 0).map(drop).doing(|| format!("give bridge {} the MTU {mtu}", bridge.name))
     }
 
-    /// Makes the bridge, with `ports` that were on it before. It is up when, and only when, all else about it is done.
+    /// Makes the bridge and joins `ports`, which were on it before. It is set up last, so a bridge that is up is
+    /// complete.
     ///
     /// # Errors
     /// [`Error::Busy`] where a link of another program has its name.
@@ -72,7 +73,8 @@ impl HostLinks {
             }
             Some(_) => {}
             None => {
-                // `LinkBridge::new` would make it up at once, and so seem done to everyone if we die before it is.
+                // `LinkBridge::new` would set it up at once: if this process were killed then, an incomplete bridge
+                // would seem complete.
                 let link = LinkMessageBuilder::<LinkBridge>::new(name.as_str()).address(mac.0.to_vec()).build();
                 self.new_link(link, NLM_F_CREATE | NLM_F_EXCL).doing(|| format!("create bridge {name}"))?;
             }
@@ -92,15 +94,15 @@ impl HostLinks {
         self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))
     }
 
-    /// Hairpin mode, or a container could not reach itself through its published port; no IPv6 address of its own, which
-    /// only the kernel's chatter with the container would use; guarded, if the kernel can, which is the answer; and up,
-    /// once the rest is done.
+    /// Sets up a port: hairpin mode, without which a container could not reach itself through its published port; no
+    /// IPv6 address of its own, which only the kernel's own packets to the container would use; the guard, if the
+    /// kernel supports it, which is returned; and up, once the rest is done.
     pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
         let Veth { name, alias, guard, .. } = port;
         let port = || LinkBridgePort::new(index).hairpin(true).alias(alias.to_string());
         let joined = match self.new_link(port().append_extra_attribute(no_own_ipv6()).build(), 0) {
-            // The link has no IPv6 to speak of (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is
-            // under 1280.
+            // The link has no IPv6 (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is under
+            // 1280.
             Err(error) if errno(&error) == Errno::EAFNOSUPPORT => self.new_link(port().build(), 0),
             result => result,
         };
@@ -111,8 +113,8 @@ impl HostLinks {
         Ok(is_guarded)
     }
 
-    /// Makes a link of ours a port of its bridge again, as it was when it was made. None there is no error, nor one that was
-    /// cut off before it was named: that leads nowhere, and has to be made anew.
+    /// Makes a link of ours a port of its bridge again, with all properties of a port. It is no error if the link is
+    /// missing, or was interrupted before it was named: then it has to be made anew.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -143,13 +145,14 @@ impl HostLinks {
     }
 }
 
-/// A bridge with our alias, or with no alias yet and the MAC that ours is made with: its maker was killed in between.
+/// A bridge with our alias, or without an alias but with our MAC: then its maker was killed in between.
 fn is_our_bridge(link: &LinkMessage, mac: Mac) -> bool {
     let has_our_mac = link.attributes.contains(&LinkAttribute::Address(mac.0.to_vec()));
     kind(link) == Some(&InfoKind::Bridge) && alias(link).map_or(has_our_mac, Alias::is_ours)
 }
 
-/// Those of the bridge's settings that the kernel's answer about it does not confirm. A link without IPv6 has none of that.
+/// The settings of the bridge that the kernel's answer about it does not confirm. A link without IPv6 has no IPv6
+/// settings.
 fn differing(link: &LinkMessage, bridge: &Bridge) -> Vec<Setting> {
     let (mut v4, mut v6) = (None, None);
     let families = link.attributes.iter().filter_map(|attribute| match attribute {

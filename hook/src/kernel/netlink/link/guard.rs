@@ -1,4 +1,4 @@
-//! The classifier at a link of ours, which sees every frame that comes out of the container.
+//! The classifier at a link of ours. It sees every frame that comes out of the container.
 
 use std::io;
 
@@ -14,11 +14,11 @@ use crate::driver::FilterProgram;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::{InterfaceName, Mac};
 
-/// What a kernel lacks that cannot guard a link.
+/// The message for a kernel that cannot guard a link.
 pub const NO_GUARD: &str =
     "the kernel lacks the hook clsact or the classifier bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)";
 
-/// Comes first, so that what another program does with the port's packets starts from what was let pass.
+/// It runs first, so that filters of other programs see only the frames that passed.
 const PRIORITY: u32 = 1;
 /// Our filter's number at that priority.
 const HANDLE: u32 = 1;
@@ -28,14 +28,15 @@ const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
 
 impl HostLinks {
-    /// Lets only what `program` passes come in by the link `name`. False where the kernel has no such classifier.
+    /// Installs `program` as the filter of frames that come in by the link `name`. False if the kernel has no such
+    /// classifier.
     pub(super) fn guard(&mut self, index: u32, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
         let what = || format!("guard {name} against forged packets");
         for (request, flags) in
             [(RouteNetlinkMessage::NewQueueDiscipline(hooks(index)), NLM_F_EXCL), (filter(index, program), 0)]
         {
             match self.netlink.request(request, NLM_F_CREATE | flags) {
-                // Another program has given the port its hooks, or an earlier call has.
+                // The port already has the qdisc, from another program or an earlier call.
                 Err(error) if flags == NLM_F_EXCL && errno(&error) == Errno::EEXIST => {}
                 // Without CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF or CONFIG_NET_SCHED.
                 Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EOPNOTSUPP) => return Ok(false),
@@ -45,7 +46,7 @@ impl HostLinks {
         Ok(true)
     }
 
-    /// Whether the link `name` lets only what `program` passes come in; false where the link is gone.
+    /// Whether the link `name` has `program` as its guard; false if the link is gone.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -59,7 +60,7 @@ impl HostLinks {
         }
     }
 
-    /// The MAC address that the guard of the link `index` lets pass; none where it has no guard of ours, or is gone.
+    /// The MAC address that the guard of the link `index` lets pass; none if it has no guard of ours, or is gone.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -75,7 +76,7 @@ impl HostLinks {
     }
 }
 
-/// Whether there is no filter, or no link any more: a container's goes with its namespace, also while it is looked at.
+/// Whether there is no filter, or no link any more: the link of a container is deleted with its namespace at any time.
 fn is_absent(error: &io::Error) -> bool {
     is_gone(error) || matches!(errno(error), Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP)
 }
@@ -97,7 +98,7 @@ fn program_in(answer: &RouteNetlinkMessage) -> Option<Vec<u8>> {
     })
 }
 
-/// Gives a link the hooks for classifiers, the way in and the way out.
+/// The clsact qdisc of a link, to which classifiers for both directions are attached.
 fn hooks(index: u32) -> TcMessage {
     let handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
     let header = TcHeader { handle, parent: TcHandle::CLSACT, ..of_link(index) };
@@ -114,7 +115,7 @@ fn filter(index: u32, program: &FilterProgram) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewTrafficFilter(message(index, vec![TcAttribute::Options(options)]))
 }
 
-/// A message about our filter at the link's ingress hook.
+/// A message about our filter on the ingress side of the link.
 fn message(index: u32, mut attributes: Vec<TcAttribute>) -> TcMessage {
     let parent = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
     // The priority, and every protocol (`ETH_P_ALL`) in network byte order.

@@ -14,7 +14,8 @@ use crate::kernel::sysctl;
 use crate::model::{Alias, InterfaceName};
 
 impl HostLinks {
-    /// Whether its entrance is there and done; else the pair is yet to be made. Only settings say whether it is used.
+    /// The input loop, if its entrance exists and is complete; else it has still to be made. Whether it is used depends
+    /// on the settings.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -23,7 +24,7 @@ impl HostLinks {
         Ok(link.map_or(InputLoop::ToBeMade, |link| InputLoop::Made { link: link.header.index }))
     }
 
-    /// Whether it is as it was made.
+    /// Whether it is complete, with its address and settings.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -36,7 +37,7 @@ impl HostLinks {
             && input_loop::settings().iter().try_fold(true, |all, setting| Ok(all && sysctl::is_set(setting)?))?)
     }
 
-    /// Makes it, or what of it is missing. Its entrance is up when, and only when, all else about it is done.
+    /// Makes it, or its missing parts. The entrance is set up last, so an entrance that is up is complete.
     ///
     /// # Errors
     /// [`Error::Busy`] where a link of another program has one of the names.
@@ -53,7 +54,7 @@ impl HostLinks {
         sysctl::set(&input_loop::settings())?;
         let (into, out) = (self.index(&entrance())?, self.index(&exit())?);
         let mut address = address_message(out, input_loop::ADDRESS.into());
-        // With this scope the address is not sent to other hosts.
+        // An address of this scope is not announced to other hosts.
         address.header.scope = AddressScope::Host;
         self.request_address(address, input_loop::ADDRESS.into(), &exit())?;
         for index in [out, into] {
@@ -63,7 +64,7 @@ impl HostLinks {
         Ok(())
     }
 
-    /// Deletes it; none there is no error.
+    /// Deletes it. If there is none, that is no error.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -81,7 +82,7 @@ fn exit() -> InterfaceName {
     EXIT.parse().expect("a constant that follows the kernel's rule")
 }
 
-/// A veth with our alias, or with no alias yet and our MAC: its maker was killed in between.
+/// A veth with our alias, or without an alias but with our MAC: then its maker was killed in between.
 fn is_ours(link: &LinkMessage) -> bool {
     let has_our_mac = link.attributes.contains(&LinkAttribute::Address(input_loop::MAC.0.to_vec()));
     kind(link) == Some(&InfoKind::Veth) && alias(link).map_or(has_our_mac, Alias::is_ours)

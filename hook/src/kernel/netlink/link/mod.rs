@@ -40,16 +40,16 @@ use read::{alias, controller, kind, new_link, peer_index};
 /// The links of the host's namespace.
 pub struct HostLinks {
     netlink: Netlink,
-    /// The bridge looked at last, with its index.
+    /// The bridge that was used last, with its index.
     bridge: Option<(InterfaceName, u32)>,
 }
 
-/// A container's way onto a bridge, as it was made.
+/// A container's connection to a bridge, directly after it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connected {
-    /// The index of the container's end, where the kernel says it.
+    /// The index of the container's end, if the kernel gave it.
     pub peer: Option<u32>,
-    /// Whether the kernel has what it takes to keep the container from sending under others' names.
+    /// Whether the kernel supports the guard, which stops the container from sending with the addresses of others.
     pub is_guarded: bool,
 }
 
@@ -62,11 +62,11 @@ impl HostLinks {
         Ok(Self { netlink: Netlink::route()?, bridge: None })
     }
 
-    /// Connects a container by a veth pair whose peer is born in `namespace`.
+    /// Connects a container by a veth pair whose peer is made in `namespace`.
     ///
     /// # Errors
-    /// [`Error::Taken`] where the host has a link of that name, [`Error::Busy`] where the container has one of the peer's,
-    /// [`Error::Exhausted`] where the bridge is full.
+    /// [`Error::Taken`] if the host has a link of that name, [`Error::Busy`] if the container has one of the peer's,
+    /// [`Error::Exhausted`] if the bridge is full.
     pub(in crate::kernel) fn connect(&mut self, pair: &Veth, namespace: &Netns) -> Result<Connected> {
         let bridge = self.bridge_index(&pair.bridge)?;
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
@@ -74,9 +74,9 @@ impl HostLinks {
         Ok(Connected { peer, is_guarded })
     }
 
-    /// Connects a container as [`HostLinks::connect`] does, with its own end done by `inside`, which is told its index where the
-    /// kernel says it. The host's end is named and up when, and only when, all else is done: so one that was cut off is seen. Where
-    /// something fails, the pair is deleted again.
+    /// Connects a container as [`HostLinks::connect`] does, and calls `inside` for its own end, with its index if the
+    /// kernel gave it. The host's end is named and set up last, so that an interrupted connection is recognised. After
+    /// a failure the pair is deleted again.
     ///
     /// # Errors
     /// Those of [`HostLinks::connect`] and of `inside`.
@@ -90,13 +90,13 @@ impl HostLinks {
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
         let connected = inside(peer).and_then(|()| self.open_port(index, pair).map(drop));
         if connected.is_err() {
-            // It is the first error that says what is wrong; a pair that stays is seen to be cut off.
+            // The first error is the cause. A pair that is not deleted is recognised as interrupted.
             let _ = self.delete(index);
         }
         connected
     }
 
-    /// Makes a veth pair and returns the indexes of both ends: the kernel's echo of the request holds them.
+    /// Makes a veth pair and returns the indexes of both ends, from the kernel's echo of the request.
     fn create_pair(&mut self, message: LinkMessage, pair: &Veth) -> Result<(u32, Option<u32>)> {
         let Veth { name, peer, bridge, .. } = pair;
         let error = match self.new_link(message, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO) {
@@ -120,7 +120,8 @@ impl HostLinks {
         })
     }
 
-    /// Lets nothing pass through a link of ours any more, whatever its other end does. Quicker than its deletion.
+    /// Sets a link of ours down, so that no packet passes, whatever its other end does. It is quicker than deleting the
+    /// link.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the link is gone.
@@ -131,8 +132,8 @@ impl HostLinks {
         }
     }
 
-    /// The index of the link `name` if it is there and is `owner`'s: a veth with that alias, or a port of `master` with none
-    /// where an attach was cut off between making and naming it.
+    /// The index of the link `name` if it exists and is `owner`'s: a veth with that alias, or one without an alias that
+    /// is a port of `master`: then its attach was interrupted before it was named.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -153,7 +154,7 @@ impl HostLinks {
         Ok(is_ours.then_some(link.header.index))
     }
 
-    /// The index of the link `name` if it is `owner`'s and was made whole: a veth with that alias.
+    /// The index of the link `name` if it is `owner`'s and complete: a veth with that alias.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -162,7 +163,7 @@ impl HostLinks {
         Ok(link.filter(|link| alias(link) == Some(&owner.to_string())).map(|link| link.header.index))
     }
 
-    /// Deletes a link. Takes some 20 ms: the kernel waits until no packet uses it (`synchronize_net`).
+    /// Deletes a link. It takes some 20 ms: the kernel waits until no packet uses it (`synchronize_net`).
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the link is gone.
@@ -212,7 +213,7 @@ pub(in crate::kernel) fn question(name: &InterfaceName) -> LinkMessage {
     LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(bare).build()
 }
 
-/// No IPv6 address of a link's own, which it would otherwise make up when it is set up.
+/// No automatic IPv6 address, which the link would otherwise get when it is set up.
 pub(in crate::kernel) fn no_own_ipv6() -> LinkAttribute {
     let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])])
@@ -234,8 +235,8 @@ pub(in crate::kernel) fn address_message(index: u32, address: IpNet) -> AddressM
     }
 }
 
-/// One request makes both ends, with the peer in the container's namespace and the host's end on its bridge. Neither
-/// end is up: the peer cannot be before its twin exists.
+/// One request makes both ends, the peer in the container's namespace and the host's end on its bridge. Neither end is
+/// up: the peer cannot be up before the other end exists.
 fn veth(pair: &Veth, bridge: u32, namespace: &Netns) -> LinkMessage {
     let inside = LinkMessageBuilder::<LinkUnspec>::new()
         .name(pair.peer.as_str())

@@ -1,4 +1,4 @@
-//! What the host remembers of the containers beside it.
+//! The host's neighbour entries of containers.
 
 use std::net::IpAddr;
 
@@ -11,8 +11,9 @@ use crate::kernel::error::{Error, Result};
 use crate::model::InterfaceName;
 
 impl HostLinks {
-    /// Forgets what `address` is on `bridge`, and drops the packets to it that wait for that to be known: the kernel keeps
-    /// them for some seconds (`neigh_delete`, net/core/neighbour.c). Nothing to forget is no error.
+    /// Deletes the neighbour entry of `address` on `bridge`, and drops the packets that wait for its MAC address: the
+    /// kernel keeps them for some seconds (`neigh_delete`, net/core/neighbour.c). If there is no entry, that is no
+    /// error.
     ///
     /// # Errors
     /// When the kernel refuses.

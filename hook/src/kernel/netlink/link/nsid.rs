@@ -1,9 +1,9 @@
-//! The ids by which the host's network namespace knows others (`ip netns list-id`, ip-netns(8)).
+//! The ids of other network namespaces in the host's (`ip netns list-id`, ip-netns(8)).
 //!
-//! The kernel gives one to a namespace that has a link in common with the host's, or that asks for one, and forgets it when the
-//! namespace ends. So every process of the host sees whether a namespace lives, whatever its own pid and mount
-//! namespaces and rights are. The kernel takes the smallest free number, which soon is another namespace's; so we ask for one
-//! that is made of the cookie, which is never given again.
+//! The kernel gives an id to a namespace that has a link in common with the host's, or for which one is requested, and
+//! deletes it when the namespace ends. So every process of the host can see whether a namespace lives, whatever its own
+//! pid and mount namespaces and rights are. The kernel takes the smallest free number, which is soon reused for another
+//! namespace. So ocinet requests an id derived from the cookie, which is never reused.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -16,12 +16,12 @@ use super::{HostLinks, errno};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
 
-/// Ours begin here, far beyond those that the kernel chooses.
+/// The first of our ids, far above those that the kernel chooses.
 const FIRST: i32 = 1 << 30;
 
 impl HostLinks {
-    /// Whether this process may change the network of its namespace: asked with a message that names nothing to change, which
-    /// the kernel looks at only after it has looked at who sent it (`rtnetlink_rcv_msg`, net/core/rtnetlink.c).
+    /// Checks that this process may change the network of its namespace. It sends a request that names nothing to
+    /// change; the kernel checks the right of the sender first (`rtnetlink_rcv_msg`, net/core/rtnetlink.c).
     ///
     /// # Errors
     /// When it may not.
@@ -33,10 +33,10 @@ impl HostLinks {
         }
     }
 
-    /// Gives `namespace`, whose cookie is `cookie`, an id in the host's namespace; one that it has already stays.
+    /// Gives `namespace`, whose cookie is `cookie`, an id in the host's namespace. An existing id stays.
     ///
     /// # Errors
-    /// When this process may not change the network of its namespace, or the kernel has no memory for it.
+    /// When this process may not change the network of its namespace, or the kernel has no memory.
     pub fn identify(&mut self, namespace: &Netns, cookie: u64) -> Result<Option<i32>> {
         let mut wanted = question(namespace);
         wanted.attributes.push(NsidAttribute::Id(nsid_of(cookie)));
@@ -48,7 +48,7 @@ impl HostLinks {
         }
     }
 
-    /// The id that the host's namespace has for `namespace`; none where it has none.
+    /// The id of `namespace` in the host's namespace; none if it has none.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -65,7 +65,7 @@ impl HostLinks {
         }))
     }
 
-    /// Whether the host's namespace has the id `nsid` for a namespace that lives.
+    /// Whether the host's namespace has the id `nsid` for a namespace that still exists.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -81,7 +81,7 @@ impl HostLinks {
     }
 }
 
-/// Whether an id was made of a cookie, so that no other namespace gets it.
+/// Whether an id was derived from a cookie, so that no other namespace gets it.
 pub fn is_lasting(nsid: i32) -> bool {
     nsid >= FIRST
 }
@@ -92,7 +92,8 @@ fn question(namespace: &Netns) -> NsidMessage {
     message
 }
 
-/// Cookies are counted from 1 (`gen_cookie_next`, include/linux/cookie.h): no two of a boot meet here.
+/// Cookies are counted from 1 (`gen_cookie_next`, include/linux/cookie.h), so no two cookies of one boot give the same
+/// id.
 fn nsid_of(cookie: u64) -> i32 {
     let low = i32::try_from(cookie % (FIRST as u64)).expect("a remainder below 2^30");
     FIRST + low

@@ -1,4 +1,4 @@
-//! What a message of the kernel about a link or route says.
+//! Reading fields of the kernel's messages about links and routes.
 
 use std::net::IpAddr;
 
@@ -28,8 +28,8 @@ pub fn output_interface(route: &RouteMessage) -> Option<u32> {
     })
 }
 
-/// The MTU that the route was given (ip-route(8), `mtu`). One that the kernel learned for a single target expires, and does
-/// not count.
+/// The MTU that the route was given (ip-route(8), `mtu`). An MTU that the kernel learned for a single destination
+/// expires, and does not count.
 pub fn route_mtu(route: &RouteMessage) -> Option<u32> {
     let is_learned =
         |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::CacheInfo(info) if info.expires > 0);
@@ -71,7 +71,7 @@ pub fn kind(link: &LinkMessage) -> Option<&InfoKind> {
     })
 }
 
-/// The index of the bridge or other device whose port the link is.
+/// The index of the bridge or other device of which the link is a port.
 pub fn controller(link: &LinkMessage) -> Option<u32> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Controller(index) => Some(*index),

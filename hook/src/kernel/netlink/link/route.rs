@@ -1,4 +1,4 @@
-//! Where the host's routes lead.
+//! The host's routes.
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -15,18 +15,19 @@ use crate::decide::ipam::HostRoute;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::InterfaceName;
 
-/// The way to the outside.
+/// The route to the outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uplink {
     /// The largest packet that it takes, in bytes: the link's MTU, or the route's own where that is smaller.
     pub mtu: u32,
 }
 
-/// What a veth can have: `ETH_MIN_MTU` and `ETH_MAX_MTU` (linux/if_ether.h). The loopback interface has more.
+/// The MTUs that a veth can have: `ETH_MIN_MTU` and `ETH_MAX_MTU` (linux/if_ether.h). The loopback interface has a
+/// larger one.
 const MTUS: RangeInclusive<u32> = 68..=65_535;
 
 impl HostLinks {
-    /// The way by which the outside is reached, if there is one.
+    /// The route to the outside, if there is one.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -40,7 +41,7 @@ impl HostLinks {
         Ok(smallest.map(|mtu| Uplink { mtu: mtu.clamp(*MTUS.start(), *MTUS.end()) }))
     }
 
-    /// The route that the routing table chooses for `address`. A question only: nothing is sent there.
+    /// The route that the kernel would use for `address`. No packet is sent.
     fn route_to(&mut self, address: Ipv4Addr) -> Result<Option<RouteMessage>> {
         let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
         match self.netlink.request(RouteNetlinkMessage::GetRoute(question), 0) {
@@ -57,7 +58,7 @@ impl HostLinks {
         }
     }
 
-    /// The IPv4 routes of the host, in all tables, but for those by the bridge `except`.
+    /// The IPv4 routes of the host in all tables, without those by the bridge `except`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -73,7 +74,7 @@ impl HostLinks {
     }
 }
 
-/// A route to the host itself, or one that the kernel made for an address of the host, to the hosts on its link.
+/// Whether it is a route to the host itself, or one that the kernel made for an address of the host.
 fn is_near(route: &RouteMessage) -> bool {
     let RouteHeader { kind, protocol, scope, .. } = route.header;
     match kind {

@@ -1,4 +1,4 @@
-//! What the host's default routes say about the sender of what leaves by them.
+//! The source addresses that the host's default routes prefer.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,7 +16,7 @@ use crate::firewall::{DefaultRoute, LinkAddress, Source, sources};
 use crate::kernel::error::{Doing, Result};
 
 impl HostLinks {
-    /// The senders that the default routes prefer and masquerading would not choose.
+    /// The preferred source addresses of the default routes that differ from those that masquerading would choose.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -28,7 +28,8 @@ impl HostLinks {
         Ok(sources(routes, &self.link_addresses()?))
     }
 
-    /// The IPv4 default routes of the table `main`, one for each next hop. Others are not kept: a router may have a million.
+    /// The IPv4 default routes of the table `main`, one for each next hop. Other routes are not kept: a router may have
+    /// a million.
     fn default_routes(&mut self) -> Result<Vec<DefaultRoute>> {
         let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let mut messages = Vec::new();
@@ -48,7 +49,7 @@ impl HostLinks {
         Ok(routes)
     }
 
-    /// The IPv4 addresses of the host, of each link in the order in which masquerading looks at them.
+    /// The IPv4 addresses of the host by link, in the order in which masquerading considers them.
     fn link_addresses(&mut self) -> Result<Vec<LinkAddress>> {
         let mut question = AddressMessage::default();
         question.header.family = AddressFamily::Inet;
@@ -73,7 +74,7 @@ fn link_address(answer: RouteNetlinkMessage) -> Option<LinkAddress> {
     Some(LinkAddress { index: header.index, address: local.or(peer)?, range, is_primary })
 }
 
-/// Links and gateways of a route, several where it has several next hops.
+/// The links and gateways of a route: several if it has several next hops.
 fn hops(route: &RouteMessage) -> Vec<(u32, Option<Ipv4Addr>)> {
     let several = route.attributes.iter().filter_map(|attribute| match attribute {
         RouteAttribute::MultiPath(hops) => Some(hops),

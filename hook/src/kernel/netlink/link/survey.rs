@@ -1,4 +1,4 @@
-//! All links of ours, as the kernel has them.
+//! All links of ours in the kernel.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The host's ways out, and the rules by which it chooses between them.
+//! The host's default routes, and the rules that choose between them.
 
 use std::net::Ipv4Addr;
 
@@ -16,7 +16,7 @@ use crate::kernel::error::{Doing, Result};
 use crate::model::InterfaceName;
 
 impl HostLinks {
-    /// Where the IPv4 default routes of all tables lead; a link twice where two tables have it.
+    /// The links of the IPv4 default routes of all tables. A link is listed twice if two tables have it.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -37,7 +37,7 @@ impl HostLinks {
         Ok(ways)
     }
 
-    /// The IPv4 rules that say which table a packet is routed by.
+    /// The IPv4 policy rules, which choose the routing table for a packet.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -53,7 +53,7 @@ impl HostLinks {
         Ok(rules.collect())
     }
 
-    /// None where it is gone, or the kernel's own, as `lo`.
+    /// None if the link is gone, or is one of the kernel's own, such as `lo`.
     pub(super) fn name_of(&mut self, index: u32) -> Result<Option<InterfaceName>> {
         let question = LinkUnspec::new_with_index(index).build();
         let answers = match self.netlink.request(RouteNetlinkMessage::GetLink(question), 0) {
@@ -73,7 +73,7 @@ pub(super) fn is_default(route: &RouteMessage) -> bool {
     route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
 }
 
-/// The links by which a route leads, several where it has several next hops.
+/// The output links of a route: several if it has several next hops.
 fn outputs(route: &RouteMessage) -> Vec<u32> {
     let hops = route.attributes.iter().filter_map(|attribute| match attribute {
         RouteAttribute::MultiPath(hops) => Some(hops.iter().map(|hop| hop.interface_index)),
@@ -82,7 +82,7 @@ fn outputs(route: &RouteMessage) -> Vec<u32> {
     hops.flatten().chain(output_interface(route)).collect()
 }
 
-/// The header has only room for small numbers.
+/// The number of the routing table, from the attribute: the header has room only for small numbers.
 pub(super) fn table(route: &RouteMessage) -> u32 {
     let number = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(number) => Some(*number),

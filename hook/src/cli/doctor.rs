@@ -29,7 +29,7 @@ impl Arguments {
         }
     }
 
-    /// True where nothing is wrong in the end.
+    /// Returns whether nothing is wrong at the end.
     fn examine(&self, options: &Options, log: &Logger) -> Result<bool> {
         let Some(mut engine) = Engine::open_to_look(&options.state_dir, options.config()?, log.clone())? else {
             if self.json {
@@ -61,7 +61,7 @@ impl Arguments {
     }
 }
 
-/// A line for each finding, faults first, each with what to do on a second one.
+/// A line for each finding, faults first. A remedy follows on a second line.
 fn text(repaired: &[Finding], findings: &[Finding]) -> String {
     let sentence = |finding: &Finding| shown(&format!("{} {}", finding.subject, finding.trouble));
     let mut text: String = repaired.iter().map(|finding| format!("mended: {}\n", sentence(finding))).collect();
@@ -79,7 +79,7 @@ fn text(repaired: &[Finding], findings: &[Finding]) -> String {
     text
 }
 
-/// The faults that are not there any more; a note that is gone was nothing to put right.
+/// The faults that are gone. A note that is gone was not repaired, so it does not count.
 fn put_right(before: Vec<Finding>, left: &[Finding]) -> Vec<Finding> {
     before.into_iter().filter(|finding| finding.is_fault() && !left.contains(finding)).collect()
 }

@@ -30,7 +30,7 @@ impl Arguments {
         let repaired = engine.repair_firewall();
         let refreshed = match options.config() {
             Ok(config) => engine.refresh_resolvers(&config.dns_fallback, &mut collected.failures),
-            // What a container gets where the host has no name server is not known then.
+            // Without the configuration the fallback name servers are unknown.
             Err(error) => {
                 warn!(log, "the name servers of containers stay as they are: {error}");
                 Ok(Vec::new())

@@ -30,7 +30,7 @@ fn stages() -> impl clap::builder::TypedValueParser<Value = Stage> {
 }
 
 impl Arguments {
-    /// Reports by itself, since what it logs belongs to a container.
+    /// Reports its errors itself, since its log records name the container.
     pub(super) fn run(self, options: &Options, log: &Logger) -> ExitCode {
         kernel::hurry_memory();
         let timings = self.timings.then(Timings::start);
@@ -62,7 +62,7 @@ impl Arguments {
     }
 }
 
-/// As the engine logs its steps.
+/// Logs a step in the same form as the engine.
 fn step(log: &Logger, step: &str, since: Instant) {
     let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
     debug!(log, "step"; "step" => step, "us" => took);

@@ -29,7 +29,7 @@ impl Arguments {
     }
 }
 
-/// The sandboxes of a container that must be there.
+/// The sandboxes that `container` names. None is an error.
 pub(super) fn sandboxes(container: &str, options: &Options, log: &Logger) -> Result<Vec<Sandbox>> {
     match options.engine_to_look(log)? {
         Some(mut engine) => engine.sandboxes_of(container),

@@ -123,7 +123,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command, and tells the user in one line why it failed.
+    /// Runs the command, and prints an error in one line.
     pub fn run(self, options: &Options, log: &Logger) -> ExitCode {
         let done = match self {
             Self::Hook(arguments) => return arguments.run(options, log),
@@ -148,7 +148,7 @@ impl Options {
         settings(&self.config_dir)
     }
 
-    /// How a runtime is to call this very program, with the same state and settings.
+    /// The command by which a runtime calls this program, with the same directories.
     fn hook_command(&self) -> Result<HookCommand> {
         let mut options = Vec::new();
         let paths = [
@@ -166,12 +166,12 @@ impl Options {
         Ok(HookCommand { program: kernel::own_program()?, options })
     }
 
-    /// The engine for commands that only look, which need no configuration; `None` on an unused host.
+    /// The engine for commands that only look. They need no configuration. `None` on an unused host.
     fn engine_to_look(&self, log: &Logger) -> Result<Option<Engine>> {
         Engine::open_to_look(&self.state_dir, Config::default(), log.clone())
     }
 
-    /// The engine for commands that undo, which need no configuration either; `None` on an unused host.
+    /// The engine for commands that undo. They need no configuration either. `None` on an unused host.
     fn engine_to_undo(&self, log: &Logger) -> Result<Option<Engine>> {
         Engine::open_used(&self.state_dir, Config::default(), log.clone())
     }
@@ -183,7 +183,7 @@ fn report(done: Result<()>, log: &Logger) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-/// Help and versions as they are; what is wrong with a command line in one line, with clap's tips.
+/// Prints help and versions as they are, and an error of the command line in one line with clap's tips.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let asked = !error.use_stderr();
     if asked || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
@@ -215,7 +215,7 @@ fn print(text: &str) -> Result<()> {
 /// Fits the table to the terminal, where stdout is one.
 fn print_table<const N: usize>(table: &table::Table<N>) -> Result<()> {
     let columns = kernel::terminal_columns().map(usize::from);
-    // https://no-color.org; and a terminal that says it is none.
+    // https://no-color.org, and a terminal without colours.
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     print(&table.render(table::Screen { columns, colour: columns.is_some() && !unwanted && !dumb }))

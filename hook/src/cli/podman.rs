@@ -1,5 +1,6 @@
-//! What is not in the spec of podman's containers: the name of one, and whose network it joins. podman tells conmon, which calls the
-//! runtime, which calls us; the container's `/etc/hosts`, where its name is too, podman 5 fills in later.
+//! Facts about podman's containers that are not in their spec: the name of the container, and the container whose
+//! network it joins. podman passes them to conmon, which calls the runtime, which calls the hook. The container's
+//! `/etc/hosts` also has its name, but podman 5 writes it later.
 
 use std::path::Path;
 
@@ -7,10 +8,10 @@ use ocinet::input::{NetworkNamespace, State};
 use ocinet::kernel;
 use ocinet::model::{ContainerId, ContainerName};
 
-/// How podman marks its containers.
+/// The annotation with which podman marks its containers.
 const MANAGER: (&str, &str) = ("io.container.manager", "libpod");
 
-/// A container as conmon was told of it (conmon(8)).
+/// A container as the arguments of conmon name it (conmon(8)).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Container {
     pub(super) id: ContainerId,
@@ -18,7 +19,7 @@ pub(super) struct Container {
     pub(super) name: ContainerName,
 }
 
-/// The name that podman gave to the container, where it may be one of ours.
+/// The name that podman gave to the container, if it is also valid for ocinet.
 pub(super) fn name_of(state: &State) -> Option<ContainerName> {
     if !is_podmans(state) {
         return None;
@@ -39,7 +40,7 @@ fn is_podmans(state: &State) -> bool {
     state.annotations.get(MANAGER.0).is_some_and(|manager| manager == MANAGER.1)
 }
 
-/// The process in a path such as `/proc/7/ns/net`.
+/// The pid in a path such as `/proc/7/ns/net`.
 fn first_process(path: &Path) -> Option<i32> {
     path.to_str()?.strip_prefix("/proc/")?.strip_suffix("/ns/net")?.parse().ok()
 }

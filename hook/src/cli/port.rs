@@ -49,7 +49,7 @@ impl Arguments {
     }
 }
 
-/// As `docker port` prints it: the container's side only where it was not asked for.
+/// The form of `docker port`: the container's port is left out if it was asked for.
 fn line(mapping: &PortMapping, bare: bool) -> String {
     let host = SocketAddr::new(mapping.host_address.ip(), mapping.host_port);
     if bare { format!("{host}\n") } else { format!("{}/{} -> {host}\n", mapping.container_port, mapping.protocol) }

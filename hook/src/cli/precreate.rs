@@ -1,8 +1,8 @@
 //! podman's stage before a container exists: its spec comes in on stdin and goes out, edited, on stdout.
 //!
-//! podman throws away what a hook of this stage says, and shows only that it failed. So what is wrong with the
-//! annotations is no failure here: the spec goes out as it came, and `createRuntime` refuses the container with a line
-//! that people get to see.
+//! podman discards the stderr of a hook of this stage, and shows only that it failed. So an invalid annotation is no
+//! failure here: the spec goes out unchanged, and `createRuntime` refuses the container with a message that the user
+//! sees.
 
 use std::net::IpAddr;
 
@@ -15,11 +15,11 @@ use ocinet::spec::{Document, podmans_names};
 
 use super::{Options, print};
 
-/// The names by which podman's containers know their host (podman-run(1), --add-host). What podman takes for its address
-/// is that of another network.
+/// The names by which podman's containers know their host (podman-run(1), --add-host). The address that podman gives
+/// them is that of another network.
 const HOST: [&str; 2] = ["host.containers.internal", "host.docker.internal"];
 
-/// podman's hosts files are larger than this only where the host's own is.
+/// podman's hosts files are larger than this only if the host's own file is.
 const MAX_HOSTS: usize = 1 << 20;
 
 pub(super) fn run(options: &Options, log: &Logger) -> Result<()> {
@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options, log: &Logger) -> Result<()> {
 }
 
 fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Document> {
-    // A container in a namespace that is wired by others, or in the host's, has the files that go with it.
+    // A container in a namespace that another program wires, or in the host's, keeps the files of that namespace.
     if !spec.asks_for_us() || !spec.has_unwired_namespace() {
         return Ok(spec);
     }
@@ -63,7 +63,8 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
     Ok(spec)
 }
 
-/// What podman would have told the container of others; nothing with `--no-hosts`, nor with podman 5, which tells it later.
+/// The host names and addresses that podman put into the container's file. None with `--no-hosts`, nor with podman 5,
+/// which writes the file later.
 fn names_of_others(spec: &Document) -> Result<Vec<(String, IpAddr)>> {
     let Some(path) = spec.podmans_file("hosts") else { return Ok(Vec::new()) };
     let text = kernel::read_regular(&path, MAX_HOSTS)?.unwrap_or_default();

@@ -86,7 +86,7 @@ impl Arguments {
         };
         annotate("io.ocinet.publish", &self.publish);
         annotate("io.ocinet.name", self.name.as_slice());
-        // The runtime sets the host name itself; this says that it was meant.
+        // The runtime sets the host name itself. The annotation says that the user chose it.
         annotate("io.ocinet.hostname", self.hostname.as_slice());
         annotate("io.ocinet.dns", &self.dns);
         annotate("io.ocinet.dns-search", &self.dns_search);
@@ -95,8 +95,8 @@ impl Arguments {
         Ok(edit)
     }
 
-    /// What a container is to be called that has the host name of a template: what its annotations say, or its name. Without
-    /// either it stays as it is: its id is not known yet.
+    /// The host name for a container whose spec has that of a template: from its annotations, or its name. Without
+    /// either the host name stays, since the container's id is not known yet.
     fn hostname_of(&self, spec: &Document) -> Result<Option<HostName>> {
         let name = self.name.as_deref().or_else(|| spec.annotation(Annotations::NAME));
         let named = name.filter(|_| spec.has_namespace("uts")).map(HostName::resembling);

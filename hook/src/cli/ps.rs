@@ -46,16 +46,16 @@ impl Arguments {
     }
 }
 
-/// A container as it is shown.
+/// A container as it is printed.
 #[derive(Serialize)]
 struct Line {
     #[serde(flatten)]
     sandbox: Sandbox,
-    /// How it is now, which the store alone does not tell.
+    /// Its present status, which is not in the store.
     status: String,
 }
 
-/// The state of a sandbox, but for an attached one whose container has ended, or cannot be looked at.
+/// The state of the sandbox. For an attached one, whether its container has ended or cannot be examined.
 fn status(sandbox: &Sandbox, engine: &mut Engine) -> String {
     match sandbox.state {
         State::Attached => match engine.life(sandbox) {

@@ -8,10 +8,10 @@ pub(super) struct Table<const N: usize> {
     verdict: Option<(usize, &'static str)>,
 }
 
-/// What a table is shown on.
+/// The terminal or file that a table is printed to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Screen {
-    /// How many characters fit a line; `None` where nothing has to fit.
+    /// The number of characters in a line; `None` if there is no limit.
     pub(super) columns: Option<usize>,
     /// Whether it shows colours (ECMA-48, SGR).
     pub(super) colour: bool,
@@ -29,13 +29,13 @@ impl<const N: usize> Table<N> {
         Self { rows: vec![head.map(String::from)], verdict: None }
     }
 
-    /// Shows cells of `column` in green where they say `good`, and else in yellow.
+    /// Shows cells of `column` in green if they equal `good`, else in yellow.
     pub(super) fn judge(mut self, column: usize, good: &'static str) -> Self {
         self.verdict = Some((column, good));
         self
     }
 
-    /// Adds a row; nothing in it can be taken for more than text.
+    /// Adds a row. Control characters in it are replaced.
     pub(super) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| shown(&cell)));
     }
@@ -76,7 +76,7 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Takes from the widest until all fit `room`.
+/// Shortens the widest column until all fit `room`.
 fn shrink(widths: &mut [usize], room: usize) {
     while widths.iter().sum::<usize>() > room {
         match widths.iter_mut().max() {
@@ -119,7 +119,7 @@ mod tests {
             assert!(text.lines().all(|line| width(line) <= columns), "{columns}:\n{text}");
             assert_eq!(text.contains('…'), columns < 67, "{columns}:\n{text}");
         }
-        // Narrower than the narrowest: it wraps, but nothing breaks.
+        // Narrower than the narrowest columns: lines wrap, and it does not panic.
         assert_eq!(table().render(Screen { columns: Some(1), colour: false }).lines().count(), 3);
     }
 

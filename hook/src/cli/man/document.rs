@@ -1,19 +1,19 @@
-//! A reference page, written once and printed twice: for man(1) and as Markdown.
+//! A reference page, printed in two forms: for man(1) and as Markdown.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::{NO_DATE, SOURCE};
 
-/// A page. Its texts mark what is typed as it stands with backticks.
+/// A page. In its texts, backticks mark what is typed literally.
 pub(super) struct Document {
-    /// As `ocinet-publish`.
+    /// The name, such as `ocinet-publish`.
     pub name: &'static str,
     /// The section of the manual.
     pub section: &'static str,
     /// What follows the name, without a full stop.
     pub summary: &'static str,
     pub parts: Vec<Part>,
-    /// Other pages, as `ocinet(1)`.
+    /// Other pages, such as `ocinet(1)`.
     pub see_also: &'static [&'static str],
 }
 
@@ -24,10 +24,10 @@ pub(super) enum Part {
     Paragraph(String),
     /// Two columns, under these headings.
     Table([&'static str; 2], Vec<(String, String)>),
-    /// A key of a table in the code.
+    /// An entry for a key of a table in the code.
     Key {
         name: &'static str,
-        /// What it takes.
+        /// The form of its value.
         grammar: &'static str,
         paragraphs: &'static [&'static str],
         example: String,
@@ -47,12 +47,12 @@ impl Part {
 }
 
 impl Document {
-    /// Where man(1) looks for it, as `man7/ocinet-publish.7`.
+    /// The path at which man(1) looks for it, such as `man7/ocinet-publish.7`.
     pub(super) fn file(&self) -> String {
         format!("man{0}/{1}.{0}", self.section, self.name)
     }
 
-    /// The page in the language of man(7).
+    /// The page in the markup of man(7).
     pub(super) fn manual(&self) -> String {
         let mut roff = Roff::new();
         roff.control("TH", [self.name, self.section, NO_DATE, SOURCE, "ocinet"]);
@@ -93,7 +93,7 @@ pub(super) fn add(roff: &mut Roff, parts: &[Part]) {
     }
 }
 
-/// The text between backticks is bold.
+/// Text between backticks becomes bold.
 fn inline(text: &str) -> Vec<Inline> {
     text.split('`').enumerate().map(|(index, part)| if index % 2 == 0 { roman(part) } else { bold(part) }).collect()
 }

@@ -1,4 +1,4 @@
-//! The reference pages of the folder `packaging/doc`, from what the manual pages are made of.
+//! The reference pages of the folder `packaging/doc`, made from the same documents as the manual pages.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use clap::{Arg, Command};
 
 use super::document::{Document, Part};
 
-/// The columns of a paragraph.
+/// The width of a paragraph.
 const WIDTH: usize = 120;
 
-/// What the manual names, and the page that has it here.
+/// Names in the manual, and the links that replace them.
 const LINKS: [(&str, &str); 5] = [
     ("ocinet-annotations(7)", "[annotations](annotations.md)"),
     ("ocinet-publish(7)", "[publishing ports](publish.md)"),
@@ -18,7 +18,7 @@ const LINKS: [(&str, &str); 5] = [
     ("the page on files", "[the page on files](files.md)"),
 ];
 
-/// What stands at the top of each page.
+/// The first line of each page.
 const ORIGIN: &str = "<!-- Made by `ocinet man --markdown packaging/doc`. Do not edit. -->\n";
 
 /// A reference page.
@@ -28,7 +28,7 @@ pub(super) fn page(document: &Document, title: &str) -> String {
     page
 }
 
-/// All commands, and below them what holds for each.
+/// All commands, followed by the notes that apply to all of them.
 pub(super) fn commands(root: &Command, notes: &[Part]) -> String {
     let mut page = format!("{ORIGIN}\n# Commands\n");
     let about = root.get_long_about().or_else(|| root.get_about()).map(ToString::to_string).unwrap_or_default();
@@ -73,7 +73,7 @@ fn describe(page: &mut String, command: &Command, level: usize) {
     subcommands.for_each(|command| describe(page, command, level + 1));
 }
 
-/// Its own arguments; what every command takes is told once, with `ocinet` itself.
+/// The arguments of the command. Global options are listed once, with `ocinet` itself.
 fn arguments(page: &mut String, command: &Command) {
     let top = command.get_name() == "ocinet";
     let own = |arg: &&Arg| !arg.is_hide_set() && arg.get_id() != "help" && arg.is_global_set() == top;
@@ -83,7 +83,7 @@ fn arguments(page: &mut String, command: &Command) {
     }
 }
 
-/// As `-p, --publish PORT`.
+/// The form of an argument, such as `-p, --publish PORT`.
 fn spelling(arg: &Arg) -> String {
     let short = arg.get_short().map(|short| format!("-{short}"));
     let long = arg.get_long().map(|long| format!("--{long}"));
@@ -157,7 +157,7 @@ fn paragraph(page: &mut String, text: &str) {
     page.push('\n');
 }
 
-/// Backticks hold what is typed, where nothing is to be replaced.
+/// Replaces names by links, except inside backticks.
 fn linked(text: &str) -> String {
     let words = |part: &str| {
         let part = part.replace('<', "\\<").replace('*', "\\*");

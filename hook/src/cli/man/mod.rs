@@ -1,5 +1,5 @@
-//! Manual pages, and the reference pages of packaging/doc: from the one definition of the command line, and the tables of
-//! annotations and settings.
+//! Manual pages, and the reference pages of packaging/doc. Both are made from the definition of the command line and
+//! from the tables of annotations and settings.
 
 mod annotations;
 mod config;
@@ -34,15 +34,15 @@ pub struct Arguments {
 
 /// A manual page.
 struct Page {
-    /// As `man1/ocinet.1`.
+    /// The path, such as `man1/ocinet.1`.
     file: String,
     text: String,
 }
 
-/// What every page says of its origin.
+/// The source that every page names.
 const SOURCE: &str = concat!("ocinet ", env!("CARGO_PKG_VERSION"));
 
-/// Pages of one version are alike whenever they are made. The crate would leave an empty argument out.
+/// Pages of one version are the same whenever they are made. The crate would leave out an empty argument.
 const NO_DATE: &str = "\"\"";
 
 impl Arguments {
@@ -62,14 +62,14 @@ fn write(directory: &Path, pages: &[Page]) -> Result<()> {
     Ok(pages.iter().try_for_each(|page| kernel::write_public(&directory.join(&page.file), &page.text))?)
 }
 
-/// The command line. Only once it is built do subcommands know their full names and what they inherit.
+/// The command line. Subcommands know their full names and global options only after `build`.
 fn command_line() -> Command {
     let mut root = super::Arguments::command();
     root.build();
     root
 }
 
-/// What is no command, with the file and title of its reference page.
+/// The documents other than commands, with the file and title of their reference pages.
 fn documents() -> [(Document, &'static str, &'static str); 3] {
     [
         (config::document(), "configuration.md", "Configuration"),
@@ -111,7 +111,7 @@ fn add(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
     command.get_subcommands().filter(|command| !command.is_hide_set()).try_for_each(|command| add(command, pages))
 }
 
-/// What clap does not know how to say.
+/// The sections of a manual page that clap cannot make.
 fn closing(command: &Command) -> Roff {
     let mut roff = Roff::new();
     if let Some(help) = command.get_after_help() {

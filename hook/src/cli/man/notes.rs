@@ -2,7 +2,7 @@ use ocinet::engine::Error;
 
 use super::document::Part;
 
-/// What holds for all commands: the end of ocinet(1).
+/// The notes for all commands: the last sections of ocinet(1).
 pub(super) fn parts() -> Vec<Part> {
     let mut parts = vec![Part::Section("Names of containers")];
     parts.extend(NAMES.iter().map(|text| Part::paragraph(text)));

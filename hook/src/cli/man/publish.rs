@@ -35,7 +35,7 @@ const GRAMMAR: [&str; 2] = [
     "`[[HOST-ADDRESS:][HOST-PORT]:]CONTAINER-PORT[/PROTOCOL]`",
 ];
 
-/// Entries, and what they do. The tests parse them.
+/// Entries and their effect. The tests parse the entries.
 const FORMS: [(&str, &str); 10] = [
     ("8080:80", "Port 8080 of every address of the host leads to port 80 of the container."),
     ("127.0.0.1:8443:443/tcp", "Of this address only. On 127.0.0.1 it is reached from the host alone."),

@@ -1,4 +1,4 @@
-//! A network in the words of Docker's API (`GET /networks/{id}`), for programs that read `docker network inspect`.
+//! A network in the format of Docker's API (`GET /networks/{id}`), for programs that read `docker network inspect`.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ struct ConfigFrom {
 #[serde(rename_all = "PascalCase")]
 struct Container {
     name: String,
-    /// The host's link of the endpoint, which no other endpoint has; empty in the modes `host` and `none`.
+    /// The host's link of the endpoint, which identifies it; empty in the modes `host` and `none`.
     #[serde(rename = "EndpointID")]
     endpoint_id: String,
     mac_address: String,
@@ -84,7 +84,7 @@ impl From<&NetworkView> for Network {
             id: id(&view.name),
             scope: "local",
             driver: view.kind.driver(),
-            // Docker says so of `host` and `none`, too.
+            // Docker gives the same for `host` and `none`.
             enable_ipv4: !bridged || subnets.iter().any(|subnet| subnet.range.addr().is_ipv4()),
             enable_ipv6: subnets.iter().any(|subnet| subnet.range.addr().is_ipv6()),
             ipam: Ipam { driver: "default", options: Map::new(), config: subnets.iter().map(range).collect() },
@@ -100,7 +100,7 @@ impl From<&NetworkView> for Network {
     }
 }
 
-/// 64 hexadecimal digits that follow from the name, which no other network has: as podman does for its default one.
+/// An id of 64 hexadecimal digits, derived from the name, as podman does it for its default network.
 fn id(name: &str) -> String {
     Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -117,7 +117,7 @@ fn options(network: &model::Network) -> Map {
     options
 }
 
-/// By container id; where two roots of a runtime have the same, the later ones by id and bundle.
+/// By container id. If two roots of a runtime have the same id, the later ones are listed by id and bundle.
 fn containers(view: &NetworkView) -> BTreeMap<String, Container> {
     let mut containers = BTreeMap::new();
     for sandbox in &view.sandboxes {

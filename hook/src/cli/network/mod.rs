@@ -1,4 +1,4 @@
-//! `ocinet network`: Docker's commands and words.
+//! `ocinet network`: Docker's commands and formats.
 
 mod docker;
 mod inspect;

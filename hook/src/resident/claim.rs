@@ -13,7 +13,7 @@ use super::Role;
 use crate::engine::{Error, Result};
 use crate::kernel::{self, Lock, LockFile, is_listened_to};
 
-/// Whether a process has the claim of `role`.
+/// Whether a process holds the claim of `role`.
 pub fn is_taken(role: &Role, state_dir: &Path) -> bool {
     locks(state_dir).is_held(role.place)
 }
@@ -31,10 +31,10 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Takes the claim where no process has it, and removes a socket that a killed process left.
+    /// Takes the claim if no process holds it, and removes a socket that a killed process left.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where another process has it.
+    /// [`Error::Conflict`] if another process holds it.
     pub fn take(role: &Role, state_dir: &Path) -> Result<Self> {
         let path = state_dir.join(role.socket);
         let taken = || Error::Conflict(format!("another process serves {} already", path.display()));
@@ -83,10 +83,11 @@ impl Claim {
         Ok(listener)
     }
 
-    /// Removes the socket, so that the next call that needs the process starts another. A service manager keeps its own.
+    /// Removes the socket, so that the next call that needs the process starts another one. The socket of a service
+    /// manager stays.
     pub fn withdraw(&self) {
         if self.given.is_none() {
-            // The process ends: there is no one to report an error to.
+            // The process ends, so an error cannot be reported.
             let _ = fs::remove_file(&self.path);
         }
     }

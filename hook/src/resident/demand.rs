@@ -15,10 +15,11 @@ use crate::kernel::{self, is_listened_to};
 /// How long the caller waits until the process that it started listens, so that the caller's own change is followed, too.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Under systemd a socket unit starts the process. systemd would not know of one that was started here.
+/// Under systemd a socket unit starts the process. systemd would not manage a process that was started here.
 const SYSTEMD: &str = "/run/systemd/system";
 
-/// Makes sure that the process of `role` runs. A container starts without it, too: a failure is logged.
+/// Makes sure that the process of `role` runs. A failure is only logged, since a container starts without the process
+/// too.
 pub fn ensure(role: &Role, state_dir: &Path, log: &Logger) {
     // systemd may have to start the process before it answers.
     let answers = || is_listened_to(&state_dir.join(role.socket)).is_ok_and(|listened_to| listened_to);
@@ -37,8 +38,8 @@ pub fn ensure(role: &Role, state_dir: &Path, log: &Logger) {
     }
 }
 
-/// Starts it as a grandchild: it is no child that the caller's parent would wait for, and it holds none of the caller's
-/// descriptors.
+/// Starts it as a grandchild, so that the caller's parent does not wait for it. It inherits no descriptor of the
+/// caller.
 fn start(role: &Role, state_dir: &Path) -> kernel::Result<()> {
     let program = kernel::own_program()?;
     let child = || {

@@ -1,7 +1,8 @@
-//! Following what is attached and detached on this host, by any process.
+//! Following the attaches and detaches on this host, by any process.
 //!
-//! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be watched, and
-//! the store says what is new. Two looks at it are compared, so nothing is told twice, and nothing that lasts is missed.
+//! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be
+//! watched. The store then shows what has changed. Two states of it are compared, so nothing is reported twice, and no
+//! lasting change is missed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,39 +15,39 @@ use crate::kernel::{LockFile, Watch};
 use crate::model::{ContainerId, ContainerName, Key, Sandbox, State};
 use crate::store::{self, Host, Reader, Writing};
 
-/// Within this time a hook writes whatever it writes: one look sees all of it, and takes no processor away from it meanwhile.
+/// A hook makes all its writes within this time, so one look at the store sees all of them.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
-/// After a look that failed the next one comes when something happens, and at the latest after this time.
+/// After a failed look, the next one comes with the next change of a file, and at the latest after this time.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Tells of attaches and detaches.
+/// Reports attaches and detaches.
 pub struct Follower {
     state_dir: PathBuf,
     host: Host,
     locks: LockFile,
     watch: Watch,
-    /// The store as long as it is the current one.
+    /// The store, while it is the current one.
     store: Option<Reader>,
-    /// Those that were told to be attached, by the numbers of their sandboxes.
+    /// The sandboxes that were reported as attached, by their numbers.
     told: BTreeMap<i64, Known>,
-    /// Whether a look has succeeded yet: what the first one finds was there before.
+    /// Whether a look has succeeded yet. What the first one finds was attached before.
     has_looked: bool,
     /// Whether the last look failed.
     failed: bool,
     log: Logger,
 }
 
-/// What happened.
+/// A change that is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A container is attached.
     Attached(Sandbox),
-    /// It is not any more.
+    /// It is no longer attached.
     Detached(Known),
 }
 
-/// What is remembered of a container that is attached.
+/// The remembered data of an attached container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// The number its sandbox has, or had.
@@ -68,7 +69,7 @@ impl From<&Sandbox> for Known {
 }
 
 impl Follower {
-    /// Follows the store in `state_dir` from now on: who is attached already is known, and not told.
+    /// Follows the store in `state_dir` from now on. Containers that are already attached are not reported.
     ///
     /// # Errors
     /// When there is no such directory, the kernel has no watch left, or a newer version of ocinet made the store.
@@ -88,11 +89,11 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Waits until something may have happened, and says what did. `None` once the state directory, or the file `token` in it,
-    /// is removed.
+    /// Waits until something may have changed, and returns the changes. `None` once the state directory, or the file
+    /// `token` in it, is removed.
     ///
     /// # Errors
-    /// When the kernel refuses to tell, or a newer version of ocinet has upgraded the store.
+    /// When the kernel refuses to report, or a newer version of ocinet has upgraded the store.
     pub fn next(&mut self, token: &str) -> Result<Option<Vec<Change>>> {
         let seen = self.watch.wait(self.failed.then_some(RETRY), AT_ONCE)?;
         if seen.gone || seen.changed.iter().any(|name| name == token) {
@@ -102,12 +103,13 @@ impl Follower {
         Ok(Some(if concerns_us { self.look()? } else { Vec::new() }))
     }
 
-    /// A store that cannot be read is put right by the next process that writes to it; one of a newer version stays what it is.
+    /// The changes since the last look. The next process that writes repairs a store that cannot be read; one of a
+    /// newer version is not changed.
     fn look(&mut self) -> Result<Vec<Change>> {
         let failed = match self.compare() {
             Ok(changes) => {
                 self.failed = false;
-                // What the first look finds was attached before.
+                // Containers that the first look finds were attached before.
                 return Ok(if std::mem::replace(&mut self.has_looked, true) { changes } else { Vec::new() });
             }
             Err(error @ Error::Store(store::Error::Newer { .. })) => return Err(error),
@@ -123,7 +125,7 @@ impl Follower {
     fn compare(&mut self) -> Result<Vec<Change>> {
         let is_same = self.store.as_ref().map_or(Ok(false), Reader::is_current)?;
         if !is_same {
-            // Not while another process sets one aside and makes a new one.
+            // Waits while another process sets a store aside and makes a new one.
             let _quiet = Writing::prevent(&self.locks)?;
             self.store = Reader::open(&self.state_dir, &self.host)?;
         }
@@ -151,7 +153,7 @@ impl Follower {
         Ok(changes)
     }
 
-    /// In a store that was rebuilt the same containers have other numbers, and perhaps no bundle any more.
+    /// In a rebuilt store the same containers have other numbers, and may have no bundle.
     fn renumber(&mut self, came: &mut BTreeMap<i64, Sandbox>) {
         let mut told: BTreeMap<String, Known> =
             std::mem::take(&mut self.told).into_values().map(|known| (known.key.hex(), known)).collect();
@@ -162,7 +164,7 @@ impl Follower {
             }
             None => true,
         });
-        // No sandbox has such a number: they are told to be gone.
+        // No sandbox has such a number, so these are then reported as detached.
         self.told.extend((i64::MIN..).zip(told.into_values()));
     }
 }
@@ -189,7 +191,7 @@ mod tests {
         serde_json::from_value(sandbox).unwrap()
     }
 
-    /// Waits for the next changes, each as the container's id behind `+` or `-`.
+    /// Waits for the next changes, each as `+` or `-` and the container's id.
     fn next(follower: &mut Follower) -> String {
         loop {
             let changes = follower.next(TOKEN).unwrap().expect("the directory is there");
@@ -221,7 +223,7 @@ mod tests {
         store.write::<_, store::Error>(|write| write.insert(&mut sandbox)).unwrap();
     }
 
-    /// A hook that is newer than the service may leave a store of its own version, which is not ours to read.
+    /// A hook that is newer than the service may leave a store of its own version, which this version cannot read.
     #[test]
     fn stores_of_every_version_are_followed_and_a_newer_one_is_an_error() {
         let directory = scratch("versions");
@@ -242,8 +244,8 @@ mod tests {
         fs::remove_dir_all(&directory).unwrap();
     }
 
-    /// What was attached before is not told as new because the first look at it failed, and what comes later is told although
-    /// nothing says when the store can be read again.
+    /// Containers that were attached before are not reported as new because the first look failed. Later ones are
+    /// reported although no event shows when the store can be read again.
     #[test]
     fn a_look_that_failed_is_made_up_for() {
         let directory = scratch("failed");
@@ -251,7 +253,7 @@ mod tests {
         let mut store = Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
         attach(&mut store, "before", 1);
         let file = fs::read_dir(&directory).unwrap().flatten().find(|file| file.file_name() != "lock").unwrap().path();
-        // A write to a file that stays open makes no event.
+        // A write to a file that stays open gives no event.
         let header = fs::OpenOptions::new().write(true).open(&file).unwrap();
         header.write_all_at(b"damaged", 0).unwrap();
         let mut follower = follow(&directory).unwrap();
@@ -289,7 +291,7 @@ mod tests {
         set(&mut store, &mut one, State::Attached);
         assert_eq!(next(&mut follower), "+one");
 
-        // Several at once, and one that is detached but not gone.
+        // Several changes at once, and one container that is detached but not gone.
         store.write(|write| write.insert(&mut two)).unwrap();
         set(&mut store, &mut two, State::Attached);
         set(&mut store, &mut one, State::Detaching);
@@ -297,7 +299,7 @@ mod tests {
         set(&mut store, &mut one, State::Draining);
         assert_eq!(next(&mut follower), "-one");
 
-        // Rebuilt, with other numbers, without one and with another.
+        // Rebuilt with other numbers, without one container and with another.
         let writing = Writing::begin(&locks).unwrap();
         Store::set_aside(&directory, &host, &writing).unwrap();
         drop(writing);

@@ -1,4 +1,5 @@
-//! Leaving the surroundings of the process that started this one on demand, so that this one outlives them.
+//! Leaving the control groups, mounts and oom score of the process that started this one on demand, so that this one
+//! outlives it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ pub fn leave_starter(log: &Logger) {
     }
 }
 
-/// The control group `ocinet` beside that of a line of /proc/self/cgroup, and the mount point of its hierarchy. Service managers
-/// kill by group in the hierarchy of version 2 and in named ones, and never the root group.
+/// The control group `ocinet` beside that of a line of /proc/self/cgroup, and the mount point of its hierarchy. Service
+/// managers kill by group in the hierarchy of version 2 and in named ones, and never the root group.
 fn sibling(line: &str) -> Option<(PathBuf, PathBuf)> {
     let (_, line) = line.split_once(':')?;
     let (controllers, path) = line.split_once(':')?;
@@ -41,7 +42,8 @@ fn sibling(line: &str) -> Option<(PathBuf, PathBuf)> {
     hierarchy.exists().then_some((own, hierarchy))
 }
 
-/// Joins the mount namespace of pid 1. In a mount namespace of containerd's own, the paths of containers would lead elsewhere.
+/// Joins the mount namespace of pid 1. In a mount namespace of containerd's own, the paths of containers would lead to
+/// other files.
 fn enter_hosts_mounts() -> kernel::Result<()> {
     let refused = |error: io::Error| kernel::Error::refused("enter /proc/1/ns/mnt", error);
     let hosts = fs::File::open("/proc/1/ns/mnt").map_err(refused)?;

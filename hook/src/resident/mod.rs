@@ -1,5 +1,5 @@
-//! What every resident process needs: to be the only one on its host, to be started on demand, to leave the surroundings of its
-//! starter, and to follow what is attached and detached.
+//! What every resident process needs: to be the only one on its host, to be started on demand, to leave the control
+//! groups and mounts of its starter, and to follow attaches and detaches.
 
 mod claim;
 mod demand;

@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// What of a call concerns us. The rest, flags of later versions included, is for the stock shim alone.
+/// The parts of a call that our shim uses. The rest, including flags of later versions, is passed on to the stock shim.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Call {
-    /// What is to be done; `None` for all that is not ours to touch, such as `-v`.
+    /// The action; `None` for calls that the stock shim handles alone, such as `-v`.
     pub action: Option<Action>,
     /// containerd's namespace of the container.
     pub namespace: Option<OsString>,
@@ -16,28 +16,28 @@ pub struct Call {
     pub publish_binary: Option<OsString>,
     /// The container's id.
     pub id: Option<OsString>,
-    /// The bundle, where it is said; the working directory is the same.
+    /// The bundle, if a flag names it. The working directory is the same.
     pub bundle: Option<OsString>,
 }
 
-/// The calls in which something is to be wired or unwired.
+/// The calls in which a container is wired or unwired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// A container is to be created from the bundle in the working directory.
     Start,
-    /// A container is gone, or what its shim left of it is to be taken away.
+    /// A container is gone, or the remains of its shim are to be removed.
     Delete,
 }
 
 impl Call {
-    /// Reads the words after the program's name as Go does (package `flag`): one dash or two, and the value behind `=` or in
-    /// the next word. `containerd_shim::parse` refuses a call for one flag that is newer than the crate, and the stock shim, which
-    /// comes with the containerd that calls, knows it.
+    /// Parses the words after the program's name as Go does (package `flag`): one dash or two, and the value after `=`
+    /// or in the next word. `containerd_shim::parse` would refuse a call with a flag that is newer than the crate,
+    /// although the stock shim, which comes with the calling containerd, knows it.
     pub fn parse(arguments: &[OsString]) -> Self {
         let mut call = Self::default();
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
-            // The action comes last: a word before it is the value of a flag that we do not know.
+            // The action is the last word: a word before it is the value of an unknown flag.
             call.action = None;
             let Some(flag) = flag(word) else {
                 call.action = action(word);
@@ -70,7 +70,7 @@ fn action(word: &OsStr) -> Option<Action> {
     }
 }
 
-/// The word without its dashes, where it is a flag.
+/// The word without its dashes, if it is a flag.
 fn flag(word: &OsStr) -> Option<&OsStr> {
     let bytes = word.as_bytes();
     let name = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;

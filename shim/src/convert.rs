@@ -1,4 +1,4 @@
-//! The model in the words of the interface, and the engine's errors as its codes.
+//! Converts the model to messages of the interface, and errors of the engine to its codes.
 
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use ocinet::resident::Known;
 use ocinet_proto::ttrpc::{self, Code, get_status};
 use ocinet_proto::v1::*;
 
-/// The one place where errors become codes. The text is what `ocinet` prints.
+/// The only place where errors become codes. The text is the one that `ocinet` prints.
 pub fn status(error: &Error) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(get_status(code(error), error.to_string()))
 }
@@ -112,7 +112,7 @@ fn subnet(subnet: &model::Subnet) -> Subnet {
     }
 }
 
-/// What an examination found.
+/// A finding of an examination.
 pub fn finding(finding: &ocinet::engine::Finding) -> ocinet_proto::v1::Finding {
     use ocinet_proto::v1::finding::Kind;
     let (kind, remedy) = match &finding.remedy {
@@ -129,17 +129,17 @@ pub fn finding(finding: &ocinet::engine::Finding) -> ocinet_proto::v1::Finding {
     }
 }
 
-/// That all is told.
+/// The event that all earlier changes were sent.
 pub fn watching() -> Event {
     event(event::Kind::KIND_WATCHING, None)
 }
 
-/// That a container is attached.
+/// The event that a container is attached.
 pub fn attached(sandbox: &model::Sandbox) -> Event {
     event(event::Kind::KIND_ATTACHED, Some(container(sandbox)))
 }
 
-/// That a container is attached no more.
+/// The event that a container is detached.
 pub fn detached(known: Known) -> Event {
     let Known { number, container, bundle, name, .. } = known;
     let (id, name) = (container.to_string(), name.to_string());

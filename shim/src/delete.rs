@@ -1,4 +1,4 @@
-//! `delete`: a container's network is taken away.
+//! `delete`: removes a container's network.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use crate::call::Call;
 use crate::stock::Stock;
 use crate::{STATE_DIR, log};
 
-/// Detaches the container, while the stock shim does the rest.
+/// Detaches the container, while the stock shim deletes the rest.
 ///
 /// # Errors
-/// When there is no stock shim, or containerd cannot be told what it answers.
+/// When there is no stock shim, or its answer cannot be passed on to containerd.
 pub fn run(call: &Call, stock: Result<Stock>) -> Result<ExitCode> {
     let stock = stock.and_then(Stock::delete);
     detach(call, &log::loud(call));
     stock?.finish()
 }
 
-/// Detaches the container. What goes wrong with it is no reason to keep that.
+/// Detaches the container. An error is logged only, so that containerd still deletes the container.
 pub fn detach(call: &Call, log: &Logger) {
-    // An id that cannot be one of ours is not attached.
+    // An invalid id is never attached.
     let Some(id) = call.id.as_deref().and_then(OsStr::to_str).and_then(|id| id.parse::<ContainerId>().ok()) else {
         return;
     };
@@ -47,7 +47,8 @@ fn detach_all(id: &ContainerId, bundles: &[String], log: &Logger) -> Result<()> 
     failures.into_result()
 }
 
-/// What the runtime may have called the bundle: containerd's name for it or, where a link is on the way, what that leads to.
+/// The paths by which the runtime may have named the bundle: containerd's path, and the one to which it leads if it
+/// contains a link.
 fn bundles(call: &Call) -> Vec<String> {
     let named = call.bundle.as_deref().map(PathBuf::from);
     let seen = std::env::current_dir().ok();

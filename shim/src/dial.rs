@@ -1,7 +1,8 @@
-//! Connecting to unix sockets, and a deadline for it.
+//! Connecting to Unix sockets with a deadline.
 //!
-//! connect(2) waits without end while the queue of the listener is full, as that of a program that hangs soon is. A socket that does not
-//! block gets EAGAIN instead (`unix_stream_connect`, net/unix/af_unix.c). Nothing tells when there is room: it has to be tried again.
+//! connect(2) waits without end while the queue of the listener is full, which soon happens if the listener hangs. On a
+//! non-blocking socket it returns EAGAIN instead (`unix_stream_connect`, net/unix/af_unix.c). No event shows when there
+//! is room, so the connection is tried again.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -12,7 +13,7 @@ use ocinet_proto::ttrpc::r#async::transport::Socket;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-/// How long a full queue is left alone.
+/// The pause before another try when the queue was full.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// A client of the server that listens at `path`.
@@ -49,10 +50,10 @@ mod tests {
         path
     }
 
-    /// A listener whose queue is full, with those who fill it.
+    /// A listener whose queue is full, with the connection that fills it.
     fn deaf(path: &Path) -> (UnixListener, UnixStream) {
         let listener = UnixListener::bind(path).unwrap();
-        // Said once more it changes the length of the queue (listen(2)).
+        // A second listen(2) changes the length of the queue.
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let queued = UnixStream::connect(path).unwrap();
         (listener, queued)

@@ -1,4 +1,4 @@
-//! Following what is attached and detached, for people and scripts.
+//! Following attaches and detaches, for users and scripts.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -20,7 +20,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::{convert, dial};
 
-/// How long the service may take to accept us.
+/// How long the service may take to accept the connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Follow what is attached and detached on this host, until interrupted.
@@ -60,7 +60,7 @@ async fn follow(arguments: &Arguments) -> Result<()> {
     let lost = |error: ttrpc::Error| -> Error {
         let why = match error {
             ttrpc::Error::RpcStatus(status) => status.message,
-            // However the connection ended.
+            // Any other end of the connection.
             _ => "the service has ended".into(),
         };
         kernel::Error::refused(format!("follow {}", path.display()), io::Error::other(why)).into()
@@ -85,12 +85,12 @@ async fn follow(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// The message in protobuf's own JSON.
+/// The message in protobuf's JSON form.
 fn json(event: &Event) -> Option<String> {
     protobuf_json_mapping::print_to_string(event).ok().map(|json| shown_json(&json))
 }
 
-/// A line for people, where something happened.
+/// A line of text for an event; none for a heartbeat.
 fn text(event: &Event) -> Option<String> {
     let word = match event.kind.enum_value() {
         Ok(Kind::KIND_ATTACHED) => "attached",

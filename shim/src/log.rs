@@ -1,16 +1,16 @@
-//! Where what there is to say of a container goes: the journal, and perhaps to containerd.
+//! The loggers of a call: to the journal, and to containerd if it can take messages.
 
 use ocinet::log::{logger, with_journal};
 use slog::{Discard, Logger, o};
 
 use crate::call::Call;
 
-/// containerd passes stderr on to its client or, at a deletion, to its log.
+/// Also logs to stderr: containerd passes that on to its client or, at a deletion, to its log.
 pub fn loud(call: &Call) -> Logger {
     of_container(call, &logger(None))
 }
 
-/// The start of a shim says its address, and whatever else it says is taken for a part of that.
+/// Logs only to the journal: containerd would take any other output of `start` for a part of the shim's address.
 pub fn quiet(call: &Call) -> Logger {
     of_container(call, &Logger::root(Discard, o!()))
 }

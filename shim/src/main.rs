@@ -1,7 +1,7 @@
 //! `containerd-shim-ocinet-v2`: wires the network of containerd's containers, then hands over to the stock runc shim.
 //!
-//! It is no shim itself. containerd calls it to start one: it wires the network, edits the bundle so that it leads there, and has
-//! `containerd-shim-runc-v2` do the rest. Nothing of it stays in memory.
+//! It is no shim itself. containerd calls it to start one: it wires the network, edits the bundle so that it uses that
+//! network, and starts `containerd-shim-runc-v2`, which does the rest. Its own process ends then.
 
 mod call;
 mod convert;
@@ -24,9 +24,9 @@ use slog::crit;
 use call::{Action, Call};
 use stock::Stock;
 
-/// Where `ocinet` keeps leases and sandboxes when a runtime calls it.
+/// The state directory that `ocinet` uses when a runtime calls it.
 const STATE_DIR: &str = "/run/ocinet";
-/// Where its settings are.
+/// The folder of its settings.
 const CONFIG_DIR: &str = "/etc/ocinet";
 
 fn main() -> ExitCode {
@@ -34,12 +34,12 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|word| word.to_str()) {
         Some("serve") => serve::run(&arguments[1..]),
         Some("events") => events::run(&arguments[1..]),
-        // containerd's own calls begin with a flag.
+        // Calls of containerd begin with a flag.
         _ => delegate(&arguments),
     }
 }
 
-/// Has the stock shim do what containerd asks for, and does our part of it beside that.
+/// Runs the stock shim for containerd's call, and wires or unwires the network at the same time.
 fn delegate(arguments: &[OsString]) -> ExitCode {
     kernel::hurry_memory();
     let call = Call::parse(arguments);
@@ -57,7 +57,7 @@ fn delegate(arguments: &[OsString]) -> ExitCode {
     })
 }
 
-/// Help as it is; what is wrong with a command line in one line.
+/// Prints help as it is, and an error of the command line in one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         // stdout is closed: the failure cannot be reported.

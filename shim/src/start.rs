@@ -1,4 +1,4 @@
-//! `start`: the network is wired, and the bundle edited, before there is a container.
+//! `start`: wires the network and edits the bundle before the container exists.
 
 use std::env;
 use std::ffi::OsStr;
@@ -21,18 +21,18 @@ use crate::serve::{self, Containerd};
 use crate::stock::Working;
 use crate::{CONFIG_DIR, STATE_DIR};
 
-/// Where the program may be that the runtime is to call, if not beside this one.
+/// The folders in which the program for the runtime is looked for, if it is not beside this one.
 const PLACES: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
-/// Says which of a pod's containers one is (containerd, `internal/cri/annotations`).
+/// The annotation that gives the kind of a pod's container (containerd, `internal/cri/annotations`).
 const KIND: &str = "io.kubernetes.cri.container-type";
 
-/// Wires the network of the bundle in the working directory as its annotations ask, and edits its spec to lead there. Where the
-/// runtime has to make the namespace, it will call us to wire that. The stock shim's start takes longer, reads of the bundle only
-/// what we leave as it is, and goes on beside.
+/// Wires the network of the bundle in the working directory as its annotations ask, and edits its spec to use it. If
+/// the runtime has to make the namespace, the runtime calls the hook to wire that. The stock shim's start takes longer,
+/// reads only the parts of the bundle that stay unchanged, and runs at the same time.
 ///
 /// # Errors
-/// When what they ask for cannot be; the bundle is as it was, and nothing is attached nor running.
+/// When the request cannot be fulfilled. Then the bundle is unchanged, nothing is attached, and no shim runs.
 pub fn run(call: &Call, stock: Working, log: &Logger) -> Result<ExitCode> {
     if let Err(error) = prepare(call, log) {
         if let Err(error) = stock.revoke() {
@@ -42,13 +42,13 @@ pub fn run(call: &Call, stock: Working, log: &Logger) -> Result<ExitCode> {
     }
     let finished = stock.finish();
     if !matches!(finished, Ok(ExitCode::SUCCESS)) {
-        // There will be no container, so containerd will not call `delete`.
+        // The container will not exist, so containerd will not call `delete`.
         delete::detach(call, log);
     }
     finished
 }
 
-/// All that is to be done before there is a container.
+/// Everything that is done before the container exists.
 fn prepare(call: &Call, log: &Logger) -> Result<()> {
     let mut bundle = OpenBundle::open(Path::new("."))?;
     let config = settings(Path::new(CONFIG_DIR))?;
@@ -58,12 +58,12 @@ fn prepare(call: &Call, log: &Logger) -> Result<()> {
     let edit = if is_ahead { asking_for(network, &bundle.spec)? } else { edit(&bundle.spec, &network, log)? };
     bundle.spec.edit_for_good(&edit)?;
     let Some(request) = bundle.request(id, &config)? else { return Ok(()) };
-    // Before there is anything to tell.
+    // Started before the attach, so that the service reports it.
     serve::ensure(Path::new(STATE_DIR), containerd(call).as_ref(), log);
     if is_ahead {
         return attach(bundle, &request, config, log);
     }
-    // A container that joins a namespace may turn out to be a member of its owner's network, which gets no files of its own.
+    // A container that joins a namespace may become a member of its owner's network. Then it gets no files of its own.
     if !matches!(request.namespace, NetworkNamespace::At(_)) {
         let mounts = files_to_fill(Path::new(STATE_DIR), &bundle.spec)?;
         bundle.spec.edit_for_good(&Edit { mounts, ..Edit::default() })?;
@@ -76,14 +76,14 @@ fn asking_for(network: String, spec: &Document) -> Result<Edit> {
     Ok(Edit { annotations: vec![(Annotations::NETWORK, network)], hostname, ..Edit::default() })
 }
 
-/// Whether the network is wired before there is a container. Where another tool would wire it, too, or it is not the container's
-/// own, the hook looks that all is as it should be.
+/// Whether the network is wired before the container exists. If another tool would wire it too, or the namespace is not
+/// the container's own, the hook does it and checks the namespace.
 fn is_wired_ahead(spec: &Document, network: &str) -> bool {
     let is_its_own = network != "host" && !network.starts_with("container:");
     is_its_own && spec.can_be_wired_ahead() && !spec.is_left_to_others()
 }
 
-/// Attaches the container of the bundle, which is yet to be.
+/// Attaches the container of the bundle, which does not exist yet.
 fn attach(mut bundle: OpenBundle, request: &Request, config: Config, log: &Logger) -> Result<()> {
     let requester = requester(request)?;
     let mut engine = Engine::open(Path::new(STATE_DIR), config, log.clone())?;
@@ -95,16 +95,16 @@ fn attach(mut bundle: OpenBundle, request: &Request, config: Config, log: &Logge
     attached
 }
 
-/// The containerd that calls: it will call `delete` when the container is gone.
+/// The calling containerd, which will call `delete` when the container is gone.
 fn requester(request: &Request) -> Result<Requester> {
     let pid = parent_id().cast_signed();
     Ok(Requester { pid, started: kernel::process_start(pid)?, bundle: PathBuf::from(&request.bundle) })
 }
 
-/// Who calls, where it has our container's bundle where containerd has all of them.
+/// The calling containerd, if the bundle is where containerd keeps all of them.
 fn containerd(call: &Call) -> Option<Containerd> {
     let text = |value: Option<&OsStr>| value?.to_str().map(str::to_owned);
-    // Since containerd 1.3 it says where it takes events, which need not be beside the socket of its API.
+    // Since containerd 1.3 this names the socket for events, which need not be beside the socket of its API.
     let address = env::var_os("TTRPC_ADDRESS");
     let address = text(address.as_deref()).or_else(|| Some(text(call.address.as_deref())? + ".ttrpc"))?;
     Containerd::of_bundle(
@@ -118,7 +118,7 @@ fn containerd(call: &Call) -> Option<Containerd> {
 /// The network that a container asks for, or gets because no other tool gives it one.
 fn network(spec: &Document, config: &Config) -> Option<String> {
     let is_asked_for = spec.asks_for_us();
-    // All of a pod's containers carry its annotations, but one of them has the network.
+    // All containers of a pod have its annotations, but only its sandbox has the network.
     if spec.annotation(KIND).is_some_and(|kind| kind != "sandbox") {
         return None;
     }
@@ -131,7 +131,7 @@ fn network(spec: &Document, config: &Config) -> Option<String> {
 
 fn edit(spec: &Document, network: &str, log: &Logger) -> Result<Edit> {
     let hooks = Some(hook_command()?);
-    // A container in a wired namespace, or in the host's, keeps it. The hook says whether that is what was asked for.
+    // A container in a wired namespace, or in the host's, keeps it. The hook checks whether that matches the request.
     if !spec.has_unwired_namespace() {
         return Ok(Edit { hooks, ..Edit::default() });
     }
@@ -139,7 +139,7 @@ fn edit(spec: &Document, network: &str, log: &Logger) -> Result<Edit> {
     Ok(Edit { hooks, hostname: spec.wanted_hostname()?.or(edit.hostname), ..edit })
 }
 
-/// The program that the runtime calls: the one that was installed with this.
+/// The program that the runtime has to call: the one that was installed with this shim.
 fn hook_command() -> Result<HookCommand> {
     let own = kernel::own_program()?;
     let beside = Path::new(&own).parent().into_iter();

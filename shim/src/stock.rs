@@ -1,4 +1,4 @@
-//! The way from containerd's call to the stock shim.
+//! The call of the stock shim.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -22,21 +22,22 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::dial;
 
-/// The shim that does all the work.
+/// The shim that runs the containers.
 const STOCK: &str = "containerd-shim-runc-v2";
 
-/// `PIPE_BUF`: what is written to a pipe at once and is no longer than this is read at once, too (pipe(7)).
+/// `PIPE_BUF`: a write to a pipe of at most this length is atomic (pipe(7)).
 const PIECE: usize = 4096;
 
-/// How long it may take to end.
+/// The longest wait for the end of the shim.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The stock shim, as containerd would have called it: with the arguments, the standard streams and the environment that we got.
+/// The stock shim as containerd would have called it: with the arguments, standard streams and environment of this
+/// process.
 pub struct Stock(Command);
 
 impl Stock {
     /// # Errors
-    /// Where there is none.
+    /// When there is none.
     pub fn of(call: &Call, arguments: &[OsString]) -> Result<Self> {
         let Some(program) = find(call, &env::var_os("PATH").unwrap_or_default()) else {
             return Err(Error::NotFound(format!(
@@ -49,13 +50,13 @@ impl Stock {
         Ok(Self(command))
     }
 
-    /// Becomes it. Returns only where that fails, with the reason.
+    /// Executes it in place of this process. Returns only if that fails, with the error.
     pub fn take_over(mut self) -> Error {
         let error = self.0.exec();
         self.refused(error)
     }
 
-    /// Lets it `start` a container's shim beside us, and keeps to us what it says.
+    /// Starts its `start` at the same time as the wiring, and keeps its output.
     ///
     /// # Errors
     /// When it cannot be executed.
@@ -63,7 +64,7 @@ impl Stock {
         self.work(is_shim)
     }
 
-    /// Lets it `delete` a container beside us, and keeps to us what it says.
+    /// Starts its `delete` at the same time as the detach, and keeps its output.
     ///
     /// # Errors
     /// When it cannot be executed.
@@ -72,7 +73,7 @@ impl Stock {
     }
 
     fn work(mut self, is_whole: fn(&[u8]) -> bool) -> Result<Working> {
-        // A file, so that it need not be read from before the end.
+        // A file, so that it need not be read before the end.
         let warnings = memfd_create("warnings", MFdFlags::MFD_CLOEXEC).map_err(|error| self.refused(error.into()))?;
         let warnings = File::from(warnings);
         let theirs = warnings.try_clone().map_err(|error| self.refused(error))?;
@@ -88,20 +89,20 @@ impl Stock {
     }
 }
 
-/// The stock shim at work. Its `start` leaves a process behind that will be the container's shim.
+/// The running stock shim. Its `start` leaves a process behind that becomes the container's shim.
 pub struct Working {
     process: Child,
-    /// What it says on its standard error.
+    /// Its stderr.
     warnings: File,
-    /// Whether there is nothing to come after such an answer.
+    /// Whether an answer is complete.
     is_whole: fn(&[u8]) -> bool,
 }
 
 impl Working {
-    /// Waits for its answer, and passes that on to containerd.
+    /// Waits for its answer, and passes it on to containerd.
     ///
     /// # Errors
-    /// When containerd cannot be told.
+    /// When the answer cannot be written.
     pub fn finish(mut self) -> Result<ExitCode> {
         let (answer, status) = self.answer()?;
         let refused = |error| kernel::Error::refused("answer containerd", error);
@@ -111,18 +112,18 @@ impl Working {
         Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
     }
 
-    /// There will be no container: waits for the answer of its `start`, and shuts down what that left behind, unless that has
-    /// other containers.
+    /// There will be no container: waits for the answer of its `start`, and shuts down the shim that it started, unless
+    /// that has other containers.
     ///
     /// # Errors
-    /// When that does not hear us.
+    /// When that shim cannot be reached.
     pub fn revoke(mut self) -> Result<()> {
         let (answer, _) = self.answer()?;
         shim(&answer).map_or(Ok(()), |shim| shut_down(&shim.address))
     }
 
-    /// Reads until its answer is whole or, where it fails, until its end. The answer is the last that it does (containerd,
-    /// `pkg/shim/shim.go`), and its end takes longer than ours.
+    /// Reads until its answer is complete or, if it fails, until its end. The answer is the last thing that it writes
+    /// (containerd, `pkg/shim/shim.go`), and the process takes longer to end than ours.
     fn answer(&mut self) -> Result<(Vec<u8>, ExitStatus)> {
         let refused = |error| kernel::Error::refused("hear the stock shim", error);
         let mut answer = Vec::new();
@@ -133,7 +134,7 @@ impl Working {
             if length == 0 {
                 break;
             }
-            // More may follow a full piece, and a message that is cut off between two fields looks whole.
+            // More may follow a full piece, and a message that is cut off between two fields looks complete.
             if length < PIECE && (self.is_whole)(&answer) {
                 return Ok((answer, ExitStatus::default()));
             }
@@ -142,7 +143,7 @@ impl Working {
     }
 }
 
-/// Whether the answer to `start` is whole: it leads to a shim.
+/// Whether the answer to `start` is complete: it leads to a shim.
 fn is_shim(answer: &[u8]) -> bool {
     shim(answer).is_some_and(|shim| {
         let path = shim.address.trim_start_matches("unix://");
@@ -150,7 +151,7 @@ fn is_shim(answer: &[u8]) -> bool {
     })
 }
 
-/// The shim that the answer to `start` leads to: by its address alone, by JSON or, from containerd 2.3 on, by a message (containerd,
+/// The shim in the answer to `start`: an address alone, JSON or, from containerd 2.3 on, a message (containerd,
 /// `docs/runtime-v2.md`).
 fn shim(answer: &[u8]) -> Option<BootstrapResult> {
     let text = str::from_utf8(answer).unwrap_or_default().trim();
@@ -169,12 +170,12 @@ fn shim(answer: &[u8]) -> Option<BootstrapResult> {
     (!shim.address.is_empty()).then_some(shim)
 }
 
-/// Whether the answer to `delete` is whole: it has its last field.
+/// Whether the answer to `delete` is complete: it has its last field.
 fn is_exit(answer: &[u8]) -> bool {
     DeleteResponse::parse_from_bytes(answer).is_ok_and(|answer| answer.exited_at.is_some())
 }
 
-/// Asks the shim at `address` to end, in the words of containerd 2 and in those of earlier ones.
+/// Asks the shim at `address` to end, by the methods of containerd 2 and of earlier releases.
 fn shut_down(address: &str) -> Result<()> {
     let refused = |error| kernel::Error::refused(format!("shut down the shim at {address}"), error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
@@ -200,8 +201,8 @@ fn shut_down(address: &str) -> Result<()> {
     Ok(asked.map_err(|error: ttrpc::Error| refused(io::Error::other(error)))?)
 }
 
-/// The stock shim: that of the containerd which calls, else the first on the caller's PATH. Never ourselves, whatever links
-/// there are.
+/// The stock shim: that of the calling containerd, else the first on the caller's PATH. Never this program itself, even
+/// by a link.
 fn find(call: &Call, path: &OsStr) -> Option<PathBuf> {
     let own = env::current_exe().and_then(identity).ok();
     let containerds = call.publish_binary.as_deref().and_then(|binary| Path::new(binary).parent());

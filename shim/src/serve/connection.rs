@@ -1,7 +1,8 @@
-//! What one client can cost: so many connections, each with so many calls at a time and frames of such a length.
+//! The limits of one client: the number of connections, of calls at a time, and the length of a frame.
 //!
-//! The server of ttrpc takes whatever comes and starts a task for each request. Its frames are therefore counted on their way in and
-//! out; while a client has as many calls open as it may, nothing more is read from it, and its own socket fills up.
+//! The ttrpc server accepts everything and starts a task for each request. So its frames are counted as they come in
+//! and go out. While a client has as many calls open as it may, nothing more is read from it, and its own socket fills
+//! up.
 
 use std::io;
 use std::pin::Pin;
@@ -21,33 +22,33 @@ use tokio::time::{Instant, sleep};
 /// The longest frame that a client may send; as long as the longest state that a runtime writes to a hook.
 const LONGEST: u32 = 1 << 20;
 
-/// How many calls a client has at a time.
+/// The number of calls that a client may have open at a time.
 const CALLS: usize = 16;
 
-/// How many clients there are at a time.
+/// The number of clients at a time.
 const MOST: usize = 512;
 
-/// Those who are connected.
+/// The connected clients.
 #[derive(Debug, Clone, Default)]
 pub struct Clients(Arc<AtomicUsize>);
 
-/// One who is connected.
+/// A connected client.
 #[derive(Debug)]
 pub struct Client(Clients);
 
 impl Clients {
-    /// Lets another one in, if there is room.
+    /// Admits another client, if there is room.
     pub fn admit(&self) -> Option<Client> {
         let count = self.0.fetch_add(1, Ordering::Relaxed);
         let client = Client(self.clone());
         (count < MOST).then_some(client)
     }
 
-    /// Waits until for as long as `idle` no client was connected, and nothing else `is_needed`.
+    /// Waits until, for a time of `idle`, no client was connected and `is_needed` was false.
     pub async fn stay_away(&self, idle: Duration, is_needed: impl Fn() -> bool) {
         let mut since = Instant::now();
         while since.elapsed() < idle {
-            // A client that comes and goes in between is no reason to stay.
+            // A client that connects and disconnects between two looks does not count.
             sleep((idle / 10).max(Duration::from_millis(50))).await;
             kernel::return_memory();
             if self.0.load(Ordering::Relaxed) > 0 || is_needed() {
@@ -68,9 +69,9 @@ pub struct Connection {
     stream: UnixStream,
     read: Frames,
     written: Frames,
-    /// Calls that are not answered yet.
+    /// The number of calls that are not answered yet.
     open: usize,
-    /// The reader that waits for an answer before it reads on.
+    /// The reader, which waits for an answer before it reads on.
     waiting: Option<Waker>,
     _client: Client,
 }
@@ -86,7 +87,7 @@ impl Connection {
 #[derive(Debug, Default)]
 struct Frames {
     header: Vec<u8>,
-    /// What is still to come of the frame's payload.
+    /// The number of payload bytes of the present frame that are still to come.
     left: usize,
 }
 
@@ -95,7 +96,7 @@ impl Frames {
         self.header.is_empty() && self.left == 0
     }
 
-    /// Goes on by `bytes`, and shows each header that is complete with them.
+    /// Takes the next `bytes`, and passes each header that is complete to `show`.
     fn pass(&mut self, mut bytes: &[u8], mut show: impl FnMut(MessageHeader)) {
         while !bytes.is_empty() {
             let payload = bytes.len().min(self.left);

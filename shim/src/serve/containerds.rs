@@ -1,5 +1,5 @@
-//! The containerds that are told of their containers: a file in the state directory for each, so that a service which was killed
-//! and started again knows them, without a call.
+//! The containerds to which events of their containers are published: one file for each in the state directory. So a
+//! service that was killed and started again knows them without a call.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 pub struct Containerd {
     /// The socket on which it takes events.
     pub address: String,
-    /// Where the bundles of all its namespaces are.
+    /// The folder of the bundles of all its namespaces.
     pub bundles: PathBuf,
 }
 
 impl Containerd {
-    /// The one that called for the container `id` of its namespace, whose bundle is `bundle`; `None` where bundles are elsewhere than
-    /// every containerd so far has them.
+    /// The containerd that called for the container `id` of its namespace, whose bundle is `bundle`; `None` if bundles
+    /// are not where every release of containerd so far keeps them.
     pub fn of_bundle(bundle: &Path, namespace: &str, id: &str, address: String) -> Option<Self> {
         let (folder, name) = (bundle.parent()?, bundle.file_name()?);
         let is_known = name == id && folder.file_name()? == namespace;
@@ -29,7 +29,7 @@ impl Containerd {
         Some(Self { address, bundles })
     }
 
-    /// Writes it down for the service, where it is not yet.
+    /// Writes its file for the service, if there is none yet.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -42,7 +42,7 @@ impl Containerd {
         kernel::write_public(&path, &text)
     }
 
-    /// All that are known.
+    /// All known containerds.
     ///
     /// # Errors
     /// When the folder or a file in it cannot be read.
@@ -54,7 +54,7 @@ impl Containerd {
         let mut all = Vec::new();
         for file in files {
             match fs::read(file?.path()) {
-                // Removed meanwhile, or none of ours.
+                // It was removed meanwhile, or is no file of ours.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {}
                 text => all.extend(Self::parse(&text?)),
             }
@@ -68,7 +68,7 @@ impl Containerd {
         Some(Self { address: field("address")?, bundles: field("bundles")?.into() })
     }
 
-    /// The namespace of the container with this bundle, where it is one of its own.
+    /// The containerd namespace of the container with this bundle, if the container is this containerd's.
     pub fn namespace_of<'b>(&self, bundle: &'b str) -> Option<&'b str> {
         let mut names = Path::new(bundle).strip_prefix(&self.bundles).ok()?.iter();
         match (names.next(), names.next(), names.next()) {
@@ -77,13 +77,13 @@ impl Containerd {
         }
     }
 
-    /// Whether any of them runs, or that cannot be told.
+    /// Whether any of them runs. True if that is unknown.
     pub fn any_runs(state_dir: &Path) -> bool {
         let runs = |containerd: &Self| is_listened_to(Path::new(&containerd.address)).unwrap_or(true);
         Self::all(state_dir).map_or(true, |all| all.iter().any(runs))
     }
 
-    /// The name of its file. An address is no file name, so it is hashed.
+    /// The name of its file. An address is no valid file name, so it is hashed.
     fn file(&self) -> String {
         Key::of_text("containerd", &format!("{}\0{}", self.address, self.bundles.display())).hex()
     }

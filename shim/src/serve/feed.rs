@@ -1,4 +1,4 @@
-//! What happens on the host, for everybody who wants to know.
+//! The events of the host for all subscribers.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,28 +11,28 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::convert;
 
-/// How far a reader may fall behind.
+/// The number of events by which a reader may fall behind.
 const BACKLOG: usize = 256;
 
-/// Where events come from.
+/// The source of events.
 #[derive(Debug, Clone)]
 pub struct Feed(broadcast::Sender<Arc<Event>>);
 
 impl Feed {
-    /// One that nothing is told to yet.
+    /// A feed without a follower yet.
     pub fn new() -> Self {
         Self(broadcast::channel(BACKLOG).0)
     }
 
-    /// Passes on what `follower` tells, until the file `token` in the state directory is removed, or the directory: then the
-    /// receiver is told. It is also told of the error with which the follower has ended.
+    /// Passes on the changes of `follower` until the file `token` in the state directory, or the directory, is removed:
+    /// then the receiver gets a message. It also gets the error with which the follower ended.
     ///
     /// # Errors
-    /// When there can be no thread for it.
+    /// When no thread can be made for it.
     pub fn follow(&self, mut follower: Follower, token: &'static str) -> Result<oneshot::Receiver<Result<()>>> {
         let (end, ended) = oneshot::channel();
         let feed = self.clone();
-        // A service that ends for another reason does not wait for this.
+        // The receiver is gone if the service ends for another reason.
         let follow = move || drop(end.send(feed.pass_on(&mut follower, token)));
         let thread = thread::Builder::new().name("follow".into()).stack_size(512 << 10).spawn(follow);
         thread.map_err(|error| kernel::Error::refused("start a thread", error))?;
@@ -42,14 +42,14 @@ impl Feed {
     fn pass_on(&self, follower: &mut Follower, token: &str) -> Result<()> {
         while let Some(changes) = follower.next(token)? {
             for change in changes {
-                // An error says that there is no subscriber.
+                // An error only means that there is no subscriber.
                 let _ = self.0.send(Arc::new(event(change)));
             }
         }
         Ok(())
     }
 
-    /// What happens from now on.
+    /// The events from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
         self.0.subscribe()
     }

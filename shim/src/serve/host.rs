@@ -1,4 +1,4 @@
-//! The functions themselves, one for each call. They block, and may run side by side, as hooks do.
+//! The functions of the interface, one for each call. They block, and may run in parallel, as hooks do.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::convert;
 /// The most containers in one answer.
 const PAGE: u32 = 1000;
 
-/// About so many bytes make a page full, far from the 4 MiB that a message may have.
+/// About the size at which a page is full, far below the 4 MiB that a message may have.
 const PAGE_BYTES: u64 = 1 << 20;
 
 /// The host that is served.
@@ -124,13 +124,14 @@ impl Host {
         NetworkView::all(self.engine()?, || settings(&self.config_dir))
     }
 
-    /// The engine for calls that only look, which need no settings; `None` on an unused host.
+    /// The engine for calls that only look. They need no settings. `None` on an unused host.
     fn engine(&self) -> Result<Option<Engine>> {
         Engine::open_to_look(&self.state_dir, Config::default(), self.log.clone())
     }
 }
 
-/// Takes those of `sandboxes` that are `wanted` until a page is full; says how many were looked at, and the number of the last.
+/// Takes the `wanted` ones of `sandboxes` until a page is full. Returns how many were examined, and the number of the
+/// last.
 fn page(
     sandboxes: &[Sandbox],
     wanted: impl Fn(&Sandbox) -> bool,
@@ -152,7 +153,7 @@ fn page(
     sandboxes.len()
 }
 
-/// Keeps the warnings that the hook would have printed.
+/// Collects the warnings that the hook would have printed.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<String>>>);
 

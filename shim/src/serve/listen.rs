@@ -8,20 +8,20 @@ use tokio::time::sleep;
 
 use super::connection::{Clients, Connection};
 
-/// Lets clients in.
+/// Accepts clients.
 pub fn accept(listener: UnixListener, clients: Clients) -> kernel::Result<Listener> {
     let listener = tokio::net::UnixListener::from_std(listener);
     let listener = listener.map_err(|error| kernel::Error::refused("listen", error))?;
     let connections = stream::unfold((listener, clients), async |(listener, clients)| {
         loop {
             match listener.accept().await {
-                // One too many is sent away, and not left waiting for others to go.
+                // A client above the limit is disconnected at once and does not wait.
                 Ok((stream, _)) => {
                     if let Some(client) = clients.admit() {
                         return Some((Ok(Connection::new(stream, client)), (listener, clients)));
                     }
                 }
-                // No descriptor or no memory is left: it may come back, and the client waits.
+                // There is no descriptor or no memory left. The client waits, and accepting is tried again.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }

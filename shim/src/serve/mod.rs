@@ -1,9 +1,10 @@
 //! The network functions over ttrpc, by one process per host.
 //!
-//! It keeps nothing of its own: each call opens the engine as a hook does, and the events come from following the store. So it may
-//! be killed at any time, and no container needs it to be wired.
+//! It keeps no state of its own: each call opens the engine as a hook does, and the events come from following the
+//! store. So it may be killed at any time, and no container needs it in order to be wired.
 //!
-//! One thread talks to all clients, so that one who hangs costs a few kilobytes and no thread; a handful of others do what blocks.
+//! One thread serves all clients, so a client that hangs costs a few kilobytes and no thread. A few other threads run
+//! calls that block.
 
 mod connection;
 mod containerds;
@@ -38,7 +39,7 @@ use service::Service;
 /// The service, as a resident process.
 const SERVICE: Role = Role { place: Place::Service, socket: SERVICE_SOCKET, arguments: &["serve", "--on-demand"] };
 
-/// How many calls are at work at once; the rest wait.
+/// The number of calls that run at once; further ones wait.
 const WORKERS: usize = 8;
 
 /// Serve the network functions to other programs, on the socket ocinet.sock in the state directory.
@@ -79,8 +80,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Makes sure that the service runs, and that it publishes to `containerd`. A container starts without it, too: a failure is
-/// logged.
+/// Makes sure that the service runs, and that it publishes to `containerd`. A failure is only logged, since a container
+/// starts without the service too.
 pub fn ensure(state_dir: &Path, containerd: Option<&Containerd>, log: &Logger) {
     let known = kernel::state_dir(state_dir).and_then(|()| containerd.map_or(Ok(()), |it| it.remember(state_dir)));
     match known {
@@ -89,7 +90,7 @@ pub fn ensure(state_dir: &Path, containerd: Option<&Containerd>, log: &Logger) {
     }
 }
 
-/// What the service runs on: one thread, and more for calls that block.
+/// The runtime of the service: one thread, and more for calls that block.
 fn runtime() -> Result<Runtime> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -100,7 +101,7 @@ fn runtime() -> Result<Runtime> {
     Ok(runtime.map_err(|error| kernel::Error::refused("start the service", error))?)
 }
 
-/// Serves until it is not needed any more, or until its socket is removed.
+/// Serves until it is idle, or until its socket is removed.
 fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     let Arguments { state_dir, config_dir, idle, on_demand } = arguments;
     if *on_demand {
@@ -108,7 +109,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     }
     kernel::state_dir(state_dir)?;
     let claim = Claim::take(&SERVICE, state_dir)?;
-    // Before anybody can connect: who is attached from now on is told.
+    // Before a client can connect, so that every attach from then on is reported.
     let follower = Follower::new(state_dir, log.clone())?;
     let listener = claim.listen()?;
     let runtime = runtime()?;
@@ -124,7 +125,7 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
             .register_service(v1::create_network(service))
             .add_listener(listen::accept(listener, clients.clone())?);
         server.start().await.map_err(refused)?;
-        // Much of the code is only needed once, until here.
+        // Much of the code is used only up to here.
         kernel::return_memory();
         info!(log, "serving"; "socket" => %claim.path().display());
         tokio::select! {
@@ -141,10 +142,10 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         Ok(())
     });
     if ended.is_err() {
-        // A client is to find no socket, and the next call that needs the service starts another.
+        // The socket is removed, so that the next call that needs the service starts another one.
         claim.withdraw();
     }
-    // Whatever a worker still does, it may end.
+    // Lets running calls end.
     runtime.shutdown_timeout(Duration::from_secs(30));
     ended
 }

@@ -1,8 +1,10 @@
-//! Telling containerd, whose own subscribers then hear of networks too.
+//! Publishing to containerd, so that its own subscribers get the events of networks too.
 //!
-//! The publisher of the crate containerd-shim (0.12) is not used. What it cannot deliver at once it sends again up to five times, after what
-//! came later: a detach before its attach. It connects without a deadline, in one of the threads that calls need. Here each containerd has a task of its own, in which an event has one connection and one try. A containerd that does not
-//! take its events costs those alone: others get theirs meanwhile. A subscriber that wants to miss none follows our own stream.
+//! The publisher of the crate containerd-shim (0.12) is not used. It repeats an event that it could not deliver up to
+//! five times, after later events, so that a detach may come before its attach. It connects without a deadline, in one
+//! of the threads that calls need. Here each containerd has a task of its own, in which an event has one connection and
+//! one try. A containerd that does not take its events loses them, and delays no other one. A subscriber that must not
+//! miss any event follows our own stream.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,10 +33,10 @@ use crate::{convert, dial};
 /// How long containerd may take to accept a connection, and then for an event.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many events wait for a containerd that is slow.
+/// The number of events that may wait for a slow containerd.
 const BACKLOG: usize = 256;
 
-/// Publishes what happens to containers of the containerds known in `state_dir`, without end.
+/// Publishes the events of containers of the containerds known in `state_dir`, without end.
 pub async fn publish(state_dir: PathBuf, mut events: Receiver<Arc<Event>>, log: Logger) {
     let mut queues: HashMap<Containerd, Queue> = HashMap::new();
     loop {
@@ -59,7 +61,7 @@ pub async fn publish(state_dir: PathBuf, mut events: Receiver<Arc<Event>>, log: 
     }
 }
 
-/// The events that one containerd is still to be told, in their order.
+/// The events that are still to be sent to one containerd, in their order.
 struct Queue {
     events: Sender<Arc<Event>>,
     address: String,
@@ -85,7 +87,7 @@ impl Queue {
     }
 }
 
-/// Tells `containerd` one event after the other, until its queue is dropped.
+/// Sends one event after the other to `containerd`, until its queue is dropped.
 async fn deliver(containerd: Containerd, mut events: mpsc::Receiver<Arc<Event>>, log: Logger) {
     let mut untold = 0;
     while let Some(event) = events.recv().await {
@@ -113,7 +115,8 @@ async fn tell(containerd: &Containerd, event: &Event) -> io::Result<()> {
     client.forward(context::with_duration(PATIENCE), &request).await.map(drop).map_err(io::Error::other)
 }
 
-/// The event in a type that every subscriber of containerd has, `ctr events` too: of one that it has not, it could show nothing.
+/// The event in a message type that every subscriber of containerd knows, `ctr events` too. It could not decode another
+/// type.
 fn envelope(namespace: &str, event: &Event) -> Result<Option<Envelope>, Error> {
     let topic = match event.kind.enum_value() {
         Ok(Kind::KIND_ATTACHED) => "/ocinet/attach",
@@ -138,7 +141,7 @@ fn envelope(namespace: &str, event: &Event) -> Result<Option<Envelope>, Error> {
     }))
 }
 
-/// What a subscriber wants to know: how it is reached.
+/// The labels of an event: the container's addresses and ports.
 fn labels(container: &Container) -> HashMap<String, String> {
     let addresses: Vec<_> =
         container.endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect();

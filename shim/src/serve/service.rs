@@ -1,4 +1,4 @@
-//! The interface, by which each call becomes one of the host's functions.
+//! The ttrpc interface. Each call is passed on to one of the host's functions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::host::Host;
 use crate::convert;
 
-/// How often a silent stream says that it is there. It is how the end of a client is noticed, too.
+/// The interval at which a silent stream sends a heartbeat. A failed heartbeat also shows that the client is gone.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// The service of one host.
@@ -31,7 +31,8 @@ impl Service {
         Self { host: Arc::new(host), feed }
     }
 
-    /// Does in another thread what may wait for others. A client who goes away meanwhile leaves nothing half done.
+    /// Runs a function of the host, which may block, in another thread. It runs to its end even if the client
+    /// disconnects.
     async fn call<T: Send + 'static>(
         &self,
         function: impl FnOnce(&Host) -> engine::Result<T> + Send + 'static,

@@ -1,16 +1,18 @@
 //! What networks and endpoints need of the firewall, in domain words. Each backend turns them into rules of its own.
 
+mod family;
 pub mod input_loop;
 pub mod iptables;
 pub mod nftables;
 pub mod pass;
 mod source;
 
+pub use family::Family;
 pub use input_loop::InputLoop;
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 
@@ -90,6 +92,13 @@ impl Publish {
     pub fn is_same_port(&self, other: &Self) -> bool {
         let facts = |port: &Self| (port.protocol, port.host_address, port.host_port, port.target);
         facts(self) == facts(other)
+    }
+
+    /// The family of its addresses; none where they are of two, or of one that has no rules.
+    pub fn family(&self) -> Option<Family> {
+        let host: Option<IpAddr> = self.host_address.into();
+        let family = Family::of(self.target.ip())?;
+        host.is_none_or(|host| Family::of(host) == Some(family)).then_some(family)
     }
 }
 

@@ -7,11 +7,11 @@ use crate::firewall::{Base, Kind, Needs, Publish, iptables, nftables};
 pub fn port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
     match kind {
         Kind::Nftables => {
-            let add = |(family, set, element)| {
-                let braces = format!("{{ {element} }}");
-                format!("nft add element {family} {} {set} {}", nftables::TABLE, word(&braces))
+            let add = |element: nftables::Element| {
+                let braces = format!("{{ {} }}", element.text());
+                format!("nft add element {} {}", element.set.place(), word(&braces))
             };
-            nftables::elements_of(port, base).map(add).collect()
+            nftables::port_elements(port, base).into_iter().map(add).collect()
         }
         Kind::IptablesNft | Kind::IptablesLegacy => {
             iptables::rules_of(port, base).map(|(table, rule)| format!("iptables -t {table} -A {rule}")).collect()

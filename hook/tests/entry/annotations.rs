@@ -9,7 +9,7 @@ use ocinet::decide::identity::{HostNameSource, Identity};
 use ocinet::decide::plan;
 use ocinet::decide::request::{Connection, Request, Wiring};
 use ocinet::driver::{self, Facts};
-use ocinet::firewall::nftables::Element;
+use ocinet::firewall::nftables::encoded_ports;
 use ocinet::firewall::{Base, InputLoop, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::input::PublishRequest;
 use ocinet::input::config::{Config, default_bridge};
@@ -142,8 +142,9 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
     assert_eq!(serde_json::from_str::<Sandbox>(&stored).as_ref().ok(), Some(&sandbox), "{stored}");
     lines(&sandbox, &network);
     let publish = publish_needs(&sandbox);
-    for port in &publish {
-        let element = Element::from(port);
+    let none = Base::default();
+    for element in publish.iter().flat_map(|port| encoded_ports(std::slice::from_ref(port), &none).into_iter().take(1))
+    {
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }

@@ -1,55 +1,31 @@
-//! What stands for networks and published ports in the sets and maps, as the kernel takes it.
+//! What stands for networks and published ports in the sets and maps. Each element is said once, and written as text for `nft` and as
+//! bytes for the kernel.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::{key_sets, map_of};
-use crate::firewall::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, Source, comment};
+use super::field::{Field, Type};
+use super::set::{Set, Shape};
+use crate::firewall::{Base, Family, Needs, NetworkNeeds, Publish, RangeNeeds, Source, comment};
 use crate::model::{HostAddress, InterfaceName, Protocol};
 
-/// Every element that `all` calls for. Of a range, its beginning: the kernel keeps its end as an element of its own.
-pub fn elements(all: &Needs) -> Vec<Element> {
-    let element = |set, key| Element { set, key, data: Vec::new(), userdata: Vec::new() };
-    let mut elements = Vec::new();
-    if all.base.close_forwarding {
-        elements.push(closed_key());
-    }
-    for NetworkNeeds { bridge, icc, ranges } in &all.networks {
-        let bridge = bridge_key(bridge);
-        if *icc {
-            elements.push(element("intra", [&bridge.key[..], &bridge.key[..]].concat()));
-        }
-        for RangeNeeds { range, masquerade } in ranges {
-            if let IpAddr::V4(network) = range.network() {
-                if *masquerade {
-                    elements.push(element("nat_subnets4", network.octets().to_vec()));
-                }
-                elements.push(element("networks4", [&bridge.key[..], &network.octets()].concat()));
-            }
-        }
-        elements.push(bridge);
-    }
-    elements.extend(all.sources.iter().map(source_element));
-    elements.extend(port_elements(&all.publish, &all.base));
-    elements
-}
-
-/// The elements that `ports` call for.
-pub fn port_elements(ports: &[Publish], base: &Base) -> Vec<Element> {
-    let all = |port| {
-        let element = Element::from(port);
-        let key = element.key.clone();
-        let keys =
-            key_sets(port, base).map(move |set| Element { set, key: key.clone(), data: vec![], userdata: vec![] });
-        [element].into_iter().chain(keys)
-    };
-    ports.iter().flat_map(all).collect()
-}
-
-/// An element as the kernel takes it: network byte order, every field padded to four bytes (`NFT_REG32_SIZE`).
+/// An element of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
+    /// Where it is.
+    pub set: Set,
+    /// The fields of its key.
+    pub key: Vec<Field>,
+    /// The fields of what the key leads to; none in a set.
+    pub data: Vec<Field>,
+    /// For people who read the rules.
+    pub comment: Option<String>,
+}
+
+/// An element as the kernel takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
     /// The set or map it belongs to.
-    pub set: &'static str,
+    pub set: Set,
     /// Its key.
     pub key: Vec<u8>,
     /// What the key leads to; empty in a set.
@@ -58,41 +34,148 @@ pub struct Element {
     pub userdata: Vec<u8>,
 }
 
-impl From<&Publish> for Element {
-    fn from(port: &Publish) -> Self {
-        let mut key = match port.host_address {
-            HostAddress::V4(address) => address.octets().to_vec(),
-            HostAddress::Any | HostAddress::V6(_) => Vec::new(),
-        };
-        key.extend(protocol_field(port.protocol));
-        key.extend(port_field(port.host_port));
-        let comment = comment(port);
-        let length = u8::try_from(comment.len() + 1).expect("a comment of at most 100 bytes");
-        let userdata = [&[0, length], comment.as_bytes(), &[0]].concat();
-        Self { set: map_of(port), key, data: target_fields(port.target), userdata }
+/// Every element that `all` calls for.
+pub fn elements(all: &Needs) -> Vec<Element> {
+    let networks = all.networks.iter().flat_map(network_elements);
+    let ports = all.publish.iter().flat_map(|port| port_elements(port, &all.base));
+    base_elements(&all.base).chain(networks).chain(all.sources.iter().map(source_element)).chain(ports).collect()
+}
+
+/// Those that `base` calls for.
+pub fn base_elements(base: &Base) -> impl Iterator<Item = Element> + use<> {
+    let closed = base.close_forwarding.then_some(Family::ALL);
+    closed.into_iter().flatten().map(|family| Element::key(Set::Closed, [Field::Family(family)]))
+}
+
+/// That by which `bridge` is known as ours.
+pub fn bridge_element(bridge: &InterfaceName) -> Element {
+    Element::key(Set::Bridges, [Field::Link(bridge.clone())])
+}
+
+fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
+    let NetworkNeeds { bridge, icc, ranges } = network;
+    let link = || Field::Link(bridge.clone());
+    let mut elements = vec![bridge_element(bridge)];
+    if *icc {
+        elements.push(Element::key(Set::Intra, [link(), link()]));
     }
+    for RangeNeeds { range, masquerade } in ranges {
+        let Some(family) = Family::of(range.addr()) else { continue };
+        if *masquerade {
+            elements.push(Element::key(Set::NatSubnets(family), [Field::Range(*range)]));
+        }
+        elements.push(Element::key(Set::Networks(family), [link(), Field::Range(*range)]));
+    }
+    elements
+}
+
+/// The sender of what leaves by a default route.
+fn source_element(source: &Source) -> Element {
+    let Source { link, gateway, address, .. } = source;
+    let (link, address) = (Field::Link(link.clone()), vec![Field::Address((*address).into())]);
+    let element = match gateway {
+        Some(gateway) => Element::key(Set::SourcesVia(Family::V4), [link, Field::Address((*gateway).into())]),
+        None => Element::key(Set::SourcesLink(Family::V4), [link]),
+    };
+    Element { data: address, ..element }
+}
+
+/// Those of a published port: in a map, and beside it in sets, since a map can only be asked where to lead.
+pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
+    let Some(family) = port.family() else { return Vec::new() };
+    let (publish, ports, asked): (Set, Set, Set) = match port.host_address {
+        HostAddress::Any => (Set::PublishAny(family), Set::PortsAny(family), Set::AskedAny(family)),
+        HostAddress::V4(_) | HostAddress::V6(_) => {
+            (Set::PublishAddr(family), Set::PortsAddr(family), Set::AskedAddr(family))
+        }
+    };
+    let host = Option::from(port.host_address).map(Field::Address);
+    let key: Vec<Field> =
+        host.into_iter().chain([Field::Protocol(port.protocol), Field::Port(port.host_port)]).collect();
+    // Conntrack calls no packet of UDP invalid to which the host would answer.
+    let judged = (port.protocol != Protocol::Udp).then_some(ports);
+    let beside = judged.into_iter().chain(base.input_loop.is_used().then_some(asked));
+    let beside: Vec<Element> = beside.map(|set| Element::key(set, key.clone())).collect();
+    let data = vec![Field::Address(port.target.ip()), Field::Port(port.target.port())];
+    [Element { set: publish, key, data, comment: Some(comment(port)) }].into_iter().chain(beside).collect()
+}
+
+/// Those of all `ports`, as the kernel takes them.
+pub fn encoded_ports(ports: &[Publish], base: &Base) -> Vec<Encoded> {
+    ports.iter().flat_map(|port| port_elements(port, base)).map(|element| element.encode()).collect()
 }
 
 impl Element {
+    fn key(set: Set, key: impl Into<Vec<Field>>) -> Self {
+        Self { set, key: key.into(), data: Vec::new(), comment: None }
+    }
+
+    /// As `nft` reads it.
+    pub fn text(&self) -> String {
+        let joined = |fields: &[Field]| fields.iter().map(Field::text).collect::<Vec<_>>().join(" . ");
+        let comment = self.comment.as_ref().map(|comment| format!(" comment \"{comment}\"")).unwrap_or_default();
+        let data = if self.data.is_empty() { String::new() } else { format!(" : {}", joined(&self.data)) };
+        joined(&self.key) + &comment + &data
+    }
+
+    /// As the kernel takes it.
+    pub fn encode(&self) -> Encoded {
+        let userdata = self.comment.as_ref().map(|comment| {
+            let length = u8::try_from(comment.len() + 1).expect("a comment of at most 100 bytes");
+            [&[0, length], comment.as_bytes(), &[0]].concat()
+        });
+        let (key, data) = (joined(&self.key), joined(&self.data));
+        Encoded { set: self.set, key, data, userdata: userdata.unwrap_or_default() }
+    }
+}
+
+/// The bytes of several fields: then each is padded to a register (`NFT_REG32_SIZE`).
+fn joined(fields: &[Field]) -> Vec<u8> {
+    match fields {
+        [field] => field.bytes(),
+        fields => fields.iter().flat_map(|field| padded(field.bytes())).collect(),
+    }
+}
+
+fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.resize(bytes.len().next_multiple_of(REGISTER), 0);
+    bytes
+}
+
+/// The bytes of a register.
+const REGISTER: usize = 4;
+
+/// The fields that [`joined`] made `bytes` of, where they are several; none where one is not of its type.
+fn fields(types: &[Type], mut bytes: &[u8]) -> Option<Vec<Field>> {
+    let field = |of: &Type| {
+        let (field, rest) = bytes.split_at_checked(of.length().next_multiple_of(REGISTER))?;
+        bytes = rest;
+        of.read(field)
+    };
+    types.iter().map(field).collect()
+}
+
+impl Encoded {
     /// The published port that the element stands for; none where it is no element of ours.
     pub fn publish(&self) -> Option<Publish> {
-        let (host_address, rest) = match self.set {
-            "publish4_any" => (HostAddress::Any, &self.key[..]),
-            "publish4_addr" => {
-                let (address, rest) = self.key.split_first_chunk::<4>()?;
-                (HostAddress::V4(Ipv4Addr::from(*address)), rest)
+        let Shape { key, data, .. } = self.set.shape();
+        let (key, data) = (fields(&key, &self.key)?, fields(&data, &self.data)?);
+        let (host_address, &Field::Protocol(protocol), &Field::Port(host_port)) = (match (self.set, &key[..]) {
+            (Set::PublishAny(_), [protocol, port]) => (HostAddress::Any, protocol, port),
+            (Set::PublishAddr(_), [Field::Address(address), protocol, port]) => {
+                (HostAddress::from(Some(*address)), protocol, port)
             }
             _ => return None,
+        }) else {
+            return None;
         };
-        let (&[number, _, _, _, high, low, _, _], &[a, b, c, d, target_high, target_low, ..]) =
-            (rest.first_chunk::<8>()?, self.data.first_chunk::<8>()?);
-        let target = SocketAddr::from(([a, b, c, d], u16::from_be_bytes([target_high, target_low])));
+        let [Field::Address(address), Field::Port(port)] = data[..] else { return None };
         let label = self.userdata.get(2..).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
         Some(Publish {
-            protocol: Protocol::ALL.into_iter().find(|protocol| protocol.number() == number)?,
+            protocol,
             host_address,
-            host_port: u16::from_be_bytes([high, low]),
-            target,
+            host_port,
+            target: SocketAddr::new(address, port),
             label: String::from_utf8_lossy(label).into_owned(),
         })
     }
@@ -103,92 +186,123 @@ impl Element {
     }
 }
 
-fn protocol_field(protocol: Protocol) -> [u8; 4] {
-    [protocol.number(), 0, 0, 0]
-}
-
-fn port_field(port: u16) -> [u8; 4] {
-    let [high, low] = port.to_be_bytes();
-    [high, low, 0, 0]
-}
-
-fn target_fields(target: SocketAddr) -> Vec<u8> {
-    let address = match target {
-        SocketAddr::V4(v4) => *v4.ip(),
-        SocketAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    };
-    [address.octets(), port_field(target.port())].concat()
-}
-
-/// The key under which `bridge` stands in the set of our bridges.
-pub fn bridge_key(bridge: &InterfaceName) -> Element {
-    Element { set: "bridges", key: link_field(bridge), data: Vec::new(), userdata: Vec::new() }
-}
-
-fn link_field(link: &InterfaceName) -> Vec<u8> {
-    let mut field = link.as_str().as_bytes().to_vec();
-    field.resize(16, 0);
-    field
-}
-
-/// The sender of what leaves by a default route.
-fn source_element(source: &Source) -> Element {
-    let Source { link, gateway, address, .. } = source;
-    let set = if gateway.is_some() { "sources4_via" } else { "sources4_link" };
-    let mut key = link_field(link);
-    key.extend(gateway.iter().flat_map(Ipv4Addr::octets));
-    Element { set, key, data: address.octets().to_vec(), userdata: Vec::new() }
-}
-
-/// The key under which forwarding between foreign links is closed (`NFPROTO_IPV4`).
-pub fn closed_key() -> Element {
-    Element { set: "closed", key: vec![2], data: Vec::new(), userdata: Vec::new() }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::firewall::InputLoop;
+    use crate::firewall::tests::network;
 
     fn port(host_address: HostAddress, label: &str) -> Publish {
         let target = "10.90.0.2:80".parse().unwrap();
         Publish { protocol: Protocol::Tcp, host_address, host_port: 8080, target, label: label.into() }
     }
 
-    #[test]
-    fn elements_are_padded_and_in_network_order() {
-        let any = Element::from(&port(HostAddress::Any, "web"));
-        assert_eq!((any.set, any.key), ("publish4_any", vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0]));
-        assert_eq!(any.data, [10, 90, 0, 2, 0, 80, 0, 0]);
-        assert_eq!(any.userdata, b"\0\x04web\0");
-        let one = Element::from(&port(HostAddress::V4([127, 0, 0, 1].into()), "web"));
-        assert_eq!((one.set, &one.key[..4]), ("publish4_addr", &[127, 0, 0, 1][..]));
+    /// Needs with an element in every set.
+    fn needs() -> Needs {
+        let via = Source {
+            link: "wan".parse().unwrap(),
+            gateway: Some([10, 0, 0, 1].into()),
+            address: [10, 0, 0, 9].into(),
+            near: vec![],
+        };
+        let straight = Source { gateway: None, ..via.clone() };
+        Needs {
+            base: Base { close_forwarding: true, input_loop: InputLoop::Made { link: 7 } },
+            networks: vec![network("ocinet0", "10.90.0.0/16")],
+            publish: vec![port(HostAddress::Any, "web"), port(HostAddress::V4([127, 0, 0, 1].into()), "db")],
+            sources: vec![via, straight],
+        }
+    }
+
+    /// A link's name in its field.
+    fn link(name: &str) -> Vec<u8> {
+        let mut bytes = name.as_bytes().to_vec();
+        bytes.resize(16, 0);
+        bytes
     }
 
     #[test]
-    fn a_sender_is_an_address_under_its_link_and_gateway() {
-        let link: InterfaceName = "wan".parse().unwrap();
-        let via = Source { link, gateway: Some([10, 0, 0, 1].into()), address: [10, 0, 0, 9].into(), near: vec![] };
-        let straight = Source { gateway: None, ..via.clone() };
-        let found = elements(&Needs { sources: vec![via, straight], ..Needs::default() });
-        let wan = [&b"wan"[..], &[0; 13]].concat();
-        let key = [&wan[..], &[10, 0, 0, 1]].concat();
-        let expected = [("sources4_via", key), ("sources4_link", wan)].map(|(set, key)| Element {
-            set,
-            key,
-            data: vec![10, 0, 0, 9],
-            userdata: Vec::new(),
-        });
-        assert_eq!(found, expected);
+    fn text_and_bytes_say_the_same_in_every_set() {
+        let (bridge, wan) = (link("ocinet0"), link("wan"));
+        let (range, one) = ([10, 90, 0, 0], [127, 0, 0, 1]);
+        let (port, target) = ([6, 0, 0, 0, 0x1f, 0x90, 0, 0], [10, 90, 0, 2, 0, 80, 0, 0]);
+        let on_one = [&one[..], &port].concat();
+        let expected: Vec<(&str, &str, Vec<u8>, &[u8])> = vec![
+            ("closed", "ipv4", vec![2], &[]),
+            ("bridges", "\"ocinet0\"", bridge.clone(), &[]),
+            ("intra", "\"ocinet0\" . \"ocinet0\"", bridge.repeat(2), &[]),
+            ("nat_subnets4", "10.90.0.0/16", range.to_vec(), &[]),
+            ("networks4", "\"ocinet0\" . 10.90.0.0/16", [&bridge[..], &range].concat(), &[]),
+            ("sources4_via", "\"wan\" . 10.0.0.1 : 10.0.0.9", [&wan[..], &[10, 0, 0, 1]].concat(), &[10, 0, 0, 9]),
+            ("sources4_link", "\"wan\" : 10.0.0.9", wan, &[10, 0, 0, 9]),
+            ("publish4_any", "tcp . 8080 comment \"web\" : 10.90.0.2 . 80", port.to_vec(), &target),
+            ("ports4_any", "tcp . 8080", port.to_vec(), &[]),
+            ("asked4_any", "tcp . 8080", port.to_vec(), &[]),
+            ("publish4_addr", "127.0.0.1 . tcp . 8080 comment \"db\" : 10.90.0.2 . 80", on_one.clone(), &target),
+            ("ports4_addr", "127.0.0.1 . tcp . 8080", on_one.clone(), &[]),
+            ("asked4_addr", "127.0.0.1 . tcp . 8080", on_one, &[]),
+        ];
+        let elements = elements(&needs());
+        assert_eq!(elements.len(), expected.len());
+        for (element, (set, text, key, data)) in elements.iter().zip(expected) {
+            let encoded = element.encode();
+            assert_eq!((&element.set.name()[..], &element.text()[..]), (set, text));
+            assert_eq!((encoded.key, &encoded.data[..]), (key, data), "{set}");
+        }
+        let sets: BTreeSet<Set> = elements.iter().map(|element| element.set).collect();
+        assert_eq!(sets, Set::all().collect(), "every set has one");
+    }
+
+    #[test]
+    fn fields_are_of_the_types_that_their_set_declares() {
+        let is_of = |field: &Field, of: &Type| match (field, of) {
+            (Field::Address(address), Type::Address(family)) => Family::of(*address) == Some(*family),
+            (Field::Range(range), Type::Address(family)) => Family::of(range.addr()) == Some(*family),
+            (Field::Link(_), Type::Link) | (Field::Family(_), Type::Family) => true,
+            (Field::Protocol(_), Type::Protocol) | (Field::Port(_), Type::Port) => true,
+            _ => false,
+        };
+        let are_of = |fields: &[Field], types: &[Type]| {
+            fields.len() == types.len() && fields.iter().zip(types).all(|(field, of)| is_of(field, of))
+        };
+        for Element { set, key, data, .. } in elements(&needs()) {
+            let shape = set.shape();
+            assert!(are_of(&key, &shape.key) && are_of(&data, &shape.data), "{}", set.declaration());
+            for (field, of) in key.iter().zip(&shape.key) {
+                assert_eq!(field.bytes().len(), of.length(), "{}", set.declaration());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_of_another_family_has_no_element() {
+        let v6: HostAddress = HostAddress::V6(std::net::Ipv6Addr::LOCALHOST);
+        let to_v6 = Publish { target: "[fd00::2]:80".parse().unwrap(), ..port(HostAddress::Any, "web") };
+        for port in [port(v6, "web"), to_v6] {
+            assert_eq!(port_elements(&port, &Base::default()), []);
+        }
+        let sets: Vec<Set> = network_elements(&network("ocinet0", "fd00::/64")).iter().map(|e| e.set).collect();
+        assert_eq!(sets, [Set::Bridges, Set::Intra]);
+    }
+
+    #[test]
+    fn a_comment_is_user_data() {
+        let [element, ..] = &port_elements(&port(HostAddress::Any, "web"), &Base::default())[..] else { panic!() };
+        assert_eq!(element.encode().userdata, b"\0\x04web\0");
     }
 
     #[test]
     fn a_published_port_is_read_back_from_its_element() {
         for address in [HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into())] {
             let port = port(address, "web");
-            assert_eq!(Element::from(&port).publish(), Some(port));
+            let encoded = encoded_ports(std::slice::from_ref(&port), &Base::default());
+            assert_eq!(encoded[0].publish(), Some(port));
+            assert_eq!(encoded[1].publish(), None, "it leads nowhere");
+            let short = Encoded { key: vec![6], ..encoded[0].clone() };
+            assert_eq!(short.publish(), None);
         }
-        assert_eq!(bridge_key(&"ocinet0".parse().unwrap()).publish(), None);
-        let short = Element { key: vec![6], ..Element::from(&port(HostAddress::Any, "web")) };
-        assert_eq!(short.publish(), None);
+        assert_eq!(bridge_element(&"ocinet0".parse().unwrap()).encode().publish(), None);
     }
 }

@@ -8,7 +8,7 @@
 //! The table is `ip ocinet`, since the family `inet` of our other rules has no `dup`. The next hop of the copy is 127.0.0.1: the link
 //! pair has no ARP and needs none, and without the pair the copy reaches nothing but the host itself.
 
-use super::{Chain, PREROUTING};
+use super::{Chain, PREROUTING, Table, sets};
 
 /// The chain `prerouting` of a ruleset with the loop: what comes from outside is translated when it comes out of the loop alone.
 pub const PREROUTING_WITH_LOOP: Chain = Chain {
@@ -30,21 +30,12 @@ pub const CHAIN: Chain = Chain {
     ],
 };
 
-/// The published ports.
-pub const SETS: [&str; 2] = [
-    "set asked4_any { type inet_proto . inet_service; }",
-    "set asked4_addr { type ipv4_addr . inet_proto . inet_service; }",
-];
-
 /// Takes the table away, be it there or not.
 pub const DELETION: &str = "table ip ocinet {}\ndelete table ip ocinet\n";
 
 /// The table.
 pub fn table() -> String {
-    let mut text = "table ip ocinet {\n".to_owned();
-    text.extend(SETS.map(|set| format!("    {set}\n")));
-    text.push_str(&CHAIN.text(""));
-    text + "}\n"
+    format!("table ip ocinet {{\n{}{}}}\n", sets(Table::Ip), CHAIN.text(""))
 }
 
 #[cfg(test)]

@@ -27,16 +27,21 @@
 //!   host that routes IPv6 did so before).
 
 mod element;
+mod field;
 mod held;
 mod input_loop;
+mod set;
+mod words;
 
-pub use element::{Element, bridge_key, closed_key, elements, port_elements};
+pub use element::{Element, Encoded, base_elements, bridge_element, elements, encoded_ports, port_elements};
+pub use field::Field;
 pub use held::{Held, Rule};
+pub use set::{Set, Table};
+use words::words;
 
 use std::fmt::Write;
 
-use super::{Base, InputLoop, Needs, NetworkNeeds, Publish, RangeNeeds, Source, comment};
-use crate::model::{HostAddress, Protocol};
+use super::{Base, InputLoop, Needs};
 
 /// The table's name; its family is `inet`.
 pub const TABLE: &str = "ocinet";
@@ -53,9 +58,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The family of the table that it is in.
-    pub fn family(&self) -> &'static str {
-        if self.name == input_loop::CHAIN.name { "ip" } else { "inet" }
+    /// The table that it is in.
+    pub fn table(&self) -> Table {
+        if self.name == input_loop::CHAIN.name { Table::Ip } else { Table::Inet }
     }
 
     /// As it is loaded.
@@ -82,20 +87,6 @@ impl Chain {
         u32::try_from(self.rules.len() + jumps).expect("a handful of rules")
     }
 }
-
-const SETS: [&str; 11] = [
-    "set bridges { type ifname; }",
-    "set intra { type ifname . ifname; }",
-    "set nat_subnets4 { type ipv4_addr; flags interval; }",
-    "set networks4 { type ifname . ipv4_addr; flags interval; }",
-    "set closed { type nf_proto; }",
-    "map publish4_any { type inet_proto . inet_service : ipv4_addr . inet_service; }",
-    "map publish4_addr { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
-    "set ports4_any { type inet_proto . inet_service; }",
-    "set ports4_addr { type ipv4_addr . inet_proto . inet_service; }",
-    "map sources4_via { type ifname . ipv4_addr : ipv4_addr; }",
-    "map sources4_link { type ifname : ipv4_addr; }",
-];
 
 /// The chains of the table that are the same with an input loop and without.
 const CHAINS: &[Chain] = &[
@@ -188,16 +179,22 @@ pub fn version(base: &Base) -> String {
 pub const MARKED: &str = "forward";
 
 fn body(base: &Base, version: &str) -> String {
-    let mut text: String = SETS.iter().map(|set| format!("    {set}\n")).collect();
+    let mut text = sets(Table::Inet);
     text.extend(inet_chains(base).map(|chain| chain.text(if chain.name == MARKED { version } else { "" })));
     text
+}
+
+/// The sets of a table.
+fn sets(table: Table) -> String {
+    let of_table = Set::all().filter(|set| set.table() == table);
+    of_table.map(|set| format!("    {}\n", set.declaration())).collect()
 }
 
 /// Input of `nft -f -` that takes away what is `held`, in whatever version of ocinet it was loaded. What the operator's chain
 /// leads to stays; where it has a name of ours, it stays empty.
 pub fn clearing(held: &Held) -> String {
     let mut text = format!("table inet {TABLE} {{\n    chain {OPERATOR} {{}}\n}}\n");
-    let is_todays = |name: &String| SETS.iter().any(|set| kind_and_name(set).1 == name);
+    let is_todays = |name: &String| Set::all().any(|set| set.table() == Table::Inet && set.name() == *name);
     let commands = [
         ("flush chain", &held.chains),
         ("delete chain", &held.chains),
@@ -226,146 +223,27 @@ pub fn ruleset(all: &Needs, held: &Held) -> String {
     if all.base.input_loop.is_used() {
         text.push_str(&input_loop::table());
     }
-    let mut element = |set: &str, element: String| {
-        let _ = writeln!(text, "add element {} {TABLE} {set} {{ {element} }}", family(set));
-    };
-    if all.base.close_forwarding {
-        element("closed", "ipv4".into());
-    }
-    for NetworkNeeds { bridge, icc, ranges } in &all.networks {
-        element("bridges", format!("\"{bridge}\""));
-        if *icc {
-            element("intra", format!("\"{bridge}\" . \"{bridge}\""));
-        }
-        for RangeNeeds { range, masquerade } in ranges.iter().filter(|needs| needs.range.addr().is_ipv4()) {
-            if *masquerade {
-                element("nat_subnets4", range.to_string());
-            }
-            element("networks4", format!("\"{bridge}\" . {range}"));
-        }
-    }
-    for Source { link, gateway, address, .. } in &all.sources {
-        match gateway {
-            Some(gateway) => element("sources4_via", format!("\"{link}\" . {gateway} : {address}")),
-            None => element("sources4_link", format!("\"{link}\" : {address}")),
-        }
-    }
-    for port in &all.publish {
-        for (set, entry) in entries(port, &all.base) {
-            element(set, entry);
-        }
+    for element in elements(all) {
+        let _ = writeln!(text, "add element {} {{ {} }}", element.set.place(), element.text());
     }
     text
-}
-
-/// The elements of a published port as text: family of the table, set, element.
-pub fn elements_of(port: &Publish, base: &Base) -> impl Iterator<Item = (&'static str, &'static str, String)> {
-    entries(port, base).into_iter().map(|(set, element)| (family(set), set, element))
-}
-
-/// The sets that a published port is in, and its element there.
-fn entries(port: &Publish, base: &Base) -> Vec<(&'static str, String)> {
-    let keys = key_sets(port, base).map(|set| (set, key_text(port)));
-    [(map_of(port), element_text(port))].into_iter().chain(keys).collect()
-}
-
-fn map_of(port: &Publish) -> &'static str {
-    one_of(port, ["publish4_any", "publish4_addr"])
-}
-
-/// The sets beside the map: a map is no set, and can only be asked where to lead.
-fn key_sets(port: &Publish, base: &Base) -> impl Iterator<Item = &'static str> {
-    // Conntrack calls no packet of UDP invalid to which the host would answer.
-    let judged = (port.protocol != Protocol::Udp).then(|| one_of(port, ["ports4_any", "ports4_addr"]));
-    let asked = base.input_loop.is_used().then(|| one_of(port, ["asked4_any", "asked4_addr"]));
-    judged.into_iter().chain(asked)
-}
-
-/// Of two sets, that for ports on any address or that for ports on one.
-fn one_of(port: &Publish, [any, one]: [&'static str; 2]) -> &'static str {
-    match port.host_address {
-        HostAddress::Any => any,
-        HostAddress::V4(_) | HostAddress::V6(_) => one,
-    }
-}
-
-fn element_text(port: &Publish) -> String {
-    let (key, target) = (key_text(port), port.target);
-    format!("{key} comment \"{}\" : {} . {}", comment(port), target.ip(), target.port())
-}
-
-fn key_text(port: &Publish) -> String {
-    let Publish { protocol, host_port, .. } = port;
-    let host = match port.host_address {
-        HostAddress::Any => String::new(),
-        address => format!("{} . ", address.ip()),
-    };
-    format!("{host}{protocol} . {host_port}")
-}
-
-/// The sets and maps of the ruleset by their names.
-pub fn set_names() -> impl Iterator<Item = &'static str> {
-    SETS.iter().chain(&input_loop::SETS).map(|set| kind_and_name(set).1)
-}
-
-/// The family of the table that the set `name` is in.
-pub fn family(name: &str) -> &'static str {
-    if input_loop::SETS.iter().any(|set| kind_and_name(set).1 == name) { "ip" } else { "inet" }
-}
-
-/// `set` or `map`, and what it is called.
-fn kind_and_name(set: &'static str) -> (&'static str, &'static str) {
-    let mut words = set.split(' ');
-    (words.next().unwrap_or_default(), words.next().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::tests::network;
-
-    fn port(host_address: HostAddress, label: &str) -> Publish {
-        let target = "10.90.0.2:80".parse().unwrap();
-        Publish { protocol: Protocol::Tcp, host_address, host_port: 8080, target, label: label.into() }
-    }
+    use crate::firewall::Publish;
+    use crate::model::{HostAddress, Protocol};
 
     #[test]
     fn names_cannot_leave_their_quotes() {
-        let needs = Needs { publish: vec![port(HostAddress::Any, "x\"; flush ruleset; \"\n")], ..Needs::default() };
+        let (protocol, host_address, target) = (Protocol::Tcp, HostAddress::Any, ([10, 90, 0, 2], 80).into());
+        let label = "x\"; flush ruleset; \"\n".into();
+        let port = Publish { protocol, host_address, host_port: 8080, target, label };
+        let needs = Needs { publish: vec![port], ..Needs::default() };
         let text = ruleset(&needs, &Held::default());
         assert!(text.contains("comment \"x___flush_ruleset____\""), "{text}");
         assert!(!text.contains("flush ruleset"));
-    }
-
-    #[test]
-    fn a_reader_finds_the_needs_in_the_text() {
-        let local = port(HostAddress::V4([127, 0, 0, 1].into()), "web");
-        let base = Base { close_forwarding: true, input_loop: InputLoop::Unused };
-        let (link, gateway) = ("wan".parse().unwrap(), Some([10, 0, 0, 1].into()));
-        let via = Source { link, gateway, address: [10, 0, 0, 9].into(), near: vec![] };
-        let straight = Source { gateway: None, ..via.clone() };
-        let text = ruleset(
-            &Needs {
-                base,
-                networks: vec![network("ocinet0", "10.90.0.0/16")],
-                publish: vec![local],
-                sources: vec![via, straight],
-            },
-            &Held::default(),
-        );
-        for line in [
-            "add element inet ocinet closed { ipv4 }",
-            "add element inet ocinet bridges { \"ocinet0\" }",
-            "add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }",
-            "add element inet ocinet nat_subnets4 { 10.90.0.0/16 }",
-            "add element inet ocinet networks4 { \"ocinet0\" . 10.90.0.0/16 }",
-            "add element inet ocinet ports4_addr { 127.0.0.1 . tcp . 8080 }",
-            "add element inet ocinet publish4_addr { 127.0.0.1 . tcp . 8080 comment \"web\" : 10.90.0.2 . 80 }",
-            "add element inet ocinet sources4_via { \"wan\" . 10.0.0.1 : 10.0.0.9 }",
-            "add element inet ocinet sources4_link { \"wan\" : 10.0.0.9 }",
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
     }
 
     #[test]

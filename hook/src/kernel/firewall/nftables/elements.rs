@@ -13,8 +13,8 @@ use nix::errno::Errno;
 
 use super::dump::Dump;
 use super::listed::{Elements, Listed};
-use super::{Nftables, in_family, is_absent};
-use crate::firewall::nftables::{self, Element, TABLE};
+use super::{Nftables, in_table, is_absent};
+use crate::firewall::nftables::{Encoded, Set, TABLE};
 use crate::kernel::error::{Doing, Result};
 
 /// The bytes of elements in one transaction, which is one datagram. It stays below what ends it on its way: the 16 bits of an
@@ -30,11 +30,11 @@ const NFTABLES: u16 = 10;
 
 impl Nftables {
     /// One transaction: all of it, or nothing.
-    fn commit(&mut self, elements: &[Element], change: fn(SetElementMessage) -> NfTablesMessage) -> io::Result<()> {
+    fn commit(&mut self, elements: &[Encoded], change: fn(SetElementMessage) -> NfTablesMessage) -> io::Result<()> {
         let begin = (control(ControlMessage::BatchBegin), NLM_F_REQUEST);
         let end = (control(ControlMessage::BatchEnd), NLM_F_REQUEST);
-        let of_each_set = nftables::set_names().filter_map(|set| {
-            let of_set: Vec<&Element> = elements.iter().filter(|element| element.set == set).collect();
+        let of_each_set = Set::all().filter_map(|set| {
+            let of_set: Vec<&Encoded> = elements.iter().filter(|element| element.set == set).collect();
             (!of_set.is_empty()).then(|| in_table_of(set, change(message(set, &of_set))))
         });
         let changes = of_each_set.map(|message| (message, NLM_F_REQUEST | NLM_F_CREATE));
@@ -43,7 +43,7 @@ impl Nftables {
 
     /// Adds elements, none of which is there: all of them, or none. Many take several transactions; where one fails, what those
     /// before it added is taken away.
-    pub(super) fn add(&mut self, elements: &[Element]) -> io::Result<()> {
+    pub(super) fn add(&mut self, elements: &[Encoded]) -> io::Result<()> {
         let mut added = 0;
         for transaction in transactions(elements) {
             if let Err(error) = self.commit(transaction, NfTablesMessage::NewSetElement) {
@@ -57,8 +57,8 @@ impl Nftables {
     }
 
     /// Deletes those of `elements` that are there.
-    pub(super) fn delete(&mut self, elements: Vec<Element>) -> io::Result<()> {
-        let mut elements: Vec<Element> = elements.into_iter().map(Element::without_data).collect();
+    pub(super) fn delete(&mut self, elements: Vec<Encoded>) -> io::Result<()> {
+        let mut elements: Vec<Encoded> = elements.into_iter().map(Encoded::without_data).collect();
         // One missing element undoes its whole transaction, and someone may flush between our look and our change.
         for _ in 0..3 {
             let deleted = transactions(&elements)
@@ -72,16 +72,16 @@ impl Nftables {
     }
 
     /// Those of `elements` whose keys are there.
-    pub(super) fn those_there(&mut self, elements: Vec<Element>) -> io::Result<Vec<Element>> {
+    pub(super) fn those_there(&mut self, elements: Vec<Encoded>) -> io::Result<Vec<Encoded>> {
         let mut there = HashSet::new();
-        for set in nftables::set_names().filter(|set| elements.iter().any(|element| element.set == *set)) {
+        for set in Set::all().filter(|set| elements.iter().any(|element| element.set == *set)) {
             there.extend(self.elements(set)?.into_iter().map(|element| (set, element.key)));
         }
         Ok(elements.into_iter().filter(|element| there.contains(&(element.set, element.key.clone()))).collect())
     }
 
     /// The elements of a set of ours, without the ends of ranges; none where there is no such set.
-    fn elements(&mut self, set: &'static str) -> io::Result<Vec<Element>> {
+    fn elements(&mut self, set: Set) -> io::Result<Vec<Encoded>> {
         let question = in_table_of(set, NfTablesMessage::GetSetElement(message(set, &[])));
         let answers = match self.netlink.request(Dump::Question(question), NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
@@ -89,20 +89,20 @@ impl Nftables {
         };
         let lists = answers.into_iter().filter_map(Dump::answer);
         let listed = lists.flat_map(|Elements(listed)| listed).filter(|listed| !listed.ends_range);
-        Ok(listed.map(|Listed { key, data, userdata, .. }| Element { set, key, data, userdata }).collect())
+        Ok(listed.map(|Listed { key, data, userdata, .. }| Encoded { set, key, data, userdata }).collect())
     }
 
-    pub(super) fn list(&mut self, set: &'static str) -> Result<Vec<Element>> {
-        self.elements(set).doing(|| format!("list set {set} of table inet {TABLE}"))
+    pub(super) fn list(&mut self, set: Set) -> Result<Vec<Encoded>> {
+        self.elements(set).doing(|| format!("list set {} of table {} {TABLE}", set.name(), set.table().family()))
     }
 }
 
 /// Divides `elements` into transactions of bounded size.
-fn transactions(elements: &[Element]) -> impl Iterator<Item = &[Element]> {
+fn transactions(elements: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
     let mut rest = elements;
     std::iter::from_fn(move || {
         let mut size = 0;
-        let fits = |element: &&Element| {
+        let fits = |element: &&Encoded| {
             size += size_of_entry(element);
             size <= TRANSACTION
         };
@@ -114,7 +114,7 @@ fn transactions(elements: &[Element]) -> impl Iterator<Item = &[Element]> {
 }
 
 /// The bytes that an element takes in a message: its fields, with a header each and those around them.
-fn size_of_entry(element: &Element) -> usize {
+fn size_of_entry(element: &Encoded) -> usize {
     let field = |bytes: &[u8], headers: usize| headers * HEADER + bytes.len().next_multiple_of(HEADER);
     HEADER + field(&element.key, 2) + field(&element.data, 2) + field(&element.userdata, 1)
 }
@@ -124,16 +124,16 @@ pub(super) fn control(message: ControlMessage) -> NetfilterMessage {
 }
 
 /// A message about a set of ours.
-fn in_table_of(set: &str, message: NfTablesMessage) -> NetfilterMessage {
-    in_family(nftables::family(set), message)
+fn in_table_of(set: Set, message: NfTablesMessage) -> NetfilterMessage {
+    in_table(set.table(), message)
 }
 
-pub(super) fn element_question(element: &Element) -> NetfilterMessage {
+pub(super) fn element_question(element: &Encoded) -> NetfilterMessage {
     in_table_of(element.set, NfTablesMessage::GetSetElement(message(element.set, &[element])))
 }
 
-fn message(set: &str, elements: &[&Element]) -> SetElementMessage {
-    let attributes = |element: &&Element| {
+fn message(set: Set, elements: &[&Encoded]) -> SetElementMessage {
+    let attributes = |element: &&Encoded| {
         let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(element.key.clone()))];
         if !element.data.is_empty() {
             attributes.push(SetElementAttribute::Data(DataAttribute::Value(element.data.clone())));
@@ -146,7 +146,7 @@ fn message(set: &str, elements: &[&Element]) -> SetElementMessage {
     SetElementMessage {
         attributes: vec![
             SetElementList::Table(TABLE.into()),
-            SetElementList::Set(set.into()),
+            SetElementList::Set(set.name()),
             SetElementList::Elements(elements.iter().map(attributes).collect()),
         ],
     }
@@ -157,6 +157,7 @@ mod tests {
     use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
 
     use super::*;
+    use crate::firewall::nftables::encoded_ports;
     use crate::firewall::{Base, InputLoop, Publish};
     use crate::model::{HostAddress, Protocol};
 
@@ -173,8 +174,8 @@ mod tests {
 
     #[test]
     fn what_is_listed_is_read_as_it_was_written() {
-        let elements = nftables::port_elements(&ports(300, "web"), &Base::default());
-        let of_set: Vec<&Element> = elements.iter().collect();
+        let elements = encoded_ports(&ports(300, "web"), &Base::default());
+        let of_set: Vec<&Encoded> = elements.iter().collect();
         let written = in_table_of(elements[0].set, NfTablesMessage::NewSetElement(message(elements[0].set, &of_set)));
         let mut bytes = vec![0; written.buffer_len()];
         written.serialize(&mut bytes);
@@ -191,12 +192,12 @@ mod tests {
     fn a_transaction_is_bounded_and_the_whole_is_divided() {
         let base = Base { input_loop: InputLoop::Made { link: 7 }, ..Base::default() };
         for label in ["web", &"x".repeat(255)] {
-            let elements = nftables::port_elements(&ports(20_000, label), &base);
+            let elements = encoded_ports(&ports(20_000, label), &base);
             let mut rejoined = Vec::new();
             for transaction in transactions(&elements) {
-                let bytes: usize = nftables::set_names()
+                let bytes: usize = Set::all()
                     .map(|set| {
-                        let of_set: Vec<&Element> = transaction.iter().filter(|element| element.set == set).collect();
+                        let of_set: Vec<&Encoded> = transaction.iter().filter(|element| element.set == set).collect();
                         in_table_of(set, NfTablesMessage::NewSetElement(message(set, &of_set))).buffer_len()
                     })
                     .sum();
@@ -207,10 +208,6 @@ mod tests {
             assert!(rejoined == elements, "in their order");
         }
         assert_eq!(transactions(&[]).count(), 0);
-        assert_eq!(
-            transactions(&nftables::port_elements(&ports(300, "web"), &base)).count(),
-            1,
-            "a few hundred are one"
-        );
+        assert_eq!(transactions(&encoded_ports(&ports(300, "web"), &base)).count(), 1, "a few hundred are one");
     }
 }

@@ -19,7 +19,7 @@ use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage, NfTablesM
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
-use crate::firewall::nftables::{self, Chain, Element, Held, TABLE};
+use crate::firewall::nftables::{self, Chain, Element, Encoded, Held, Set, TABLE, Table};
 use crate::firewall::{Backend, Base, Change, Inventory, Needs, NetworkNeeds, Publish};
 use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
@@ -65,10 +65,10 @@ impl Nftables {
         if !base.input_loop.may_have_rules() {
             return Ok(false);
         }
-        let closed = base.close_forwarding.then(nftables::closed_key);
-        let elements = closed.into_iter().chain(networks.iter().map(|network| nftables::bridge_key(&network.bridge)));
+        let elements = nftables::base_elements(base)
+            .chain(networks.iter().map(|network| nftables::bridge_element(&network.bridge)));
         let mut questions: Vec<_> = nftables::chains(base).map(chain_question).collect();
-        questions.extend(elements.map(|element| element_question(&element)));
+        questions.extend(elements.map(|element| element_question(&element.encode())));
         match self.netlink.batch(questions.into_iter().map(|q| (q, NLM_F_REQUEST)).collect()) {
             Ok(answers) => Ok(is_whole(&answers, base)),
             Err(error) if is_absent(&error) => Ok(false),
@@ -78,7 +78,7 @@ impl Nftables {
 
     /// Takes away those of `ports` that are there.
     fn remove(&mut self, ports: &[Publish], base: &Base) -> Result<()> {
-        let mut elements = nftables::port_elements(ports, base);
+        let mut elements = nftables::encoded_ports(ports, base);
         // Last in, first out: no copy of a packet is sent around for a port that leads nowhere any more.
         elements.reverse();
         self.delete(elements).doing(|| format!("take {} published ports out of table inet {TABLE}", ports.len()))
@@ -99,12 +99,8 @@ impl Nftables {
 
     /// Whether the operator has rules in their chain.
     fn operator_has_rules(&mut self) -> Result<bool> {
-        let question = NetfilterMessage::new(
-            NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0),
-            NfTablesMessage::GetRule(RuleMessage {
-                attributes: vec![RuleAttribute::Table(TABLE.into()), RuleAttribute::Chain(nftables::OPERATOR.into())],
-            }),
-        );
+        let attributes = vec![RuleAttribute::Table(TABLE.into()), RuleAttribute::Chain(nftables::OPERATOR.into())];
+        let question = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
         match self.netlink.request(question, NLM_F_DUMP) {
             Ok(rules) => Ok(!rules.is_empty()),
             Err(error) if is_absent(&error) => Ok(false),
@@ -135,7 +131,7 @@ impl Backend for Nftables {
             return Ok(false);
         }
         let what = || format!("publish {} ports in table inet {TABLE}", add.len());
-        self.add(&nftables::port_elements(add, base)).doing(what)?;
+        self.add(&nftables::encoded_ports(add, base)).doing(what)?;
         Ok(true)
     }
 
@@ -143,7 +139,7 @@ impl Backend for Nftables {
         if !self.is_whole(&part.networks, &part.base)? {
             return Ok(false);
         }
-        let elements = nftables::port_elements(&part.publish, &part.base);
+        let elements = nftables::encoded_ports(&part.publish, &part.base);
         let wanted = elements.len();
         let there = self.those_there(elements).doing(|| format!("look for published ports in table inet {TABLE}"))?;
         Ok(there.len() == wanted)
@@ -156,10 +152,10 @@ impl Backend for Nftables {
                 return Ok(false);
             }
         }
-        let parts = |element: Element| (element.set, element.key, element.data);
-        let expected: BTreeSet<_> = nftables::elements(all).into_iter().map(parts).collect();
+        let parts = |element: Encoded| (element.set, element.key, element.data);
+        let expected: BTreeSet<_> = nftables::elements(all).iter().map(Element::encode).map(parts).collect();
         let mut found = BTreeSet::new();
-        for set in nftables::set_names() {
+        for set in Set::all() {
             found.extend(self.list(set)?.into_iter().map(parts));
         }
         Ok(found == expected)
@@ -180,12 +176,14 @@ impl Backend for Nftables {
         if !self.is_loaded()? {
             return Ok(Inventory::default());
         }
-        let mut elements = self.list("publish4_any")?;
-        elements.extend(self.list("publish4_addr")?);
+        let mut published = Vec::new();
+        for set in Set::all().filter(|set| matches!(set, Set::PublishAny(_) | Set::PublishAddr(_))) {
+            published.extend(self.list(set)?.iter().filter_map(Encoded::publish));
+        }
         Ok(Inventory {
             is_loaded: true,
-            published: elements.iter().filter_map(Element::publish).collect(),
-            closes_forwarding: !self.list("closed")?.is_empty(),
+            published,
+            closes_forwarding: !self.list(Set::Closed)?.is_empty(),
             operators_chain: self.operator_has_rules()?.then_some("chain operator of table inet ocinet"),
         })
     }
@@ -203,14 +201,20 @@ fn inet(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
 }
 
-fn in_family(family: &str, message: NfTablesMessage) -> NetfilterMessage {
-    let family = if family == "ip" { NetfilterProtoFamily::IPv4 } else { NetfilterProtoFamily::Inet };
-    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
+fn ip(message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0), message)
+}
+
+fn in_table(table: Table, message: NfTablesMessage) -> NetfilterMessage {
+    match table {
+        Table::Inet => inet(message),
+        Table::Ip => ip(message),
+    }
 }
 
 fn chain_question(chain: &Chain) -> NetfilterMessage {
     let attributes = vec![ChainAttribute::Table(TABLE.into()), ChainAttribute::Name(chain.name.into())];
-    in_family(chain.family(), NfTablesMessage::GetChain(ChainMessage { attributes }))
+    in_table(chain.table(), NfTablesMessage::GetChain(ChainMessage { attributes }))
 }
 
 /// One chain carries this version's comment, and each all of its rules: `nft flush table` takes the rules alone.

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::dump::{Answer, Dump};
 use super::elements::control;
-use super::{Nftables, in_family, is_absent};
+use super::{Nftables, ip, is_absent};
 use crate::kernel::error::{Doing, Result};
 
 /// How many rules one transaction deletes. Its messages stay below 48 KiB, for the reasons that bound one of elements.
@@ -40,7 +40,7 @@ impl Nftables {
     /// of its own, and gives none twice as long as the table lives (`nf_tables_alloc_handle`, net/netfilter/nf_tables_api.c).
     pub(in crate::kernel) fn handles(&mut self, table: &str, chain: &str) -> Result<Vec<u64>> {
         let attributes = vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
-        let question = in_family("ip", NfTablesMessage::GetRule(RuleMessage { attributes }));
+        let question = ip(NfTablesMessage::GetRule(RuleMessage { attributes }));
         let answers = match self.netlink.request(Dump::<Handle>::Question(question), NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
             answers => answers.doing(|| format!("list chain {chain} of table ip {table}"))?,
@@ -63,7 +63,7 @@ impl Nftables {
         let deletion = |handle: &u64| {
             let place = [RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
             let attributes = place.into_iter().chain([RuleAttribute::Handle(*handle)]).collect();
-            in_family("ip", NfTablesMessage::DeleteRule(RuleMessage { attributes }))
+            ip(NfTablesMessage::DeleteRule(RuleMessage { attributes }))
         };
         let begin = control(ControlMessage::BatchBegin);
         let end = control(ControlMessage::BatchEnd);

@@ -1,0 +1,153 @@
+//! The sets and maps of the ruleset: what they are called, which table they are in, and the types of their fields.
+
+use super::field::Type;
+use super::{TABLE, words};
+use crate::firewall::Family;
+
+/// A set or map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Set {
+    /// Our bridges.
+    Bridges,
+    /// The links between which a network's own packets pass: twice the same bridge.
+    Intra,
+    /// The ranges that are masqueraded.
+    NatSubnets(Family),
+    /// The ranges on their bridges.
+    Networks(Family),
+    /// The families of which nothing is forwarded between links that are not ours.
+    Closed,
+    /// Where ports lead that are published on any address.
+    PublishAny(Family),
+    /// Where ports lead that are published on one.
+    PublishAddr(Family),
+    /// Those of the first that conntrack judges.
+    PortsAny(Family),
+    /// Those of the second.
+    PortsAddr(Family),
+    /// The senders of what leaves, by link and next hop.
+    SourcesVia(Family),
+    /// The senders of what leaves by a link without a gateway.
+    SourcesLink(Family),
+    /// Ports published on any address about which the host's own rules are asked.
+    AskedAny(Family),
+    /// Those published on one.
+    AskedAddr(Family),
+}
+
+/// A table of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// All but the input loop.
+    Inet,
+    /// The input loop.
+    Ip,
+}
+
+impl Table {
+    /// Its family, as `nft` calls it.
+    pub fn family(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+        }
+    }
+}
+
+/// What a set is made of.
+pub(super) struct Shape {
+    name: String,
+    table: Table,
+    /// The types of its key, joined to one.
+    pub key: Vec<Type>,
+    /// The types of what a key leads to; none in a set.
+    pub data: Vec<Type>,
+    has_ranges: bool,
+}
+
+impl Shape {
+    fn set(name: impl Into<String>, key: &[Type]) -> Self {
+        Self { name: name.into(), table: Table::Inet, key: key.to_vec(), data: Vec::new(), has_ranges: false }
+    }
+
+    fn map(name: impl Into<String>, key: &[Type], data: &[Type]) -> Self {
+        Self { data: data.to_vec(), ..Self::set(name, key) }
+    }
+
+    fn of_ranges(self) -> Self {
+        Self { has_ranges: true, ..self }
+    }
+
+    fn of_input_loop(self) -> Self {
+        Self { table: Table::Ip, ..self }
+    }
+}
+
+impl Set {
+    /// All of them, in the order in which they are declared.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let each = |of: fn(Family) -> Self| Family::ALL.map(of);
+        let head = [Self::Bridges, Self::Intra].into_iter().chain(each(Self::NatSubnets)).chain(each(Self::Networks));
+        let of_families = [
+            Self::PublishAny,
+            Self::PublishAddr,
+            Self::PortsAny,
+            Self::PortsAddr,
+            Self::SourcesVia,
+            Self::SourcesLink,
+            Self::AskedAny,
+            Self::AskedAddr,
+        ];
+        head.chain([Self::Closed]).chain(of_families.into_iter().flat_map(each))
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        use Type::{Address, Link, Port, Protocol};
+        let name = |stem: &str, family, rest: &str| format!("{stem}{}{rest}", words(family).digit);
+        match self {
+            Self::Bridges => Shape::set("bridges", &[Link]),
+            Self::Intra => Shape::set("intra", &[Link, Link]),
+            Self::NatSubnets(f) => Shape::set(name("nat_subnets", f, ""), &[Address(f)]).of_ranges(),
+            Self::Networks(f) => Shape::set(name("networks", f, ""), &[Link, Address(f)]).of_ranges(),
+            Self::Closed => Shape::set("closed", &[Type::Family]),
+            Self::PublishAny(f) => Shape::map(name("publish", f, "_any"), &[Protocol, Port], &[Address(f), Port]),
+            Self::PublishAddr(f) => {
+                Shape::map(name("publish", f, "_addr"), &[Address(f), Protocol, Port], &[Address(f), Port])
+            }
+            Self::PortsAny(f) => Shape::set(name("ports", f, "_any"), &[Protocol, Port]),
+            Self::PortsAddr(f) => Shape::set(name("ports", f, "_addr"), &[Address(f), Protocol, Port]),
+            Self::SourcesVia(f) => Shape::map(name("sources", f, "_via"), &[Link, Address(f)], &[Address(f)]),
+            Self::SourcesLink(f) => Shape::map(name("sources", f, "_link"), &[Link], &[Address(f)]),
+            Self::AskedAny(f) => Shape::set(name("asked", f, "_any"), &[Protocol, Port]).of_input_loop(),
+            Self::AskedAddr(f) => Shape::set(name("asked", f, "_addr"), &[Address(f), Protocol, Port]).of_input_loop(),
+        }
+    }
+
+    /// What it is called.
+    pub fn name(self) -> String {
+        self.shape().name
+    }
+
+    /// The table that it is in.
+    pub fn table(self) -> Table {
+        self.shape().table
+    }
+
+    /// Where it is, as `nft` says it: `inet ocinet bridges`.
+    pub fn place(self) -> String {
+        let Shape { name, table, .. } = self.shape();
+        format!("{} {TABLE} {name}", table.family())
+    }
+
+    /// As it is loaded.
+    pub(super) fn declaration(self) -> String {
+        let Shape { name, key, data, has_ranges, .. } = self.shape();
+        let joined = |types: &[Type]| types.iter().map(|part| part.word()).collect::<Vec<_>>().join(" . ");
+        let (kind, data) = match data[..] {
+            [] => ("set", String::new()),
+            _ => ("map", format!(" : {}", joined(&data))),
+        };
+        let flags = if has_ranges { " flags interval;" } else { "" };
+        format!("{kind} {name} {{ type {}{data};{flags} }}", joined(&key))
+    }
+}

@@ -1,0 +1,22 @@
+//! What rules of one family say otherwise than those of another: a row of words for each.
+
+use crate::firewall::Family;
+
+/// The words of a family.
+pub(super) struct Words {
+    /// What names of its sets have in them.
+    pub digit: &'static str,
+    /// Its number (`NFPROTO_*`, linux/netfilter.h), and its name.
+    pub number: u8,
+    pub nfproto: &'static str,
+    /// The type of an address.
+    pub address: &'static str,
+}
+
+const V4: Words = Words { digit: "4", number: 2, nfproto: "ipv4", address: "ipv4_addr" };
+
+pub(super) fn words(family: Family) -> &'static Words {
+    match family {
+        Family::V4 => &V4,
+    }
+}

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 
 use super::kills::{Case, Tally, Unready, run};
@@ -17,7 +17,7 @@ use super::scene::{quiet, usual};
 use super::{Scene, Share, leftovers};
 use crate::{Container, Host, Output, Settings, check};
 
-/// The exit code of `timeout`, and of a shell for a program that SIGKILL has ended.
+/// The exit code of a shell for a program that SIGKILL has ended. `timeout` kills itself along with its program.
 const KILLED: i32 = 137;
 /// The first exit code that stands for a signal.
 const SIGNALED: i32 = 128;
@@ -104,7 +104,11 @@ impl Case for Disturbed<'_> {
         let container = self.scene.set(host).context(Unready)?;
         let output = self.fault.happen(host, &self.scene.call(&container))?;
         let hit = output.stderr.contains("caller: failed");
-        ensure!(output.code != KILLED, "it hung:\n{output}");
+        // A wait without end comes again; a machine that stands still for a minute does not.
+        let hung = output.code < 0 || output.code == KILLED;
+        if hung {
+            return Err(anyhow!("it hung:\n{output}").context(Unready));
+        }
         ensure!(output.code < SIGNALED || self.fault.may_kill(), "it was ended by a signal:\n{output}");
         self.judge(host, container, living, output.code).with_context(|| output.to_string())?;
         Ok(hit)

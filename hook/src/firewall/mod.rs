@@ -104,7 +104,13 @@ impl Publish {
 
 /// The published ports of `sandbox`, one by one.
 pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
-    let Some(target) = sandbox.published_at() else { return Vec::new() };
+    Family::ALL.into_iter().flat_map(|family| publish_needs_of(family, sandbox)).collect()
+}
+
+/// Those that lead to its first address of `family`.
+fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
+    let target = sandbox.publishable().find(|address| Family::of(*address) == Some(family));
+    let Some(target) = target else { return Vec::new() };
     let one = |mapping: &crate::model::PortMapping| {
         let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
         mapping.pairs().map(move |(host_port, port)| Publish {
@@ -115,7 +121,7 @@ pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
             label: label.clone(),
         })
     };
-    sandbox.publish.iter().flat_map(one).collect()
+    sandbox.publish.iter().flat_map(one).filter(|port| port.family() == Some(family)).collect()
 }
 
 /// Who keeps our rules. A host has one at a time, and its store says which.
@@ -265,6 +271,12 @@ mod tests {
     pub(super) fn network(bridge: &str, range: &str) -> NetworkNeeds {
         let ranges = vec![RangeNeeds { range: range.parse().unwrap(), masquerade: true }];
         NetworkNeeds { bridge: bridge.parse().unwrap(), icc: true, ranges }
+    }
+
+    /// A port of the host that leads to one of a container.
+    pub(super) fn port(protocol: Protocol, host_address: HostAddress, label: &str) -> Publish {
+        let target = "10.90.0.2:80".parse().unwrap();
+        Publish { protocol, host_address, host_port: 8080, target, label: label.into() }
     }
 
     /// What both backends make of `networks`, the rules of iptables and the elements of nftables, line by line.

@@ -2,6 +2,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, ContainerName, Endpoint, Key, PortMapping};
@@ -155,11 +157,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The IPv4 address that published ports lead to: that of the first endpoint with a link on the host, since rules of the host judge
-    /// no other packets. None where there is none; the ports are leased all the same.
-    pub fn published_at(&self) -> Option<IpAddr> {
-        let publishable = self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some());
-        publishable.filter_map(Endpoint::ipv4).next()
+    /// The addresses that published ports can lead to, the first of each family being the one that they do: those of endpoints with a
+    /// link on the host, since rules of the host judge no other packets. Without any, ports are leased and lead nowhere.
+    pub fn publishable(&self) -> impl Iterator<Item = IpAddr> {
+        let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some());
+        endpoints.flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr)
     }
 
     /// What the sandbox is found by.

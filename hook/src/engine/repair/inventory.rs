@@ -1,7 +1,7 @@
 //! What the kernel holds, as sandboxes and networks. Pure.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -228,7 +228,7 @@ fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterfa
 
 /// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with.
 fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
-    let Some(address) = sandbox.published_at() else { return };
+    let Some(address) = sandbox.publishable().find(IpAddr::is_ipv4) else { return };
     let mut ours: Vec<&Publish> = published.iter().filter(|port| port.target.ip() == address).collect();
     ours.sort_by_key(|port| (port.protocol.number(), port.host_address.ip(), port.host_port));
     if let Some(name) = ours.first().and_then(|port| port.label.parse().ok()) {

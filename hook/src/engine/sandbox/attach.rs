@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use slog::{debug, info, warn};
 
 use super::outcome::{Lease, Outcome};
@@ -200,7 +202,7 @@ impl Engine {
         let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
         let ports: Vec<(HostAddress, u16)> =
             udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
-        let target = sandbox.published_at();
+        let target = sandbox.publishable().find(IpAddr::is_ipv4);
         if let Some(target) = target.filter(|_| !ports.is_empty()) {
             let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
             self.warn_of(forgotten);

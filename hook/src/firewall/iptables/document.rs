@@ -100,13 +100,8 @@ fn document(tables: impl IntoIterator<Item = Table>, fill: impl Fn(Table, &mut V
 mod tests {
     use super::*;
     use crate::firewall::InputLoop;
-    use crate::firewall::tests::network;
+    use crate::firewall::tests::{network, port};
     use crate::model::{HostAddress, Protocol};
-
-    fn port(host_address: HostAddress, label: &str) -> Publish {
-        let target = "10.90.0.2:80".parse().unwrap();
-        Publish { protocol: Protocol::Udp, host_address, host_port: 8080, target, label: label.into() }
-    }
 
     #[test]
     fn what_one_network_checks_is_what_all_load() {
@@ -128,7 +123,8 @@ mod tests {
     fn guards_come_first_and_a_check_before_any_change() {
         for input_loop in [InputLoop::Unused, InputLoop::Made { link: 7 }] {
             let base = Base { input_loop, ..Base::default() };
-            let text = add(&[network("ocinet0", "10.90.0.0/16")], &base, &[port(HostAddress::Any, "web")]);
+            let text =
+                add(&[network("ocinet0", "10.90.0.0/16")], &base, &[port(Protocol::Udp, HostAddress::Any, "web")]);
             let at = |what: &str| text.find(what).unwrap();
             assert!(at("*mangle") < at("*filter") && at("*filter") < at("*nat"));
             assert!(text.rfind("-C ").unwrap() < at("-A "), "{text}");

@@ -3,7 +3,7 @@
 //! iptables has no sets, so each network has rules of its own, and so has each published port. They stand in chains of
 //! ours; the kernel's own chains get one jump each, before everything of others. What may pass returns
 //! there: unlike in a table of nftables, an `ACCEPT` here would end the matter for everybody's rules, and take the operator's,
-//! Docker's and ufw's word away from them. What those drop by their policy passes by a door (see [`super::pass`]).
+//! Docker's and ufw's word away from them. What those drop by their policy needs a forward pass (see [`super::pass`]).
 //!
 //! Where the host's own rules are to be asked about published ports (see `nftables/input_loop.rs`), the chain that copies a packet stands
 //! behind everything of others in the table `security`, which comes after their `filter` and is used for nothing else.
@@ -26,8 +26,11 @@ use ipnet::IpNet;
 
 use self::port::{asked, judged};
 use self::source::leaving;
-use super::{Base, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
+use super::{Base, Family, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
+
+/// The family whose rules these programs keep: ip6tables keeps those of IPv6.
+const FAMILY: Family = Family::V4;
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
@@ -132,11 +135,12 @@ impl Table {
 
     /// The rules of the published ports.
     pub fn ports(self, ports: &[Publish]) -> Vec<String> {
+        let ports = ports.iter().filter(|port| port.family() == Some(FAMILY));
         match self {
             Self::Raw | Self::Filter => Vec::new(),
-            Self::Mangle => ports.iter().filter_map(judged).collect(),
-            Self::Security => ports.iter().map(asked).collect(),
-            Self::Nat => ports.iter().map(rule).collect(),
+            Self::Mangle => ports.filter_map(judged).collect(),
+            Self::Security => ports.map(asked).collect(),
+            Self::Nat => ports.map(rule).collect(),
         }
     }
 }
@@ -273,7 +277,7 @@ fn bridges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &str> {
 
 fn ranges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &RangeNeeds> {
     let ranges = networks.iter().flat_map(|network| &network.ranges);
-    ranges.filter(|needs| needs.range.addr().is_ipv4())
+    ranges.filter(|needs| Family::of(needs.range.addr()) == Some(FAMILY))
 }
 
 fn masqueraded(networks: &[NetworkNeeds]) -> impl Iterator<Item = IpNet> {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, PUBLISH};
 use crate::firewall::{Publish, comment};
 use crate::model::{HostAddress, Protocol};
@@ -36,7 +38,7 @@ fn key(port: &Publish) -> String {
     let Publish { protocol, host_port, .. } = port;
     let host = match port.host_address {
         HostAddress::Any => String::new(),
-        address => format!("-d {}/32 ", address.ip()),
+        address => format!("-d {} ", IpNet::from(address.ip())),
     };
     format!("{host}-p {protocol} -m {protocol} --dport {host_port}")
 }
@@ -80,10 +82,10 @@ pub fn published(line: &str) -> Option<Publish> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::tests;
 
     fn port(host_address: HostAddress, label: &str) -> Publish {
-        let target = "10.90.0.2:80".parse().unwrap();
-        Publish { protocol: Protocol::Udp, host_address, host_port: 8080, target, label: label.into() }
+        tests::port(Protocol::Udp, host_address, label)
     }
 
     #[test]

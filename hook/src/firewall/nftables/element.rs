@@ -192,11 +192,10 @@ mod tests {
 
     use super::*;
     use crate::firewall::InputLoop;
-    use crate::firewall::tests::network;
+    use crate::firewall::tests::{self, network};
 
     fn port(host_address: HostAddress, label: &str) -> Publish {
-        let target = "10.90.0.2:80".parse().unwrap();
-        Publish { protocol: Protocol::Tcp, host_address, host_port: 8080, target, label: label.into() }
+        tests::port(Protocol::Tcp, host_address, label)
     }
 
     /// Needs with an element in every set.
@@ -269,9 +268,9 @@ mod tests {
         };
         for Element { set, key, data, .. } in elements(&needs()) {
             let shape = set.shape();
-            assert!(are_of(&key, &shape.key) && are_of(&data, &shape.data), "{}", set.declaration());
+            assert!(are_of(&key, &shape.key) && are_of(&data, &shape.data), "{}", shape.declaration());
             for (field, of) in key.iter().zip(&shape.key) {
-                assert_eq!(field.bytes().len(), of.length(), "{}", set.declaration());
+                assert_eq!(field.bytes().len(), of.length(), "{}", shape.declaration());
             }
         }
     }

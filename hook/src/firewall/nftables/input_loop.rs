@@ -8,7 +8,8 @@
 //! The table is `ip ocinet`, since the family `inet` of our other rules has no `dup`. The next hop of the copy is 127.0.0.1: the link
 //! pair has no ARP and needs none, and without the pair the copy reaches nothing but the host itself.
 
-use super::{Chain, PREROUTING, Table, sets};
+use super::chain::{Chain, PREROUTING};
+use super::{Table, sets};
 
 /// The chain `prerouting` of a ruleset with the loop: what comes from outside is translated when it comes out of the loop alone.
 pub const PREROUTING_WITH_LOOP: Chain = Chain {

@@ -26,6 +26,7 @@
 //!   containers out; and drops what passes between links of which none is ours, where we switched forwarding on (that of IPv4 alone: a
 //!   host that routes IPv6 did so before).
 
+mod chain;
 mod element;
 mod field;
 mod held;
@@ -33,6 +34,8 @@ mod input_loop;
 mod set;
 mod words;
 
+use chain::inet_chains;
+pub use chain::{Chain, chains};
 pub use element::{Element, Encoded, base_elements, bridge_element, elements, encoded_ports, port_elements};
 pub use field::Field;
 pub use held::{Held, Rule};
@@ -48,121 +51,6 @@ pub const TABLE: &str = "ocinet";
 
 /// The operator's chain: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "operator";
-
-/// A chain of the ruleset.
-pub struct Chain {
-    /// Its name.
-    pub name: &'static str,
-    base: &'static str,
-    rules: &'static [&'static str],
-}
-
-impl Chain {
-    /// The table that it is in.
-    pub fn table(&self) -> Table {
-        if self.name == input_loop::CHAIN.name { Table::Ip } else { Table::Inet }
-    }
-
-    /// As it is loaded.
-    fn text(&self, comment: &str) -> String {
-        let mut text = format!("    chain {} {{\n", self.name);
-        if !comment.is_empty() {
-            let _ = writeln!(text, "        comment \"{comment}\"");
-        }
-        for line in [self.base].iter().filter(|base| !base.is_empty()).chain(self.rules) {
-            let _ = writeln!(text, "        {line}");
-        }
-        text + "    }\n"
-    }
-
-    /// The chain's use count in the kernel: its rules and the jumps to it (`struct nft_chain`, nf_tables.h).
-    pub fn uses(&self) -> u32 {
-        let jump = format!("jump {}", self.name);
-        let jumps = CHAINS
-            .iter()
-            .chain([&PREROUTING])
-            .flat_map(|chain| chain.rules)
-            .filter(|rule| rule.ends_with(&jump))
-            .count();
-        u32::try_from(self.rules.len() + jumps).expect("a handful of rules")
-    }
-}
-
-/// The chains of the table that are the same with an input loop and without.
-const CHAINS: &[Chain] = &[
-    Chain {
-        name: "guard",
-        base: "type filter hook prerouting priority mangle; policy accept;",
-        rules: &[
-            "ip daddr 127.0.0.0/8 iifname @bridges drop",
-            "ct state established ct status & (snat | dnat) == dnat accept",
-            "ip daddr @nat_subnets4 iifname != @bridges iifname != \"lo\" drop",
-            "ct state established accept",
-            "ip saddr @nat_subnets4 iifname != \"lo\" iifname . ip saddr != @networks4 drop",
-            "ct state != invalid accept",
-            "fib daddr type != local accept",
-            "iifname @bridges drop",
-            "ip daddr != 127.0.0.2-127.255.255.255 meta l4proto . th dport @ports4_any drop",
-            "ip daddr . meta l4proto . th dport @ports4_addr drop",
-        ],
-    },
-    Chain {
-        name: "publish",
-        base: "",
-        rules: &[
-            "meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @publish4_addr",
-            "ip daddr != 127.0.0.2-127.255.255.255 dnat ip to meta l4proto . th dport map @publish4_any",
-        ],
-    },
-    Chain {
-        name: "output",
-        base: "type nat hook output priority -100; policy accept;",
-        rules: &["fib daddr type local jump publish"],
-    },
-    Chain {
-        name: "postrouting",
-        base: "type nat hook postrouting priority srcnat; policy accept;",
-        rules: &[
-            "ip saddr != 127.0.0.0/8 ip saddr != @nat_subnets4 accept",
-            "ct status dnat ip saddr @nat_subnets4 ip daddr @nat_subnets4 masquerade",
-            "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
-            "ip saddr @nat_subnets4 oifname != @bridges snat ip to oifname . rt ip nexthop map @sources4_via",
-            "ip saddr @nat_subnets4 oifname != @bridges snat ip to oifname map @sources4_link",
-            "ip saddr @nat_subnets4 oifname != @bridges oifname != \"lo\" masquerade",
-        ],
-    },
-    Chain {
-        name: "forward",
-        base: "type filter hook forward priority filter; policy accept;",
-        rules: &[
-            "jump operator",
-            "ct state established,related accept",
-            "ct status dnat oifname @bridges accept",
-            "iifname . oifname @intra accept",
-            "oifname @bridges drop",
-            "iifname @bridges ct state invalid drop",
-            "iifname @bridges accept",
-            "meta nfproto @closed drop",
-        ],
-    },
-];
-
-/// Where published ports lead to containers.
-const PREROUTING: Chain = Chain {
-    name: "prerouting",
-    base: "type nat hook prerouting priority dstnat; policy accept;",
-    rules: &["ip daddr != 127.0.0.0/8 fib daddr type local jump publish"],
-};
-
-/// The chains that `base` calls for.
-pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    inet_chains(base).chain(base.input_loop.is_used().then_some(&input_loop::CHAIN))
-}
-
-/// Those of the table `inet ocinet`.
-fn inet_chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    CHAINS.iter().chain([if base.input_loop.is_used() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING }])
-}
 
 /// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose input loop leads by
 /// another link, or none, since a rule holds a link's index.
@@ -186,8 +74,8 @@ fn body(base: &Base, version: &str) -> String {
 
 /// The sets of a table.
 fn sets(table: Table) -> String {
-    let of_table = Set::all().filter(|set| set.table() == table);
-    of_table.map(|set| format!("    {}\n", set.declaration())).collect()
+    let of_table = Set::all().map(Set::shape).filter(|shape| shape.table == table);
+    of_table.map(|shape| format!("    {}\n", shape.declaration())).collect()
 }
 
 /// Input of `nft -f -` that takes away what is `held`, in whatever version of ocinet it was loaded. What the operator's chain
@@ -232,15 +120,13 @@ pub fn ruleset(all: &Needs, held: &Held) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::Publish;
+    use crate::firewall::tests::port;
     use crate::model::{HostAddress, Protocol};
 
     #[test]
     fn names_cannot_leave_their_quotes() {
-        let (protocol, host_address, target) = (Protocol::Tcp, HostAddress::Any, ([10, 90, 0, 2], 80).into());
-        let label = "x\"; flush ruleset; \"\n".into();
-        let port = Publish { protocol, host_address, host_port: 8080, target, label };
-        let needs = Needs { publish: vec![port], ..Needs::default() };
+        let publish = vec![port(Protocol::Tcp, HostAddress::Any, "x\"; flush ruleset; \"\n")];
+        let needs = Needs { publish, ..Needs::default() };
         let text = ruleset(&needs, &Held::default());
         assert!(text.contains("comment \"x___flush_ruleset____\""), "{text}");
         assert!(!text.contains("flush ruleset"));
@@ -261,11 +147,5 @@ mod tests {
         at("delete map inet ocinet older");
         at("flush set inet ocinet bridges");
         assert!(!text.contains("blocked") && !text.contains("delete set inet ocinet bridges"), "{text}");
-    }
-
-    #[test]
-    fn jumps_count_as_uses() {
-        let uses = |name| CHAINS.iter().find(|chain| chain.name == name).unwrap().uses();
-        assert_eq!((uses("publish"), uses("forward")), (4, 8));
     }
 }

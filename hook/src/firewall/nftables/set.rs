@@ -57,7 +57,8 @@ impl Table {
 /// What a set is made of.
 pub(super) struct Shape {
     name: String,
-    table: Table,
+    /// The table that it is in.
+    pub table: Table,
     /// The types of its key, joined to one.
     pub key: Vec<Type>,
     /// The types of what a key leads to; none in a set.
@@ -80,6 +81,18 @@ impl Shape {
 
     fn of_input_loop(self) -> Self {
         Self { table: Table::Ip, ..self }
+    }
+
+    /// As it is loaded.
+    pub fn declaration(&self) -> String {
+        let Self { name, key, data, has_ranges, .. } = self;
+        let joined = |types: &[Type]| types.iter().map(|part| part.word()).collect::<Vec<_>>().join(" . ");
+        let (kind, data) = match data[..] {
+            [] => ("set", String::new()),
+            _ => ("map", format!(" : {}", joined(data))),
+        };
+        let flags = if *has_ranges { " flags interval;" } else { "" };
+        format!("{kind} {name} {{ type {}{data};{flags} }}", joined(key))
     }
 }
 
@@ -137,17 +150,5 @@ impl Set {
     pub fn place(self) -> String {
         let Shape { name, table, .. } = self.shape();
         format!("{} {TABLE} {name}", table.family())
-    }
-
-    /// As it is loaded.
-    pub(super) fn declaration(self) -> String {
-        let Shape { name, key, data, has_ranges, .. } = self.shape();
-        let joined = |types: &[Type]| types.iter().map(|part| part.word()).collect::<Vec<_>>().join(" . ");
-        let (kind, data) = match data[..] {
-            [] => ("set", String::new()),
-            _ => ("map", format!(" : {}", joined(&data))),
-        };
-        let flags = if has_ranges { " flags interval;" } else { "" };
-        format!("{kind} {name} {{ type {}{data};{flags} }}", joined(&key))
     }
 }

@@ -11,9 +11,23 @@ pub(super) struct Words {
     pub nfproto: &'static str,
     /// The type of an address.
     pub address: &'static str,
+    /// The header that has the addresses.
+    pub header: &'static str,
+    /// The addresses of the host alone.
+    pub loopback: &'static str,
+    /// Matches what a port published on every address is for: of the addresses of the host alone, the first.
+    pub any: &'static str,
 }
 
-const V4: Words = Words { digit: "4", number: 2, nfproto: "ipv4", address: "ipv4_addr" };
+const V4: Words = Words {
+    digit: "4",
+    number: 2,
+    nfproto: "ipv4",
+    address: "ipv4_addr",
+    header: "ip",
+    loopback: "127.0.0.0/8",
+    any: "ip daddr != 127.0.0.2-127.255.255.255",
+};
 
 pub(super) fn words(family: Family) -> &'static Words {
     match family {

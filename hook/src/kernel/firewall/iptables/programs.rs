@@ -146,85 +146,76 @@ mod tests {
         assert_eq!(complaint(&ended), "line 3: RULE_APPEND failed (Invalid argument): rule in chain X");
     }
 
-    /// As iptables 1.8.9 says it.
+    /// What iptables 1.8.9 says where something is not there: exit code, words, document.
+    const ABSENT: &[(i32, &str, &str)] = &[
+        (1, "iptables: No chain/target/match by that name.", ""),
+        (1, "iptables: Bad rule (does a matching rule exist in that chain?).", ""),
+        (1, "iptables-nft-restore: line 2 failed: Bad rule (does a matching rule exist in that chain?).", DOCUMENT),
+        (1, "iptables-nft-restore: line 3 failed: No chain/target/match by that name.", DOCUMENT),
+        (1, "iptables-restore: line 2 failed", DOCUMENT),
+        (1, "# Warning: iptables-legacy tables present\niptables: No chain/target/match by that name.", ""),
+        (
+            1,
+            "Another app is currently holding the xtables lock; waiting (1s)\niptables-restore: line 2 failed",
+            DOCUMENT,
+        ),
+        (
+            2,
+            "iptables-nft-restore v1.8.9 (nf_tables): Chain 'OCINET-IN' does not exist\nError occurred at line: 3",
+            DOCUMENT,
+        ),
+        (2, "iptables-restore v1.8.9 (legacy): Couldn't load target `OCINET-IN':No such file or directory\n", DOCUMENT),
+        (
+            4,
+            "iptables-nft-restore v1.8.9 (nf_tables): \nline 4: RULE_DELETE failed (No such file or directory): rule in chain OCINET-ANY\n",
+            DOCUMENT,
+        ),
+        (2, "iptables-restore v1.8.9 (legacy): goto 'OCINET-IN' is not a chain", DOCUMENT),
+    ];
+
+    /// What it says where it failed.
+    const FAILED: &[(i32, &str, &str)] = &[
+        (1, "iptables-restore: line 3 failed", DOCUMENT),
+        (1, "iptables-restore: line 4 failed", DOCUMENT),
+        (1, "iptables-restore: line 9 failed", DOCUMENT),
+        (1, "iptables-restore: line 4 failed: No chain/target/match by that name.", DOCUMENT),
+        (1, "iptables-nft-restore: COMMIT expected at line 3", DOCUMENT),
+        (1, "iptables v1.8.9 (nf_tables): chain `OCINET-IN' in table `filter' is incompatible, use 'nft' tool.", ""),
+        (1, "iptables: Memory allocation problem.", ""),
+        (1, "", ""),
+        (2, "iptables-restore v1.8.9 (legacy): Couldn't load target `DNAT':No such file or directory", DOCUMENT),
+        (2, "iptables-restore v1.8.9 (legacy): Couldn't load match `conntrack':No such file or directory", DOCUMENT),
+        (2, "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'filter'", DOCUMENT),
+        (2, "iptables v1.8.9 (nf_tables): unknown option \"-Q\"", ""),
+        (
+            3,
+            "iptables v1.8.9 (legacy): can't initialize iptables table `filter': Permission denied (you must be root)",
+            "",
+        ),
+        (
+            4,
+            "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)",
+            "",
+        ),
+        (
+            4,
+            "iptables-nft-restore v1.8.9 (nf_tables): \nline 4: RULE_APPEND failed (No such file or directory): rule in chain OCINET-IN\n",
+            DOCUMENT,
+        ),
+        (
+            127,
+            "iptables-nft: error while loading shared libraries: libxtables.so.12: cannot open shared object file: Error 24",
+            "",
+        ),
+    ];
+
     #[test]
     fn absence_is_told_from_failures() {
-        let absent = [
-            (1, "iptables: No chain/target/match by that name.", ""),
-            (1, "iptables: Bad rule (does a matching rule exist in that chain?).", ""),
-            (1, "iptables-nft-restore: line 2 failed: Bad rule (does a matching rule exist in that chain?).", DOCUMENT),
-            (1, "iptables-nft-restore: line 3 failed: No chain/target/match by that name.", DOCUMENT),
-            (1, "iptables-restore: line 2 failed", DOCUMENT),
-            (1, "# Warning: iptables-legacy tables present\niptables: No chain/target/match by that name.", ""),
-            (
-                1,
-                "Another app is currently holding the xtables lock; waiting (1s)\niptables-restore: line 2 failed",
-                DOCUMENT,
-            ),
-            (
-                2,
-                "iptables-nft-restore v1.8.9 (nf_tables): Chain 'OCINET-IN' does not exist\nError occurred at line: 3",
-                DOCUMENT,
-            ),
-            (
-                2,
-                "iptables-restore v1.8.9 (legacy): Couldn't load target `OCINET-IN':No such file or directory\n",
-                DOCUMENT,
-            ),
-            (
-                4,
-                "iptables-nft-restore v1.8.9 (nf_tables): \nline 4: RULE_DELETE failed (No such file or directory): rule in chain OCINET-ANY\n",
-                DOCUMENT,
-            ),
-            (2, "iptables-restore v1.8.9 (legacy): goto 'OCINET-IN' is not a chain", DOCUMENT),
-        ];
-        for (code, stderr, input) in absent {
-            assert!(is_absent(code, stderr, input), "{stderr}");
+        for (code, stderr, input) in ABSENT {
+            assert!(is_absent(*code, stderr, input), "{stderr}");
         }
-        let failed = [
-            (1, "iptables-restore: line 3 failed", DOCUMENT),
-            (1, "iptables-restore: line 4 failed", DOCUMENT),
-            (1, "iptables-restore: line 9 failed", DOCUMENT),
-            (1, "iptables-restore: line 4 failed: No chain/target/match by that name.", DOCUMENT),
-            (1, "iptables-nft-restore: COMMIT expected at line 3", DOCUMENT),
-            (
-                1,
-                "iptables v1.8.9 (nf_tables): chain `OCINET-IN' in table `filter' is incompatible, use 'nft' tool.",
-                "",
-            ),
-            (1, "iptables: Memory allocation problem.", ""),
-            (1, "", ""),
-            (2, "iptables-restore v1.8.9 (legacy): Couldn't load target `DNAT':No such file or directory", DOCUMENT),
-            (
-                2,
-                "iptables-restore v1.8.9 (legacy): Couldn't load match `conntrack':No such file or directory",
-                DOCUMENT,
-            ),
-            (2, "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'filter'", DOCUMENT),
-            (2, "iptables v1.8.9 (nf_tables): unknown option \"-Q\"", ""),
-            (
-                3,
-                "iptables v1.8.9 (legacy): can't initialize iptables table `filter': Permission denied (you must be root)",
-                "",
-            ),
-            (
-                4,
-                "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)",
-                "",
-            ),
-            (
-                4,
-                "iptables-nft-restore v1.8.9 (nf_tables): \nline 4: RULE_APPEND failed (No such file or directory): rule in chain OCINET-IN\n",
-                DOCUMENT,
-            ),
-            (
-                127,
-                "iptables-nft: error while loading shared libraries: libxtables.so.12: cannot open shared object file: Error 24",
-                "",
-            ),
-        ];
-        for (code, stderr, input) in failed {
-            assert!(!is_absent(code, stderr, input), "{stderr}");
+        for (code, stderr, input) in FAILED {
+            assert!(!is_absent(*code, stderr, input), "{stderr}");
         }
     }
 }

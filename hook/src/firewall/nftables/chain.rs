@@ -1,0 +1,174 @@
+//! The chains of the ruleset. What a rule says of one family stands in braces, and such a rule is loaded for each family, in place of
+//! the braces with the words of that.
+
+use std::fmt::Write;
+
+use super::words::{Words, words};
+use super::{Table, input_loop};
+use crate::firewall::{Base, Family};
+
+/// A chain of the ruleset.
+pub struct Chain {
+    /// Its name.
+    pub name: &'static str,
+    pub(super) base: &'static str,
+    pub(super) rules: &'static [&'static str],
+}
+
+/// The chains of the table that are the same with an input loop and without.
+const CHAINS: &[Chain] = &[
+    Chain {
+        name: "guard",
+        base: "type filter hook prerouting priority mangle; policy accept;",
+        rules: &[
+            "{ip} daddr {loopback} iifname @bridges drop",
+            "ct state established ct status & (snat | dnat) == dnat accept",
+            "{ip} daddr @nat_subnets{4} iifname != @bridges iifname != \"lo\" drop",
+            "ct state established accept",
+            "{ip} saddr @nat_subnets{4} iifname != \"lo\" iifname . {ip} saddr != @networks{4} drop",
+            "ct state != invalid accept",
+            "fib daddr type != local accept",
+            "iifname @bridges drop",
+            "{any} meta l4proto . th dport @ports{4}_any drop",
+            "{ip} daddr . meta l4proto . th dport @ports{4}_addr drop",
+        ],
+    },
+    Chain {
+        name: "publish",
+        base: "",
+        rules: &[
+            "meta nfproto {ipv4} dnat {ip} to {ip} daddr . meta l4proto . th dport map @publish{4}_addr",
+            "{any} dnat {ip} to meta l4proto . th dport map @publish{4}_any",
+        ],
+    },
+    Chain {
+        name: "output",
+        base: "type nat hook output priority -100; policy accept;",
+        rules: &["fib daddr type local jump publish"],
+    },
+    Chain {
+        name: "postrouting",
+        base: "type nat hook postrouting priority srcnat; policy accept;",
+        rules: &[
+            "{ip} saddr != {loopback} {ip} saddr != @nat_subnets{4} accept",
+            "ct status dnat {ip} saddr @nat_subnets{4} {ip} daddr @nat_subnets{4} masquerade",
+            "{ip} saddr {loopback} oifname @bridges masquerade",
+            "{ip} saddr @nat_subnets{4} oifname != @bridges snat {ip} to oifname . rt {ip} nexthop map @sources{4}_via",
+            "{ip} saddr @nat_subnets{4} oifname != @bridges snat {ip} to oifname map @sources{4}_link",
+            "{ip} saddr @nat_subnets{4} oifname != @bridges oifname != \"lo\" masquerade",
+        ],
+    },
+    Chain {
+        name: "forward",
+        base: "type filter hook forward priority filter; policy accept;",
+        rules: &[
+            "jump operator",
+            "ct state established,related accept",
+            "ct status dnat oifname @bridges accept",
+            "iifname . oifname @intra accept",
+            "oifname @bridges drop",
+            "iifname @bridges ct state invalid drop",
+            "iifname @bridges accept",
+            "meta nfproto @closed drop",
+        ],
+    },
+];
+
+/// Where published ports lead to containers.
+pub(super) const PREROUTING: Chain = Chain {
+    name: "prerouting",
+    base: "type nat hook prerouting priority dstnat; policy accept;",
+    rules: &["{ip} daddr != {loopback} fib daddr type local jump publish"],
+};
+
+/// The chains that `base` calls for.
+pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
+    inet_chains(base).chain(base.input_loop.is_used().then_some(&input_loop::CHAIN))
+}
+
+/// Those of the table `inet ocinet`.
+pub(super) fn inet_chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
+    CHAINS.iter().chain([if base.input_loop.is_used() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING }])
+}
+
+impl Chain {
+    /// The table that it is in.
+    pub fn table(&self) -> Table {
+        if self.name == input_loop::CHAIN.name { Table::Ip } else { Table::Inet }
+    }
+
+    /// As it is loaded.
+    pub(super) fn text(&self, comment: &str) -> String {
+        let mut text = format!("    chain {} {{\n", self.name);
+        if !comment.is_empty() {
+            let _ = writeln!(text, "        comment \"{comment}\"");
+        }
+        if !self.base.is_empty() {
+            let _ = writeln!(text, "        {}", self.base);
+        }
+        for rule in self.rules {
+            for family in families(rule) {
+                let _ = writeln!(text, "        {}", said_of(rule, words(*family)));
+            }
+        }
+        text + "    }\n"
+    }
+
+    /// The chain's use count in the kernel: its rules and the jumps to it (`struct nft_chain`, nf_tables.h).
+    pub fn uses(&self) -> u32 {
+        let jump = format!("jump {}", self.name);
+        let rules = || CHAINS.iter().chain([&PREROUTING]).flat_map(|chain| chain.rules);
+        let jumps = rules().filter(|rule| rule.ends_with(&jump));
+        let uses = self.rules.iter().chain(jumps).map(|rule| families(rule).len()).sum::<usize>();
+        u32::try_from(uses).expect("a handful of rules")
+    }
+}
+
+/// The families that a rule is loaded for; one that says nothing of a family is loaded once.
+fn families(rule: &str) -> &'static [Family] {
+    if rule.contains('{') { &Family::ALL } else { &Family::ALL[..1] }
+}
+
+/// A rule with the words of a family in place of its braces.
+fn said_of(rule: &str, words: &Words) -> String {
+    let mut text = String::with_capacity(rule.len() + 32);
+    let mut rest = rule;
+    while let Some((before, (word, behind))) =
+        rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    {
+        text.push_str(before);
+        text.push_str(match word {
+            "4" => words.digit,
+            "any" => words.any,
+            "ip" => words.header,
+            "ipv4" => words.nfproto,
+            "loopback" => words.loopback,
+            _ => unreachable!("no rule has another word"),
+        });
+        rest = behind;
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jumps_count_as_uses() {
+        let uses = |name| CHAINS.iter().find(|chain| chain.name == name).unwrap().uses();
+        assert_eq!((uses("publish"), uses("forward")), (4, 8));
+    }
+
+    #[test]
+    fn every_rule_is_said_of_every_family() {
+        for rule in CHAINS.iter().chain([&PREROUTING, &input_loop::PREROUTING_WITH_LOOP, &input_loop::CHAIN]) {
+            let text = rule.text("");
+            let lines = text.lines().filter(|line| line.starts_with("        "));
+            assert!(lines.clone().all(|line| !line.contains(['{', '}'])), "{text}");
+            let base = usize::from(!rule.base.is_empty());
+            let rules: usize = rule.rules.iter().map(|rule| families(rule).len()).sum();
+            assert_eq!(lines.count(), base + rules, "{text}");
+        }
+    }
+}

@@ -92,7 +92,7 @@ pub enum Route {
 mod tests {
     use super::*;
 
-    /// Earlier versions wrote rows so, and the command line prints them.
+    /// The command line prints it.
     #[test]
     fn an_endpoint_is_written_as_it_always_was() {
         let text = r#"{"network":"bridge","driver":"bridge","bridge":"ocinet0","host_interface":"ocv0a5a0002","interface":"eth0","mac":"02:00:0a:5a:00:02","mtu":1500,"addresses":["10.90.0.2/16"],"gateways":["10.90.0.1"]}"#;

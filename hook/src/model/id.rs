@@ -174,7 +174,12 @@ impl Key {
         Self(half)
     }
 
-    /// The key as a file name, in an alias and as a column of the store: 32 hexadecimal digits.
+    /// The key as the store has it.
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The key as a file name and in an alias: 32 hexadecimal digits.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -182,6 +187,12 @@ impl Key {
     /// The place of this key's lock in the lock file.
     pub fn lock_offset(&self) -> u32 {
         u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
+    }
+}
+
+impl From<[u8; 16]> for Key {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 }
 

@@ -38,7 +38,7 @@ impl Network {
 
 /// What connects the endpoints of a network, with what is its own. Its behaviour is in the room `driver`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(tag = "driver", rename_all = "lowercase")]
 pub enum Driver {
     /// A bridge on the host.
     Bridge(Bridge),
@@ -69,20 +69,13 @@ pub struct Slice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// The MTU in bytes of its link, and of endpoints that name none: that of the host's way out.
-    #[serde(default = "Options::default_mtu")]
     pub mtu: u32,
 }
 
-impl Options {
-    /// The MTU where the host has no way out to take it from, and of a row that an older version wrote: Ethernet's.
-    fn default_mtu() -> u32 {
-        1500
-    }
-}
-
 impl Default for Options {
+    /// With the MTU of a host that has no way out to take it from: Ethernet's.
     fn default() -> Self {
-        Self { mtu: Self::default_mtu() }
+        Self { mtu: 1500 }
     }
 }
 
@@ -153,15 +146,12 @@ impl Subnet {
 mod tests {
     use super::*;
 
-    /// Earlier versions wrote rows so, and the command line prints them.
     #[test]
-    fn a_network_is_written_as_it_always_was() {
-        let text = r#"{"name":"bridge","bridge":"ocinet0","subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"mtu":1400}"#;
+    fn a_network_is_written_with_its_driver() {
+        let text = r#"{"name":"bridge","driver":"bridge","bridge":"ocinet0","subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"mtu":1400}"#;
         let network: Network = serde_json::from_str(text).unwrap();
         assert_eq!(network.link().unwrap().as_str(), "ocinet0");
         assert_eq!(serde_json::to_string(&network).unwrap(), text);
-        let older = text.replace(",\"mtu\":1400", "");
-        assert_eq!(serde_json::from_str::<Network>(&older).unwrap().options, Options::default());
     }
 
     #[test]

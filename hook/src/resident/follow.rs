@@ -1,10 +1,10 @@
 //! Following the attaches and detaches on this host, by any process.
 //!
-//! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be
-//! watched. The store then shows what has changed. Two states of it are compared, so nothing is reported twice, and no
-//! lasting change is missed.
+//! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be watched, and
+//! the store says which sandboxes were written since the last look. Where it does not remember all of them, the whole of it is
+//! compared with what was told. So nothing is told twice, and nothing that lasts is missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use slog::{Logger, warn};
 use crate::engine::{Error, Result, this_host};
 use crate::kernel::{LockFile, Watch};
 use crate::model::{ContainerId, ContainerName, Key, Sandbox, State};
-use crate::store::{self, Host, Reader, Writing};
+use crate::store::{self, Changes, Host, Reader, Writing};
 
 /// A hook makes all its writes within this time, so one look at the store sees all of them.
 const AT_ONCE: Duration = Duration::from_millis(10);
@@ -29,7 +29,9 @@ pub struct Follower {
     watch: Watch,
     /// The store, while it is the current one.
     store: Option<Reader>,
-    /// The sandboxes that were reported as attached, by their numbers.
+    /// The last change in it that was seen; none as long as all of it is to be read.
+    seen: Option<u64>,
+    /// Those that were told to be attached, by the numbers of their sandboxes.
     told: BTreeMap<i64, Known>,
     /// Whether a look has succeeded yet. What the first one finds was attached before.
     has_looked: bool,
@@ -80,6 +82,7 @@ impl Follower {
             locks: LockFile::new(state_dir.join("lock")),
             watch: Watch::of(state_dir)?,
             store: None,
+            seen: None,
             told: BTreeMap::new(),
             has_looked: false,
             failed: false,
@@ -127,46 +130,73 @@ impl Follower {
         if !is_same {
             // Waits while another process sets a store aside and makes a new one.
             let _quiet = Writing::prevent(&self.locks)?;
-            self.store = Reader::open(&self.state_dir, &self.host)?;
+            (self.store, self.seen) = (Reader::open(&self.state_dir, &self.host)?, None);
         }
-        let store = self.store.as_ref();
-        let standing = store.map_or(Ok(Vec::new()), Reader::standing)?;
-        let is_new = |number: &i64| !is_same || !self.told.contains_key(number);
-        let mut came = BTreeMap::new();
-        for number in standing.iter().copied().filter(is_new) {
-            let sandbox = store.map_or(Ok(None), |store| store.sandbox(number))?;
-            came.extend(sandbox.filter(|sandbox| sandbox.state == State::Attached).map(|sandbox| (number, sandbox)));
-        }
+        let Written { seen, numbers, standing } = self.written()?;
         if !is_same {
-            self.renumber(&mut came);
+            self.renumber(&standing);
         }
         let mut changes = Vec::new();
         self.told.retain(|number, known| {
-            let stays = standing.binary_search(number).is_ok();
+            let is_as_before = numbers.as_ref().is_some_and(|written| !written.contains(number));
+            let stays = is_as_before || standing.contains_key(number);
             if !stays {
                 changes.push(Change::Detached(known.clone()));
             }
             stays
         });
-        self.told.extend(came.iter().map(|(number, sandbox)| (*number, Known::from(sandbox))));
-        changes.extend(came.into_values().map(Change::Attached));
+        for (number, sandbox) in standing {
+            if sandbox.state == State::Attached && !self.told.contains_key(&number) {
+                self.told.insert(number, Known::from(&sandbox));
+                changes.push(Change::Attached(sandbox));
+            }
+        }
+        self.seen = seen;
         Ok(changes)
     }
 
-    /// In a rebuilt store the same containers have other numbers, and may have no bundle.
-    fn renumber(&mut self, came: &mut BTreeMap<i64, Sandbox>) {
-        let mut told: BTreeMap<String, Known> =
-            std::mem::take(&mut self.told).into_values().map(|known| (known.key.hex(), known)).collect();
-        came.retain(|number, sandbox| match told.remove(&sandbox.key().hex()) {
-            Some(known) => {
-                self.told.insert(*number, Known { number: *number, ..known });
-                false
+    /// What was written to the store since the last look at it.
+    fn written(&self) -> Result<Written> {
+        let Some(store) = &self.store else { return Ok(Written::default()) };
+        let stands = |sandbox: &Sandbox| matches!(sandbox.state, State::Attached | State::Detaching);
+        if let Some(seen) = self.seen
+            && let (Changes::Of(numbers), last) = store.changes_after(seen)?
+        {
+            let numbers: BTreeSet<i64> = numbers.into_iter().collect();
+            let mut standing = BTreeMap::new();
+            for number in &numbers {
+                standing.extend(store.sandbox(*number)?.filter(stands).map(|sandbox| (*number, sandbox)));
             }
-            None => true,
-        });
-        // No sandbox has such a number, so these are then reported as detached.
+            return Ok(Written { seen: Some(last), numbers: Some(numbers), standing });
+        }
+        let last = store.last_change()?;
+        let standing = store.sandboxes()?.into_iter().filter(stands).map(|sandbox| (sandbox.number, sandbox));
+        Ok(Written { seen: Some(last), numbers: None, standing: standing.collect() })
+    }
+
+    /// In a store that was rebuilt the same containers have other numbers, and perhaps no bundle any more.
+    fn renumber(&mut self, standing: &BTreeMap<i64, Sandbox>) {
+        let told = std::mem::take(&mut self.told).into_values();
+        let mut told: BTreeMap<String, Known> = told.map(|known| (known.key.hex(), known)).collect();
+        for (number, sandbox) in standing {
+            if let Some(known) = told.remove(&sandbox.key().hex()) {
+                self.told.insert(*number, Known { number: *number, ..known });
+            }
+        }
+        // No sandbox has such a number: they are told to be gone.
         self.told.extend((i64::MIN..).zip(told.into_values()));
     }
+}
+
+/// What a look at the store finds.
+#[derive(Default)]
+struct Written {
+    /// The last change.
+    seen: Option<u64>,
+    /// The sandboxes that were written since the last look; none where it may be any.
+    numbers: Option<BTreeSet<i64>>,
+    /// Those of them that are attached, or were and are being detached.
+    standing: BTreeMap<i64, Sandbox>,
 }
 
 #[cfg(test)]
@@ -244,8 +274,34 @@ mod tests {
         fs::remove_dir_all(&directory).unwrap();
     }
 
-    /// Containers that were attached before are not reported as new because the first look failed. Later ones are
-    /// reported although no event shows when the store can be read again.
+    /// A follower that was busy while more changes were made than the store remembers reads all of it.
+    #[test]
+    fn a_follower_that_is_behind_reads_all() {
+        let directory = scratch("behind");
+        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
+        let mut store = Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
+        attach(&mut store, "before", 1);
+        let mut follower = follow(&directory).unwrap();
+        attach(&mut store, "kept", 2);
+        let mut gone = sandbox("gone", 3);
+        let many = |write: &Write<'_>| -> store::Result<()> {
+            write.remove(1)?;
+            for _ in 0..400 {
+                write.insert(&mut gone)?;
+                write.set_state(&mut gone, State::Attached)?;
+                write.remove(gone.number)?;
+            }
+            Ok(())
+        };
+        store.write(many).unwrap();
+        assert_eq!(next(&mut follower), "-before +kept");
+        attach(&mut store, "later", 4);
+        assert_eq!(next(&mut follower), "+later", "and then what is new again");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// What was attached before is not told as new because the first look at it failed, and what comes later is told although
+    /// nothing says when the store can be read again.
     #[test]
     fn a_look_that_failed_is_made_up_for() {
         let directory = scratch("failed");

@@ -64,7 +64,7 @@ impl Error {
         Self::Sql { what: format!("{what} {} of", path.display()), source }
     }
 
-    /// Whether a unique column refused a value that another row has.
+    /// Whether a key is there already.
     pub fn is_taken(&self) -> bool {
         let Self::Sql { source: rusqlite::Error::SqliteFailure(failure, _), .. } = self else { return false };
         failure.code == ErrorCode::ConstraintViolation
@@ -79,6 +79,8 @@ impl Error {
                 // A value that the same transaction found free is taken, or a table differs from the schema.
                 ErrorCode::ConstraintViolation | ErrorCode::Unknown | ErrorCode::TypeMismatch => true,
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SchemaChanged => true,
+                // The header says that only a later SQLite may write to it.
+                ErrorCode::ReadOnly => failure.extended_code == rusqlite::ffi::SQLITE_READONLY,
                 ErrorCode::SystemIoFailure => failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ,
                 _ => false,
             },

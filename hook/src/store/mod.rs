@@ -5,16 +5,23 @@
 //! handler polls and starves. A writer that is killed leaves a journal which the next opener rolls back; the file system
 //! is memory, so nothing is ever synced.
 
+mod bodies;
+mod entries;
 mod error;
+mod host_row;
+mod integrity;
+mod key;
 mod read;
 mod reader;
+mod upgrade;
 mod version;
 mod write;
 mod writing;
 
 pub use error::{Error, Result};
-pub use read::{Forwarding, HostRow, Owner, PortRun, Read};
-pub use reader::Reader;
+pub use host_row::{Forwarding, HostRow};
+pub use read::{Owner, PortRun, Read};
+pub use reader::{Changes, Reader};
 pub use write::Write;
 pub use writing::Writing;
 
@@ -27,6 +34,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::kernel::{self, LockFile};
+use bodies::Last;
 use version::VERSION;
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -68,8 +76,13 @@ impl Store {
     pub fn open(directory: &Path, host: &Host, locks: &LockFile) -> Result<Option<Self>> {
         match Self::connect(directory, host, locks)? {
             Some((store, VERSION)) => Ok(Some(store)),
-            // It may be replaced or upgraded while we wait for the lock: it is opened anew.
-            Some(_) => Self::open_to_write(directory, host, locks, &Writing::begin(locks)?),
+            Some(_) => {
+                // A hook of an earlier release may be in the middle of its work, and ends well if the store stays as it is until
+                // then. One that takes too long fails; what it did is in the store.
+                let _quiet = locks.wait_for_containers()?;
+                // It may be replaced or upgraded while we wait: it is opened anew.
+                Self::open_to_write(directory, host, locks, &Writing::begin(locks)?)
+            }
             None => Ok(None),
         }
     }
@@ -79,15 +92,16 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_to_write(directory: &Path, host: &Host, locks: &LockFile, writing: &Writing) -> Result<Option<Self>> {
-        let Some((store, version)) = Self::connect(directory, host, locks)? else { return Ok(None) };
+        let Some((mut store, version)) = Self::connect(directory, host, locks)? else { return Ok(None) };
         if version < VERSION {
-            version::upgrade(&store.connection, &store.path, version, writing)?;
+            store.choose_journal()?;
+            upgrade::upgrade(&mut store.connection, &store.path, writing)?;
         }
         Ok(Some(store))
     }
 
     /// The store of `host` as it is, with the version of its schema.
-    fn connect(directory: &Path, host: &Host, locks: &LockFile) -> Result<Option<(Self, i64)>> {
+    fn connect(directory: &Path, host: &Host, locks: &LockFile) -> Result<Option<(Self, u32)>> {
         let path = file(directory, host);
         // Looked at first: if it is replaced meanwhile, that shows as soon as we write.
         let Some(id) = file_id(&path)? else { return Ok(None) };
@@ -111,11 +125,10 @@ impl Store {
         let draft = path.with_extension("new");
         forget_drafts_and_other_boots(directory, host);
         let mut connection = Connection::open(&draft).map_err(|e| Error::sql("create", &draft, e))?;
-        prepare(&connection, &draft)?;
-        let transaction = connection.transaction().map_err(|e| Error::sql("create", &draft, e))?;
-        transaction.execute_batch(SCHEMA).map_err(|e| Error::sql("create", &path, e))?;
-        fill(&Write::new(&transaction))?;
-        transaction.commit().map_err(|e| Error::sql("create", &path, e))?;
+        make(&mut connection, fill).map_err(|error| match error {
+            Error::Sql { source, .. } => Error::sql("create", &path, source),
+            error => error,
+        })?;
         // SQLite does not write to a file that was renamed under it: it is opened anew.
         drop(connection);
         fs::rename(&draft, &path).map_err(|e| Error::file("make", &path, e))?;
@@ -160,10 +173,7 @@ impl Store {
     /// When there is no memory for it, or those of `fill`.
     pub fn in_memory(locks: &LockFile, fill: impl FnOnce(&Write<'_>) -> Result<()>) -> Result<Self> {
         let mut connection = Connection::open_in_memory()?;
-        connection.execute_batch(SCHEMA)?;
-        let transaction = connection.transaction()?;
-        fill(&Write::new(&transaction))?;
-        transaction.commit()?;
+        make(&mut connection, fill)?;
         Ok(Self { connection, locks: locks.clone(), path: PathBuf::new(), file: None })
     }
 
@@ -192,21 +202,27 @@ impl Store {
         if !self.is_current()? {
             return Err(Error::Replaced(self.path.clone()).into());
         }
-        self.choose_journal()?;
+        let is_full = self.choose_journal()?;
         let begin = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begin.map_err(Error::from)?;
-        let result = work(&Write::new(&transaction))?;
+        let write = Write::new(&transaction);
+        if is_full {
+            write.forget_changes()?;
+        }
+        let result = work(&write)?;
         transaction.commit().map_err(Error::from)?;
         Ok(result)
     }
 
-    /// Where the file system is full, a detach must work all the same: its changes fit into the store as it is, and its
-    /// journal into memory. A process that is killed in that moment leaves a damaged store, which is rebuilt.
-    fn choose_journal(&self) -> Result<()> {
-        if self.file.is_some() && kernel::room_beside(&self.path) < JOURNAL_ROOM {
+    /// Where the file system is full, a detach must work all the same: what it writes fits into the store as it is, in the place
+    /// of earlier changes, and its journal into memory. A process that is killed in that moment leaves a damaged store, which is
+    /// rebuilt. True where it is full.
+    fn choose_journal(&self) -> Result<bool> {
+        let is_full = self.file.is_some() && kernel::room_beside(&self.path) < JOURNAL_ROOM;
+        if is_full {
             self.connection.execute_batch("PRAGMA journal_mode = MEMORY")?;
         }
-        Ok(())
+        Ok(is_full)
     }
 
     /// Runs `work` in a transaction of which nothing is kept.
@@ -228,20 +244,25 @@ impl Store {
     }
 }
 
-/// Opens the file at `path`, which is there.
-fn connect(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| Error::sql("open", path, e))?;
-    prepare(&connection, path)?;
-    Ok(connection)
+/// Makes the table of a new store, with what `fill` puts into it.
+fn make(connection: &mut Connection, fill: impl FnOnce(&Write<'_>) -> Result<()>) -> Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    let write = Write::new(&transaction);
+    write.begin(&HostRow::default(), Last::default())?;
+    fill(&write)?;
+    Ok(transaction.commit()?)
 }
 
-/// A file of its own boot needs no syncing.
-fn prepare(connection: &Connection, path: &Path) -> Result<()> {
-    let prepared = connection
-        .busy_timeout(Duration::from_secs(20))
-        .and_then(|()| connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY"));
-    prepared.map_err(|e| Error::sql("prepare", path, e))
+/// Opens the file at `path`, which is there. That a file of its own boot needs no syncing, and nothing a temporary file, is
+/// built into SQLite (`.cargo/config.toml`).
+fn connect(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(Duration::from_secs(20))?;
+        Ok(connection)
+    });
+    opened.map_err(|e| Error::sql("open", path, e))
 }
 
 fn file(directory: &Path, host: &Host) -> PathBuf {

@@ -1,12 +1,13 @@
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::ops::ControlFlow;
 
-use rusqlite::{Connection, OptionalExtension, Row, ffi, params};
-use serde::de::DeserializeOwned;
+use rusqlite::Connection;
 
-use super::{Error, Result};
-use crate::firewall::Kind;
-use crate::model::{HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Sandbox, State};
+use super::bodies::{Last, leases_of, number, parsed};
+use super::entries::{Entries, damaged};
+use super::key::{EntryKey, Span, address};
+use super::{Error, HostRow, Result};
+use crate::model::{HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Sandbox};
 
 /// The holder of a port that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,69 +29,45 @@ pub struct PortRun {
     pub last: u16,
 }
 
-/// Who switched IP forwarding on. Where we did or were about to, rules close the host to what is not for our networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarding {
-    /// Another program or a person, if it is on.
-    OfOthers,
-    /// We were about to switch it on, when it was off.
-    Intended,
-    /// We switched it on.
-    Ours,
-}
-
-/// What holds on the whole host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostRow {
-    /// Who keeps our rules; none until a container needs some.
-    pub firewall: Option<Kind>,
-    /// Who has rules of ours that are to go.
-    pub former_firewalls: Vec<Kind>,
-    /// Who switched IP forwarding on.
-    pub forwarding: Forwarding,
-    /// Whether the host's own rules decide who from outside reaches a published port.
-    pub respect_host_firewall: bool,
-}
-
-/// The numbers that sandboxes have: SQLite counts up from 1.
-const NUMBERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
-
 /// Questions to the store.
 pub struct Read<'c> {
-    connection: &'c Connection,
+    pub(super) entries: Entries<'c>,
 }
 
 impl<'c> Read<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self { connection }
+        Self { entries: Entries { connection } }
     }
 
     /// The sandbox of `key`, unless it is draining.
     ///
     /// # Errors
-    /// When the store fails or the row is damaged.
+    /// When the store fails or an entry is damaged.
     pub fn find(&self, key: &Key) -> Result<Option<Sandbox>> {
-        self.one("SELECT number, body, sum FROM record WHERE key = ?1 AND state <> 'draining'", key.hex())
+        let _moment = self.entries.moment()?;
+        match self.number_at(&EntryKey::SandboxOf(*key))? {
+            Some(number) => self.led_to(number).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The draining sandboxes of `key`.
     ///
     /// # Errors
-    /// When the store fails or a row is damaged.
+    /// When the store fails or an entry is damaged.
     pub fn draining_of(&self, key: &Key) -> Result<Vec<Sandbox>> {
-        self.many(
-            "SELECT number, body, sum FROM record WHERE key = ?1 AND state = 'draining' ORDER BY number",
-            params![key.hex()],
-        )
+        let _moment = self.entries.moment()?;
+        self.numbers_in(&Span::draining_of(*key))?.into_iter().map(|number| self.led_to(number)).collect()
     }
 
     /// The sandbox whose namespace has `cookie`, unless it is draining.
     ///
     /// # Errors
-    /// When the store fails or the row is damaged.
+    /// When the store fails or an entry is damaged.
     pub fn find_by_cookie(&self, cookie: u64) -> Result<Option<Sandbox>> {
-        let sql = "SELECT number, body, sum FROM record WHERE cookie = ?1 AND state <> 'draining'";
-        self.one(sql, cookie.cast_signed())
+        let _moment = self.entries.moment()?;
+        let first = self.first_in(&Span::sandboxes_in(cookie))?;
+        first.map(|number| self.led_to(number)).transpose()
     }
 
     /// The number of the draining sandbox whose namespace has `cookie`.
@@ -98,98 +75,73 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails.
     pub fn draining_in(&self, cookie: u64) -> Result<Option<i64>> {
-        let sql = "SELECT number FROM record WHERE cookie = ?1 AND state = 'draining' LIMIT 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.query_row([cookie.cast_signed()], |row| row.get(0)).optional()?)
+        Ok(self.first_in(&Span::draining_in(cookie))?.map(i64::from))
     }
 
     /// The sandbox of that number.
     ///
     /// # Errors
-    /// When the store fails or the row is damaged.
+    /// When the store fails or the entry is damaged.
     pub fn sandbox(&self, number: i64) -> Result<Option<Sandbox>> {
-        self.one("SELECT number, body, sum FROM record WHERE number = ?1", number)
+        let Ok(number) = u32::try_from(number) else { return Ok(None) };
+        let key = EntryKey::Sandbox(number);
+        self.entries.get(&key)?.map(|body| sandbox(number, &body)).transpose()
     }
 
     /// All sandboxes.
     ///
     /// # Errors
-    /// When the store fails or a row is damaged.
+    /// When the store fails or an entry is damaged.
     pub fn sandboxes(&self) -> Result<Vec<Sandbox>> {
-        self.many("SELECT number, body, sum FROM record ORDER BY number", params![])
+        self.sandboxes_after(0, u32::MAX)
     }
 
     /// The first `count` sandboxes whose numbers are greater than `after`.
     ///
     /// # Errors
-    /// When the store fails or a row is damaged.
+    /// When the store fails or an entry is damaged.
     pub fn sandboxes_after(&self, after: i64, count: u32) -> Result<Vec<Sandbox>> {
-        let sql = "SELECT number, body, sum FROM record WHERE number > ?1 ORDER BY number LIMIT ?2";
-        self.many(sql, params![after, count])
-    }
-
-    /// The numbers of the sandboxes that are attached, or were and are being detached; in their order.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn standing(&self) -> Result<Vec<i64>> {
-        let sql = "SELECT number FROM record WHERE state IN (?1, ?2) ORDER BY number";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let states = [State::Attached.to_string(), State::Detaching.to_string()];
-        let numbers = statement.query_map(states, |row| row.get(0))?;
-        Ok(numbers.collect::<rusqlite::Result<_>>()?)
+        let after = u32::try_from(after.max(0)).unwrap_or(u32::MAX);
+        let mut sandboxes = Vec::new();
+        if count > 0 {
+            self.entries.scan(&Span::sandboxes(after), |key, body| {
+                let EntryKey::Sandbox(number) = key else { return Err(misplaced(&key)) };
+                sandboxes.push(sandbox(number, body)?);
+                Ok(if sandboxes.len() < count as usize { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })?;
+        }
+        Ok(sandboxes)
     }
 
     /// The network of that name.
     ///
     /// # Errors
-    /// When the store fails or the row is damaged.
+    /// When the store fails or the entry is damaged.
     pub fn network(&self, name: &NetworkName) -> Result<Option<Network>> {
-        let mut statement = self.connection.prepare_cached("SELECT body, sum FROM network WHERE name = ?1")?;
-        let row = statement.query_row([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        row.map(|(body, sum): (String, i64)| checked(&body, sum, || format!("network {name}"))).transpose()
+        let key = EntryKey::Network(name.clone());
+        self.entries.get(&key)?.map(|body| parsed(&key, &body)).transpose()
     }
 
     /// All networks.
     ///
     /// # Errors
-    /// When the store fails or a row is damaged.
+    /// When the store fails or an entry is damaged.
     pub fn networks(&self) -> Result<Vec<Network>> {
-        let mut statement = self.connection.prepare_cached("SELECT body, sum FROM network ORDER BY name")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.map(|row| {
-            let (body, sum): (String, i64) = row?;
-            checked(&body, sum, || "a network".into())
-        })
-        .collect()
+        let mut networks = Vec::new();
+        self.entries.scan(&Span::networks(), |key, body| {
+            networks.push(parsed(&key, body)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(networks)
     }
 
     /// What holds on the whole host.
     ///
     /// # Errors
-    /// When the store fails or the row is damaged.
+    /// When the store fails or the entry is damaged.
     pub fn host_row(&self) -> Result<HostRow> {
-        let sql = "SELECT firewall, former_firewalls, closed_forwarding, asks_host FROM host";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let (now, former, forwarding, respect_host_firewall): (String, String, i64, _) =
-            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        let forwarding = match forwarding {
-            0 => Forwarding::OfOthers,
-            1 => Forwarding::Ours,
-            2 => Forwarding::Intended,
-            other => {
-                return Err(Error::Damaged {
-                    what: "the host's row".into(),
-                    why: format!("{other} is no state of forwarding"),
-                });
-            }
-        };
-        Ok(HostRow {
-            firewall: kinds(&now)?.pop(),
-            former_firewalls: kinds(&former)?,
-            forwarding,
-            respect_host_firewall,
-        })
+        let body = self.entries.get(&EntryKey::Host)?;
+        HostRow::decode(&body.ok_or_else(|| damaged(EntryKey::Host, "it is missing"))?)
     }
 
     /// The address given out last in `network`, after which the search for the next begins.
@@ -197,9 +149,8 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails.
     pub fn last_address(&self, network: &NetworkName) -> Result<Option<IpAddr>> {
-        let mut statement = self.connection.prepare_cached("SELECT last_address FROM network WHERE name = ?1")?;
-        let text: Option<Option<String>> = statement.query_row([network.as_str()], |row| row.get(0)).optional()?;
-        Ok(text.flatten().and_then(|text| text.parse().ok()))
+        let body = self.entries.get(&EntryKey::LastAddress(network.clone()))?;
+        Ok(body.and_then(|body| address(&body)))
     }
 
     /// The sandbox that holds `address` in `network`.
@@ -207,7 +158,7 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails.
     pub fn address_holder(&self, network: &NetworkName, address: IpAddr) -> Result<Option<i64>> {
-        self.lease("address", network.as_str(), &address.to_string())
+        self.holder(&EntryKey::Address(network.clone(), address))
     }
 
     /// The sandbox that holds `mac` in `network`.
@@ -215,7 +166,7 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails.
     pub fn mac_holder(&self, network: &NetworkName, mac: Mac) -> Result<Option<i64>> {
-        self.lease("mac", network.as_str(), &mac.to_string())
+        self.holder(&EntryKey::Mac(network.clone(), mac))
     }
 
     /// Whether no sandbox holds anything that `sandbox` would lease: then it is unknown here.
@@ -223,48 +174,12 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails.
     pub fn holds_none_of(&self, sandbox: &Sandbox) -> Result<bool> {
-        for (kind, network, value) in leases_of(sandbox) {
-            if self.lease(kind, &network, &value)?.is_some() {
+        for key in leases_of(sandbox).iter().chain([&EntryKey::SandboxOf(sandbox.key())]) {
+            if self.holder(key)?.is_some() {
                 return Ok(false);
             }
         }
-        Ok(self.find(&sandbox.key())?.is_none())
-    }
-
-    /// Proves that the store is whole: the file, every row, and that what is leased is what the sandboxes say.
-    ///
-    /// # Errors
-    /// [`Error::is_damage`] where it is not.
-    pub fn integrity(&self) -> Result<()> {
-        let damaged = |why: String| Err(Error::Damaged { what: "the file".into(), why });
-        // All of it at one moment: others write meanwhile.
-        let _moment = self.connection.unchecked_transaction()?;
-        let verdict: String = self.connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-        if let Some(code) = failure_of_check(&verdict) {
-            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(verdict)).into());
-        }
-        if verdict != "ok" {
-            return damaged(verdict);
-        }
-        let (mut leases, mut ports) = (0, 0_i64);
-        for sandbox in self.sandboxes()? {
-            for (kind, network, value) in leases_of(&sandbox) {
-                if self.lease(kind, &network, &value)? != Some(sandbox.number) {
-                    return damaged(format!("{kind} {value} is not leased to container {}", sandbox.container));
-                }
-                leases += 1;
-            }
-            ports += i64::try_from(sandbox.publish.len()).unwrap_or(i64::MAX);
-        }
-        self.networks()?;
-        self.host_row()?;
-        let count = |table: &str| -> Result<i64> {
-            Ok(self.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
-        };
-        match (count("lease")?, count("port")?) {
-            held if held == (leases, ports) => Ok(()),
-            (l, p) => damaged(format!("{l} leases and {p} ports are held, but {leases} and {ports} recorded")),
-        }
+        Ok(true)
     }
 
     /// Who holds any of the ports from `first` to `last`; `Any` overlaps every address.
@@ -288,109 +203,73 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails.
     pub fn held_ports(&self, protocol: Protocol, address: HostAddress, first: u16, last: u16) -> Result<Vec<PortRun>> {
-        // Runs that begin below and reach up to `first`, of which there are few, and then what begins within.
-        let sql = "SELECT record, first, last FROM port
-            WHERE protocol = ?1 AND last > first AND first BETWEEN ?4 AND ?2 - 1 AND last >= ?2
-                AND (address = ?5 OR address = '' OR ?5 = '')
-            UNION ALL SELECT record, first, last FROM port
-            WHERE protocol = ?1 AND first BETWEEN ?2 AND ?3 AND (address = ?5 OR address = '' OR ?5 = '')";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let lowest = first.saturating_sub(PortMapping::MAX_COUNT);
-        let parameters = params![protocol.to_string(), first, last, lowest, address_column(address)];
-        let run = |row: &Row<'_>| Ok(PortRun { number: row.get(0)?, first: row.get(1)?, last: row.get(2)? });
-        Ok(statement.query_map(parameters, run)?.collect::<rusqlite::Result<_>>()?)
-    }
-
-    fn lease(&self, kind: &str, network: &str, value: &str) -> Result<Option<i64>> {
-        let sql = "SELECT record FROM lease WHERE kind = ?1 AND network = ?2 AND value = ?3";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.query_row([kind, network, value], |row| row.get(0)).optional()?)
-    }
-
-    fn one(&self, sql: &str, parameter: impl rusqlite::ToSql) -> Result<Option<Sandbox>> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([parameter])?;
-        rows.next()?.map(sandbox).transpose()
-    }
-
-    fn many(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<Sandbox>> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(parameters)?;
-        let mut sandboxes = Vec::new();
-        while let Some(row) = rows.next()? {
-            sandboxes.push(sandbox(row)?);
+        let lowest = first.saturating_sub(PortMapping::MAX_COUNT - 1);
+        let spans = [Span::ports(protocol, true, lowest..=last), Span::ports(protocol, false, first..=last)];
+        let mut runs = Vec::new();
+        let _moment = self.entries.moment()?;
+        for span in &spans {
+            self.entries.scan(span, |key, body| {
+                let EntryKey::Ports(ports) = key else { return Err(misplaced(&key)) };
+                let (number, end) = body.split_last_chunk().ok_or_else(|| misplaced(&key))?;
+                let number = self::number(number).ok_or_else(|| misplaced(&key))?.into();
+                let run = PortRun { number, first: ports.first, last: u16::from_be_bytes(*end) };
+                if run.last >= first && overlap(ports.address, address) {
+                    runs.push(run);
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
         }
-        // A flipped number leaves its row where it was.
-        if sandboxes.windows(2).any(|pair: &[Sandbox]| pair[0].number >= pair[1].number) {
-            return Err(Error::Damaged { what: "the order of records".into(), why: "a number is another".into() });
-        }
-        Ok(sandboxes)
+        Ok(runs)
+    }
+
+    /// The last numbers that were given.
+    pub(super) fn last(&self) -> Result<Last> {
+        let body = self.entries.get(&EntryKey::Last)?.ok_or_else(|| damaged("the last number", "it is missing"))?;
+        Last::decode(&body).ok_or_else(|| misplaced(&EntryKey::Last))
+    }
+
+    fn holder(&self, key: &EntryKey) -> Result<Option<i64>> {
+        Ok(self.number_at(key)?.map(i64::from))
+    }
+
+    fn number_at(&self, key: &EntryKey) -> Result<Option<u32>> {
+        self.entries.get(key)?.map(|body| number(&body).ok_or_else(|| misplaced(key))).transpose()
+    }
+
+    /// The sandbox to which another entry leads.
+    fn led_to(&self, number: u32) -> Result<Sandbox> {
+        self.sandbox(number.into())?.ok_or_else(|| damaged(EntryKey::Sandbox(number), "it is missing"))
+    }
+
+    fn first_in(&self, span: &Span) -> Result<Option<u32>> {
+        let mut found = None;
+        self.entries.scan(span, |key, body| {
+            found = Some(number(body).ok_or_else(|| misplaced(&key))?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
+    fn numbers_in(&self, span: &Span) -> Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        self.entries.scan(span, |key, body| {
+            numbers.push(number(body).ok_or_else(|| misplaced(&key))?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(numbers)
     }
 }
 
-fn kinds(words: &str) -> Result<Vec<Kind>> {
-    let damaged = |word| Error::Damaged { what: "the host's row".into(), why: format!("{word:?} is no firewall") };
-    words.split_whitespace().map(|word| word.parse().map_err(|()| damaged(word))).collect()
+fn overlap(one: HostAddress, other: HostAddress) -> bool {
+    one == other || one == HostAddress::Any || other == HostAddress::Any
 }
 
-/// What exists once and `sandbox` has: kind, network and value.
-pub(super) fn leases_of(sandbox: &Sandbox) -> Vec<(&'static str, String, String)> {
-    let mut leases = Vec::new();
-    for endpoint in &sandbox.endpoints {
-        let network = endpoint.network.to_string();
-        leases.extend(endpoint.addresses.iter().map(|net| ("address", network.clone(), net.addr().to_string())));
-        leases.push(("mac", network, endpoint.mac.to_string()));
-        leases.extend(endpoint.wire.host_link().map(|link| ("link", String::new(), link.to_string())));
-    }
-    leases
+pub(super) fn misplaced(key: &EntryKey) -> Error {
+    damaged(key, "it is not what its key says")
 }
 
-pub(super) fn address_column(address: HostAddress) -> String {
-    Option::<IpAddr>::from(address).map(|ip| ip.to_string()).unwrap_or_default()
-}
-
-fn sandbox(row: &Row<'_>) -> Result<Sandbox> {
-    let (number, body, sum): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let what = || format!("record {number}");
-    // The number is no part of what was summed up; locks are made of it.
-    if !NUMBERS.contains(&number) {
-        return Err(Error::Damaged { what: what(), why: "it has no such number".into() });
-    }
-    let sandbox: Sandbox = checked(&body, sum, what)?;
-    Ok(Sandbox { number, ..sandbox })
-}
-
-/// Reads a body and proves it whole: an address in a flipped row would be given out twice.
-fn checked<T: DeserializeOwned>(body: &str, sum: i64, what: impl Fn() -> String) -> Result<T> {
-    let damaged = |why: String| Error::Damaged { what: what(), why };
-    if i64::from(crc32fast::hash(body.as_bytes())) != sum {
-        return Err(damaged("its checksum does not match".into()));
-    }
-    serde_json::from_str(body).map_err(|error| damaged(error.to_string()))
-}
-
-/// The error code of a verdict of SQLite's integrity check that says not what is wrong, but that a page could not be read:
-/// `unable to get the page. error code=266` (`checkTreePage`, btree.c). A page beyond the end of the file is damage.
-fn failure_of_check(verdict: &str) -> Option<i32> {
-    let (_, code) = verdict.rsplit_once("error code=")?;
-    let code: i32 = code.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-    let failed = matches!(code & 0xff, ffi::SQLITE_IOERR | ffi::SQLITE_NOMEM | ffi::SQLITE_BUSY | ffi::SQLITE_CANTOPEN);
-    (failed && code != ffi::SQLITE_IOERR_SHORT_READ).then_some(code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_that_cannot_be_read_is_no_damage() {
-        let verdict = |code| {
-            failure_of_check(&format!(
-                "*** in database main ***\nTree 12 page 12: unable to get the page. error code={code}"
-            ))
-        };
-        assert_eq!((verdict(266), verdict(7)), (Some(266), Some(7)));
-        assert_eq!((verdict(11), verdict(522)), (None, None));
-        assert_eq!((failure_of_check("ok"), failure_of_check("row 1 missing from index x")), (None, None));
-    }
+/// The sandbox with that `body`.
+pub(super) fn sandbox(number: u32, body: &[u8]) -> Result<Sandbox> {
+    let sandbox: Sandbox = parsed(&EntryKey::Sandbox(number), body)?;
+    Ok(Sandbox { number: number.into(), ..sandbox })
 }

@@ -1,8 +1,14 @@
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{Error, FileId, Host, Read, Result, connect, file, file_id, is_still, version};
+use super::bodies::number;
+use super::entries::Entries;
+use super::key::{EntryKey, Span};
+use super::read::misplaced;
+use super::version::VERSION;
+use super::{Error, FileId, Host, Read, Result, connect, file, file_id, is_still, upgrade, version};
 use crate::model::Sandbox;
 
 /// A store that is only looked at, of this or an earlier version.
@@ -13,6 +19,16 @@ pub struct Reader {
     pub(super) connection: Connection,
     path: PathBuf,
     file: Option<FileId>,
+    version: u32,
+}
+
+/// What was written since an earlier look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// The sandboxes of these numbers, in the order in which they were written, some of them perhaps several times.
+    Of(Vec<i64>),
+    /// More than is remembered: whatever the store holds may be new.
+    BehindTail,
 }
 
 impl Reader {
@@ -25,35 +41,67 @@ impl Reader {
         // Looked at first: if it is replaced meanwhile, that shows at the next look.
         let Some(id) = file_id(&path)? else { return Ok(None) };
         let connection = connect(&path)?;
-        version::of(&connection, &path)?;
+        let version = version::of(&connection, &path)?;
         connection.execute_batch("PRAGMA query_only = ON").map_err(|e| Error::sql("prepare", &path, e))?;
-        Ok(Some(Self { connection, path, file: Some(id) }))
+        Ok(Some(Self { connection, path, file: Some(id), version }))
     }
 
-    /// Whether this is the file that has the store's name now, and of a version that this program knows: a newer ocinet may have
-    /// upgraded it.
+    /// Whether this is the file that has the store's name now, and of the version that it was opened with.
     ///
     /// # Errors
-    /// [`Error::Newer`] where it has; or when the file cannot be looked at.
+    /// [`Error::Newer`] where a newer ocinet has upgraded it; or when the file cannot be looked at.
     pub fn is_current(&self) -> Result<bool> {
-        if !is_still(&self.path, self.file)? {
-            return Ok(false);
-        }
-        version::of(&self.connection, &self.path).map(|_| true)
+        Ok(is_still(&self.path, self.file)? && version::of(&self.connection, &self.path)? == self.version)
     }
 
-    /// As [`Read::standing`].
+    /// The number of the last change, to be asked for before what is read then; 0 where there was none yet.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn standing(&self) -> Result<Vec<i64>> {
-        Read::new(&self.connection).standing()
+    pub fn last_change(&self) -> Result<u64> {
+        if self.version < VERSION { Ok(0) } else { Ok(Read::new(&self.connection).last()?.change) }
+    }
+
+    /// What was written since the change `seen`, which is [`Reader::last_change`] of an earlier look, and the number of the last
+    /// change. The change itself must be there still: then none after it is forgotten. Earlier versions remembered none.
+    ///
+    /// # Errors
+    /// When the store fails or an entry is damaged.
+    pub fn changes_after(&self, seen: u64) -> Result<(Changes, u64)> {
+        if self.version < VERSION {
+            return Ok((Changes::BehindTail, 0));
+        }
+        let (mut expected, mut numbers, mut is_behind) = (seen.max(1), Vec::new(), false);
+        Entries { connection: &self.connection }.scan(&Span::changes(expected), |key, body| {
+            let EntryKey::Change(change) = key else { return Err(misplaced(&key)) };
+            is_behind |= change != expected;
+            expected = change + 1;
+            if change > seen {
+                numbers.push(number(body).ok_or_else(|| misplaced(&key))?.into());
+            }
+            Ok(if is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        let last = expected - 1;
+        // Nothing at all was found: fewer changes than were seen, unless there were none yet.
+        let is_empty = seen > 0 && last < seen;
+        Ok(if is_behind || is_empty { (Changes::BehindTail, seen) } else { (Changes::Of(numbers), last) })
+    }
+
+    /// As [`Read::sandboxes`].
+    ///
+    /// # Errors
+    /// When the store fails or an entry is damaged.
+    pub fn sandboxes(&self) -> Result<Vec<Sandbox>> {
+        if self.version < VERSION {
+            return upgrade::sandboxes(&self.connection);
+        }
+        Read::new(&self.connection).sandboxes()
     }
 
     /// As [`Read::sandbox`].
     ///
     /// # Errors
-    /// When the store fails or the row is damaged.
+    /// When the store fails or the entry is damaged.
     pub fn sandbox(&self, number: i64) -> Result<Option<Sandbox>> {
         Read::new(&self.connection).sandbox(number)
     }

@@ -1,9 +1,17 @@
+use super::bodies::entries_of;
+use super::entries::Entries;
+use super::key::EntryKey;
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
     Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, PortMapping, Protocol, Route, Sandbox, State, Subnet,
     Wire,
 };
+
+mod damage;
+mod versions;
+
+pub(crate) use versions::{FIXTURES, make_newer, place};
 
 struct Scratch(PathBuf);
 
@@ -130,15 +138,21 @@ fn ports_overlap_as_addresses_do() {
     assert_eq!(runs(one, 8050, 8999), [(8000, 8099)]);
 }
 
-/// A port is looked for where single ports stand close together, too: by a key, and among the few runs.
+/// Runs are found by where they begin, and single ports by their number, also where many stand close together.
 #[test]
-fn a_port_is_found_without_a_walk() {
+fn one_question_reads_no_more_than_what_is_near() {
     let scratch = Scratch::new("walk");
-    let store = scratch.open("a");
-    let sql = "EXPLAIN QUERY PLAN SELECT record FROM port
-        WHERE protocol = 'tcp' AND last > first AND first BETWEEN 1 AND 4096 AND last >= 4097";
-    let plan: String = store.connection.query_row(sql, [], |row| row.get("detail")).unwrap();
-    assert!(plan.contains("port_run"), "{plan}");
+    let mut store = scratch.open("a");
+    let dense: Vec<_> = (1..=500).map(|port| (HostAddress::Any, port, 1)).collect();
+    insert(&mut store, &mut sandbox("web", 2, &dense)).unwrap();
+    insert(&mut store, &mut sandbox("db", 3, &[(HostAddress::Any, 501, 4096)])).unwrap();
+    let held = |first, last| store.read().held_ports(Protocol::Tcp, HostAddress::Any, first, last).unwrap();
+    assert_eq!(held(500, 500).len(), 1);
+    let run = PortRun { number: 2, first: 501, last: 4596 };
+    assert_eq!((held(4596, 4596), held(4597, 4600)), (vec![run], vec![]));
+    let sql = "EXPLAIN QUERY PLAN SELECT key, body FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key";
+    let plan: String = store.connection.query_row(sql, [&[0u8][..], &[1u8][..]], |row| row.get("detail")).unwrap();
+    assert_eq!(plan, "SEARCH entry USING PRIMARY KEY (key>? AND key<?)");
 }
 
 #[test]
@@ -155,100 +169,85 @@ fn a_draining_sandbox_keeps_its_address_and_frees_key_and_ports() {
     insert(&mut store, &mut sandbox("db", 2, &[])).unwrap();
 }
 
+/// Every write of a sandbox is a change, the oldest are forgotten, and a reader knows when it is too late.
 #[test]
-fn a_flipped_bit_is_found() {
-    let scratch = Scratch::new("flip");
+fn changes_are_numbered_and_the_oldest_forgotten() {
+    let scratch = Scratch::new("changes");
     let mut store = scratch.open("a");
+    let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
+    assert_eq!((reader.last_change().unwrap(), reader.changes_after(0).unwrap()), (0, (Changes::Of(vec![]), 0)));
+    let [mut web, mut db] = [sandbox("web", 2, &[]), sandbox("db", 3, &[])];
+    insert(&mut store, &mut web).unwrap();
+    insert(&mut store, &mut db).unwrap();
+    store.write::<_, Error>(|write| write.set_state(&mut web, State::Attached)).unwrap();
+    assert_eq!(reader.changes_after(0).unwrap(), (Changes::Of(vec![1, 2, 1]), 3));
+    assert_eq!(reader.changes_after(2).unwrap(), (Changes::Of(vec![1]), 3));
+    assert_eq!(reader.changes_after(3).unwrap(), (Changes::Of(vec![]), 3));
+    assert_eq!(reader.changes_after(4).unwrap().0, Changes::BehindTail, "another store");
+    let again = |store: &mut Store, web: &mut Sandbox, times: u64| {
+        let set = |write: &Write<'_>| (0..times).try_for_each(|_| write.set_state(web, State::Attached));
+        store.write::<_, Error>(set).unwrap();
+    };
+    again(&mut store, &mut web, write::CHANGES - 1);
+    let (changes, last) = reader.changes_after(3).unwrap();
+    assert_eq!((changes, last), (Changes::Of(vec![1; 1023]), 1026));
+    assert_eq!(reader.last_change().unwrap(), 1026);
+    again(&mut store, &mut web, 1);
+    assert_eq!(reader.changes_after(3).unwrap().0, Changes::BehindTail);
+    assert_eq!(reader.changes_after(0).unwrap().0, Changes::BehindTail);
+    assert_eq!(reader.changes_after(4).unwrap(), (Changes::Of(vec![1; 1023]), 1027));
+    let kept: i64 =
+        store.connection.query_row("SELECT count(*) FROM entry WHERE key > x'50'", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 1024);
+}
+
+/// On a full file system a change takes the place of earlier ones, and a reader reads all.
+#[test]
+fn changes_can_be_forgotten() {
+    let scratch = Scratch::new("forgotten");
+    let mut store = scratch.open("a");
+    let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
     let mut web = sandbox("web", 2, &[]);
     insert(&mut store, &mut web).unwrap();
-    store.connection.execute("UPDATE record SET body = replace(body, '10.90.0.2', '10.90.0.3')", []).unwrap();
-    assert!(matches!(store.read().find(&web.key()), Err(Error::Damaged { .. })));
+    let write = |write: &Write<'_>| write.forget_changes().and_then(|()| write.set_state(&mut web, State::Attached));
+    store.write::<_, Error>(write).unwrap();
+    assert_eq!(reader.changes_after(1).unwrap().0, Changes::BehindTail);
+    assert_eq!(reader.changes_after(2).unwrap(), (Changes::Of(vec![]), 2));
+    store.read().integrity().unwrap();
 }
 
+/// A sandbox that goes while it is looked for was never half there.
 #[test]
-fn another_boot_starts_empty_and_a_newer_store_is_refused() {
-    let scratch = Scratch::new("boot");
-    insert(&mut scratch.open("a"), &mut sandbox("web", 2, &[])).unwrap();
-    let store = scratch.open("b");
-    assert_eq!(store.read().sandboxes().unwrap(), []);
-    assert_eq!(fs::read_dir(&scratch.0).unwrap().filter(|file| is_store_of(file, "a")).count(), 0);
-    drop(store);
-    make_newer(&scratch.0, &host("b"));
-    let error = Store::open(&scratch.0, &host("b"), &scratch.locks()).err().unwrap();
-    assert!(matches!(error, Error::Newer { found, known, .. } if found == known + 1), "{error}");
-    assert!(!error.is_damage(), "what a newer version wrote is whole");
-}
-
-/// Stores as each version wrote them, oldest first. A new version adds its own file.
-pub(crate) const FIXTURES: [&str; 5] = [
-    include_str!("fixtures/version-1.sql"),
-    include_str!("fixtures/version-2.sql"),
-    include_str!("fixtures/version-3.sql"),
-    include_str!("fixtures/version-4.sql"),
-    include_str!("fixtures/version-5.sql"),
-];
-
-/// Puts one of the [`FIXTURES`] into `directory` as the store of `host`.
-pub(crate) fn place(directory: &Path, host: &Host, fixture: &str) {
-    Connection::open(file(directory, host)).unwrap().execute_batch(fixture).unwrap();
-}
-
-/// Says that the store of `host` in `directory` is of the version after this one.
-pub(crate) fn make_newer(directory: &Path, host: &Host) {
-    let (version, mark) = (VERSION + 1, version::application_id(VERSION + 1));
-    let marks = format!("PRAGMA user_version = {version}; PRAGMA application_id = {mark}");
-    Connection::open(file(directory, host)).unwrap().execute_batch(&marks).unwrap();
-}
-
-/// What each version wrote is read by this one, as it is and upgraded.
-#[test]
-fn stores_of_every_version_are_read() {
-    assert_eq!(FIXTURES.len(), usize::try_from(VERSION).unwrap());
-    for (fixture, version) in FIXTURES.iter().zip(1..) {
-        let scratch = Scratch::new(&format!("version-{version}"));
-        place(&scratch.0, &host("a"), fixture);
-        let bytes = fs::read(file(&scratch.0, &host("a"))).unwrap();
-        let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
-        let numbers = reader.standing().unwrap();
-        let seen: Vec<Sandbox> = numbers.iter().filter_map(|number| reader.sandbox(*number).unwrap()).collect();
-        assert_eq!(fs::read(file(&scratch.0, &host("a"))).unwrap(), bytes, "a reader upgrades nothing");
-        let mut store = Store::open(&scratch.0, &host("a"), &scratch.locks()).unwrap().unwrap();
-        assert_eq!(version::of(&store.connection, &store.path).unwrap(), VERSION);
-        assert!(reader.is_current().unwrap(), "it is the same file");
-        let sandboxes = store.read().sandboxes().unwrap();
-        assert_eq!(seen, sandboxes);
-        let [shop, job] = &sandboxes[..] else { panic!("{sandboxes:?}") };
-        assert_eq!((shop.name.as_str(), shop.endpoints[0].ipv4()), ("shop", Some("10.90.0.2".parse().unwrap())));
-        assert_eq!((shop.publish[1].count, job.mode), (10, Mode::None));
-        assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
-        assert_eq!(store.read().networks().unwrap()[0].name.as_str(), "bridge");
-        let row = store.read().host_row().unwrap();
-        assert_eq!(row.forwarding, Forwarding::Ours);
-        assert_eq!(row.firewall, Some(if version < 3 { Kind::Nftables } else { Kind::IptablesNft }));
-        assert_eq!(row.former_firewalls.len(), usize::from(version >= 3));
-        assert_eq!(row.respect_host_firewall, version >= 4);
-        assert_eq!(matches!(job.namespace.locator, NetnsLocator::Made { .. }), version >= 5);
-        assert!(insert(&mut store, &mut sandbox("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
-    }
-}
-
-/// A process that has the right to write upgrades at once; one without it waits for the holder.
-#[test]
-fn an_upgrade_takes_no_lock_that_its_caller_has() {
-    let scratch = Scratch::new("upgrade");
-    let (locks, host) = (scratch.locks(), host("a"));
-    place(&scratch.0, &host, FIXTURES[0]);
-    let writing = Writing::begin(&locks).unwrap();
-    let other = std::thread::spawn({
-        let (directory, locks, host) = (scratch.0.clone(), locks.clone(), host.clone());
-        move || Store::open(&directory, &host, &locks).unwrap().unwrap().read().sandboxes().unwrap().len()
+fn what_is_removed_meanwhile_is_no_damage() {
+    let scratch = Scratch::new("meanwhile");
+    let mut store = scratch.open("a");
+    let reader = scratch.open("a");
+    let key = sandbox("web", 2, &[]).key();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..300 {
+            let mut web = sandbox("web", 2, &[]);
+            insert(&mut store, &mut web).unwrap();
+            store.write(|write| write.set_state(&mut web, State::Draining)).unwrap();
+            store.write(|write| write.remove(web.number)).unwrap();
+        }
     });
-    let began = std::time::Instant::now();
-    let store = Store::open_to_write(&scratch.0, &host, &locks, &writing).unwrap().unwrap();
-    assert_eq!(store.read().sandboxes().unwrap().len(), 2);
-    assert!(began.elapsed() < Duration::from_secs(5), "it waited for itself: {:?}", began.elapsed());
-    drop(writing);
-    assert_eq!(other.join().unwrap(), 2);
+    while !writer.is_finished() {
+        reader.read().find(&key).unwrap();
+        reader.read().find_by_cookie(2).unwrap();
+        reader.read().draining_of(&key).unwrap();
+    }
+    writer.join().unwrap();
+}
+
+/// What SQLite is built with saves questions at each start, and syncs and temporary files.
+#[test]
+fn sqlite_is_built_for_a_store_of_its_own_boot() {
+    let connection = Connection::open_in_memory().unwrap();
+    let mut statement = connection.prepare("PRAGMA compile_options").unwrap();
+    let options: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect();
+    for option in ["DEFAULT_SYNCHRONOUS=0", "TEMP_STORE=3", "THREADSAFE=2", "OMIT_LOAD_EXTENSION"] {
+        assert!(options.iter().any(|known| known == option), "{option} is not among {options:?}");
+    }
 }
 
 #[test]
@@ -257,47 +256,18 @@ fn a_reader_can_change_nothing_and_sees_what_others_change() {
     assert!(Reader::open(&scratch.0, &host("a")).unwrap().is_none());
     let mut store = scratch.open("a");
     let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
-    let refused = reader.connection.execute("DELETE FROM record", []).unwrap_err();
+    let refused = reader.connection.execute("DELETE FROM entry", []).unwrap_err();
     assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::ReadOnly));
     let mut web = sandbox("web", 2, &[]);
     insert(&mut store, &mut web).unwrap();
     store.write::<_, Error>(|write| write.set_state(&mut web, State::Attached)).unwrap();
-    assert_eq!(reader.standing().unwrap(), [web.number]);
+    assert_eq!(reader.sandboxes().unwrap(), [web.clone()]);
     assert_eq!(reader.sandbox(web.number).unwrap(), Some(web));
     make_newer(&scratch.0, &host("a"));
     assert!(matches!(reader.is_current(), Err(Error::Newer { .. })), "a newer version has upgraded it");
     assert!(matches!(Reader::open(&scratch.0, &host("a")), Err(Error::Newer { .. })));
     fs::remove_file(file(&scratch.0, &host("a"))).unwrap();
     assert!(!reader.is_current().unwrap());
-}
-
-/// Whatever byte is another, there is an error or all is as it was written; never a panic, and never a store of a newer
-/// version, which no command would repair.
-#[test]
-fn a_store_with_any_byte_flipped_is_an_error_or_whole() {
-    let scratch = Scratch::new("any");
-    let (locks, path) = (scratch.locks(), file(&scratch.0, &host("a")));
-    let mut store = scratch.open("a");
-    let mut sandboxes: Vec<Sandbox> =
-        (2..5).map(|n| sandbox(&format!("c{n}"), n, &[(HostAddress::Any, 80, 2)])).collect();
-    sandboxes.iter_mut().zip(1u16..).for_each(|(sandbox, n)| sandbox.publish[0].host_port += 10 * n);
-    sandboxes.iter_mut().for_each(|sandbox| insert(&mut store, sandbox).unwrap());
-    drop(store);
-    let whole = fs::read(&path).unwrap();
-    for offset in (0..whole.len()).step_by(13) {
-        let mut bytes = whole.clone();
-        bytes[offset] ^= 0x40 | u8::try_from(offset % 64).unwrap();
-        fs::write(&path, &bytes).unwrap();
-        let read = Store::open(&scratch.0, &host("a"), &locks).and_then(|store| {
-            let store = store.expect("the file is there");
-            let found = store.read().sandboxes()?;
-            Ok(found)
-        });
-        match read {
-            Ok(found) => assert!(found.iter().all(|sandbox| sandboxes.contains(sandbox)), "offset {offset}: {found:?}"),
-            Err(error) => assert!(error.is_damage(), "offset {offset}: {error}"),
-        }
-    }
 }
 
 /// A look that failed is no proof: a store that counts as replaced is set aside, with all that it alone knows.

@@ -1,17 +1,22 @@
 use std::net::IpAddr;
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 
-use rusqlite::{Connection, params};
-use serde::Serialize;
+use rusqlite::Connection;
 
-use super::read::{Forwarding, Read, address_column, leases_of};
-use super::{Error, Result};
+use super::bodies::{Last, entries_of, json, keys_of, ports_of};
+use super::entries::damaged;
+use super::key::{EntryKey, Span, address_bytes};
+use super::read::Read;
+use super::version::VERSION;
+use super::{Error, Forwarding, HostRow, Result};
 use crate::firewall::Kind;
-use crate::model::{InterfaceName, Network, NetworkName, PortMapping, Sandbox, State};
+use crate::model::{Network, NetworkName, Sandbox, State};
+
+/// How many changes are kept. Who follows the store and is further behind reads all of it.
+pub(super) const CHANGES: u64 = 1024;
 
 /// Changes to the store, inside a transaction. Questions asked here see them.
 pub struct Write<'c> {
-    connection: &'c Connection,
     read: Read<'c>,
 }
 
@@ -25,33 +30,32 @@ impl<'c> Deref for Write<'c> {
 
 impl<'c> Write<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self { connection, read: Read::new(connection) }
+        Self { read: Read::new(connection) }
+    }
+
+    /// Fills a new table with what every store has.
+    pub(super) fn begin(&self, row: &HostRow, last: Last) -> Result<()> {
+        self.entries.add(&EntryKey::Version, &VERSION.to_be_bytes())?;
+        self.entries.add(&EntryKey::Host, &row.encode()?)?;
+        self.entries.add(&EntryKey::Last, &last.encode())
     }
 
     /// Adds a network.
     ///
     /// # Errors
-    /// When its name or bridge is taken.
+    /// When its name or link is taken.
     pub fn add_network(&self, network: &Network) -> Result<()> {
-        let (body, sum) = body(network)?;
-        let sql = "INSERT INTO network (name, bridge, body, sum) VALUES (?1, ?2, ?3, ?4)";
-        let parameters = params![
-            network.name.as_str(),
-            network.link().map_or(network.name.as_str(), InterfaceName::as_str),
-            body,
-            sum
-        ];
-        self.run(sql, parameters)
+        let name = network.name.as_str().as_bytes();
+        self.entries.add(&EntryKey::Network(network.name.clone()), &json(network)?)?;
+        network.link().map_or(Ok(()), |link| self.entries.add(&EntryKey::NetworkLink(link.clone()), name))
     }
 
-    /// Changes a network that is there.
+    /// Changes a network that is there; its link stays the same.
     ///
     /// # Errors
     /// When the store fails.
     pub fn set_network(&self, network: &Network) -> Result<()> {
-        let (body, sum) = body(network)?;
-        let sql = "UPDATE network SET body = ?2, sum = ?3 WHERE name = ?1";
-        self.run(sql, params![network.name.as_str(), body, sum])
+        self.entries.put(&EntryKey::Network(network.name.clone()), &json(network)?)
     }
 
     /// Remembers who switched IP forwarding on.
@@ -59,12 +63,7 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails.
     pub fn set_forwarding(&self, forwarding: Forwarding) -> Result<()> {
-        let number = match forwarding {
-            Forwarding::OfOthers => 0,
-            Forwarding::Ours => 1,
-            Forwarding::Intended => 2,
-        };
-        self.run("UPDATE host SET closed_forwarding = ?1", [number])
+        self.set_host_row(&HostRow { forwarding, ..self.host_row()? })
     }
 
     /// Remembers whether the host's own rules decide who from outside reaches a published port.
@@ -72,7 +71,7 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails.
     pub fn set_respect_host_firewall(&self, asks: bool) -> Result<()> {
-        self.run("UPDATE host SET asks_host = ?1", [asks])
+        self.set_host_row(&HostRow { respect_host_firewall: asks, ..self.host_row()? })
     }
 
     /// Remembers who keeps our rules, and who has some that are to go.
@@ -80,8 +79,7 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails.
     pub fn set_firewall(&self, kind: Kind, former: &[Kind]) -> Result<()> {
-        let former = former.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        self.run("UPDATE host SET firewall = ?1, former_firewalls = ?2", params![kind.to_string(), former])
+        self.set_host_row(&HostRow { firewall: Some(kind), former_firewalls: former.to_vec(), ..self.host_row()? })
     }
 
     /// Remembers the address given out last.
@@ -89,24 +87,26 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails.
     pub fn set_last_address(&self, network: &NetworkName, address: IpAddr) -> Result<()> {
-        let parameters = params![network.as_str(), address.to_string()];
-        self.run("UPDATE network SET last_address = ?2 WHERE name = ?1", parameters)
+        self.entries.put(&EntryKey::LastAddress(network.clone()), &address_bytes(address))
     }
 
-    /// Adds `sandbox` with all its leases and gives it its number.
+    /// Adds `sandbox` with all its leases and gives it its number, which no other had in this boot.
     ///
     /// # Errors
     /// [`Error::is_taken`] where another sandbox holds its key or one of its leases.
     pub fn insert(&self, sandbox: &mut Sandbox) -> Result<()> {
-        let sql = "INSERT INTO record (key, container, cookie, state, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let (body, sum) = body(sandbox)?;
-        let (key, cookie) = (sandbox.key().hex(), sandbox.namespace.cookie.cast_signed());
-        self.run(sql, params![key, sandbox.container.as_str(), cookie, sandbox.state.to_string(), body, sum])?;
-        sandbox.number = self.connection.last_insert_rowid();
-        for (kind, network, value) in leases_of(sandbox) {
-            self.run("INSERT INTO lease VALUES (?1, ?2, ?3, ?4)", params![kind, network, value, sandbox.number])?;
-        }
-        sandbox.publish.iter().try_for_each(|mapping| self.add_port(mapping, sandbox.number))
+        let last = self.last()?;
+        let number = last.sandbox.checked_add(1).ok_or_else(|| damaged("the last number", "there is none after it"))?;
+        sandbox.number = number.into();
+        self.restore(sandbox)?;
+        self.note(number, Last { sandbox: number, ..last })
+    }
+
+    /// Adds `sandbox` under the number that it has, and tells none of those who follow the store.
+    pub(super) fn restore(&self, sandbox: &Sandbox) -> Result<()> {
+        let number = number_of(sandbox.number)?;
+        self.entries.add(&EntryKey::Sandbox(number), &json(sandbox)?)?;
+        entries_of(sandbox, number).try_for_each(|(key, body)| self.entries.add(&key, &body))
     }
 
     /// Changes the state of `sandbox`. Draining frees its ports: nothing of the host leads to it any more.
@@ -114,43 +114,64 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails.
     pub fn set_state(&self, sandbox: &mut Sandbox, state: State) -> Result<()> {
-        sandbox.state = state;
-        if state == State::Draining {
+        let number = number_of(sandbox.number)?;
+        let drains = state == State::Draining && sandbox.state != State::Draining;
+        if drains {
+            for key in keys_of(sandbox, number).into_iter().chain(ports_of(sandbox, number).map(|(key, _)| key)) {
+                self.entries.remove(&key)?;
+            }
             sandbox.publish.clear();
-            self.run("DELETE FROM port WHERE record = ?1", [sandbox.number])?;
         }
-        let (body, sum) = body(sandbox)?;
-        let parameters = params![sandbox.number, state.to_string(), body, sum];
-        self.run("UPDATE record SET state = ?2, body = ?3, sum = ?4 WHERE number = ?1", parameters)
+        sandbox.state = state;
+        if drains {
+            let body = number.to_be_bytes();
+            keys_of(sandbox, number).iter().try_for_each(|key| self.entries.add(key, &body))?;
+        }
+        self.entries.put(&EntryKey::Sandbox(number), &json(sandbox)?)?;
+        self.note(number, self.last()?)
     }
 
     /// Removes a sandbox with all its leases; none there is no error.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails or the entry is damaged.
     pub fn remove(&self, number: i64) -> Result<()> {
-        for sql in ["lease WHERE record", "port WHERE record", "record WHERE number"] {
-            self.run(&format!("DELETE FROM {sql} = ?1"), [number])?;
+        let Some(sandbox) = self.sandbox(number)? else { return Ok(()) };
+        let number = number_of(number)?;
+        for (key, _) in entries_of(&sandbox, number) {
+            self.entries.remove(&key)?;
         }
-        Ok(())
+        self.entries.remove(&EntryKey::Sandbox(number))?;
+        self.note(number, self.last()?)
     }
 
-    fn add_port(&self, mapping: &PortMapping, sandbox: i64) -> Result<()> {
-        let PortMapping { protocol, host_address, host_port, .. } = mapping;
-        let (first, last) = (*host_port, mapping.last_host_port());
-        let parameters = params![protocol.to_string(), first, last, address_column(*host_address), sandbox];
-        self.run("INSERT INTO port VALUES (?1, ?2, ?3, ?4, ?5)", parameters)
+    fn set_host_row(&self, row: &HostRow) -> Result<()> {
+        self.entries.put(&EntryKey::Host, &row.encode()?)
     }
 
-    fn run(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<()> {
-        self.connection.prepare_cached(sql)?.execute(parameters)?;
-        Ok(())
+    /// Tells those who follow the store that the sandbox of that number is another now, and forgets the oldest change.
+    fn note(&self, number: u32, last: Last) -> Result<()> {
+        let change = last.change + 1;
+        if let Some(oldest @ 1..) = change.checked_sub(CHANGES) {
+            self.entries.remove(&EntryKey::Change(oldest))?;
+        }
+        self.entries.put(&EntryKey::Last, &Last { change, ..last }.encode())?;
+        self.entries.add(&EntryKey::Change(change), &number.to_be_bytes())
+    }
+
+    /// Forgets every change, so that there is room for the next one.
+    pub(super) fn forget_changes(&self) -> Result<()> {
+        let mut changes = Vec::new();
+        self.entries.scan(&Span::changes(0), |key, _| {
+            changes.push(key);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        changes.iter().try_for_each(|key| self.entries.remove(key))
     }
 }
 
-fn body(value: &impl Serialize) -> Result<(String, i64)> {
-    let body = serde_json::to_string(value)
-        .map_err(|error| Error::Damaged { what: "a new row".into(), why: error.to_string() })?;
-    let sum = crc32fast::hash(body.as_bytes()).into();
-    Ok((body, sum))
+/// A number as keys have it.
+fn number_of(number: i64) -> Result<u32> {
+    let number: Option<u32> = number.try_into().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| Error::Damaged { what: "a sandbox".into(), why: "it has no number".into() })
 }

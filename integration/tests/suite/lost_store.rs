@@ -1,8 +1,12 @@
 //! The store is lost, truncated, corrupted or full while containers run. No living container is affected, no address is
 //! given out twice, and every container can still be removed.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every};
+
+use crate::ttrpc_service::{made, place};
 
 /// The path of the only store of a host.
 fn store(host: &Host) -> Result<String> {
@@ -53,9 +57,13 @@ fn a_store_damaged_anywhere_gives_no_address_twice() -> Result<()> {
         let size: usize = host.sh(&format!("stat -c %s {}", store(host)?))?.trim().parse()?;
         // The leases are most important: every place where an address is stored.
         let leases = host.sh(&format!("grep -oba '10[.]90[.]0[.][0-9]' {} | cut -d: -f1", store(host)?))?;
-        let leases: Vec<usize> = leases.lines().map(str::parse).collect::<Result<_, _>>()?;
-        for offset in leases.iter().map(|start| start + 8).chain((0..size).step_by(601)) {
-            let damage = if offset % 5 == 0 && !leases.contains(&(offset - offset.min(8))) {
+        let keys = host.sh(&format!("LC_ALL=C grep -obUaP '\\x04\\x0a\\x5a\\x00' {} | cut -d: -f1", store(host)?))?;
+        let starts = |text: &str| text.lines().map(str::parse).collect::<Result<Vec<usize>, _>>();
+        let last_digits = starts(&leases)?.into_iter().map(|start| start + 8);
+        let leases: Vec<usize> = last_digits.chain(starts(&keys)?.into_iter().map(|start| start + 4)).collect();
+        ensure!(leases.len() >= 6, "two bodies, two keys of leases, and the last address: {leases:?}");
+        for offset in leases.iter().copied().chain((0..size).step_by(601)) {
+            let damage = if offset % 5 == 0 && !leases.contains(&offset) {
                 format!("truncate -s {offset} {}", store(host)?)
             } else {
                 let path = store(host)?;
@@ -196,18 +204,15 @@ fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
     Settings::default().test(|host| {
         let kept = host.container("kept").publish("8080:80").run()?;
         let path = store(host)?;
-        // The version and its mark, each at its place in the header (SQLite's file format, section 1.3).
-        host.sh(&format!(
-            "cp {path} /mnt/whole
-            printf '\\143' | dd of={path} bs=1 seek=63 conv=notrunc status=none
-            printf '\\143' | dd of={path} bs=1 seek=71 conv=notrunc status=none"
-        ))?;
+        let before = fs::read(host.path(&path))?;
+        let later = "ALTER TABLE entry RENAME TO later; PRAGMA user_version = 99; PRAGMA application_id = 0x6f630063";
+        place(host, &made("later", |store| store.execute_batch(later), &before)?)?;
         every(["ps", "gc"], |command| {
-            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 5", "newer"]).map(drop)
+            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 6", "newer"]).map(drop)
         })?;
         host.container("web").refused()?.exits(1)?.is_one_line()?.says(&["version 99"])?;
         kept.hook("poststop")?.exits(1)?.is_one_line()?.says(&["version 99"])?;
-        host.sh(&format!("cp /mnt/whole {path}"))?;
+        place(host, &before)?;
         host.check()?;
         kept.delete()
     })

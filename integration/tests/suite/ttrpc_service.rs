@@ -42,17 +42,18 @@ fn a_stale_socket_is_taken_over() -> Result<()> {
     })
 }
 
-/// The bytes of a store that `fill` makes. It is made outside, since SQLite cannot open a file of a private host.
-fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<Vec<u8>> {
+/// The bytes of a store that `fill` makes of `bytes`. SQLite itself has no way into a private host.
+pub fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>, bytes: &[u8]) -> Result<Vec<u8>> {
     let path = std::env::temp_dir().join(format!("ocinet-{name}-{}", std::process::id()));
+    fs::write(&path, bytes)?;
     let made = Connection::open(&path).and_then(|store| fill(&store));
     let bytes = fs::read(&path)?;
     fs::remove_file(&path)?;
     Ok(made.map(|()| bytes)?)
 }
 
-/// Replaces the host's store.
-fn place(host: &Host, bytes: &[u8]) -> Result<()> {
+/// Puts another store in the place of the host's.
+pub fn place(host: &Host, bytes: &[u8]) -> Result<()> {
     fs::write(host.path("/run/ocinet/placed"), bytes)?;
     host.sh("mv /run/ocinet/placed /run/ocinet/store-*.db").map(drop)
 }
@@ -65,6 +66,7 @@ fn an_old_store_holds_nobody_up() -> Result<()> {
     let rows = [
         (include_str!("../../../hook/src/store/fixtures/version-1.sql"), ""),
         (include_str!("../../../hook/src/store/fixtures/version-4.sql"), LATER),
+        (include_str!("../../../hook/src/store/fixtures/version-5.sql"), LATER),
     ];
     Settings::default().test(|host| {
         host.container("first").run()?.delete()?;
@@ -74,7 +76,7 @@ fn an_old_store_holds_nobody_up() -> Result<()> {
         for (fixture, more) in rows {
             // The fixture's containers are long gone, and so are the settings of its host.
             let gone = "DELETE FROM record; DELETE FROM lease; DELETE FROM port; UPDATE host SET closed_forwarding = 0";
-            place(host, &made("old", |store| store.execute_batch(&format!("{fixture}{gone}; {more}")))?)?;
+            place(host, &made("old", |store| store.execute_batch(&format!("{fixture}{gone}; {more}")), &[])?)?;
             let began = Instant::now();
             let web = host.container("web").run()?;
             ensure!(follower.change()?.0 == "+web", "it is told");
@@ -103,9 +105,11 @@ fn a_store_of_a_newer_version_ends_it() -> Result<()> {
         let before = fs::read(host.path(path.trim()))?;
         place(
             host,
-            &made("newer", |store| {
-                store.execute_batch("PRAGMA user_version = 99; PRAGMA application_id = 0x6f630063")
-            })?,
+            &made(
+                "newer",
+                |store| store.execute_batch("PRAGMA user_version = 99; PRAGMA application_id = 0x6f630063"),
+                &[],
+            )?,
         )?;
         let said = service.line()?;
         let newer = "is of version 99, and this ocinet knows version ";

@@ -39,10 +39,12 @@ pub enum Place {
     Drain(i64),
     /// The claim to be the resident process of this host.
     Service,
+    /// All sandboxes and drains at once.
+    Containers,
 }
 
 impl Place {
-    /// The offset of the byte in the file.
+    /// The kernel's number of the first byte.
     fn offset(self) -> i64 {
         match self {
             Self::Writer => 0,
@@ -52,7 +54,13 @@ impl Place {
             Self::Service => 4,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
+            Self::Containers => 1 << 32,
         }
+    }
+
+    /// How many bytes.
+    fn length(self) -> i64 {
+        if self == Self::Containers { 2 << 32 } else { 1 }
     }
 }
 
@@ -66,6 +74,7 @@ impl fmt::Display for Place {
             Self::Sandbox(_) => "this container",
             Self::Drain(_) => "links being deleted",
             Self::Service => "the service",
+            Self::Containers => "all containers",
         })
     }
 }
@@ -99,6 +108,19 @@ impl LockFile {
     /// When another holds it alone for longer than 20 seconds.
     pub fn shared(&self, place: Place) -> Result<Lock> {
         self.wait(place, libc::F_RDLCK, PATIENCE)
+    }
+
+    /// Waits until no process works on a container, and keeps others from it as long as the lock is held. None where one works
+    /// for longer than 20 seconds.
+    ///
+    /// # Errors
+    /// When the file cannot be locked at all.
+    pub fn wait_for_containers(&self) -> Result<Option<Lock>> {
+        match self.shared(Place::Containers) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(Error::Deadline(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes the lock alone if it is free.
@@ -186,7 +208,8 @@ enum Wait {
 }
 
 fn range(place: Place, kind: i32) -> libc::flock {
-    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: place.offset(), l_len: 1, l_pid: 0 }
+    let (l_start, l_len) = (place.offset(), place.length());
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start, l_len, l_pid: 0 }
 }
 
 fn set(file: &File, place: Place, kind: i32, wait: Wait) -> nix::Result<()> {
@@ -256,6 +279,14 @@ mod tests {
         let shared = (file.shared(Place::Firewall).unwrap(), file.shared(Place::Firewall).unwrap());
         assert!(file.attempt(Place::Firewall).unwrap().is_none());
         drop(shared);
+        for place in [Place::Sandbox(0), Place::Sandbox(u32::MAX), Place::Drain(1), Place::Drain(u32::MAX.into())] {
+            let one = file.exclusive(place).unwrap();
+            assert!(file.attempt(Place::Containers).unwrap().is_none(), "{place:?}");
+            drop(one);
+            let all = file.wait_for_containers().unwrap().unwrap();
+            assert!(file.attempt(place).unwrap().is_none() && file.attempt(Place::Writer).unwrap().is_some());
+            drop(all);
+        }
         std::fs::remove_file(path).unwrap();
     }
 

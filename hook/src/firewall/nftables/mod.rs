@@ -34,16 +34,16 @@ mod input_loop;
 mod set;
 mod words;
 
-use chain::inet_chains;
 pub use chain::{Chain, chains};
 pub use element::{Element, Encoded, base_elements, bridge_element, elements, encoded_ports, port_elements};
 pub use field::Field;
 pub use held::{Held, Rule};
 pub use set::{Set, Table};
-use words::words;
 
 use std::fmt::Write;
 
+use self::chain::inet_chains;
+use self::words::words;
 use super::{Base, InputLoop, Needs};
 
 /// The table's name; its family is `inet`.

@@ -76,7 +76,7 @@ impl Whole {
         WHOLE.get_or_init(|| {
             let scratch = Scratch::new();
             let networks: Vec<Network> = vec![read(json!({
-                "name": "bridge", "bridge": "ocinet0",
+                "name": "bridge", "driver": "bridge", "bridge": "ocinet0",
                 "subnets": [{ "range": "10.90.0.0/16", "gateway": "10.90.0.1" }],
             }))];
             let mut sandboxes: Vec<Sandbox> = (2..9).map(sandbox).collect();

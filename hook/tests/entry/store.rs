@@ -77,7 +77,7 @@ impl Whole {
             let scratch = Scratch::new();
             let networks: Vec<Network> = vec![read(json!({
                 "name": "bridge", "driver": "bridge", "bridge": "ocinet0",
-                "subnets": [{ "range": "10.90.0.0/16", "gateway": "10.90.0.1" }],
+                "subnets": [{ "range": "10.90.0.0/16", "gateway": "10.90.0.1" }], "mtu": 1500,
             }))];
             let mut sandboxes: Vec<Sandbox> = (2..9).map(sandbox).collect();
             let (host, locks) = (host(), scratch.locks());

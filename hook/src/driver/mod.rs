@@ -139,14 +139,6 @@ pub enum Undo {
 pub enum NetworkStep {
     /// A bridge of ours is there and up.
     Bridge(Bridge),
-    /// A VLAN on a link of the host's. It is removed with the last network on it.
-    #[cfg(test)]
-    Vlan {
-        /// The host's link.
-        parent: InterfaceName,
-        /// The VLAN.
-        id: u16,
-    },
 }
 
 /// One thing on the host that connects one endpoint.
@@ -154,16 +146,6 @@ pub enum NetworkStep {
 pub enum EndpointStep {
     /// A veth pair connects the container to a bridge.
     Veth(Veth),
-    /// A child of a link of the host's is made in the container's namespace.
-    #[cfg(test)]
-    Child {
-        /// The host's link.
-        parent: InterfaceName,
-        /// The container's interface.
-        name: InterfaceName,
-        /// Its MAC.
-        mac: Mac,
-    },
 }
 
 /// As messages name it.
@@ -171,19 +153,6 @@ impl fmt::Display for NetworkStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bridge(bridge) => write!(f, "bridge {}", bridge.name),
-            #[cfg(test)]
-            Self::Vlan { parent, id } => write!(f, "VLAN {id} of {parent}"),
-        }
-    }
-}
-
-impl EndpointStep {
-    /// The veth pair, if the step is one.
-    pub fn as_veth(&self) -> Option<&Veth> {
-        match self {
-            Self::Veth(pair) => Some(pair),
-            #[cfg(test)]
-            Self::Child { .. } => None,
         }
     }
 }

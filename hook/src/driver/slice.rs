@@ -1,22 +1,29 @@
-//! A second driver, of a very different kind, to show what a further driver needs: it has no link on the host, a parent
-//! that several networks share, addresses from a part of a range, and a VLAN that outlives the container.
+//! A second driver, of a very different kind, to show what a further driver needs: its endpoints have no link on the host, it has
+//! a parent that several networks share, addresses from a part of a range, and a bridge that outlives the container. Its
+//! endpoints would be made by a kind of step that `kernel/perform` does not have yet.
 
 use std::net::IpAddr;
 
-use super::{Decisions, EndpointStep, NetworkStep};
-use crate::model::{Alias, Endpoint, Network, Slice, Wire};
+use super::{Bridge, Decisions, EndpointStep, NetworkStep};
+use crate::model::{Alias, Endpoint, Mac, Network, Slice, Wire};
 
 impl Decisions for Slice {
     fn wire(&self, _address: IpAddr, _nth: u8) -> Wire {
         Wire::Child { parent: self.parent.clone() }
     }
 
-    fn of_network(&self, _network: &Network, _guarded: bool) -> Vec<NetworkStep> {
-        vec![NetworkStep::Vlan { parent: self.parent.clone(), id: self.vlan }]
+    fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep> {
+        vec![NetworkStep::Bridge(Bridge {
+            name: self.bridge.clone(),
+            alias: Alias::Network(network.name.clone()),
+            mac: Mac::of([0, 0, 0, 0].into()),
+            mtu: network.options.mtu,
+            addresses: Vec::new(),
+            guarded,
+        })]
     }
 
-    fn of_endpoint(&self, endpoint: &Endpoint, _alias: &Alias) -> Vec<EndpointStep> {
-        let (parent, name) = (self.parent.clone(), endpoint.interface.clone());
-        vec![EndpointStep::Child { parent, name, mac: endpoint.mac }]
+    fn of_endpoint(&self, _endpoint: &Endpoint, _alias: &Alias) -> Vec<EndpointStep> {
+        Vec::new()
     }
 }

@@ -27,11 +27,6 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The first IPv4 address.
-    pub fn ipv4(&self) -> Option<IpAddr> {
-        self.addresses.iter().map(IpNet::addr).find(IpAddr::is_ipv4)
-    }
-
     /// The next hops of its default routes.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.routes.iter().map(|Route::Default(gateway)| *gateway)

@@ -61,8 +61,8 @@ pub struct Bridge {
 pub struct Slice {
     /// The host's link.
     pub parent: InterfaceName,
-    /// The VLAN on it.
-    pub vlan: u16,
+    /// A bridge of the network's own.
+    pub bridge: InterfaceName,
 }
 
 /// What holds for all endpoints of a network.

@@ -21,10 +21,6 @@ pub fn network_step(step: &NetworkStep) -> Vec<String> {
             lines.push(format!("ip link set {name} alias {} up", word(&alias)));
             lines
         }
-        #[cfg(test)]
-        NetworkStep::Vlan { parent, id } => {
-            vec![format!("ip link add link {parent} name {parent}.{id} type vlan id {id}")]
-        }
     }
 }
 
@@ -43,10 +39,6 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
                 format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
                 format!("ip link set {name} alias {} up type bridge_slave hairpin on", word(&alias)),
             ]
-        }
-        #[cfg(test)]
-        EndpointStep::Child { parent, name, mac } => {
-            vec![format!("ip link add link {parent} name {name} address {mac} netns {pid} type macvlan")]
         }
     }
 }

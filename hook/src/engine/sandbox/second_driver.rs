@@ -1,8 +1,8 @@
-//! What a second driver costs: `driver/slice.rs`, an arm in `driver/mod.rs`, and its data in the model. Everything here is the code of
-//! all drivers.
+//! What a second driver costs: `driver/slice.rs`, an arm in `driver/mod.rs`, and its data in the model. All other code that is
+//! tested here is that of every driver.
 
 use crate::decide::plan;
-use crate::driver::{self, EndpointStep, Facts, NetworkStep, SandboxStep, Undo};
+use crate::driver::{self, Facts, NetworkStep, SandboxStep, Undo};
 use crate::engine::sandbox::fixture::{lease, on, store};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::firewall::NetworkNeeds;
@@ -11,19 +11,19 @@ use crate::shell;
 use crate::store::{Error, Store};
 
 /// Addresses come from 10.8.5.0/30 of a range that others give out as well, and another machine is the gateway.
-fn network(name: &str, vlan: u16) -> Network {
+fn network(name: &str, bridge: &str) -> Network {
     let subnet = Subnet {
         range: "10.8.0.0/16".parse().unwrap(),
         pool: Some("10.8.5.0/30".parse().unwrap()),
         gateway: Gateway::Router { router: "10.8.5.1".parse().unwrap() },
     };
-    let driver = Driver::Slice(Slice { parent: "lan0".parse().unwrap(), vlan });
+    let driver = Driver::Slice(Slice { parent: "lan0".parse().unwrap(), bridge: bridge.parse().unwrap() });
     Network { name: name.parse().unwrap(), driver, subnets: vec![subnet], options: Options::default() }
 }
 
 #[test]
 fn addresses_come_from_its_slice() {
-    let mut store = store(&[network("lan", 7)]);
+    let mut store = store(&[network("lan", "slice7")]);
     let mut address =
         |id: &str| lease(&mut store, id, &on("lan")).map(|sandbox| sandbox.endpoints[0].addresses[0].to_string());
     // The first is the network's gateway, the others are given out by other hosts.
@@ -34,26 +34,24 @@ fn addresses_come_from_its_slice() {
 
 #[test]
 fn it_is_connected_without_a_link_on_the_host() {
-    let network = network("lan", 7);
+    let network = network("lan", "slice7");
     let mut store = store(std::slice::from_ref(&network));
     let sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
     let endpoint = &sandbox.endpoints[0];
     assert_eq!((endpoint.wire.host_link(), network.link(), NetworkNeeds::of(&network)), (None, None, None));
     assert_eq!(sandbox.publishable().next(), None, "no rule could lead to it");
     let steps = driver::steps(&network, endpoint, &Facts { alias: plan::alias(&sandbox), guarded: true });
-    let parent = "lan0".parse().unwrap();
-    assert_eq!(steps.network, [NetworkStep::Vlan { parent, id: 7 }]);
-    let commands = steps.network.iter().flat_map(shell::network_step);
-    let commands = commands.chain(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, "$PID")));
-    assert_eq!(commands.collect::<Vec<_>>().len(), 2);
-    assert!(matches!(&steps.endpoint[..], [EndpointStep::Child { name, .. }] if name.as_str() == "eth0"));
+    assert!(matches!(&steps.network[..], [NetworkStep::Bridge(bridge)] if bridge.name.as_str() == "slice7"));
+    let commands: Vec<String> = steps.network.iter().flat_map(shell::network_step).collect();
+    assert!(commands[0].starts_with("ip link add slice7 ") && commands.last().unwrap().contains("ocinet:network:lan"));
+    assert_eq!(steps.endpoint, []);
     assert!(steps.sandbox.contains(&SandboxStep::DefaultRoute { gateway: "10.8.5.1".parse().unwrap() }));
 }
 
 /// Nothing of the host is asked for when it goes, and its row keeps the address until its flows are forgotten.
 #[test]
 fn it_is_taken_away_by_its_row_alone() {
-    let mut store = store(&[network("lan", 7)]);
+    let mut store = store(&[network("lan", "slice7")]);
     let mut sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
     let address = sandbox.endpoints[0].addresses[0].addr();
     assert_eq!(plan::undo(&sandbox), [Undo::Flows(address)]);
@@ -66,7 +64,7 @@ fn it_is_taken_away_by_its_row_alone() {
 
 #[test]
 fn links_go_before_what_is_remembered_of_addresses() {
-    let mut store = store(&[network("lan", 7)]);
+    let mut store = store(&[network("lan", "slice7")]);
     let mut sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
     let bridge = Network::of_bridge("front".parse().unwrap(), "ocinet9".parse().unwrap(), vec![]);
     let wire = driver::wire(&bridge, "10.90.0.2".parse().unwrap(), 0);
@@ -77,10 +75,10 @@ fn links_go_before_what_is_remembered_of_addresses() {
     assert_eq!(links, [true, false, false, false], "{steps:?}");
 }
 
-/// The VLAN is the network's and outlives the container. The store tells how many endpoints its parent has.
+/// The bridge is the network's and outlives the container. The store tells how many endpoints its parent has.
 #[test]
 fn the_endpoints_of_a_parent_can_be_counted() {
-    let mut store = store(&[network("lan", 7), network("voice", 8)]);
+    let mut store = store(&[network("lan", "slice7"), network("voice", "slice8")]);
     for (id, network) in [("a", "lan"), ("b", "voice")] {
         lease(&mut store, id, &on(network)).unwrap_or_else(|_| panic!("{id}"));
     }
@@ -95,5 +93,5 @@ fn the_endpoints_of_a_parent_can_be_counted() {
     let first = store.read().sandboxes().unwrap()[0].number;
     store.write::<_, Error>(|write| write.remove(first)).unwrap();
     assert_eq!(users(&store), 1);
-    assert_eq!(store.read().networks().unwrap().len(), 2, "with their VLANs");
+    assert_eq!(store.read().networks().unwrap().len(), 2, "with their bridges");
 }

@@ -23,8 +23,6 @@ pub enum EndpointFault {
 pub fn connect(links: &mut HostLinks, step: &EndpointStep, namespace: &Netns) -> Result<Connected> {
     match step {
         EndpointStep::Veth(pair) => links.connect(pair, namespace),
-        #[cfg(test)]
-        EndpointStep::Child { .. } => unimplemented!("no test needs a kernel for it"),
     }
 }
 
@@ -46,8 +44,6 @@ pub fn connect_whole(
             }
             links.connect_whole(pair, namespace, |peer| super::inside(namespace, inside, peer))
         }
-        #[cfg(test)]
-        EndpointStep::Child { .. } => unimplemented!("no test needs a kernel for it"),
     }
 }
 
@@ -66,8 +62,6 @@ pub fn endpoint_fault(links: &mut HostLinks, step: &EndpointStep) -> Result<Opti
             }
             Ok((!links.is_guarded(&pair.name, &pair.guard)?).then_some(EndpointFault::Unguarded))
         }
-        #[cfg(test)]
-        EndpointStep::Child { .. } => unimplemented!("no test needs a kernel for it"),
     }
 }
 
@@ -78,7 +72,5 @@ pub fn endpoint_fault(links: &mut HostLinks, step: &EndpointStep) -> Result<Opti
 pub fn rejoin(links: &mut HostLinks, step: &EndpointStep) -> Result<()> {
     match step {
         EndpointStep::Veth(pair) => links.rejoin(pair),
-        #[cfg(test)]
-        EndpointStep::Child { .. } => unimplemented!("no test needs a kernel for it"),
     }
 }

@@ -33,61 +33,86 @@ impl Pool {
 
 /// That a pool does not have enough free ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooFew {
+pub struct TooFew<'r> {
     /// The index of the pool.
     pub pool: usize,
-    /// The index of the request that found none.
-    pub request: usize,
+    /// The request that found none.
+    pub request: &'r PublishRequest,
 }
 
-/// The pools that `requests` choose from, none of them filled yet.
-pub fn pools(requests: &[PublishRequest]) -> Vec<Pool> {
-    let mut pools: Vec<Pool> = Vec::new();
-    for request in requests.iter().filter(|request| !matches!(request.host_port, HostPort::Exactly(_))) {
-        let wanted = request.container_ports.len();
-        match pools.iter_mut().find(|pool| pool.serves(request)) {
-            Some(pool) => pool.wanted += wanted,
-            None => pools.push(Pool {
-                protocol: request.protocol,
-                address: request.host_address,
-                choice: request.host_port.clone(),
-                wanted,
-                free: Vec::new(),
-            }),
-        }
+/// Where a request's ports of the host come from.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// It names them; this is the first.
+    Named(u16),
+    /// The pool of this index.
+    Pool(usize),
+}
+
+/// The choice of the host's ports for requests.
+#[derive(Debug)]
+pub struct Choice<'r> {
+    requests: Vec<(&'r PublishRequest, Source)>,
+    pools: Vec<Pool>,
+}
+
+impl<'r> Choice<'r> {
+    /// The choice for `requests`, with pools that are not filled yet.
+    pub fn of(requests: &'r [PublishRequest]) -> Self {
+        let mut pools: Vec<Pool> = Vec::new();
+        let source = |request: &'r PublishRequest| match &request.host_port {
+            HostPort::Exactly(range) => (request, Source::Named(*range.start())),
+            HostPort::Free | HostPort::OneOf(_) => (request, Source::Pool(pool_for(request, &mut pools))),
+        };
+        Self { requests: requests.iter().map(source).collect(), pools }
     }
-    pools
-}
 
-/// Chooses the host's ports, none of them twice. Those that were named exactly are taken as they are; whether they can be
-/// had is decided when they are leased.
-///
-/// # Errors
-/// [`TooFew`] where a pool of `pools` needs more free ports.
-pub fn ports(requests: &[PublishRequest], pools: &[Pool]) -> Result<Vec<PortMapping>, TooFew> {
-    let mut mappings: Vec<PortMapping> = Vec::new();
-    let mut spoken_for: HashSet<(Protocol, u16)> = requests.iter().flat_map(named).collect();
-    let mut left: Vec<_> = pools.iter().map(|pool| pool.free.iter().copied()).collect();
-    for (request, nth_request) in requests.iter().zip(0..) {
-        let PublishRequest { protocol, host_address, host_port, container_ports } = request;
-        let (protocol, host_address) = (*protocol, *host_address);
-        for (container_port, nth) in container_ports.clone().zip(0..) {
-            let host_port = match host_port {
-                HostPort::Exactly(range) => range.start() + nth,
-                HostPort::Free | HostPort::OneOf(_) => {
-                    let pool = pools.iter().position(|pool| pool.serves(request)).unwrap_or(pools.len());
-                    let mut free = left.get_mut(pool).into_iter().flatten();
-                    free.find(|port| spoken_for.insert((protocol, *port)))
-                        .ok_or(TooFew { pool, request: nth_request })?
+    /// The pools, to be filled.
+    pub fn pools(&mut self) -> &mut [Pool] {
+        &mut self.pools
+    }
+
+    /// Chooses the host's ports, none of them twice. Those that were named exactly are taken as they are; whether they can be
+    /// had is decided when they are leased.
+    ///
+    /// # Errors
+    /// [`TooFew`] where a pool needs more free ports.
+    pub fn ports(&self) -> Result<Vec<PortMapping>, TooFew<'r>> {
+        let mut mappings: Vec<PortMapping> = Vec::new();
+        let mut spoken_for: HashSet<(Protocol, u16)> =
+            self.requests.iter().flat_map(|(request, _)| named(request)).collect();
+        let mut left: Vec<_> = self.pools.iter().map(|pool| pool.free.iter().copied()).collect();
+        for (request, source) in &self.requests {
+            let PublishRequest { protocol, host_address, container_ports, .. } = request;
+            let (protocol, host_address) = (*protocol, *host_address);
+            for (container_port, nth) in container_ports.clone().zip(0..) {
+                let host_port = match *source {
+                    Source::Named(first) => first + nth,
+                    Source::Pool(pool) => {
+                        left[pool].find(|port| spoken_for.insert((protocol, *port))).ok_or(TooFew { pool, request })?
+                    }
+                };
+                let mapping = PortMapping { protocol, host_address, host_port, container_port, count: 1 };
+                if !mappings.last_mut().is_some_and(|last| last.absorb(&mapping)) {
+                    mappings.push(mapping);
                 }
-            };
-            let mapping = PortMapping { protocol, host_address, host_port, container_port, count: 1 };
-            if !mappings.last_mut().is_some_and(|last| last.absorb(&mapping)) {
-                mappings.push(mapping);
             }
         }
+        Ok(mappings)
     }
-    Ok(mappings)
+}
+
+/// The index of the pool that `request` shares with others of the same choice. A new one is made for the first.
+fn pool_for(request: &PublishRequest, pools: &mut Vec<Pool>) -> usize {
+    let known = pools.iter().position(|pool| pool.serves(request));
+    let at = known.unwrap_or_else(|| {
+        let PublishRequest { protocol, host_address: address, host_port, .. } = request;
+        let (protocol, address, choice) = (*protocol, *address, host_port.clone());
+        pools.push(Pool { protocol, address, choice, wanted: 0, free: Vec::new() });
+        pools.len() - 1
+    });
+    pools[at].wanted += request.container_ports.len();
+    at
 }
 
 /// The ports of the host that a request names one by one.
@@ -141,12 +166,12 @@ mod tests {
     /// On a host where ten ports are in the range to choose from, and `taken` are not free.
     fn chosen(text: &str, taken: &[u16]) -> Result<Vec<String>, String> {
         let requests = parse_publish(text, HostAddress::Any).unwrap();
-        let mut pools = pools(&requests);
-        for pool in &mut pools {
+        let mut choice = Choice::of(&requests);
+        for pool in choice.pools() {
             let range = if let HostPort::OneOf(range) = &pool.choice { range.clone() } else { 40_000..=40_009 };
             pool.free = range.filter(|port| !taken.contains(port)).collect();
         }
-        let mappings = ports(&requests, &pools).map_err(|few| format!("{:?}", requests[few.request].host_port))?;
+        let mappings = choice.ports().map_err(|few| format!("{:?}", few.request.host_port))?;
         Ok(mappings.iter().map(ToString::to_string).collect())
     }
 
@@ -174,9 +199,9 @@ mod tests {
     #[test]
     fn requests_with_one_choice_share_a_pool() {
         let requests = parse_publish("80,81-82,9000-9003:1,9000-9003:2,83/udp,5:5", HostAddress::Any).unwrap();
-        let mut pools = pools(&requests);
-        assert_eq!(pools.iter().map(|pool| pool.wanted).collect::<Vec<_>>(), [3, 2, 1]);
-        pools[0].free = vec![40_000, 40_001, 40_002];
-        assert_eq!(ports(&requests, &pools), Err(TooFew { pool: 1, request: 2 }));
+        let mut choice = Choice::of(&requests);
+        assert_eq!(choice.pools().iter().map(|pool| pool.wanted).collect::<Vec<_>>(), [3, 2, 1]);
+        choice.pools()[0].free = vec![40_000, 40_001, 40_002];
+        assert_eq!(choice.ports(), Err(TooFew { pool: 1, request: &requests[2] }));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ocinet::decide::plan::{self, TooFew};
+use ocinet::decide::plan::{Choice, TooFew};
 use ocinet::input::{HostPort, PublishRequest};
 use ocinet::model::{HostAddress, PortMapping, Protocol};
 
@@ -17,14 +17,14 @@ pub fn odd_ports(port: u16) -> bool {
 }
 
 /// The ports of `list` on a host where `is_free` says which ports are free.
-pub fn ports(list: &[PublishRequest], is_free: fn(u16) -> bool) -> Result<Vec<PortMapping>, TooFew> {
-    let mut pools = plan::pools(list);
-    for pool in &mut pools {
+pub fn ports(list: &[PublishRequest], is_free: fn(u16) -> bool) -> Result<Vec<PortMapping>, TooFew<'_>> {
+    let mut choice = Choice::of(list);
+    for pool in choice.pools() {
         // From the lowest on: as near as can be to the ports that people name.
         let range = if let HostPort::OneOf(range) = &pool.choice { range.clone() } else { 1..=u16::MAX };
         pool.free = range.filter(|port| is_free(*port)).collect();
     }
-    plan::ports(list, &pools)
+    choice.ports()
 }
 
 /// Chooses the ports of `list` and makes sure that every port of the container is led to once for each time it

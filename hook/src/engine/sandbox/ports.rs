@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::decide::plan::{self, Pool};
+use crate::decide::plan::{Choice, Pool};
 use crate::engine::{Engine, Error, Result};
 use crate::input::config::Firewall;
 use crate::input::{HostPort, PublishRequest};
@@ -11,7 +11,7 @@ use crate::kernel::{self, FreeRange, Listeners};
 use crate::model::{HostAddress, Invalid, PortMapping, Protocol};
 use crate::store::Read;
 
-/// How many ports are asked about at once, where the first ones were not enough.
+/// How many more ports are asked about at least, where the first ones were not enough.
 const MORE: usize = 16;
 
 /// What says whether a port of the host is free: the store for containers, the kernel for other programs.
@@ -47,28 +47,29 @@ impl HostPorts<'_> {
         Ok(!candidates.is_empty())
     }
 
-    /// The mappings of `requests`. As many ports are asked about as are wanted, and more only where some of them are taken.
+    /// The mappings of `requests`. As many ports are asked about as are wanted, and more only where some of them are taken: each
+    /// time twice as many, since thousands in a row may be.
     fn choose(&mut self, requests: &[PublishRequest]) -> Result<Vec<PortMapping>> {
-        let mut pools = plan::pools(requests);
-        let mut untried = Vec::new();
-        for pool in &mut pools {
-            let mut ports: Untried = match &pool.choice {
+        let mut choice = Choice::of(requests);
+        let mut sources = Vec::new();
+        for pool in choice.pools() {
+            let mut untried: Untried = match &pool.choice {
                 HostPort::OneOf(range) | HostPort::Exactly(range) => Box::new(range.clone()),
                 HostPort::Free => Box::new(FreeRange::read()?.shuffled()?),
             };
-            self.fill(pool, &mut ports, pool.wanted)?;
-            untried.push(ports);
+            self.fill(pool, &mut untried, pool.wanted)?;
+            sources.push((untried, pool.wanted.max(MORE)));
         }
         loop {
-            let few = match plan::ports(requests, &pools) {
+            let few = match choice.ports() {
                 Ok(mappings) => return Ok(mappings),
                 Err(few) => few,
             };
-            let pool = &mut pools[few.pool];
-            let more = pool.wanted.max(MORE);
-            if !self.fill(pool, &mut untried[few.pool], more)? {
-                return Err(none_free(&requests[few.request]));
+            let (untried, count) = &mut sources[few.pool];
+            if !self.fill(&mut choice.pools()[few.pool], untried, *count)? {
+                return Err(none_free(few.request));
             }
+            *count *= 2;
         }
     }
 }

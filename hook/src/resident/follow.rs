@@ -1,8 +1,8 @@
 //! Following the attaches and detaches on this host, by any process.
 //!
-//! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be watched, and
-//! the store says which sandboxes were written since the last look. Where it does not remember all of them, the whole of it is
-//! compared with what was told. So nothing is told twice, and nothing that lasts is missed.
+//! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be
+//! watched. The store lists the sandboxes that were written since the last look. If the list is not complete, the whole
+//! store is compared with what was reported. So nothing is reported twice, and no lasting change is missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,9 +29,9 @@ pub struct Follower {
     watch: Watch,
     /// The store, while it is the current one.
     store: Option<Reader>,
-    /// The last change in it that was seen; none as long as all of it is to be read.
+    /// The number of the last change that was seen; none if the whole store has to be read.
     seen: Option<u64>,
-    /// Those that were told to be attached, by the numbers of their sandboxes.
+    /// The sandboxes that were reported as attached, by their numbers.
     told: BTreeMap<i64, Known>,
     /// Whether a look has succeeded yet. What the first one finds was attached before.
     has_looked: bool,
@@ -174,7 +174,7 @@ impl Follower {
         Ok(Written { seen: Some(last), numbers: None, standing: standing.collect() })
     }
 
-    /// In a store that was rebuilt the same containers have other numbers, and perhaps no bundle any more.
+    /// In a rebuilt store the same containers have other numbers, and may have no bundle.
     fn renumber(&mut self, standing: &BTreeMap<i64, Sandbox>) {
         let told = std::mem::take(&mut self.told).into_values();
         let mut told: BTreeMap<String, Known> = told.map(|known| (known.key.hex(), known)).collect();
@@ -183,7 +183,7 @@ impl Follower {
                 self.told.insert(*number, Known { number: *number, ..known });
             }
         }
-        // No sandbox has such a number: they are told to be gone.
+        // No sandbox has such a number, so these are then reported as detached.
         self.told.extend((i64::MIN..).zip(told.into_values()));
     }
 }
@@ -243,6 +243,13 @@ mod tests {
         directory
     }
 
+    /// An empty store of this host in `directory`.
+    fn new_store(directory: &Path) -> Store {
+        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
+        let writing = Writing::begin(&locks).unwrap();
+        Store::create(directory, &host, &locks, &writing, |_| Ok(())).unwrap()
+    }
+
     fn follow(directory: &Path) -> Result<Follower> {
         Follower::new(directory, Logger::root(slog::Discard, slog::o!()))
     }
@@ -278,8 +285,7 @@ mod tests {
     #[test]
     fn a_follower_that_is_behind_reads_all() {
         let directory = scratch("behind");
-        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
-        let mut store = Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
+        let mut store = new_store(&directory);
         attach(&mut store, "before", 1);
         let mut follower = follow(&directory).unwrap();
         attach(&mut store, "kept", 2);
@@ -300,13 +306,12 @@ mod tests {
         fs::remove_dir_all(&directory).unwrap();
     }
 
-    /// What was attached before is not told as new because the first look at it failed, and what comes later is told although
-    /// nothing says when the store can be read again.
+    /// Containers that were attached before are not reported as new because the first look failed. Later ones are
+    /// reported although no event shows when the store can be read again.
     #[test]
     fn a_look_that_failed_is_made_up_for() {
         let directory = scratch("failed");
-        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
-        let mut store = Store::create(&directory, &host, &locks, &Writing::begin(&locks).unwrap(), |_| Ok(())).unwrap();
+        let mut store = new_store(&directory);
         attach(&mut store, "before", 1);
         let file = fs::read_dir(&directory).unwrap().flatten().find(|file| file.file_name() != "lock").unwrap().path();
         // A write to a file that stays open gives no event.

@@ -292,16 +292,7 @@ fn forged_answer(host: &Host) -> Result<Outcome> {
     let mut client = host.keep_asking(&web.at(80)?, 5555)?;
     client.hears("web")?;
     count(host, "input", &format!("iifname uplink ip saddr {address} udp dport 5555"))?;
-    let peer = host.peer();
-    forge(&peer, address, GATEWAY)?;
-    let mut forger = peer.keep_asking(&format!("{GATEWAY}:5555"), 80)?;
-    let outcome = duel(host, &[Guard::Origins], || {
-        forger.hears("-")?;
-        forger.hears("-")?;
-        has_counted(host)
-    })?;
-    host.sh("nft delete table ip watch")?;
-    Ok(outcome)
+    answers_of_the_peer(host, address)
 }
 
 /// Both ends of such a connection are translated: the server answers to the gateway, which the LAN can also address.
@@ -312,6 +303,12 @@ fn forged_sibling(host: &Host) -> Result<Outcome> {
     let mut client = sibling.keep_asking(&format!("{UPLINK}:8080"), 5555)?;
     client.hears("web")?;
     count(host, "forward", "iifname uplink udp dport 5555")?;
+    answers_of_the_peer(host, address)
+}
+
+/// The peer answers a client on port 5555 as the server at `address` does, by the gateway's address. The attack succeeds if such a
+/// packet is counted.
+fn answers_of_the_peer(host: &Host, address: impl ToString) -> Result<Outcome> {
     let peer = host.peer();
     forge(&peer, address, GATEWAY)?;
     let mut forger = peer.keep_asking(&format!("{GATEWAY}:5555"), 80)?;

@@ -42,7 +42,8 @@ fn a_stale_socket_is_taken_over() -> Result<()> {
     })
 }
 
-/// The bytes of a store that `fill` makes of `bytes`. SQLite itself has no way into a private host.
+/// The bytes of the store that `fill` makes of `bytes`. It is made outside, since SQLite cannot open a file of a private
+/// host.
 pub fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>, bytes: &[u8]) -> Result<Vec<u8>> {
     let path = std::env::temp_dir().join(format!("ocinet-{name}-{}", std::process::id()));
     fs::write(&path, bytes)?;
@@ -52,7 +53,7 @@ pub fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>, 
     Ok(made.map(|()| bytes)?)
 }
 
-/// Puts another store in the place of the host's.
+/// Replaces the host's store.
 pub fn place(host: &Host, bytes: &[u8]) -> Result<()> {
     fs::write(host.path("/run/ocinet/placed"), bytes)?;
     host.sh("mv /run/ocinet/placed /run/ocinet/store-*.db").map(drop)

@@ -44,7 +44,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The kernel's number of the first byte.
+    /// The offset of the first byte in the file.
     fn offset(self) -> i64 {
         match self {
             Self::Writer => 0,

@@ -22,9 +22,12 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let Some(mut engine) = options.engine_to_look(log)? else { return self.show(&[]) };
-        let sandboxes = engine.sandboxes()?.into_iter().filter(|sandbox| self.all || sandbox.state != State::Draining);
-        let lines: Vec<Line> =
-            sandboxes.map(|sandbox| Line { status: status(&sandbox, &mut engine), sandbox }).collect();
+        let mut sandboxes = engine.sandboxes()?;
+        if self.all {
+            sandboxes.extend(engine.draining()?);
+        }
+        let line = |sandbox| Line { status: status(&sandbox, &mut engine), sandbox };
+        let lines: Vec<Line> = sandboxes.into_iter().map(line).collect();
         self.show(&lines)
     }
 

@@ -82,7 +82,7 @@ pub enum Verdict {
 pub fn verdict(state: State, life: impl FnOnce() -> Life) -> Verdict {
     match state {
         State::Attached if life() != Life::Dead => Verdict::Keep,
-        // The process that was attaching, detaching or draining it has ended.
+        // The process that was attaching or detaching it has ended.
         State::Attached | State::Attaching | State::Detaching | State::Draining => Verdict::TakeAway,
     }
 }

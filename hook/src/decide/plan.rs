@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::decide::request::Connection;
 use crate::driver::{self, Undo};
 use crate::input::{HostPort, PublishRequest};
-use crate::model::{Alias, Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Route, Sandbox};
+use crate::model::{Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Route, Sandbox, State};
 
 /// Free ports of the host for requests that leave the choice to us: what the host was asked before anything is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,11 +122,13 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
     range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
-/// The endpoint of `connection` at `address`; `nth` numbers the names that its link on the host can have.
+/// The endpoint of `connection` at `address`, still without a number; `nth` numbers the names that its link on the host can have.
 pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, nth: u8) -> Endpoint {
     let gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway.address());
     let is_of_its_family = |gateway: &IpAddr| gateway.is_ipv4() == address.addr().is_ipv4();
     Endpoint {
+        number: 0,
+        state: State::Attaching,
         network: network.name.clone(),
         wire: driver::wire(network, address.addr(), nth),
         interface: connection.interface.clone().unwrap_or_else(default_interface),
@@ -140,16 +142,11 @@ pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, nth:
 /// What takes the endpoints of `sandbox` away, in this order: all links, by which packets could still come, before what is remembered
 /// of an address.
 pub fn undo(sandbox: &Sandbox) -> Vec<Undo> {
-    let alias = alias(sandbox);
+    let alias = sandbox.alias();
     let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias));
     let (mut links, others): (Vec<_>, Vec<_>) = steps.partition(|step| matches!(step, Undo::Link { .. }));
     links.extend(others);
     links
-}
-
-/// The alias of the sandbox's links.
-pub fn alias(sandbox: &Sandbox) -> Alias {
-    Alias::endpoint(sandbox.key(), sandbox.container.as_str())
 }
 
 /// The interface in a container where the request names none.

@@ -17,6 +17,10 @@ impl Decisions for model::Bridge {
         Wire::Veth { master: self.link.clone(), host: text.parse().expect("up to fourteen letters and digits") }
     }
 
+    fn wire_by_link(&self, link: &InterfaceName) -> Option<Wire> {
+        Some(Wire::Veth { master: self.link.clone(), host: link.clone() })
+    }
+
     /// The bridge; none where no subnet of the network has a gateway address of the host, from which its MAC would be
     /// derived.
     fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep> {

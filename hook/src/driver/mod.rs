@@ -46,6 +46,9 @@ trait Decisions {
     /// What connects an endpoint with `address`; `nth` numbers the names that its link on the host can have.
     fn wire(&self, address: IpAddr, nth: u8) -> Wire;
 
+    /// What connects the endpoint that has `link` on the host; none where endpoints have no link there.
+    fn wire_by_link(&self, link: &InterfaceName) -> Option<Wire>;
+
     /// What all endpoints of `network` share on the host.
     fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep>;
 
@@ -64,6 +67,11 @@ fn decisions(driver: &Driver) -> &dyn Decisions {
 /// What connects an endpoint of `network` with `address`; `nth` numbers the names that its link on the host can have.
 pub fn wire(network: &Network, address: IpAddr, nth: u8) -> Wire {
     decisions(&network.driver).wire(address, nth)
+}
+
+/// What connects the endpoint of `network` that has `link` on the host; none where its endpoints have no link there.
+pub fn wire_by_link(network: &Network, link: &InterfaceName) -> Option<Wire> {
+    decisions(&network.driver).wire_by_link(link)
 }
 
 /// What all endpoints of `network` share on the host. `guarded` is whether our rules guard the network.

@@ -5,11 +5,15 @@
 use std::net::IpAddr;
 
 use super::{Bridge, Decisions, EndpointStep, NetworkStep};
-use crate::model::{Alias, Endpoint, Mac, Network, Slice, Wire};
+use crate::model::{Alias, Endpoint, InterfaceName, Mac, Network, Slice, Wire};
 
 impl Decisions for Slice {
     fn wire(&self, _address: IpAddr, _nth: u8) -> Wire {
         Wire::Child { parent: self.parent.clone() }
+    }
+
+    fn wire_by_link(&self, _link: &InterfaceName) -> Option<Wire> {
+        None
     }
 
     fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep> {

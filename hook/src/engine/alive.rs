@@ -4,16 +4,16 @@ use super::Result;
 use crate::decide::liveness::{Evidence, Life, Sight, judge};
 use crate::decide::plan;
 use crate::kernel::{self, HostLinks, Netns, Origin, perform};
-use crate::model::{NetnsLocator, Sandbox, State};
+use crate::model::{NetnsLocator, Sandbox};
 
 /// Whether the sandbox's namespace is seen, in use.
 pub(super) fn is_alive(origin: &Origin, sandbox: &Sandbox) -> bool {
     matches!(Netns::look(&sandbox.namespace, origin), Sight::Alive(_))
 }
 
-/// Whether nothing is left of the container but what is to be taken away. What cannot be seen is not dead.
+/// Whether the sandbox is dead. What cannot be seen is not.
 pub(super) fn is_dead(links: &mut HostLinks, origin: &Origin, sandbox: &Sandbox) -> bool {
-    sandbox.state == State::Draining || life(links, origin, sandbox) == Life::Dead
+    life(links, origin, sandbox) == Life::Dead
 }
 
 /// Whether the sandbox lives. What cannot be looked at is unknown.

@@ -2,7 +2,7 @@
 
 use super::Result;
 use crate::kernel::{Lock, LockFile, Place};
-use crate::model::{Key, Sandbox, State};
+use crate::model::{DrainingEndpoint, Key, Sandbox};
 use crate::store::{HostRow, Store};
 
 /// The firewall's shared lock, held from the write of a lease until the kernel holds the same: meanwhile no process loads the ruleset
@@ -16,24 +16,18 @@ pub(super) struct FirewallLock {
 
 /// The lock of the process that works on `sandbox`.
 pub(super) fn place_of(sandbox: &Sandbox) -> Place {
-    match sandbox.state {
-        State::Draining => Place::Drain(sandbox.number),
-        _ => Place::Sandbox(sandbox.key().lock_offset()),
-    }
+    Place::Sandbox(sandbox.key().lock_offset())
 }
 
-/// The sandbox that was `listed`, as it is now, and its exclusive lock; none where it is gone. While the
-/// lock was waited for, the sandbox may have begun to drain, which has another lock.
+/// The lock of the process that deletes the link of a draining endpoint.
+pub(super) fn place_of_draining(draining: &DrainingEndpoint) -> Place {
+    Place::Drain(draining.endpoint.number)
+}
+
+/// The sandbox that was `listed`, as it is now, and its exclusive lock; none where it is gone.
 pub(super) fn alone_at(locks: &LockFile, store: &Store, listed: &Sandbox) -> Result<Option<(Sandbox, Lock)>> {
-    let mut place = place_of(listed);
-    loop {
-        let alone = alone(locks, place)?;
-        let Some(sandbox) = store.read().sandbox(listed.number)? else { return Ok(None) };
-        if place_of(&sandbox) == place {
-            return Ok(Some((sandbox, alone)));
-        }
-        place = place_of(&sandbox);
-    }
+    let alone = alone(locks, place_of(listed))?;
+    Ok(store.read().sandbox(listed.number)?.map(|sandbox| (sandbox, alone)))
 }
 
 /// The lock of the process that works on a sandbox. The programs that it starts hold it, too: they end

@@ -42,11 +42,9 @@ use files::ContainerFiles;
 use removal::Drains;
 use rules::Passes;
 
-use crate::decide::liveness::Life;
 use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Netns, Origin};
-use crate::model::{ContainerId, Network, Sandbox};
 use crate::store::{Host, Store};
 
 /// The engine of one host.
@@ -71,48 +69,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// All sandboxes.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn sandboxes(&mut self) -> Result<Vec<Sandbox>> {
-        self.read(|store| store.sandboxes())
-    }
-
-    /// The first `count` sandboxes whose numbers are greater than `after`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn sandboxes_after(&mut self, after: i64, count: u32) -> Result<Vec<Sandbox>> {
-        self.read(|store| store.sandboxes_after(after, count))
-    }
-
-    /// The sandboxes of the container of that id, of that name, or whose id begins so: several where several roots of a runtime
-    /// have one id.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] where there is none, [`Error::Conflict`] where several of different ids are called so.
-    pub fn sandboxes_of(&mut self, container: &str) -> Result<Vec<Sandbox>> {
-        let id: ContainerId = container.parse()?;
-        let all = self.sandboxes()?;
-        let meant =
-            resolve::meant(id.as_str(), &all, |sandbox| alive::is_dead(&mut self.links, &self.origin, sandbox))?;
-        Ok(meant.into_iter().cloned().collect())
-    }
-
-    /// Whether the sandbox lives. What cannot be looked at is unknown.
-    pub fn life(&mut self, sandbox: &Sandbox) -> Life {
-        alive::life(&mut self.links, &self.origin, sandbox)
-    }
-
-    /// The networks that were defined so far; `bridge` is defined by its first container.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn networks(&mut self) -> Result<Vec<Network>> {
-        self.read(|store| store.networks())
-    }
-
     /// Logs a failure that does not make the attach or detach fail: old UDP flows end by themselves.
     fn warn_of(&self, result: kernel::Result<()>) {
         if let Err(error) = result {

@@ -9,10 +9,10 @@ use super::files::{CONTAINERS, ContainerFiles};
 use super::removal::Drains;
 use super::repair::RebuildContext;
 use super::rules::Passes;
-use super::{Engine, Error, Result, this_host};
+use super::{Engine, Result, this_host};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
-use crate::store::{self, Host, Read, Store};
+use crate::store::{Host, Store};
 
 impl Engine {
     /// Opens the host this process runs on, with its state in `state_dir`.
@@ -113,22 +113,6 @@ impl Engine {
             return Ok(None);
         }
         Self::open_on(host, state_dir, config, log).map(Some)
-    }
-
-    /// Reads from the store. A damaged one is rebuilt, and read again.
-    pub(super) fn read<T>(&mut self, question: impl Fn(&Read<'_>) -> store::Result<T>) -> Result<T> {
-        match question(&self.store.read()).map_err(Error::from) {
-            Err(error) if error.is_store_lost() => {
-                if self.only_looks {
-                    let Self { state_dir, host, locks, config, log, .. } = &*self;
-                    self.store = RebuildContext { state_dir, host, locks, config, log }.seen(&error.to_string())?;
-                } else {
-                    self.renew_store(&error)?;
-                }
-                Ok(question(&self.store.read())?)
-            }
-            result => result,
-        }
     }
 }
 

@@ -3,11 +3,16 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{InterfaceName, Mac, NetworkName};
+use super::{InterfaceName, Mac, NetworkName, State};
 
 /// One connection of a sandbox to a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
+    /// The number the store gave it; never reused within one boot.
+    #[serde(rename = "endpoint")]
+    pub number: i64,
+    /// How far its attach or detach has come.
+    pub state: State,
     /// The network joined.
     pub network: NetworkName,
     /// What connects it.
@@ -90,7 +95,7 @@ mod tests {
     /// The command line prints it.
     #[test]
     fn an_endpoint_is_written_as_it_always_was() {
-        let text = r#"{"network":"bridge","driver":"bridge","bridge":"ocinet0","host_interface":"ocv0a5a0002","interface":"eth0","mac":"02:00:0a:5a:00:02","mtu":1500,"addresses":["10.90.0.2/16"],"gateways":["10.90.0.1"]}"#;
+        let text = r#"{"endpoint":2,"state":"attached","network":"bridge","driver":"bridge","bridge":"ocinet0","host_interface":"ocv0a5a0002","interface":"eth0","mac":"02:00:0a:5a:00:02","mtu":1500,"addresses":["10.90.0.2/16"],"gateways":["10.90.0.1"]}"#;
         let endpoint: Endpoint = serde_json::from_str(text).unwrap();
         assert_eq!(endpoint.wire.host_link().unwrap().as_str(), "ocv0a5a0002");
         assert_eq!(serde_json::to_string(&endpoint).unwrap(), text);

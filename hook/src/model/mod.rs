@@ -1,6 +1,7 @@
 //! Plain data: what a sandbox, an endpoint, a network and a published port are. No I/O.
 
 mod alias;
+mod draining;
 mod endpoint;
 mod id;
 mod invalid;
@@ -8,8 +9,10 @@ mod network;
 mod port;
 mod sandbox;
 mod shown;
+mod state;
 
 pub use alias::Alias;
+pub use draining::DrainingEndpoint;
 pub use endpoint::{Endpoint, Route, Wire};
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
@@ -17,5 +20,6 @@ pub use invalid::{Invalid, quoted};
 pub use network::Slice;
 pub use network::{Bridge, Driver, Gateway, Network, Options, Subnet};
 pub use port::{HostAddress, PortMapping, Protocol};
-pub use sandbox::{Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox, State};
+pub use sandbox::{Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox};
 pub use shown::{is_printable, shown, shown_json};
+pub use state::State;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, ContainerName, Endpoint, Key, PortMapping};
+use super::{Alias, ContainerId, ContainerName, Endpoint, Key, PortMapping, State};
 
 /// How a container is wired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,38 +20,15 @@ pub enum Mode {
     None,
 }
 
-/// How far an attach or detach has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// The intent is written; the kernel may hold none, some or all of it.
-    Attaching,
-    /// All is in place.
-    Attached,
-    /// Being taken away; the kernel may still hold some of it.
-    Detaching,
-    /// Gone but for the link, which the kernel takes its time to delete. Until then its address is not given away.
-    Draining,
-}
-
-impl State {
-    /// Whether the container has, or is about to have, what its sandbox says.
-    pub fn is_wired(self) -> bool {
-        matches!(self, Self::Attaching | Self::Attached)
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::None => "none",
+        })
     }
 }
-
-macro_rules! display_as_serde {
-    ($type:ident: $($variant:ident => $text:literal),*) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(match self { $(Self::$variant => $text),* })
-            }
-        }
-    };
-}
-display_as_serde!(Mode: Bridge => "bridge", Host => "host", None => "none");
-display_as_serde!(State: Attaching => "attaching", Attached => "attached", Detaching => "detaching", Draining => "draining");
 
 /// How to find a network namespace again, to see whether it lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,7 +123,7 @@ pub struct Sandbox {
     pub name: ContainerName,
     /// How it is wired.
     pub mode: Mode,
-    /// How far that has come.
+    /// How far that has come; never [`State::Draining`], which endpoints alone are.
     pub state: State,
     /// The network namespace.
     pub namespace: Namespace,
@@ -164,8 +141,24 @@ impl Sandbox {
         endpoints.flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr)
     }
 
+    /// The endpoints that the container has, or is about to have.
+    pub fn wired_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|endpoint| endpoint.state.is_wired())
+    }
+
+    /// Says of the sandbox and of its endpoints how far they have come.
+    pub fn set_state(&mut self, state: State) {
+        self.state = state;
+        self.endpoints.iter_mut().for_each(|endpoint| endpoint.state = state);
+    }
+
     /// What the sandbox is found by.
     pub fn key(&self) -> Key {
         self.adopted.unwrap_or_else(|| Key::new(&self.container, &self.bundle))
+    }
+
+    /// The alias of its links.
+    pub fn alias(&self) -> Alias {
+        Alias::endpoint(self.key(), self.container.as_str())
     }
 }

@@ -357,7 +357,7 @@ mod tests {
         set(&mut store, &mut two, State::Attached);
         set(&mut store, &mut one, State::Detaching);
         assert_eq!(next(&mut follower), "+two");
-        set(&mut store, &mut one, State::Draining);
+        store.write::<_, store::Error>(|write| write.end(&one)).unwrap();
         assert_eq!(next(&mut follower), "-one");
 
         // Rebuilt with other numbers, without one container and with another.

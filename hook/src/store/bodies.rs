@@ -6,46 +6,91 @@ use serde::de::DeserializeOwned;
 use super::Result;
 use super::entries::damaged;
 use super::key::{EntryKey, PortsKey};
-use crate::model::{Sandbox, State};
+use crate::model::{DrainingEndpoint, Endpoint, Sandbox};
 
 /// The last numbers that were given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Last {
-    /// To a sandbox.
-    pub sandbox: u32,
+    /// To a sandbox or an endpoint.
+    pub number: u32,
     /// To a change.
     pub change: u64,
 }
 
 impl Last {
     pub fn encode(self) -> Vec<u8> {
-        [&self.sandbox.to_be_bytes()[..], &self.change.to_be_bytes()].concat()
+        [&self.number.to_be_bytes()[..], &self.change.to_be_bytes()].concat()
     }
 
     pub fn decode(body: &[u8]) -> Option<Self> {
-        let (sandbox, change) = body.split_first_chunk()?;
-        Some(Self { sandbox: u32::from_be_bytes(*sandbox), change: u64::from_be_bytes(change.try_into().ok()?) })
+        let (number, change) = body.split_first_chunk()?;
+        Some(Self { number: u32::from_be_bytes(*number), change: u64::from_be_bytes(change.try_into().ok()?) })
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> Result<u32> {
+        let next = self.number.checked_add(1).ok_or_else(|| damaged("the last number", "there is none after it"))?;
+        self.number = next;
+        Ok(next)
     }
 }
 
-/// The number of a sandbox, with which bodies of entries that lead to it begin.
+/// What holds a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The number of the sandbox.
+    pub sandbox: i64,
+    /// The number of its endpoint, which holds it also when it drains and the sandbox is gone; none of a port.
+    pub endpoint: Option<i64>,
+}
+
+impl Holder {
+    /// The body of a lease of an endpoint.
+    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+        let (sandbox, endpoint) = body.split_first_chunk()?;
+        let endpoint = u32::from_be_bytes(endpoint.try_into().ok()?);
+        Some(Self { sandbox: u32::from_be_bytes(*sandbox).into(), endpoint: Some(endpoint.into()) })
+    }
+}
+
+/// The number with which bodies of entries begin that lead to a sandbox or an endpoint.
 pub(super) fn number(body: &[u8]) -> Option<u32> {
     body.first_chunk().map(|number| u32::from_be_bytes(*number))
 }
 
-/// The entries of `sandbox`, whose number is `number`, beside the one of the sandbox itself.
-pub(super) fn entries_of(sandbox: &Sandbox, number: u32) -> impl Iterator<Item = (EntryKey, Vec<u8>)> {
-    let leading = keys_of(sandbox, number).into_iter().chain(leases_of(sandbox));
-    leading.map(move |key| (key, number.to_be_bytes().to_vec())).chain(ports_of(sandbox, number))
+/// A number of the model as keys have it.
+pub(super) fn number_of(number: i64) -> Result<u32> {
+    let number: Option<u32> = number.try_into().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| damaged("a sandbox or endpoint", "it has no number"))
+}
+
+/// The entries of `sandbox`, beside the one of the sandbox itself.
+pub(super) fn entries_of(sandbox: &Sandbox) -> Result<Vec<(EntryKey, Vec<u8>)>> {
+    let number = number_of(sandbox.number)?;
+    let mut entries: Vec<_> = keys_of(sandbox, number).map(|key| (key, number.to_be_bytes().to_vec())).into();
+    for endpoint in &sandbox.endpoints {
+        entries.extend(leases_of(endpoint, number)?);
+    }
+    entries.extend(ports_of(sandbox, number));
+    Ok(entries)
+}
+
+/// The entries of `draining`, beside the one of the endpoint itself.
+pub(super) fn entries_of_draining(draining: &DrainingEndpoint) -> Result<Vec<(EntryKey, Vec<u8>)>> {
+    let number = number_of(draining.endpoint.number)?;
+    let mut entries: Vec<_> = keys_of_draining(draining, number).map(|key| (key, number.to_be_bytes().to_vec())).into();
+    entries.extend(leases_of(&draining.endpoint, number_of(draining.sandbox)?)?);
+    Ok(entries)
 }
 
 /// What `sandbox` is found by.
 pub(super) fn keys_of(sandbox: &Sandbox, number: u32) -> [EntryKey; 2] {
-    let (key, cookie) = (sandbox.key(), sandbox.namespace.cookie);
-    match sandbox.state {
-        State::Draining => [EntryKey::DrainingOf(key, number), EntryKey::DrainingIn(cookie, number)],
-        _ => [EntryKey::SandboxOf(key), EntryKey::SandboxIn(cookie, number)],
-    }
+    [EntryKey::SandboxOf(sandbox.key()), EntryKey::SandboxIn(sandbox.namespace.cookie, number)]
+}
+
+/// What `draining` is found by.
+pub(super) fn keys_of_draining(draining: &DrainingEndpoint, number: u32) -> [EntryKey; 2] {
+    [EntryKey::DrainingOf(draining.key, number), EntryKey::DrainingIn(draining.cookie, number)]
 }
 
 /// The ports that `sandbox` publishes.
@@ -57,16 +102,18 @@ pub(super) fn ports_of(sandbox: &Sandbox, number: u32) -> impl Iterator<Item = (
     })
 }
 
-/// What exists once and `sandbox` has.
-pub(super) fn leases_of(sandbox: &Sandbox) -> Vec<EntryKey> {
-    let mut leases = Vec::new();
-    for endpoint in &sandbox.endpoints {
-        let network = &endpoint.network;
-        leases.extend(endpoint.addresses.iter().map(|net| EntryKey::Address(network.clone(), net.addr())));
-        leases.push(EntryKey::Mac(network.clone(), endpoint.mac));
-        leases.extend(endpoint.wire.host_link().map(|link| EntryKey::Link(link.clone())));
-    }
-    leases
+/// What exists once and `endpoint` of the sandbox with that number has. The entries stay as they are when it begins to drain.
+fn leases_of(endpoint: &Endpoint, sandbox: u32) -> Result<impl Iterator<Item = (EntryKey, Vec<u8>)>> {
+    let body = [sandbox.to_be_bytes(), number_of(endpoint.number)?.to_be_bytes()].concat();
+    Ok(leased_by(endpoint).map(move |key| (key, body.clone())))
+}
+
+/// The keys of what exists once and `endpoint` has.
+pub(super) fn leased_by(endpoint: &Endpoint) -> impl Iterator<Item = EntryKey> {
+    let network = &endpoint.network;
+    let addresses = endpoint.addresses.iter().map(|net| EntryKey::Address(network.clone(), net.addr()));
+    let link = endpoint.wire.host_link().map(|link| EntryKey::Link(link.clone()));
+    addresses.chain([EntryKey::Mac(network.clone(), endpoint.mac)]).chain(link)
 }
 
 /// The body of what is stored as JSON.

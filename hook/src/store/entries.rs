@@ -21,7 +21,7 @@ impl<'c> Entries<'c> {
     /// The body of `key`, proved to be whole; none where there is none.
     pub fn get(self, key: &EntryKey) -> Result<Option<Vec<u8>>> {
         let bytes = key.encode();
-        let mut statement = self.connection.prepare_cached("SELECT body FROM entry WHERE key = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT body FROM entry_7 WHERE key = ?1")?;
         let body = statement.query_row([&bytes[..]], |row| row.get::<_, Vec<u8>>(0)).optional()?;
         body.map(|mut body| {
             let length = checked(&bytes, &body).ok_or_else(|| unlike(key))?.len();
@@ -33,7 +33,7 @@ impl<'c> Entries<'c> {
 
     /// Gives `each` the entries of `span` in their order, until it breaks off.
     pub fn scan(self, span: &Span, mut each: impl FnMut(EntryKey, &[u8]) -> Result<ControlFlow<()>>) -> Result<()> {
-        let sql = "SELECT key, body FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        let sql = "SELECT key, body FROM entry_7 WHERE key >= ?1 AND key < ?2 ORDER BY key";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([&span.first[..], &span.below[..]])?;
         while let Some(row) = rows.next()? {
@@ -50,17 +50,17 @@ impl<'c> Entries<'c> {
 
     /// Adds an entry. Where its key is there already, [`Error::is_taken`] says so.
     pub fn add(self, key: &EntryKey, body: &[u8]) -> Result<()> {
-        self.write("INSERT INTO entry VALUES (?1, ?2)", key, body)
+        self.write("INSERT INTO entry_7 VALUES (?1, ?2)", key, body)
     }
 
     /// Adds an entry, or gives it another body.
     pub fn put(self, key: &EntryKey, body: &[u8]) -> Result<()> {
-        self.write("REPLACE INTO entry VALUES (?1, ?2)", key, body)
+        self.write("REPLACE INTO entry_7 VALUES (?1, ?2)", key, body)
     }
 
     /// Removes an entry; none there is no error.
     pub fn remove(self, key: &EntryKey) -> Result<()> {
-        self.connection.prepare_cached("DELETE FROM entry WHERE key = ?1")?.execute([&key.encode()[..]])?;
+        self.connection.prepare_cached("DELETE FROM entry_7 WHERE key = ?1")?.execute([&key.encode()[..]])?;
         Ok(())
     }
 
@@ -93,7 +93,7 @@ fn sum(key: &[u8], body: &[u8]) -> [u8; 4] {
 }
 
 /// A body without its checksum; none where that is another.
-fn checked<'b>(key: &[u8], stored: &'b [u8]) -> Option<&'b [u8]> {
+pub(super) fn checked<'b>(key: &[u8], stored: &'b [u8]) -> Option<&'b [u8]> {
     let (body, found) = stored.split_last_chunk::<4>()?;
     (*found == sum(key, body)).then_some(body)
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::ffi;
 
-use super::bodies::entries_of;
+use super::bodies::{entries_of, entries_of_draining, number_of};
 use super::entries::damaged;
 use super::key::{EntryKey, Span};
 use super::read::misplaced;
@@ -45,13 +45,23 @@ impl Read<'_> {
             network.link().map_or(Ok(()), |link| has(&EntryKey::NetworkLink(link.clone()), Some(name)))?;
         }
         let last = self.last()?;
+        let is_given = |number: u32, key: EntryKey| {
+            if number > last.number { Err(damaged(key, "its number was not given yet")) } else { Ok(()) }
+        };
         for sandbox in self.sandboxes()? {
-            let number = u32::try_from(sandbox.number).unwrap_or(u32::MAX);
+            let number = number_of(sandbox.number)?;
             has(&EntryKey::Sandbox(number), None)?;
-            if number > last.sandbox {
-                return Err(damaged(EntryKey::Sandbox(number), "its number was not given yet"));
+            is_given(number, EntryKey::Sandbox(number))?;
+            for endpoint in &sandbox.endpoints {
+                is_given(number_of(endpoint.number)?, EntryKey::Sandbox(number))?;
             }
-            entries_of(&sandbox, number).try_for_each(|(key, body)| has(&key, Some(&body)))?;
+            entries_of(&sandbox)?.iter().try_for_each(|(key, body)| has(key, Some(body)))?;
+        }
+        for draining in self.all_draining()? {
+            let number = number_of(draining.endpoint.number)?;
+            has(&EntryKey::Draining(number), None)?;
+            is_given(number, EntryKey::Draining(number))?;
+            entries_of_draining(&draining)?.iter().try_for_each(|(key, body)| has(key, Some(body)))?;
         }
         match found.into_values().find(|(key, _)| !matches!(key, EntryKey::LastAddress(_) | EntryKey::Change(_))) {
             Some((key, _)) => Err(damaged(key, "no sandbox or network has it")),

@@ -16,7 +16,7 @@ pub(super) enum EntryKey {
     Version,
     /// What holds on the whole host.
     Host,
-    /// The last numbers that sandboxes and changes got.
+    /// The last numbers that were given.
     Last,
     /// A network, as JSON.
     Network(NetworkName),
@@ -26,20 +26,22 @@ pub(super) enum EntryKey {
     LastAddress(NetworkName),
     /// A sandbox, as JSON.
     Sandbox(u32),
-    /// The sandbox of a container, unless it is draining.
+    /// The sandbox of a container.
     SandboxOf(Key),
-    /// A sandbox whose namespace has this cookie, unless it is draining. The host's namespace has many, and so has cookie 0,
-    /// which stands for a namespace that was not seen.
+    /// A sandbox whose namespace has this cookie. The host's namespace has many, and so has cookie 0, which stands for a
+    /// namespace that was not seen.
     SandboxIn(u64, u32),
-    /// A draining sandbox of a container, which may come back meanwhile.
+    /// A draining endpoint, as JSON.
+    Draining(u32),
+    /// A draining endpoint of a container, which may come back meanwhile: its number.
     DrainingOf(Key, u32),
-    /// A draining sandbox whose namespace has this cookie.
+    /// A draining endpoint whose namespace has this cookie: its number.
     DrainingIn(u64, u32),
-    /// The lease of an address in a network.
+    /// The lease of an address in a network: the sandbox's number and the endpoint's.
     Address(NetworkName, IpAddr),
-    /// The lease of a MAC address in a network.
+    /// The lease of a MAC address in a network: likewise.
     Mac(NetworkName, Mac),
-    /// The lease of a link's name on the host.
+    /// The lease of a link's name on the host: likewise.
     Link(InterfaceName),
     /// Published ports of the host in a row. The last of them is in the body, behind the sandbox's number.
     Ports(PortsKey),
@@ -75,8 +77,9 @@ const LAST_ADDRESS: u8 = 0x12;
 const SANDBOX: u8 = 0x20;
 const SANDBOX_OF: u8 = 0x21;
 const SANDBOX_IN: u8 = 0x22;
-const DRAINING_OF: u8 = 0x23;
-const DRAINING_IN: u8 = 0x24;
+const DRAINING: u8 = 0x23;
+const DRAINING_OF: u8 = 0x24;
+const DRAINING_IN: u8 = 0x25;
 const ADDRESS: u8 = 0x30;
 const MAC: u8 = 0x31;
 const LINK: u8 = 0x32;
@@ -101,6 +104,7 @@ impl EntryKey {
             Self::Sandbox(number) => joined(SANDBOX, &[&number.to_be_bytes()]),
             Self::SandboxOf(key) => joined(SANDBOX_OF, &[&key.bytes()]),
             Self::SandboxIn(cookie, number) => joined(SANDBOX_IN, &[&cookie.to_be_bytes(), &number.to_be_bytes()]),
+            Self::Draining(number) => joined(DRAINING, &[&number.to_be_bytes()]),
             Self::DrainingOf(key, number) => joined(DRAINING_OF, &[&key.bytes(), &number.to_be_bytes()]),
             Self::DrainingIn(cookie, number) => joined(DRAINING_IN, &[&cookie.to_be_bytes(), &number.to_be_bytes()]),
             Self::Address(network, address) => [text(ADDRESS, network.as_str()), address_bytes(*address)].concat(),
@@ -125,6 +129,7 @@ impl EntryKey {
             SANDBOX => Self::Sandbox(u32::from_be_bytes(rest.array()?)),
             SANDBOX_OF => Self::SandboxOf(rest.array()?.into()),
             SANDBOX_IN => Self::SandboxIn(u64::from_be_bytes(rest.array()?), u32::from_be_bytes(rest.array()?)),
+            DRAINING => Self::Draining(u32::from_be_bytes(rest.array()?)),
             DRAINING_OF => Self::DrainingOf(rest.array()?.into(), u32::from_be_bytes(rest.array()?)),
             DRAINING_IN => Self::DrainingIn(u64::from_be_bytes(rest.array()?), u32::from_be_bytes(rest.array()?)),
             ADDRESS => Self::Address(rest.text()?.parse().ok()?, Option::from(rest.address()?)?),
@@ -176,12 +181,17 @@ impl Span {
         Self::between(&EntryKey::SandboxIn(cookie, 0), &EntryKey::SandboxIn(cookie, u32::MAX))
     }
 
-    /// The draining sandboxes of that container.
+    /// The draining endpoints.
+    pub fn draining() -> Self {
+        Self { first: vec![DRAINING], below: vec![DRAINING + 1] }
+    }
+
+    /// The draining endpoints of that container.
     pub fn draining_of(key: Key) -> Self {
         Self::between(&EntryKey::DrainingOf(key, 0), &EntryKey::DrainingOf(key, u32::MAX))
     }
 
-    /// The draining sandboxes in the namespace of that cookie.
+    /// The draining endpoints in the namespace of that cookie.
     pub fn draining_in(cookie: u64) -> Self {
         Self::between(&EntryKey::DrainingIn(cookie, 0), &EntryKey::DrainingIn(cookie, u32::MAX))
     }
@@ -276,6 +286,7 @@ impl fmt::Display for EntryKey {
             Self::Host => f.write_str("the host's row"),
             Self::Network(name) => write!(f, "network {name}"),
             Self::Sandbox(number) => write!(f, "record {number}"),
+            Self::Draining(number) => write!(f, "draining endpoint {number}"),
             other => write!(f, "{other:?}"),
         }
     }
@@ -314,6 +325,8 @@ mod tests {
             EntryKey::SandboxIn(0, 256),
             EntryKey::SandboxIn(1 << 32, 1),
             EntryKey::SandboxIn(u64::MAX, u32::MAX),
+            EntryKey::Draining(3),
+            EntryKey::Draining(300),
             EntryKey::DrainingOf(key(7), 3),
             EntryKey::DrainingOf(key(7), 300),
             EntryKey::DrainingIn(7, 3),
@@ -365,6 +378,7 @@ mod tests {
         assert_eq!(within(Span::sandboxes(u32::MAX)), [""; 0]);
         assert_eq!(within(Span::sandboxes_in(0)), ["SandboxIn(0, 1)", "SandboxIn(0, 256)"]);
         assert_eq!(within(Span::sandboxes_in(u64::MAX)).len(), 1);
+        assert_eq!(within(Span::draining()), ["draining endpoint 3", "draining endpoint 300"]);
         assert_eq!(within(Span::draining_of(Key::from([7; 16]))).len(), 2);
         assert_eq!(within(Span::draining_in(7)).len(), 1);
         assert_eq!(within(Span::changes(2)).len(), 2);

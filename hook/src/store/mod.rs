@@ -18,6 +18,7 @@ mod version;
 mod write;
 mod writing;
 
+pub use bodies::Holder;
 pub use error::{Error, Result};
 pub use host_row::{Forwarding, HostRow};
 pub use read::{Owner, PortRun, Read};

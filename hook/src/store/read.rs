@@ -3,11 +3,13 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::bodies::{Last, leases_of, number, parsed};
+use super::bodies::{Holder, Last, leased_by, number, parsed};
 use super::entries::{Entries, damaged};
 use super::key::{EntryKey, Span, address};
 use super::{Error, HostRow, Result};
-use crate::model::{HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Sandbox};
+use crate::model::{
+    DrainingEndpoint, Endpoint, HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Sandbox,
+};
 
 /// The holder of a port that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl<'c> Read<'c> {
         Self { entries: Entries { connection } }
     }
 
-    /// The sandbox of `key`, unless it is draining.
+    /// The sandbox of `key`.
     ///
     /// # Errors
     /// When the store fails or an entry is damaged.
@@ -51,16 +53,7 @@ impl<'c> Read<'c> {
         }
     }
 
-    /// The draining sandboxes of `key`.
-    ///
-    /// # Errors
-    /// When the store fails or an entry is damaged.
-    pub fn draining_of(&self, key: &Key) -> Result<Vec<Sandbox>> {
-        let _moment = self.entries.moment()?;
-        self.numbers_in(&Span::draining_of(*key))?.into_iter().map(|number| self.led_to(number)).collect()
-    }
-
-    /// The sandbox whose namespace has `cookie`, unless it is draining.
+    /// The sandbox whose namespace has `cookie`.
     ///
     /// # Errors
     /// When the store fails or an entry is damaged.
@@ -68,14 +61,6 @@ impl<'c> Read<'c> {
         let _moment = self.entries.moment()?;
         let first = self.first_in(&Span::sandboxes_in(cookie))?;
         first.map(|number| self.led_to(number)).transpose()
-    }
-
-    /// The number of the draining sandbox whose namespace has `cookie`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn draining_in(&self, cookie: u64) -> Result<Option<i64>> {
-        Ok(self.first_in(&Span::draining_in(cookie))?.map(i64::from))
     }
 
     /// The sandbox of that number.
@@ -111,6 +96,52 @@ impl<'c> Read<'c> {
             })?;
         }
         Ok(sandboxes)
+    }
+
+    /// The draining endpoint of that number.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn draining(&self, number: i64) -> Result<Option<DrainingEndpoint>> {
+        let Ok(number) = u32::try_from(number) else { return Ok(None) };
+        let key = EntryKey::Draining(number);
+        self.entries.get(&key)?.map(|body| draining(number, &body)).transpose()
+    }
+
+    /// All draining endpoints.
+    ///
+    /// # Errors
+    /// When the store fails or an entry is damaged.
+    pub fn all_draining(&self) -> Result<Vec<DrainingEndpoint>> {
+        let mut found = Vec::new();
+        self.entries.scan(&Span::draining(), |key, body| {
+            let EntryKey::Draining(number) = key else { return Err(misplaced(&key)) };
+            found.push(draining(number, body)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// The draining endpoints of the container of `key`.
+    ///
+    /// # Errors
+    /// When the store fails or an entry is damaged.
+    pub fn draining_of(&self, key: &Key) -> Result<Vec<DrainingEndpoint>> {
+        let _moment = self.entries.moment()?;
+        let numbers = self.numbers_in(&Span::draining_of(*key))?.into_iter();
+        let led_to = |number: u32| {
+            let missing = || damaged(EntryKey::Draining(number), "it is missing");
+            self.draining(number.into())?.ok_or_else(missing)
+        };
+        numbers.map(led_to).collect()
+    }
+
+    /// The number of a draining endpoint whose namespace has `cookie`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn draining_in(&self, cookie: u64) -> Result<Option<i64>> {
+        Ok(self.first_in(&Span::draining_in(cookie))?.map(i64::from))
     }
 
     /// The network of that name.
@@ -153,33 +184,33 @@ impl<'c> Read<'c> {
         Ok(body.and_then(|body| address(&body)))
     }
 
-    /// The sandbox that holds `address` in `network`.
+    /// Who holds `address` in `network`.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn address_holder(&self, network: &NetworkName, address: IpAddr) -> Result<Option<i64>> {
+    pub fn address_holder(&self, network: &NetworkName, address: IpAddr) -> Result<Option<Holder>> {
         self.holder(&EntryKey::Address(network.clone(), address))
     }
 
-    /// The sandbox that holds `mac` in `network`.
+    /// Who holds `mac` in `network`.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn mac_holder(&self, network: &NetworkName, mac: Mac) -> Result<Option<i64>> {
+    pub fn mac_holder(&self, network: &NetworkName, mac: Mac) -> Result<Option<Holder>> {
         self.holder(&EntryKey::Mac(network.clone(), mac))
     }
 
-    /// Whether no sandbox holds anything that `sandbox` would lease: then it is unknown here.
+    /// Whether anything that `endpoint` would lease is held already.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn holds_none_of(&self, sandbox: &Sandbox) -> Result<bool> {
-        for key in leases_of(sandbox).iter().chain([&EntryKey::SandboxOf(sandbox.key())]) {
-            if self.holder(key)?.is_some() {
-                return Ok(false);
+    pub fn is_leased(&self, endpoint: &Endpoint) -> Result<bool> {
+        for key in leased_by(endpoint) {
+            if self.holder(&key)?.is_some() {
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// Who holds any of the ports from `first` to `last`; `Any` overlaps every address.
@@ -228,8 +259,8 @@ impl<'c> Read<'c> {
         Last::decode(&body).ok_or_else(|| misplaced(&EntryKey::Last))
     }
 
-    fn holder(&self, key: &EntryKey) -> Result<Option<i64>> {
-        Ok(self.number_at(key)?.map(i64::from))
+    fn holder(&self, key: &EntryKey) -> Result<Option<Holder>> {
+        self.entries.get(key)?.map(|body| Holder::decode(&body).ok_or_else(|| misplaced(key))).transpose()
     }
 
     fn number_at(&self, key: &EntryKey) -> Result<Option<u32>> {
@@ -272,4 +303,11 @@ pub(super) fn misplaced(key: &EntryKey) -> Error {
 pub(super) fn sandbox(number: u32, body: &[u8]) -> Result<Sandbox> {
     let sandbox: Sandbox = parsed(&EntryKey::Sandbox(number), body)?;
     Ok(Sandbox { number: number.into(), ..sandbox })
+}
+
+/// The draining endpoint with that `body`.
+fn draining(number: u32, body: &[u8]) -> Result<DrainingEndpoint> {
+    let mut draining: DrainingEndpoint = parsed(&EntryKey::Draining(number), body)?;
+    draining.endpoint.number = number.into();
+    Ok(draining)
 }

@@ -93,7 +93,7 @@ impl Reader {
     /// When the store fails or an entry is damaged.
     pub fn sandboxes(&self) -> Result<Vec<Sandbox>> {
         if self.version < VERSION {
-            return upgrade::sandboxes(&self.connection);
+            return upgrade::sandboxes(&self.connection, self.version);
         }
         Read::new(&self.connection).sandboxes()
     }

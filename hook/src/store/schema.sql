@@ -1,9 +1,10 @@
--- Version 6. One ordered table: what the keys are is in key.rs, and each body ends with the CRC-32 of its key and itself.
-CREATE TABLE entry (
+-- Version 7. One ordered table: what the keys are is in key.rs, and each body ends with the CRC-32 of its key and itself.
+-- Its name has the version, so that the statements of other releases fail on it.
+CREATE TABLE entry_7 (
     key BLOB PRIMARY KEY,
     body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- For earlier releases, which look for the version here: twice, so that a flipped bit is not taken for a newer one.
-PRAGMA user_version = 6;
-PRAGMA application_id = 0x6f630006;
+PRAGMA user_version = 7;
+PRAGMA application_id = 0x6f630007;

@@ -49,6 +49,8 @@ impl Drop for Scratch {
 fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandbox {
     let address = format!("10.90.0.{last_octet}/16");
     let endpoint = Endpoint {
+        number: 0,
+        state: State::Attaching,
         network: "bridge".parse().unwrap(),
         wire: Wire::Veth { master: "ocinet0".parse().unwrap(), host: format!("ocv{last_octet}").parse().unwrap() },
         interface: "eth0".parse().unwrap(),
@@ -148,25 +150,30 @@ fn one_question_reads_no_more_than_what_is_near() {
     insert(&mut store, &mut sandbox("db", 3, &[(HostAddress::Any, 501, 4096)])).unwrap();
     let held = |first, last| store.read().held_ports(Protocol::Tcp, HostAddress::Any, first, last).unwrap();
     assert_eq!(held(500, 500).len(), 1);
-    let run = PortRun { number: 2, first: 501, last: 4596 };
+    let run = PortRun { number: 3, first: 501, last: 4596 };
     assert_eq!((held(4596, 4596), held(4597, 4600)), (vec![run], vec![]));
-    let sql = "EXPLAIN QUERY PLAN SELECT key, body FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key";
+    let sql = "EXPLAIN QUERY PLAN SELECT key, body FROM entry_7 WHERE key >= ?1 AND key < ?2 ORDER BY key";
     let plan: String = store.connection.query_row(sql, [&[0u8][..], &[1u8][..]], |row| row.get("detail")).unwrap();
-    assert_eq!(plan, "SEARCH entry USING PRIMARY KEY (key>? AND key<?)");
+    assert_eq!(plan, "SEARCH entry_7 USING PRIMARY KEY (key>? AND key<?)");
 }
 
 #[test]
-fn a_draining_sandbox_keeps_its_address_and_frees_key_and_ports() {
+fn a_draining_endpoint_keeps_its_address_while_key_and_ports_are_free() {
     let scratch = Scratch::new("drain");
     let mut store = scratch.open("a");
     let mut web = sandbox("web", 2, &[(HostAddress::Any, 8080, 1)]);
     insert(&mut store, &mut web).unwrap();
-    store.write(|write| write.set_state(&mut web, State::Draining)).unwrap();
-    assert_eq!(store.read().find(&web.key()).unwrap(), None);
+    let [draining] = &store.write(|write| write.end(&web)).unwrap()[..] else { panic!("{web:?}") };
+    store.read().integrity().unwrap();
+    assert_eq!((store.read().find(&web.key()).unwrap(), store.read().sandboxes().unwrap()), (None, vec![]));
+    assert_eq!(store.read().draining_of(&web.key()).unwrap(), std::slice::from_ref(draining));
+    assert_eq!(store.read().draining_in(2).unwrap(), Some(draining.endpoint.number));
     assert!(insert(&mut store, &mut sandbox("db", 2, &[])).unwrap_err().is_taken());
     insert(&mut store, &mut sandbox("web", 3, &[(HostAddress::Any, 8080, 1)])).unwrap();
-    store.write(|write| write.remove(web.number)).unwrap();
+    store.write(|write| write.remove_draining(draining.endpoint.number)).unwrap();
+    assert_eq!(store.read().all_draining().unwrap(), []);
     insert(&mut store, &mut sandbox("db", 2, &[])).unwrap();
+    store.read().integrity().unwrap();
 }
 
 /// Every write of a sandbox is a change, the oldest are forgotten, and a reader knows when it is too late.
@@ -180,7 +187,7 @@ fn changes_are_numbered_and_the_oldest_forgotten() {
     insert(&mut store, &mut web).unwrap();
     insert(&mut store, &mut db).unwrap();
     store.write::<_, Error>(|write| write.set_state(&mut web, State::Attached)).unwrap();
-    assert_eq!(reader.changes_after(0).unwrap(), (Changes::Of(vec![1, 2, 1]), 3));
+    assert_eq!(reader.changes_after(0).unwrap(), (Changes::Of(vec![1, 3, 1]), 3));
     assert_eq!(reader.changes_after(2).unwrap(), (Changes::Of(vec![1]), 3));
     assert_eq!(reader.changes_after(3).unwrap(), (Changes::Of(vec![]), 3));
     assert_eq!(reader.changes_after(4).unwrap().0, Changes::BehindTail, "another store");
@@ -197,7 +204,7 @@ fn changes_are_numbered_and_the_oldest_forgotten() {
     assert_eq!(reader.changes_after(0).unwrap().0, Changes::BehindTail);
     assert_eq!(reader.changes_after(4).unwrap(), (Changes::Of(vec![1; 1023]), 1027));
     let kept: i64 =
-        store.connection.query_row("SELECT count(*) FROM entry WHERE key > x'50'", [], |row| row.get(0)).unwrap();
+        store.connection.query_row("SELECT count(*) FROM entry_7 WHERE key > x'50'", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 1024);
 }
 
@@ -227,8 +234,8 @@ fn what_is_removed_meanwhile_is_no_damage() {
         for _ in 0..300 {
             let mut web = sandbox("web", 2, &[]);
             insert(&mut store, &mut web).unwrap();
-            store.write(|write| write.set_state(&mut web, State::Draining)).unwrap();
-            store.write(|write| write.remove(web.number)).unwrap();
+            store.write(|write| write.end(&web)).unwrap();
+            store.write(|write| write.remove_draining(web.endpoints[0].number)).unwrap();
         }
     });
     while !writer.is_finished() {
@@ -256,7 +263,7 @@ fn a_reader_can_change_nothing_and_sees_what_others_change() {
     assert!(Reader::open(&scratch.0, &host("a")).unwrap().is_none());
     let mut store = scratch.open("a");
     let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
-    let refused = reader.connection.execute("DELETE FROM entry", []).unwrap_err();
+    let refused = reader.connection.execute("DELETE FROM entry_7", []).unwrap_err();
     assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::ReadOnly));
     let mut web = sandbox("web", 2, &[]);
     insert(&mut store, &mut web).unwrap();

@@ -9,13 +9,13 @@ use super::key::EntryKey;
 use super::{Error, Result};
 
 /// The schema's version.
-pub(super) const VERSION: u32 = 6;
+pub(super) const VERSION: u32 = 7;
 
 /// The last version that had a table for each kind of row.
 pub(super) const LAST_OF_TABLES: u32 = 5;
 
-/// The version of the store at `path`: 1 to [`VERSION`]. It is an entry like others, and so costs one look; a store without
-/// entries has it in the file's header alone.
+/// The version of the store at `path`: 1 to [`VERSION`]. It is an entry like others, and so costs one look. Of a store without
+/// the table of this version, the file's header tells it.
 pub(super) fn of(connection: &Connection, path: &Path) -> Result<u32> {
     match (Entries { connection }).get(&EntryKey::Version) {
         Ok(Some(body)) => match body.try_into().map(u32::from_be_bytes) {
@@ -24,14 +24,14 @@ pub(super) fn of(connection: &Connection, path: &Path) -> Result<u32> {
             _ => Err(damaged(path, "it has an earlier version than its form")),
         },
         Ok(None) => Err(damaged(path, "it does not say its version")),
-        Err(error) if has_no_table(&error) => of_tables(connection, path),
+        Err(error) if has_no_table(&error) => in_header(connection, path),
         Err(Error::Sql { source, .. }) => Err(Error::sql("read the version of", path, source)),
         Err(error) => Err(error),
     }
 }
 
-/// The version in the header of a store that has no entries.
-fn of_tables(connection: &Connection, path: &Path) -> Result<u32> {
+/// The version in the file's header.
+fn in_header(connection: &Connection, path: &Path) -> Result<u32> {
     let pragma = |name: &str| {
         let value = connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u32>(0));
         value.map_err(|e| Error::sql("read the version of", path, e))
@@ -39,7 +39,7 @@ fn of_tables(connection: &Connection, path: &Path) -> Result<u32> {
     match (pragma("user_version")?, pragma("application_id")?) {
         // The first version did not say it twice.
         (1, 0) => Ok(1),
-        (version @ 2..=LAST_OF_TABLES, mark) if mark == application_id(version) => Ok(version),
+        (version @ 2..VERSION, mark) if mark == application_id(version) => Ok(version),
         (found, mark) if found > VERSION && mark == application_id(found) => Err(newer(path, found)),
         (version, mark) => Err(damaged(path, &format!("it has the version {version} and the mark {mark:#x}"))),
     }

@@ -3,14 +3,13 @@ use std::ops::{ControlFlow, Deref};
 
 use rusqlite::Connection;
 
-use super::bodies::{Last, entries_of, json, keys_of, ports_of};
-use super::entries::damaged;
+use super::bodies::{Last, entries_of, entries_of_draining, json, keys_of, keys_of_draining, number_of, ports_of};
 use super::key::{EntryKey, Span, address_bytes};
 use super::read::Read;
 use super::version::VERSION;
-use super::{Error, Forwarding, HostRow, Result};
+use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
-use crate::model::{Network, NetworkName, Sandbox, State};
+use crate::model::{DrainingEndpoint, Network, NetworkName, Sandbox, State};
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
 pub(super) const CHANGES: u64 = 1024;
@@ -90,45 +89,78 @@ impl<'c> Write<'c> {
         self.entries.put(&EntryKey::LastAddress(network.clone()), &address_bytes(address))
     }
 
-    /// Adds `sandbox` with all its leases and gives it its number, which no other had in this boot.
+    /// Adds `sandbox` with all its leases and numbers it and its endpoints, as no other was in this boot.
     ///
     /// # Errors
-    /// [`Error::is_taken`] where another sandbox holds its key or one of its leases.
+    /// [`Error::is_taken`](super::Error::is_taken) where another holds its key or one of its leases.
     pub fn insert(&self, sandbox: &mut Sandbox) -> Result<()> {
-        let last = self.last()?;
-        let number = last.sandbox.checked_add(1).ok_or_else(|| damaged("the last number", "there is none after it"))?;
+        let mut last = self.last()?;
+        let number = last.next()?;
         sandbox.number = number.into();
+        for endpoint in &mut sandbox.endpoints {
+            endpoint.number = last.next()?.into();
+        }
         self.restore(sandbox)?;
-        self.note(number, Last { sandbox: number, ..last })
+        self.note(number, last)
     }
 
-    /// Adds `sandbox` under the number that it has, and tells none of those who follow the store.
+    /// Adds `draining` with its leases and numbers it.
+    ///
+    /// # Errors
+    /// [`Error::is_taken`](super::Error::is_taken) where another holds one of its leases.
+    pub fn insert_draining(&self, draining: &mut DrainingEndpoint) -> Result<()> {
+        let mut last = self.last()?;
+        draining.sandbox = last.next()?.into();
+        draining.endpoint.number = last.next()?.into();
+        self.entries.put(&EntryKey::Last, &last.encode())?;
+        self.restore_draining(draining)
+    }
+
+    /// Adds `sandbox` under the numbers that it has, and tells none of those who follow the store.
     pub(super) fn restore(&self, sandbox: &Sandbox) -> Result<()> {
-        let number = number_of(sandbox.number)?;
-        self.entries.add(&EntryKey::Sandbox(number), &json(sandbox)?)?;
-        entries_of(sandbox, number).try_for_each(|(key, body)| self.entries.add(&key, &body))
+        self.entries.add(&EntryKey::Sandbox(number_of(sandbox.number)?), &json(sandbox)?)?;
+        entries_of(sandbox)?.iter().try_for_each(|(key, body)| self.entries.add(key, body))
     }
 
-    /// Changes the state of `sandbox`. Draining frees its ports: nothing of the host leads to it any more.
+    /// Adds `draining` under the numbers that it has.
+    pub(super) fn restore_draining(&self, draining: &DrainingEndpoint) -> Result<()> {
+        self.entries.add(&EntryKey::Draining(number_of(draining.endpoint.number)?), &json(draining)?)?;
+        entries_of_draining(draining)?.iter().try_for_each(|(key, body)| self.entries.add(key, body))
+    }
+
+    /// Changes the state of `sandbox` and of its endpoints.
     ///
     /// # Errors
     /// When the store fails.
     pub fn set_state(&self, sandbox: &mut Sandbox, state: State) -> Result<()> {
         let number = number_of(sandbox.number)?;
-        let drains = state == State::Draining && sandbox.state != State::Draining;
-        if drains {
-            for key in keys_of(sandbox, number).into_iter().chain(ports_of(sandbox, number).map(|(key, _)| key)) {
-                self.entries.remove(&key)?;
-            }
-            sandbox.publish.clear();
-        }
-        sandbox.state = state;
-        if drains {
-            let body = number.to_be_bytes();
-            keys_of(sandbox, number).iter().try_for_each(|key| self.entries.add(key, &body))?;
-        }
+        sandbox.set_state(state);
         self.entries.put(&EntryKey::Sandbox(number), &json(sandbox)?)?;
         self.note(number, self.last()?)
+    }
+
+    /// Ends `sandbox`, whose endpoints drain from now on and keep what they lease. Its ports are free: nothing of the host leads to it
+    /// any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn end(&self, sandbox: &Sandbox) -> Result<Vec<DrainingEndpoint>> {
+        let number = number_of(sandbox.number)?;
+        let ports = ports_of(sandbox, number).map(|(key, _)| key);
+        for key in keys_of(sandbox, number).into_iter().chain(ports) {
+            self.entries.remove(&key)?;
+        }
+        self.entries.remove(&EntryKey::Sandbox(number))?;
+        let of = |endpoint| DrainingEndpoint::of(sandbox, endpoint);
+        let draining: Vec<DrainingEndpoint> = sandbox.endpoints.iter().map(of).collect();
+        for one in &draining {
+            let number = number_of(one.endpoint.number)?;
+            self.entries.add(&EntryKey::Draining(number), &json(one)?)?;
+            let body = number.to_be_bytes();
+            keys_of_draining(one, number).iter().try_for_each(|key| self.entries.add(key, &body))?;
+        }
+        self.note(number, self.last()?)?;
+        Ok(draining)
     }
 
     /// Removes a sandbox with all its leases; none there is no error.
@@ -138,11 +170,19 @@ impl<'c> Write<'c> {
     pub fn remove(&self, number: i64) -> Result<()> {
         let Some(sandbox) = self.sandbox(number)? else { return Ok(()) };
         let number = number_of(number)?;
-        for (key, _) in entries_of(&sandbox, number) {
-            self.entries.remove(&key)?;
-        }
+        entries_of(&sandbox)?.iter().try_for_each(|(key, _)| self.entries.remove(key))?;
         self.entries.remove(&EntryKey::Sandbox(number))?;
         self.note(number, self.last()?)
+    }
+
+    /// Removes a draining endpoint with its leases; none there is no error.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn remove_draining(&self, number: i64) -> Result<()> {
+        let Some(draining) = self.draining(number)? else { return Ok(()) };
+        entries_of_draining(&draining)?.iter().try_for_each(|(key, _)| self.entries.remove(key))?;
+        self.entries.remove(&EntryKey::Draining(number_of(number)?))
     }
 
     fn set_host_row(&self, row: &HostRow) -> Result<()> {
@@ -168,10 +208,4 @@ impl<'c> Write<'c> {
         })?;
         changes.iter().try_for_each(|key| self.entries.remove(key))
     }
-}
-
-/// A number as keys have it.
-fn number_of(number: i64) -> Result<u32> {
-    let number: Option<u32> = number.try_into().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| Error::Damaged { what: "a sandbox".into(), why: "it has no number".into() })
 }

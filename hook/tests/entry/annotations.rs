@@ -179,9 +179,9 @@ fn only_rules(all: &Needs) {
 
 /// Makes sure that each step is one command a line, whatever is called how, and that the alias fits the kernel.
 fn lines(sandbox: &Sandbox, network: &Network) {
-    let alias = plan::alias(sandbox).to_string();
+    let alias = sandbox.alias().to_string();
     assert!(alias.len() <= 255, "{alias}");
-    let facts = Facts { alias: plan::alias(sandbox), guarded: true };
+    let facts = Facts { alias: sandbox.alias(), guarded: true };
     for endpoint in &sandbox.endpoints {
         let steps = driver::steps(network, endpoint, &facts);
         let shared = steps.network.iter().flat_map(ocinet::shell::network_step);

@@ -106,8 +106,8 @@ fn sandbox(n: u8) -> Sandbox {
             "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1,
         },
         "endpoints": [{
-            "network": "bridge", "driver": "bridge", "bridge": "ocinet0", "host_interface": format!("ocv{n}"),
-            "interface": "eth0", "mac": format!("02:0c:0a:5a:00:{n:02x}"), "mtu": 1500,
+            "endpoint": 2, "state": "attached", "network": "bridge", "driver": "bridge", "bridge": "ocinet0",
+            "host_interface": format!("ocv{n}"), "interface": "eth0", "mac": format!("02:0c:0a:5a:00:{n:02x}"), "mtu": 1500,
             "addresses": [format!("10.90.0.{n}/16")], "gateways": ["10.90.0.1"],
         }],
         "publish": [publish],

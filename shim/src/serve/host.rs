@@ -82,14 +82,18 @@ impl Host {
 
     pub fn list(&self, request: &ListRequest) -> Result<ListResponse> {
         let count = if request.limit == 0 { PAGE } else { request.limit.min(PAGE) };
-        let sandboxes = match self.engine()? {
-            Some(mut engine) => engine.sandboxes_after(request.after, count)?,
-            None => Vec::new(),
-        };
+        let mut sandboxes = Vec::new();
+        if let Some(mut engine) = self.engine()? {
+            sandboxes = engine.sandboxes_after(request.after, count)?;
+            if request.all {
+                sandboxes.extend(engine.draining()?.into_iter().filter(|sandbox| sandbox.number > request.after));
+                sandboxes.sort_by_key(|sandbox| sandbox.number);
+                sandboxes.truncate(count as usize);
+            }
+        }
         let mut response = ListResponse::new();
         let mut last = None;
-        let wanted = |sandbox: &Sandbox| request.all || sandbox.state != ocinet::model::State::Draining;
-        let taken = page(&sandboxes, wanted, &mut response.containers, &mut last);
+        let taken = page(&sandboxes, &mut response.containers, &mut last);
         let is_whole = taken == sandboxes.len() && sandboxes.len() < count as usize;
         response.next = last.filter(|_| !is_whole).unwrap_or(0);
         Ok(response)
@@ -105,7 +109,7 @@ impl Host {
         let view = NetworkView::find(&views, &request.name)?;
         let mut response = InspectNetworkResponse::new();
         response.network = Some(convert::network(view)).into();
-        page(&view.sandboxes, |_| true, &mut response.containers, &mut None);
+        page(&view.sandboxes, &mut response.containers, &mut None);
         Ok(response)
     }
 
@@ -132,23 +136,16 @@ impl Host {
 
 /// Takes the `wanted` ones of `sandboxes` until a page is full. Returns how many were examined, and the number of the
 /// last.
-fn page(
-    sandboxes: &[Sandbox],
-    wanted: impl Fn(&Sandbox) -> bool,
-    containers: &mut Vec<Container>,
-    last: &mut Option<i64>,
-) -> usize {
+fn page(sandboxes: &[Sandbox], containers: &mut Vec<Container>, last: &mut Option<i64>) -> usize {
     let mut bytes = 0;
     for (index, sandbox) in sandboxes.iter().enumerate() {
         if bytes > PAGE_BYTES || containers.len() == PAGE as usize {
             return index;
         }
         *last = Some(sandbox.number);
-        if wanted(sandbox) {
-            let container = convert::container(sandbox);
-            bytes += container.compute_size();
-            containers.push(container);
-        }
+        let container = convert::container(sandbox);
+        bytes += container.compute_size();
+        containers.push(container);
     }
     sandboxes.len()
 }

@@ -150,8 +150,8 @@ mod tests {
 
     fn sandbox(id: &str, bundle: &str, mode: &str, octet: u8) -> Sandbox {
         let endpoint = json!({
-            "network": "bridge", "driver": "bridge", "bridge": "ocinet0", "host_interface": format!("ocv{octet}"),
-            "interface": "eth0", "mac": "02:0c:0a:5a:00:02", "mtu": 1500,
+            "endpoint": 2, "state": "attached", "network": "bridge", "driver": "bridge", "bridge": "ocinet0",
+            "host_interface": format!("ocv{octet}"), "interface": "eth0", "mac": "02:0c:0a:5a:00:02", "mtu": 1500,
             "addresses": [format!("10.90.0.{octet}/16")], "gateways": ["10.90.0.1"],
         });
         let sandbox = json!({

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::decide::liveness::Life;
 use crate::driver;
-use crate::engine::locks::place_of;
+use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
 use crate::engine::{Engine, Result};
 use crate::firewall::{InputLoop, Kind, input_loop, iptables};
@@ -27,17 +27,16 @@ impl Engine {
                 }
             }
         }
+        findings.extend(self.examine_draining()?);
         findings.extend(self.strays(&sandboxes)?);
         Ok(findings)
     }
 
     fn examine_container(&mut self, listed: &Sandbox, subject: &str) -> Result<Vec<Finding>> {
         // Where another process has the lock, it is at work on the sandbox.
-        let place = place_of(listed);
-        let Some(_lock) = self.locks.attempt(place)? else { return Ok(Vec::new()) };
+        let Some(_lock) = self.locks.attempt(place_of(listed))? else { return Ok(Vec::new()) };
         // It may have changed, or gone, before we had the lock.
-        let sandbox = self.store.read().sandbox(listed.number)?.filter(|sandbox| place_of(sandbox) == place);
-        let Some(sandbox) = sandbox else { return Ok(Vec::new()) };
+        let Some(sandbox) = self.store.read().sandbox(listed.number)? else { return Ok(Vec::new()) };
         if sandbox.state != State::Attached {
             return Ok(vec![Finding::ours(subject, format!("was left {}", sandbox.state))]);
         }
@@ -71,9 +70,25 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Links with our alias that no sandbox in the store names.
+    /// Drains that were cut off.
+    fn examine_draining(&mut self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for listed in self.store.read().all_draining()? {
+            // Where another process has the lock, it drains the endpoint.
+            let Some(_lock) = self.locks.attempt(place_of_draining(&listed))? else { continue };
+            if self.store.read().draining(listed.endpoint.number)?.is_some() {
+                let subject = format!("container {}", listed.container);
+                findings.push(Finding::ours(subject, format!("was left {}", State::Draining)));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Links with our alias that the store does not name.
     fn strays(&mut self, sandboxes: &[Sandbox]) -> Result<Vec<Finding>> {
-        let endpoints = || sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
+        let draining = self.store.read().all_draining()?;
+        let standing = || sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
+        let endpoints = || standing().chain(draining.iter().map(|draining| &draining.endpoint));
         let is_known = |name: &InterfaceName| endpoints().any(|endpoint| endpoint.wire.host_link() == Some(name));
         let links = self.links.all_ours()?;
         let stray = links.iter().filter(|link| matches!(link.alias, Alias::Endpoint { .. }) && !is_known(&link.name));
@@ -99,8 +114,7 @@ impl Engine {
     /// The networks that a container is on.
     pub(super) fn networks_in_use(&mut self) -> Result<Vec<Network>> {
         let sandboxes = self.store.read().sandboxes()?;
-        let endpoints =
-            || sandboxes.iter().filter(|sandbox| sandbox.state.is_wired()).flat_map(|sandbox| &sandbox.endpoints);
+        let endpoints = || sandboxes.iter().flat_map(Sandbox::wired_endpoints);
         let mut networks = self.store.read().networks()?;
         networks.retain(|network| endpoints().any(|endpoint| endpoint.network == network.name));
         Ok(networks)

@@ -55,11 +55,15 @@ impl Engine {
                 reset.containers.push(sandbox.container.to_string());
             }
         }
+        for draining in self.store.read().all_draining()? {
+            let result = self.await_drained(draining.endpoint.number);
+            failures.note(format!("container {}", draining.container), result)?;
+        }
         std::mem::take(&mut failures).into_result()?;
         let _alone = alone_at_firewall(&self.locks)?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = Writing::begin(&self.locks)?;
-        if let Some(sandbox) = self.store.read().sandboxes()?.first() {
+        if let Some(sandbox) = self.sandboxes()?.iter().chain(&self.draining()?).next() {
             return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", sandbox.container)));
         }
         reset.forwarding_off = self.forward_no_more()?;

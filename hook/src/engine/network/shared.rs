@@ -1,6 +1,5 @@
 //! What the endpoints of a network share on the host.
 
-use crate::decide::plan;
 use crate::driver::{self, EndpointStep, NetworkStep};
 use crate::engine::{Engine, Result};
 use crate::kernel::perform;
@@ -24,9 +23,9 @@ impl Engine {
 /// What connects all the containers on `network`.
 fn fellows(store: &Store, network: &Network) -> Result<Vec<EndpointStep>> {
     let mut steps = Vec::new();
-    for sandbox in store.read().sandboxes()?.iter().filter(|sandbox| sandbox.state.is_wired()) {
-        let alias = plan::alias(sandbox);
-        let endpoints = sandbox.endpoints.iter().filter(|endpoint| endpoint.network == network.name);
+    for sandbox in &store.read().sandboxes()? {
+        let alias = sandbox.alias();
+        let endpoints = sandbox.wired_endpoints().filter(|endpoint| endpoint.network == network.name);
         steps.extend(endpoints.flat_map(|endpoint| driver::of_endpoint(network, endpoint, &alias)));
     }
     Ok(steps)

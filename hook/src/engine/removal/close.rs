@@ -2,11 +2,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slog::{Discard, Logger, debug, o, warn};
+use slog::{debug, warn};
 
+use super::drain::drain;
 use crate::engine::Engine;
-use crate::input::config::Config;
-use crate::kernel::{self, Lock, Place};
+use crate::kernel::{self, Flows, HostLinks, Lock, Place};
+use crate::store::Store;
 
 /// How long the kernel takes to free deleted elements of the firewall: one RCU grace period, with a margin. A netfilter
 /// socket that is closed in that time waits for it, and so does every process that changes the firewall
@@ -22,8 +23,8 @@ impl Engine {
     /// socket after deletions, goes on in a child process that no caller waits for. If the child is killed, its locks are
     /// free, and collection goes on where it stopped.
     ///
-    /// Never fails: the attach or detach is complete. What is left is
-    /// `draining` in the store, and collection finds it; the log says so.
+    /// Never fails: the attach or detach is complete. What is left is in the store as draining, and collection finds it; the log
+    /// says so.
     pub fn close(mut self) {
         // A step that failed has not reset the time.
         self.since = Instant::now();
@@ -43,11 +44,11 @@ impl Engine {
         let keep: Vec<_> =
             self.slow_sockets().chain(self.drains.deletion_lock.iter().map(AsFd::as_fd)).chain(drains).collect();
         let work = || {
-            // It is kept until the process ends, since closing its sockets would wait.
-            let engine = self.drain_apart();
+            // They are kept until the process ends, since closing their sockets would wait.
+            let opened = self.drain_apart();
             // Processes that wait for an address or an interface can go on; they need not wait for the sockets.
             self.drains.waiting.iter().for_each(|(_, drain)| drain.release());
-            if must_wait || (engine.is_some() && self.is_deletion_recent()) {
+            if must_wait || (opened.is_some() && self.is_deletion_recent()) {
                 thread::sleep(GRACE_PERIOD);
                 self.drains.deletion_lock.iter().for_each(Lock::release);
                 // Held until this process ends, which closes its socket.
@@ -67,17 +68,18 @@ impl Engine {
         }
     }
 
-    /// Drains in the child with an engine of its own, without a log. Collection finds what it leaves.
-    fn drain_apart(&self) -> Option<Engine> {
+    /// Drains in the child, with a store and sockets of its own: those of its parent are not to be shared. Collection finds what it
+    /// leaves.
+    fn drain_apart(&self) -> Option<(Store, HostLinks, Flows)> {
         if self.drains.waiting.is_empty() {
             return None;
         }
-        let silent = Logger::root(Discard, o!());
-        let mut engine = Engine::open(&self.state_dir, Config::default(), silent).ok()?;
-        for (sandbox, _) in &self.drains.waiting {
-            let _ = engine.drain(sandbox);
+        let mut store = Store::open(&self.state_dir, &self.host, &self.locks).ok()??;
+        let (mut links, mut flows) = (HostLinks::open().ok()?, Flows::default());
+        for (draining, _) in &self.drains.waiting {
+            let _ = drain(&mut store, &mut links, &mut flows, draining);
         }
-        Some(engine)
+        Some((store, links, flows))
     }
 
     /// The sockets that take the kernel long to close after elements of the firewall were deleted.

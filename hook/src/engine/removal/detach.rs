@@ -4,8 +4,8 @@ use crate::decide::plan;
 use crate::engine::locks::change_at_firewall;
 use crate::engine::{Engine, Result};
 use crate::firewall::{Change, publish_needs};
-use crate::kernel::{Place, perform};
-use crate::model::{Key, Sandbox, State};
+use crate::kernel::{self, Place, perform};
+use crate::model::{Endpoint, Key, Sandbox, State};
 
 impl Engine {
     /// Detaches the container `key`, whose lock the caller holds; none there is no error.
@@ -29,30 +29,22 @@ impl Engine {
         for step in plan::undo(&sandbox) {
             perform::close(&mut self.links, &step)?;
         }
-        // Where the links are gone already, flows are still to be forgotten.
-        let draining = !sandbox.endpoints.is_empty();
         self.step("links");
-        info!(self.log, "detached"; "container" => %sandbox.container, "draining" => draining);
-        if draining {
-            let drain = self.locks.exclusive(Place::Drain(sandbox.number))?;
-            self.store.write(|store| store.set_state(&mut sandbox, State::Draining))?;
-            self.drains.waiting.push((sandbox, drain));
-        } else {
-            self.store.write(|store| store.remove(sandbox.number))?;
-        }
+        // Where a link is gone already, flows are still to be forgotten. The locks come first: from the write on, a collection
+        // takes up what has none.
+        let lock = |endpoint: &Endpoint| self.locks.exclusive(Place::Drain(endpoint.number));
+        let locks = sandbox.endpoints.iter().map(lock).collect::<kernel::Result<Vec<_>>>()?;
+        let draining = self.store.write(|store| store.end(&sandbox))?;
+        info!(self.log, "detached"; "container" => %sandbox.container, "draining" => !draining.is_empty());
+        self.drains.waiting.extend(draining.into_iter().zip(locks));
         self.step("store");
         Ok(())
     }
 
     /// Takes away everything of a sandbox whose lock the caller holds, and waits until the kernel is done with it.
     pub(in crate::engine) fn take_away(&mut self, sandbox: Sandbox) -> Result<()> {
-        match sandbox.state {
-            State::Draining => self.drain(&sandbox),
-            State::Attaching | State::Attached | State::Detaching => {
-                self.detach_sandbox(sandbox)?;
-                self.finish()
-            }
-        }
+        self.detach_sandbox(sandbox)?;
+        self.finish()
     }
 
     /// Lets no published port lead to the container any more.

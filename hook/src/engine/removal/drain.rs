@@ -1,63 +1,78 @@
-use crate::decide::plan;
-use crate::engine::locks::place_of;
+use crate::driver;
+use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::{Engine, Failures, Result};
-use crate::kernel::{Lock, Place, perform};
-use crate::model::{Key, Sandbox};
+use crate::kernel::{Flows, HostLinks, Lock, Place, perform};
+use crate::model::{DrainingEndpoint, Key, Sandbox};
+use crate::store::Store;
 
 /// What the kernel is not done with yet.
 #[derive(Default)]
 pub(in crate::engine) struct Drains {
     /// Held from a deletion in the firewall on until the kernel is done with it.
     pub deletion_lock: Option<Lock>,
-    /// Sandboxes whose links are still to be deleted, each with its drain lock.
-    pub waiting: Vec<(Sandbox, Lock)>,
+    /// Endpoints whose links are still to be deleted, each with its drain lock.
+    pub waiting: Vec<(DrainingEndpoint, Lock)>,
 }
 
 impl Engine {
     /// Goes on with earlier drains of the container that were cut off. The caller holds its sandbox lock.
     pub(in crate::engine) fn take_up_drains(&mut self, key: &Key) -> Result<()> {
-        for sandbox in self.store.read().draining_of(key)? {
-            let Some(drain) = self.locks.attempt(Place::Drain(sandbox.number))? else { continue };
+        for draining in self.store.read().draining_of(key)? {
+            let Some(lock) = self.locks.attempt(place_of_draining(&draining))? else { continue };
             // It may have been finished before we had the lock.
-            if self.store.read().sandbox(sandbox.number)?.is_some() {
-                self.drains.waiting.push((sandbox, drain));
+            if self.store.read().draining(draining.endpoint.number)?.is_some() {
+                self.drains.waiting.push((draining, lock));
             }
         }
         Ok(())
     }
 
-    /// Drains the sandboxes that were detached here. Some 20 ms a link.
+    /// Drains the endpoints that were detached here. Some 20 ms a link.
     ///
     /// # Errors
     /// Those of the kernel and the store; what is left is collected later.
     pub fn finish(&mut self) -> Result<()> {
         let mut failures = Failures::default();
-        for (sandbox, _drain) in std::mem::take(&mut self.drains.waiting) {
-            let drained = self.drain(&sandbox);
-            failures.note(format!("container {}", sandbox.container), drained)?;
+        for (draining, _lock) in std::mem::take(&mut self.drains.waiting) {
+            let drained = drain(&mut self.store, &mut self.links, &mut self.flows, &draining);
+            failures.note(format!("container {}", draining.container), drained)?;
         }
         failures.into_result()
     }
 
-    /// Deletes what is left of a draining sandbox in the kernel, and then its row in the store. The caller holds its drain lock.
-    pub(in crate::engine) fn drain(&mut self, sandbox: &Sandbox) -> Result<()> {
-        self.clear_addresses(sandbox)?;
-        Ok(self.store.write(|store| store.remove(sandbox.number))?)
-    }
-
-    /// Takes away what the kernel holds of `sandbox`, while its addresses are still leased.
-    pub(in crate::engine) fn clear_addresses(&mut self, sandbox: &Sandbox) -> Result<()> {
-        for step in plan::undo(sandbox) {
-            perform::undo(&mut self.links, &mut self.flows, &step)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until no other process works on the sandbox. A detach takes some 20 ms.
+    /// Waits until no other process works on the sandbox.
     pub(in crate::engine) fn wait_for(&mut self, sandbox: &Sandbox) -> Result<()> {
+        self.wait_at(place_of(sandbox))
+    }
+
+    /// Waits until no other process has the lock of that place. A detach takes some 20 ms.
+    pub(in crate::engine) fn wait_at(&mut self, place: Place) -> Result<()> {
         // A process that waits must hold no lock that the others could wait for.
         self.finish()?;
-        drop(self.locks.exclusive(place_of(sandbox))?);
+        drop(self.locks.exclusive(place)?);
         Ok(())
     }
+}
+
+/// Deletes what is left of a draining endpoint in the kernel, and then its row in the store. The caller holds its drain lock.
+pub(in crate::engine) fn drain(
+    store: &mut Store,
+    links: &mut HostLinks,
+    flows: &mut Flows,
+    draining: &DrainingEndpoint,
+) -> Result<()> {
+    clear_addresses(links, flows, draining)?;
+    Ok(store.write(|store| store.remove_draining(draining.endpoint.number))?)
+}
+
+/// Takes away what the kernel holds of `draining`, while its addresses are still leased.
+pub(in crate::engine) fn clear_addresses(
+    links: &mut HostLinks,
+    flows: &mut Flows,
+    draining: &DrainingEndpoint,
+) -> Result<()> {
+    for step in driver::undo(&draining.endpoint, &draining.alias()) {
+        perform::undo(links, flows, &step)?;
+    }
+    Ok(())
 }

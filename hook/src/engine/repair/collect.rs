@@ -2,9 +2,11 @@ use slog::{info, warn};
 
 use crate::decide::liveness::{Life, Verdict, verdict};
 use crate::engine::files;
-use crate::engine::locks::{alone_at, place_of};
+use crate::engine::locks::{alone_at, place_of, place_of_draining};
+use crate::engine::removal::drain;
 use crate::engine::{Engine, Error, Failures, Result};
-use crate::model::{Sandbox, State, quoted};
+use crate::model::{DrainingEndpoint, Sandbox, State, quoted};
+use crate::store::Holder;
 
 /// What a collection took away.
 #[derive(Debug, Default)]
@@ -40,12 +42,16 @@ impl Engine {
         let moved = self.finish_moving_rules();
         collected.failures.note("rules of another firewall", moved)?;
         for sandbox in self.store.read().sandboxes()? {
-            let (container, draining) = (sandbox.container.to_string(), sandbox.state == State::Draining);
-            let result = self.collect_sandbox(sandbox);
-            match collected.failures.note(format!("container {container}"), result)? {
-                Some(true) if draining => collected.drained += 1,
-                Some(true) => collected.dead.push(container),
-                Some(false) | None => {}
+            let container = sandbox.container.to_string();
+            let result = self.collect_sandbox(&sandbox);
+            if collected.failures.note(format!("container {container}"), result)? == Some(true) {
+                collected.dead.push(container);
+            }
+        }
+        for draining in self.store.read().all_draining()? {
+            let result = self.collect_draining(&draining);
+            if collected.failures.note(format!("container {}", draining.container), result)? == Some(true) {
+                collected.drained += 1;
             }
         }
         files::collect(&self.files, &self.store, &self.locks, &mut collected.failures)?;
@@ -54,15 +60,10 @@ impl Engine {
 
     /// Collects the sandbox of that number if it is dead, so that what it holds is free. True when it went.
     pub(in crate::engine) fn collect_if_dead(&mut self, number: i64) -> Result<bool> {
-        if self.drains.waiting.iter().any(|(sandbox, _)| sandbox.number == number) {
-            // Drained by this process, after an earlier attach of the container.
-            self.finish()?;
-            return Ok(true);
-        }
-        // Another process may begin to collect it meanwhile, and may leave the draining to a child.
+        // Another process may begin to collect it meanwhile.
         for _ in 0..4 {
             let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(true) };
-            if self.collect_sandbox(sandbox.clone())? {
+            if self.collect_sandbox(&sandbox)? {
                 return Ok(true);
             }
             if !self.is_leaving(&sandbox) {
@@ -71,6 +72,29 @@ impl Engine {
             self.wait_for(&sandbox)?;
         }
         Ok(false)
+    }
+
+    /// Waits until the endpoint of that number does not drain any more, after taking up a drain that was cut off.
+    pub(in crate::engine) fn await_drained(&mut self, number: i64) -> Result<()> {
+        // This process may drain it, after an earlier attach of the container.
+        self.finish()?;
+        // The process that drains it may be killed meanwhile.
+        for _ in 0..4 {
+            let Some(draining) = self.store.read().draining(number)? else { break };
+            if self.collect_draining(&draining)? {
+                break;
+            }
+            self.wait_at(place_of_draining(&draining))?;
+        }
+        Ok(())
+    }
+
+    /// Makes free what `holder` has, if that is dead or drains. True when it went.
+    pub(in crate::engine) fn make_free(&mut self, holder: Holder) -> Result<bool> {
+        match holder.endpoint {
+            Some(number) if self.store.read().draining(number)?.is_some() => self.await_drained(number).map(|()| true),
+            _ => self.collect_if_dead(holder.sandbox),
+        }
     }
 
     /// Makes addresses free, or waits for one that another process is about to free. False where none can be expected.
@@ -88,6 +112,10 @@ impl Engine {
         if any {
             return Ok(true);
         }
+        if let Some(draining) = self.store.read().all_draining()?.first() {
+            self.wait_at(place_of_draining(draining))?;
+            return Ok(true);
+        }
         for sandbox in self.store.read().sandboxes()? {
             if self.is_leaving(&sandbox) {
                 self.wait_for(&sandbox)?;
@@ -99,27 +127,30 @@ impl Engine {
 
     /// Whether another process detaches the sandbox, or could collect it.
     fn is_leaving(&mut self, sandbox: &Sandbox) -> bool {
-        matches!(sandbox.state, State::Detaching | State::Draining) || self.life(sandbox) == Life::Dead
+        sandbox.state == State::Detaching || self.life(sandbox) == Life::Dead
     }
 
-    fn collect_sandbox(&mut self, sandbox: Sandbox) -> Result<bool> {
+    /// Collects the sandbox that was `listed` if it is dead. True when it is gone.
+    fn collect_sandbox(&mut self, listed: &Sandbox) -> Result<bool> {
         // Another process that holds it is at work on this sandbox.
-        let place = place_of(&sandbox);
-        let Some(lock) = self.locks.attempt(place)? else { return Ok(false) };
+        let Some(lock) = self.locks.attempt(place_of(listed))? else { return Ok(false) };
         lock.inherit()?;
-        let Some(sandbox) = self.store.read().sandbox(sandbox.number)? else { return Ok(true) };
-        if place_of(&sandbox) != place {
-            // It drains by now, which has a lock of its own.
-            drop(lock);
-            return self.collect_sandbox(sandbox);
-        }
+        let Some(sandbox) = self.store.read().sandbox(listed.number)? else { return Ok(true) };
         if verdict(sandbox.state, || self.life(&sandbox)) == Verdict::Keep {
             return Ok(false);
         }
-        if sandbox.state != State::Draining {
-            info!(self.log, "collecting"; "container" => %sandbox.container, "state" => %sandbox.state);
-        }
+        info!(self.log, "collecting"; "container" => %sandbox.container, "state" => %sandbox.state);
         self.take_away(sandbox)?;
+        Ok(true)
+    }
+
+    /// Goes on with a drain that was cut off. True when the endpoint is gone, false where another process drains it.
+    fn collect_draining(&mut self, listed: &DrainingEndpoint) -> Result<bool> {
+        let Some(lock) = self.locks.attempt(place_of_draining(listed))? else { return Ok(false) };
+        lock.inherit()?;
+        if let Some(draining) = self.store.read().draining(listed.endpoint.number)? {
+            drain(&mut self.store, &mut self.links, &mut self.flows, &draining)?;
+        }
         Ok(true)
     }
 

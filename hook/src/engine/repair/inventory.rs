@@ -12,7 +12,7 @@ use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
-    Alias, ContainerId, Endpoint, Gateway, InterfaceName, Key, Mac, Mode, Namespace, NetnsLocator, Network,
+    Alias, ContainerId, DrainingEndpoint, Endpoint, Gateway, Key, Mac, Mode, Namespace, NetnsLocator, Network,
     PortMapping, Route, Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::Forwarding;
@@ -59,6 +59,7 @@ pub(super) struct Inventory {
     pub respect_host_firewall: bool,
     pub networks: Vec<Network>,
     pub sandboxes: Vec<Sandbox>,
+    pub draining: Vec<DrainingEndpoint>,
     /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
     pub reports: Vec<String>,
 }
@@ -71,6 +72,7 @@ impl Default for Inventory {
             respect_host_firewall: false,
             networks: Vec::new(),
             sandboxes: Vec::new(),
+            draining: Vec::new(),
             reports: Vec::new(),
         }
     }
@@ -95,7 +97,7 @@ impl Inventory {
             ..Self::default()
         };
         found.sandboxes = found.sandboxes_of(links, &bridges, config);
-        for sandbox in found.sandboxes.iter_mut().filter(|sandbox| sandbox.state.is_wired()) {
+        for sandbox in &mut found.sandboxes {
             publish(sandbox, &rules.published);
         }
         found
@@ -106,15 +108,16 @@ impl Inventory {
         for seen in links {
             let Alias::Endpoint { key, container } = &seen.link.alias else { continue };
             let Some(network) = self.network_of(&seen.link, bridges, config) else { continue };
-            let Some(master) = network.link() else { continue };
-            let endpoint = endpoint(seen, &network, master);
+            let Some(wire) = driver::wire_by_link(&network, &seen.link.name) else { continue };
+            let endpoint = endpoint(seen, &network, wire);
             let inside = seen.inside.as_ref();
             self.reports.extend(inside.and_then(|inside| contradiction(container, &endpoint, inside)));
-            let sandbox = sandboxes.entry(key.hex()).or_insert_with(|| sandbox(*key, container, seen));
-            sandbox.endpoints.push(endpoint);
-            if !seen.link.is_up {
+            let sandbox = || sandbox(*key, container, seen);
+            if seen.link.is_up {
+                sandboxes.entry(key.hex()).or_insert_with(sandbox).endpoints.push(endpoint);
+            } else {
                 // A detach shuts a link before it deletes it.
-                sandbox.state = State::Draining;
+                self.draining.push(DrainingEndpoint::of(&sandbox(), &endpoint));
             }
         }
         sandboxes.into_values().collect()
@@ -193,9 +196,9 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
     namespace
 }
 
-/// The endpoint of a link of `network`, whose ports `master` has. Where the link has no guard, its MAC address is the one that an
+/// The endpoint of a link of `network`, which `wire` connects. Where the link has no guard, its MAC address is the one that an
 /// address has by default.
-fn endpoint(seen: &SeenLink, network: &Network, master: &InterfaceName) -> Endpoint {
+fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
     let SeenLink { link, mac, inside, .. } = seen;
     let address = driver::address_of(&link.name).and_then(|address| {
         let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(&address))?;
@@ -203,8 +206,10 @@ fn endpoint(seen: &SeenLink, network: &Network, master: &InterfaceName) -> Endpo
     });
     let default_mac = || Mac::of(address.map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), |net| net.addr()));
     Endpoint {
+        number: 0,
+        state: State::Attached,
         network: network.name.clone(),
-        wire: Wire::Veth { master: master.clone(), host: link.name.clone() },
+        wire,
         interface: inside.as_ref().map_or_else(plan::default_interface, |inside| inside.name.clone()),
         mac: mac.unwrap_or_else(default_mac),
         mtu: link.mtu,
@@ -295,7 +300,9 @@ mod tests {
         let mut web = web();
         web.link.is_up = false;
         let found = inventory(vec![bridge(), web], vec![port("10.90.0.2:80", 8080)]);
-        assert_eq!((found.sandboxes[0].state, found.sandboxes[0].publish.len()), (State::Draining, 0));
+        let [draining] = &found.draining[..] else { panic!("{found:?}") };
+        assert_eq!((draining.endpoint.state, draining.container.as_str()), (State::Draining, "web"));
+        assert!(found.sandboxes.is_empty(), "{found:?}");
     }
 
     /// A container may have changed everything on its own side.

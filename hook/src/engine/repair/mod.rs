@@ -4,6 +4,7 @@ mod collect;
 mod inventory;
 mod look;
 mod name_servers;
+mod questions;
 mod rebuild;
 mod retry;
 mod standing;

@@ -12,10 +12,11 @@ use slog::{Logger, warn};
 
 use super::inventory::Inventory;
 use super::look;
+use crate::engine::removal::clear_addresses;
 use crate::engine::{Engine, Error, Result, alive};
 use crate::input::config::Config;
 use crate::kernel::LockFile;
-use crate::model::Sandbox;
+use crate::model::{Endpoint, Sandbox};
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
 /// What a store is opened and rebuilt with.
@@ -72,7 +73,7 @@ impl RebuildContext<'_> {
         let aside = why.is_some().then(|| Store::set_aside(self.state_dir, self.host, &writing)).transpose()?;
         let fill = |write: &Write<'_>| adopt(&inventory, write).map(drop);
         let store = Store::create(self.state_dir, self.host, self.locks, &writing, fill)?;
-        let found = inventory.sandboxes.len();
+        let found = inventory.sandboxes.len() + inventory.draining.len();
         match (why, aside) {
             (Some(why), Some(aside)) => {
                 let aside = aside.display();
@@ -90,8 +91,8 @@ impl Engine {
     /// Goes on with a store that is whole and knows every link of ours, after `error` of the one so far.
     pub(in crate::engine) fn renew_store(&mut self, error: &Error) -> Result<()> {
         // What we were deleting must not be found again.
-        for (sandbox, _drain) in std::mem::take(&mut self.drains.waiting) {
-            self.clear_addresses(&sandbox)?;
+        for (draining, _lock) in std::mem::take(&mut self.drains.waiting) {
+            clear_addresses(&mut self.links, &mut self.flows, &draining)?;
         }
         let Self { state_dir, host, locks, config, log, .. } = self;
         let context = RebuildContext { state_dir, host, locks, config, log };
@@ -103,19 +104,19 @@ impl Engine {
     /// Takes into the store every link of ours that it does not know, and says how many.
     pub(in crate::engine) fn adopt(&mut self) -> Result<usize> {
         let inventory = look::inventory(&self.config)?;
-        let adopted = self.store.write(|store| adopt(&inventory, store))?;
-        for sandbox in &adopted {
+        let (sandboxes, draining) = self.store.write(|store| adopt(&inventory, store))?;
+        for sandbox in &sandboxes {
             // Its owner may have deleted it since we looked.
             if !alive::has_a_link(&mut self.links, sandbox)? {
                 self.store.write(|store| store.remove(sandbox.number))?;
             }
         }
-        Ok(adopted.len())
+        Ok(sandboxes.len() + draining)
     }
 }
 
-/// Adds what `store` does not know, and returns the sandboxes that were added.
-fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<Vec<Sandbox>> {
+/// Adds what `store` does not know, and returns the sandboxes that were added, and how many draining endpoints.
+fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<(Vec<Sandbox>, usize)> {
     if store.host_row()?.forwarding == Forwarding::OfOthers && inventory.forwarding != Forwarding::OfOthers {
         store.set_forwarding(inventory.forwarding)?;
     }
@@ -130,15 +131,30 @@ fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<Vec<Sandbox>
             store.add_network(network)?;
         }
     }
-    let mut adopted = Vec::new();
+    let (mut sandboxes, mut draining) = (Vec::new(), 0);
     for sandbox in &inventory.sandboxes {
-        if store.holds_none_of(sandbox)? {
+        if store.find(&sandbox.key())?.is_none() && !is_any_leased(store, &sandbox.endpoints)? {
             let mut sandbox = sandbox.clone();
             store.insert(&mut sandbox)?;
-            adopted.push(sandbox);
+            sandboxes.push(sandbox);
         }
     }
-    Ok(adopted)
+    for found in &inventory.draining {
+        if !store.is_leased(&found.endpoint)? {
+            store.insert_draining(&mut found.clone())?;
+            draining += 1;
+        }
+    }
+    Ok((sandboxes, draining))
+}
+
+fn is_any_leased(store: &Write<'_>, endpoints: &[Endpoint]) -> store::Result<bool> {
+    for endpoint in endpoints {
+        if store.is_leased(endpoint)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

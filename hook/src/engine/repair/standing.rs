@@ -1,6 +1,5 @@
 //! Whether the kernel holds what an attached sandbox says, and repair of what it does not.
 
-use crate::decide::plan;
 use crate::driver::{self, EndpointStep};
 use crate::engine::{Engine, Result};
 use crate::kernel;
@@ -41,7 +40,7 @@ impl Engine {
 
     /// What connects each endpoint of `sandbox`.
     pub(in crate::engine) fn connected<'s>(&self, sandbox: &'s Sandbox) -> Result<Vec<Connected<'s>>> {
-        let alias = plan::alias(sandbox);
+        let alias = sandbox.alias();
         let mut connected = Vec::new();
         for endpoint in &sandbox.endpoints {
             let network = self.store.read().network(&endpoint.network)?;

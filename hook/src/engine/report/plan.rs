@@ -5,7 +5,6 @@ use std::path::Path;
 use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
-use crate::decide::plan;
 use crate::decide::request::{Connection, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
@@ -117,7 +116,7 @@ impl Engine {
 
     /// What connects the container. What an earlier attach has made is not made again.
     fn wire_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
-        let facts = Facts { alias: plan::alias(sandbox), guarded: self.firewall_kind()?.has_rules() };
+        let facts = Facts { alias: sandbox.alias(), guarded: self.firewall_kind()?.has_rules() };
         let mut commands = Vec::new();
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);

@@ -1,7 +1,7 @@
 use crate::decide::similar;
 use crate::engine::{Engine, Error, Result, default_network};
 use crate::input::config::{self, Config};
-use crate::model::{Endpoint, Mode, Network, Sandbox, State, quoted};
+use crate::model::{Endpoint, Mode, Network, Sandbox, quoted};
 
 /// A network with the containers on it.
 pub struct NetworkView {
@@ -9,7 +9,7 @@ pub struct NetworkView {
     pub name: String,
     /// What it is made of.
     pub kind: NetworkKind,
-    /// The containers; those that only drain have left already.
+    /// The containers.
     pub sandboxes: Vec<Sandbox>,
 }
 
@@ -53,9 +53,7 @@ impl NetworkView {
 
     /// Each of `networks`, `host` and `none` with its containers.
     pub fn arrange(networks: Vec<Network>, sandboxes: &[Sandbox]) -> Vec<Self> {
-        let those = |on: &dyn Fn(&Sandbox) -> bool| {
-            sandboxes.iter().filter(|sandbox| sandbox.state != State::Draining && on(sandbox)).cloned().collect()
-        };
+        let those = |on: &dyn Fn(&Sandbox) -> bool| sandboxes.iter().filter(|sandbox| on(sandbox)).cloned().collect();
         let mut views: Vec<Self> = networks
             .into_iter()
             .map(|network| Self {

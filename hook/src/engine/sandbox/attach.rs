@@ -3,7 +3,6 @@ use std::net::IpAddr;
 use slog::{debug, info, warn};
 
 use super::outcome::{Lease, Outcome};
-use crate::decide::plan;
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::locks::{FirewallLock, alone_at_sandbox};
@@ -175,7 +174,7 @@ impl Engine {
         self.open_firewall(sandbox, network, firewall_lock)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
-        let facts = Facts { alias: plan::alias(sandbox), guarded: self.firewall_kind()?.has_rules() };
+        let facts = Facts { alias: sandbox.alias(), guarded: self.firewall_kind()?.has_rules() };
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {

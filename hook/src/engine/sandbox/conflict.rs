@@ -9,6 +9,7 @@ use crate::decide::request::{Request, Wiring};
 use crate::engine::{Engine, Error, Result};
 use crate::input::HostPort;
 use crate::model::{Namespace, Sandbox, State};
+use crate::store::Holder;
 
 impl Engine {
     /// Resolves a conflict, so that the lease can be tried again; or says that nothing is to be leased.
@@ -31,8 +32,8 @@ impl Engine {
     fn make_room(&mut self, conflict: LeaseConflict, request: &Request) -> Result<()> {
         match conflict {
             LeaseConflict::NoNetwork(name) => self.define_network(&name),
-            LeaseConflict::Draining(number) => self.collect_if_dead(number).map(drop),
-            LeaseConflict::Held { by, what } if !self.collect_if_dead(by)? => self.refuse_held(by, &what, request),
+            LeaseConflict::Draining(number) => self.await_drained(number),
+            LeaseConflict::Held { by, what } if !self.make_free(by)? => self.refuse_held(by, &what, request),
             LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
             LeaseConflict::Failed(error) => Err(error),
             LeaseConflict::Held { .. }
@@ -43,8 +44,8 @@ impl Engine {
     }
 
     /// The error about something held by a living container; none where another took a port that the request did not name.
-    pub(in crate::engine) fn refuse_held(&self, by: i64, what: &Wanted, request: &Request) -> Result<()> {
-        let Some(holder) = self.store.read().sandbox(by)? else { return Ok(()) };
+    pub(in crate::engine) fn refuse_held(&self, by: Holder, what: &Wanted, request: &Request) -> Result<()> {
+        let Some(holder) = self.store.read().sandbox(by.sandbox)? else { return Ok(()) };
         let owner = &holder.container;
         Err(Error::Conflict(match what {
             Wanted::Address(address) => format!("address {address} is leased to container {owner}"),

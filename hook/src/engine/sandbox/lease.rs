@@ -13,7 +13,7 @@ use crate::decide::request::{Connection, Request, Wiring};
 use crate::engine::{Engine, Error};
 use crate::input::PublishRequest;
 use crate::model::{Endpoint, Mac, Namespace, Network, PortMapping, Sandbox, State};
-use crate::store::{self, Write};
+use crate::store::{self, Holder, Write};
 
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 
@@ -120,7 +120,7 @@ fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Leased<()> {
         let PortMapping { protocol, host_address: address, host_port, .. } = *mapping;
         if let Some(owner) = store.port_holder(protocol, address, host_port, mapping.last_host_port())? {
             return Err(LeaseConflict::Held {
-                by: owner.number,
+                by: Holder { sandbox: owner.number, endpoint: None },
                 what: Wanted::Port { protocol, address, port: owner.port },
             });
         }
@@ -214,7 +214,7 @@ mod tests {
         let mut store = store(&[bridge("10.90.0.0/16")]);
         let first = leased(lease_with(&mut store, "a", &on("bridge"), vec![port(8080, 3)]));
         let held = |result: Leased<Sandbox>| match result {
-            Err(LeaseConflict::Held { by, what }) if by == first.number => what,
+            Err(LeaseConflict::Held { by, what }) if by.sandbox == first.number => what,
             _ => panic!("it is not held by the first"),
         };
         let endpoint = &first.endpoints[0];

@@ -90,7 +90,7 @@ impl Engine {
 
     fn why_not_alive(&self, sandbox: &Sandbox) -> String {
         let container = &sandbox.container;
-        if !matches!(sandbox.state, State::Attached | State::Draining) {
+        if sandbox.state != State::Attached {
             return format!("container {container} is {}; try again when it runs", sandbox.state);
         }
         match Netns::look(&sandbox.namespace, &self.origin) {

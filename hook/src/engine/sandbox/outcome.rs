@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::engine::Error;
 use crate::engine::locks::FirewallLock;
 use crate::model::{HostAddress, Network, NetworkName, Protocol, Sandbox};
+use crate::store::Holder;
 
 /// How an attach ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +39,12 @@ pub(in crate::engine) enum LeaseConflict {
     Earlier(Box<Sandbox>),
     /// The network namespace has a sandbox already, of another container.
     Owned(Box<Sandbox>),
-    /// An earlier sandbox in this namespace drains: its interface has the name that the new one wants.
+    /// An earlier endpoint in this namespace drains, of this number: its interface may have the name that the new one wants.
     Draining(i64),
     /// The network is not defined yet.
     NoNetwork(NetworkName),
-    /// Another sandbox holds this.
-    Held { by: i64, what: Wanted },
+    /// Another sandbox or endpoint holds this.
+    Held { by: Holder, what: Wanted },
     /// All addresses of the network are given away.
     NoAddress(Network),
     /// An error that no further try would change.

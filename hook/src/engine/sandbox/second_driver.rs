@@ -6,9 +6,9 @@ use crate::driver::{self, Facts, NetworkStep, SandboxStep, Undo};
 use crate::engine::sandbox::fixture::{lease, on, store};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::firewall::NetworkNeeds;
-use crate::model::{Driver, Endpoint, Gateway, Network, Options, Slice, State as Progress, Subnet, Wire};
+use crate::model::{Driver, Endpoint, Gateway, Network, Options, Slice, Subnet, Wire};
 use crate::shell;
-use crate::store::{Error, Store};
+use crate::store::{Error, Holder, Store};
 
 /// Addresses come from 10.8.5.0/30 of a range that others give out as well, and another machine is the gateway.
 fn network(name: &str, bridge: &str) -> Network {
@@ -40,7 +40,7 @@ fn it_is_connected_without_a_link_on_the_host() {
     let endpoint = &sandbox.endpoints[0];
     assert_eq!((endpoint.wire.host_link(), network.link(), NetworkNeeds::of(&network)), (None, None, None));
     assert_eq!(sandbox.publishable().next(), None, "no rule could lead to it");
-    let steps = driver::steps(&network, endpoint, &Facts { alias: plan::alias(&sandbox), guarded: true });
+    let steps = driver::steps(&network, endpoint, &Facts { alias: sandbox.alias(), guarded: true });
     assert!(matches!(&steps.network[..], [NetworkStep::Bridge(bridge)] if bridge.name.as_str() == "slice7"));
     let commands: Vec<String> = steps.network.iter().flat_map(shell::network_step).collect();
     assert!(commands[0].starts_with("ip link add slice7 ") && commands.last().unwrap().contains("ocinet:network:lan"));
@@ -52,13 +52,15 @@ fn it_is_connected_without_a_link_on_the_host() {
 #[test]
 fn it_is_taken_away_by_its_row_alone() {
     let mut store = store(&[network("lan", "slice7")]);
-    let mut sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
+    let sandbox = lease(&mut store, "a", &on("lan")).unwrap_or_else(|_| panic!("no lease"));
     let address = sandbox.endpoints[0].addresses[0].addr();
     assert_eq!(plan::undo(&sandbox), [Undo::Flows(address)]);
-    store.write::<_, Error>(|write| write.set_state(&mut sandbox, Progress::Draining)).unwrap();
-    let name = "lan".parse().unwrap();
-    assert_eq!(store.read().address_holder(&name, address).unwrap(), Some(sandbox.number));
-    store.write::<_, Error>(|write| write.remove(sandbox.number)).unwrap();
+    let draining = store.write::<_, Error>(|write| write.end(&sandbox)).unwrap();
+    let (name, number) = ("lan".parse().unwrap(), sandbox.endpoints[0].number);
+    let holder = Holder { sandbox: sandbox.number, endpoint: Some(number) };
+    assert_eq!(store.read().address_holder(&name, address).unwrap(), Some(holder));
+    assert_eq!(driver::undo(&draining[0].endpoint, &draining[0].alias()), [Undo::Flows(address)]);
+    store.write::<_, Error>(|write| write.remove_draining(number)).unwrap();
     assert_eq!(store.read().address_holder(&name, address).unwrap(), None);
 }
 

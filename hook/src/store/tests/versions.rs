@@ -15,12 +15,13 @@ fn another_boot_starts_empty_and_a_newer_store_is_refused() {
 }
 
 /// Stores as each version wrote them, oldest first. A new version adds its own file.
-pub(crate) const FIXTURES: [&str; 5] = [
+pub(crate) const FIXTURES: [&str; 6] = [
     include_str!("../fixtures/version-1.sql"),
     include_str!("../fixtures/version-2.sql"),
     include_str!("../fixtures/version-3.sql"),
     include_str!("../fixtures/version-4.sql"),
     include_str!("../fixtures/version-5.sql"),
+    include_str!("../fixtures/version-6.sql"),
 ];
 
 /// Puts one of the [`FIXTURES`] into `directory` as the store of `host`.
@@ -40,7 +41,7 @@ pub(crate) fn make_newer(directory: &Path, host: &Host) {
 /// What each version wrote is read by this one, as it is and upgraded.
 #[test]
 fn stores_of_every_version_are_read() {
-    assert_eq!(FIXTURES.len(), usize::try_from(version::LAST_OF_TABLES).unwrap());
+    assert_eq!(FIXTURES.len(), usize::try_from(VERSION - 1).unwrap());
     for (fixture, version) in FIXTURES.iter().zip(1..) {
         let scratch = Scratch::new(&format!("version-{version}"));
         place(&scratch.0, &host("a"), fixture);
@@ -73,8 +74,24 @@ fn stores_of_every_version_are_read() {
         assert_eq!(row.former_firewalls.len(), usize::from(version >= 3));
         assert_eq!(row.respect_host_firewall, version >= 4);
         assert_eq!(matches!(job.namespace.locator, NetnsLocator::Made { .. }), version >= 5);
+        let endpoint = &shop.endpoints[0];
+        assert_eq!((endpoint.state, endpoint.number), (State::Attached, if version < 6 { 3 } else { 4 }));
         assert!(insert(&mut store, &mut sandbox("new", 2, &[])).unwrap_err().is_taken(), "the address is leased");
     }
+}
+
+/// The lock of the process that drains it is found by the number that its sandbox had.
+#[test]
+fn a_sandbox_that_drains_becomes_its_endpoint() {
+    let scratch = Scratch::new("version-6-drains");
+    place(&scratch.0, &host("a"), FIXTURES[5]);
+    let mut store = scratch.open("a");
+    let [old] = &store.read().all_draining().unwrap()[..] else { panic!("it has one") };
+    assert_eq!((old.container.as_str(), old.sandbox, old.endpoint.number), ("old", 3, 3));
+    assert!(insert(&mut store, &mut sandbox("new", 3, &[])).unwrap_err().is_taken(), "its address is leased");
+    store.write::<_, Error>(|write| write.remove_draining(3)).unwrap();
+    insert(&mut store, &mut sandbox("new", 3, &[])).unwrap();
+    store.read().integrity().unwrap();
 }
 
 /// A process that has the right to write upgrades at once; one without it waits for the holder.
@@ -110,18 +127,19 @@ fn an_upgrade_is_done_whole_or_not_at_all() {
 /// A hook of an earlier release has the store open: its statements fail, and nothing in it tells of damage.
 #[test]
 fn an_upgrade_under_an_open_store_takes_its_tables_away() {
-    let scratch = Scratch::new("upgrade-under");
-    place(&scratch.0, &host("a"), FIXTURES[4]);
-    let earlier = Connection::open(file(&scratch.0, &host("a"))).unwrap();
-    let mut question = earlier.prepare("SELECT count(*) FROM record").unwrap();
-    assert_eq!(question.query_row([], |row| row.get::<_, i64>(0)).unwrap(), 2);
-    scratch.open("a").read().integrity().unwrap();
-    let error = question.query_row([], |row| row.get::<_, i64>(0)).unwrap_err();
-    assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::Unknown), "{error}");
-    let header = |name: &str| earlier.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u32>(0)).unwrap();
-    assert_eq!((header("user_version"), header("application_id")), (VERSION, version::application_id(VERSION)));
-    let writing = earlier.execute("UPDATE record SET state = 'attached'", []);
-    assert!(writing.is_err());
+    for (fixture, table, count) in [(FIXTURES[4], "record", 2), (FIXTURES[5], "entry", 23)] {
+        let scratch = Scratch::new(&format!("upgrade-under-{table}"));
+        place(&scratch.0, &host("a"), fixture);
+        let earlier = Connection::open(file(&scratch.0, &host("a"))).unwrap();
+        let mut question = earlier.prepare(&format!("SELECT count(*) FROM {table}")).unwrap();
+        assert_eq!(question.query_row([], |row| row.get::<_, i64>(0)).unwrap(), count);
+        scratch.open("a").read().integrity().unwrap();
+        let error = question.query_row([], |row| row.get::<_, i64>(0)).unwrap_err();
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::Unknown), "{error}");
+        let header = |name: &str| earlier.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!((header("user_version"), header("application_id")), (VERSION, version::application_id(VERSION)));
+        assert!(earlier.execute(&format!("DELETE FROM {table}"), []).is_err());
+    }
 }
 
 /// It waits for a process that works on a container.
@@ -147,9 +165,9 @@ fn no_number_is_given_twice() {
     let scratch = Scratch::new("numbers");
     let mut store = scratch.open("a");
     let mut web = sandbox("web", 2, &[]);
-    for number in 1..4 {
+    for number in [1, 3, 5] {
         insert(&mut store, &mut web).unwrap();
-        assert_eq!(web.number, number);
+        assert_eq!((web.number, web.endpoints[0].number), (number, number + 1));
         store.write(|write| write.remove(number)).unwrap();
     }
     drop(store);

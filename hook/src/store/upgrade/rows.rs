@@ -1,4 +1,4 @@
-//! What the rows of versions 1 to 5 say, as those versions wrote them. What is stored today may change; this does not.
+//! What the bodies of versions 1 to 6 say, as those versions wrote them. What is stored today may change; this does not.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::model::{
     Wire,
 };
 
-/// The body of a row of `network`.
+/// The body of a network.
 #[derive(Deserialize)]
 pub(super) struct NetworkRow {
     pub name: NetworkName,
@@ -29,7 +29,7 @@ struct SubnetRow {
     gateway: IpAddr,
 }
 
-/// The body of a row of `record`. Its number is a column.
+/// The body of a sandbox. Its number is a column, or in the key.
 #[derive(Deserialize)]
 pub(super) struct SandboxRow {
     container: ContainerId,
@@ -122,7 +122,7 @@ impl SandboxRow {
             mode: self.mode,
             state: self.state,
             namespace: self.namespace.into(),
-            endpoints: self.endpoints.into_iter().map(Endpoint::from).collect(),
+            endpoints: self.endpoints.into_iter().map(|row| row.endpoint(self.state)).collect(),
             publish: self.publish.into_iter().map(PortMapping::from).collect(),
         }
     }
@@ -142,12 +142,13 @@ impl From<NamespaceRow> for Namespace {
     }
 }
 
-impl From<EndpointRow> for Endpoint {
-    fn from(row: EndpointRow) -> Self {
-        let EndpointRow { network, bridge, host_interface, interface, mac, mtu, addresses, gateways } = row;
+impl EndpointRow {
+    /// The endpoint of a sandbox in `state`, still without a number.
+    fn endpoint(self, state: State) -> Endpoint {
+        let Self { network, bridge, host_interface, interface, mac, mtu, addresses, gateways } = self;
         let wire = Wire::Veth { master: bridge, host: host_interface };
         let routes = gateways.into_iter().map(Route::Default).collect();
-        Self { network, wire, interface, mac, mtu, addresses, routes }
+        Endpoint { number: 0, state, network, wire, interface, mac, mtu, addresses, routes }
     }
 }
 

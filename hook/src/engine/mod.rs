@@ -40,9 +40,8 @@ use slog::{Logger, debug, warn};
 
 use files::ContainerFiles;
 use removal::Drains;
-use rules::Passes;
+use rules::{Keeper, Passes};
 
-use crate::firewall::{Backend, Kind};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Netns, Origin};
 use crate::store::{Host, Store};
@@ -57,7 +56,7 @@ pub struct Engine {
     locks: LockFile,
     files: ContainerFiles,
     links: HostLinks,
-    firewall: Option<(Kind, Box<dyn Backend<Error = kernel::Error>>)>,
+    keeper: Keeper,
     passes: Passes,
     flows: Flows,
     drains: Drains,

@@ -8,7 +8,7 @@ use slog::Logger;
 use super::files::{CONTAINERS, ContainerFiles};
 use super::removal::Drains;
 use super::repair::RebuildContext;
-use super::rules::Passes;
+use super::rules::{Keeper, Passes};
 use super::{Engine, Result, this_host};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
@@ -81,7 +81,7 @@ impl Engine {
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
         let files = ContainerFiles::new(state_dir, &host, &log);
-        let passes = Passes::new(&log);
+        let (keeper, passes) = (Keeper::new(config.firewall), Passes::new(&log));
         let mut engine = Self {
             config,
             state_dir: state_dir.to_owned(),
@@ -90,7 +90,7 @@ impl Engine {
             locks,
             files,
             links,
-            firewall: None,
+            keeper,
             passes,
             flows: Flows::default(),
             drains: Drains::default(),

@@ -100,7 +100,7 @@ impl Engine {
     /// The bridges of the networks in use.
     pub(super) fn examine_networks(&mut self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        let guarded = self.firewall_kind()?.has_rules();
+        let guarded = self.keeper.kind(&self.store)?.has_rules();
         for network in self.networks_in_use()? {
             for step in driver::of_network(&network, guarded) {
                 let faults = perform::network_faults(&mut self.links, &step)?;
@@ -126,9 +126,9 @@ impl Engine {
         // Under this lock no process has written to the store and not yet to the kernel.
         let alone = self.locks.exclusive(Place::Firewall)?;
         let all = self.all_needs()?;
-        if !self.firewall()?.matches(&all)? {
+        if !self.keeper.backend(&self.store)?.matches(&all)? {
             let trouble = "are missing, or not what the containers need: published ports may be closed, or guards open";
-            findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
+            findings.push(Finding::ours(rules_of(self.keeper.kind(&self.store)?), trouble));
         }
         if !all.networks.is_empty() && !self.is_input_loop_as_needed(all.base.input_loop)? {
             let trouble = match all.base.input_loop {
@@ -141,12 +141,12 @@ impl Engine {
         }
         drop(alone);
         let row = self.store.read().host_row()?;
-        if !self.is_firewall_as_configured(&row) && row.firewall.is_some() {
+        if !self.keeper.is_as_configured(&row) && row.firewall.is_some() {
             let trouble = "are not, or not only, kept by the firewall that config.toml asks for";
-            findings.push(Finding::ours(rules_of(self.firewall_kind()?), trouble));
+            findings.push(Finding::ours(rules_of(self.keeper.kind(&self.store)?), trouble));
         }
         findings.extend(self.examine_published_ports()?);
-        let guarded = self.firewall_kind()?.has_rules();
+        let guarded = self.keeper.kind(&self.store)?.has_rules();
         if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
             findings.push(Finding::ours("sysctl net.ipv4.ip_forward", "is 0: no container reaches the outside"));
         }
@@ -162,7 +162,7 @@ impl Engine {
             let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
             findings.push(Finding::ours("published ports", trouble));
         }
-        if let Some(priority) = iptables::priority_of_asking(self.firewall_kind()?).filter(|_| asks) {
+        if let Some(priority) = iptables::priority_of_asking(self.keeper.kind(&self.store)?).filter(|_| asks) {
             for chain in kernel::chains_behind_security(priority)? {
                 let trouble = "is not asked about published ports: it comes later than ocinet's own in table security";
                 let remedy =

@@ -27,7 +27,7 @@ impl Engine {
         self.adopt()?;
         let row = self.ensure_configured_firewall()?;
         self.store_published_ports_setting(&row)?;
-        let guarded = self.kind_of(&row)?.has_rules();
+        let guarded = self.keeper.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
             for step in driver::of_network(&network, guarded) {
                 let restored = self.restore_shared(&network, &step);

@@ -58,7 +58,7 @@ impl Engine {
             store.host_row()
         })?;
         let (base, ports) = (self.base_of(&row)?, publish_needs(sandbox));
-        self.backend_of(&row)?.apply(&Change { base, remove: &ports, ..Change::default() })?;
+        self.keeper.backend_of(&row)?.apply(&Change { base, remove: &ports, ..Change::default() })?;
         drop(lock);
         Ok(())
     }

@@ -51,7 +51,7 @@ impl Engine {
     }
 
     fn restore_missing(&mut self, sandbox: &Sandbox, network: &Network, steps: &[EndpointStep]) -> Result<()> {
-        let guarded = self.firewall_kind()?.has_rules();
+        let guarded = self.keeper.kind(&self.store)?.has_rules();
         for shared in driver::of_network(network, guarded) {
             if !perform::network_faults(&mut self.links, &shared)?.is_empty() {
                 self.restore_shared(network, &shared)?;

@@ -116,7 +116,7 @@ impl Engine {
 
     /// What connects the container. What an earlier attach has made is not made again.
     fn wire_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
-        let facts = Facts { alias: sandbox.alias(), guarded: self.firewall_kind()?.has_rules() };
+        let facts = Facts { alias: sandbox.alias(), guarded: self.keeper.kind(&self.store)?.has_rules() };
         let mut commands = Vec::new();
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
@@ -132,7 +132,7 @@ impl Engine {
     }
 
     fn firewall_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
-        let kind = self.firewall_kind()?;
+        let kind = self.keeper.kind(&self.store)?;
         if kind == Kind::None {
             return Ok(Vec::new());
         }
@@ -143,7 +143,7 @@ impl Engine {
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
         let part = Needs { base, networks: vec![needs.clone()], ..Needs::default() };
-        if self.firewall()?.holds(&part)? {
+        if self.keeper.backend(&self.store)?.holds(&part)? {
             commands.extend(publish_needs(sandbox).iter().flat_map(|port| shell::port(kind, port, &base)));
         } else {
             let mut all = Needs { base, ..self.all_needs()? };

@@ -3,7 +3,7 @@ use slog::{info, warn};
 use crate::driver;
 use crate::engine::locks::{FirewallLock, alone_at_firewall};
 use crate::engine::{Engine, Result};
-use crate::firewall::{Backend, Base, Change, Kind, Needs, NetworkNeeds, Publish, publish_needs};
+use crate::firewall::{Base, Change, Kind, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, perform};
 use crate::model::{Network, Sandbox};
 use crate::store::{Forwarding, HostRow};
@@ -17,7 +17,7 @@ impl Engine {
         firewall_lock: FirewallLock,
     ) -> Result<()> {
         let FirewallLock { row, lock } = firewall_lock;
-        if !self.kind_of(&row)?.has_rules() {
+        if !self.keeper.kind_of(&row)?.has_rules() {
             return Ok(());
         }
         let Some(link) = network.link() else { return Ok(()) };
@@ -29,7 +29,7 @@ impl Engine {
         }
         let (networks, ports) = (Vec::from_iter(NetworkNeeds::of(network)), publish_needs(sandbox));
         let change = Change { base: self.base_of(&row)?, networks: &networks, add: &ports, remove: &[] };
-        let whole = self.backend_of(&row)?.apply(&change)?;
+        let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);
         if !whole {
             self.load_ruleset(sandbox, network)?;
@@ -43,7 +43,7 @@ impl Engine {
         let (base, networks) = (self.base()?, Vec::from_iter(NetworkNeeds::of(network)));
         let part = Needs { base, networks, publish: publish_needs(sandbox), sources: Vec::new() };
         // A process that loaded it while we waited has read our sandbox, too.
-        if self.firewall()?.holds(&part)? { Ok(()) } else { self.load_all() }
+        if self.keeper.backend(&self.store)?.holds(&part)? { Ok(()) } else { self.load_all() }
     }
 
     /// The firewall holds what the store says and nothing else: not the port of a container that is gone from the store, whose
@@ -51,7 +51,7 @@ impl Engine {
     pub(in crate::engine) fn reload_firewall_if_different(&mut self) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
         let all = self.all_needs()?;
-        if all == Needs::default() && !self.firewall()?.inventory()?.is_loaded {
+        if all == Needs::default() && !self.keeper.backend(&self.store)?.inventory()?.is_loaded {
             return Ok(());
         }
         if self.is_firewall_whole(&all)? { Ok(()) } else { self.load_all() }
@@ -65,7 +65,7 @@ impl Engine {
 
     /// Whether the kernel holds everything that `all` needs.
     fn is_firewall_whole(&mut self, all: &Needs) -> Result<bool> {
-        Ok(self.is_input_loop_as_needed(all.base.input_loop)? && self.firewall()?.matches(all)?)
+        Ok(self.is_input_loop_as_needed(all.base.input_loop)? && self.keeper.backend(&self.store)?.matches(all)?)
     }
 
     /// Loads the ruleset where another program took it away, or a part of it. True where it did.
@@ -99,12 +99,12 @@ impl Engine {
     /// Exit code 0 of `nft` or `iptables-restore` does not prove that the program read all of its input: it takes a read
     /// that fails for the end.
     fn load_and_verify(&mut self, all: &Needs) -> Result<()> {
-        let firewall = self.firewall()?;
+        let firewall = self.keeper.backend(&self.store)?;
         firewall.load(all)?;
         if firewall.matches(all)? {
             return Ok(());
         }
-        let kind = self.firewall_kind()?;
+        let kind = self.keeper.kind(&self.store)?;
         let what = "ended with exit code 0, and the kernel does not hold all of ocinet's rules";
         let remedy = "another program may have changed them meanwhile; try again, and see ocinet doctor";
         Err(kernel::Error::Program(format!("the program that loads rules for {kind} {what}: {remedy}")).into())
@@ -114,7 +114,7 @@ impl Engine {
     /// place before they go from the old one, so that nothing opens meanwhile.
     pub(in crate::engine) fn ensure_configured_firewall(&mut self) -> Result<HostRow> {
         let row = self.store.read().host_row()?;
-        if self.is_firewall_as_configured(&row) {
+        if self.keeper.is_as_configured(&row) {
             return Ok(row);
         }
         self.move_rules()?;
@@ -123,11 +123,9 @@ impl Engine {
 
     fn move_rules(&mut self) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
-        let HostRow { firewall: now, former_firewalls: mut former, .. } = self.store.read().host_row()?;
-        let kind = match now.filter(|kind| kernel::suits(self.config.firewall, *kind)) {
-            Some(kind) => kind,
-            None => kernel::choose(self.config.firewall)?.kind,
-        };
+        let row = self.store.read().host_row()?;
+        let kind = self.keeper.configured(&row)?;
+        let HostRow { firewall: now, former_firewalls: mut former, .. } = row;
         former.extend(now);
         former.retain(|former| *former != kind && former.has_rules());
         self.store.write(|store| store.set_firewall(kind, &former))?;
@@ -169,19 +167,13 @@ impl Engine {
         if self.store.read().host_row()?.former_firewalls.is_empty() { Ok(()) } else { self.move_rules() }
     }
 
-    /// Whether the rules are kept by the firewall of config.toml, and by no other.
-    pub(in crate::engine) fn is_firewall_as_configured(&self, row: &HostRow) -> bool {
-        let suits = row.firewall.is_some_and(|kind| kernel::suits(self.config.firewall, kind));
-        suits && row.former_firewalls.is_empty()
-    }
-
     /// Finds rules of ours, in any firewall, that a new store does not know.
     pub(in crate::engine) fn find_firewalls(&mut self) -> Result<()> {
         let loaded = kernel::loaded()?;
         if loaded.is_empty() {
             return Ok(());
         }
-        let kind = self.firewall_kind()?;
+        let kind = self.keeper.kind(&self.store)?;
         let former: Vec<Kind> = loaded.into_iter().map(|(loaded, _)| loaded).filter(|loaded| *loaded != kind).collect();
         self.store.write(|store| store.set_firewall(kind, &former))?;
         self.ensure_configured_firewall()?;
@@ -209,35 +201,5 @@ impl Engine {
     pub(in crate::engine) fn base_of(&mut self, row: &HostRow) -> Result<Base> {
         let input_loop = self.input_loop_of(row)?;
         Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, input_loop })
-    }
-
-    /// Which firewall keeps the rules, or would.
-    pub(in crate::engine) fn firewall_kind(&self) -> Result<Kind> {
-        self.kind_of(&self.store.read().host_row()?)
-    }
-
-    /// Which firewall keeps the rules by `row`, or would.
-    pub(in crate::engine) fn kind_of(&self, row: &HostRow) -> Result<Kind> {
-        match row.firewall {
-            Some(kind) => Ok(kind),
-            None => Ok(kernel::choose(self.config.firewall)?.kind),
-        }
-    }
-
-    /// The firewall. Other processes may move the rules unless its lock is held.
-    pub(in crate::engine) fn firewall(&mut self) -> Result<&mut dyn Backend<Error = kernel::Error>> {
-        let row = self.store.read().host_row()?;
-        self.backend_of(&row)
-    }
-
-    /// The firewall that `row` names, opened when it is first needed and kept open, since closing it can take long.
-    pub(in crate::engine) fn backend_of(&mut self, row: &HostRow) -> Result<&mut dyn Backend<Error = kernel::Error>> {
-        let kind = self.kind_of(row)?;
-        let open = self.firewall.take().filter(|(open, _)| *open == kind);
-        let open = match open {
-            Some(open) => open,
-            None => (kind, kernel::backend(kind)?),
-        };
-        Ok(self.firewall.insert(open).1.as_mut())
     }
 }

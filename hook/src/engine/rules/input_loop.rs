@@ -24,7 +24,7 @@ impl Engine {
 
     /// Whether the host's own rules decide which hosts reach a published port.
     fn respects_host_firewall(&self, row: &HostRow) -> Result<bool> {
-        Ok(row.respect_host_firewall && self.kind_of(row)?.has_rules())
+        Ok(row.respect_host_firewall && self.keeper.kind_of(row)?.has_rules())
     }
 
     /// Stores the setting `published_ports`, for commands that do not read config.toml. Where the rules are not of that kind,

@@ -4,6 +4,8 @@
 mod firewall;
 mod forwarding;
 mod input_loop;
+mod keeper;
 mod pass;
 
+pub(super) use keeper::Keeper;
 pub(super) use pass::Passes;

@@ -69,7 +69,7 @@ impl Engine {
         if request.wiring.mode() == Mode::Bridge {
             let row = self.ensure_configured_firewall()?;
             self.store_published_ports_setting(&row)?;
-            self.backend_of(&row)?.ready()?;
+            self.keeper.backend_of(&row)?.ready()?;
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl Engine {
         self.open_firewall(sandbox, network, firewall_lock)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
-        let facts = Facts { alias: sandbox.alias(), guarded: self.firewall_kind()?.has_rules() };
+        let facts = Facts { alias: sandbox.alias(), guarded: self.keeper.kind(&self.store)?.has_rules() };
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {

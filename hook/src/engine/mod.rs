@@ -40,7 +40,7 @@ use slog::{Logger, debug, warn};
 
 use files::ContainerFiles;
 use removal::Drains;
-use rules::{Keeper, Passes};
+use rules::Rules;
 
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Netns, Origin};
@@ -56,8 +56,7 @@ pub struct Engine {
     locks: LockFile,
     files: ContainerFiles,
     links: HostLinks,
-    keeper: Keeper,
-    passes: Passes,
+    rules: Rules,
     flows: Flows,
     drains: Drains,
     origin: Origin,

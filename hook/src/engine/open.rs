@@ -8,7 +8,7 @@ use slog::Logger;
 use super::files::{CONTAINERS, ContainerFiles};
 use super::removal::Drains;
 use super::repair::RebuildContext;
-use super::rules::{Keeper, Passes};
+use super::rules::Rules;
 use super::{Engine, Result, this_host};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
@@ -34,7 +34,7 @@ impl Engine {
             Ok(store)
         })?;
         if is_new {
-            engine.find_firewalls()?;
+            engine.rules.take_over(&mut engine.store, &mut engine.links)?;
         }
         Ok(engine)
     }
@@ -81,7 +81,7 @@ impl Engine {
         let store = open(&host, &locks)?;
         let (links, origin) = (HostLinks::open()?, Origin::here()?);
         let files = ContainerFiles::new(state_dir, &host, &log);
-        let (keeper, passes) = (Keeper::new(config.firewall), Passes::new(&log));
+        let rules = Rules::new(&config, &locks, &log);
         let mut engine = Self {
             config,
             state_dir: state_dir.to_owned(),
@@ -90,8 +90,7 @@ impl Engine {
             locks,
             files,
             links,
-            keeper,
-            passes,
+            rules,
             flows: Flows::default(),
             drains: Drains::default(),
             origin,

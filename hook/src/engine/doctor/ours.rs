@@ -5,12 +5,14 @@ use crate::decide::liveness::Life;
 use crate::driver;
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
+use crate::engine::rules::is_input_loop_as_needed;
 use crate::engine::{Engine, Result};
 use crate::firewall::{InputLoop, Kind, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
 use crate::kernel::{self, Place};
 use crate::model::{Alias, InterfaceName, Mode, Network, Sandbox, State, Wire};
+use crate::store::HostRow;
 
 impl Engine {
     /// The containers: dead ones that hold something, and links that are not as they were made.
@@ -100,7 +102,7 @@ impl Engine {
     /// The bridges of the networks in use.
     pub(super) fn examine_networks(&mut self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        let guarded = self.keeper.kind(&self.store)?.has_rules();
+        let guarded = self.rules.keeper.kind(&self.store)?.has_rules();
         for network in self.networks_in_use()? {
             for step in driver::of_network(&network, guarded) {
                 let faults = perform::network_faults(&mut self.links, &step)?;
@@ -125,12 +127,13 @@ impl Engine {
         let mut findings = Vec::new();
         // Under this lock no process has written to the store and not yet to the kernel.
         let alone = self.locks.exclusive(Place::Firewall)?;
-        let all = self.all_needs()?;
-        if !self.keeper.backend(&self.store)?.matches(&all)? {
+        let row = self.store.read().host_row()?;
+        let all = self.rules.needs(&row, &self.store, &mut self.links)?;
+        if !self.rules.keeper.backend_of(&row)?.matches(&all)? {
             let trouble = "are missing, or not what the containers need: published ports may be closed, or guards open";
-            findings.push(Finding::ours(rules_of(self.keeper.kind(&self.store)?), trouble));
+            findings.push(Finding::ours(rules_of(self.rules.keeper.kind_of(&row)?), trouble));
         }
-        if !all.networks.is_empty() && !self.is_input_loop_as_needed(all.base.input_loop)? {
+        if !all.networks.is_empty() && !is_input_loop_as_needed(all.base.input_loop, &mut self.links)? {
             let trouble = match all.base.input_loop {
                 InputLoop::Unused => "is left from when the host's own rules were asked about published ports",
                 InputLoop::ToBeMade | InputLoop::Made { .. } => {
@@ -140,13 +143,12 @@ impl Engine {
             findings.push(Finding::ours(format!("link {}", input_loop::ENTRANCE), trouble));
         }
         drop(alone);
-        let row = self.store.read().host_row()?;
-        if !self.keeper.is_as_configured(&row) && row.firewall.is_some() {
+        if !self.rules.keeper.is_as_configured(&row) && row.firewall.is_some() {
             let trouble = "are not, or not only, kept by the firewall that config.toml asks for";
-            findings.push(Finding::ours(rules_of(self.keeper.kind(&self.store)?), trouble));
+            findings.push(Finding::ours(rules_of(self.rules.keeper.kind_of(&row)?), trouble));
         }
-        findings.extend(self.examine_published_ports()?);
-        let guarded = self.keeper.kind(&self.store)?.has_rules();
+        findings.extend(self.examine_published_ports(&row)?);
+        let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
         if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
             findings.push(Finding::ours("sysctl net.ipv4.ip_forward", "is 0: no container reaches the outside"));
         }
@@ -154,15 +156,14 @@ impl Engine {
     }
 
     /// Whether published ports are reached by those that config.toml lets in.
-    fn examine_published_ports(&mut self) -> Result<Vec<Finding>> {
+    fn examine_published_ports(&self, row: &HostRow) -> Result<Vec<Finding>> {
         let asks = self.config.published_ports == PublishedPorts::RespectHostFirewall;
         let mut findings = Vec::new();
-        let row = self.store.read().host_row()?;
         if row.respect_host_firewall != asks && row.firewall.is_some() {
             let trouble = "are not, or still, subject to the host's own rules, as published_ports in config.toml says";
             findings.push(Finding::ours("published ports", trouble));
         }
-        if let Some(priority) = iptables::priority_of_asking(self.keeper.kind(&self.store)?).filter(|_| asks) {
+        if let Some(priority) = iptables::priority_of_asking(self.rules.keeper.kind_of(row)?).filter(|_| asks) {
             for chain in kernel::chains_behind_security(priority)? {
                 let trouble = "is not asked about published ports: it comes later than ocinet's own in table security";
                 let remedy =

@@ -19,8 +19,8 @@ impl Engine {
     pub(super) fn examine_outside(&mut self) -> Result<Vec<Finding>> {
         let networks = self.networks_in_use()?;
         let mut findings = Vec::new();
-        if !networks.is_empty() && self.keeper.kind(&self.store)?.has_rules() {
-            findings.extend(passes(&mut self.passes, &networks)?);
+        if !networks.is_empty() && self.rules.keeper.kind(&self.store)?.has_rules() {
+            findings.extend(passes(&mut self.rules.passes, &networks)?);
         }
         for network in &networks {
             findings.extend(routes(&mut self.links, network)?);
@@ -33,7 +33,7 @@ impl Engine {
             findings.extend(uplink.as_ref().and_then(|uplink| larger_than(uplink, sandbox)));
         }
         if !networks.is_empty() {
-            let kind = self.keeper.kind(&self.store)?;
+            let kind = self.rules.keeper.kind(&self.store)?;
             findings.extend(uplinks::examine(&mut self.links, kind, &networks, &sandboxes)?);
             findings.extend(self.notes(&networks)?);
         }
@@ -41,7 +41,7 @@ impl Engine {
     }
 
     fn notes(&mut self, networks: &[Network]) -> Result<Vec<Finding>> {
-        let kind = self.keeper.kind(&self.store)?;
+        let kind = self.rules.keeper.kind(&self.store)?;
         let why = match kernel::choose(self.config.firewall) {
             Ok(choice) if choice.kind == kind => choice.why,
             _ => "it had them when nothing else was asked for",

@@ -6,6 +6,7 @@ use crate::decide::liveness::Life;
 use crate::engine::files;
 use crate::engine::files::CONTAINERS;
 use crate::engine::locks::{alone_at, alone_at_firewall};
+use crate::engine::rules::forward_no_more;
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place};
@@ -66,12 +67,12 @@ impl Engine {
         if let Some(sandbox) = self.sandboxes()?.iter().chain(&self.draining()?).next() {
             return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", sandbox.container)));
         }
-        reset.forwarding_off = self.forward_no_more()?;
+        reset.forwarding_off = forward_no_more(&self.store)?;
         for link in self.links.all_ours()?.into_iter().filter(|link| matches!(link.alias, Alias::Network(_))) {
             self.links.delete(link.index)?;
             reset.bridges.push(link.name);
         }
-        reset.passes = self.passes.remove()?;
+        reset.passes = self.rules.passes.remove()?;
         for (kind, inventory) in kernel::loaded()? {
             kernel::backend(kind)?.unload()?;
             reset.firewalls.push(kind);

@@ -25,9 +25,8 @@ impl Engine {
         }
         let mut failures = self.collect()?.failures;
         self.adopt()?;
-        let row = self.ensure_configured_firewall()?;
-        self.store_published_ports_setting(&row)?;
-        let guarded = self.keeper.kind_of(&row)?.has_rules();
+        let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
+        let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
             for step in driver::of_network(&network, guarded) {
                 let restored = self.restore_shared(&network, &step);
@@ -39,13 +38,13 @@ impl Engine {
             failures.note(format!("container {}", sandbox.container), restored)?;
         }
         if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
-            self.forward()?;
+            self.rules.forward(&mut self.store, &mut self.links)?;
         }
-        self.reload_firewall_if_different()?;
+        self.rules.reload_if_different(&self.store, &mut self.links)?;
         if guarded {
             for network in self.networks_in_use()? {
                 if let Some(link) = network.link() {
-                    self.passes.add_missing(&self.locks, link)?;
+                    self.rules.passes.add_missing(&self.locks, link)?;
                 }
             }
         }

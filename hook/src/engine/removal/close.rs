@@ -84,7 +84,7 @@ impl Engine {
 
     /// The sockets that take the kernel long to close after elements of the firewall were deleted.
     fn slow_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.keeper.slow_socket().into_iter().chain(self.passes.slow_socket()).chain(self.flows.slow_sockets())
+        self.rules.slow_sockets().chain(self.flows.slow_sockets())
     }
 
     /// Waits until no process deletes elements, and returns the lock that keeps others from it; none at the deadline. Where many wait,

@@ -3,7 +3,6 @@ use slog::info;
 use crate::decide::plan;
 use crate::engine::locks::change_at_firewall;
 use crate::engine::{Engine, Result};
-use crate::firewall::{Change, publish_needs};
 use crate::kernel::{self, Place, perform};
 use crate::model::{Endpoint, Key, Sandbox, State};
 
@@ -49,7 +48,7 @@ impl Engine {
 
     /// Lets no published port lead to the container any more.
     fn withdraw(&mut self, sandbox: &mut Sandbox) -> Result<()> {
-        self.finish_moving_rules()?;
+        self.rules.finish_moving(&mut self.store, &mut self.links)?;
         self.drains.deletion_lock = Some(self.locks.shared(Place::Deletion)?);
         let lock = change_at_firewall(&self.locks)?;
         let row = self.store.write(|store| {
@@ -57,8 +56,7 @@ impl Engine {
             store.set_state(sandbox, State::Detaching)?;
             store.host_row()
         })?;
-        let (base, ports) = (self.base_of(&row)?, publish_needs(sandbox));
-        self.keeper.backend_of(&row)?.apply(&Change { base, remove: &ports, ..Change::default() })?;
+        self.rules.close_for(sandbox, &row, &mut self.links)?;
         drop(lock);
         Ok(())
     }

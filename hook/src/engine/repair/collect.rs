@@ -39,7 +39,7 @@ impl Engine {
     fn collect_all(&mut self) -> Result<Collected> {
         let mut collected = Collected::default();
         // Where they cannot move, containers without published ports can be collected all the same.
-        let moved = self.finish_moving_rules();
+        let moved = self.rules.finish_moving(&mut self.store, &mut self.links);
         collected.failures.note("rules of another firewall", moved)?;
         for sandbox in self.store.read().sandboxes()? {
             let container = sandbox.container.to_string();

@@ -1,6 +1,7 @@
 //! Repair: what dead containers left, a lost store, damage to links and rules.
 
 mod collect;
+mod firewall;
 mod inventory;
 mod look;
 mod name_servers;

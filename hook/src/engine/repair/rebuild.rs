@@ -98,7 +98,7 @@ impl Engine {
         let context = RebuildContext { state_dir, host, locks, config, log };
         self.store = context.rebuild(Some((&self.store, error)))?;
         self.adopt()?;
-        self.reload_firewall_if_different()
+        self.rules.reload_if_different(&self.store, &mut self.links)
     }
 
     /// Takes into the store every link of ours that it does not know, and says how many.

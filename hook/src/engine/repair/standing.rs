@@ -2,7 +2,6 @@
 
 use crate::driver::{self, EndpointStep};
 use crate::engine::{Engine, Result};
-use crate::kernel;
 use crate::kernel::perform::{self, EndpointFault};
 use crate::model::{Endpoint, Network, Sandbox};
 
@@ -51,7 +50,7 @@ impl Engine {
     }
 
     fn restore_missing(&mut self, sandbox: &Sandbox, network: &Network, steps: &[EndpointStep]) -> Result<()> {
-        let guarded = self.keeper.kind(&self.store)?.has_rules();
+        let guarded = self.rules.keeper.kind(&self.store)?.has_rules();
         for shared in driver::of_network(network, guarded) {
             if !perform::network_faults(&mut self.links, &shared)?.is_empty() {
                 self.restore_shared(network, &shared)?;
@@ -63,18 +62,8 @@ impl Engine {
             }
         }
         if guarded {
-            self.restore_rules(sandbox, network)?;
+            self.rules.restore_for(sandbox, network, &mut self.store, &mut self.links)?;
         }
         Ok(())
-    }
-
-    /// Loads the ruleset where anything of it, or a published port of `sandbox`, is missing, and lets the host forward.
-    fn restore_rules(&mut self, sandbox: &Sandbox, network: &Network) -> Result<()> {
-        let Some(link) = network.link() else { return Ok(()) };
-        if !kernel::forwarding()? {
-            self.forward()?;
-        }
-        self.load_ruleset(sandbox, network)?;
-        self.passes.add_missing(&self.locks, link)
     }
 }

@@ -7,6 +7,7 @@ use slog::Logger;
 use crate::decide::identity::HostNameSource;
 use crate::decide::request::{Connection, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
+use crate::engine::rules::input_loop_by;
 use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
@@ -116,7 +117,7 @@ impl Engine {
 
     /// What connects the container. What an earlier attach has made is not made again.
     fn wire_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
-        let facts = Facts { alias: sandbox.alias(), guarded: self.keeper.kind(&self.store)?.has_rules() };
+        let facts = Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind(&self.store)?.has_rules() };
         let mut commands = Vec::new();
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
@@ -132,21 +133,22 @@ impl Engine {
     }
 
     fn firewall_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
-        let kind = self.keeper.kind(&self.store)?;
+        let row = self.store.read().host_row()?;
+        let kind = self.rules.keeper.kind_of(&row)?;
         if kind == Kind::None {
             return Ok(Vec::new());
         }
         let Some(needs) = NetworkNeeds::of(network) else { return Ok(Vec::new()) };
         let forwards = kernel::forwarding()?;
-        let mut base = self.base()?;
-        base.input_loop = self.input_loop_of_config()?;
+        let mut base = self.rules.base(&row, &mut self.links)?;
+        base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         let mut commands = Vec::new();
         let part = Needs { base, networks: vec![needs.clone()], ..Needs::default() };
-        if self.keeper.backend(&self.store)?.holds(&part)? {
+        if self.rules.keeper.backend_of(&row)?.holds(&part)? {
             commands.extend(publish_needs(sandbox).iter().flat_map(|port| shell::port(kind, port, &base)));
         } else {
-            let mut all = Needs { base, ..self.all_needs()? };
+            let mut all = Needs { base, ..self.rules.needs(&row, &self.store, &mut self.links)? };
             if !all.networks.contains(&needs) {
                 all.networks.push(needs);
                 all.sources = self.links.sources()?;

@@ -10,56 +10,55 @@
 //! after it. Where the rules or the switch fail, it has [`Forwarding::OfOthers`] again. A process that is killed in between leaves
 //! `Intended`, which counts as ours, since forwarding was off before.
 
+use super::ruleset::Rules;
 use crate::driver::Setting;
 use crate::engine::locks::alone_at_firewall;
-use crate::engine::{Engine, Error, Result};
-use crate::kernel;
-use crate::store::Forwarding;
+use crate::engine::{Error, Result};
+use crate::kernel::{self, HostLinks};
+use crate::store::{Forwarding, Store};
 
-impl Engine {
+impl Rules {
     /// The host forwards, and the firewall holds all that the store says.
-    pub(in crate::engine) fn forward(&mut self) -> Result<()> {
+    pub fn forward(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
-        let before = self.store.read().host_row()?.forwarding;
-        if before == Forwarding::OfOthers && self.config.close_forwarding && !kernel::forwarding()? {
-            self.store.write(|store| store.set_forwarding(Forwarding::Intended))?;
+        let before = store.read().host_row()?.forwarding;
+        if before == Forwarding::OfOthers && self.close_forwarding && !kernel::forwarding()? {
+            store.write(|store| store.set_forwarding(Forwarding::Intended))?;
         }
-        if let Err(error) = self.reload_if_different_locked() {
+        if let Err(error) = self.reload_if_different_locked(store, links) {
             // The firewall holds what it held before.
-            return Err(error.after(self.forget_intent()));
+            return Err(error.after(forget_intent(store)));
         }
         match kernel::set(&[Setting::forwarding()]) {
-            Ok(()) if self.intends_to_forward()? => {
-                Ok(self.store.write(|store| store.set_forwarding(Forwarding::Ours))?)
-            }
+            Ok(()) if intends_to_forward(store)? => Ok(store.write(|store| store.set_forwarding(Forwarding::Ours))?),
             Ok(()) => Ok(()),
             Err(error) => {
                 // A person may make the host a router later.
-                let undone = self.forget_intent().and_then(|()| self.reload_if_different_locked());
+                let undone = forget_intent(store).and_then(|()| self.reload_if_different_locked(store, links));
                 Err(Error::from(error).after(undone))
             }
         }
     }
+}
 
-    fn intends_to_forward(&self) -> Result<bool> {
-        Ok(self.store.read().host_row()?.forwarding == Forwarding::Intended)
-    }
+fn intends_to_forward(store: &Store) -> Result<bool> {
+    Ok(store.read().host_row()?.forwarding == Forwarding::Intended)
+}
 
-    /// Takes back in the store that we are about to switch forwarding on.
-    fn forget_intent(&mut self) -> Result<()> {
-        if !self.intends_to_forward()? {
-            return Ok(());
-        }
-        Ok(self.store.write(|store| store.set_forwarding(Forwarding::OfOthers))?)
+/// Takes back in the store that we are about to switch forwarding on.
+fn forget_intent(store: &mut Store) -> Result<()> {
+    if !intends_to_forward(store)? {
+        return Ok(());
     }
+    Ok(store.write(|store| store.set_forwarding(Forwarding::OfOthers))?)
+}
 
-    /// Switches forwarding off if we switched it on; true where it did. To be called while the rules still close the host, and
-    /// before the store forgets it.
-    pub(in crate::engine) fn forward_no_more(&mut self) -> Result<bool> {
-        let is_ours = self.store.read().host_row()?.forwarding != Forwarding::OfOthers && kernel::forwarding()?;
-        if is_ours {
-            kernel::switch_forwarding_off()?;
-        }
-        Ok(is_ours)
+/// Switches forwarding off if we switched it on; true where it did. To be called while the rules still close the host, and
+/// before the store forgets it.
+pub(in crate::engine) fn forward_no_more(store: &Store) -> Result<bool> {
+    let is_ours = store.read().host_row()?.forwarding != Forwarding::OfOthers && kernel::forwarding()?;
+    if is_ours {
+        kernel::switch_forwarding_off()?;
     }
+    Ok(is_ours)
 }

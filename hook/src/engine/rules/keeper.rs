@@ -57,12 +57,6 @@ impl Keeper {
         Ok(self.open.insert(open).1.as_mut())
     }
 
-    /// The firewall that keeps the rules.
-    pub fn backend(&mut self, store: &Store) -> Result<&mut dyn Backend<Error = kernel::Error>> {
-        let row = store.read().host_row()?;
-        self.backend_of(&row)
-    }
-
     /// The socket that takes the kernel long to close after elements of the firewall were deleted.
     pub fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
         self.open.as_ref().and_then(|(_, backend)| backend.slow_socket())

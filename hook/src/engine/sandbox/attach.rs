@@ -67,9 +67,8 @@ impl Engine {
     /// taken back either.
     pub(in crate::engine) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
         if request.wiring.mode() == Mode::Bridge {
-            let row = self.ensure_configured_firewall()?;
-            self.store_published_ports_setting(&row)?;
-            self.keeper.backend_of(&row)?.ready()?;
+            let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
+            self.rules.keeper.backend_of(&row)?.ready()?;
         }
         Ok(())
     }
@@ -171,10 +170,10 @@ impl Engine {
     }
 
     fn wire(&mut self, sandbox: &Sandbox, network: &Network, netns: &Netns, firewall_lock: FirewallLock) -> Result<()> {
-        self.open_firewall(sandbox, network, firewall_lock)?;
+        self.rules.open_for(sandbox, network, firewall_lock, &mut self.store, &mut self.links)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
-        let facts = Facts { alias: sandbox.alias(), guarded: self.keeper.kind(&self.store)?.has_rules() };
+        let facts = Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind(&self.store)?.has_rules() };
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {

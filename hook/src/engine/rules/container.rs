@@ -1,0 +1,64 @@
+//! What one container needs of the rules: at its attach, when it stands and is looked at again, and at its detach.
+
+use super::ruleset::Rules;
+use crate::engine::Result;
+use crate::engine::locks::FirewallLock;
+use crate::firewall::{Change, NetworkNeeds, publish_needs};
+use crate::kernel::{self, HostLinks};
+use crate::model::{Network, Sandbox};
+use crate::store::{HostRow, Store};
+
+impl Rules {
+    /// Puts in place what `sandbox` needs. `firewall_lock` was taken before its lease was written.
+    pub fn open_for(
+        &mut self,
+        sandbox: &Sandbox,
+        network: &Network,
+        firewall_lock: FirewallLock,
+        store: &mut Store,
+        links: &mut HostLinks,
+    ) -> Result<()> {
+        let FirewallLock { row, lock } = firewall_lock;
+        if !self.keeper.kind_of(&row)?.has_rules() {
+            return Ok(());
+        }
+        let Some(link) = network.link() else { return Ok(()) };
+        if !kernel::forwarding()? {
+            drop(lock);
+            // Loads all that the store says, this sandbox's ports included.
+            self.forward(store, links)?;
+            return self.passes.add_missing(&self.locks, link);
+        }
+        let (networks, ports) = (Vec::from_iter(NetworkNeeds::of(network)), publish_needs(sandbox));
+        let change = Change { base: self.base(&row, links)?, networks: &networks, add: &ports, remove: &[] };
+        let whole = self.keeper.backend_of(&row)?.apply(&change)?;
+        drop(lock);
+        if !whole {
+            self.load_for(sandbox, network, store, links)?;
+        }
+        self.passes.add_missing(&self.locks, link)
+    }
+
+    /// Loads the ruleset where anything of it, or a published port of `sandbox`, is missing, and lets the host forward.
+    pub fn restore_for(
+        &mut self,
+        sandbox: &Sandbox,
+        network: &Network,
+        store: &mut Store,
+        links: &mut HostLinks,
+    ) -> Result<()> {
+        let Some(link) = network.link() else { return Ok(()) };
+        if !kernel::forwarding()? {
+            self.forward(store, links)?;
+        }
+        self.load_for(sandbox, network, store, links)?;
+        self.passes.add_missing(&self.locks, link)
+    }
+
+    /// Lets no published port lead to `sandbox` any more. The caller shares the firewall's lock, and has read `row` since.
+    pub fn close_for(&mut self, sandbox: &Sandbox, row: &HostRow, links: &mut HostLinks) -> Result<()> {
+        let (base, ports) = (self.base(row, links)?, publish_needs(sandbox));
+        self.keeper.backend_of(row)?.apply(&Change { base, remove: &ports, ..Change::default() })?;
+        Ok(())
+    }
+}

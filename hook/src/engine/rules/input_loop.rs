@@ -45,7 +45,7 @@ pub(super) fn store_setting(
 /// Whether the link pair is whole where it is used, and absent where not.
 pub(in crate::engine) fn is_input_loop_as_needed(input_loop: InputLoop, links: &mut HostLinks) -> Result<bool> {
     match input_loop {
-        InputLoop::Unused => Ok(links.input_loop()? == InputLoop::ToBeMade),
+        InputLoop::Unused => Ok(links.is_input_loop_gone()?),
         InputLoop::ToBeMade | InputLoop::Made { .. } => Ok(links.has_input_loop()?),
     }
 }
@@ -57,17 +57,18 @@ pub(super) struct LinkPair {
 }
 
 impl LinkPair {
-    /// The link pair, made where `row` calls for it.
-    pub fn before_load(row: &HostRow, keeper: &Keeper, links: &mut HostLinks) -> Result<Self> {
-        let is_used = is_used(row, keeper)?;
-        let was_made = links.input_loop()? != InputLoop::ToBeMade;
-        if is_used {
-            links.make_input_loop()?;
-        }
-        Ok(Self { is_used, was_made })
+    /// The link pair as it is, and as `row` calls for it.
+    pub fn of(row: &HostRow, keeper: &Keeper, links: &mut HostLinks) -> Result<Self> {
+        Ok(Self { is_used: is_used(row, keeper)?, was_made: links.input_loop()? != InputLoop::ToBeMade })
     }
 
-    /// Deletes it where no rules in the kernel use it, after the rules were `loaded` or the earlier ones stayed.
+    /// Makes it, or completes it, where it is used.
+    pub fn before_load(&self, links: &mut HostLinks) -> Result<()> {
+        if self.is_used { Ok(links.make_input_loop()?) } else { Ok(()) }
+    }
+
+    /// Deletes it, or the part of it that could be made, where no rules in the kernel use it: the rules were `loaded`, or the
+    /// earlier ones stayed.
     pub fn after_load(self, loaded: &Result<()>, links: &mut HostLinks) -> Result<()> {
         let stays = if loaded.is_ok() { self.is_used } else { self.was_made };
         if stays { Ok(()) } else { Ok(links.delete_input_loop()?) }

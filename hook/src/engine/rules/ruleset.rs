@@ -120,10 +120,16 @@ impl Rules {
 
     /// Loads all that `row` and the store say. The caller holds the firewall's lock alone.
     pub(super) fn load(&mut self, row: &HostRow, store: &Store, links: &mut HostLinks) -> Result<()> {
-        let pair = LinkPair::before_load(row, &self.keeper, links)?;
-        let loaded = self.needs(row, store, links).and_then(|all| self.load_and_verify(row, &all));
-        pair.after_load(&loaded, links)?;
-        loaded
+        let pair = LinkPair::of(row, &self.keeper, links)?;
+        let loaded = pair.before_load(links).and_then(|()| {
+            let all = self.needs(row, store, links)?;
+            self.load_and_verify(row, &all)
+        });
+        let settled = pair.after_load(&loaded, links);
+        match loaded {
+            Ok(()) => settled,
+            Err(error) => Err(error.after(settled)),
+        }
     }
 
     /// Exit code 0 of `nft` or `iptables-restore` does not prove that the program read all of its input: it takes a read

@@ -183,6 +183,55 @@ fn a_host_that_cannot_ask() -> Result<()> {
     })
 }
 
+/// What a hook leaves of the link pair when it is killed before it has set it up.
+const HALF_MADE: &str = "ip link add ocn-detour-in address 02:6f:63:69:6e:00 \
+    type veth peer name ocn-detour-out address 02:6f:63:69:6e:00";
+
+/// A half-made link pair is completed by the next attach where the host's rules are asked. Where they are not, the doctor reports
+/// it, and `doctor --fix` or `gc` deletes it.
+#[test]
+fn a_pair_that_was_left_half_made() -> Result<()> {
+    every(Firewall::ALL, |firewall| {
+        asking(*firewall).prepare(OPEN).test(|host| {
+            host.sh(HALF_MADE)?;
+            let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
+            open_from_outside(host)?;
+            host.check()?;
+            web.delete()
+        })?;
+        Settings::default().firewall(*firewall).test(|host| {
+            let web = host.container("web").publish("8080:80").run()?;
+            every(["doctor --fix", "gc"], |mender| {
+                host.sh(HALF_MADE)?;
+                let told = host.ocinet("doctor")?.exits(1)?.stdout;
+                ensure!(told.contains("ocn-detour-in") && told.contains("doctor --fix"), "{told}");
+                host.ocinet(mender)?.success()?;
+                ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+                host.ocinet("doctor")?.success().map(drop)
+            })?;
+            host.check()?;
+            web.delete()
+        })
+    })
+}
+
+/// The link pair cannot be set up, since /proc/sys is read-only: one line names the settings, and no link is left.
+#[test]
+fn a_pair_that_cannot_be_set_up() -> Result<()> {
+    let shut = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys";
+    every(Firewall::ALL, |firewall| {
+        asking(*firewall).prepare("sysctl -qw net.ipv4.ip_forward=1").test(|host| {
+            host.sh(shut)?;
+            let refused = host.container("web").publish("8080:80").refused()?;
+            refused.exits(1)?.is_one_line()?.says(&["/proc/sys", "ocn-detour-out"])?;
+            ensure!(of_the_detour(host)?.is_empty(), "{}", of_the_detour(host)?);
+            host.sh("umount /proc/sys")?;
+            host.settles()?;
+            host.container("web").publish("8080:80").run()?.delete()
+        })
+    })
+}
+
 /// A link of another program has the name: one line, nothing is left half done, and the link stays as it is.
 #[test]
 fn another_link_has_the_name() -> Result<()> {

@@ -37,6 +37,14 @@ impl HostLinks {
             && input_loop::settings().iter().try_fold(true, |all, setting| Ok(all && sysctl::is_set(setting)?))?)
     }
 
+    /// Whether nothing is left of it, not even a part that a killed process had made.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_input_loop_gone(&mut self) -> Result<bool> {
+        Ok(!self.find(&entrance())?.is_some_and(|link| is_ours(&link)))
+    }
+
     /// Makes it, or its missing parts. The entrance is set up last, so an entrance that is up is complete.
     ///
     /// # Errors

@@ -100,6 +100,35 @@ fn a_move_that_was_cut_off_is_finished() -> Result<()> {
     })
 }
 
+/// The same where no firewall gets the rules: a detach and `gc` read no config.toml, and the store says that `none` was chosen.
+#[test]
+fn a_move_to_none_that_was_cut_off_is_finished() -> Result<()> {
+    every(["attach", "detach", "gc"], |who| {
+        changeable(Firewall::Nftables).test(|host| {
+            let web = host.container("web").publish("8080:80").run()?;
+            let other = host.container("other").publish("8081:80").run()?;
+            choose(host, "none")?;
+            host.sh("mount -t tmpfs tmpfs /usr/local/sbin
+                 printf '#!/bin/sh\nkill -KILL $PPID\n' >/usr/local/sbin/nft; chmod 755 /usr/local/sbin/nft")?;
+            let killed = host.ocinet("doctor --fix")?;
+            ensure!(killed.code != 0, "{killed}");
+            host.sh("umount /usr/local/sbin")?;
+            ensure!(keepers(host)? == "nftables\n", "the positive control: {}", keepers(host)?);
+            match *who {
+                "attach" => host.container("next").run()?.delete()?,
+                "detach" => other.delete()?,
+                _ => host.ocinet("gc")?.exits(0).map(drop)?,
+            }
+            ensure!(keepers(host)?.is_empty(), "{}", keepers(host)?);
+            choose(host, "nftables")?;
+            let _again = host.container("again").run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.check()?;
+            web.delete()
+        })
+    })
+}
+
 /// Rules of an older version under names that this one does not know are removed with the old rules. What the
 /// operator's chain refers to stays, even a set of ours.
 #[test]

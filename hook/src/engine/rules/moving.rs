@@ -1,7 +1,8 @@
 //! The way of the rules from one firewall to another, where config.toml asks for another, or a new store finds some.
 //!
 //! The store says where they go and which firewalls have some that have to go, before anything moves. They are in the new place
-//! before they go from the old one, so that nothing opens meanwhile. A move that is cut off is finished by the next command.
+//! before they go from the old one, so that nothing opens meanwhile. A move that is cut off is finished by the next command, to
+//! where the store says: a detach and `gc` read no config.toml.
 
 use slog::{Logger, info, warn};
 
@@ -17,7 +18,7 @@ use crate::store::{Forwarding, HostRow, Store};
 
 impl Rules {
     /// The rules are kept as config.toml says, and no other firewall has any of ours. The store says of published ports what
-    /// config.toml says. Returns the store's row, of which that of published ports may be the earlier.
+    /// config.toml says; the row that is returned may have their earlier setting.
     pub fn follow_config(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<HostRow> {
         let row = self.ensure_configured_firewall(store, links)?;
         input_loop::store_setting(self.published_ports, &row, store, &self.locks)?;
@@ -29,13 +30,24 @@ impl Rules {
         if self.keeper.is_as_configured(&row) {
             return Ok(row);
         }
+        let _alone = alone_at_firewall(&self.locks)?;
+        let row = store.read().host_row()?;
+        let kind = self.keeper.configured(&row)?;
+        let HostRow { firewall: now, former_firewalls: mut former, .. } = row;
+        former.extend(now);
+        former.retain(|former| *former != kind && former.has_rules());
+        store.write(|store| store.set_firewall(kind, &former))?;
         self.move_rules(store, links)?;
         Ok(store.read().host_row()?)
     }
 
     /// Goes on with a move of the rules that was cut off.
     pub fn finish_moving(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<()> {
-        if store.read().host_row()?.former_firewalls.is_empty() { Ok(()) } else { self.move_rules(store, links) }
+        if store.read().host_row()?.former_firewalls.is_empty() {
+            return Ok(());
+        }
+        let _alone = alone_at_firewall(&self.locks)?;
+        self.move_rules(store, links)
     }
 
     /// Takes over rules of ours, in any firewall, that a new store does not know.
@@ -51,25 +63,21 @@ impl Rules {
         self.reload_if_different(store, links)
     }
 
+    /// Moves the rules to the firewall that the store names, from those that it says have some. The caller holds the firewall's lock
+    /// alone.
     fn move_rules(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<()> {
-        let _alone = alone_at_firewall(&self.locks)?;
         let row = store.read().host_row()?;
-        let kind = self.keeper.configured(&row)?;
-        let HostRow { firewall: now, former_firewalls: mut former, .. } = row;
-        former.extend(now);
-        former.retain(|former| *former != kind && former.has_rules());
-        store.write(|store| store.set_firewall(kind, &former))?;
-        if former.is_empty() {
+        if row.former_firewalls.is_empty() {
             return Ok(());
         }
+        let kind = self.keeper.kind_of(&row)?;
         info!(self.log, "moving the rules"; "to" => %kind);
         if kind.has_rules() {
-            let row = store.read().host_row()?;
             self.load(&row, store, links)?;
         } else {
             leave_unguarded(store, links, &self.log)?;
         }
-        for former in &former {
+        for former in &row.former_firewalls {
             kernel::backend(*former)?.unload()?;
         }
         if !kind.has_rules() {

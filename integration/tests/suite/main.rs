@@ -23,6 +23,7 @@ mod doctor;
 mod faults;
 mod file_mounts;
 mod files;
+mod firewall_failures;
 mod firewalls;
 mod fixtures;
 mod foreign_firewalls;

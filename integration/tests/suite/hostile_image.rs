@@ -44,11 +44,11 @@ fn is_one_clear_line(said: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the image has in place of a file: the container gets the right one, or a clear error.
-#[test]
-fn whatever_is_in_the_place_of_a_file() -> Result<()> {
+/// What the image has in place of a file: what it is, the script that makes it, and whether the container gets the
+/// right file all the same.
+fn in_place_of_a_file() -> Vec<(&'static str, String, bool)> {
     let right = true;
-    let rows = [
+    vec![
         ("an absolute link to a file of the host", format!("ln -s {SENTINEL} resolv.conf"), right),
         ("a relative link out of the root", format!("ln -s ../../../../../../../..{SENTINEL} resolv.conf"), right),
         ("a link to a link", "echo image >honest; ln -s honest more; ln -s more resolv.conf".into(), right),
@@ -75,9 +75,14 @@ fn whatever_is_in_the_place_of_a_file() -> Result<()> {
         ("/etc, a relative link to nowhere", "cd ..; rm -r etc; ln -s ../../../../run/sentinel etc".into(), !right),
         ("/etc, a link into the image", "cd ..; mv etc www/etc; ln -s www/etc etc".into(), right),
         ("/etc, a magic link", "cd ..; rm -r etc; ln -s /proc/self/root/run/sentinel etc".into(), !right),
-    ];
+    ]
+}
+
+/// The container gets the right file, or a clear error.
+#[test]
+fn whatever_is_in_the_place_of_a_file() -> Result<()> {
     with_sentinel(|host| {
-        every(&rows, |(_, script, fits)| {
+        every(in_place_of_a_file(), |(_, script, fits)| {
             image(host, script)?;
             let before = state_of_host(host)?;
             let (web, output) = host.container("web").image(IMAGE).start()?;

@@ -38,57 +38,63 @@ fn start(host: &Host, case: &Case) -> Result<()> {
     web.delete()
 }
 
+/// The file of a host whose only server is the stub of systemd-resolved.
+const STUB: &str = "nameserver 127.0.0.53\\noptions edns0 trust-ad\\nsearch lan.example\\n";
+/// What is left of it without that server.
+const REST: &str = "search lan.example\noptions edns0 trust-ad\n";
+/// What the warning says where no server is left.
+const NO_SERVER: &[&str] = &["warning", "name server", "dns_fallback"];
+
+/// Hosts with servers on loopback addresses, and hosts without any.
+const ON_LOOPBACK: &[Case] = &[
+    Case {
+        own: "nameserver 127.0.0.1\\nnameserver ::1\\nnameserver 192.0.2.53\\n",
+        resolved: None,
+        config: "",
+        expected: "nameserver 192.0.2.53\n",
+        warning: &[],
+    },
+    Case { own: STUB, resolved: None, config: "", expected: REST, warning: NO_SERVER },
+    Case { own: "", resolved: None, config: "", expected: "", warning: NO_SERVER },
+    Case {
+        own: "nameserver ::1\\n",
+        resolved: None,
+        config: "dns_fallback = [\"192.0.2.88\", \"2001:db8::88\"]\\n",
+        expected: "nameserver 192.0.2.88\nnameserver 2001:db8::88\n",
+        warning: &[],
+    },
+    // The fallback is only for hosts without servers.
+    Case {
+        own: "nameserver 192.0.2.53\\n",
+        resolved: None,
+        config: "dns_fallback = [\"192.0.2.88\"]\\n",
+        expected: "nameserver 192.0.2.53\n",
+        warning: &[],
+    },
+    // The servers that systemd-resolved itself asks, where the host's own file names only its stub.
+    Case {
+        own: STUB,
+        resolved: Some("nameserver 192.0.2.77\\nsearch real.example\\n"),
+        config: "dns_fallback = [\"192.0.2.88\"]\\n",
+        expected: "nameserver 192.0.2.77\nsearch real.example\n",
+        warning: &[],
+    },
+    Case {
+        own: "nameserver 192.0.2.53\\n",
+        resolved: Some("nameserver 192.0.2.77\\n"),
+        config: "",
+        expected: "nameserver 192.0.2.53\n",
+        warning: &[],
+    },
+    Case { own: STUB, resolved: Some("search lan.example\\n"), config: "", expected: REST, warning: NO_SERVER },
+];
+
 /// A container does not get servers on the host's loopback addresses.
 #[test]
 fn loopback_servers_are_left_out() -> Result<()> {
-    const STUB: &str = "nameserver 127.0.0.53\\noptions edns0 trust-ad\\nsearch lan.example\\n";
-    const NO_SERVER: &[&str] = &["warning", "name server", "dns_fallback"];
-    let rest = "search lan.example\noptions edns0 trust-ad\n";
-    let cases = [
-        Case {
-            own: "nameserver 127.0.0.1\\nnameserver ::1\\nnameserver 192.0.2.53\\n",
-            resolved: None,
-            config: "",
-            expected: "nameserver 192.0.2.53\n",
-            warning: &[],
-        },
-        Case { own: STUB, resolved: None, config: "", expected: rest, warning: NO_SERVER },
-        Case { own: "", resolved: None, config: "", expected: "", warning: NO_SERVER },
-        Case {
-            own: "nameserver ::1\\n",
-            resolved: None,
-            config: "dns_fallback = [\"192.0.2.88\", \"2001:db8::88\"]\\n",
-            expected: "nameserver 192.0.2.88\nnameserver 2001:db8::88\n",
-            warning: &[],
-        },
-        // The fallback is only for hosts without servers.
-        Case {
-            own: "nameserver 192.0.2.53\\n",
-            resolved: None,
-            config: "dns_fallback = [\"192.0.2.88\"]\\n",
-            expected: "nameserver 192.0.2.53\n",
-            warning: &[],
-        },
-        // The servers that systemd-resolved itself asks, where the host's own file names only its stub.
-        Case {
-            own: STUB,
-            resolved: Some("nameserver 192.0.2.77\\nsearch real.example\\n"),
-            config: "dns_fallback = [\"192.0.2.88\"]\\n",
-            expected: "nameserver 192.0.2.77\nsearch real.example\n",
-            warning: &[],
-        },
-        Case {
-            own: "nameserver 192.0.2.53\\n",
-            resolved: Some("nameserver 192.0.2.77\\n"),
-            config: "",
-            expected: "nameserver 192.0.2.53\n",
-            warning: &[],
-        },
-        Case { own: STUB, resolved: Some("search lan.example\\n"), config: "", expected: rest, warning: NO_SERVER },
-    ];
     on_every_runtime(|host| {
-        every(cases.iter().map(|case| (case.own, case.resolved, case.config)).zip(0..), |(_, at)| {
-            start(host, &cases[*at])
+        every(ON_LOOPBACK.iter().map(|case| (case.own, case.resolved, case.config)).zip(0..), |(_, at)| {
+            start(host, &ON_LOOPBACK[*at])
         })
     })
 }

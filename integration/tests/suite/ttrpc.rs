@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ocinet_integration::service::{Service, forever};
-use ocinet_integration::{Container, Proto::Tcp, Settings, UPLINK, every};
+use ocinet_integration::{Container, Host, Proto::Tcp, Settings, UPLINK, every};
 use ocinet_proto::ttrpc::Code;
 use ocinet_proto::v1::attach_response::Outcome;
 use ocinet_proto::v1::*;
@@ -14,6 +14,19 @@ fn attach(container: &Container<'_>, id: &str) -> AttachRequest {
 
 fn detach(container: &Container<'_>, id: &str) -> DetachRequest {
     DetachRequest { id: id.into(), bundle: container.bundle().to_owned(), ..Default::default() }
+}
+
+/// The method `check` finds nothing wrong, and then a bridge that is down.
+fn check_names_what_is_wrong(host: &Host, service: &Service) -> Result<()> {
+    let check = service.call(async |client| client.check(forever(), &Default::default()).await)?;
+    ensure!(check.findings.iter().all(|finding| finding.kind == finding::Kind::KIND_NOTE.into()), "{check}");
+    host.sh("ip link set ocinet0 down")?;
+    let check = service.call(async |client| client.check(forever(), &Default::default()).await)?;
+    ensure!(
+        check.findings.iter().any(|f| f.kind == finding::Kind::KIND_OURS.into() && f.subject.contains("ocinet0")),
+        "{check}"
+    );
+    host.sh("ip link set ocinet0 up").map(drop)
 }
 
 /// A container's life without a hook.
@@ -53,15 +66,7 @@ fn every_method() -> Result<()> {
         let bridge = service.call(async |client| client.inspect_network(forever(), &request).await)?;
         ensure!(bridge.network.subnets[0].range == "10.90.0.0/16" && bridge.network.bridge == "ocinet0", "{bridge}");
         ensure!(bridge.containers[0].id == "web", "{bridge}");
-        let check = service.call(async |client| client.check(forever(), &Default::default()).await)?;
-        ensure!(check.findings.iter().all(|finding| finding.kind == finding::Kind::KIND_NOTE.into()), "{check}");
-        host.sh("ip link set ocinet0 down")?;
-        let check = service.call(async |client| client.check(forever(), &Default::default()).await)?;
-        ensure!(
-            check.findings.iter().any(|f| f.kind == finding::Kind::KIND_OURS.into() && f.subject.contains("ocinet0")),
-            "{check}"
-        );
-        host.sh("ip link set ocinet0 up")?;
+        check_names_what_is_wrong(host, &service)?;
 
         host.check()?;
         let request = detach(&web, "web");

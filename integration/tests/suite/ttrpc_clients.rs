@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::service::{Deaf, Service, forever};
-use ocinet_integration::{Settings, eventually};
+use ocinet_integration::{Container, Settings, eventually};
 use ocinet_proto::protobuf::Message;
 use ocinet_proto::ttrpc::Code;
 use ocinet_proto::ttrpc::proto::{
@@ -157,6 +157,27 @@ fn two_hundred_silent_clients() -> Result<()> {
     })
 }
 
+/// A thousand calls, of which each opens the engine: in each round `job` is attached and detached, and the service is
+/// asked. Returns the resident memory in kB after each round.
+fn memory_between_calls(service: &Service<'_>, client: &NetworkClient, job: &Container<'_>) -> Result<Vec<u64>> {
+    let (id, bundle, pid) = ("job".to_owned(), job.bundle().to_owned(), i32::try_from(job.pid())?);
+    let attach = AttachRequest { id: id.clone(), bundle: bundle.clone(), pid, ..Default::default() };
+    let detach = DetachRequest { id, bundle, ..Default::default() };
+    let inspect = InspectRequest { container: "c0".into(), ..Default::default() };
+    let mut between = Vec::new();
+    for _ in 0..200 {
+        service.wait(async {
+            client.list(forever(), &Default::default()).await?;
+            client.inspect(forever(), &inspect).await?;
+            client.check(forever(), &Default::default()).await?;
+            client.attach(forever(), &attach).await?;
+            client.detach(forever(), &detach).await
+        })??;
+        between.push(service.memory("VmRSS:")?);
+    }
+    Ok(between)
+}
+
 /// The memory of the service: during a thousand calls, of which each opens the engine, between them, and after a
 /// thousand that it refuses.
 #[test]
@@ -165,24 +186,11 @@ fn it_stays_small() -> Result<()> {
         let containers =
             (0..10).map(|n| host.container(&format!("c{n}")).publish("80").run()).collect::<Result<Vec<_>>>()?;
         let job = host.container("job").publish("80").prepare()?;
-        let (id, bundle, pid) = ("job".to_owned(), job.bundle().to_owned(), i32::try_from(job.pid())?);
-        let attach = AttachRequest { id: id.clone(), bundle: bundle.clone(), pid, ..Default::default() };
-        let detach = DetachRequest { id, bundle, ..Default::default() };
-        let inspect = InspectRequest { container: "c0".into(), ..Default::default() };
         // The service checks once a second for work, and then releases unused memory.
         let service = Service::start(host, &["--idle", "10"])?;
         let client = service.client()?;
-        let (began, mut between) = (Instant::now(), Vec::new());
-        for _ in 0..200 {
-            service.wait(async {
-                client.list(forever(), &Default::default()).await?;
-                client.inspect(forever(), &inspect).await?;
-                client.check(forever(), &Default::default()).await?;
-                client.attach(forever(), &attach).await?;
-                client.detach(forever(), &detach).await
-            })??;
-            between.push(service.memory("VmRSS:")?);
-        }
+        let began = Instant::now();
+        let mut between = memory_between_calls(&service, &client, &job)?;
         between.sort_unstable();
         let usual = between[between.len() / 2];
         let took = began.elapsed();
@@ -208,7 +216,7 @@ fn it_stays_small() -> Result<()> {
         ensure!(!is_release || usual < 6 << 10, "{usual} kB resident between calls");
         ensure!(!is_release || peak < 8 << 10, "{peak} kB resident at the most");
         drop(client);
-        containers.into_iter().try_for_each(ocinet_integration::Container::delete)
+        containers.into_iter().try_for_each(Container::delete)
     })
 }
 

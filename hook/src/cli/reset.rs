@@ -21,7 +21,7 @@ impl Arguments {
         engine.close();
         let mut text: String =
             reset.containers.iter().map(|container| format!("detached {}\n", shown(container))).collect();
-        text.extend(reset.bridges.iter().map(|bridge| format!("deleted bridge {bridge}\n")));
+        text.extend(reset.shared.iter().map(|what| format!("deleted {what}\n")));
         text.extend(reset.passes.iter().map(|place| format!("took the passage for containers out of {place}\n")));
         text.extend(reset.firewalls.iter().map(|kind| format!("deleted the rules kept by {kind}\n")));
         text.extend(reset.operators_chains.iter().map(|chain| format!("left {chain}, which has rules of yours\n")));

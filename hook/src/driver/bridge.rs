@@ -89,6 +89,17 @@ pub fn address_of(link: &InterfaceName) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::{self, NetworkUndo};
+
+    /// With the MAC, by which a bridge is known that has no alias yet.
+    #[test]
+    fn its_bridge_is_undone_by_name_alias_and_mac() {
+        let subnet = model::Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
+        let link: InterfaceName = "ocinet0".parse().unwrap();
+        let network = Network::of_bridge("bridge".parse().unwrap(), link.clone(), vec![subnet]);
+        let (alias, mac) = (Alias::Network(network.name.clone()), Mac::of("10.90.0.1".parse().unwrap()));
+        assert_eq!(driver::undo_of_network(&network), [NetworkUndo::Bridge { name: link, alias, mac }]);
+    }
 
     #[test]
     fn a_link_is_named_after_its_address() {

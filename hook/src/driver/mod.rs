@@ -79,6 +79,13 @@ pub fn of_network(network: &Network, guarded: bool) -> Vec<NetworkStep> {
     decisions(&network.driver).of_network(network, guarded)
 }
 
+/// What removes all that the endpoints of `network` share on the host, in this order.
+pub fn undo_of_network(network: &Network) -> Vec<NetworkUndo> {
+    // Whether rules guard the network decides about settings alone, and these go with their links.
+    let guarded = false;
+    of_network(network, guarded).iter().rev().map(NetworkStep::undo).collect()
+}
+
 /// What connects `endpoint` of `network` on the host; `alias` marks its links.
 pub fn of_endpoint(network: &Network, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep> {
     decisions(&network.driver).of_endpoint(endpoint, alias)
@@ -149,6 +156,31 @@ pub enum NetworkStep {
     Bridge(Bridge),
 }
 
+/// One thing that the endpoints of a network shared, to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkUndo {
+    /// A bridge, if it has this alias, or if it has none and has this MAC: then its making was interrupted.
+    Bridge {
+        /// Its name.
+        name: InterfaceName,
+        /// The alias of its network.
+        alias: Alias,
+        /// The MAC that it was made with.
+        mac: Mac,
+    },
+}
+
+impl NetworkStep {
+    /// What removes the result of the step, complete or not.
+    pub fn undo(&self) -> NetworkUndo {
+        match self {
+            Self::Bridge(Bridge { name, alias, mac, .. }) => {
+                NetworkUndo::Bridge { name: name.clone(), alias: alias.clone(), mac: *mac }
+            }
+        }
+    }
+}
+
 /// One thing on the host that connects one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointStep {
@@ -161,6 +193,15 @@ impl fmt::Display for NetworkStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bridge(bridge) => write!(f, "bridge {}", bridge.name),
+        }
+    }
+}
+
+/// As messages name it.
+impl fmt::Display for NetworkUndo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bridge { name, .. } => write!(f, "bridge {name}"),
         }
     }
 }

@@ -218,6 +218,31 @@ fn a_reset_leaves_the_host_as_it_was() -> Result<()> {
     })
 }
 
+/// A bridge goes by the store, also where its maker was killed before it had its alias, and by its alias where no store
+/// knows it.
+#[test]
+fn a_reset_finds_every_bridge_of_ours() -> Result<()> {
+    every(
+        [
+            "ip link set ocinet0 alias ''",
+            "ip link set ocinet0 down",
+            "ip link add front9 type bridge; ip link set front9 alias ocinet:network:front",
+        ],
+        |before| {
+            Settings::default().test(|host| {
+                host.container("web").run()?.delete()?;
+                host.sh(before)?;
+                let told = host.ocinet("reset")?.success()?;
+                let bridges = host.sh("ip -brief link show type bridge | cut -d' ' -f1")?;
+                let told_of = |bridge: &str| told.contains(&format!("deleted bridge {bridge}\n"));
+                ensure!(bridges == "stranger0\n" && told_of("ocinet0"), "{bridges}{told}");
+                ensure!(told_of("front9") == before.contains("front9"), "{told}");
+                Ok(())
+            })
+        },
+    )
+}
+
 /// `reset` also removes what a service left, except while one listens. It keeps a chain with the operator's rules and
 /// says so.
 #[test]

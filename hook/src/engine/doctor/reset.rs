@@ -3,14 +3,15 @@ use std::path::PathBuf;
 use slog::info;
 
 use crate::decide::liveness::Life;
+use crate::driver;
 use crate::engine::files;
 use crate::engine::files::CONTAINERS;
 use crate::engine::locks::{alone_at, alone_at_firewall};
 use crate::engine::rules::forward_no_more;
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
-use crate::kernel::{self, Place};
-use crate::model::{Alias, InterfaceName, Key, Sandbox, State};
+use crate::kernel::{self, Place, perform};
+use crate::model::{Alias, Key, Sandbox, State};
 use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
@@ -18,8 +19,8 @@ use crate::store::{Store, Writing};
 pub struct Reset {
     /// The containers that were cut off, or had left something.
     pub containers: Vec<String>,
-    /// The bridges.
-    pub bridges: Vec<InterfaceName>,
+    /// What the endpoints of networks shared, as messages name it: `bridge ocinet0`.
+    pub shared: Vec<String>,
     /// The firewalls that kept the rules.
     pub firewalls: Vec<Kind>,
     /// The firewalls of other programs from which our pass was removed.
@@ -68,10 +69,7 @@ impl Engine {
             return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", sandbox.container)));
         }
         reset.forwarding_off = forward_no_more(&self.store)?;
-        for link in self.links.all_ours()?.into_iter().filter(|link| matches!(link.alias, Alias::Network(_))) {
-            self.links.delete(link.index)?;
-            reset.bridges.push(link.name);
-        }
+        reset.shared = self.remove_shared()?;
         reset.passes = self.rules.passes.remove()?;
         for (kind, inventory) in kernel::loaded()? {
             kernel::backend(kind)?.unload()?;
@@ -85,6 +83,22 @@ impl Engine {
         Store::remove(&self.state_dir, &self.host, &writing)?;
         reset.serving = self.remove_service_files()?;
         Ok(reset)
+    }
+
+    /// Removes what the endpoints of networks shared: of those in the store by their drivers' steps, and then the links
+    /// of others, of which the kernel alone tells by their alias. Returns what it found, as messages name it.
+    fn remove_shared(&mut self) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for step in self.store.read().networks()?.iter().flat_map(driver::undo_of_network) {
+            if perform::undo_network(&mut self.links, &step)? {
+                removed.push(step.to_string());
+            }
+        }
+        for link in self.links.all_ours()?.into_iter().filter(|link| matches!(link.alias, Alias::Network(_))) {
+            self.links.delete(link.index)?;
+            removed.push(format!("bridge {}", link.name));
+        }
+        Ok(removed)
     }
 
     fn reset_container(&mut self, listed: &Sandbox, cut_off: bool) -> Result<()> {

@@ -2,7 +2,7 @@
 //! tested here is that of every driver.
 
 use crate::decide::plan;
-use crate::driver::{self, Facts, NetworkStep, SandboxStep, Undo};
+use crate::driver::{self, Facts, NetworkStep, NetworkUndo, SandboxStep, Undo};
 use crate::engine::sandbox::fixture::{lease, on, store};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::firewall::NetworkNeeds;
@@ -62,6 +62,13 @@ fn it_is_taken_away_by_its_row_alone() {
     assert_eq!(driver::undo(&draining[0].endpoint, &draining[0].alias()), [Undo::Flows(address)]);
     store.write::<_, Error>(|write| write.remove_draining(number)).unwrap();
     assert_eq!(store.read().address_holder(&name, address).unwrap(), None);
+}
+
+#[test]
+fn what_its_endpoints_share_is_taken_away_by_its_network_alone() {
+    let network = network("lan", "slice7");
+    let [NetworkUndo::Bridge { name, alias, .. }] = &driver::undo_of_network(&network)[..] else { panic!("one step") };
+    assert_eq!((name.as_str(), alias.to_string().as_str()), ("slice7", "ocinet:network:lan"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The steps of a driver: done, verified, repaired, undone. Of what it makes, only `reset`
-//! takes something away elsewhere: it finds bridges of ours by their alias.
+//! The steps of a driver: done, verified, repaired, undone. Of what they make, only `reset` takes something away
+//! elsewhere: links of networks that are in no store, which it finds by their alias.
 
 mod endpoint;
 mod network;
@@ -7,6 +7,6 @@ mod sandbox;
 mod undo;
 
 pub use endpoint::{EndpointFault, connect, connect_whole, endpoint_fault, rejoin};
-pub use network::{NetworkFault, ensure, ensure_settings, make, network_faults};
+pub use network::{NetworkFault, ensure, ensure_settings, make, network_faults, undo_network};
 pub use sandbox::inside;
 pub use undo::{close, is_there, undo};

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::driver::{EndpointStep, NetworkStep, Setting, Veth};
+use crate::driver::{EndpointStep, NetworkStep, NetworkUndo, Setting, Veth};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::fs::LockFile;
 use crate::kernel::netlink::HostLinks;
@@ -57,6 +57,22 @@ pub fn make(links: &mut HostLinks, locks: &LockFile, step: &NetworkStep, fellows
             let ports: Vec<&Veth> = fellows.iter().map(|EndpointStep::Veth(pair)| pair).collect();
             links.make_bridge(bridge, &ports, locks)
         }
+    }
+}
+
+/// Removes what `step` describes; false where it does not exist. Call it under [`Place::Bridges`], so that no other
+/// process makes it meanwhile.
+///
+/// # Errors
+/// When the kernel refuses.
+///
+/// [`Place::Bridges`]: crate::kernel::Place::Bridges
+pub fn undo_network(links: &mut HostLinks, step: &NetworkUndo) -> Result<bool> {
+    match step {
+        NetworkUndo::Bridge { name, alias, mac } => match links.bridge_of(name, alias, *mac)? {
+            Some(index) => links.delete(index).map(|()| true),
+            None => Ok(false),
+        },
     }
 }
 

@@ -40,6 +40,22 @@ impl HostLinks {
         }))
     }
 
+    /// The index of the bridge `name`, complete or not, if it is the one of `owner`. One without an alias is, if it has
+    /// this MAC.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(in crate::kernel) fn bridge_of(
+        &mut self,
+        name: &InterfaceName,
+        owner: &Alias,
+        mac: Mac,
+    ) -> Result<Option<u32>> {
+        let owner = owner.to_string();
+        let link = self.find(name)?.filter(|link| is_bridge_of(link, mac, |alias| alias == owner));
+        Ok(link.map(|link| link.header.index))
+    }
+
     /// Sets the MTU and the settings of the bridge `found` to those required.
     ///
     /// # Errors
@@ -147,8 +163,12 @@ impl HostLinks {
 
 /// A bridge with our alias, or without an alias but with our MAC: then its maker was killed in between.
 fn is_our_bridge(link: &LinkMessage, mac: Mac) -> bool {
-    let has_our_mac = link.attributes.contains(&LinkAttribute::Address(mac.0.to_vec()));
-    kind(link) == Some(&InfoKind::Bridge) && alias(link).map_or(has_our_mac, Alias::is_ours)
+    is_bridge_of(link, mac, Alias::is_ours)
+}
+
+fn is_bridge_of(link: &LinkMessage, mac: Mac, is_owner: impl Fn(&str) -> bool) -> bool {
+    let has_mac = link.attributes.contains(&LinkAttribute::Address(mac.0.to_vec()));
+    kind(link) == Some(&InfoKind::Bridge) && alias(link).map_or(has_mac, is_owner)
 }
 
 /// The settings of the bridge that the kernel's answer about it does not confirm. A link without IPv6 has no IPv6

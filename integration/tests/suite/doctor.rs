@@ -1,9 +1,13 @@
 //! `ocinet doctor`: it reports each fault, repairs what is ours for the containers that run, and explains what is not
 //! ours without changing it.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::service::Service;
 use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Settings, UPLINK, every};
+
+use crate::ttrpc_service::{made, place};
 
 /// A host without rules of other programs: `nft flush ruleset` would delete them too.
 fn alone() -> Settings {
@@ -179,6 +183,28 @@ fn what_is_outside_is_explained() -> Result<()> {
         ensure!(told.contains("port 0.0.0.0:8080/tcp is listened on") && told.contains("container web"), "{told}");
         drop(web);
         Ok(())
+    })
+}
+
+/// The store knows a container, and not the network that it is on: the container is named, and a new start makes it
+/// well.
+#[test]
+fn a_network_that_is_not_known_is_reported() -> Result<()> {
+    // The keys of networks, and of their links.
+    const NETWORKS: &str = "DELETE FROM entry WHERE substr(key, 1, 1) IN (X'10', X'11')";
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let whole = fs::read(host.path(host.sh("ls /run/ocinet/store-*.db")?.trim()))?;
+        place(host, &made("networks", |store| store.execute_batch(NETWORKS), &whole)?)?;
+        let told = host.ocinet("doctor")?.exits(1)?;
+        told.says(&[
+            "wrong: container web is on network bridge, of which nothing is known any more",
+            "start it again",
+        ])?;
+        web.delete()?;
+        let _web = host.container("web").publish("8080:80").run()?;
+        host.ocinet("doctor")?.success()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web").map(drop)
     })
 }
 

@@ -75,7 +75,7 @@ pub struct ConfigKey {
     pub grammar: &'static str,
     /// What it means and what holds without it, a paragraph each.
     pub help: &'static [&'static str],
-    /// A value, as it is written in the file.
+    /// A value, as it is written in the file: the default where there is one.
     pub example: &'static str,
 }
 
@@ -217,6 +217,19 @@ mod tests {
         let (_, expected) = error.split_once("expected one of ").unwrap();
         let expected: Vec<_> = expected.split(", ").map(|name| name.trim_matches('`')).collect();
         assert_eq!(expected, Config::KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_example_is_the_default_where_there_is_one() {
+        for key in Config::KEYS {
+            let named = key.help.iter().find_map(|text| text.split_once("Without this key: `")?.1.split('`').next());
+            let Some(named) = named else { continue };
+            let config = Config::parse(&format!("{} = {}", key.name, key.example), "/c").unwrap();
+            assert_eq!(
+                (named, format!("{config:?}")),
+                (key.example.trim_matches('"'), format!("{:?}", Config::default()))
+            );
+        }
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn the_script_installs_and_takes_away() -> Result<()> {
     })
 }
 
-/// The example configuration holds the defaults.
+/// The example configuration changes nothing.
 #[test]
 fn the_example_configuration_is_the_default() -> Result<()> {
     Settings::default().test(|host| {

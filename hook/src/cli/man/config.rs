@@ -1,6 +1,6 @@
 use ocinet::input::config::Config;
 
-use super::document::{Document, Part};
+use super::document::{Document, Part, folded};
 
 /// ocinet-config(5).
 pub(super) fn document() -> Document {
@@ -33,9 +33,38 @@ fn example() -> String {
     Config::KEYS.iter().map(|key| format!("{} = {}\n", key.name, key.example)).collect()
 }
 
+/// The file `packaging/examples/config.toml`: every key, commented out.
+pub(super) fn example_file() -> String {
+    let mut file = folded(HEAD, "# ");
+    for key in Config::KEYS {
+        file.push('\n');
+        key.help.iter().for_each(|text| file += &folded(&text.replace('`', ""), "# "));
+        file += &folded(&format!("Value: {}", key.grammar), "# ");
+        file += &format!("#{} = {}\n", key.name, key.example);
+    }
+    file
+}
+
+const HEAD: &str = "Settings of ocinet, to be put into /etc/ocinet/config.toml. A setting counts once the # before it is \
+                    taken away. Its value here is the default, or an example where there is none.";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As it is, and with every setting in it.
+    #[test]
+    fn the_example_file_can_be_read() {
+        let settings = |text: &str| format!("{:?}", Config::parse(text, "the example").unwrap());
+        let file = example_file();
+        assert_eq!(settings(&file), settings(""));
+        let set: String = file.lines().filter_map(|line| Some(format!("{}\n", uncommented(line)?))).collect();
+        assert_eq!(settings(&set), settings(&example()));
+    }
+
+    fn uncommented(line: &str) -> Option<&str> {
+        line.strip_prefix('#').filter(|setting| !setting.starts_with(' '))
+    }
 
     #[test]
     fn the_example_can_be_read() {

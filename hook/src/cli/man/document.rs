@@ -65,6 +65,19 @@ impl Document {
     }
 }
 
+/// `text` as lines that begin with `prefix`.
+pub(super) fn folded(text: &str, prefix: &str) -> String {
+    const WIDTH: usize = 120;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => *line += &format!(" {word}"),
+            _ => lines.push(format!("{prefix}{word}")),
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
 /// Adds parts to a manual page.
 pub(super) fn add(roff: &mut Roff, parts: &[Part]) {
     for part in parts {

@@ -4,10 +4,7 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-use super::document::{Document, Part};
-
-/// The width of a paragraph.
-const WIDTH: usize = 120;
+use super::document::{Document, Part, folded};
 
 /// Names in the manual, and the links that replace them.
 const LINKS: [(&str, &str); 5] = [
@@ -141,20 +138,7 @@ fn table(page: &mut String, [left, right]: [&str; 2], rows: &[(String, String)])
 
 fn paragraph(page: &mut String, text: &str) {
     page.push('\n');
-    let mut column = 0;
-    for word in linked(text).split_whitespace() {
-        let width = word.chars().count();
-        if column > 0 && column + 1 + width > WIDTH {
-            page.push('\n');
-            column = 0;
-        } else if column > 0 {
-            page.push(' ');
-            column += 1;
-        }
-        *page += word;
-        column += width;
-    }
-    page.push('\n');
+    *page += &folded(&linked(text), "");
 }
 
 /// Replaces names by links, except inside backticks.
@@ -177,6 +161,6 @@ mod tests {
         let mut page = String::new();
         paragraph(&mut page, &format!("see ocinet-publish(7) and `a<b` {}", "word ".repeat(40)));
         assert!(page.starts_with("\nsee [publishing ports](publish.md) and `a<b` word"), "{page}");
-        assert!(page.lines().all(|line| line.len() <= WIDTH) && page.lines().count() == 4, "{page}");
+        assert!(page.lines().all(|line| line.len() <= 120) && page.lines().count() == 4, "{page}");
     }
 }

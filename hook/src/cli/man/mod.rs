@@ -1,5 +1,5 @@
-//! Manual pages, and the reference pages of packaging/doc. Both are made from the definition of the command line and
-//! from the tables of annotations and settings.
+//! Manual pages, and in packaging/ the reference pages and the example of config.toml. All are made from the definition
+//! of the command line and from the tables of annotations and settings.
 
 mod annotations;
 mod config;
@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Write all pages there, as man1/ocinet.1 and so on; without it, ocinet(1) goes to stdout
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Write the reference pages of packaging/doc to this directory instead
+    /// Write the reference pages of packaging/doc to this directory instead, and the example config.toml beside it
     #[arg(long, hide = true, value_name = "DIR", conflicts_with = "directory")]
     markdown: Option<PathBuf>,
 }
@@ -86,12 +86,13 @@ fn pages() -> io::Result<Vec<Page>> {
     Ok(pages)
 }
 
-/// The reference pages of packaging/doc.
+/// The reference pages of packaging/doc, and the file of packaging/examples that is made with them.
 fn reference() -> Vec<Page> {
     let commands = Page { file: "commands.md".into(), text: markdown::commands(&command_line(), &notes::parts()) };
     let documents =
         documents().map(|(document, file, title)| Page { file: file.into(), text: markdown::page(&document, title) });
-    documents.into_iter().chain([commands]).collect()
+    let config = Page { file: "../examples/config.toml".into(), text: config::example_file() };
+    documents.into_iter().chain([commands, config]).collect()
 }
 
 fn add(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {

@@ -11,10 +11,12 @@ use crate::Place;
 /// The chains that one variant of iptables has in a place.
 pub struct Chains<'p> {
     place: &'p Place,
+    /// The program of the variant, such as `iptables-nft`.
     program: &'static str,
 }
 
 impl<'p> Chains<'p> {
+    /// The chains of the variant whose program is `program`.
     pub(crate) fn new(place: &'p Place, program: &'static str) -> Self {
         Self { place, program }
     }

@@ -98,9 +98,11 @@ impl fmt::Display for Output {
 /// A program running in the background. It is killed when this is dropped, and at the latest at the end of its host.
 #[derive(Debug)]
 pub struct Background {
+    /// Where it runs.
     place: Place,
     child: Child,
     stdout: BufReader<ChildStdout>,
+    /// Its pid as the test sees it.
     pid: u32,
 }
 

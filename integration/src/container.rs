@@ -15,10 +15,12 @@ use crate::{Background, Draft, Host, Output, Place, Sandbox, eventually};
 #[derive(Debug)]
 pub struct Container<'h> {
     host: &'h Host,
+    /// What it was made from.
     draft: Draft<'h>,
     bundle: String,
     /// The pid from the runtime; 0 until the container has started.
     pid: u32,
+    /// Its network namespace; the host's until it has started.
     place: Place,
     /// Without a runtime: the container's process, until it is killed.
     process: Option<Background>,
@@ -35,6 +37,7 @@ impl Deref for Container<'_> {
 }
 
 impl<'h> Container<'h> {
+    /// Writes its bundle. Without a runtime its process is started, too.
     pub(crate) fn prepare(draft: Draft<'h>) -> Result<Self> {
         let host = draft.host;
         let bundle = draft.write_bundle()?;

@@ -74,10 +74,12 @@ pub struct Containerd<'h> {
     pub(crate) host: &'h Host,
     /// Its release.
     pub release: Release,
+    /// The directory with the programs of that release.
     programs: String,
     /// containerd's namespace for the containers. It is also the name of their control group, which is removed with the
     /// host.
     pub namespace: String,
+    /// containerd itself, unless it was stopped.
     daemon: Option<Background>,
 }
 
@@ -182,6 +184,7 @@ impl<'h> Containerd<'h> {
         Ok(container)
     }
 
+    /// The first process of the container `id`; none where containerd knows no such task.
     pub(crate) fn pid(&self, id: &str) -> Result<Option<u32>> {
         let list = self.ctr("task ls")?.success()?;
         let rows = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

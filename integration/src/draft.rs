@@ -28,16 +28,24 @@ pub struct Draft<'h> {
     pub(crate) id: String,
     pub(crate) annotations: Map<String, Value>,
     pub(crate) namespace: Namespace,
+    /// The stages at which its spec calls the hook to attach it.
     pub(crate) stages: Vec<String>,
+    /// Whether a hook after ours fails.
     pub(crate) later_hook_fails: bool,
+    /// The state folder of its runtime, where it is not the default one.
     pub(crate) root: Option<String>,
+    /// Whether its process has mount and UTS namespaces of its own although no runtime made them.
     pub(crate) isolated: bool,
+    /// The ports that its server listens on.
     ports: Vec<String>,
+    /// What it runs in the place of a server.
     command: Option<Vec<String>>,
+    /// Programs of jq(1) that edit its spec.
     edits: Vec<String>,
 }
 
 impl<'h> Draft<'h> {
+    /// The default container named `id`.
     pub(crate) fn new(host: &'h Host, id: &str) -> Self {
         let draft = Self {
             host,

@@ -40,9 +40,13 @@ pub struct Host {
     settings: Settings,
     /// The control group of all its containers.
     cgroup: String,
+    /// How many bundles there are.
     bundles: AtomicU32,
+    /// The containers that run.
     live: Mutex<Live>,
+    /// Failures that could not be returned.
     accusations: Mutex<Vec<String>>,
+    /// The host as it was made.
     before: Snapshot,
     _machine: Machine,
 }
@@ -184,14 +188,17 @@ impl Host {
         self.settles()
     }
 
+    /// Notes that a container runs.
     pub(crate) fn lives(&self, key: (String, String), place: Place) {
         lock(&self.live).insert(key, place);
     }
 
+    /// The containers that run.
     pub(crate) fn living(&self) -> Live {
         lock(&self.live).clone()
     }
 
+    /// Notes that a container runs no more.
     pub(crate) fn is_dead(&self, key: &(String, String)) {
         lock(&self.live).remove(key);
     }

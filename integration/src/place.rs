@@ -18,7 +18,9 @@ const DEADLINE: &str = "60";
 /// A network namespace on a private host, seen by programs of that host: the host itself, its peer, a container.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The first process of the host, whose other namespaces programs enter.
     init: u32,
+    /// The network namespace.
     net: PathBuf,
 }
 

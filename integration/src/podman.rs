@@ -28,6 +28,7 @@ const HOOKS: &str = "/usr/share/containers/oci/hooks.d";
 #[derive(Debug)]
 pub struct Podman<'h> {
     host: &'h Host,
+    /// The OCI runtime that it calls.
     runtime: &'static str,
 }
 

@@ -28,6 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub struct Service<'h> {
     host: &'h Host,
     process: Background,
+    /// Runs the clients of the tests.
     runtime: Runtime,
 }
 
@@ -148,6 +149,7 @@ impl Follower<'_> {
 #[derive(Debug)]
 pub struct Deaf {
     listener: UnixListener,
+    /// The connection that fills the queue.
     _queued: UnixStream,
 }
 

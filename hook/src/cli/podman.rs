@@ -15,7 +15,9 @@ const MANAGER: (&str, &str) = ("io.container.manager", "libpod");
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Container {
     pub(super) id: ContainerId,
+    /// Its bundle directory.
     pub(super) bundle: String,
+    /// The name that podman gave it.
     pub(super) name: ContainerName,
 }
 

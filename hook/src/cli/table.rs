@@ -4,7 +4,9 @@ use ocinet::model::shown;
 
 /// Columns of text, as wide as their widest cell where there is room.
 pub(super) struct Table<const N: usize> {
+    /// The first is the head.
     rows: Vec<[String; N]>,
+    /// The column whose cells are judged, and the cell that is good.
     verdict: Option<(usize, &'static str)>,
 }
 
@@ -25,6 +27,7 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 
 impl<const N: usize> Table<N> {
+    /// A table with this head and no rows.
     pub(super) fn new(head: [&str; N]) -> Self {
         Self { rows: vec![head.map(String::from)], verdict: None }
     }

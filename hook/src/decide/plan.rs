@@ -52,7 +52,9 @@ enum Source {
 /// The choice of the host's ports for requests.
 #[derive(Debug)]
 pub struct Choice<'r> {
+    /// The requests, in their order, and where each one's ports come from.
     requests: Vec<(&'r PublishRequest, Source)>,
+    /// The free ports that they choose from.
     pools: Vec<Pool>,
 }
 

@@ -15,9 +15,13 @@ use crate::model::Mac;
 /// One instruction (`struct sock_filter`, linux/filter.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction {
+    /// The operation.
     code: u16,
+    /// How many instructions a jump skips where its condition holds.
     then: u8,
+    /// How many it skips where the condition does not hold.
     otherwise: u8,
+    /// The operand: a number, an offset in the frame, or a verdict.
     value: u32,
 }
 

@@ -49,6 +49,7 @@ use crate::store::{Host, Store};
 /// The engine of one host.
 pub struct Engine {
     config: Config,
+    /// Where the store, the locks and the files are: `/run/ocinet` by default.
     state_dir: PathBuf,
     store: Store,
     /// Whether it must change nothing, not even repair the store.
@@ -56,10 +57,15 @@ pub struct Engine {
     locks: LockFile,
     files: ContainerFiles,
     links: HostLinks,
+    /// What keeps the rules: the firewall, and our forward passes through others.
     rules: Rules,
+    /// The connection to conntrack, opened when it is first needed.
     flows: Flows,
+    /// What is left to delete when the engine is closed.
     drains: Drains,
+    /// Where this process sees namespaces and processes from.
     origin: Origin,
+    /// The boot and the network namespace, which the store belongs to.
     host: Host,
     log: Logger,
     /// When the step that runs now began.

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use crate::model::Invalid;
 
+/// What every annotation of ours begins with.
 pub(crate) const PREFIX: &str = "io.ocinet.";
 
 /// Where an edited spec says how to undo the edit. It asks for nothing.

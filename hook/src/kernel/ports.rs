@@ -42,7 +42,9 @@ pub fn is_local(address: IpAddr) -> Result<bool> {
 /// The ports that the kernel gives to programs which name none. ocinet also chooses host ports from these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FreeRange {
+    /// The lowest of them.
     first: u16,
+    /// The highest of them.
     last: u16,
     /// The ports that the operator reserves for programs that name one.
     reserved: Vec<(u16, u16)>,

@@ -24,9 +24,11 @@ fn locks(state_dir: &Path) -> LockFile {
 
 /// The claim. It is held until the process ends, however it ends.
 pub struct Claim {
+    /// The socket.
     path: PathBuf,
     /// The socket that a service manager passed. It stays when this process ends.
     given: Option<UnixListener>,
+    /// The claim itself.
     _lock: Lock,
 }
 

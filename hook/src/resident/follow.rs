@@ -25,7 +25,9 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Follower {
     state_dir: PathBuf,
     host: Host,
+    /// The lock file: a store is opened while no process sets it aside.
     locks: LockFile,
+    /// Wakes it when a file in the state directory changes.
     watch: Watch,
     /// The store, while it is the current one.
     store: Option<Reader>,
@@ -60,6 +62,7 @@ pub struct Known {
     pub bundle: String,
     /// Its name.
     pub name: ContainerName,
+    /// What its sandbox is found by.
     key: Key,
 }
 

@@ -24,7 +24,9 @@ pub(super) enum Change {
 /// Where in a list an item goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Position {
+    /// Before all others.
     First,
+    /// Behind all others.
     Last,
 }
 

@@ -26,6 +26,7 @@ impl HookCommand {
 }
 
 impl Document {
+    /// Refuses hooks of another shape than the specification gives them.
     pub(super) fn check_hooks(&self) -> Result<(), Invalid> {
         let stages = self.at(&["hooks"]).and_then(Value::as_object);
         for (stage, hooks) in stages.into_iter().flatten().filter(|(_, hooks)| !hooks.is_null()) {

@@ -45,6 +45,7 @@ pub struct Edit {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     spec: Map<String, Value>,
+    /// How its text is laid out, so that an edited one looks alike.
     layout: Layout,
     /// What it is called in errors.
     name: String,

@@ -18,6 +18,7 @@ pub struct FileMount {
 }
 
 impl Document {
+    /// Refuses mounts of another shape than the specification gives them.
     pub(super) fn check_mounts(&self) -> Result<(), Invalid> {
         self.expect(&LIST, "a list", Value::is_array)?;
         match self.items(&LIST).iter().find(|mount| destination(mount).is_none()) {
@@ -26,6 +27,8 @@ impl Document {
         }
     }
 
+    /// Has the runtime mount a file, unless the spec mounts something there or the destination is in a folder of the
+    /// host.
     pub(super) fn mount(&mut self, mount: &FileMount, changes: &mut Vec<Change>) {
         if !self.has_mount(&mount.destination) && !self.is_in_hosts_folder(&mount.destination) {
             let entry = json!({
@@ -45,8 +48,8 @@ impl Document {
         self.items(&LIST).iter().any(|mount| is_at(mount, path.as_ref()))
     }
 
-    /// Whether a file that a runtime makes at `path`, to mount over it, may be one of the host's: it would be in something that is
-    /// mounted, and not made for the container alone.
+    /// Whether a file that a runtime makes at `path`, to mount over it, may be one of the host's: it would be in
+    /// something that is mounted, and not made for the container alone.
     pub(super) fn is_in_hosts_folder(&self, path: &Path) -> bool {
         let is_memory = |mount: &Value| mount.get("type").is_some_and(|kind| kind == "tmpfs");
         let mut folders = path.ancestors().skip(1).filter(|folder| folder.parent().is_some());

@@ -21,6 +21,7 @@ pub enum Placement {
 }
 
 impl Document {
+    /// Refuses namespaces of another shape than the specification gives them, and two network namespaces.
     pub(super) fn check_namespaces(&self) -> Result<(), Invalid> {
         let field = LIST.join(".");
         self.expect(&LIST, "a list", Value::is_array)?;
@@ -59,6 +60,7 @@ impl Document {
         self.has_namespace("mount") && !self.has_namespace("user") && !is_read_only && !is_hosts
     }
 
+    /// Changes where the container's network namespace comes from.
     pub(super) fn place(&mut self, placement: &Placement, changes: &mut Vec<Change>) -> Result<(), Invalid> {
         let index = self.items(&LIST).iter().position(is_network);
         match (placement, index) {
@@ -95,6 +97,7 @@ impl Document {
     }
 }
 
+/// Whether an entry of the list is the network namespace.
 pub(super) fn is_network(entry: &Value) -> bool {
     entry.get("type").is_some_and(|kind| kind == "network")
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Attack, Outcome};
 use crate::{Container, Host, OCINET, Output};
 
+/// Attacks by what the hook is given: names, paths, the environment, the state directory.
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "an id, a name, an interface or a label ends a rule and begins another",

@@ -34,6 +34,7 @@ const NO_REVERSE_PATH: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4
 /// does.
 const LOOSE_REVERSE_PATH: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=2";
 
+/// Attacks by the LAN and by a container on the host, and on what is published.
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "a container sends to 127.0.0.1 of the host by its gateway",

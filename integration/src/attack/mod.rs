@@ -23,6 +23,7 @@ pub struct Attack {
     pub guard: &'static str,
     /// A shell script for the host before anything else.
     prepare: &'static str,
+    /// Makes the attack, with its guard and without.
     story: fn(&Host) -> Result<Outcome>,
 }
 

@@ -7,6 +7,7 @@ use super::{Attack, Outcome};
 use crate::traffic::PROBE;
 use crate::{Container, GATEWAY, Host, PEER, Proto::Tcp, Proto::Udp, UPLINK};
 
+/// Attacks on other containers of the same network.
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "a container has its sibling's address (ARP), and takes what others send there",

@@ -11,26 +11,34 @@ use crate::{Background, Host, Output};
 /// Containers without a runtime: each is a process in a network namespace of its own, with one published port.
 pub(super) struct Crowd<'h> {
     host: &'h Host,
+    /// What their ids begin with.
     name: String,
     bundle: String,
+    /// The published port of the first; each of the others has the next.
     first_port: usize,
+    /// The process of each.
     pids: Vec<u32>,
+    /// The program that holds their namespaces.
     _holder: Background,
 }
 
 /// The result of one call.
 #[derive(Debug, Deserialize)]
 pub(super) struct Called {
+    /// The exit status.
     pub code: i32,
     /// The time of the whole process.
     pub micros: u64,
+    /// What it printed on stderr.
     pub stderr: String,
 }
 
 /// Whether calls are made at once or in turn.
 #[derive(Clone, Copy)]
 pub(super) enum Pace {
+    /// All at the same time.
     AtOnce,
+    /// Each after the one before has ended.
     InTurn,
 }
 

@@ -13,6 +13,7 @@ const PID: &str = "/mnt/living";
 /// The state of the living container.
 #[derive(Debug, PartialEq)]
 pub(super) struct Living {
+    /// What the store says of it.
     sandbox: Sandbox,
     /// The host's end of its link, with its number, bridge, alias and guard, and its own end with addresses and routes.
     links: String,

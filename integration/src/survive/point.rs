@@ -13,7 +13,9 @@ pub const CALLER: &str = "/mnt/bin/caller";
 
 /// A call: a program on the host with its arguments, and its stdin.
 pub(super) struct Call {
+    /// The program and its arguments.
     pub argv: Vec<String>,
+    /// What it reads on stdin.
     pub stdin: String,
 }
 

@@ -3,6 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// How much of a large number of cases is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
+    /// How many of a hundred cases are tried.
     percent: f64,
     /// From 0 to 1: which cases a share picks. It is random, so that many runs try all cases.
     phase: f64,

@@ -67,12 +67,15 @@ impl Drop for Client {
 /// A client's connection.
 pub struct Connection {
     stream: UnixStream,
+    /// The frames that come in: how far the present one is read.
     read: Frames,
+    /// The frames that go out: how far the present one is written.
     written: Frames,
     /// The number of calls that are not answered yet.
     open: usize,
     /// The reader, which waits for an answer before it reads on.
     waiting: Option<Waker>,
+    /// Counts as one client while it is open.
     _client: Client,
 }
 

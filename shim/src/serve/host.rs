@@ -23,7 +23,9 @@ const PAGE_BYTES: u64 = 1 << 20;
 
 /// The host that is served.
 pub struct Host {
+    /// Where its store is.
     pub state_dir: PathBuf,
+    /// Where its config.toml is.
     pub config_dir: PathBuf,
     pub log: Logger,
 }

@@ -23,6 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// The service of one host.
 pub struct Service {
     host: Arc<Host>,
+    /// The events, for those who follow them.
     feed: Feed,
 }
 

@@ -12,6 +12,7 @@ pub(super) struct Document {
     pub section: &'static str,
     /// What follows the name, without a full stop.
     pub summary: &'static str,
+    /// What follows the name, in this order.
     pub parts: Vec<Part>,
     /// Other pages, such as `ocinet(1)`.
     pub see_also: &'static [&'static str],
@@ -21,6 +22,7 @@ pub(super) struct Document {
 pub(super) enum Part {
     /// A heading.
     Section(&'static str),
+    /// Running text.
     Paragraph(String),
     /// Two columns, under these headings.
     Table([&'static str; 2], Vec<(String, String)>),
@@ -111,6 +113,7 @@ fn inline(text: &str) -> Vec<Inline> {
     text.split('`').enumerate().map(|(index, part)| if index % 2 == 0 { roman(part) } else { bold(part) }).collect()
 }
 
+/// Begins a section of a manual page.
 pub(super) fn section(roff: &mut Roff, title: &str) {
     roff.control("SH", [title]);
 }
@@ -124,6 +127,7 @@ pub(super) fn literal(roff: &mut Roff, lines: &str) {
     roff.control("fi", []).control("RE", []);
 }
 
+/// The last section of a manual page, which names others.
 pub(super) fn see_also(roff: &mut Roff, pages: &[&str]) {
     section(roff, "SEE ALSO");
     roff.text([roman(pages.join(", "))]);

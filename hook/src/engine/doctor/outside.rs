@@ -16,6 +16,7 @@ use crate::shell;
 use crate::store::Forwarding;
 
 impl Engine {
+    /// What other programs and the operator made that stands in the way of the networks and containers in use.
     pub(super) fn examine_outside(&mut self) -> Result<Vec<Finding>> {
         let networks = self.networks_in_use()?;
         let mut findings = Vec::new();

@@ -24,6 +24,7 @@ pub(super) const CONTAINERS: &str = "containers";
 /// The files of this host's containers.
 pub(super) struct ContainerFiles {
     state_dir: PathBuf,
+    /// The host whose files these are; others may share the directory.
     host: Host,
     log: Logger,
 }

@@ -160,7 +160,9 @@ impl fmt::Display for Table {
 /// A rule in a chain of the kernel's that leads to one of ours.
 #[derive(Debug)]
 pub struct Jump {
+    /// A chain of the kernel's.
     from: &'static str,
+    /// A chain of ours.
     to: &'static str,
     /// With a blank at its end.
     matching: &'static str,

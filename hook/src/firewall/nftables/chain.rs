@@ -11,7 +11,9 @@ use crate::firewall::{Base, Family};
 pub struct Chain {
     /// Its name.
     pub name: &'static str,
+    /// Its hook, priority and policy; empty in a chain that others jump to.
     pub(super) base: &'static str,
+    /// Its rules, in their order.
     pub(super) rules: &'static [&'static str],
 }
 

@@ -11,10 +11,15 @@ use crate::model::{InterfaceName, Protocol};
 /// The type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
+    /// The name of a link.
     Link,
+    /// An address of that family.
     Address(Family),
+    /// An address family.
     Family,
+    /// A transport protocol.
     Protocol,
+    /// A port of any transport protocol.
     Port,
 }
 

@@ -63,6 +63,7 @@ pub(super) struct Shape {
     pub key: Vec<Type>,
     /// The types of what a key leads to; none in a set.
     pub data: Vec<Type>,
+    /// Whether its keys may be ranges of addresses.
     has_ranges: bool,
 }
 
@@ -114,6 +115,7 @@ impl Set {
         head.chain([Self::Closed]).chain(of_families.into_iter().flat_map(each))
     }
 
+    /// What the set is made of.
     pub(super) fn shape(self) -> Shape {
         use Type::{Address, Link, Port, Protocol};
         let name = |stem: &str, family, rest: &str| format!("{stem}{}{rest}", words(family).digit);

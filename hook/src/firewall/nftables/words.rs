@@ -8,6 +8,7 @@ pub(super) struct Words {
     pub digit: &'static str,
     /// Its number (`NFPROTO_*`, linux/netfilter.h), and its name.
     pub number: u8,
+    /// Its name in rules, after `meta nfproto`.
     pub nfproto: &'static str,
     /// The type of an address.
     pub address: &'static str,
@@ -29,6 +30,7 @@ const V4: Words = Words {
     any: "ip daddr != 127.0.0.2-127.255.255.255",
 };
 
+/// The words of `family`.
 pub(super) fn words(family: Family) -> &'static Words {
     match family {
         Family::V4 => &V4,

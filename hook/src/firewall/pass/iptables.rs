@@ -89,9 +89,13 @@ pub struct Filter {
     pub variant: Variant,
     /// Whether `FORWARD` drops what nothing accepts.
     pub drops: bool,
+    /// Whether Docker's chain for the operator is there.
     docker: bool,
+    /// Whether ufw's chains are there.
     ufw: bool,
+    /// Whether ufw rejects what nothing accepts.
     ufw_rejects: bool,
+    /// The rules in our chain and the jumps to it, together; none where there is no such chain.
     chain_uses: Option<u32>,
 }
 

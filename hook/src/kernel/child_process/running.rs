@@ -38,14 +38,19 @@ pub(super) struct Running {
     group: Option<Pid>,
     /// Readable once the leader has ended.
     end: OwnedFd,
+    /// Our end of its stdin, until all input is written.
     stdin: Option<PipeWriter>,
     /// The program's end of its stdin. Input that it did not read can still be read here when it has ended.
     unread: PipeReader,
     /// Whether it ended before it had read all of its input.
     pub left_input: bool,
+    /// Our end of its stdout, until the program closes it.
     stdout: Option<ChildStdout>,
+    /// Our end of its stderr, until the program closes it.
     stderr: Option<ChildStderr>,
+    /// What it printed on stdout so far.
     output: Vec<u8>,
+    /// What it printed on stderr so far.
     complaint: Vec<u8>,
     /// Whether the leader was reaped. Its pid can be reused only afterwards.
     is_reaped: bool,

@@ -54,6 +54,7 @@ const ATTEMPTS: usize = 5;
 
 /// A table as the kernel gave it.
 pub(super) struct Table {
+    /// Its rules (`struct ipt_entry`), one after the other.
     entries: Vec<u8>,
     /// Where the policy of `FORWARD` is.
     policy: usize,

@@ -67,9 +67,12 @@ impl Folder {
 
 /// A file of another program that is to be replaced, in the state in which it was read.
 pub struct Replaceable {
+    /// Its directory, locked.
     folder: Folder,
     path: PathBuf,
+    /// Its name in the directory.
     name: String,
+    /// The file that was read, and its state then.
     read: (OwnedFd, Stat),
 }
 

@@ -65,6 +65,7 @@ impl Flows {
 
 /// A connection to conntrack.
 pub struct Conntrack {
+    /// The socket that lists flows.
     listing: Netlink,
     /// A second socket, since one can list only one thing at a time.
     forgetting: Netlink,

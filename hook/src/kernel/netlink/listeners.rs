@@ -20,6 +20,7 @@ const BINDS: usize = 8;
 
 /// The listening programs of the host, as far as they were looked up.
 pub struct Listeners {
+    /// How many ports are still tried with a bind.
     binds_left: usize,
     tcp: Known,
     udp: Known,

@@ -29,7 +29,9 @@ const DUMPS: usize = 16;
 /// A netlink socket. It belongs to the network namespace in which it was opened.
 pub(in crate::kernel) struct Netlink {
     socket: Socket,
+    /// The number of the last request, by which its answers are told from others.
     sequence: u32,
+    /// Where answers are received.
     buffer: Vec<u8>,
 }
 

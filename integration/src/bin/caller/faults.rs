@@ -16,6 +16,7 @@ use When::{Always, ByPath, Creating, Duplicating, Locking, LockingWait, OfKernel
 /// A system call that a stopped thread is about to make (proc_pid_syscall(5)).
 pub(crate) struct Syscall {
     thread: Pid,
+    /// Its number on this machine.
     number: c_long,
     arguments: Vec<u64>,
 }

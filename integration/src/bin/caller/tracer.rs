@@ -60,6 +60,7 @@ pub(crate) struct Target<'t> {
     pub tracee: usize,
     /// Which of its calls; the first is 0.
     pub call: usize,
+    /// What happens to that call.
     pub deed: Deed<'t>,
 }
 

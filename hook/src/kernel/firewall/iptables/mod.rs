@@ -28,8 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One variant of iptables.
 pub struct Iptables {
+    /// Whether it is iptables-legacy.
     legacy: bool,
+    /// The program that reads documents.
     restore: &'static str,
+    /// The program that runs one command.
     program: &'static str,
 }
 

@@ -26,6 +26,7 @@ const OURS: &str = "OCINET-";
 /// What came of a question or a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer<T> {
+    /// It was answered, or done.
     Done(T),
     /// A rule or a chain that it names is not there, in the program's words.
     Absent(String),
@@ -75,6 +76,7 @@ impl Iptables {
         Error::Program(format!("{program} failed (exit status {}): {}", ended.code, complaint(ended)))
     }
 
+    /// The error about the lock of iptables-legacy, with the processes that hold it.
     pub(super) fn locked(&self, seconds: impl fmt::Display) -> Error {
         let who = match holders(Path::new(LOCK), 0) {
             holders if holders.is_empty() => "another process".to_owned(),

@@ -9,7 +9,9 @@ const FAMILY_HEADER: usize = 4;
 
 /// A message of a dump: what is asked, or what is read of an answer.
 pub(super) enum Dump<A> {
+    /// What is asked.
     Question(NetfilterMessage),
+    /// What is read of one answer.
     Answer(A),
 }
 

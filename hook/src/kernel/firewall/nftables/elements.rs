@@ -92,6 +92,7 @@ impl Nftables {
         Ok(listed.map(|Listed { key, data, userdata, .. }| Encoded { set, key, data, userdata }).collect())
     }
 
+    /// The elements of a set; its absence is no error, as the set is empty then.
     pub(super) fn list(&mut self, set: Set) -> Result<Vec<Encoded>> {
         self.elements(set).doing(|| format!("list set {} of table {} {TABLE}", set.name(), set.table().family()))
     }
@@ -119,6 +120,7 @@ fn size_of_entry(element: &Encoded) -> usize {
     HEADER + field(&element.key, 2) + field(&element.data, 2) + field(&element.userdata, 1)
 }
 
+/// A message that begins or ends a transaction.
 pub(super) fn control(message: ControlMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
 }
@@ -128,6 +130,7 @@ fn in_table_of(set: Set, message: NfTablesMessage) -> NetfilterMessage {
     in_table(set.table(), message)
 }
 
+/// Asks for one element of a set.
 pub(super) fn element_question(element: &Encoded) -> NetfilterMessage {
     in_table_of(element.set, NfTablesMessage::GetSetElement(message(element.set, &[element])))
 }

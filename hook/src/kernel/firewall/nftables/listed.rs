@@ -10,8 +10,11 @@ pub(super) struct Elements(pub Vec<Listed>);
 /// One element.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Listed {
+    /// Its key, the fields joined.
     pub key: Vec<u8>,
+    /// What the key leads to; empty in a set.
     pub data: Vec<u8>,
+    /// What its maker attached, such as a comment.
     pub userdata: Vec<u8>,
     /// Whether it is the end of a range, and no element by itself.
     pub ends_range: bool,

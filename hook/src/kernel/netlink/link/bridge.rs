@@ -153,6 +153,7 @@ impl HostLinks {
         Ok(controller(&link) == Some(bridge.header.index) && is_up(&link) && is_hairpin(&link))
     }
 
+    /// The index of a bridge; the kernel is asked unless it is the bridge that was found last.
     pub(super) fn bridge_index(&mut self, bridge: &InterfaceName) -> Result<u32> {
         match &self.bridge {
             Some((known, index)) if known == bridge => Ok(*index),

@@ -69,6 +69,7 @@ impl HostLinks {
     }
 }
 
+/// Whether it is a default route.
 pub(super) fn is_default(route: &RouteMessage) -> bool {
     route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
 }

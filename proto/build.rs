@@ -14,8 +14,8 @@ fn main() {
         .customize(ttrpc_codegen::Customize { async_all: true, ..Default::default() })
         .run()
         .expect("the interface is one that can be generated");
-    // The generated files begin with inner attributes, so they can only be modules of a file beside them; the generator's own
-    // such file begins with one, too.
+    // The generated files begin with inner attributes, so they can only be modules of a file beside them; the
+    // generator's own such file begins with one, too.
     let modules = "pub mod network;\npub mod network_ttrpc;\n";
     fs::write(Path::new(&out).join("modules.rs"), modules).expect("OUT_DIR can be written to");
 }

@@ -1,7 +1,7 @@
 //! ocinet wires the network of OCI containers, without a daemon.
 //!
-//! The floors, each importing only lower ones: [`model`] < [`input`] < [`spec`] < [`driver`], [`firewall`] < [`decide`] <
-//! [`kernel`], [`store`] < [`engine`] < `cli`. ARCHITECTURE.md tells the way through them.
+//! The floors, each importing only lower ones: [`model`] < [`input`] < [`spec`] < [`driver`], [`firewall`] < [`decide`]
+//! < [`kernel`], [`store`] < [`engine`] < `cli`. ARCHITECTURE.md tells the way through them.
 
 pub mod decide;
 pub mod driver;

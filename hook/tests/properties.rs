@@ -1,5 +1,5 @@
-//! Whatever others write, no way in panics and what must hold holds. `entry/` says what that is; here is what they write:
-//! anything at all, what is nearly right, and what is right.
+//! Whatever others write, no way in panics and what must hold holds. `entry/` says what that is; here is what they
+//! write: anything at all, what is nearly right, and what is right.
 
 mod entry;
 

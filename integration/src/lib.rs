@@ -11,7 +11,8 @@
 //! }).expect("a story that ends well");
 //! ```
 //!
-//! Every story ends with the [`check`]er, which compares the store with the kernel and the host with what it was before.
+//! Every story ends with the [`check`]er, which compares the store with the kernel and the host with what it was
+//! before.
 
 pub mod attack;
 mod binary;

@@ -1,7 +1,7 @@
 //! The ttrpc interface `ocinet.network.v1` and its generated code, nothing else.
 //!
-//! `proto/ocinet/network/v1/network.proto` is the interface, and says what each call does; what is here follows from it.
-//! A client in another language takes that file alone.
+//! `proto/ocinet/network/v1/network.proto` is the interface, and says what each call does; what is here follows from
+//! it. A client in another language takes that file alone.
 //!
 //! ```no_run
 //! use ocinet_proto::v1::{ListRequest, NetworkClient};

@@ -9,7 +9,8 @@ use super::{Options, print};
 /// Take away what dead containers left behind.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Take away what this container holds although it cannot be told whether it lives; one that is seen running is refused
+    /// Take away what this container holds although it cannot be told whether it lives; one that is seen running is
+    /// refused
     #[arg(long, value_name = "CONTAINER")]
     forget: Option<String>,
 }

@@ -31,8 +31,8 @@ use ocinet::spec::HookCommand;
 
 /// Wires the network of OCI containers, without a daemon.
 ///
-/// An OCI runtime calls ocinet hook when it starts a container and when it has deleted it; annotations of the container say
-/// what to do, see ocinet-annotations(7). The other commands show what was done.
+/// An OCI runtime calls ocinet hook when it starts a container and when it has deleted it; annotations of the container
+/// say what to do, see ocinet-annotations(7). The other commands show what was done.
 #[derive(Debug, Parser)]
 #[command(
     name = "ocinet",
@@ -75,7 +75,8 @@ pub enum Command {
     Hook(hook::Arguments),
     /// Edit a bundle's config.json so that its runtime calls ocinet
     ///
-    /// Every time, it starts from config.json as it was before ocinet edited it first: what was asked for then and is not now goes.
+    /// Every time, it starts from config.json as it was before ocinet edited it first: what was asked for then and is
+    /// not now goes.
     ///
     /// Fields that ocinet does not know and hooks of other tools stay.
     #[command(
@@ -99,9 +100,11 @@ pub enum Command {
     Network(network::Command),
     /// Take away what dead containers left behind
     ///
-    /// It also loads rules that were flushed, and renews the name servers of running containers. A timer runs it every five minutes.
+    /// It also loads rules that were flushed, and renews the name servers of running containers. A timer runs it every
+    /// five minutes.
     ///
-    /// What cannot be looked at is not taken for dead: it stays, is `unknown` in `ocinet ps`, and `ocinet doctor` says why.
+    /// What cannot be looked at is not taken for dead: it stays, is `unknown` in `ocinet ps`, and `ocinet doctor` says
+    /// why.
     ///
     /// Run it with all rights of root.
     #[command(after_help = "Examples:\n  ocinet gc\n  ocinet gc --forget web")]

@@ -30,8 +30,8 @@ pub(super) fn name_of(state: &State) -> Option<ContainerName> {
     (container.id == state.id).then_some(container.name)
 }
 
-/// The container whose network namespace this one was put into: its pod's infra container, or that of `--network=container:NAME`. podman
-/// writes the namespace of that one's first process into the spec.
+/// The container whose network namespace this one was put into: its pod's infra container, or that of
+/// `--network=container:NAME`. podman writes the namespace of that one's first process into the spec.
 pub(super) fn owner_of(state: &State, namespace: &NetworkNamespace) -> Option<Container> {
     let NetworkNamespace::At(path) = namespace else { return None };
     let owner = told(&kernel::ancestor_of(first_process(path)?, "conmon")?)?;

@@ -11,8 +11,8 @@ use crate::model::{Invalid, Mac, Subnet};
 pub struct HostRoute {
     /// The addresses that it is for.
     pub range: IpNet,
-    /// Whether these are addresses of the host, or of hosts on its links. Those behind a gateway or a tunnel, and those of
-    /// a route that refuses packets, are neither.
+    /// Whether these are addresses of the host, or of hosts on its links. Those behind a gateway or a tunnel, and those
+    /// of a route that refuses packets, are neither.
     pub is_near: bool,
 }
 
@@ -84,8 +84,8 @@ pub fn next<E>(
     Ok(None)
 }
 
-/// Whether a container may have `address` in `subnet` at all. It may be outside of the pool, as in Docker; a driver whose range several
-/// hosts share has to refuse that itself.
+/// Whether a container may have `address` in `subnet` at all. It may be outside of the pool, as in Docker; a driver
+/// whose range several hosts share has to refuse that itself.
 ///
 /// # Errors
 /// [`Invalid`] says why not.

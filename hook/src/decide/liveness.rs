@@ -1,8 +1,8 @@
 //! Whether a sandbox lives, decided from what was seen of it. Pure.
 //!
-//! Three answers, since a container that is taken for dead loses its network: what could not be looked at is unknown, and
-//! unknown is never collected. Death is proved by the end of the very process, or by the kernel: it forgets the id that
-//! the host's network namespace has for another one when that one ends, and only then (`unhash_nsid`,
+//! Three answers, since a container that is taken for dead loses its network: what could not be looked at is unknown,
+//! and unknown is never collected. Death is proved by the end of the very process, or by the kernel: it forgets the id
+//! that the host's network namespace has for another one when that one ends, and only then (`unhash_nsid`,
 //! net/core/net_namespace.c). The host's end of a container's link proves life while it is there; its absence proves
 //! nothing, for a container can delete its own interface.
 
@@ -37,7 +37,8 @@ pub enum Life {
 /// What the host's own network namespace says of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// Whether the host's network namespace still has the id that it had for the sandbox's; none where that is not recorded.
+    /// Whether the host's network namespace still has the id that it had for the sandbox's; none where that is not
+    /// recorded.
     pub nsid: Option<bool>,
     /// Whether the host's end of one of its links is there.
     pub link: bool,
@@ -78,7 +79,8 @@ pub enum Verdict {
     TakeAway,
 }
 
-/// What a collection does with a sandbox in `state`, whose lock is free; `life` is asked only where the state does not settle it.
+/// What a collection does with a sandbox in `state`, whose lock is free; `life` is asked only where the state does not
+/// settle it.
 pub fn verdict(state: State, life: impl FnOnce() -> Life) -> Verdict {
     match state {
         State::Attached if life() != Life::Dead => Verdict::Keep,

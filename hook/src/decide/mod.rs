@@ -1,5 +1,5 @@
-//! Decisions: what a container asks for and is called, which address and which ports it gets, which files and steps that
-//! takes, whether it is alive. Pure: the caller says what the host has.
+//! Decisions: what a container asks for and is called, which address and which ports it gets, which files and steps
+//! that takes, whether it is alive. Pure: the caller says what the host has.
 
 pub mod files;
 pub mod identity;

@@ -74,8 +74,8 @@ impl<'r> Choice<'r> {
         &mut self.pools
     }
 
-    /// Chooses the host's ports, none of them twice. Those that were named exactly are taken as they are; whether they can be
-    /// had is decided when they are leased.
+    /// Chooses the host's ports, none of them twice. Those that were named exactly are taken as they are; whether they
+    /// can be had is decided when they are leased.
     ///
     /// # Errors
     /// [`TooFew`] where a pool needs more free ports.
@@ -124,7 +124,8 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
     range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
-/// The endpoint of `connection` at `address`, still without a number; `nth` numbers the names that its link on the host can have.
+/// The endpoint of `connection` at `address`, still without a number; `nth` numbers the names that its link on the host
+/// can have.
 pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, nth: u8) -> Endpoint {
     let gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway.address());
     let is_of_its_family = |gateway: &IpAddr| gateway.is_ipv4() == address.addr().is_ipv4();
@@ -141,8 +142,8 @@ pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, nth:
     }
 }
 
-/// What takes the endpoints of `sandbox` away, in this order: all links, by which packets could still come, before what is remembered
-/// of an address.
+/// What takes the endpoints of `sandbox` away, in this order: all links, by which packets could still come, before what
+/// is remembered of an address.
 pub fn undo(sandbox: &Sandbox) -> Vec<Undo> {
     let alias = sandbox.alias();
     let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias));

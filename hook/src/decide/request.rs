@@ -104,7 +104,8 @@ impl Request {
         Key::new(&self.container, &self.bundle)
     }
 
-    /// Has it wired for the container `id` of `bundle`, in whose network namespace it is: the network comes and goes with that one.
+    /// Has it wired for the container `id` of `bundle`, in whose network namespace it is: the network comes and goes
+    /// with that one.
     pub fn belong_to(&mut self, id: ContainerId, bundle: String) {
         (self.container, self.bundle, self.has_owner) = (id, bundle, true);
     }

@@ -29,8 +29,8 @@ impl PolicyRule {
     }
 }
 
-/// Whether the answers of published ports may leave by another uplink than the one by which they were asked: rules choose
-/// between several, and no marks keep them apart yet.
+/// Whether the answers of published ports may leave by another uplink than the one by which they were asked: rules
+/// choose between several, and no marks keep them apart yet.
 pub fn answers_may_stray(ways: &[WayOut], rules: &[PolicyRule]) -> bool {
     let is_marked = |way: &&WayOut| rules.iter().any(|rule| rule.mark == Some(way.table) && rule.table == way.table);
     let has_several = ways.iter().any(|way| way.link != ways[0].link);

@@ -1,6 +1,6 @@
-//! A second driver, of a very different kind, to show what a further driver needs: its endpoints have no link on the host, it has
-//! a parent that several networks share, addresses from a part of a range, and a bridge that outlives the container. Its
-//! endpoints would be made by a kind of step that `kernel/perform` does not have yet.
+//! A second driver, of a very different kind, to show what a further driver needs: its endpoints have no link on the
+//! host, it has a parent that several networks share, addresses from a part of a range, and a bridge that outlives the
+//! container. Its endpoints would be made by a kind of step that `kernel/perform` does not have yet.
 
 use std::net::IpAddr;
 

@@ -41,8 +41,8 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A failed look at something that the input names: the input is wrong, as `invalid` says with the kernel's reason, unless the
-    /// host was short of something.
+    /// A failed look at something that the input names: the input is wrong, as `invalid` says with the kernel's reason,
+    /// unless the host was short of something.
     pub(super) fn about_input(error: kernel::Error, invalid: impl FnOnce(String) -> Invalid) -> Self {
         if error.is_shortage() { error.into() } else { invalid(error.to_string()).into() }
     }

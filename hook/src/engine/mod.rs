@@ -1,12 +1,12 @@
 //! Attach, detach and collect: the only code that decides the order of things.
 //!
 //! Intent first: every name, address and port that will exist is in the store before the kernel is touched, so whatever
-//! is killed, the stored sandbox says what to undo. Undoing is detach, which reads that alone and tolerates absence: it serves
-//! poststop, rollback, a repeated start and collection alike.
+//! is killed, the stored sandbox says what to undo. Undoing is detach, which reads that alone and tolerates absence: it
+//! serves poststop, rollback, a repeated start and collection alike.
 //!
 //! Locks, in the order in which they may be taken: the sandbox (held through attach, detach and collection of it), the
-//! deletion of firewall elements, the firewall, a drain, the making of bridges, the store's writer. No kernel work happens
-//! inside a transaction.
+//! deletion of firewall elements, the firewall, a drain, the making of bridges, the store's writer. No kernel work
+//! happens inside a transaction.
 
 mod alive;
 mod doctor;

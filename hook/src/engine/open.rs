@@ -51,8 +51,8 @@ impl Engine {
         Ok(Self { only_looks: true, ..engine })
     }
 
-    /// Opens the host to look at it, if ocinet was used on it since it booted. Nothing is changed: where the store is missing
-    /// or damaged, what the kernel holds is shown instead, and the log says so.
+    /// Opens the host to look at it, if ocinet was used on it since it booted. Nothing is changed: where the store is
+    /// missing or damaged, what the kernel holds is shown instead, and the log says so.
     ///
     /// # Errors
     /// When the state directory is not ours, or the store cannot be read.
@@ -115,7 +115,8 @@ impl Engine {
     }
 }
 
-/// Whether ocinet was not used on the host since it booted. A missing store proves nothing, since it may have been removed.
+/// Whether ocinet was not used on the host since it booted. A missing store proves nothing, since it may have been
+/// removed.
 fn is_unused(state_dir: &Path, host: &Host) -> Result<bool> {
     let has_files = !matches!(state_dir.join(CONTAINERS).try_exists(), Ok(false));
     Ok(!has_files && !Store::may_be_there(state_dir, host) && HostLinks::open()?.all_ours()?.is_empty())

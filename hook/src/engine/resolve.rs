@@ -7,12 +7,12 @@ use crate::model::{Sandbox, quoted};
 /// How many candidates a refusal names.
 const NAMED: usize = 5;
 
-/// The sandboxes of the container that `text` means: the one of that id; else the one of that name; else the one whose id begins so.
-/// They are several where several roots of a runtime have one id.
+/// The sandboxes of the container that `text` means: the one of that id; else the one of that name; else the one whose
+/// id begins so. They are several where several roots of a runtime have one id.
 ///
-/// An id and a name are chosen by different people, and neither is to capture what was meant for the other: a `text` that is the
-/// id of one and the name of another that is not dead is refused. Among those of one name, or of one beginning, the dead count
-/// only where there are no others.
+/// An id and a name are chosen by different people, and neither is to capture what was meant for the other: a `text`
+/// that is the id of one and the name of another that is not dead is refused. Among those of one name, or of one
+/// beginning, the dead count only where there are no others.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is none, [`Error::Conflict`] where several of different ids are meant.

@@ -1,7 +1,7 @@
 //! The input loop: the link pair by which the host's own input rules are asked about published ports.
 //!
-//! Whether it is there is [`InputLoop`]; what it is made of is said here once, for the rules that name its links, for the kernel and
-//! for what is printed.
+//! Whether it is there is [`InputLoop`]; what it is made of is said here once, for the rules that name its links, for
+//! the kernel and for what is printed.
 
 use ipnet::Ipv4Net;
 
@@ -47,11 +47,12 @@ pub const MAC: Mac = Mac([2, b'o', b'c', b'i', b'n', 0]);
 /// The largest MTU that there is: what came in by another link must go through.
 pub const MTU: u32 = 65535;
 
-/// The exit's address. Where an interface has none, a source that leads elsewhere is refused even in the loose form of `rp_filter`.
+/// The exit's address. Where an interface has none, a source that leads elsewhere is refused even in the loose form of
+/// `rp_filter`.
 pub const ADDRESS: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 90), 32);
 
-/// The settings of both ends: no IPv6, and what comes back may be from anywhere, also where `all` is strict, for the larger of
-/// both counts.
+/// The settings of both ends: no IPv6, and what comes back may be from anywhere, also where `all` is strict, for the
+/// larger of both counts.
 pub fn settings() -> [Setting; 3] {
     [
         Setting::of("ipv6", ENTRANCE, "disable_ipv6", "1"),

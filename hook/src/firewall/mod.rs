@@ -29,8 +29,8 @@ pub struct Needs {
     pub networks: Vec<NetworkNeeds>,
     /// The published ports.
     pub publish: Vec<Publish>,
-    /// The senders of what leaves the host, where masquerading would choose others. No attach looks at them: who looks at
-    /// everything loads them again when the host's routes changed.
+    /// The senders of what leaves the host, where masquerading would choose others. No attach looks at them: who looks
+    /// at everything loads them again when the host's routes changed.
     pub sources: Vec<Source>,
 }
 
@@ -59,8 +59,8 @@ pub struct NetworkNeeds {
 pub struct RangeNeeds {
     /// The range.
     pub range: IpNet,
-    /// Whether what it sends out of the host has an address of the host as its sender. Nothing outside sends to its addresses then,
-    /// and what does is dropped.
+    /// Whether what it sends out of the host has an address of the host as its sender. Nothing outside sends to its
+    /// addresses then, and what does is dropped.
     pub masquerade: bool,
 }
 
@@ -208,15 +208,15 @@ pub trait Backend {
     /// What it fails with.
     type Error;
 
-    /// Waits for other programs that are about to change the firewall. Asked before anything is leased: while it cannot be
-    /// changed, nothing could be taken back either.
+    /// Waits for other programs that are about to change the firewall. Asked before anything is leased: while it cannot
+    /// be changed, nothing could be taken back either.
     ///
     /// # Errors
     /// When the wait comes to its deadline.
     fn ready(&mut self) -> Result<(), Self::Error>;
 
-    /// Takes the ports of `change` away that are to be removed, and adds the others if the base and what the networks need are
-    /// whole. Otherwise it adds none and says false. Cheap: it is called at every attach and detach.
+    /// Takes the ports of `change` away that are to be removed, and adds the others if the base and what the networks
+    /// need are whole. Otherwise it adds none and says false. Cheap: it is called at every attach and detach.
     ///
     /// # Errors
     /// When the kernel cannot be asked or refuses; then none was added.
@@ -234,7 +234,8 @@ pub trait Backend {
     /// When the kernel cannot be asked.
     fn matches(&mut self, all: &Needs) -> Result<bool, Self::Error>;
 
-    /// Puts the base and `all` in place at once, whatever was there of ours before. The operator's chain stays as it is.
+    /// Puts the base and `all` in place at once, whatever was there of ours before. The operator's chain stays as it
+    /// is.
     ///
     /// # Errors
     /// When the kernel or the host's tools refuse; then what was there stays.

@@ -1,6 +1,7 @@
-//! The sender of what leaves the host. The kernel's masquerade takes an address of the link and ignores the preferred source of
-//! the route (`nf_nat_masquerade_ipv4`, net/netfilter/nf_nat_masquerade.c), which the host's own packets have. Where the two
-//! differ, a rule of its own gives containers the host's sender. Pure: the caller says what the kernel has.
+//! The sender of what leaves the host. The kernel's masquerade takes an address of the link and ignores the preferred
+//! source of the route (`nf_nat_masquerade_ipv4`, net/netfilter/nf_nat_masquerade.c), which the host's own packets
+//! have. Where the two differ, a rule of its own gives containers the host's sender. Pure: the caller says what the
+//! kernel has.
 
 use std::net::Ipv4Addr;
 
@@ -17,7 +18,8 @@ pub struct Source {
     pub gateway: Option<Ipv4Addr>,
     /// The sender.
     pub address: Ipv4Addr,
-    /// What the link reaches without the gateway, by another route: for iptables, which does not see a packet's next hop.
+    /// What the link reaches without the gateway, by another route: for iptables, which does not see a packet's next
+    /// hop.
     pub near: Vec<Ipv4Net>,
 }
 
@@ -49,8 +51,8 @@ pub struct LinkAddress {
     pub is_primary: bool,
 }
 
-/// The senders that masquerading would not choose, at most one for a link. One that is no address of the host's is left out:
-/// its answers would go elsewhere.
+/// The senders that masquerading would not choose, at most one for a link. One that is no address of the host's is left
+/// out: its answers would go elsewhere.
 pub fn sources(mut routes: Vec<DefaultRoute>, addresses: &[LinkAddress]) -> Vec<Source> {
     routes.sort_by_key(|route| (route.index, route.metric));
     routes.dedup_by_key(|route| route.index);
@@ -71,8 +73,8 @@ fn source(route: DefaultRoute, addresses: &[LinkAddress]) -> Option<Source> {
     Some(Source { link, gateway, address, near })
 }
 
-/// The address that masquerading takes for what leaves by the link `index`: the first in whose range the gateway is, else the
-/// first (`inet_select_addr`, net/ipv4/devinet.c).
+/// The address that masquerading takes for what leaves by the link `index`: the first in whose range the gateway is,
+/// else the first (`inet_select_addr`, net/ipv4/devinet.c).
 fn masquerade(index: u32, gateway: Option<Ipv4Addr>, addresses: &[LinkAddress]) -> Option<Ipv4Addr> {
     let on_link = || addresses.iter().filter(|ours| ours.index == index && ours.is_primary);
     let beside = gateway.and_then(|gateway| on_link().find(|ours| ours.range.contains(&gateway)));

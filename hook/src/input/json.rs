@@ -1,5 +1,5 @@
-//! JSON in which no key stands twice. RFC 8259 leaves open what a second one means: serde_json takes the last, Go's decoder, and so
-//! runc, merges both. What programs read differently is refused.
+//! JSON in which no key stands twice. RFC 8259 leaves open what a second one means: serde_json takes the last, Go's
+//! decoder, and so runc, merges both. What programs read differently is refused.
 
 use std::collections::HashMap;
 use std::fmt;

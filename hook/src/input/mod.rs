@@ -1,5 +1,5 @@
-//! What others write and ocinet reads, parsed once into types: the runtime's state on stdin, the bundle's config.json, the
-//! annotations in it, the grammar of published ports, and config.toml. Pure.
+//! What others write and ocinet reads, parsed once into types: the runtime's state on stdin, the bundle's config.json,
+//! the annotations in it, the grammar of published ports, and config.toml. Pure.
 
 mod annotations;
 mod bundle;

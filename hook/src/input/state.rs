@@ -9,7 +9,8 @@ use crate::model::{ContainerId, Invalid};
 
 /// The state of a container as the runtime writes it to a hook's stdin (runtime-spec, "State").
 ///
-/// Looser than the specification: `status` is not read at all, since runtimes differ in it and may add values of their own.
+/// Looser than the specification: `status` is not read at all, since runtimes differ in it and may add values of their
+/// own.
 #[derive(Debug)]
 pub struct State {
     /// The container's id.

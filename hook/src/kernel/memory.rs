@@ -1,8 +1,8 @@
 use std::fs;
 use std::ops::Range;
 
-/// For a resident process: one arena of the allocator for all threads, and large blocks go back to the kernel when they are freed.
-/// Call it before there are threads.
+/// For a resident process: one arena of the allocator for all threads, and large blocks go back to the kernel when they
+/// are freed. Call it before there are threads.
 pub fn spare_memory() {
     const LARGE: libc::c_int = 32 << 10;
     tune(&[(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)]);
@@ -23,11 +23,11 @@ fn tune(parameters: &[(libc::c_int, libc::c_int)]) {
     }
 }
 
-/// For a resident process: gives free memory back to the kernel, and unmaps this program's code until it runs again. The code
-/// stays in the page cache, and is mapped again by a page fault.
+/// For a resident process: gives free memory back to the kernel, and unmaps this program's code until it runs again.
+/// The code stays in the page cache, and is mapped again by a page fault.
 ///
-/// Measured with a release build of the service between calls: 3.1 MiB resident, and 7.9 MiB without `madvise`, most of which
-/// is code of SQLite and of the doctor.
+/// Measured with a release build of the service between calls: 3.1 MiB resident, and 7.9 MiB without `madvise`, most of
+/// which is code of SQLite and of the doctor.
 #[allow(unsafe_code)]
 pub fn return_memory() {
     // SAFETY: malloc_trim(3) takes a number, and holds the allocator's own locks.

@@ -18,8 +18,8 @@ use slog::{Drain, Duplicate, Level, Logger, Never, OwnedKVList, Record, o, warn}
 
 use crate::model::shown;
 
-/// A logger to stderr and, where there is one, to `file`. A file that cannot be used costs a warning, and not a container its
-/// network.
+/// A logger to stderr and, where there is one, to `file`. A file that cannot be used costs a warning, and not a
+/// container its network.
 pub fn logger(file: Option<&Path>) -> Logger {
     let stderr = Logger::root(Stderr, o!());
     let Some(path) = file else { return stderr };
@@ -37,8 +37,8 @@ pub fn logger(file: Option<&Path>) -> Logger {
     }
 }
 
-/// Opens a file to append to, and makes it where there is none. Neither a FIFO nor a device keeps us waiting, and what another
-/// user put in its place, a file of theirs or another name of a file of ours, is not written to.
+/// Opens a file to append to, and makes it where there is none. Neither a FIFO nor a device keeps us waiting, and what
+/// another user put in its place, a file of theirs or another name of a file of ours, is not written to.
 fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;

@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Alias, ContainerId, ContainerName, Endpoint, Key, Mode, Namespace, NetnsLocator, Sandbox, State};
 
-/// An endpoint that its sandbox has no more, while the kernel still has its link. Until that is gone, its address is not
-/// given away.
+/// An endpoint that its sandbox has no more, while the kernel still has its link. Until that is gone, its address is
+/// not given away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainingEndpoint {
     /// The endpoint.

@@ -56,7 +56,8 @@ impl FromStr for ContainerName {
     }
 }
 
-/// The name of a host: labels of letters, digits and `-`, joined by dots (RFC 1123, section 2.1; RFC 1035, section 2.3.4).
+/// The name of a host: labels of letters, digits and `-`, joined by dots (RFC 1123, section 2.1; RFC 1035, section
+/// 2.3.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HostName(String);
@@ -165,7 +166,8 @@ impl Key {
         Self::of_text(id.as_str(), bundle)
     }
 
-    /// The key of something else that needs a file name: its `kind`, which holds no NUL, and a `text` that identifies it.
+    /// The key of something else that needs a file name: its `kind`, which holds no NUL, and a `text` that identifies
+    /// it.
     pub fn of_text(kind: &str, text: &str) -> Self {
         // The first part holds no NUL, so the pair cannot be read in two ways. An id of a container holds none.
         let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(text).finalize();

@@ -132,7 +132,8 @@ impl Subnet {
         Some(Self { range, pool: None, gateway: Gateway::Host(gateway) })
     }
 
-    /// The gateway's address with the range's prefix length, as the network's link carries it; none where that is not this host's.
+    /// The gateway's address with the range's prefix length, as the network's link carries it; none where that is not
+    /// this host's.
     pub fn gateway_with_prefix(&self) -> Option<IpNet> {
         let gateway = self.gateway.of_host()?;
         Some(

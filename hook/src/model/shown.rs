@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-/// `text` with everything escaped that a terminal does not show as what it is: control characters, which move its cursor and
-/// set its colours, and those that reorder, hide or break text (Unicode's categories Cc, Cf, Zl, Zp and Zs but the blank, and
-/// what is not assigned). One line, therefore.
+/// `text` with everything escaped that a terminal does not show as what it is: control characters, which move its
+/// cursor and set its colours, and those that reorder, hide or break text (Unicode's categories Cc, Cf, Zl, Zp and Zs
+/// but the blank, and what is not assigned). One line, therefore.
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

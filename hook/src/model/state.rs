@@ -12,7 +12,8 @@ pub enum State {
     Attached,
     /// Being taken away; the kernel may still hold some of it.
     Detaching,
-    /// An endpoint, gone but for the link, which the kernel takes its time to delete ([`DrainingEndpoint`](super::DrainingEndpoint)).
+    /// An endpoint, gone but for the link, which the kernel takes its time to delete
+    /// ([`DrainingEndpoint`](super::DrainingEndpoint)).
     Draining,
 }
 

@@ -12,7 +12,8 @@ use slog::{Logger, info, warn};
 use super::{Role, is_taken};
 use crate::kernel::{self, is_listened_to};
 
-/// How long the caller waits until the process that it started listens, so that the caller's own change is followed, too.
+/// How long the caller waits until the process that it started listens, so that the caller's own change is followed,
+/// too.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Under systemd a socket unit starts the process. systemd would not manage a process that was started here.

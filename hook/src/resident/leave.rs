@@ -10,7 +10,8 @@ use slog::{Logger, warn};
 
 use crate::kernel;
 
-/// Leaves the starter's control groups, its protection from the out-of-memory killer and its mount namespace. Call it before there are threads.
+/// Leaves the starter's control groups, its protection from the out-of-memory killer and its mount namespace. Call it
+/// before there are threads.
 pub fn leave_starter(log: &Logger) {
     for line in fs::read_to_string("/proc/self/cgroup").unwrap_or_default().lines() {
         if let Some((own, hierarchy)) = sibling(line)

@@ -10,8 +10,8 @@ pub fn hostname(name: &HostName) -> String {
     format!("nsenter -t {PID} -u hostname {name}")
 }
 
-/// Makes the files `texts`, by name, in `directory` of the state directory, and mounts them over those in `/etc` of the root file
-/// system `root`.
+/// Makes the files `texts`, by name, in `directory` of the state directory, and mounts them over those in `/etc` of the
+/// root file system `root`.
 pub fn files(state_dir: &Path, directory: &Path, root: &Path, texts: &[(&str, String)]) -> Vec<String> {
     let path = |path: &Path| word(&path.to_string_lossy());
     let mut lines = vec![format!("mkdir -p -m 700 {}", path(state_dir)), format!("mkdir -p {}", path(directory))];

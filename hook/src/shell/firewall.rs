@@ -20,8 +20,8 @@ pub fn port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
     }
 }
 
-/// The program that puts `all` in place where `kind` keeps the rules, and its input. It takes for granted that nothing of
-/// ours is there.
+/// The program that puts `all` in place where `kind` keeps the rules, and its input. It takes for granted that nothing
+/// of ours is there.
 pub fn load(kind: Kind, all: &Needs) -> Option<(&'static str, String)> {
     match kind {
         Kind::Nftables => Some(("nft -f -", nftables::ruleset(all, &nftables::Held::default()))),

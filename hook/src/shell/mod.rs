@@ -21,9 +21,9 @@ pub const PID: &str = "$PID";
 
 /// `text` as one word of a shell, in quotes where it needs them: an interface may be called `$(reboot)`.
 ///
-/// `shlex` quotes what a shell would not take literally, but leaves control characters and those that reorder text as they
-/// are, and refuses NUL. A terminal would not show these, so such a text becomes octal numbers in the quotes that bash, zsh
-/// and POSIX have for them (POSIX.1-2024, Shell Command Language, 2.2.4).
+/// `shlex` quotes what a shell would not take literally, but leaves control characters and those that reorder text as
+/// they are, and refuses NUL. A terminal would not show these, so such a text becomes octal numbers in the quotes that
+/// bash, zsh and POSIX have for them (POSIX.1-2024, Shell Command Language, 2.2.4).
 pub fn word(text: &str) -> String {
     match shlex::try_quote(text) {
         Ok(word) if text.chars().all(is_printable) => word.into_owned(),

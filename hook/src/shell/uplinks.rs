@@ -6,9 +6,9 @@ use crate::firewall::Kind;
 use crate::model::InterfaceName;
 
 /// Commands that keep the answers of published ports on the uplink by which they were asked, where rules choose between
-/// several and no marks do that yet. A rule for the host's address does not: the answer has the container's as its source
-/// until it is on its way. So a connection remembers by a mark where it came in, and an answer has that when it is routed.
-/// The mark is the table's number.
+/// several and no marks do that yet. A rule for the host's address does not: the answer has the container's as its
+/// source until it is on its way. So a connection remembers by a mark where it came in, and an answer has that when it
+/// is routed. The mark is the table's number.
 pub fn keep_uplinks(ways: &[WayOut], rules: &[PolicyRule], kind: Kind, bridges: &[InterfaceName]) -> Vec<String> {
     if !answers_may_stray(ways, rules) {
         return Vec::new();
@@ -25,7 +25,8 @@ pub fn keep_uplinks(ways: &[WayOut], rules: &[PolicyRule], kind: Kind, bridges: 
     commands
 }
 
-/// In a table of the operator's: an answer has to be marked before it is routed, which the chain `operator` is too late for.
+/// In a table of the operator's: an answer has to be marked before it is routed, which the chain `operator` is too late
+/// for.
 fn nft(ways: &[WayOut], bridges: &[InterfaceName]) -> String {
     let mut text = "add table ip uplinks; \
         add chain ip uplinks keep { type filter hook prerouting priority mangle; }"

@@ -46,14 +46,15 @@ impl Document {
         self.items(&LIST).iter().any(|entry| is_network(entry) && !has_path(entry))
     }
 
-    /// Whether the container can be put into a network namespace that was made and wired before it is. Its user namespace would
-    /// have to own that, and its files are mounted by its runtime then.
+    /// Whether the container can be put into a network namespace that was made and wired before it is. Its user
+    /// namespace would have to own that, and its files are mounted by its runtime then.
     pub fn can_be_wired_ahead(&self) -> bool {
         self.has_unwired_namespace() && self.can_mount_files()
     }
 
-    /// Whether the runtime can mount files of ours. Root in a user namespace may not reach them, and to a root that is read-only a
-    /// runtime can add no file to mount over; to a folder of the host's in its place it would: only a hook can pass that by.
+    /// Whether the runtime can mount files of ours. Root in a user namespace may not reach them, and to a root that is
+    /// read-only a runtime can add no file to mount over; to a folder of the host's in its place it would: only a hook
+    /// can pass that by.
     pub fn can_mount_files(&self) -> bool {
         let is_read_only = self.at(&["root", "readonly"]).is_some_and(|value| *value != Value::Bool(false));
         let is_hosts = self.is_in_hosts_folder(Path::new("/etc/hosts"));

@@ -9,7 +9,8 @@ use super::Document;
 use super::mounts::is_at;
 use crate::model::HostName;
 
-/// The sysctl that podman gives to every container (`default_sysctls`, containers.conf(5)), but none in the host's network.
+/// The sysctl that podman gives to every container (`default_sysctls`, containers.conf(5)), but none in the host's
+/// network.
 const DEFAULT_SYSCTL: &str = "net.ipv4.ping_group_range";
 
 impl Document {
@@ -31,8 +32,8 @@ impl Document {
     }
 }
 
-/// The names of others in podman's `/etc/hosts` of a container, as `--add-host` and the host's own file give them: all but those of the
-/// loopback, where podman has the container itself, too.
+/// The names of others in podman's `/etc/hosts` of a container, as `--add-host` and the host's own file give them: all
+/// but those of the loopback, where podman has the container itself, too.
 pub fn podmans_names(text: &str) -> Vec<(String, IpAddr)> {
     let mut others = Vec::new();
     for line in text.lines() {

@@ -156,8 +156,8 @@ fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest])
     only_rules(&Needs { base: Base { input_loop: InputLoop::Made { link: 7 }, ..base }, ..all });
 }
 
-/// Makes sure that every line for iptables is one rule about one chain of ours or one of the kernel's, and each published port
-/// can be read back.
+/// Makes sure that every line for iptables is one rule about one chain of ours or one of the kernel's, and each
+/// published port can be read back.
 fn only_rules(all: &Needs) {
     let text = iptables::load(all, &iptables::Held::default());
     let known = |line: &str| {

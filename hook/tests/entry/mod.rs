@@ -1,8 +1,8 @@
 //! The ways into ocinet for what others write, one function each.
 //!
 //! Each takes any bytes and must not panic unless something is wrong: with the bytes it does what a hook would do with
-//! them as far as nothing of the host is touched, and asserts what must hold then. The properties of `../properties.rs` and the
-//! fuzz targets of `../../fuzz/` call the same functions.
+//! them as far as nothing of the host is touched, and asserts what must hold then. The properties of `../properties.rs`
+//! and the fuzz targets of `../../fuzz/` call the same functions.
 
 mod annotations;
 mod bundle;

@@ -307,8 +307,8 @@ fn forged_sibling(host: &Host) -> Result<Outcome> {
     answers_of_the_peer(host, address)
 }
 
-/// The peer answers a client on port 5555 as the server at `address` does, by the gateway's address. The attack succeeds if such a
-/// packet is counted.
+/// The peer answers a client on port 5555 as the server at `address` does, by the gateway's address. The attack
+/// succeeds if such a packet is counted.
 fn answers_of_the_peer(host: &Host, address: impl ToString) -> Result<Outcome> {
     let peer = host.peer();
     forge(&peer, address, GATEWAY)?;

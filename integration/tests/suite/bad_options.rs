@@ -1,4 +1,5 @@
-//! Annotations that are wrong. Each is refused in one line that names the key and the value, and the host stays as it is.
+//! Annotations that are wrong. Each is refused in one line that names the key and the value, and the host stays as it
+//! is.
 
 use anyhow::Result;
 use ocinet_integration::{Host, Settings, every};

@@ -100,7 +100,8 @@ fn a_move_that_was_cut_off_is_finished() -> Result<()> {
     })
 }
 
-/// The same where no firewall gets the rules: a detach and `gc` read no config.toml, and the store says that `none` was chosen.
+/// The same where no firewall gets the rules: a detach and `gc` read no config.toml, and the store says that `none` was
+/// chosen.
 #[test]
 fn a_move_to_none_that_was_cut_off_is_finished() -> Result<()> {
     every(["attach", "detach", "gc"], |who| {

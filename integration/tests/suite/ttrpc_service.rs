@@ -42,8 +42,8 @@ fn a_stale_socket_is_taken_over() -> Result<()> {
     })
 }
 
-/// The bytes of the store that `fill` makes of `bytes`. It is made outside, since SQLite cannot open a file of a private
-/// host.
+/// The bytes of the store that `fill` makes of `bytes`. It is made outside, since SQLite cannot open a file of a
+/// private host.
 pub fn made(name: &str, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>, bytes: &[u8]) -> Result<Vec<u8>> {
     let path = std::env::temp_dir().join(format!("ocinet-{name}-{}", std::process::id()));
     fs::write(&path, bytes)?;

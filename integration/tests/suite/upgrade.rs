@@ -81,7 +81,8 @@ fn everything_goes_on_after_an_upgrade() -> Result<()> {
             host.ocinet("gc")?.success()?;
             let next = host.container("next").network("bridge:ip=10.90.0.78").publish("8081:80/udp").run()?;
             host.check()?;
-            // The service of the release before does not know this store: it leaves it as it is, and says so when it is asked.
+            // The service of the release before does not know this store: it leaves it as it is, and says so when it is
+            // asked.
             let asked = list(&service).err().map(|error| format!("{error:#}")).unwrap_or_default();
             ensure!(asked.contains("version 6"), "{asked}");
             ensure!(rules(host)? == expected, "{}\nwhere it should be\n{expected}", rules(host)?);
@@ -117,8 +118,8 @@ fn a_hook_that_was_killed_before_an_upgrade_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A hook of the release before is in the middle of its attach when the next one is installed. That waits for it, and the
-/// hook's container is whole.
+/// A hook of the release before is in the middle of its attach when the next one is installed. That waits for it, and
+/// the hook's container is whole.
 #[test]
 fn an_upgrade_waits_for_a_hook_in_the_middle() -> Result<()> {
     Settings::default().test(|host| {
@@ -134,8 +135,8 @@ fn an_upgrade_waits_for_a_hook_in_the_middle() -> Result<()> {
     })
 }
 
-/// One that hangs is not waited for without end. It finds a store that it does not know, fails, and sets nothing aside; what it
-/// did is taken away by the poststop that its runtime calls, or by `gc`.
+/// One that hangs is not waited for without end. It finds a store that it does not know, fails, and sets nothing aside;
+/// what it did is taken away by the poststop that its runtime calls, or by `gc`.
 #[test]
 fn a_hook_that_hangs_is_overtaken_by_an_upgrade() -> Result<()> {
     every(["poststop", "gc"], |aftermath| {
@@ -177,7 +178,8 @@ impl Slow<'_> {
     }
 }
 
-/// Lets a hook of the release before begin an attach, injects `pause` into it when the link is made, and installs this one.
+/// Lets a hook of the release before begin an attach, injects `pause` into it when the link is made, and installs this
+/// one.
 fn beside_a_slow_hook<'h>(
     host: &'h Host,
     pause: &str,
@@ -200,8 +202,8 @@ fn beside_a_slow_hook<'h>(
     Ok(web)
 }
 
-/// Back to the release before, which does not know the store of this one: it refuses everything and changes nothing, and this one
-/// goes on afterwards.
+/// Back to the release before, which does not know the store of this one: it refuses everything and changes nothing,
+/// and this one goes on afterwards.
 #[test]
 fn the_release_before_leaves_the_store_of_this_one_alone() -> Result<()> {
     Settings::default().test(|host| {

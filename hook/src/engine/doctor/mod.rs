@@ -1,4 +1,5 @@
-//! The doctor: what is not as the store says, what outside of it stands in the way, putting right what is ours, and taking it all away.
+//! The doctor: what is not as the store says, what outside of it stands in the way, putting right what is ours, and
+//! taking it all away.
 
 mod ours;
 mod outside;

@@ -99,8 +99,8 @@ fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Routes that lead elsewhere with addresses of ours, or whose on-link hosts ours hides; of another wider one ours wins, but
-/// hides what is behind it.
+/// Routes that lead elsewhere with addresses of ours, or whose on-link hosts ours hides; of another wider one ours
+/// wins, but hides what is behind it.
 fn routes(links: &mut HostLinks, network: &Network) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let Some(link) = network.link() else { return Ok(findings) };

@@ -43,7 +43,8 @@ impl Engine {
     /// another process may be waiting for it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] while containers run, or may run, unless they are to be cut off; those of the kernel and the store.
+    /// [`Error::Conflict`] while containers run, or may run, unless they are to be cut off; those of the kernel and the
+    /// store.
     pub fn reset(&mut self, cut_off: bool) -> Result<Reset> {
         self.adopt()?;
         if !cut_off {
@@ -116,8 +117,8 @@ impl Engine {
         sandbox.state == State::Attached && self.life(sandbox) != Life::Dead
     }
 
-    /// Removes what a service left. While one runs, or could be started by a connection, all of it stays: the answer is its
-    /// socket then.
+    /// Removes what a service left. While one runs, or could be started by a connection, all of it stays: the answer is
+    /// its socket then.
     fn remove_service_files(&self) -> Result<Option<PathBuf>> {
         let socket = self.state_dir.join(SERVICE_SOCKET);
         let alone = self.locks.attempt(Place::Service)?;

@@ -11,11 +11,12 @@ use crate::kernel::{self, Netns};
 use crate::model::{Sandbox, State};
 
 impl Engine {
-    /// Makes everything of ours as the store says, for the containers that run, and collects what the dead left. What is in
-    /// order stays as it is.
+    /// Makes everything of ours as the store says, for the containers that run, and collects what the dead left. What
+    /// is in order stays as it is.
     ///
     /// # Errors
-    /// Those of the kernel and the store; what could be put right is. One container that cannot be keeps no other waiting.
+    /// Those of the kernel and the store; what could be put right is. One container that cannot be keeps no other
+    /// waiting.
     pub fn restore(&mut self) -> Result<()> {
         if let Err(error) = self.store.read().integrity().map_err(Error::from) {
             if !error.is_store_lost() {

@@ -6,8 +6,8 @@ use crate::kernel::{self, LockFile, Place};
 use crate::model::Key;
 use crate::store::{Host, Store};
 
-/// Removes the files of containers that no sandbox in the store has, as after a store was lost, and those of other boots. What fails
-/// for one directory is noted in `failures`.
+/// Removes the files of containers that no sandbox in the store has, as after a store was lost, and those of other
+/// boots. What fails for one directory is noted in `failures`.
 pub fn collect(files: &ContainerFiles, store: &Store, locks: &LockFile, failures: &mut Failures) -> Result<()> {
     let names = kernel::names_in(&files.state_dir.join(CONTAINERS)).map_err(Into::into);
     for name in failures.note("files of containers", names)?.into_iter().flatten() {

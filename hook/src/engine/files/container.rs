@@ -21,9 +21,9 @@ const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 const MAX_BYTES: usize = 64 << 10;
 
 impl ContainerFiles {
-    /// Makes the container's files. Where there is a `process` they are mounted over its own, and its host name is set if the
-    /// runtime does not. Without a process the runtime does both. `fallback` is what it gets for name servers where the host has none that it
-    /// can reach.
+    /// Makes the container's files. Where there is a `process` they are mounted over its own, and its host name is set
+    /// if the runtime does not. Without a process the runtime does both. `fallback` is what it gets for name servers
+    /// where the host has none that it can reach.
     pub fn provide(
         &self,
         request: &Request,
@@ -55,7 +55,8 @@ impl ContainerFiles {
         Ok(())
     }
 
-    /// Mounts the files that another container of the same network was given over those of `process`, where its spec mounts none.
+    /// Mounts the files that another container of the same network was given over those of `process`, where its spec
+    /// mounts none.
     pub fn share(&self, request: &Request, owner: &Sandbox, process: &Process) -> Result<()> {
         let directory = self.of(&owner.key());
         let names = request.root.files.iter().map(|file| file.name());
@@ -157,8 +158,9 @@ fn hostname_to_be(identity: &Identity) -> Result<HostName> {
     }
 }
 
-/// The host's name servers: those that it asks itself, or, where a container reaches none of them, those that systemd-resolved asks.
-/// What is in the file's place and is no regular file counts as absent, and `tell` gets the error.
+/// The host's name servers: those that it asks itself, or, where a container reaches none of them, those that
+/// systemd-resolved asks. What is in the file's place and is no regular file counts as absent, and `tell` gets the
+/// error.
 pub(super) fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Result<Resolver> {
     let read = |path: &str| -> Result<Option<Resolver>> {
         let bytes = match kernel::read_regular(Path::new(path), MAX_BYTES) {

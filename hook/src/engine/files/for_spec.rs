@@ -1,6 +1,6 @@
-//! Files that the container's runtime mounts, because its spec says so. They have to exist before the container does, when
-//! their contents are not known yet: they are made empty, in a directory of their own, and filled in when the container is
-//! attached. A checkpoint by CRIU includes mounts of the runtime, and not those of a hook.
+//! Files that the container's runtime mounts, because its spec says so. They have to exist before the container does,
+//! when their contents are not known yet: they are made empty, in a directory of their own, and filled in when the
+//! container is attached. A checkpoint by CRIU includes mounts of the runtime, and not those of a hook.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::store::Host;
 /// How long a container may take from its spec to its attach; a hook has not been called for one that took longer.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Makes the files that `spec` can mount and does not mount itself, empty, in the state directory `state_dir`. None where a runtime
-/// could not mount them; then the hook does.
+/// Makes the files that `spec` can mount and does not mount itself, empty, in the state directory `state_dir`. None
+/// where a runtime could not mount them; then the hook does.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -55,8 +55,8 @@ pub fn discard_files_of(bundle: &Bundle, state_dir: &Path) -> Result<()> {
 }
 
 impl ContainerFiles {
-    /// Makes the files that the spec mounts those of the container `key`. False where there are none, or none any more, as after an
-    /// attach that was taken back: then they are to be mounted.
+    /// Makes the files that the spec mounts those of the container `key`. False where there are none, or none any more,
+    /// as after an attach that was taken back: then they are to be mounted.
     pub fn adopt(&self, root: &RootFs, key: &Key) -> Result<bool> {
         let Some(directory) = &root.spec_files else { return Ok(false) };
         if !is_among(directory, &self.state_dir, &self.host) {

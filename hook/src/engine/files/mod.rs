@@ -1,4 +1,5 @@
-//! The files of containers: `/etc/resolv.conf`, `/etc/hosts`, `/etc/hostname`, and the namespaces that were made for them.
+//! The files of containers: `/etc/resolv.conf`, `/etc/hosts`, `/etc/hostname`, and the namespaces that were made for
+//! them.
 
 mod collect;
 mod container;
@@ -35,15 +36,15 @@ impl ContainerFiles {
         Self { state_dir: state_dir.to_owned(), host: host.clone(), log: log.clone() }
     }
 
-    /// The directory of a container's files. Ids are not file names: keys are hashed. Two hosts that share a /run may have
-    /// one key each.
+    /// The directory of a container's files. Ids are not file names: keys are hashed. Two hosts that share a /run may
+    /// have one key each.
     pub fn of(&self, key: &Key) -> PathBuf {
         let Host { boot, cookie } = &self.host;
         self.state_dir.join(CONTAINERS).join(format!("{boot}-{cookie:x}-{}", key.hex()))
     }
 
-    /// Removes the files of a container, and the namespace that was made for it. Its mounts of them ended with its mount
-    /// namespace.
+    /// Removes the files of a container, and the namespace that was made for it. Its mounts of them ended with its
+    /// mount namespace.
     pub fn remove(&self, key: &Key) -> Result<()> {
         Ok(kernel::remove_files(&self.of(key))?)
     }

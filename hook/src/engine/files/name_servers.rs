@@ -1,4 +1,5 @@
-//! The `/etc/resolv.conf` of containers that run: it follows the host's, which changes when a machine moves to another network.
+//! The `/etc/resolv.conf` of containers that run: it follows the host's, which changes when a machine moves to another
+//! network.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ use crate::model::{Sandbox, State};
 const MAX_BYTES: usize = 64 << 10;
 
 impl ContainerFiles {
-    /// Brings the file of `sandbox` up to date, and says whether it changed. `fallback` is what a container gets where the host has no
-    /// server for it. The caller holds the lock of the sandbox.
+    /// Brings the file of `sandbox` up to date, and says whether it changed. `fallback` is what a container gets where
+    /// the host has no server for it. The caller holds the lock of the sandbox.
     pub fn refresh_resolver(&self, sandbox: &Sandbox, fallback: &[IpAddr]) -> Result<bool> {
         let Some((path, text)) = self.outdated_resolver(sandbox, fallback)? else { return Ok(false) };
         kernel::rewrite(&path, &text)?;

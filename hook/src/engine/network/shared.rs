@@ -7,8 +7,8 @@ use crate::model::Network;
 use crate::store::Store;
 
 impl Engine {
-    /// Makes sure that what `step` of `network` describes exists with its settings. If it has to be made, the containers that were on
-    /// it are connected again.
+    /// Makes sure that what `step` of `network` describes exists with its settings. If it has to be made, the
+    /// containers that were on it are connected again.
     pub(in crate::engine) fn ensure_shared(&mut self, network: &Network, step: &NetworkStep) -> Result<()> {
         perform::ensure(&mut self.links, &self.locks, step, || fellows(&self.store, network))
     }

@@ -4,8 +4,9 @@ use crate::engine::locks::place_of;
 use crate::engine::{Engine, Failures, Result};
 
 impl Engine {
-    /// Brings each container's `/etc/resolv.conf` up to date with the host's, and returns the containers whose file changed.
-    /// `fallback` is what a container gets where the host has no server for it. What fails for one container is noted in `failures`.
+    /// Brings each container's `/etc/resolv.conf` up to date with the host's, and returns the containers whose file
+    /// changed. `fallback` is what a container gets where the host has no server for it. What fails for one container
+    /// is noted in `failures`.
     ///
     /// # Errors
     /// Those of the store.

@@ -31,8 +31,8 @@ impl Engine {
         self.read(|store| store.all_draining()).map(DrainingEndpoint::remains)
     }
 
-    /// The sandboxes of the container of that id, of that name, or whose id begins so: several where several roots of a runtime
-    /// have one id.
+    /// The sandboxes of the container of that id, of that name, or whose id begins so: several where several roots of a
+    /// runtime have one id.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none, [`Error::Conflict`] where several of different ids are called so.
@@ -57,7 +57,8 @@ impl Engine {
         self.read(|store| store.networks())
     }
 
-    /// Reads from the store. A lost one is rebuilt, or replaced by one in memory where nothing may change, and read again.
+    /// Reads from the store. A lost one is rebuilt, or replaced by one in memory where nothing may change, and read
+    /// again.
     fn read<T>(&mut self, question: impl Fn(&Read<'_>) -> store::Result<T>) -> Result<T> {
         match question(&self.store.read()).map_err(Error::from) {
             Err(error) if error.is_store_lost() => {

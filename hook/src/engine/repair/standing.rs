@@ -15,8 +15,8 @@ pub(in crate::engine) struct Connected<'s> {
 }
 
 impl Engine {
-    /// Whether everything on the host is as an attached sandbox says, after a repair of what can be repaired in place. False
-    /// where a link is missing: then the container has to be wired anew.
+    /// Whether everything on the host is as an attached sandbox says, after a repair of what can be repaired in place.
+    /// False where a link is missing: then the container has to be wired anew.
     pub(in crate::engine) fn stands_again(&mut self, sandbox: &Sandbox) -> Result<bool> {
         let connected = self.connected(sandbox)?;
         for Connected { network, steps, .. } in &connected {

@@ -29,7 +29,8 @@ pub struct Plan {
 }
 
 impl Engine {
-    /// What an attach of `request` would do on the host whose state is in `state_dir`. Nothing is changed, nothing leased.
+    /// What an attach of `request` would do on the host whose state is in `state_dir`. Nothing is changed, nothing
+    /// leased.
     ///
     /// # Errors
     /// Those that the attach would meet.

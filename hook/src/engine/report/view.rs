@@ -35,8 +35,8 @@ impl NetworkKind {
 }
 
 impl NetworkView {
-    /// All networks by name. The default one is there before its first container, as that would define it with these `settings`;
-    /// `engine` is `None` on an unused host.
+    /// All networks by name. The default one is there before its first container, as that would define it with these
+    /// `settings`; `engine` is `None` on an unused host.
     ///
     /// # Errors
     /// When the store fails, or the host has no range left for the default network.

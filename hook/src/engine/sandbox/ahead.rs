@@ -1,7 +1,7 @@
 //! Attaching before there is a container: its network namespace is made and wired, and its runtime puts it there.
 //!
-//! For a caller that edits the spec anyway. The container starts with two processes less, and its runtime makes no pipes,
-//! waits for no hook and sends no state.
+//! For a caller that edits the spec anyway. The container starts with two processes less, and its runtime makes no
+//! pipes, waits for no hook and sends no state.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ use crate::model::{Key, Mode, NetnsLocator, Requester, Sandbox};
 use crate::spec::{Edit, FileMount, Placement};
 
 impl Engine {
-    /// Makes a network namespace for a container that does not exist yet, wires it as `request` asks, and returns how its spec leads
-    /// there. `requester` is the engine that will run it, and have it detached.
+    /// Makes a network namespace for a container that does not exist yet, wires it as `request` asks, and returns how
+    /// its spec leads there. `requester` is the engine that will run it, and have it detached.
     ///
     /// # Errors
     /// As [`Engine::attach`]. A container of the same key must not be running any more.

@@ -63,8 +63,8 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Asks for all that an attach will need of the firewall before anything is leased: without it, the attach could not be
-    /// taken back either.
+    /// Asks for all that an attach will need of the firewall before anything is leased: without it, the attach could
+    /// not be taken back either.
     pub(in crate::engine) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
         if request.wiring.mode() == Mode::Bridge {
             let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
@@ -73,8 +73,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The sandbox with the id that the host's network namespace has for its own. That a bridge cannot be joined for want of
-    /// rights shows here, before anything is leased: it could not be taken back either.
+    /// The sandbox with the id that the host's network namespace has for its own. That a bridge cannot be joined for
+    /// want of rights shows here, before anything is leased: it could not be taken back either.
     pub(in crate::engine) fn identified(
         &mut self,
         request: &Request,
@@ -195,7 +195,8 @@ impl Engine {
         Ok(())
     }
 
-    /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with a reset.
+    /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with
+    /// a reset.
     fn forget_earlier_flows(&mut self, sandbox: &Sandbox) {
         let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
         let ports: Vec<(HostAddress, u16)> =
@@ -214,7 +215,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Does the `work` that `sandbox` intends, and says so in the store. When it fails, whatever came to be is taken away.
+    /// Does the `work` that `sandbox` intends, and says so in the store. When it fails, whatever came to be is taken
+    /// away.
     fn complete(
         &mut self,
         mut sandbox: Sandbox,
@@ -237,8 +239,9 @@ impl Engine {
         attach.after(self.detach_sandbox(sandbox))
     }
 
-    /// A transaction that failed may be in the store all the same: SQLite gives its locks back after the commit, and says so
-    /// where that fails. The caller holds the lock of the sandbox, so an unfinished attach there is none but this one.
+    /// A transaction that failed may be in the store all the same: SQLite gives its locks back after the commit, and
+    /// says so where that fails. The caller holds the lock of the sandbox, so an unfinished attach there is none but
+    /// this one.
     fn take_back_intent(&mut self, key: &Key, attach: Error) -> Error {
         let found = self.store.read().find(key);
         match found {

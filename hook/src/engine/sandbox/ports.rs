@@ -47,8 +47,8 @@ impl HostPorts<'_> {
         Ok(!candidates.is_empty())
     }
 
-    /// The mappings of `requests`. As many ports are asked about as are wanted, and more only where some of them are taken: each
-    /// time twice as many, since thousands in a row may be.
+    /// The mappings of `requests`. As many ports are asked about as are wanted, and more only where some of them are
+    /// taken: each time twice as many, since thousands in a row may be.
     fn choose(&mut self, requests: &[PublishRequest]) -> Result<Vec<PortMapping>> {
         let mut choice = Choice::of(requests);
         let mut sources = Vec::new();

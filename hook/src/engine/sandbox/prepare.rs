@@ -1,4 +1,5 @@
-//! Editing a bundle before there is a container, so that its runtime calls ocinet and gives it the namespace that it asks for.
+//! Editing a bundle before there is a container, so that its runtime calls ocinet and gives it the namespace that it
+//! asks for.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,8 @@ impl OpenBundle {
         Path::new(&self.directory).file_name().and_then(|name| name.to_str()).unwrap_or("bundle")
     }
 
-    /// The request that the hook will read from the edited bundle of the container `id`. What the hook would refuse is refused here.
+    /// The request that the hook will read from the edited bundle of the container `id`. What the hook would refuse is
+    /// refused here.
     ///
     /// # Errors
     /// [`Error::Invalid`] names the annotation or field and its value.
@@ -81,8 +83,8 @@ fn refusal(bundle: &Path, error: kernel::Error) -> Error {
     Invalid::new("bundle", bundle.display(), why).into()
 }
 
-/// What becomes of a spec whose container is to be wired as `network` says. A container to be joined must be running; the
-/// engine of this host, where it was used, is opened for it alone.
+/// What becomes of a spec whose container is to be wired as `network` says. A container to be joined must be running;
+/// the engine of this host, where it was used, is opened for it alone.
 ///
 /// # Errors
 /// As [`Engine::netns_owner`].

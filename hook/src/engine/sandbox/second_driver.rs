@@ -1,5 +1,5 @@
-//! What a second driver costs: `driver/slice.rs`, an arm in `driver/mod.rs`, and its data in the model. All other code that is
-//! tested here is that of every driver.
+//! What a second driver costs: `driver/slice.rs`, an arm in `driver/mod.rs`, and its data in the model. All other code
+//! that is tested here is that of every driver.
 
 use crate::decide::plan;
 use crate::driver::{self, Facts, NetworkStep, NetworkUndo, SandboxStep, Undo};

@@ -1,7 +1,7 @@
 //! The documents for `iptables-restore --noflush`.
 //!
-//! A document goes through table by table, each of them whole or not at all. The rules of many ports are several documents, each of
-//! bounded size: a program that is told too much at once would come to its deadline.
+//! A document goes through table by table, each of them whole or not at all. The rules of many ports are several
+//! documents, each of bounded size: a program that is told too much at once would come to its deadline.
 
 use std::fmt::Write;
 
@@ -11,8 +11,9 @@ use crate::firewall::{Base, Needs, NetworkNeeds, Publish, Source};
 /// How many ports one document adds.
 const ADDED: usize = 512;
 
-/// The input that fills our chains with `all`, whatever is in them, and puts the jumps to them in front of all others. What
-/// else is `held` of ours goes. It is one document for however many ports: it takes the place of what was there at once.
+/// The input that fills our chains with `all`, whatever is in them, and puts the jumps to them in front of all others.
+/// What else is `held` of ours goes. It is one document for however many ports: it takes the place of what was there at
+/// once.
 pub fn load(all: &Needs, held: &Held) -> String {
     document(Table::ALL, |table, lines| {
         if !Table::of(&all.base).any(|of| of == table) {
@@ -26,13 +27,14 @@ pub fn load(all: &Needs, held: &Held) -> String {
     })
 }
 
-/// The portions of `ports` that one document each adds. There is one where there is no port, too: its document looks at the base.
+/// The portions of `ports` that one document each adds. There is one where there is no port, too: its document looks at
+/// the base.
 pub fn added_at_once(ports: &[Publish]) -> Vec<&[Publish]> {
     if ports.is_empty() { vec![ports] } else { ports.chunks(ADDED).collect() }
 }
 
-/// The input that fails without a change where not everything is there that `base` and `networks` need beside the ports, and else
-/// adds `ports`.
+/// The input that fails without a change where not everything is there that `base` and `networks` need beside the
+/// ports, and else adds `ports`.
 pub fn add(networks: &[NetworkNeeds], base: &Base, ports: &[Publish]) -> String {
     let base_and_nat = document(Table::of(base), |table, lines| {
         lines.extend(checks(table, networks, base, &[]));
@@ -40,13 +42,14 @@ pub fn add(networks: &[NetworkNeeds], base: &Base, ports: &[Publish]) -> String 
             lines.extend(table.ports(ports).iter().map(|rule| format!("-A {rule}")));
         }
     });
-    // These tables come a second time: in their first part nothing could be added yet, since the lines `-C` of `nat` were still to come.
+    // These tables come a second time: in their first part nothing could be added yet, since the lines `-C` of `nat`
+    // were still to come.
     let asked = if base.input_loop.is_used() { changing(Table::Security, "-A", ports) } else { String::new() };
     base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked
 }
 
-/// The input that fails where not everything is there that `all` needs beside the ports, and never changes anything. The ports
-/// are looked for in what `iptables -S` prints: the program goes through the whole chain for each line `-C`.
+/// The input that fails where not everything is there that `all` needs beside the ports, and never changes anything.
+/// The ports are looked for in what `iptables -S` prints: the program goes through the whole chain for each line `-C`.
 pub fn check(all: &Needs) -> String {
     document(Table::of(&all.base), |table, lines| {
         lines.extend(checks(table, &all.networks, &all.base, &all.sources));
@@ -58,8 +61,8 @@ fn checks(table: Table, networks: &[NetworkNeeds], base: &Base, sources: &[Sourc
     jumps.chain(table.rules(networks, base, sources).iter().map(|rule| format!("-C {rule}"))).collect()
 }
 
-/// The input that takes `ports` away from `tables`. Where one is not there it fails, and its table and those after it are as they
-/// were.
+/// The input that takes `ports` away from `tables`. Where one is not there it fails, and its table and those after it
+/// are as they were.
 pub fn remove(ports: &[Publish], tables: &[Table]) -> String {
     tables.iter().map(|table| changing(*table, "-D", ports)).collect()
 }

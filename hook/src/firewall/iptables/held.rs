@@ -46,8 +46,8 @@ impl Held {
         self.rules(Table::Nat).filter_map(published).collect()
     }
 
-    /// Whether they are as many as `all` calls for, each chain of ours is there and none else, and so is each port. That the rules
-    /// beside the ports are the right ones is for a document of checks to say.
+    /// Whether they are as many as `all` calls for, each chain of ours is there and none else, and so is each port.
+    /// That the rules beside the ports are the right ones is for a document of checks to say.
     pub fn is_as_many(&self, all: &Needs) -> bool {
         Table::ALL.into_iter().all(|table| {
             let called_for = Table::of(&all.base).any(|of| of == table);

@@ -2,14 +2,17 @@
 //!
 //! iptables has no sets, so each network has rules of its own, and so has each published port. They stand in chains of
 //! ours; the kernel's own chains get one jump each, before everything of others. What may pass returns
-//! there: unlike in a table of nftables, an `ACCEPT` here would end the matter for everybody's rules, and take the operator's,
-//! Docker's and ufw's word away from them. What those drop by their policy needs a forward pass (see [`super::pass`]).
+//! there: unlike in a table of nftables, an `ACCEPT` here would end the matter for everybody's rules, and take the
+//! operator's, Docker's and ufw's word away from them. What those drop by their policy needs a forward pass (see
+//! [`super::pass`]).
 //!
-//! Where the host's own rules are to be asked about published ports (see `nftables/input_loop.rs`), the chain that copies a packet stands
-//! behind everything of others in the table `security`, which comes after their `filter` and is used for nothing else.
+//! Where the host's own rules are to be asked about published ports (see `nftables/input_loop.rs`), the chain that
+//! copies a packet stands behind everything of others in the table `security`, which comes after their `filter` and is
+//! used for nothing else.
 //!
-//! Everything is text for `iptables-restore --noflush`, where a line `-C` asks for a rule: the first that is missing ends
-//! it, before a later line has changed anything. What is ours is told by its name, so that chains of another version are found, too.
+//! Everything is text for `iptables-restore --noflush`, where a line `-C` asks for a rule: the first that is missing
+//! ends it, before a later line has changed anything. What is ours is told by its name, so that chains of another
+//! version are found, too.
 
 mod document;
 mod held;
@@ -56,8 +59,8 @@ const HAIRPIN: &str = "OCINET-HAIRPIN";
 /// A table, in the order in which they are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
-    /// Behind what may come in: whom the host's own rules have let in. It is filled first, for not every kernel has it, and
-    /// it leads no packet anywhere before the others are filled.
+    /// Behind what may come in: whom the host's own rules have let in. It is filled first, for not every kernel has it,
+    /// and it leads no packet anywhere before the others are filled.
     Security,
     /// Once connections are tracked, and before anything is translated: the guards.
     Mangle,

@@ -26,8 +26,8 @@ pub(super) fn asked(port: &Publish) -> String {
     format!("{ASK} {} -g {COPY}", key(port))
 }
 
-/// The rule that keeps the host from answering for a published port; none for UDP, of which conntrack calls nothing invalid
-/// that the host would answer.
+/// The rule that keeps the host from answering for a published port; none for UDP, of which conntrack calls nothing
+/// invalid that the host would answer.
 pub(super) fn judged(port: &Publish) -> Option<String> {
     let chain = if port.host_address == HostAddress::Any { INVALID_ANY } else { INVALID };
     (port.protocol != Protocol::Udp).then(|| format!("{chain} {} -j DROP", key(port)))
@@ -43,8 +43,8 @@ fn key(port: &Publish) -> String {
     format!("{host}-p {protocol} -m {protocol} --dport {host_port}")
 }
 
-/// A rule in the one form that both our text and the line of `iptables -S` come to: without the verb, the comment, the prefix of a
-/// host's address, and the match that `-p` implies.
+/// A rule in the one form that both our text and the line of `iptables -S` come to: without the verb, the comment, the
+/// prefix of a host's address, and the match that `-p` implies.
 pub(super) fn plain(rule: &str) -> String {
     let mut words = rule.strip_prefix("-A ").unwrap_or(rule).split(' ').peekable();
     let mut plain = String::new();

@@ -5,7 +5,8 @@ use ipnet::IpNet;
 use super::POSTROUTING;
 use crate::firewall::Source;
 
-/// The rules for what a network sends by a default route. What is near on the link leaves by another route, and is masqueraded.
+/// The rules for what a network sends by a default route. What is near on the link leaves by another route, and is
+/// masqueraded.
 pub(super) fn leaving(range: IpNet, source: &Source) -> Vec<String> {
     let Source { link, address, near, .. } = source;
     let near = near.iter().map(|near| format!("{POSTROUTING} -s {range} -d {near} -o {link} -j MASQUERADE"));

@@ -1,5 +1,5 @@
-//! The chains of the ruleset. What a rule says of one family stands in braces, and such a rule is loaded for each family, in place of
-//! the braces with the words of that.
+//! The chains of the ruleset. What a rule says of one family stands in braces, and such a rule is loaded for each
+//! family, in place of the braces with the words of that.
 
 use std::fmt::Write;
 

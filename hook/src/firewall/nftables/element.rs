@@ -1,5 +1,5 @@
-//! What stands for networks and published ports in the sets and maps. Each element is said once, and written as text for `nft` and as
-//! bytes for the kernel.
+//! What stands for networks and published ports in the sets and maps. Each element is said once, and written as text
+//! for `nft` and as bytes for the kernel.
 
 use std::net::SocketAddr;
 

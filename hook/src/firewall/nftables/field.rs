@@ -93,7 +93,8 @@ impl Field {
         }
     }
 
-    /// As the kernel takes it: network byte order. Of a range, its beginning: the kernel keeps its end as an element of its own.
+    /// As the kernel takes it: network byte order. Of a range, its beginning: the kernel keeps its end as an element of
+    /// its own.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
             Self::Link(link) => {

@@ -1,5 +1,5 @@
-//! What the kernel holds in our table, whichever version of ocinet loaded it. A ruleset is cleared by this, since an older
-//! one has chains and sets of other names.
+//! What the kernel holds in our table, whichever version of ocinet loaded it. A ruleset is cleared by this, since an
+//! older one has chains and sets of other names.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,8 @@ pub struct Rule {
 }
 
 impl Held {
-    /// Sorts what the table holds: what the operator's `rules` lead to, at once or by way of other chains, is the operator's.
+    /// Sorts what the table holds: what the operator's `rules` lead to, at once or by way of other chains, is the
+    /// operator's.
     pub fn new(chains: Vec<String>, sets: Vec<String>, maps: Vec<String>, rules: &[Rule]) -> Self {
         let names: Vec<&String> = chains.iter().chain(&sets).chain(&maps).collect();
         let mut reached = BTreeSet::from([OPERATOR]);
@@ -50,8 +51,8 @@ impl Held {
 }
 
 impl Rule {
-    /// Whether an expression of it has the name of a set or a chain as an attribute: its length, its kind, and the text with
-    /// a NUL (`struct nlattr`, linux/netlink.h).
+    /// Whether an expression of it has the name of a set or a chain as an attribute: its length, its kind, and the text
+    /// with a NUL (`struct nlattr`, linux/netlink.h).
     fn names(&self, name: &str) -> bool {
         let text = [name.as_bytes(), &[0]].concat();
         let length = u16::try_from(text.len() + 4).unwrap_or_default().to_ne_bytes();

@@ -1,17 +1,20 @@
 //! The input loop, for hosts whose own rules decide which hosts reach a published port.
 //!
-//! A packet that is translated to a container is forwarded, and does not pass the host's input rules. So the first packet of a connection is
-//! not translated: it goes to the host, and passes all input rules, of whatever program. The chain here comes after them. It sends a
-//! copy of the packet into a link pair whose two ends are on the host, and drops the packet. The copy has no connection yet when it
-//! comes out of the other end, and is translated to the container. All later packets follow their connection.
+//! A packet that is translated to a container is forwarded, and does not pass the host's input rules. So the first
+//! packet of a connection is not translated: it goes to the host, and passes all input rules, of whatever program. The
+//! chain here comes after them. It sends a copy of the packet into a link pair whose two ends are on the host, and
+//! drops the packet. The copy has no connection yet when it comes out of the other end, and is translated to the
+//! container. All later packets follow their connection.
 //!
-//! The table is `ip ocinet`, since the family `inet` of our other rules has no `dup`. The next hop of the copy is 127.0.0.1: the link
-//! pair has no ARP and needs none, and without the pair the copy reaches nothing but the host itself.
+//! The table is `ip ocinet`, since the family `inet` of our other rules has no `dup`. The next hop of the copy is
+//! 127.0.0.1: the link pair has no ARP and needs none, and without the pair the copy reaches nothing but the host
+//! itself.
 
 use super::chain::{Chain, PREROUTING};
 use super::{Table, sets};
 
-/// The chain `prerouting` of a ruleset with the loop: what comes from outside is translated when it comes out of the loop alone.
+/// The chain `prerouting` of a ruleset with the loop: what comes from outside is translated when it comes out of the
+/// loop alone.
 pub const PREROUTING_WITH_LOOP: Chain = Chain {
     rules: &["meta nfproto ipv4 iifname != @bridges iifname != \"ocn-detour-out\" accept", PREROUTING.rules[0]],
     ..PREROUTING

@@ -1,30 +1,32 @@
 //! The nftables ruleset.
 //!
-//! One static ruleset in the table `inet ocinet`, loaded whole and atomically. Networks and published ports are elements
-//! of its sets and maps, so that a container adds no rule. The chain `operator` is made once, called first, and never
-//! touched again: so the table itself is never deleted while that has rules. The rules, hook by hook:
+//! One static ruleset in the table `inet ocinet`, loaded whole and atomically. Networks and published ports are
+//! elements of its sets and maps, so that a container adds no rule. The chain `operator` is made once, called first,
+//! and never touched again: so the table itself is never deleted while that has rules. The rules, hook by hook:
 //!
 //! * `guard` closes what routing would leave open: the host's 127.0.0.0/8 from a container (CVE-2020-8558), container
-//!   addresses from anywhere but our bridges (the LAN reaches published ports only), and container addresses as the sender of what
-//!   comes by another link than their own bridge. `lo` is excepted, or the host would lose its own gateway address. It stands
-//!   between conntrack (-200) and `prerouting` (-100): every packet that is no part of an established connection is judged
-//!   before its connection is confirmed, so an established one passed all of it when it was new. Its last rules drop what
-//!   conntrack calls invalid and the host would answer with a reset, since no NAT leads it further: what comes
-//!   from a container, and what goes to a published port. What belongs to a published connection is let through before any set is
-//!   asked: with a destination that was translated and a sender that was not, neither of its directions is addressed to a
-//!   container, so the drop of such packets from outside has nothing to say.
+//!   addresses from anywhere but our bridges (the LAN reaches published ports only), and container addresses as the
+//!   sender of what comes by another link than their own bridge. `lo` is excepted, or the host would lose its own
+//!   gateway address. It stands between conntrack (-200) and `prerouting` (-100): every packet that is no part of an
+//!   established connection is judged before its connection is confirmed, so an established one passed all of it when
+//!   it was new. Its last rules drop what conntrack calls invalid and the host would answer with a reset, since no NAT
+//!   leads it further: what comes from a container, and what goes to a published port. What belongs to a published
+//!   connection is let through before any set is asked: with a destination that was translated and a sender that was
+//!   not, neither of its directions is addressed to a container, so the drop of such packets from outside has nothing
+//!   to say.
 //! * `prerouting` and `output` lead published ports to containers, for local destinations only, and from outside never
 //!   for 127.0.0.0/8. A port published on every address is none of a resolver's at 127.0.0.53: of that range, it leads
-//!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside goes through the input loop first (`nftables/input_loop.rs`).
+//!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside goes through the input loop
+//!   first (`nftables/input_loop.rs`).
 //! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
-//!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into a
-//!   bridge, and everything that leaves for the outside. What leaves by a default route with another sender than masquerading
-//!   would choose (`firewall/source.rs`) gets that: by link and next hop, since other routes of the link have others. What comes from
-//!   none of these, so every connection from outside, passes after one question.
-//! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops the
-//!   rest that enters a bridge (isolation) and what comes from one and is invalid, since no NAT would change its sender; lets
-//!   containers out; and drops what passes between links of which none is ours, where we switched forwarding on (that of IPv4 alone: a
-//!   host that routes IPv6 did so before).
+//!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into
+//!   a bridge, and everything that leaves for the outside. What leaves by a default route with another sender than
+//!   masquerading would choose (`firewall/source.rs`) gets that: by link and next hop, since other routes of the link
+//!   have others. What comes from none of these, so every connection from outside, passes after one question.
+//! * `forward` asks the operator first, then lets through what was answered, published, or stays on one bridge; drops
+//!   the rest that enters a bridge (isolation) and what comes from one and is invalid, since no NAT would change its
+//!   sender; lets containers out; and drops what passes between links of which none is ours, where we switched
+//!   forwarding on (that of IPv4 alone: a host that routes IPv6 did so before).
 
 mod chain;
 mod element;
@@ -52,8 +54,8 @@ pub const TABLE: &str = "ocinet";
 /// The operator's chain: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "operator";
 
-/// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose input loop leads by
-/// another link, or none, since a rule holds a link's index.
+/// The comment of the chain [`MARKED`]: what tells a ruleset of this version from others, and one whose input loop
+/// leads by another link, or none, since a rule holds a link's index.
 pub fn version(base: &Base) -> String {
     let input_loop = match base.input_loop {
         InputLoop::Unused => String::new(),
@@ -78,8 +80,8 @@ fn sets(table: Table) -> String {
     of_table.map(|shape| format!("    {}\n", shape.declaration())).collect()
 }
 
-/// Input of `nft -f -` that takes away what is `held`, in whatever version of ocinet it was loaded. What the operator's chain
-/// leads to stays; where it has a name of ours, it stays empty.
+/// Input of `nft -f -` that takes away what is `held`, in whatever version of ocinet it was loaded. What the operator's
+/// chain leads to stays; where it has a name of ours, it stays empty.
 pub fn clearing(held: &Held) -> String {
     let mut text = format!("table inet {TABLE} {{\n    chain {OPERATOR} {{}}\n}}\n");
     let is_todays = |name: &String| Set::all().any(|set| set.table() == Table::Inet && set.name() == *name);
@@ -105,7 +107,8 @@ pub fn deletion() -> String {
     format!("table inet {TABLE} {{}}\ndelete table inet {TABLE}\n{}", input_loop::DELETION)
 }
 
-/// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of what is `held` in one transaction.
+/// The whole ruleset with `all` in it, as input of `nft -f -`, which puts it in place of what is `held` in one
+/// transaction.
 pub fn ruleset(all: &Needs, held: &Held) -> String {
     let mut text = format!("{}table inet {TABLE} {{\n{}}}\n", clearing(held), body(&all.base, &version(&all.base)));
     if all.base.input_loop.is_used() {

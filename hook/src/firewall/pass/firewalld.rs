@@ -1,8 +1,8 @@
 //! The pass through firewalld: a zone for our bridges. They may send anywhere, and to the host what the zone names.
 //!
-//! To make a zone, firewalld's configuration has to be written and reloaded, and a reload drops all rules that are not written there.
-//! So the zone comes with our package, and the hook only puts our bridges into it. firewalld's own zone `trusted` will not do: it
-//! opens the host's own ports to every container.
+//! To make a zone, firewalld's configuration has to be written and reloaded, and a reload drops all rules that are not
+//! written there. So the zone comes with our package, and the hook only puts our bridges into it. firewalld's own zone
+//! `trusted` will not do: it opens the host's own ports to every container.
 
 /// firewalld's table, in the family `inet`.
 pub const FIREWALLD_TABLE: &str = "firewalld";
@@ -42,8 +42,8 @@ impl Firewalld {
     }
 }
 
-/// Whether the rules of such a chain, as netlink has them, lead from both kinds of our bridges into our zone. A rule may name where
-/// a packet goes, too, but there is one for each kind that does not name the other.
+/// Whether the rules of such a chain, as netlink has them, lead from both kinds of our bridges into our zone. A rule
+/// may name where a packet goes, too, but there is one for each kind that does not name the other.
 pub fn admits(rules: &[Vec<u8>]) -> bool {
     let [_, networks] = ZONE_INTERFACES.map(|name| name.trim_end_matches('+'));
     let ours = rules.iter().filter(|rule| holds(rule, OUR_ZONE_CHAIN));

@@ -2,14 +2,16 @@
 //!
 //! The place of the jump decides which rules come before ours:
 //!
-//! * Docker does not change rules in `DOCKER-USER`. The jump comes after the operator's rules there, and before the `RETURN` at the
-//!   end of it that older versions have. Docker's own chains come later: what comes from or goes to a bridge of Docker's returns to
-//!   them, so that they isolate its networks from ours.
-//! * ufw keeps what others append to `FORWARD` when it reloads, and flushes every chain of its own. At the end of `FORWARD` all rules
-//!   of ufw have been passed, `ufw route deny` included, and only its policy is left. Where the policy is `REJECT`, its last chain
-//!   rejects everything. The jump then stands in the chain before it, `ufw-after-forward`, until the next reload.
+//! * Docker does not change rules in `DOCKER-USER`. The jump comes after the operator's rules there, and before the
+//!   `RETURN` at the end of it that older versions have. Docker's own chains come later: what comes from or goes to a
+//!   bridge of Docker's returns to them, so that they isolate its networks from ours.
+//! * ufw keeps what others append to `FORWARD` when it reloads, and flushes every chain of its own. At the end of
+//!   `FORWARD` all rules of ufw have been passed, `ufw route deny` included, and only its policy is left. Where the
+//!   policy is `REJECT`, its last chain rejects everything. The jump then stands in the chain before it,
+//!   `ufw-after-forward`, until the next reload.
 //!
-//! The chain lets into a bridge of ours only what was published or is answered, also when our own rules have been flushed.
+//! The chain lets into a bridge of ours only what was published or is answered, also when our own rules have been
+//! flushed.
 
 /// Our chain in another program's table.
 pub const PASS_CHAIN: &str = "OCINET-PASSAGE";
@@ -117,7 +119,8 @@ impl Filter {
         }
     }
 
-    /// The place of the pass, where one is needed and there is one. Where both ufw and Docker run, ufw's rules come last.
+    /// The place of the pass, where one is needed and there is one. Where both ufw and Docker run, ufw's rules come
+    /// last.
     pub fn place(&self) -> Option<PassPlace> {
         match self {
             Self { drops: false, .. } => None,
@@ -140,7 +143,8 @@ impl Filter {
 }
 
 impl PassPlace {
-    /// What adds the pass here, for `iptables-restore --noflush`, where `rules` is what `iptables -S` prints of the table.
+    /// What adds the pass here, for `iptables-restore --noflush`, where `rules` is what `iptables -S` prints of the
+    /// table.
     pub fn adding(self, rules: &str) -> String {
         let mut text = format!("*filter\n:{PASS_CHAIN} - [0:0]\n");
         text.extend(deletions(rules));

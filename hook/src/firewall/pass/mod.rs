@@ -1,11 +1,12 @@
 //! Forward passes: accepts of ours in the firewalls of other programs, for what our networks forward.
 //!
-//! A packet is forwarded if every chain on the forward hook lets it pass, and no accept in our own chain overrides a drop of
-//! Docker, ufw or firewalld. So ocinet adds a pass, once per host, in the place that each of these programs keeps for others. A pass
-//! changes none of the other program's rules, and our own rules still judge every packet that it lets through.
+//! A packet is forwarded if every chain on the forward hook lets it pass, and no accept in our own chain overrides a
+//! drop of Docker, ufw or firewalld. So ocinet adds a pass, once per host, in the place that each of these programs
+//! keeps for others. A pass changes none of the other program's rules, and our own rules still judge every packet that
+//! it lets through.
 //!
-//! Every attach asks the kernel whether the passes are there. The store does not remember it, since the other program removes a pass
-//! when it reloads its rules.
+//! Every attach asks the kernel whether the passes are there. The store does not remember it, since the other program
+//! removes a pass when it reloads its rules.
 
 mod firewalld;
 mod iptables;

@@ -15,7 +15,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::{Ended, MAX_OUTPUT, PATH};
 use crate::kernel::error::{Doing, Result};
 
-/// How long a process that was killed may take to end. One that waits for a device does not end before the device answers.
+/// How long a process that was killed may take to end. One that waits for a device does not end before the device
+/// answers.
 const DYING: Duration = Duration::from_secs(2);
 
 /// The number of bytes of its stderr that are kept. The rest is read and dropped.

@@ -9,8 +9,9 @@ use crate::kernel::netlink::Netlink;
 /// The chain of iptables-nft that our own rules stand in.
 const SECURITY: &str = "ip security INPUT";
 
-/// The filter chains of nftables on the input hook at `priority` or later, as `nft` names them: `inet filter input`. `priority` is that
-/// of the table `security` of iptables, in which our rules ask the host's input rules: what these chains drop is not asked.
+/// The filter chains of nftables on the input hook at `priority` or later, as `nft` names them: `inet filter input`.
+/// `priority` is that of the table `security` of iptables, in which our rules ask the host's input rules: what these
+/// chains drop is not asked.
 ///
 /// # Errors
 /// When the kernel cannot be asked.

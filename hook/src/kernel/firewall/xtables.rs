@@ -1,12 +1,12 @@
 //! The table `filter` of the old iptables, which is no part of nf_tables.
 //!
-//! The kernel hands out the whole table as one array of entries (`struct ipt_entry`, linux/netfilter_ipv4/ip_tables.h), one
-//! a rule. A chain begins with an entry whose target is called `ERROR` and carries its name; a jump is a standard target
-//! whose verdict is the offset of the entry it leads to. Only a table that exists is asked for: to ask makes the kernel
-//! load the module and make the table.
+//! The kernel hands out the whole table as one array of entries (`struct ipt_entry`, linux/netfilter_ipv4/ip_tables.h),
+//! one a rule. A chain begins with an entry whose target is called `ERROR` and carries its name; a jump is a standard
+//! target whose verdict is the offset of the entry it leads to. Only a table that exists is asked for: to ask makes the
+//! kernel load the module and make the table.
 //!
-//! Every attach looks at it where it exists. Measured, this takes 15 µs of processor time, and `iptables-legacy -S` 1.4 ms, where a
-//! whole attach is to take 2.5 ms at most.
+//! Every attach looks at it where it exists. Measured, this takes 15 µs of processor time, and `iptables-legacy -S` 1.4
+//! ms, where a whole attach is to take 2.5 ms at most.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +27,8 @@ const NAMES: &str = "/proc/net/ip_tables_names";
 const GET_INFO: libc::c_int = 64;
 const GET_ENTRIES: libc::c_int = 65;
 
-/// `struct ipt_getinfo`: a name, the hooks, where each chain begins and where its policy is, how many entries and bytes.
+/// `struct ipt_getinfo`: a name, the hooks, where each chain begins and where its policy is, how many entries and
+/// bytes.
 const INFO: usize = 32 + 4 + 5 * 4 + 5 * 4 + 4 + 4;
 const UNDERFLOWS: usize = 32 + 4 + 5 * 4;
 /// `struct ipt_get_entries` without the entries.
@@ -216,7 +217,8 @@ mod tests {
     fn rules_and_jumps_are_uses() {
         const SIZE: usize = ENTRY + TARGET_DATA + 32;
         const RETURN: i32 = -5;
-        // FORWARD: a jump to DOCKER-USER and the policy. DOCKER-USER: a rule and its end. ufw's last chain: two rules and its end.
+        // FORWARD: a jump to DOCKER-USER and the policy. DOCKER-USER: a rule and its end. ufw's last chain: two rules
+        // and its end.
         let user = i32::try_from(3 * SIZE).expect("short");
         let entries = [
             verdict(user),

@@ -110,8 +110,8 @@ impl LockFile {
         self.wait(place, libc::F_RDLCK, PATIENCE)
     }
 
-    /// Waits until no process works on a container, and keeps others from it as long as the lock is held. None where one works
-    /// for longer than 20 seconds.
+    /// Waits until no process works on a container, and keeps others from it as long as the lock is held. None where
+    /// one works for longer than 20 seconds.
     ///
     /// # Errors
     /// When the file cannot be locked at all.

@@ -20,8 +20,8 @@ pub enum NetworkFault {
     Setting(Setting),
 }
 
-/// Makes sure that what `step` describes exists and has its settings. If it has to be made, the endpoints whose steps `fellows` returns
-/// are connected to it again.
+/// Makes sure that what `step` describes exists and has its settings. If it has to be made, the endpoints whose steps
+/// `fellows` returns are connected to it again.
 ///
 /// # Errors
 /// Those of [`make`] and of `fellows`.

@@ -22,8 +22,8 @@ pub fn is_there(links: &mut HostLinks, step: &Undo) -> Result<bool> {
     Ok(links.ours(name, alias, master.as_ref())?.is_some())
 }
 
-/// Takes away what `step` describes; its absence is no error. Call it only while the endpoint's addresses are leased: the flows of the
-/// next container that has one would be deleted.
+/// Takes away what `step` describes; its absence is no error. Call it only while the endpoint's addresses are leased:
+/// the flows of the next container that has one would be deleted.
 ///
 /// # Errors
 /// When the kernel refuses.

@@ -187,8 +187,8 @@ fn a_host_that_cannot_ask() -> Result<()> {
 const HALF_MADE: &str = "ip link add ocn-detour-in address 02:6f:63:69:6e:00 \
     type veth peer name ocn-detour-out address 02:6f:63:69:6e:00";
 
-/// A half-made link pair is completed by the next attach where the host's rules are asked. Where they are not, the doctor reports
-/// it, and `doctor --fix` or `gc` deletes it.
+/// A half-made link pair is completed by the next attach where the host's rules are asked. Where they are not, the
+/// doctor reports it, and `doctor --fix` or `gc` deletes it.
 #[test]
 fn a_pair_that_was_left_half_made() -> Result<()> {
     every(Firewall::ALL, |firewall| {

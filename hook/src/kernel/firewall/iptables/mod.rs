@@ -76,8 +76,9 @@ impl Iptables {
         [own, ("iptables", "iptables-restore")].into_iter().find(|(_, restore)| child_process::is_installed(restore))
     }
 
-    /// Whether the table may hold anything of ours. To ask iptables-legacy for a table would make it; and iptables-nft cannot read
-    /// a table of its own name that others filled with `nft`, which is no matter where no chain of ours is in it.
+    /// Whether the table may hold anything of ours. To ask iptables-legacy for a table would make it; and iptables-nft
+    /// cannot read a table of its own name that others filled with `nft`, which is no matter where no chain of ours is
+    /// in it.
     fn may_hold(&self, table: Table, is_chain: impl Fn(&str) -> bool) -> Result<bool> {
         let name = table.to_string();
         if self.legacy {
@@ -138,7 +139,8 @@ impl Iptables {
         Ok(())
     }
 
-    /// Adds the ports of `change` where the base and what its networks need are whole; else it adds none and says false.
+    /// Adds the ports of `change` where the base and what its networks need are whole; else it adds none and says
+    /// false.
     fn add_ports(&self, change: &Change<'_>) -> Result<bool> {
         let Change { base, networks, add, .. } = change;
         let mut told = 0;
@@ -147,12 +149,12 @@ impl Iptables {
             told += portion.len();
             match answer {
                 Ok(Answer::Done(())) => {}
-                // What the base lacks shows before any port is added, but for a chain that goes in that moment. The ports that are in `nat`
-                // then are flushed by the loading that follows.
+                // What the base lacks shows before any port is added, but for a chain that goes in that moment. The
+                // ports that are in `nat` then are flushed by the loading that follows.
                 Ok(Answer::Absent(_)) if told == portion.len() => return Ok(false),
                 failed => {
-                    // The document that failed, too, may have changed some of its tables. The first error says what is wrong. What a failed
-                    // removal leaves, the caller takes away when it detaches the container.
+                    // The document that failed, too, may have changed some of its tables. The first error says what is
+                    // wrong. What a failed removal leaves, the caller takes away when it detaches the container.
                     let _ = self.remove_ports(&add[..told]);
                     return failed.map(|_| false);
                 }

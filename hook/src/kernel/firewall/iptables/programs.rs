@@ -1,8 +1,9 @@
 //! What the programs of iptables say.
 //!
-//! Their exit codes alone tell little: 1 is "no such rule" and "the kernel refused", 2 is "no such chain to jump to" and "bad input"
-//! (`enum xtables_exittype`, xtables.h). So absence is told by their words, which are not translated, and with iptables-legacy-restore,
-//! which says but the number of a line, by what the line asked. Everything else is an error.
+//! Their exit codes alone tell little: 1 is "no such rule" and "the kernel refused", 2 is "no such chain to jump to"
+//! and "bad input" (`enum xtables_exittype`, xtables.h). So absence is told by their words, which are not translated,
+//! and with iptables-legacy-restore, which says but the number of a line, by what the line asked. Everything else is an
+//! error.
 
 use std::fmt;
 use std::path::Path;
@@ -13,8 +14,8 @@ use crate::kernel::child_process::{self, Ended};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::fs::holders;
 
-/// How long its programs wait for the lock of iptables-legacy, in seconds: less than they may take, so that it is they who say
-/// what they waited for.
+/// How long its programs wait for the lock of iptables-legacy, in seconds: less than they may take, so that it is they
+/// who say what they waited for.
 const PATIENCE: &str = "10";
 
 /// That lock (`XT_LOCK_NAME`, iptables/xshared.h).
@@ -87,8 +88,9 @@ impl Iptables {
     }
 }
 
-/// The first line of a complaint that is no warning, no word about waiting for the lock, and not the program's name and version
-/// alone: iptables-nft-restore puts what the kernel refused on lines of its own after that (`mnl_append_error`, iptables/nft.c).
+/// The first line of a complaint that is no warning, no word about waiting for the lock, and not the program's name and
+/// version alone: iptables-nft-restore puts what the kernel refused on lines of its own after that (`mnl_append_error`,
+/// iptables/nft.c).
 fn complaint(ended: &Ended) -> String {
     complaints(ended).next().unwrap_or(&ended.complaint).to_owned()
 }
@@ -103,8 +105,8 @@ fn complaints(ended: &Ended) -> impl Iterator<Item = &str> {
     ended.stderr.lines().filter(says_why)
 }
 
-/// Whether the program failed since a rule or a chain that it was told of is not there. The texts are those of iptables 1.8.9, of
-/// both variants.
+/// Whether the program failed since a rule or a chain that it was told of is not there. The texts are those of iptables
+/// 1.8.9, of both variants.
 fn names_what_is_absent(ended: &Ended, input: &str) -> bool {
     let Some(complaint) = complaints(ended).next() else { return false };
     // Of a document, the line at which it ended (both count from 1), and what it says of it.
@@ -114,10 +116,12 @@ fn names_what_is_absent(ended: &Ended, input: &str) -> bool {
     match ended.code {
         // iptables-legacy-restore says no more.
         1 if line.is_some_and(|(_, why)| why.trim().is_empty()) => asked.is_some_and(names_a_rule),
-        // `iptc_strerror` and `nft_strerror`. A kernel that lacks a module is told in the same words, where tables are committed.
+        // `iptc_strerror` and `nft_strerror`. A kernel that lacks a module is told in the same words, where tables are
+        // committed.
         1 if complaint.contains("No chain/target/match by that name") => asked != Some("COMMIT"),
         1 if complaint.contains("does a matching rule exist in that chain?") => true,
-        // A jump is read before its rule is looked for. A target that is no chain of ours is an extension that is missing.
+        // A jump is read before its rule is looked for. A target that is no chain of ours is an extension that is
+        // missing.
         1 | 2 => {
             let jumps = ["Chain '", "load target `", "goto '"];
             let targets = jumps.iter().filter_map(|words| complaint.split_once(words));

@@ -1,9 +1,9 @@
 //! Taking published ports away.
 //!
 //! A line `-D` makes the program compare its rule with every rule before it in the chain: with iptables-nft, 512 ports
-//! behind 4,096 others take seven seconds. So many ports are deleted by handle there. A handle belongs to one rule as long as its
-//! table lives, and a rule never changes; where a chain has the same handles before and after `iptables -S`, and as many rules were
-//! printed, each line stands for the handle in its place.
+//! behind 4,096 others take seven seconds. So many ports are deleted by handle there. A handle belongs to one rule as
+//! long as its table lives, and a rule never changes; where a chain has the same handles before and after `iptables
+//! -S`, and as many rules were printed, each line stands for the handle in its place.
 
 use super::Iptables;
 use super::programs::Answer;
@@ -12,7 +12,8 @@ use crate::firewall::iptables::{self as rules, Table, of_ports};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::firewall::Nftables;
 
-/// How many ports one document takes away. With iptables-nft, that many behind 20,000 others take half of the program's deadline.
+/// How many ports one document takes away. With iptables-nft, that many behind 20,000 others take half of the program's
+/// deadline.
 const AT_ONCE: usize = 128;
 
 /// The same with iptables-legacy, which is ten times as fast and has all of a table copied for each document.
@@ -24,9 +25,9 @@ const LOOKS: usize = 10;
 impl Iptables {
     /// Takes away those of `ports` that are there.
     pub(super) fn remove_ports(&self, ports: &[Publish]) -> Result<()> {
-        // All that may hold them, whatever the base calls for now: the input loop may have been given up since they were added. A
-        // table that the kernel lacks cannot be named in a document. No copy of a packet is sent around for a port that leads nowhere
-        // any more, so `security` is the first.
+        // All that may hold them, whatever the base calls for now: the input loop may have been given up since they
+        // were added. A table that the kernel lacks cannot be named in a document. No copy of a packet is sent around
+        // for a port that leads nowhere any more, so `security` is the first.
         let mut tables = Vec::new();
         for table in [Table::Security, Table::Mangle, Table::Nat] {
             if self.may_hold(table, rules::is_ours)? {

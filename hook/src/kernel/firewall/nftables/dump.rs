@@ -1,5 +1,5 @@
-//! Dumps of nf_tables of which a part of each answer is read. The crate's reader decodes the whole of it: each expression of each rule,
-//! and of a set each element, with the whole list as text in case there is an error to tell.
+//! Dumps of nf_tables of which a part of each answer is read. The crate's reader decodes the whole of it: each
+//! expression of each rule, and of a set each element, with the whole list as text in case there is an error to tell.
 
 use netlink_packet_core::{DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlasIterator};
 use netlink_packet_netfilter::NetfilterMessage;

@@ -17,9 +17,9 @@ use super::{Nftables, in_table, is_absent};
 use crate::firewall::nftables::{Encoded, Set, TABLE};
 use crate::kernel::error::{Doing, Result};
 
-/// The bytes of elements in one transaction, which is one datagram. It stays below what ends it on its way: the 16 bits of an
-/// attribute's length, a socket's buffer for sending (`net.core.wmem_default`, 208 KiB), and, since the kernel repeats each
-/// message that it refuses, the buffer for receiving and our own.
+/// The bytes of elements in one transaction, which is one datagram. It stays below what ends it on its way: the 16 bits
+/// of an attribute's length, a socket's buffer for sending (`net.core.wmem_default`, 208 KiB), and, since the kernel
+/// repeats each message that it refuses, the buffer for receiving and our own.
 const TRANSACTION: usize = 48 << 10;
 
 /// The length of an attribute's header, to a multiple of which its value is padded (`NLA_HDRLEN`, `NLA_ALIGNTO`).
@@ -41,13 +41,14 @@ impl Nftables {
         self.netlink.batch([begin].into_iter().chain(changes).chain([end]).collect()).map(drop)
     }
 
-    /// Adds elements, none of which is there: all of them, or none. Many take several transactions; where one fails, what those
-    /// before it added is taken away.
+    /// Adds elements, none of which is there: all of them, or none. Many take several transactions; where one fails,
+    /// what those before it added is taken away.
     pub(super) fn add(&mut self, elements: &[Encoded]) -> io::Result<()> {
         let mut added = 0;
         for transaction in transactions(elements) {
             if let Err(error) = self.commit(transaction, NfTablesMessage::NewSetElement) {
-                // The first error says what is wrong. What a failed deletion leaves, the caller takes away when it detaches the container.
+                // The first error says what is wrong. What a failed deletion leaves, the caller takes away when it
+                // detaches the container.
                 let _ = self.delete(elements[..added].to_vec());
                 return Err(error);
             }

@@ -1,4 +1,5 @@
-//! The elements of a set as the kernel lists them. The crate's reader takes about a millisecond for one of some thousands.
+//! The elements of a set as the kernel lists them. The crate's reader takes about a millisecond for one of some
+//! thousands.
 
 use netlink_packet_core::{DecodeError, NlaBuffer, NlasIterator};
 

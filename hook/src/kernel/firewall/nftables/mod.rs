@@ -84,8 +84,8 @@ impl Nftables {
         self.delete(elements).doing(|| format!("take {} published ports out of table inet {TABLE}", ports.len()))
     }
 
-    /// Loads what `text` makes of what the table holds. Once more where another program changed the table meanwhile: what is
-    /// to be deleted has to be there.
+    /// Loads what `text` makes of what the table holds. Once more where another program changed the table meanwhile:
+    /// what is to be deleted has to be there.
     fn replace(&mut self, text: impl Fn(&Held) -> String) -> Result<()> {
         let held = self.held()?;
         match child_process::run("nft", &["-f", "-"], &text(&held)) {

@@ -36,8 +36,9 @@ impl Nftables {
         }
     }
 
-    /// The handles of a chain's rules, in their order; none where the chain is not there. The kernel gives each rule a handle
-    /// of its own, and gives none twice as long as the table lives (`nf_tables_alloc_handle`, net/netfilter/nf_tables_api.c).
+    /// The handles of a chain's rules, in their order; none where the chain is not there. The kernel gives each rule a
+    /// handle of its own, and gives none twice as long as the table lives (`nf_tables_alloc_handle`,
+    /// net/netfilter/nf_tables_api.c).
     pub(in crate::kernel) fn handles(&mut self, table: &str, chain: &str) -> Result<Vec<u64>> {
         let attributes = vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())];
         let question = ip(NfTablesMessage::GetRule(RuleMessage { attributes }));

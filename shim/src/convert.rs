@@ -45,7 +45,7 @@ pub fn container(sandbox: &model::Sandbox) -> Container {
 
 fn mode(mode: model::Mode) -> Mode {
     match mode {
-        model::Mode::Bridge => Mode::MODE_BRIDGE,
+        model::Mode::Networks => Mode::MODE_BRIDGE,
         model::Mode::Host => Mode::MODE_HOST,
         model::Mode::None => Mode::MODE_NONE,
     }
@@ -97,7 +97,7 @@ pub fn network(view: &NetworkView) -> NetworkInfo {
     info.name.clone_from(&view.name);
     info.driver = view.kind.driver().into();
     info.containers = u32::try_from(view.sandboxes.len()).unwrap_or(u32::MAX);
-    if let NetworkKind::Bridge(network) = &view.kind {
+    if let NetworkKind::Defined(network) = &view.kind {
         info.bridge = network.link().map(ToString::to_string).unwrap_or_default();
         info.subnets = network.subnets.iter().map(subnet).collect();
     }

@@ -44,12 +44,12 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
     let mut edit = edit_for(&spec, &network, || options.engine_to_look(log))?;
     edit.hostname = spec.wanted_hostname()?.or(edit.hostname);
     if !network.starts_with("container:") {
-        let on_bridge = network != "host" && network != "none";
+        let on_network = network != "host" && network != "none";
         let ours = spec.annotation(Annotations::ADD_HOST).map(String::from);
         let others = names_of_others(&spec)?;
-        let theirs = others.iter().filter(|(name, _)| !on_bridge || !HOST.contains(&name.as_str()));
+        let theirs = others.iter().filter(|(name, _)| !on_network || !HOST.contains(&name.as_str()));
         let theirs = theirs.map(|(name, address)| entry(name, *address));
-        let gateway = HOST.iter().filter(|_| on_bridge).map(|name| format!("{name}:host-gateway"));
+        let gateway = HOST.iter().filter(|_| on_network).map(|name| format!("{name}:host-gateway"));
         let all: Vec<String> = ours.into_iter().chain(theirs).chain(gateway).collect();
         if !all.is_empty() {
             edit.annotations.push((Annotations::ADD_HOST, all.join(",")));

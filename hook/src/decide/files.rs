@@ -79,7 +79,7 @@ impl Reach {
             Mode::Host => Self::Host,
             // ocinet does not wire it; another program may have, with either family.
             Mode::None => Self::Own { ipv6: true },
-            Mode::Bridge => {
+            Mode::Networks => {
                 let mut addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
                 Self::Own { ipv6: addresses.any(|net| net.addr().is_ipv6()) }
             }

@@ -51,8 +51,8 @@ pub enum Wiring {
     Host,
     /// Loopback only.
     None,
-    /// One endpoint on a bridge network.
-    Bridge {
+    /// Endpoints on networks; one is the most for now.
+    Networks {
         /// The connection.
         connection: Connection,
         /// The ports that lead to it.
@@ -66,7 +66,7 @@ impl std::fmt::Display for Wiring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Host | Self::None => self.mode().fmt(f),
-            Self::Bridge { connection, .. } => connection.network.fmt(f),
+            Self::Networks { connection, .. } => connection.network.fmt(f),
             Self::Member(owner) => write!(f, "container:{owner}"),
         }
     }
@@ -78,7 +78,7 @@ impl Wiring {
         match self {
             Self::Host => Mode::Host,
             Self::None | Self::Member(_) => Mode::None,
-            Self::Bridge { .. } => Mode::Bridge,
+            Self::Networks { .. } => Mode::Networks,
         }
     }
 }
@@ -169,7 +169,7 @@ fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<St
     if network.contains(';') {
         return Err(Invalid::new("", network, "names several networks; one is the most for now"));
     }
-    Ok((Wiring::Bridge { connection: network.parse()?, publish }, Vec::new()))
+    Ok((Wiring::Networks { connection: network.parse()?, publish }, Vec::new()))
 }
 
 /// As in Docker, a container that shares another's network shares its names.
@@ -265,10 +265,10 @@ mod tests {
 
     #[test]
     fn bridge_with_options() {
-        let Wiring::Bridge { connection, .. } =
+        let Wiring::Networks { connection, .. } =
             wiring_of("bridge:ip=10.90.0.5,mac=02:00:00:00:00:05,interface=net0,mtu=1400").unwrap()
         else {
-            panic!("not a bridge");
+            panic!("no network");
         };
         assert_eq!(connection.addresses, ["10.90.0.5".parse::<IpAddr>().unwrap()]);
         assert_eq!(connection.interface.unwrap().as_str(), "net0");

@@ -66,7 +66,7 @@ impl DrainingEndpoint {
             adopted: Some(key),
             resolver: None,
             name,
-            mode: Mode::Bridge,
+            mode: Mode::Networks,
             state: State::Draining,
             namespace: Namespace { cookie, locator, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None },
             endpoints: vec![endpoint],

@@ -47,6 +47,17 @@ pub enum Driver {
     Slice(Slice),
 }
 
+impl Driver {
+    /// Its name, as a network is written with it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bridge(_) => "bridge",
+            #[cfg(test)]
+            Self::Slice(_) => "slice",
+        }
+    }
+}
+
 /// A bridge on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridge {
@@ -152,6 +163,7 @@ mod tests {
         let text = r#"{"name":"bridge","driver":"bridge","bridge":"ocinet0","subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"mtu":1400}"#;
         let network: Network = serde_json::from_str(text).unwrap();
         assert_eq!(network.link().unwrap().as_str(), "ocinet0");
+        assert_eq!(serde_json::to_value(&network).unwrap()["driver"], network.driver.name());
         assert_eq!(serde_json::to_string(&network).unwrap(), text);
     }
 

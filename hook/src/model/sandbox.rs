@@ -12,8 +12,9 @@ use super::{Alias, ContainerId, ContainerName, Endpoint, Key, PortMapping, State
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Endpoints on bridge networks.
-    Bridge,
+    /// Endpoints on networks. It is called as the first driver is.
+    #[serde(rename = "bridge")]
+    Networks,
     /// The host's own namespace.
     Host,
     /// Loopback only.
@@ -23,7 +24,7 @@ pub enum Mode {
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Bridge => "bridge",
+            Self::Networks => "bridge",
             Self::Host => "host",
             Self::None => "none",
         })

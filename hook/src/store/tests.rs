@@ -74,7 +74,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         bundle: "/b".into(),
         adopted: None,
         resolver: None,
-        mode: Mode::Bridge,
+        mode: Mode::Networks,
         state: State::Attaching,
         namespace: Namespace {
             cookie: last_octet.into(),

@@ -31,7 +31,7 @@ pub fn annotations(bytes: &[u8]) {
     };
     request.warnings.iter().for_each(one_line);
     texts(&request.identity);
-    let Wiring::Bridge { connection, publish } = &request.wiring else { return };
+    let Wiring::Networks { connection, publish } = &request.wiring else { return };
     publish.iter().for_each(in_range);
     disjoint(publish, every_port);
     wired(&request, connection, publish);

@@ -60,7 +60,8 @@ struct ConfigFrom {
 #[serde(rename_all = "PascalCase")]
 struct Container {
     name: String,
-    /// The host's link of the endpoint, which identifies it; empty in the modes `host` and `none`.
+    /// What identifies the endpoint: its link on the host or, where it has none there, its MAC; empty in the modes
+    /// `host` and `none`.
     #[serde(rename = "EndpointID")]
     endpoint_id: String,
     mac_address: String,
@@ -73,10 +74,10 @@ struct Container {
 impl From<&NetworkView> for Network {
     fn from(view: &NetworkView) -> Self {
         let (subnets, options): (&[Subnet], _) = match &view.kind {
-            NetworkKind::Bridge(network) => (&network.subnets, options(network)),
+            NetworkKind::Defined(network) => (&network.subnets, options(network)),
             NetworkKind::Host | NetworkKind::None => (&[], Map::new()),
         };
-        let bridged = matches!(view.kind, NetworkKind::Bridge(_));
+        let is_defined = matches!(view.kind, NetworkKind::Defined(_));
         let gateway = |subnet: &Subnet| subnet.gateway.address().map(|address| address.to_string()).unwrap_or_default();
         let range = |subnet: &Subnet| Range { subnet: subnet.range.to_string(), gateway: gateway(subnet) };
         Self {
@@ -85,7 +86,7 @@ impl From<&NetworkView> for Network {
             scope: "local",
             driver: view.kind.driver(),
             // Docker gives the same for `host` and `none`.
-            enable_ipv4: !bridged || subnets.iter().any(|subnet| subnet.range.addr().is_ipv4()),
+            enable_ipv4: !is_defined || subnets.iter().any(|subnet| subnet.range.addr().is_ipv4()),
             enable_ipv6: subnets.iter().any(|subnet| subnet.range.addr().is_ipv6()),
             ipam: Ipam { driver: "default", options: Map::new(), config: subnets.iter().map(range).collect() },
             internal: false,
@@ -105,9 +106,11 @@ fn id(name: &str) -> String {
     Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Docker's options of a bridge; none of a network without one.
 fn options(network: &model::Network) -> Map {
+    let Some(bridge) = network.link() else { return Map::new() };
     let mut options = Map::from([
-        ("com.docker.network.bridge.name", network.link().map(ToString::to_string).unwrap_or_default()),
+        ("com.docker.network.bridge.name", bridge.to_string()),
         ("com.docker.network.bridge.enable_icc", true.to_string()),
         ("com.docker.network.bridge.enable_ip_masquerade", true.to_string()),
     ]);
@@ -134,10 +137,12 @@ fn container(view: &NetworkView, sandbox: &Sandbox) -> Container {
         let addresses = endpoint.map_or(&[][..], |endpoint| &endpoint.addresses);
         addresses.iter().find(is_wanted).map(ToString::to_string).unwrap_or_default()
     };
+    let mac_address = endpoint.map(|e| e.mac.to_string()).unwrap_or_default();
+    let link = endpoint.and_then(|e| e.wire.host_link());
     Container {
         name: sandbox.name.to_string(),
-        endpoint_id: endpoint.and_then(|e| e.wire.host_link()).map(ToString::to_string).unwrap_or_default(),
-        mac_address: endpoint.map(|e| e.mac.to_string()).unwrap_or_default(),
+        endpoint_id: link.map_or_else(|| mac_address.clone(), ToString::to_string),
+        mac_address,
         ipv4_address: address(|address| address.addr().is_ipv4()),
         ipv6_address: address(|address| address.addr().is_ipv6()),
     }

@@ -11,7 +11,7 @@ use crate::firewall::{InputLoop, Kind, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
 use crate::kernel::{self, Place};
-use crate::model::{Alias, InterfaceName, Mode, Network, Sandbox, State, Wire};
+use crate::model::{Alias, Endpoint, InterfaceName, Mode, Network, Sandbox, State};
 use crate::store::HostRow;
 
 impl Engine {
@@ -66,7 +66,7 @@ impl Engine {
             }
             for step in &steps {
                 let fault = perform::endpoint_fault(&mut self.links, step)?;
-                findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(&endpoint.wire, fault))));
+                findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(endpoint, fault))));
             }
         }
         Ok(findings)
@@ -99,7 +99,7 @@ impl Engine {
             .collect())
     }
 
-    /// The bridges of the networks in use.
+    /// What the endpoints of the networks in use share.
     pub(super) fn examine_networks(&mut self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         let guarded = self.rules.keeper.kind(&self.store)?.has_rules();
@@ -175,13 +175,17 @@ impl Engine {
     }
 }
 
-/// What is wrong with an endpoint, as a sentence about its container.
-fn trouble_of_endpoint(wire: &Wire, fault: EndpointFault) -> String {
-    let name = |link: Option<&InterfaceName>| link.map(ToString::to_string).unwrap_or_default();
-    let (link, master) = (name(wire.host_link()), name(wire.master()));
+/// What is wrong with an endpoint, as a sentence about its container. Its link is the one in the container where the
+/// host has none for it.
+fn trouble_of_endpoint(endpoint: &Endpoint, fault: EndpointFault) -> String {
+    let Endpoint { wire, interface, .. } = endpoint;
+    let link = wire.host_link().unwrap_or(interface);
     match fault {
         EndpointFault::Missing => format!("has lost its link {link}"),
-        EndpointFault::NotConnected => format!("is not connected: {link} is no port of {master}, or is down"),
+        EndpointFault::NotConnected => {
+            let port = wire.master().map(|master| format!("no port of {master}, or is "));
+            format!("is not connected: {link} is {}down", port.unwrap_or_default())
+        }
         EndpointFault::Unguarded => {
             let why = kernel::NO_GUARD;
             format!("can send under its neighbours' names: {link} has lost its guard, unless {why}")
@@ -212,7 +216,7 @@ fn rules_of(kind: Kind) -> String {
 
 /// What a sandbox keeps from others.
 fn inventory(sandbox: &Sandbox) -> String {
-    if sandbox.mode != Mode::Bridge {
+    if sandbox.mode != Mode::Networks {
         return "its files".into();
     }
     let addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr().to_string());

@@ -177,7 +177,7 @@ fn sandbox(key: Key, container: &str, seen: &SeenLink) -> Sandbox {
         bundle: String::new(),
         adopted: Some(key),
         resolver: None,
-        mode: Mode::Bridge,
+        mode: Mode::Networks,
         state: State::Attached,
         namespace: seen.namespace.as_ref().map_or_else(unseen, |found| recognised(key, found)),
         endpoints: Vec::new(),

@@ -55,7 +55,7 @@ impl Engine {
                 let sandbox = intent(request, &namespace, Vec::new(), Vec::new());
                 (sandbox, shell::in_sandbox(&[SandboxStep::Loopback]))
             }
-            Wiring::Bridge { connection, publish } => {
+            Wiring::Networks { connection, publish } => {
                 let (sandbox, network) = engine.rehearse(request, &namespace, connection, publish)?;
                 let mut commands = engine.firewall_commands(&sandbox, &network)?;
                 commands.extend(engine.wire_commands(&sandbox, &network)?);

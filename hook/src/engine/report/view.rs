@@ -15,8 +15,8 @@ pub struct NetworkView {
 
 /// What a network is made of.
 pub enum NetworkKind {
-    /// A bridge on the host.
-    Bridge(Network),
+    /// A network that was defined, with any driver.
+    Defined(Network),
     /// The host's own namespace.
     Host,
     /// Loopback only.
@@ -24,10 +24,10 @@ pub enum NetworkKind {
 }
 
 impl NetworkKind {
-    /// Docker's name of the driver.
+    /// The driver, as Docker calls it.
     pub fn driver(&self) -> &'static str {
         match self {
-            Self::Bridge(_) => "bridge",
+            Self::Defined(network) => network.driver.name(),
             Self::Host => "host",
             Self::None => "null",
         }
@@ -59,7 +59,7 @@ impl NetworkView {
             .map(|network| Self {
                 sandboxes: those(&|sandbox| sandbox.endpoints.iter().any(|endpoint| endpoint.network == network.name)),
                 name: network.name.to_string(),
-                kind: NetworkKind::Bridge(network),
+                kind: NetworkKind::Defined(network),
             })
             .collect();
         for (mode, kind) in [(Mode::Host, NetworkKind::Host), (Mode::None, NetworkKind::None)] {
@@ -92,6 +92,18 @@ impl NetworkView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Driver, Options, Slice};
+
+    #[test]
+    fn a_network_is_shown_with_its_driver() {
+        let [parent, bridge] = ["lan0", "slice7"].map(|link| link.parse().unwrap());
+        let driver = Driver::Slice(Slice { parent, bridge });
+        let options = Options::default();
+        let network = Network { name: "lan".parse().unwrap(), driver, subnets: Vec::new(), options };
+        let views = NetworkView::arrange(vec![network], &[]);
+        let drivers: Vec<_> = views.iter().map(|view| (view.name.as_str(), view.kind.driver())).collect();
+        assert_eq!(drivers, [("host", "host"), ("lan", "slice"), ("none", "null")]);
+    }
 
     #[test]
     fn an_unknown_network_is_not_found_and_perhaps_guessed() {

@@ -24,7 +24,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::attach`]. A container of the same key must not be running any more.
     pub fn attach_ahead(&mut self, request: &Request, requester: &Requester) -> Result<Edit> {
-        if request.wiring.mode() == Mode::Bridge {
+        if request.wiring.mode() == Mode::Networks {
             self.links.permitted()?;
         }
         self.be_ready_for(request)?;

@@ -66,14 +66,14 @@ impl Engine {
     /// Asks for all that an attach will need of the firewall before anything is leased: without it, the attach could
     /// not be taken back either.
     pub(in crate::engine) fn be_ready_for(&mut self, request: &Request) -> Result<()> {
-        if request.wiring.mode() == Mode::Bridge {
+        if request.wiring.mode() == Mode::Networks {
             let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
             self.rules.keeper.backend_of(&row)?.ready()?;
         }
         Ok(())
     }
 
-    /// The sandbox with the id that the host's network namespace has for its own. That a bridge cannot be joined for
+    /// The sandbox with the id that the host's network namespace has for its own. That a network cannot be joined for
     /// want of rights shows here, before anything is leased: it could not be taken back either.
     pub(in crate::engine) fn identified(
         &mut self,
@@ -81,7 +81,7 @@ impl Engine {
         mut target: AttachTarget,
     ) -> Result<AttachTarget> {
         let nsid = match request.wiring.mode() {
-            Mode::Bridge => self.links.identify(&target.netns, target.namespace.cookie)?,
+            Mode::Networks => self.links.identify(&target.netns, target.namespace.cookie)?,
             // It needs nothing on the host, and not the rights to change it.
             Mode::None => self.links.identify(&target.netns, target.namespace.cookie).unwrap_or(None),
             Mode::Host => None,
@@ -162,7 +162,7 @@ impl Engine {
                 let is_served = request.has_owner && !owner.publish.is_empty();
                 let owner = &owner.container;
                 info!(self.log, "shares the network of container {owner}");
-                if matches!(&request.wiring, Wiring::Bridge { publish, .. } if !publish.is_empty() && !is_served) {
+                if matches!(&request.wiring, Wiring::Networks { publish, .. } if !publish.is_empty() && !is_served) {
                     warn!(self.log, "published ports have no effect in the network namespace of container {owner}");
                 }
             }
@@ -294,7 +294,7 @@ impl Engine {
                 "needs the host's network namespace, and a hook cannot change a container's afterwards; \
                  ocinet prepare takes the entry of type network out of linux.namespaces in config.json"
             }
-            (Mode::Bridge | Mode::None, true) => {
+            (Mode::Networks | Mode::None, true) => {
                 "is wanted for a container whose network namespace is the host's own; \
                  ocinet prepare gives it one of its own, with an entry of type network in linux.namespaces of config.json"
             }

@@ -89,7 +89,7 @@ impl Engine {
 }
 
 fn names_port(request: &Request, port: u16) -> bool {
-    let Wiring::Bridge { publish, .. } = &request.wiring else { return false };
+    let Wiring::Networks { publish, .. } = &request.wiring else { return false };
     publish.iter().any(|entry| matches!(&entry.host_port, HostPort::Exactly(range) if range.contains(&port)))
 }
 

@@ -22,7 +22,7 @@ impl Engine {
     pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Leased<Lease> {
         match &request.wiring {
             Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
-            Wiring::Bridge { connection, publish } => {
+            Wiring::Networks { connection, publish } => {
                 self.lease_endpoint(request, namespace, connection, publish, name)
             }
             Wiring::Member(owner) => self.lease_membership(request, namespace, owner),

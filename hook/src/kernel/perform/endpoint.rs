@@ -10,7 +10,7 @@ use crate::kernel::netlink::{Connected, HostLinks};
 pub enum EndpointFault {
     /// It is gone, or its making was interrupted: it has to be made anew.
     Missing,
-    /// It is not connected: it is no port of its bridge, or is down.
+    /// It is not connected to what its network shares, or is down.
     NotConnected,
     /// The container can send with the addresses of others.
     Unguarded,

@@ -3,8 +3,8 @@
 mod mount;
 mod netns;
 mod process;
-mod scoped_thread;
 mod uts;
+mod visit;
 
 pub use mount::{Missing, Overlay, mount_over};
 pub use netns::Netns;

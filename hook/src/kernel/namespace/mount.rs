@@ -13,13 +13,12 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, major, minor, statx};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::process::Process;
-use super::scoped_thread::in_scoped_thread;
+use super::visit;
 use crate::kernel::error::{Doing, Error, Result};
 
 /// How often an interrupted walk is repeated, so that another process cannot keep this one busy for ever.
@@ -70,14 +69,10 @@ pub fn mount_over(process: &Process, root: &Path, overlays: &[Overlay]) -> Resul
         .collect::<Result<_>>()?;
     let what = || format!("open the container's root {}", root.display());
     let directory = open_beneath(&process.root, root, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
-    let work = || {
-        // A thread shares its root and working directory with the others. setns(2) into a mount namespace refuses that.
-        unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
-        setns(&process.mnt, CloneFlags::CLONE_NEWNS).doing(|| "enter the container's mount namespace".into())?;
+    visit::mount(process.mnt.as_fd(), || {
         let place = Place { root: &directory, process };
         trees.iter().filter_map(|(tree, target)| place.attach(tree, target).transpose()).collect()
-    };
-    in_scoped_thread(work)
+    })
 }
 
 /// A read-only mount of `source` that is not attached anywhere yet.

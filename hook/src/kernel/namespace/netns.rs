@@ -5,12 +5,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
 use rustix::fs::fstat;
 
 use super::process::{Origin, Running, running};
-use super::scoped_thread::in_scoped_thread;
+use super::visit;
 use crate::decide::liveness::Sight;
 use crate::kernel::error::{Doing, Result};
 use crate::model::{Namespace, NetnsLocator, Requester};
@@ -45,11 +44,8 @@ impl Netns {
     ///
     /// # Errors
     /// Those of `work`, or that the namespace cannot be entered.
-    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        in_scoped_thread(|| {
-            setns(&self.0, CloneFlags::CLONE_NEWNET).doing(|| "enter the container's network namespace".into())?;
-            work()
-        })
+    pub fn within<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        visit::network(self.0.as_fd(), work)
     }
 
     /// The namespace's `SO_NETNS_COOKIE`.
@@ -69,14 +65,13 @@ impl Netns {
     }
 
     /// Makes a namespace and binds it to the file `path`, which keeps it alive until it is unmounted. Also returns its
-    /// cookie: reading that later would take another thread.
+    /// cookie: reading that later would take another visit.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn make(path: &Path) -> Result<(Self, u64)> {
         let what = || format!("make network namespace {}", path.display());
-        in_scoped_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET).doing(what)?;
+        visit::new_network(|| {
             let own = Path::new("/proc/thread-self/ns/net");
             mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(what)?;
             Ok((Self::at(path)?, own_cookie()?))

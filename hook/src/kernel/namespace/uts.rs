@@ -1,9 +1,8 @@
 use std::os::fd::BorrowedFd;
 
-use nix::sched::{CloneFlags, setns};
 use nix::unistd::{gethostname, sethostname};
 
-use super::scoped_thread::in_scoped_thread;
+use super::visit;
 use crate::kernel::error::{Doing, Result};
 use crate::model::HostName;
 
@@ -13,10 +12,7 @@ use crate::model::HostName;
 /// # Errors
 /// When the namespace cannot be entered.
 pub fn set_hostname(namespace: BorrowedFd<'_>, name: &HostName) -> Result<()> {
-    in_scoped_thread(|| {
-        setns(namespace, CloneFlags::CLONE_NEWUTS).doing(|| "enter the container's UTS namespace".into())?;
-        sethostname(name.as_str()).doing(|| format!("set the host name {name}"))
-    })
+    visit::uts(namespace, || sethostname(name.as_str()).doing(|| format!("set the host name {name}")))
 }
 
 /// The host's own name.

@@ -35,6 +35,9 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// It could be opened for reading alone, as on a read-only file system.
+    #[error("store {} can be read, but not be opened for writing", .0.display())]
+    ReadOnly(PathBuf),
     /// Another process has put another store in the place of the open one.
     #[error("store {} was replaced; try again", .0.display())]
     Replaced(PathBuf),
@@ -86,7 +89,7 @@ impl Error {
             },
             // A value that does not have the type of its column.
             Self::Sql { .. } => true,
-            Self::Newer { .. } | Self::Replaced(_) | Self::File { .. } | Self::Lock(_) => false,
+            Self::Newer { .. } | Self::ReadOnly(_) | Self::Replaced(_) | Self::File { .. } | Self::Lock(_) => false,
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Store {
     path: PathBuf,
     /// Which file it is; `None` for one in memory.
     file: Option<FileId>,
+    /// Whether SQLite could open it for reading alone.
+    only_reads: bool,
 }
 
 /// Device and inode.
@@ -95,6 +97,7 @@ impl Store {
     pub fn open_to_write(directory: &Path, host: &Host, locks: &LockFile, writing: &Writing) -> Result<Option<Self>> {
         let Some((mut store, version)) = Self::connect(directory, host, locks)? else { return Ok(None) };
         if version < VERSION {
+            store.refuse_unless_writable()?;
             store.choose_journal()?;
             upgrade::upgrade(&mut store.connection, &store.path, writing)?;
         }
@@ -107,8 +110,11 @@ impl Store {
         // Looked at first: if it is replaced meanwhile, that shows as soon as we write.
         let Some(id) = file_id(&path)? else { return Ok(None) };
         let connection = connect(&path)?;
+        // Where a file cannot be opened for writing, for whatever reason, SQLite opens it for reading (`unixOpen`, os_unix.c). Asked
+        // before anything is read, this tells nothing of the file's content.
+        let only_reads = connection.is_readonly(rusqlite::MAIN_DB).map_err(|e| Error::sql("look at", &path, e))?;
         let version = version::of(&connection, &path)?;
-        Ok(Some((Self { connection, locks: locks.clone(), path, file: Some(id) }, version)))
+        Ok(Some((Self { connection, locks: locks.clone(), path, file: Some(id), only_reads }, version)))
     }
 
     /// Makes the store of `host` in `directory` with what `fill` puts into it; there whole, or not at all.
@@ -175,7 +181,7 @@ impl Store {
     pub fn in_memory(locks: &LockFile, fill: impl FnOnce(&Write<'_>) -> Result<()>) -> Result<Self> {
         let mut connection = Connection::open_in_memory()?;
         make(&mut connection, fill)?;
-        Ok(Self { connection, locks: locks.clone(), path: PathBuf::new(), file: None })
+        Ok(Self { connection, locks: locks.clone(), path: PathBuf::new(), file: None, only_reads: false })
     }
 
     /// Whether it outlives this process.
@@ -199,6 +205,7 @@ impl Store {
         &mut self,
         work: impl FnOnce(&Write<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
+        self.refuse_unless_writable()?;
         let _writing = Writing::begin(&self.locks)?;
         if !self.is_current()? {
             return Err(Error::Replaced(self.path.clone()).into());
@@ -213,6 +220,10 @@ impl Store {
         let result = work(&write)?;
         transaction.commit().map_err(Error::from)?;
         Ok(result)
+    }
+
+    fn refuse_unless_writable(&self) -> Result<()> {
+        if self.only_reads { Err(Error::ReadOnly(self.path.clone())) } else { Ok(()) }
     }
 
     /// Where the file system is full, a detach must work all the same: what it writes fits into the store as it is, in the place
@@ -234,9 +245,23 @@ impl Store {
         &mut self,
         work: impl FnOnce(&Write<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
+        self.refuse_unless_writable()?;
         let begin = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begin.map_err(Error::from)?;
         work(&Write::new(&transaction))
+    }
+
+    /// Asks several questions of one moment.
+    ///
+    /// # Errors
+    /// Those of `questions`, or that the store cannot be read.
+    pub fn look<T, E: From<Error>>(
+        &self,
+        questions: impl FnOnce(&Read<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let read = self.read();
+        let _moment = read.entries.moment()?;
+        questions(&read)
     }
 
     /// Asks questions, each seeing the latest commit.

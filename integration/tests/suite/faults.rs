@@ -54,6 +54,32 @@ fn no_failing_lock_leaves_anything() -> Result<()> {
     })
 }
 
+/// A file cannot be opened. SQLite opens a store for reading then where it can; that it cannot be written is no damage.
+#[test]
+fn no_failing_open_sets_the_store_aside() -> Result<()> {
+    Settings::default().test(|host| {
+        let living = host.container("living").publish("8081:80").run()?;
+        let no_memory = "12";
+        let mut read_only = 0;
+        for number in 0.. {
+            let web = host.container("web").publish("8080:80").prepare()?;
+            let way =
+                [CALLER, "fail-at", "0", "openat", &number.to_string(), no_memory, OCINET, "hook", "createRuntime"];
+            let attached = Output::of(&mut host.command(&way), web.state("createRuntime").to_string().as_bytes())?;
+            let aside = host.sh("ls /run/ocinet | grep damaged || true")?;
+            ensure!(aside.is_empty(), "{attached}\n{aside}");
+            read_only += usize::from(attached.stderr.contains("can be read, but not be opened for writing"));
+            web.hook("poststop")?.success()?;
+            if attached.stderr.contains("caller: not failed") {
+                ensure!(number > 10 && read_only == 1, "it opens only {number} files; {read_only} was the store");
+                break;
+            }
+        }
+        host.settled_sandboxes()?;
+        living.delete()
+    })
+}
+
 /// A share of the system calls of every kind of detach fails.
 #[test]
 fn a_failing_system_call_spares_who_lives_at_a_detach() -> Result<()> {

@@ -13,6 +13,7 @@ mod namespace;
 mod netlink;
 pub mod perform;
 mod ports;
+mod proc;
 mod sysctl;
 mod terminal;
 

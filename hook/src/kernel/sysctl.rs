@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 
 use super::error::{Doing, Error, Result};
+use super::proc;
 use crate::driver::Setting;
 use crate::model::InterfaceName;
 
@@ -12,7 +13,7 @@ const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// # Errors
 /// When /proc cannot be read.
 pub fn forwarding() -> Result<bool> {
-    Ok(fs::read(FORWARDING).doing(|| format!("read {FORWARDING}"))?.starts_with(b"1"))
+    Ok(proc::read(FORWARDING).doing(|| format!("read {FORWARDING}"))?.starts_with(b"1"))
 }
 
 /// Switches IPv4 forwarding of this namespace off.
@@ -55,7 +56,7 @@ pub fn set(settings: &[Setting]) -> Result<()> {
 /// When /proc cannot be read.
 pub fn is_set(setting: &Setting) -> Result<bool> {
     let path = setting.path();
-    match fs::read(&path) {
+    match proc::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && setting.is_ipv6() => Ok(true),
         result => Ok(result.doing(|| format!("read {path}"))?.trim_ascii() == setting.value.as_bytes()),
     }
@@ -69,12 +70,12 @@ pub fn frames_pass_ip_hooks() -> bool {
 /// Whether `interface` drops packets whose answers would leave by another interface (RFC 3704, section 2.2). The kernel
 /// takes the larger of the setting for all and the interface's own; 2 is the loose form.
 pub fn strict_reverse_path(interface: &InterfaceName) -> bool {
-    let setting = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
+    let setting = |name: &str| proc::read_text(&format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
     let largest =
         ["all", interface.as_str()].into_iter().filter_map(|name| setting(name).ok()?.trim().parse().ok()).max();
     largest == Some(1)
 }
 
 fn is_one(path: &str) -> bool {
-    fs::read(path).is_ok_and(|text| text.starts_with(b"1"))
+    proc::read(path).is_ok_and(|text| text.starts_with(b"1"))
 }

@@ -28,11 +28,32 @@ pub fn words(line: &str) -> Vec<String> {
                 }
             },
             '\\' => word.extend(rest.next()),
+            '$' if rest.as_str().starts_with('\'') => {
+                rest.next();
+                word.push_str(&dollar_quoted(&mut rest));
+            }
             _ if c.is_ascii_alphanumeric() || "._-+:/=,@%]".contains(c) => word.push(c),
             _ => panic!("{c:?} means something to a shell in: {line}"),
         }
     }
     words
+}
+
+/// What is between `$'` and its end: octal numbers of three digits for bytes, and characters (POSIX.1-2024, Shell Command Language,
+/// 2.2.4).
+fn dollar_quoted(rest: &mut std::str::Chars<'_>) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        match rest.next().expect("an open quote") {
+            '\'' => return String::from_utf8(bytes).expect("the bytes of characters"),
+            '\\' if rest.as_str().starts_with(['\'', '\\']) => bytes.extend(rest.next().map(|c| c as u8)),
+            '\\' => {
+                let digits: String = rest.by_ref().take(3).collect();
+                bytes.push(u8::from_str_radix(&digits, 8).expect("three octal digits"));
+            }
+            c => bytes.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
 }
 
 /// Makes sure that a ruleset is the fixed one and, a line each, elements that cannot be read as anything else.

@@ -25,7 +25,7 @@ impl Engine {
     ///
     /// Never fails: the attach or detach is complete. What is left is in the store as draining, and collection finds it; the log
     /// says so.
-    pub fn close(mut self) {
+    pub fn close(&mut self) {
         // A step that failed has not reset the time.
         self.since = Instant::now();
         let must_wait = self.slow_sockets().next().is_some() && self.is_deletion_recent();

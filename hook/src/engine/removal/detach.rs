@@ -2,15 +2,17 @@ use slog::info;
 
 use crate::decide::plan;
 use crate::engine::locks::change_at_firewall;
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Place, perform};
 use crate::model::{Endpoint, Key, Sandbox, State};
 
 impl Engine {
     /// Detaches the container `key`, whose lock the caller holds; none there is no error.
     pub(in crate::engine) fn detach_found(&mut self, key: &Key) -> Result<()> {
-        self.take_up_drains(key)?;
-        match self.store.read().find(key)? {
+        let (draining, sandbox) =
+            self.store.look(|store| Ok::<_, Error>((store.draining_of(key)?, store.find(key)?)))?;
+        self.take_up(draining)?;
+        match sandbox {
             Some(sandbox) => self.detach_sandbox(sandbox),
             // A store that was lost may have had it. The name of its files follows from the key.
             None => self.files.remove(key),

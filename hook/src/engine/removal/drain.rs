@@ -2,7 +2,7 @@ use crate::driver;
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::{Engine, Failures, Result};
 use crate::kernel::{Flows, HostLinks, Lock, Place, perform};
-use crate::model::{DrainingEndpoint, Key, Sandbox};
+use crate::model::{DrainingEndpoint, Sandbox};
 use crate::store::Store;
 
 /// What the kernel is not done with yet.
@@ -15,9 +15,9 @@ pub(in crate::engine) struct Drains {
 }
 
 impl Engine {
-    /// Goes on with earlier drains of the container that were cut off. The caller holds its sandbox lock.
-    pub(in crate::engine) fn take_up_drains(&mut self, key: &Key) -> Result<()> {
-        for draining in self.store.read().draining_of(key)? {
+    /// Goes on with earlier drains of a container that were cut off. The caller holds its sandbox lock.
+    pub(in crate::engine) fn take_up(&mut self, drains: Vec<DrainingEndpoint>) -> Result<()> {
+        for draining in drains {
             let Some(lock) = self.locks.attempt(place_of_draining(&draining))? else { continue };
             // It may have been finished before we had the lock.
             if self.store.read().draining(draining.endpoint.number)?.is_some() {

@@ -111,7 +111,6 @@ impl Engine {
         request: &Request,
         target: &AttachTarget,
     ) -> Result<Outcome> {
-        self.take_up_drains(&request.key())?;
         let mut name = 0;
         loop {
             match self.attach_once(request, target, name) {
@@ -170,10 +169,11 @@ impl Engine {
     }
 
     fn wire(&mut self, sandbox: &Sandbox, network: &Network, netns: &Netns, firewall_lock: FirewallLock) -> Result<()> {
+        let guarded = self.rules.keeper.kind_of(&firewall_lock.row)?.has_rules();
         self.rules.open_for(sandbox, network, firewall_lock, &mut self.store, &mut self.links)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
-        let facts = Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind(&self.store)?.has_rules() };
+        let facts = Facts { alias: sandbox.alias(), guarded };
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {

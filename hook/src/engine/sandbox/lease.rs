@@ -30,12 +30,14 @@ impl Engine {
     }
 
     fn lease_nothing(&mut self, request: &Request, namespace: &Namespace) -> Leased<Lease> {
-        self.store.write(|store| {
+        let (sandbox, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
             let mut sandbox = intent(request, namespace, Vec::new(), Vec::new());
             store.insert(&mut sandbox)?;
-            Ok(Lease::Nothing(sandbox))
-        })
+            Ok::<_, LeaseConflict>((sandbox, store.draining_of(&request.key())?))
+        })?;
+        self.take_up(draining)?;
+        Ok(Lease::Nothing(sandbox))
     }
 
     fn lease_endpoint(
@@ -50,15 +52,12 @@ impl Engine {
         let mappings = self.choose_ports(publish)?;
         let lock = change_at_firewall(&self.locks)?;
         let wanted = LeaseRequest { request, namespace, connection, mappings, mtu, name };
-        let leased = self.store.write(|store| {
+        let ((sandbox, network), row, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
-            Ok((grant(store, wanted)?, store.host_row()?))
-        });
-        leased.map(|((sandbox, network), row)| Lease::Endpoint {
-            sandbox,
-            network,
-            firewall_lock: FirewallLock { lock, row },
-        })
+            Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, store.draining_of(&request.key())?))
+        })?;
+        self.take_up(draining)?;
+        Ok(Lease::Endpoint { sandbox, network, firewall_lock: FirewallLock { lock, row } })
     }
 }
 

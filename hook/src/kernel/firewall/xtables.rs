@@ -9,7 +9,6 @@
 //! ms, where a whole attach is to take 2.5 ms at most.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -18,6 +17,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use crate::firewall::pass::{Filter, Variant};
 use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::proc;
 use crate::model::InterfaceName;
 
 /// The tables that this network namespace has.
@@ -63,7 +63,7 @@ pub(super) struct Table {
 
 /// Whether this network namespace has a table of that name.
 pub(in crate::kernel) fn has_table(table: &str) -> Result<bool> {
-    match fs::read_to_string(NAMES) {
+    match proc::read_text(NAMES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         names => Ok(names.doing(|| format!("read {NAMES}"))?.lines().any(|name| name == table)),
     }

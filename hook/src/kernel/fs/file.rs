@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::proc;
 
 /// How long the runtime may take to write the state.
 const STDIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -161,6 +162,6 @@ pub fn room_beside(path: &Path) -> u64 {
 /// When /proc is not mounted.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let id = fs::read_to_string(path).doing(|| format!("read {path}"))?;
+    let id = proc::read_text(path).doing(|| format!("read {path}"))?;
     Ok(id.trim().replace('-', ""))
 }

@@ -9,7 +9,7 @@
 //! moves the caller to the root of that namespace, which is a different directory if the runtime runs in a chroot.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -69,8 +69,11 @@ pub fn mount_over(process: &Process, root: &Path, overlays: &[Overlay]) -> Resul
         .collect::<Result<_>>()?;
     let what = || format!("open the container's root {}", root.display());
     let directory = open_beneath(&process.root, root, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
+    // Opened before the visit, it lists the host's mounts also when it is read there (`mounts_open_common`,
+    // fs/proc_namespace.c).
+    let hosts_mounts = File::open("/proc/thread-self/mountinfo").doing(|| "open the list of mounts".into())?;
     visit::mount(process.mnt.as_fd(), || {
-        let place = Place { root: &directory, process };
+        let place = Place { root: &directory, mount: mount_id(&directory).doing(what)?, hosts_mounts, process };
         trees.iter().filter_map(|(tree, target)| place.attach(tree, target).transpose()).collect()
     })
 }
@@ -89,6 +92,10 @@ fn detached(source: &Path) -> Result<OwnedFd> {
 /// The root of a container, seen from inside its mount namespace.
 struct Place<'p> {
     root: &'p OwnedFd,
+    /// The mount that the root is on.
+    mount: u64,
+    /// The mounts of the host (proc_pid_mountinfo(5)).
+    hosts_mounts: File,
     process: &'p Process,
 }
 
@@ -96,8 +103,7 @@ impl Place<'_> {
     /// Mounts `tree` over `target`.
     fn attach(&self, tree: &OwnedFd, target: &str) -> Result<Option<Missing>> {
         let what = || format!("mount over /{target} in the container");
-        uncover(self.root, target).doing(what)?;
-        let place = match open_beneath(self.root, target, OFlags::PATH) {
+        let place = match uncovered(self.root, target) {
             Err(Errno::NOENT) => match self.make(target)? {
                 Made::There(file) => file,
                 Made::Not(missing) => return Ok(Some(missing)),
@@ -177,7 +183,7 @@ impl Place<'_> {
     /// Whether a file is on a mount other than the root's, and one that propagates new mounts to other places.
     fn is_shared(&self, file: &OwnedFd) -> io::Result<bool> {
         let id = mount_id(file)?;
-        if id == mount_id(self.root)? {
+        if id == self.mount {
             return Ok(false);
         }
         // Of this thread, which is in the container's mount namespace. The optional fields end with a hyphen
@@ -194,7 +200,7 @@ impl Place<'_> {
     /// Whether a directory belongs to the container alone: it is on its root file system, or on one in memory that the
     /// host has not mounted itself. Any other mount may be a folder of the host.
     fn is_containers_own(&self, directory: &OwnedFd) -> io::Result<bool> {
-        if mount_id(directory)? == mount_id(self.root)? {
+        if mount_id(directory)? == self.mount {
             return Ok(true);
         }
         match rustix::fs::fstatfs(directory)?.f_type {
@@ -205,11 +211,9 @@ impl Place<'_> {
         }
         let device = fstat(directory)?.st_dev;
         let number = format!("{}:{}", major(device), minor(device));
-        // Of the process, and so of its first thread, which has not entered the container's namespace
-        // (proc_pid_mountinfo(5)).
-        let mounts = open_beneath(&self.process.root, "proc/self/mountinfo", OFlags::RDONLY)?;
-        let mut text = String::new();
-        File::from(mounts).read_to_string(&mut text)?;
+        let (mut text, mut mounts) = (String::new(), &self.hosts_mounts);
+        mounts.rewind()?;
+        mounts.read_to_string(&mut text)?;
         Ok(!text.lines().any(|line| line.split(' ').nth(2) == Some(&number)))
     }
 }
@@ -218,17 +222,17 @@ fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
     statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
-/// Unmounts what an attach mounted that was rolled back: its file is gone from the host, and nothing can be mounted
-/// over it.
-fn uncover(root: &OwnedFd, target: &str) -> rustix::io::Result<()> {
-    while let Ok(place) = open_beneath(root, target, OFlags::PATH) {
+/// Opens `target`, after unmounting what an attach mounted there that was rolled back: its file is gone from the host, and
+/// nothing can be mounted over it.
+fn uncovered(root: &OwnedFd, target: &str) -> rustix::io::Result<OwnedFd> {
+    loop {
+        let place = open_beneath(root, target, OFlags::PATH)?;
         if fstat(&place)?.st_nlink > 0 {
-            break;
+            return Ok(place);
         }
         let path = format!("/proc/thread-self/fd/{}", place.as_raw_fd());
         rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)?;
     }
-    Ok(())
 }
 
 /// Walks `path` without leaving `root`. While something is renamed or mounted anywhere on the host, the kernel cannot

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::netns::Netns;
 use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::proc;
 
 /// The namespaces in which pids and paths were recorded, as inode numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,8 +189,10 @@ fn called(name: &str, mut pid: i32) -> Option<Vec<String>> {
 struct Stat(String);
 
 impl Stat {
+    /// A process can give itself a name that is no UTF-8 (prctl(2), `PR_SET_NAME`).
     fn read(pid: i32) -> std::io::Result<Self> {
-        fs::read_to_string(format!("/proc/{pid}/stat")).map(Self)
+        let text = proc::read(&format!("/proc/{pid}/stat"))?;
+        Ok(Self(String::from_utf8_lossy(&text).into_owned()))
     }
 
     fn name(&self) -> &str {

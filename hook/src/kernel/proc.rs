@@ -1,0 +1,24 @@
+use std::fs::File;
+use std::io::{self, Read};
+
+/// As large as the text of nearly every file of /proc that is read here.
+const CAPACITY: usize = 4096;
+
+/// Reads a file of /proc or /sys. They say nothing of their length beforehand, so that [`std::fs::read`] would ask for it, and then
+/// read in small steps.
+///
+/// # Errors
+/// Those of the kernel.
+pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(CAPACITY);
+    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same as text.
+///
+/// # Errors
+/// Those of the kernel, or that it is no UTF-8.
+pub(super) fn read_text(path: &str) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

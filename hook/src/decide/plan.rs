@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::decide::request::Connection;
+use crate::decide::request::EndpointRequest;
 use crate::driver::{self, Undo};
 use crate::input::{HostPort, PublishRequest};
 use crate::model::{Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Route, Sandbox, State};
 
 /// Free ports of the host for requests that leave the choice to us: what the host was asked before anything is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pool {
+pub struct PortPool {
     /// The protocol of its requests.
     pub protocol: Protocol,
     /// The host's address that they name.
@@ -25,7 +25,7 @@ pub struct Pool {
     pub free: Vec<u16>,
 }
 
-impl Pool {
+impl PortPool {
     fn serves(&self, request: &PublishRequest) -> bool {
         (self.protocol, self.address) == (request.protocol, request.host_address) && self.choice == request.host_port
     }
@@ -55,13 +55,13 @@ pub struct Choice<'r> {
     /// The requests, in their order, and where each one's ports come from.
     requests: Vec<(&'r PublishRequest, Source)>,
     /// The free ports that they choose from.
-    pools: Vec<Pool>,
+    pools: Vec<PortPool>,
 }
 
 impl<'r> Choice<'r> {
     /// The choice for `requests`, with pools that are not filled yet.
     pub fn of(requests: &'r [PublishRequest]) -> Self {
-        let mut pools: Vec<Pool> = Vec::new();
+        let mut pools: Vec<PortPool> = Vec::new();
         let source = |request: &'r PublishRequest| match &request.host_port {
             HostPort::Exactly(range) => (request, Source::Named(*range.start())),
             HostPort::Free | HostPort::OneOf(_) => (request, Source::Pool(pool_for(request, &mut pools))),
@@ -70,7 +70,7 @@ impl<'r> Choice<'r> {
     }
 
     /// The pools, to be filled.
-    pub fn pools(&mut self) -> &mut [Pool] {
+    pub fn pools(&mut self) -> &mut [PortPool] {
         &mut self.pools
     }
 
@@ -105,12 +105,12 @@ impl<'r> Choice<'r> {
 }
 
 /// The index of the pool that `request` shares with others of the same choice. A new one is made for the first.
-fn pool_for(request: &PublishRequest, pools: &mut Vec<Pool>) -> usize {
+fn pool_for(request: &PublishRequest, pools: &mut Vec<PortPool>) -> usize {
     let known = pools.iter().position(|pool| pool.serves(request));
     let at = known.unwrap_or_else(|| {
         let PublishRequest { protocol, host_address: address, host_port, .. } = request;
         let (protocol, address, choice) = (*protocol, *address, host_port.clone());
-        pools.push(Pool { protocol, address, choice, wanted: 0, free: Vec::new() });
+        pools.push(PortPool { protocol, address, choice, wanted: 0, free: Vec::new() });
         pools.len() - 1
     });
     pools[at].wanted += request.container_ports.len();
@@ -126,7 +126,7 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
 
 /// The endpoint of `connection` at `address`, still without a number; `nth` numbers the names that its link on the host
 /// can have.
-pub fn endpoint(connection: &Connection, network: &Network, address: IpNet, nth: u8) -> Endpoint {
+pub fn endpoint(connection: &EndpointRequest, network: &Network, address: IpNet, nth: u8) -> Endpoint {
     let gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway.address());
     let is_of_its_family = |gateway: &IpAddr| gateway.is_ipv4() == address.addr().is_ipv4();
     Endpoint {

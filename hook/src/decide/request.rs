@@ -54,7 +54,7 @@ pub enum Wiring {
     /// Endpoints on networks; one is the most for now.
     Networks {
         /// The connection.
-        connection: Connection,
+        connection: EndpointRequest,
         /// The ports that lead to it.
         publish: Vec<PublishRequest>,
     },
@@ -85,7 +85,7 @@ impl Wiring {
 
 /// A connection to a network with the options the user gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connection {
+pub struct EndpointRequest {
     /// The network.
     pub network: NetworkName,
     /// `ip=`: these addresses instead of the next free ones.
@@ -191,7 +191,7 @@ fn refuse_own_names(annotations: &Annotations, network: &str) -> Result<(), Inva
     }
 }
 
-impl std::str::FromStr for Connection {
+impl std::str::FromStr for EndpointRequest {
     type Err = Invalid;
 
     /// podman's grammar: `NAME[:option=value[,option=value]...]`.
@@ -209,7 +209,7 @@ impl std::str::FromStr for Connection {
     }
 }
 
-impl Connection {
+impl EndpointRequest {
     fn set(&mut self, option: &str) -> Result<(), Invalid> {
         let wrong = |why: &str| Invalid::new("option", option, why);
         let (key, value) = option.split_once('=').ok_or_else(|| wrong("is not of the form key=value"))?;

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::{Bridge, Decisions, EndpointStep, FilterProgram, NetworkStep, Setting, Veth};
+use super::{BridgeLink, Decisions, EndpointStep, FilterProgram, NetworkStep, Setting, Veth};
 use crate::model::{self, Alias, Endpoint, InterfaceName, Mac, Network, Wire};
 
 impl Decisions for model::Bridge {
@@ -27,7 +27,7 @@ impl Decisions for model::Bridge {
         let Some(gateway) = network.subnets.iter().find_map(|subnet| subnet.gateway.of_host()) else {
             return Vec::new();
         };
-        vec![NetworkStep::Bridge(Bridge {
+        vec![NetworkStep::Bridge(BridgeLink {
             name: self.link.clone(),
             alias: Alias::Network(network.name.clone()),
             mac: Mac::of(gateway),
@@ -52,7 +52,7 @@ impl Decisions for model::Bridge {
     }
 }
 
-impl Bridge {
+impl BridgeLink {
     /// Its settings, applied before it is up: no address or route from a router advertisement of a container
     /// (CVE-2020-13401), and no IPv6. Only if our rules guard the network: `route_localnet`, by which the host reaches
     /// published ports at 127.0.0.1 (without the rules the containers could use it in the other direction,

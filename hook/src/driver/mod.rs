@@ -153,7 +153,7 @@ pub enum Undo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkStep {
     /// A bridge of ours is there and up.
-    Bridge(Bridge),
+    Bridge(BridgeLink),
 }
 
 /// One thing that the endpoints of a network shared, to be removed.
@@ -174,7 +174,7 @@ impl NetworkStep {
     /// What removes the result of the step, complete or not.
     pub fn undo(&self) -> NetworkUndo {
         match self {
-            Self::Bridge(Bridge { name, alias, mac, .. }) => {
+            Self::Bridge(BridgeLink { name, alias, mac, .. }) => {
                 NetworkUndo::Bridge { name: name.clone(), alias: alias.clone(), mac: *mac }
             }
         }
@@ -208,7 +208,7 @@ impl fmt::Display for NetworkUndo {
 
 /// A bridge of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bridge {
+pub struct BridgeLink {
     /// Its name.
     pub name: InterfaceName,
     /// The alias that identifies its owner, shown by `ip -d link`.

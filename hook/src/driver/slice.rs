@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{Bridge, Decisions, EndpointStep, NetworkStep};
+use super::{BridgeLink, Decisions, EndpointStep, NetworkStep};
 use crate::model::{Alias, Endpoint, InterfaceName, Mac, Network, Slice, Wire};
 
 impl Decisions for Slice {
@@ -17,7 +17,7 @@ impl Decisions for Slice {
     }
 
     fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep> {
-        vec![NetworkStep::Bridge(Bridge {
+        vec![NetworkStep::Bridge(BridgeLink {
             name: self.bridge.clone(),
             alias: Alias::Network(network.name.clone()),
             mac: Mac::of([0, 0, 0, 0].into()),

@@ -1,7 +1,7 @@
 //! The steps of a driver as commands.
 
 use super::{PID, word};
-use crate::driver::{Bridge, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
+use crate::driver::{BridgeLink, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
 use crate::model::Alias;
 
@@ -9,11 +9,11 @@ use crate::model::Alias;
 pub fn network_step(step: &NetworkStep) -> Vec<String> {
     match step {
         NetworkStep::Bridge(bridge) => {
-            let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
+            let BridgeLink { name, alias, mac, mtu, addresses, .. } = bridge;
             let (name, alias) = (word(name.as_str()), alias.to_string());
             let mut lines = vec![
                 format!("ip link add {name} address {mac} type bridge"),
-                format!("ip link set {name} mtu {}", Bridge::other_mtu(*mtu)),
+                format!("ip link set {name} mtu {}", BridgeLink::other_mtu(*mtu)),
                 format!("ip link set {name} mtu {mtu}"),
             ];
             lines.extend(bridge.settings().iter().map(setting));

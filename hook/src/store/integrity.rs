@@ -17,53 +17,84 @@ impl Read<'_> {
     /// # Errors
     /// [`Error::is_damage`](super::Error::is_damage) where it is not.
     pub fn integrity(&self) -> Result<()> {
-        let connection = self.entries.connection;
         // All of it at one moment: others write meanwhile.
         let _moment = self.entries.moment()?;
-        let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-        if let Some(code) = failure_of_check(&verdict) {
-            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(verdict)).into());
-        }
-        if verdict != "ok" {
-            return Err(damaged("the file", verdict));
-        }
+        self.check_file()?;
         let mut found = BTreeMap::new();
         self.entries.scan(&Span::whole(), |key, body| {
             found.insert(key.encode(), (key, body.to_vec()));
             Ok(ControlFlow::Continue(()))
         })?;
-        let mut has = |key: &EntryKey, body: Option<&[u8]>| match found.remove(&key.encode()) {
+        let mut unread = Unread { found, last: self.last()?.number };
+        [EntryKey::Version, EntryKey::Host, EntryKey::Last].iter().try_for_each(|key| unread.take(key, None))?;
+        self.host_row()?;
+        for network in self.networks()? {
+            unread.take(&EntryKey::Network(network.name.clone()), None)?;
+            let name = network.name.as_str().as_bytes();
+            network.link().map_or(Ok(()), |link| unread.take(&EntryKey::NetworkLink(link.clone()), Some(name)))?;
+        }
+        for sandbox in self.sandboxes()? {
+            unread.take_numbered(EntryKey::Sandbox, sandbox.number, &entries_of(&sandbox)?)?;
+            sandbox.endpoints.iter().try_for_each(|endpoint| unread.is_given(endpoint.number))?;
+        }
+        for draining in self.all_draining()? {
+            unread.take_numbered(EntryKey::Draining, draining.endpoint.number, &entries_of_draining(&draining)?)?;
+        }
+        unread.end()
+    }
+
+    /// SQLite's own look at the file.
+    fn check_file(&self) -> Result<()> {
+        let connection = self.entries.connection;
+        let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if let Some(code) = failure_of_check(&verdict) {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(verdict)).into());
+        }
+        if verdict == "ok" { Ok(()) } else { Err(damaged("the file", verdict)) }
+    }
+}
+
+/// The entries of which nothing was found yet that has them.
+struct Unread {
+    found: BTreeMap<Vec<u8>, (EntryKey, Vec<u8>)>,
+    /// The last number that was given.
+    last: u32,
+}
+
+impl Unread {
+    /// Takes out the entry of `key`, which has to be there, with that `body` where it follows from others.
+    fn take(&mut self, key: &EntryKey, body: Option<&[u8]>) -> Result<()> {
+        match self.found.remove(&key.encode()) {
             Some((_, found)) if body.is_none_or(|body| body == found) => Ok(()),
             Some(_) => Err(misplaced(key)),
             None => Err(damaged(key, "it is missing")),
-        };
-        [EntryKey::Version, EntryKey::Host, EntryKey::Last].iter().try_for_each(|key| has(key, None))?;
-        self.host_row()?;
-        for network in self.networks()? {
-            has(&EntryKey::Network(network.name.clone()), None)?;
-            let name = network.name.as_str().as_bytes();
-            network.link().map_or(Ok(()), |link| has(&EntryKey::NetworkLink(link.clone()), Some(name)))?;
         }
-        let last = self.last()?;
-        let is_given = |number: u32, key: EntryKey| {
-            if number > last.number { Err(damaged(key, "its number was not given yet")) } else { Ok(()) }
-        };
-        for sandbox in self.sandboxes()? {
-            let number = number_of(sandbox.number)?;
-            has(&EntryKey::Sandbox(number), None)?;
-            is_given(number, EntryKey::Sandbox(number))?;
-            for endpoint in &sandbox.endpoints {
-                is_given(number_of(endpoint.number)?, EntryKey::Sandbox(number))?;
-            }
-            entries_of(&sandbox)?.iter().try_for_each(|(key, body)| has(key, Some(body)))?;
+    }
+
+    /// Takes out the entry `of` that number, and those that follow from it.
+    fn take_numbered(
+        &mut self,
+        of: impl Fn(u32) -> EntryKey,
+        number: i64,
+        entries: &[(EntryKey, Vec<u8>)],
+    ) -> Result<()> {
+        self.is_given(number)?;
+        self.take(&of(number_of(number)?), None)?;
+        entries.iter().try_for_each(|(key, body)| self.take(key, Some(body)))
+    }
+
+    fn is_given(&self, number: i64) -> Result<()> {
+        if number_of(number)? > self.last {
+            Err(damaged(format!("number {number}"), "it was not given yet"))
+        } else {
+            Ok(())
         }
-        for draining in self.all_draining()? {
-            let number = number_of(draining.endpoint.number)?;
-            has(&EntryKey::Draining(number), None)?;
-            is_given(number, EntryKey::Draining(number))?;
-            entries_of_draining(&draining)?.iter().try_for_each(|(key, body)| has(key, Some(body)))?;
-        }
-        match found.into_values().find(|(key, _)| !matches!(key, EntryKey::LastAddress(_) | EntryKey::Change(_))) {
+    }
+
+    /// That nothing is left over.
+    fn end(self) -> Result<()> {
+        let stands_alone = |key: &EntryKey| matches!(key, EntryKey::LastAddress(_) | EntryKey::Change(_));
+        match self.found.into_values().find(|(key, _)| !stands_alone(key)) {
             Some((key, _)) => Err(damaged(key, "no sandbox or network has it")),
             None => Ok(()),
         }

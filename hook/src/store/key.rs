@@ -300,13 +300,8 @@ mod tests {
     fn in_order() -> Vec<EntryKey> {
         let network = |name: &str| name.parse::<NetworkName>().unwrap();
         let link = |name: &str| name.parse::<InterfaceName>().unwrap();
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let key = |byte: u8| Key::from([byte; 16]);
-        let ports = |protocol, several, first, address: Option<&str>| {
-            let address = HostAddress::from(address.map(ip));
-            EntryKey::Ports(PortsKey { protocol, several, first, address })
-        };
-        vec![
+        let mut keys = vec![
             EntryKey::Version,
             EntryKey::Host,
             EntryKey::Last,
@@ -330,6 +325,21 @@ mod tests {
             EntryKey::DrainingOf(key(7), 3),
             EntryKey::DrainingOf(key(7), 300),
             EntryKey::DrainingIn(7, 3),
+        ];
+        keys.extend(leases_in_order());
+        keys.extend([EntryKey::Change(1), EntryKey::Change(1 << 40), EntryKey::Change(u64::MAX)]);
+        keys
+    }
+
+    fn leases_in_order() -> Vec<EntryKey> {
+        let network = |name: &str| name.parse::<NetworkName>().unwrap();
+        let link = |name: &str| name.parse::<InterfaceName>().unwrap();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let ports = |protocol, several, first, address: Option<&str>| {
+            let address = HostAddress::from(address.map(ip));
+            EntryKey::Ports(PortsKey { protocol, several, first, address })
+        };
+        vec![
             EntryKey::Address(network("a"), ip("10.90.0.9")),
             EntryKey::Address(network("a"), ip("10.90.0.10")),
             EntryKey::Address(network("a"), ip("10.90.1.0")),
@@ -347,9 +357,6 @@ mod tests {
             ports(Protocol::Tcp, true, 1, None),
             ports(Protocol::Udp, false, 1, None),
             ports(Protocol::Sctp, true, 1, None),
-            EntryKey::Change(1),
-            EntryKey::Change(1 << 40),
-            EntryKey::Change(u64::MAX),
         ]
     }
 

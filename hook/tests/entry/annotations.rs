@@ -7,7 +7,7 @@ use serde_json::json;
 use ocinet::decide::files::{self, Reach, Resolver};
 use ocinet::decide::identity::{HostNameSource, Identity};
 use ocinet::decide::plan;
-use ocinet::decide::request::{Connection, Request, Wiring};
+use ocinet::decide::request::{EndpointRequest, Request, Wiring};
 use ocinet::driver::{self, Facts};
 use ocinet::firewall::nftables::encoded_ports;
 use ocinet::firewall::{Base, InputLoop, Needs, NetworkNeeds, iptables, publish_needs};
@@ -110,7 +110,7 @@ fn is_visible(c: char) -> bool {
 }
 
 /// Makes sure of everything that is made of a request on a bridge: the sandbox, the steps, the lines, the rules.
-fn wired(request: &Request, connection: &Connection, publish: &[PublishRequest]) {
+fn wired(request: &Request, connection: &EndpointRequest, publish: &[PublishRequest]) {
     let Ok(ports) = ports(publish, every_port) else { return };
     let subnet = Config::default().subnets().next().expect("the documented range");
     let bridge = "ocinet0".parse().expect("a name");

@@ -44,9 +44,9 @@ impl Engine {
         }
         match self.life(&sandbox) {
             Life::Alive => self.examine_links(&sandbox, subject),
-            Life::Dead => Ok(vec![Finding::ours(subject, format!("is dead, and still holds {}", inventory(&sandbox)))]),
+            Life::Dead => Ok(vec![Finding::ours(subject, format!("is dead, and still holds {}", held_by(&sandbox)))]),
             Life::Unknown(why) => {
-                let trouble = format!("cannot be looked at, so it keeps {}: {why}", inventory(&sandbox));
+                let trouble = format!("cannot be looked at, so it keeps {}: {why}", held_by(&sandbox));
                 let remedy = format!(
                     "ocinet doctor as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN; where the container is gone for certain: \
                      ocinet gc --forget {}",
@@ -215,7 +215,7 @@ fn rules_of(kind: Kind) -> String {
 }
 
 /// What a sandbox keeps from others.
-fn inventory(sandbox: &Sandbox) -> String {
+fn held_by(sandbox: &Sandbox) -> String {
     if sandbox.mode != Mode::Networks {
         return "its files".into();
     }

@@ -28,7 +28,7 @@ impl Engine {
         }
         self.files.remove(&sandbox.key())?;
         for step in plan::undo(&sandbox) {
-            perform::close(&mut self.links, &step)?;
+            perform::shut(&mut self.links, &step)?;
         }
         self.step("links");
         // Where a link is gone already, flows are still to be forgotten. The locks come first: from the write on, a collection

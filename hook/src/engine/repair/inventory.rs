@@ -19,9 +19,9 @@ use crate::store::Forwarding;
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct Seen {
     pub links: Vec<SeenLink>,
-    pub rules: Rules,
+    pub rules: SeenRules,
 }
 
 /// A link of ours.
@@ -40,7 +40,7 @@ pub(super) struct SeenLink {
 
 /// The rules of ours.
 #[derive(Debug, Default)]
-pub(super) struct Rules {
+pub(super) struct SeenRules {
     /// Which firewalls have some.
     pub firewalls: Vec<Kind>,
     /// The published ports in them.
@@ -79,9 +79,9 @@ impl Default for Inventory {
 }
 
 impl Inventory {
-    /// What `facts` say. `config` tells the range of a network whose bridge is gone.
-    pub fn of(facts: &Facts, config: &Config) -> Self {
-        let Facts { links, rules } = facts;
+    /// What was `seen`, in the model's words. `config` tells the range of a network whose bridge is gone.
+    pub fn of(seen: &Seen, config: &Config) -> Self {
+        let Seen { links, rules } = seen;
         // Rules close only what is ours, be it that it was still to be switched on.
         let forwarding = match (rules.close_forwarding, rules.forwards) {
             (false, _) => Forwarding::OfOthers,
@@ -276,8 +276,8 @@ mod tests {
     }
 
     fn inventory(links: Vec<SeenLink>, published: Vec<Publish>) -> Inventory {
-        let rules = Rules { published, ..Rules::default() };
-        Inventory::of(&Facts { links, rules }, &Config::default())
+        let rules = SeenRules { published, ..SeenRules::default() };
+        Inventory::of(&Seen { links, rules }, &Config::default())
     }
 
     #[test]
@@ -332,8 +332,8 @@ mod tests {
     #[test]
     fn what_closes_the_host_tells_who_switched_forwarding_on() {
         let of = |close_forwarding, forwards| {
-            let rules = Rules { close_forwarding, forwards, ..Rules::default() };
-            Inventory::of(&Facts { links: vec![], rules }, &Config::default()).forwarding
+            let rules = SeenRules { close_forwarding, forwards, ..SeenRules::default() };
+            Inventory::of(&Seen { links: vec![], rules }, &Config::default()).forwarding
         };
         assert_eq!((of(false, true), of(true, false)), (Forwarding::OfOthers, Forwarding::Intended));
         assert_eq!(of(true, true), Forwarding::Ours);

@@ -1,6 +1,6 @@
 //! What the kernel holds of ours, asked for a rebuild.
 
-use super::inventory::{Facts, Inventory, Rules, SeenLink};
+use super::inventory::{Inventory, Seen, SeenLink, SeenRules};
 use crate::engine::Result;
 use crate::input::config::Config;
 use crate::kernel::{self, HostLinks, Origin};
@@ -32,11 +32,11 @@ pub(super) fn inventory(config: &Config) -> Result<Inventory> {
         }
         seen.push(look);
     }
-    Ok(Inventory::of(&Facts { links: seen, rules }, config))
+    Ok(Inventory::of(&Seen { links: seen, rules }, config))
 }
 
-fn rules() -> Result<Rules> {
-    let mut rules = Rules { forwards: kernel::forwarding()?, ..Rules::default() };
+fn rules() -> Result<SeenRules> {
+    let mut rules = SeenRules { forwards: kernel::forwarding()?, ..SeenRules::default() };
     for (kind, inventory) in kernel::loaded()? {
         rules.firewalls.push(kind);
         rules.published.extend(inventory.published);

@@ -5,7 +5,7 @@ use std::path::Path;
 use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
-use crate::decide::request::{Connection, Request, Wiring};
+use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::rules::input_loop_by;
 use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
@@ -87,7 +87,7 @@ impl Engine {
         &mut self,
         request: &Request,
         namespace: &Namespace,
-        connection: &Connection,
+        connection: &EndpointRequest,
         publish: &[PublishRequest],
     ) -> Result<(Sandbox, Network)> {
         let known = self.store.read().network(&connection.network)?;
@@ -98,7 +98,7 @@ impl Engine {
             if let Some(network) = &new {
                 store.add_network(network)?;
             }
-            grant(store, LeaseRequest { request, namespace, connection, mappings, mtu, name: 0 })
+            grant(store, LeaseRequest { request, namespace, connection, mappings, mtu, nth: 0 })
         });
         granted.map_err(|conflict| match conflict {
             LeaseConflict::Failed(error) => error,

@@ -92,9 +92,9 @@ impl Engine {
     }
 
     /// Leases, and resolves the conflicts that are met, one after the other.
-    fn lease_in_turn(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Result<Lease> {
+    fn lease_in_turn(&mut self, request: &Request, namespace: &Namespace, nth: u8) -> Result<Lease> {
         for _ in 0..TRIES {
-            let conflict = match self.lease(request, namespace, name) {
+            let conflict = match self.lease(request, namespace, nth) {
                 Ok(lease) => return Ok(lease),
                 Err(conflict) => conflict,
             };
@@ -111,20 +111,20 @@ impl Engine {
         request: &Request,
         target: &AttachTarget,
     ) -> Result<Outcome> {
-        let mut name = 0;
+        let mut nth = 0;
         loop {
-            match self.attach_once(request, target, name) {
-                Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if name < NAMES && !Alias::is_ours(&alias) => {
-                    name += 1;
+            match self.attach_once(request, target, nth) {
+                Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if nth < NAMES && !Alias::is_ours(&alias) => {
+                    nth += 1;
                 }
                 result => return result,
             }
         }
     }
 
-    /// One try, with the `name`th of the names that its link can have.
-    fn attach_once(&mut self, request: &Request, target: &AttachTarget, name: u8) -> Result<Outcome> {
-        let lease = match self.lease_in_turn(request, &target.namespace, name) {
+    /// One try, with the `nth` of the names that its link can have.
+    fn attach_once(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Result<Outcome> {
+        let lease = match self.lease_in_turn(request, &target.namespace, nth) {
             Ok(lease) => lease,
             Err(error) => return Err(self.take_back_intent(&request.key(), error)),
         };

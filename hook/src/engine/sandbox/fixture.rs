@@ -1,6 +1,6 @@
 //! A store in memory, and leases from it.
 
-use crate::decide::request::{Connection, Request};
+use crate::decide::request::{EndpointRequest, Request};
 use crate::engine::sandbox::lease::{LeaseRequest, grant};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::input::config::Config;
@@ -16,12 +16,12 @@ pub fn store(networks: &[Network]) -> Store {
 }
 
 /// A connection to `network` that asks for nothing more.
-pub fn on(network: &str) -> Connection {
-    Connection { network: network.parse().unwrap(), addresses: vec![], mac: None, interface: None, mtu: None }
+pub fn on(network: &str) -> EndpointRequest {
+    EndpointRequest { network: network.parse().unwrap(), addresses: vec![], mac: None, interface: None, mtu: None }
 }
 
 /// Leases `connection` for the container `id`.
-pub fn lease(store: &mut Store, id: &str, connection: &Connection) -> Result<Sandbox, LeaseConflict> {
+pub fn lease(store: &mut Store, id: &str, connection: &EndpointRequest) -> Result<Sandbox, LeaseConflict> {
     lease_with(store, id, connection, vec![])
 }
 
@@ -29,7 +29,7 @@ pub fn lease(store: &mut Store, id: &str, connection: &Connection) -> Result<San
 pub fn lease_with(
     store: &mut Store,
     id: &str,
-    connection: &Connection,
+    connection: &EndpointRequest,
     mappings: Vec<PortMapping>,
 ) -> Result<Sandbox, LeaseConflict> {
     let state = format!(r#"{{"ociVersion":"1.0.2","id":"{id}","status":"creating","pid":1,"bundle":"/b/{id}"}}"#);
@@ -41,6 +41,6 @@ pub fn lease_with(
     let locator = NetnsLocator::Process { pid: 1, started: 1 };
     let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
     let wanted =
-        LeaseRequest { request: &request, namespace: &namespace, connection, mappings, mtu: Some(1400), name: 0 };
+        LeaseRequest { request: &request, namespace: &namespace, connection, mappings, mtu: Some(1400), nth: 0 };
     store.write(|write| grant(write, wanted)).map(|(sandbox, _)| sandbox)
 }

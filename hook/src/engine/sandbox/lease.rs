@@ -9,7 +9,7 @@ use super::outcome::{Lease, LeaseConflict, Leased, Wanted};
 use crate::decide::files::File;
 use crate::decide::ipam;
 use crate::decide::plan;
-use crate::decide::request::{Connection, Request, Wiring};
+use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::engine::{Engine, Error};
 use crate::input::PublishRequest;
 use crate::model::{Endpoint, Mac, Namespace, Network, PortMapping, Sandbox, State};
@@ -18,12 +18,12 @@ use crate::store::{self, Holder, Write};
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 
 impl Engine {
-    /// Leases what `request` asks for, with the `name`th of the names that its link can have, and writes the intent.
-    pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, name: u8) -> Leased<Lease> {
+    /// Leases what `request` asks for, with the `nth` of the names that its link can have, and writes the intent.
+    pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, nth: u8) -> Leased<Lease> {
         match &request.wiring {
             Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
             Wiring::Networks { connection, publish } => {
-                self.lease_endpoint(request, namespace, connection, publish, name)
+                self.lease_endpoint(request, namespace, connection, publish, nth)
             }
             Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
         }
@@ -44,14 +44,14 @@ impl Engine {
         &mut self,
         request: &Request,
         namespace: &Namespace,
-        connection: &Connection,
+        connection: &EndpointRequest,
         publish: &[PublishRequest],
-        name: u8,
+        nth: u8,
     ) -> Leased<Lease> {
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let mappings = self.choose_ports(publish)?;
         let lock = change_at_firewall(&self.locks)?;
-        let wanted = LeaseRequest { request, namespace, connection, mappings, mtu, name };
+        let wanted = LeaseRequest { request, namespace, connection, mappings, mtu, nth };
         let ((sandbox, network), row, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
             Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, store.draining_of(&request.key())?))
@@ -65,17 +65,17 @@ impl Engine {
 pub(in crate::engine) struct LeaseRequest<'r> {
     pub request: &'r Request,
     pub namespace: &'r Namespace,
-    pub connection: &'r Connection,
+    pub connection: &'r EndpointRequest,
     pub mappings: Vec<PortMapping>,
     /// The MTU of the host's default route, where there is one.
     pub mtu: Option<u32>,
     /// The number of the link's name: 0 unless a link of another program has that.
-    pub name: u8,
+    pub nth: u8,
 }
 
 /// Writes a sandbox with everything it leases.
 pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> Leased<(Sandbox, Network)> {
-    let LeaseRequest { request, namespace, connection, mappings, mtu, name: link } = wanted;
+    let LeaseRequest { request, namespace, connection, mappings, mtu, nth } = wanted;
     let name = &connection.network;
     let mut network = store.network(name)?.ok_or_else(|| LeaseConflict::NoNetwork(name.clone()))?;
     if let Some(mtu) = mtu.filter(|mtu| *mtu != network.options.mtu) {
@@ -87,7 +87,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
         ipam::check_mac(&network.subnets, mac).map_err(|e| e.within("annotation io.ocinet.network"))?;
     }
     let address = address(store, connection, &network)?;
-    let endpoint = plan::endpoint(connection, &network, address, link);
+    let endpoint = plan::endpoint(connection, &network, address, nth);
     if let Some(by) = store.mac_holder(name, endpoint.mac)? {
         return Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
     }
@@ -128,7 +128,7 @@ fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Leased<()> {
 }
 
 /// The address that was asked for, or the next free one.
-fn address(store: &Write<'_>, connection: &Connection, network: &Network) -> Leased<IpNet> {
+fn address(store: &Write<'_>, connection: &EndpointRequest, network: &Network) -> Leased<IpNet> {
     let subnet = network.subnets.first().ok_or_else(|| LeaseConflict::NoAddress(network.clone()))?;
     let name = &network.name;
     let address = match connection.addresses.first() {
@@ -217,9 +217,9 @@ mod tests {
             _ => panic!("it is not held by the first"),
         };
         let endpoint = &first.endpoints[0];
-        let same_address = Connection { addresses: vec![endpoint.addresses[0].addr()], ..on("bridge") };
+        let same_address = EndpointRequest { addresses: vec![endpoint.addresses[0].addr()], ..on("bridge") };
         assert!(matches!(held(lease(&mut store, "b", &same_address)), Wanted::Address(_)));
-        let same_mac = Connection { mac: Some(endpoint.mac), ..on("bridge") };
+        let same_mac = EndpointRequest { mac: Some(endpoint.mac), ..on("bridge") };
         assert!(matches!(held(lease(&mut store, "b", &same_mac)), Wanted::Mac(_)));
         let run = vec![port(8081, 10)];
         assert!(matches!(held(lease_with(&mut store, "b", &on("bridge"), run)), Wanted::Port { port: 8081, .. }));
@@ -231,7 +231,7 @@ mod tests {
         let mut store = store(&[bridge("10.90.0.0/16")]);
         assert_eq!(leased(lease(&mut store, "a", &on("bridge"))).endpoints[0].mtu, 1400);
         assert_eq!(store.read().networks().unwrap()[0].options.mtu, 1400);
-        let other = Connection { mtu: Some(9000), ..on("bridge") };
+        let other = EndpointRequest { mtu: Some(9000), ..on("bridge") };
         assert_eq!(leased(lease(&mut store, "b", &other)).endpoints[0].mtu, 9000);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::decide::plan::{Choice, Pool};
+use crate::decide::plan::{Choice, PortPool};
 use crate::engine::{Engine, Error, Result};
 use crate::input::config::Firewall;
 use crate::input::{HostPort, PublishRequest};
@@ -41,7 +41,7 @@ impl HostPorts<'_> {
     }
 
     /// Asks about `count` more ports for `pool`; false where there are none.
-    fn fill(&mut self, pool: &mut Pool, untried: &mut Untried, count: usize) -> Result<bool> {
+    fn fill(&mut self, pool: &mut PortPool, untried: &mut Untried, count: usize) -> Result<bool> {
         let candidates: Vec<u16> = untried.take(count).collect();
         pool.free.extend(self.free_of(pool.protocol, pool.address, &candidates)?);
         Ok(!candidates.is_empty())

@@ -8,7 +8,7 @@ use crate::kernel::netlink::{Flows, HostLinks};
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn close(links: &mut HostLinks, step: &Undo) -> Result<()> {
+pub fn shut(links: &mut HostLinks, step: &Undo) -> Result<()> {
     let Undo::Link { name, alias, master } = step else { return Ok(()) };
     links.ours(name, alias, master.as_ref())?.map_or(Ok(()), |index| links.shut(index))
 }

@@ -9,7 +9,7 @@ use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
 use super::read::{alias, controller, is_up, kind, mtu};
 use super::{HostLinks, errno, no_own_ipv6};
-use crate::driver::{Bridge, Setting, Veth};
+use crate::driver::{BridgeLink, Setting, Veth};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::fs::{LockFile, Place};
 use crate::kernel::sysctl;
@@ -30,7 +30,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub(in crate::kernel) fn find_bridge(&mut self, bridge: &Bridge) -> Result<Option<StandingBridge>> {
+    pub(in crate::kernel) fn find_bridge(&mut self, bridge: &BridgeLink) -> Result<Option<StandingBridge>> {
         let link = self.find(&bridge.name)?.filter(|link| is_our_bridge(link, bridge.mac) && is_up(link));
         self.bridge = link.as_ref().map(|link| (bridge.name.clone(), link.header.index));
         Ok(link.map(|link| StandingBridge {
@@ -60,7 +60,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(in crate::kernel) fn repair_bridge(&mut self, bridge: &Bridge, found: &StandingBridge) -> Result<()> {
+    pub(in crate::kernel) fn repair_bridge(&mut self, bridge: &BridgeLink, found: &StandingBridge) -> Result<()> {
         if found.mtu == bridge.mtu {
             return sysctl::set(&found.differing);
         }
@@ -69,7 +69,7 @@ impl HostLinks {
         sysctl::set(&bridge.settings())
     }
 
-    fn set_mtu(&mut self, index: u32, mtu: u32, bridge: &Bridge) -> Result<()> {
+    fn set_mtu(&mut self, index: u32, mtu: u32, bridge: &BridgeLink) -> Result<()> {
         let link = LinkUnspec::new_with_index(index).mtu(mtu).build();
         self.new_link(link, 0).map(drop).doing(|| format!("give bridge {} the MTU {mtu}", bridge.name))
     }
@@ -79,8 +79,13 @@ impl HostLinks {
     ///
     /// # Errors
     /// [`Error::Busy`] where a link of another program has its name.
-    pub(in crate::kernel) fn make_bridge(&mut self, bridge: &Bridge, ports: &[&Veth], locks: &LockFile) -> Result<()> {
-        let Bridge { name, alias, mac, mtu, addresses, .. } = bridge;
+    pub(in crate::kernel) fn make_bridge(
+        &mut self,
+        bridge: &BridgeLink,
+        ports: &[&Veth],
+        locks: &LockFile,
+    ) -> Result<()> {
+        let BridgeLink { name, alias, mac, mtu, addresses, .. } = bridge;
         let (name, mac) = (name, *mac);
         let _making = locks.exclusive(Place::Bridges)?;
         match self.find(name)? {
@@ -96,7 +101,7 @@ impl HostLinks {
             }
         }
         let index = self.index(name)?;
-        for mtu in [Bridge::other_mtu(*mtu), *mtu] {
+        for mtu in [BridgeLink::other_mtu(*mtu), *mtu] {
             self.set_mtu(index, mtu, bridge)?;
         }
         sysctl::set(&bridge.settings())?;
@@ -174,7 +179,7 @@ fn is_bridge_of(link: &LinkMessage, mac: Mac, is_owner: impl Fn(&str) -> bool) -
 
 /// The settings of the bridge that the kernel's answer about it does not confirm. A link without IPv6 has no IPv6
 /// settings.
-fn differing(link: &LinkMessage, bridge: &Bridge) -> Vec<Setting> {
+fn differing(link: &LinkMessage, bridge: &BridgeLink) -> Vec<Setting> {
     let (mut v4, mut v6) = (None, None);
     let families = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::AfSpecUnspec(families) => Some(families),

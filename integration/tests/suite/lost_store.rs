@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every};
+use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Runtime, Settings, State, UPLINK, eventually, every};
 
 use crate::ttrpc_service::{made, place};
 
@@ -241,5 +241,23 @@ fn a_full_disk_lets_containers_go() -> Result<()> {
         host.settles()?;
         host.sh("rm /run/ocinet/ballast")?;
         host.container("next").publish("8082:80").run()?.delete()
+    })
+}
+
+/// A link that was shut on the host says nothing of its container: that lives, and keeps its network.
+#[test]
+fn a_link_that_is_down_proves_nothing() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let link = web.host_interface()?;
+        host.sh(&format!("ip link set {link} down; rm /run/ocinet/store-*"))?;
+        let next = host.container("next").run()?;
+        host.ocinet("gc")?.success()?;
+        ensure!(web.sandbox()?.state == State::Attached, "{:#?}", web.sandbox()?);
+        host.ocinet("doctor --fix")?.success()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.check()?;
+        web.delete()?;
+        next.delete()
     })
 }

@@ -12,8 +12,8 @@ use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
-    Alias, ContainerId, DrainingEndpoint, Endpoint, Gateway, Key, Mac, Mode, Namespace, NetnsLocator, Network,
-    PortMapping, Route, Sandbox, State, Subnet, Wire, quoted,
+    Alias, ContainerId, Endpoint, Gateway, Key, Mac, Mode, Namespace, NetnsLocator, Network, PortMapping, Route,
+    Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::Forwarding;
 
@@ -59,7 +59,6 @@ pub(super) struct Inventory {
     pub respect_host_firewall: bool,
     pub networks: Vec<Network>,
     pub sandboxes: Vec<Sandbox>,
-    pub draining: Vec<DrainingEndpoint>,
     /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
     pub reports: Vec<String>,
 }
@@ -72,7 +71,6 @@ impl Default for Inventory {
             respect_host_firewall: false,
             networks: Vec::new(),
             sandboxes: Vec::new(),
-            draining: Vec::new(),
             reports: Vec::new(),
         }
     }
@@ -112,13 +110,9 @@ impl Inventory {
             let endpoint = endpoint(seen, &network, wire);
             let inside = seen.inside.as_ref();
             self.reports.extend(inside.and_then(|inside| contradiction(container, &endpoint, inside)));
-            let sandbox = || sandbox(*key, container, seen);
-            if seen.link.is_up {
-                sandboxes.entry(key.hex()).or_insert_with(sandbox).endpoints.push(endpoint);
-            } else {
-                // A detach shuts a link before it deletes it.
-                self.draining.push(DrainingEndpoint::of(&sandbox(), &endpoint));
-            }
+            // A detach shuts a link before it deletes it, and so may an operator: a link that is down proves nothing.
+            let sandbox = sandboxes.entry(key.hex()).or_insert_with(|| sandbox(*key, container, seen));
+            sandbox.endpoints.push(endpoint);
         }
         sandboxes.into_values().collect()
     }
@@ -255,7 +249,7 @@ mod tests {
 
     fn link(name: &str, alias: &str, index: u32, controller: Option<u32>) -> SeenLink {
         let (name, alias) = (name.parse().unwrap(), alias.parse().unwrap());
-        let link = OurLink { name, alias, index, controller, mtu: 1400, is_up: true, peer: Some((9, 2)) };
+        let link = OurLink { name, alias, index, controller, mtu: 1400, peer: Some((9, 2)) };
         SeenLink { link, addresses: vec![], mac: None, namespace: None, inside: None }
     }
 
@@ -293,16 +287,6 @@ mod tests {
         assert_eq!(endpoint.addresses, ["10.90.0.2/16".parse().unwrap()]);
         assert_eq!((endpoint.mac, endpoint.mtu), (Mac::of("10.90.0.2".parse().unwrap()), 1400));
         assert_eq!(found.networks[0].subnets[0].gateway, Gateway::Host("10.90.0.1".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_link_that_is_down_drains() {
-        let mut web = web();
-        web.link.is_up = false;
-        let found = inventory(vec![bridge(), web], vec![port("10.90.0.2:80", 8080)]);
-        let [draining] = &found.draining[..] else { panic!("{found:?}") };
-        assert_eq!((draining.endpoint.state, draining.container.as_str()), (State::Draining, "web"));
-        assert!(found.sandboxes.is_empty(), "{found:?}");
     }
 
     /// A container may have changed everything on its own side.

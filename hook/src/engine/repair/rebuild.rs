@@ -16,7 +16,7 @@ use crate::engine::removal::clear_addresses;
 use crate::engine::{Engine, Error, Result, alive};
 use crate::input::config::Config;
 use crate::kernel::LockFile;
-use crate::model::{Endpoint, Sandbox};
+use crate::model::Endpoint;
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
 /// What a store is opened and rebuilt with.
@@ -73,7 +73,7 @@ impl RebuildContext<'_> {
         let aside = why.is_some().then(|| Store::set_aside(self.state_dir, self.host, &writing)).transpose()?;
         let fill = |write: &Write<'_>| adopt(&inventory, write).map(drop);
         let store = Store::create(self.state_dir, self.host, self.locks, &writing, fill)?;
-        let found = inventory.sandboxes.len() + inventory.draining.len();
+        let found = inventory.sandboxes.len();
         match (why, aside) {
             (Some(why), Some(aside)) => {
                 let aside = aside.display();
@@ -104,19 +104,20 @@ impl Engine {
     /// Takes into the store every link of ours that it does not know, and says how many.
     pub(in crate::engine) fn adopt(&mut self) -> Result<usize> {
         let inventory = look::inventory(&self.config)?;
-        let (sandboxes, draining) = self.store.write(|store| adopt(&inventory, store))?;
-        for sandbox in &sandboxes {
-            // Its owner may have deleted it since we looked.
-            if !alive::has_a_link(&mut self.links, sandbox)? {
-                self.store.write(|store| store.remove(sandbox.number))?;
+        // The owner of one may have deleted its links since we looked: those who follow the store are told of none.
+        let mut found = Vec::new();
+        for sandbox in &inventory.sandboxes {
+            if alive::has_a_link(&mut self.links, sandbox)? {
+                found.push(sandbox.clone());
             }
         }
-        Ok(sandboxes.len() + draining)
+        let inventory = Inventory { sandboxes: found, ..inventory };
+        Ok(self.store.write(|store| adopt(&inventory, store))?)
     }
 }
 
-/// Adds what `store` does not know, and returns the sandboxes that were added, and how many draining endpoints.
-fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<(Vec<Sandbox>, usize)> {
+/// Adds what `store` does not know, and says how many sandboxes.
+fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<usize> {
     if store.host_row()?.forwarding == Forwarding::OfOthers && inventory.forwarding != Forwarding::OfOthers {
         store.set_forwarding(inventory.forwarding)?;
     }
@@ -131,21 +132,14 @@ fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<(Vec<Sandbox
             store.add_network(network)?;
         }
     }
-    let (mut sandboxes, mut draining) = (Vec::new(), 0);
+    let mut added = 0;
     for sandbox in &inventory.sandboxes {
         if store.find(&sandbox.key())?.is_none() && !is_any_leased(store, &sandbox.endpoints)? {
-            let mut sandbox = sandbox.clone();
-            store.insert(&mut sandbox)?;
-            sandboxes.push(sandbox);
+            store.insert(&mut sandbox.clone())?;
+            added += 1;
         }
     }
-    for found in &inventory.draining {
-        if !store.is_leased(&found.endpoint)? {
-            store.insert_draining(&mut found.clone())?;
-            draining += 1;
-        }
-    }
-    Ok((sandboxes, draining))
+    Ok(added)
 }
 
 fn is_any_leased(store: &Write<'_>, endpoints: &[Endpoint]) -> store::Result<bool> {

@@ -10,7 +10,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::LinkUnspec;
 
 use super::HostLinks;
-use super::read::{alias, controller, is_up, new_link, peer_index};
+use super::read::{alias, controller, new_link, peer_index};
 use crate::kernel::error::{Doing, Result};
 use crate::model::{Alias, InterfaceName};
 
@@ -27,8 +27,6 @@ pub struct OurLink {
     pub controller: Option<u32>,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// Whether it is up.
-    pub is_up: bool,
     /// The other end of a veth pair: the nsid of its namespace, and its index there.
     pub peer: Option<(i32, u32)>,
 }
@@ -96,7 +94,6 @@ fn ours(link: LinkMessage) -> Option<OurLink> {
         index: link.header.index,
         controller: controller(&link),
         mtu,
-        is_up: is_up(&link),
         peer: number.zip(peer_index(&link)),
     })
 }

@@ -3,6 +3,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
@@ -13,6 +15,9 @@ use super::visit;
 use crate::decide::liveness::Sight;
 use crate::kernel::error::{Doing, Result};
 use crate::model::{Namespace, NetnsLocator, Requester};
+
+/// Longer than a visit that only looks takes.
+const VISIT: Duration = Duration::from_millis(2);
 
 /// A network namespace, kept alive by a descriptor.
 pub struct Netns(OwnedFd);
@@ -44,7 +49,7 @@ impl Netns {
     ///
     /// # Errors
     /// Those of `work`, or that the namespace cannot be entered.
-    pub fn within<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         visit::network(self.0.as_fd(), work)
     }
 
@@ -152,8 +157,17 @@ impl Netns {
         }
     }
 
-    /// Whether a process is in it.
+    /// Whether a process is in it, and stays: a command of ours that looks at it is in it for a moment.
     fn is_inhabited(&self) -> Result<bool> {
+        if !self.is_visited()? {
+            return Ok(false);
+        }
+        thread::sleep(VISIT);
+        self.is_visited()
+    }
+
+    /// Whether a process is in it now.
+    fn is_visited(&self) -> Result<bool> {
         let what = || "look for processes in a network namespace".to_owned();
         let own = fstat(&self.0).doing(what)?;
         // The name in the link of each process in it (namespaces(7)).

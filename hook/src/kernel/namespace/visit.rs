@@ -1,20 +1,26 @@
 //! Work in another namespace, done by this thread, which comes back.
 //!
-//! A thread for each visit would take two dozen system calls more. Where the way back fails, the process ends: what it did
-//! next, it would do to the container.
+//! A thread for each visit would take two dozen system calls more. Whether this thread may come back is asked before it goes: to go
+//! into the namespace that it is in takes the same rights. What is left is a short memory, and where the way back fails all the
+//! same, the process ends: what it did next, it would do to the container.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process;
+use std::thread;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{chroot, fchdir};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::kernel::error::{Doing, Result};
+use crate::kernel::error::{Doing, Error, Result};
 
-/// How often the way back is tried: memory may be short for a moment.
-const TRIES: usize = 10;
+/// How often the way back is tried, and how long it waits between: memory may be short for a moment.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A kind of namespace that is visited.
 #[derive(Clone, Copy)]
@@ -47,62 +53,78 @@ impl Kind {
 ///
 /// # Errors
 /// Those of `work`, or that the namespace cannot be entered.
-pub(super) fn network<T>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _home = Home::leave(Kind::Net, Some(place))?;
-    work()
+pub(super) fn network<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    visit(Kind::Net, Some(place), work)
 }
 
 /// Runs `work` in a new network namespace, which ends with the last descriptor or mount of it that `work` makes.
 ///
 /// # Errors
 /// Those of `work`, or that no namespace can be made.
-pub(super) fn new_network<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _home = Home::leave(Kind::Net, None)?;
-    work()
+pub(super) fn new_network<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    visit(Kind::Net, None, work)
 }
 
 /// Runs `work` in the UTS namespace `place`.
 ///
 /// # Errors
 /// Those of `work`, or that the namespace cannot be entered.
-pub(super) fn uts<T>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _home = Home::leave(Kind::Uts, Some(place))?;
-    work()
+pub(super) fn uts<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    visit(Kind::Uts, Some(place), work)
 }
 
 /// Runs `work` in the mount namespace `place`, with the root of that namespace as root and working directory.
 ///
 /// # Errors
 /// Those of `work`, or that the namespace cannot be entered.
-pub(super) fn mount<T>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn mount<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     // Threads share their root and working directory, and setns(2) into a mount namespace refuses that. For the only thread of a
     // process this does nothing.
     unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
     let directories = Directories::open().doing(|| "remember the working directory".into())?;
-    let home = Home::leave(Kind::Mount, Some(place))?;
-    let result = work();
-    drop(home);
+    let result = visit(Kind::Mount, Some(place), work);
     directories.restore();
     result
+}
+
+/// Runs `work` in `place`, or in a new namespace where there is none.
+fn visit<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let (own, name) = kind.own();
+    let own: OwnedFd = File::open(own).doing(|| format!("open the host's {name} namespace"))?.into();
+    match setns(&own, kind.flag()) {
+        Ok(()) => {
+            enter(kind, place)?;
+            let _home = Home { kind, namespace: own };
+            work()
+        }
+        // Root of a user namespace may have no right to come back to the host's namespace. A thread of its own need not.
+        Err(Errno::EPERM) => thread::scope(|scope| {
+            let there = || {
+                // Alone with its root and working directory.
+                unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
+                enter(kind, place)?;
+                work()
+            };
+            let thread = thread::Builder::new().spawn_scoped(scope, there).doing(|| "start a thread".into())?;
+            let panicked = || Error::refused("work in a namespace", io::Error::other("the thread panicked"));
+            thread.join().unwrap_or_else(|_| Err(panicked()))
+        }),
+        Err(error) => Err(Error::refused(format!("stay in the host's {name} namespace"), error)),
+    }
+}
+
+fn enter(kind: Kind, place: Option<BorrowedFd<'_>>) -> Result<()> {
+    let name = kind.own().1;
+    match place {
+        Some(place) => setns(place, kind.flag()).doing(|| format!("enter the container's {name} namespace")),
+        None => unshare(kind.flag()).doing(|| format!("make a {name} namespace")),
+    }
 }
 
 /// The namespace that this thread came from, and returns to when this is dropped.
 struct Home {
     kind: Kind,
     namespace: OwnedFd,
-}
-
-impl Home {
-    /// Enters `place`; where there is none, a new namespace.
-    fn leave(kind: Kind, place: Option<BorrowedFd<'_>>) -> Result<Self> {
-        let (own, name) = kind.own();
-        let namespace = File::open(own).doing(|| format!("open the host's {name} namespace"))?.into();
-        match place {
-            Some(place) => setns(place, kind.flag()).doing(|| format!("enter the container's {name} namespace"))?,
-            None => unshare(kind.flag()).doing(|| format!("make a {name} namespace"))?,
-        }
-        Ok(Self { kind, namespace })
-    }
 }
 
 impl Drop for Home {
@@ -140,11 +162,12 @@ fn come_back(name: &str, step: impl Fn() -> nix::Result<()>) {
         if result.is_ok() {
             return;
         }
+        thread::sleep(PAUSE);
         result = step();
     }
     if let Err(error) = result {
         eprintln!(
-            "ocinet: cannot come back from the container's {name} namespace: {error}; ocinet gc completes what was begun"
+            "ocinet: cannot come back from the container's {name} namespace: {error}; ocinet gc takes away what was begun"
         );
         process::exit(1);
     }

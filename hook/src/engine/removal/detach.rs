@@ -6,11 +6,14 @@ use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Place, perform};
 use crate::model::{Endpoint, Key, Sandbox, State};
 
+/// How often a detach waits for rules that move.
+const TRIES: usize = 4;
+
 impl Engine {
     /// Detaches the container `key`, whose lock the caller holds; none there is no error.
     pub(in crate::engine) fn detach_found(&mut self, key: &Key) -> Result<()> {
         let (draining, sandbox) =
-            self.store.look(|store| Ok::<_, Error>((store.draining_of(key)?, store.find(key)?)))?;
+            self.store.read().at_one_moment(|store| Ok((store.draining_of(key)?, store.find(key)?)))?;
         self.take_up(draining)?;
         match sandbox {
             Some(sandbox) => self.detach_sandbox(sandbox),
@@ -27,7 +30,7 @@ impl Engine {
             self.step("firewall");
         }
         self.files.remove(&sandbox.key())?;
-        for step in plan::undo(&sandbox) {
+        for step in plan::links(&sandbox) {
             perform::shut(&mut self.links, &step)?;
         }
         self.step("links");
@@ -50,16 +53,20 @@ impl Engine {
 
     /// Lets no published port lead to the container any more.
     fn withdraw(&mut self, sandbox: &mut Sandbox) -> Result<()> {
-        self.rules.finish_moving(&mut self.store, &mut self.links)?;
         self.drains.deletion_lock = Some(self.locks.shared(Place::Deletion)?);
-        let lock = change_at_firewall(&self.locks)?;
-        let row = self.store.write(|store| {
-            // From here on a reload of the ruleset leaves the sandbox out.
-            store.set_state(sandbox, State::Detaching)?;
-            store.host_row()
-        })?;
-        self.rules.close_for(sandbox, &row, &mut self.links)?;
-        drop(lock);
-        Ok(())
+        for _ in 0..TRIES {
+            self.rules.finish_moving(&mut self.store, &mut self.links)?;
+            let _lock = change_at_firewall(&self.locks)?;
+            let row = self.store.write(|store| {
+                // From here on a reload of the ruleset leaves the sandbox out.
+                store.set_state(sandbox, State::Detaching)?;
+                store.host_row()
+            })?;
+            // Otherwise another process began to move the rules and was killed before it did: the former firewall has the ports.
+            if row.former_firewalls.is_empty() {
+                return self.rules.close_for(sandbox, &row, &mut self.links);
+            }
+        }
+        Err(Error::Conflict("the rules were being moved to another firewall each time; try again".into()))
     }
 }

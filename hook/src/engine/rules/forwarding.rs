@@ -26,8 +26,10 @@ impl Rules {
             store.write(|store| store.set_forwarding(Forwarding::Intended))?;
         }
         if let Err(error) = self.reload_if_different_locked(store, links) {
-            // The firewall holds what it held before.
-            return Err(error.after(forget_intent(store)));
+            // Rules that close the host may be loaded all the same. They are to be known as ours, and so where nothing can be seen.
+            let row = store.read().host_row()?;
+            let is_open = self.keeper.backend_of(&row)?.inventory().is_ok_and(|held| !held.closes_forwarding);
+            return Err(if is_open { error.after(forget_intent(store)) } else { error });
         }
         match kernel::set(&[Setting::forwarding()]) {
             Ok(()) if intends_to_forward(store)? => Ok(store.write(|store| store.set_forwarding(Forwarding::Ours))?),

@@ -69,8 +69,8 @@ impl LinkPair {
 
     /// Deletes it, or the part of it that could be made, where no rules in the kernel use it: the rules were `loaded`, or the
     /// earlier ones stayed.
-    pub fn after_load(self, loaded: &Result<()>, links: &mut HostLinks) -> Result<()> {
-        let stays = if loaded.is_ok() { self.is_used } else { self.was_made };
+    pub fn after_load(self, loaded: bool, links: &mut HostLinks) -> Result<()> {
+        let stays = if loaded { self.is_used } else { self.was_made };
         if stays { Ok(()) } else { Ok(links.delete_input_loop()?) }
     }
 }

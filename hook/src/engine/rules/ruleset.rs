@@ -123,22 +123,21 @@ impl Rules {
         let pair = LinkPair::of(row, &self.keeper, links)?;
         let loaded = pair.before_load(links).and_then(|()| {
             let all = self.needs(row, store, links)?;
-            self.load_and_verify(row, &all)
+            info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
+            self.keeper.backend_of(row)?.load(&all)?;
+            Ok(all)
         });
-        let settled = pair.after_load(&loaded, links);
+        let settled = pair.after_load(loaded.is_ok(), links);
         match loaded {
-            Ok(()) => settled,
+            Ok(all) => settled.and_then(|()| self.verify(row, &all)),
             Err(error) => Err(error.after(settled)),
         }
     }
 
     /// Exit code 0 of `nft` or `iptables-restore` does not prove that the program read all of its input: it takes a read
     /// that fails for the end.
-    fn load_and_verify(&mut self, row: &HostRow, all: &Needs) -> Result<()> {
-        info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
-        let firewall = self.keeper.backend_of(row)?;
-        firewall.load(all)?;
-        if firewall.matches(all)? {
+    fn verify(&mut self, row: &HostRow, all: &Needs) -> Result<()> {
+        if self.keeper.backend_of(row)?.matches(all)? {
             return Ok(());
         }
         let kind = self.keeper.kind_of(row)?;

@@ -38,13 +38,13 @@ fn detach_all(id: &ContainerId, bundles: &[String], log: &Logger) -> Result<()> 
     let Some(mut engine) = Engine::open_used(Path::new(STATE_DIR), Config::default(), log.clone())? else {
         return Ok(());
     };
-    let mut failures = Failures::default();
-    for bundle in bundles {
-        let detached = engine.detach(&Key::new(id, bundle));
-        failures.note(format!("bundle {bundle}"), detached)?;
-    }
+    let detached = bundles.iter().try_fold(Failures::default(), |mut failures, bundle| {
+        failures.note(format!("bundle {bundle}"), engine.detach(&Key::new(id, bundle)))?;
+        Ok(failures)
+    });
+    // What one bundle left is drained, whatever became of the next.
     engine.close();
-    failures.into_result()
+    detached.and_then(Failures::into_result)
 }
 
 /// The paths by which the runtime may have named the bundle: containerd's path, and the one to which it leads if it

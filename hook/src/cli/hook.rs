@@ -103,9 +103,7 @@ fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger
     let log = log.new(o!("network" => request.wiring.to_string()));
     let mut engine = Engine::open(&options.state_dir, config, log)?;
     let attached = engine.attach(&request, pid);
-    engine.close();
-    // The end of the process closes all descriptors at once.
-    std::mem::forget(engine);
+    engine.close_at_exit();
     attached.map(drop)
 }
 
@@ -113,8 +111,6 @@ fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger
 fn detach(state: &State, options: &Options, log: Logger) -> Result<()> {
     let Some(mut engine) = Engine::open_used(&options.state_dir, Config::default(), log)? else { return Ok(()) };
     let detached = engine.detach(&Key::new(&state.id, &state.bundle));
-    engine.close();
-    // The end of the process closes all descriptors at once.
-    std::mem::forget(engine);
+    engine.close_at_exit();
     detached
 }

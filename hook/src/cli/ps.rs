@@ -22,10 +22,7 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let Some(mut engine) = options.engine_to_look(log)? else { return self.show(&[]) };
-        let mut sandboxes = engine.sandboxes()?;
-        if self.all {
-            sandboxes.extend(engine.draining()?);
-        }
+        let sandboxes = if self.all { engine.all_after(0, u32::MAX)? } else { engine.sandboxes()? };
         let line = |sandbox| Line { status: status(&sandbox, &mut engine), sandbox };
         let lines: Vec<Line> = sandboxes.into_iter().map(line).collect();
         self.show(&lines)

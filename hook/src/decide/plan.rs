@@ -142,14 +142,12 @@ pub fn endpoint(connection: &EndpointRequest, network: &Network, address: IpNet,
     }
 }
 
-/// What takes the endpoints of `sandbox` away, in this order: all links, by which packets could still come, before what
-/// is remembered of an address.
-pub fn undo(sandbox: &Sandbox) -> Vec<Undo> {
+/// The links on the host of all endpoints of `sandbox`, to be looked for and to be shut. A detach shuts all of them before anything is
+/// forgotten of an address: until then packets could come by another link.
+pub fn links(sandbox: &Sandbox) -> Vec<Undo> {
     let alias = sandbox.alias();
     let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias));
-    let (mut links, others): (Vec<_>, Vec<_>) = steps.partition(|step| matches!(step, Undo::Link { .. }));
-    links.extend(others);
-    links
+    steps.filter(|step| matches!(step, Undo::Link { .. })).collect()
 }
 
 /// The interface in a container where the request names none.

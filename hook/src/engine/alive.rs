@@ -44,7 +44,7 @@ fn has_nsid(links: &mut HostLinks, origin: &Origin, nsid: i32, cookie: u64) -> R
 
 /// Whether any link of `sandbox` is there.
 pub(super) fn has_a_link(links: &mut HostLinks, sandbox: &Sandbox) -> Result<bool> {
-    for step in plan::undo(sandbox) {
+    for step in plan::links(sandbox) {
         if perform::is_there(links, &step)? {
             return Ok(true);
         }

@@ -251,19 +251,6 @@ impl Store {
         work(&Write::new(&transaction))
     }
 
-    /// Asks several questions of one moment.
-    ///
-    /// # Errors
-    /// Those of `questions`, or that the store cannot be read.
-    pub fn look<T, E: From<Error>>(
-        &self,
-        questions: impl FnOnce(&Read<'_>) -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E> {
-        let read = self.read();
-        let _moment = read.entries.moment()?;
-        questions(&read)
-    }
-
     /// Asks questions, each seeing the latest commit.
     pub fn read(&self) -> Read<'_> {
         Read::new(&self.connection)

@@ -41,6 +41,15 @@ impl<'c> Read<'c> {
         Self { entries: Entries { connection } }
     }
 
+    /// Asks several questions of one moment.
+    ///
+    /// # Errors
+    /// Those of `questions`, or that the store cannot be read.
+    pub fn at_one_moment<T>(&self, questions: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let _moment = self.entries.moment()?;
+        questions(self)
+    }
+
     /// The sandbox of `key`.
     ///
     /// # Errors

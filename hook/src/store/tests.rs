@@ -170,7 +170,7 @@ fn a_draining_endpoint_keeps_its_address_while_key_and_ports_are_free() {
     assert_eq!(store.read().draining_in(2).unwrap(), Some(draining.endpoint.number));
     assert!(insert(&mut store, &mut sandbox("db", 2, &[])).unwrap_err().is_taken());
     insert(&mut store, &mut sandbox("web", 3, &[(HostAddress::Any, 8080, 1)])).unwrap();
-    store.write(|write| write.remove_draining(draining.endpoint.number)).unwrap();
+    store.write(|write| write.remove_draining(draining)).unwrap();
     assert_eq!(store.read().all_draining().unwrap(), []);
     insert(&mut store, &mut sandbox("db", 2, &[])).unwrap();
     store.read().integrity().unwrap();
@@ -234,8 +234,8 @@ fn what_is_removed_meanwhile_is_no_damage() {
         for _ in 0..300 {
             let mut web = sandbox("web", 2, &[]);
             insert(&mut store, &mut web).unwrap();
-            store.write(|write| write.end(&web)).unwrap();
-            store.write(|write| write.remove_draining(web.endpoints[0].number)).unwrap();
+            let draining = store.write(|write| write.end(&web)).unwrap();
+            store.write(|write| write.remove_draining(&draining[0])).unwrap();
         }
     });
     while !writer.is_finished() {

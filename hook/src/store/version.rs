@@ -24,7 +24,11 @@ pub(super) fn of(connection: &Connection, path: &Path) -> Result<u32> {
             _ => Err(damaged(path, "it has an earlier version than its form")),
         },
         Ok(None) => Err(damaged(path, "it does not say its version")),
-        Err(error) if has_no_table(&error) => in_header(connection, path),
+        Err(error) if has_no_table(&error) => match in_header(connection, path)? {
+            // Another process has upgraded it between the two looks.
+            VERSION => of(connection, path),
+            earlier => Ok(earlier),
+        },
         Err(Error::Sql { source, .. }) => Err(Error::sql("read the version of", path, source)),
         Err(error) => Err(error),
     }
@@ -39,7 +43,7 @@ fn in_header(connection: &Connection, path: &Path) -> Result<u32> {
     match (pragma("user_version")?, pragma("application_id")?) {
         // The first version did not say it twice.
         (1, 0) => Ok(1),
-        (version @ 2..VERSION, mark) if mark == application_id(version) => Ok(version),
+        (version @ 2..=VERSION, mark) if mark == application_id(version) => Ok(version),
         (found, mark) if found > VERSION && mark == application_id(found) => Err(newer(path, found)),
         (version, mark) => Err(damaged(path, &format!("it has the version {version} and the mark {mark:#x}"))),
     }

@@ -89,7 +89,7 @@ impl<'c> Write<'c> {
         self.entries.put(&EntryKey::LastAddress(network.clone()), &address_bytes(address))
     }
 
-    /// Adds `sandbox` with all its leases and numbers it and its endpoints, as no other was in this boot.
+    /// Adds `sandbox` with all its leases and numbers it and its endpoints, as no other was in this store.
     ///
     /// # Errors
     /// [`Error::is_taken`](super::Error::is_taken) where another holds its key or one of its leases.
@@ -102,18 +102,6 @@ impl<'c> Write<'c> {
         }
         self.restore(sandbox)?;
         self.note(number, last)
-    }
-
-    /// Adds `draining` with its leases and numbers it.
-    ///
-    /// # Errors
-    /// [`Error::is_taken`](super::Error::is_taken) where another holds one of its leases.
-    pub fn insert_draining(&self, draining: &mut DrainingEndpoint) -> Result<()> {
-        let mut last = self.last()?;
-        draining.sandbox = last.next()?.into();
-        draining.endpoint.number = last.next()?.into();
-        self.entries.put(&EntryKey::Last, &last.encode())?;
-        self.restore_draining(draining)
     }
 
     /// Adds `sandbox` under the numbers that it has, and tells none of those who follow the store.
@@ -175,13 +163,16 @@ impl<'c> Write<'c> {
         self.note(number, self.last()?)
     }
 
-    /// Removes a draining endpoint with its leases; none there is no error.
+    /// Removes a draining endpoint with its leases. That it is not there any more, or another has its number, is no error.
     ///
     /// # Errors
     /// When the store fails or the entry is damaged.
-    pub fn remove_draining(&self, number: i64) -> Result<()> {
-        let Some(draining) = self.draining(number)? else { return Ok(()) };
-        entries_of_draining(&draining)?.iter().try_for_each(|(key, _)| self.entries.remove(key))?;
+    pub fn remove_draining(&self, draining: &DrainingEndpoint) -> Result<()> {
+        let number = draining.endpoint.number;
+        if self.draining(number)?.as_ref() != Some(draining) {
+            return Ok(());
+        }
+        entries_of_draining(draining)?.iter().try_for_each(|(key, _)| self.entries.remove(key))?;
         self.entries.remove(&EntryKey::Draining(number_of(number)?))
     }
 

@@ -84,15 +84,11 @@ impl Host {
 
     pub fn list(&self, request: &ListRequest) -> Result<ListResponse> {
         let count = if request.limit == 0 { PAGE } else { request.limit.min(PAGE) };
-        let mut sandboxes = Vec::new();
-        if let Some(mut engine) = self.engine()? {
-            sandboxes = engine.sandboxes_after(request.after, count)?;
-            if request.all {
-                sandboxes.extend(engine.draining()?.into_iter().filter(|sandbox| sandbox.number > request.after));
-                sandboxes.sort_by_key(|sandbox| sandbox.number);
-                sandboxes.truncate(count as usize);
-            }
-        }
+        let sandboxes = match self.engine()? {
+            Some(mut engine) if request.all => engine.all_after(request.after, count)?,
+            Some(mut engine) => engine.sandboxes_after(request.after, count)?,
+            None => Vec::new(),
+        };
         let mut response = ListResponse::new();
         let mut last = None;
         let taken = page(&sandboxes, &mut response.containers, &mut last);
@@ -136,8 +132,7 @@ impl Host {
     }
 }
 
-/// Takes the `wanted` ones of `sandboxes` until a page is full. Returns how many were examined, and the number of the
-/// last.
+/// Takes `sandboxes` until a page is full. Returns how many were taken; `last` is the number of the last.
 fn page(sandboxes: &[Sandbox], containers: &mut Vec<Container>, last: &mut Option<i64>) -> usize {
     let mut bytes = 0;
     for (index, sandbox) in sandboxes.iter().enumerate() {
@@ -166,9 +161,9 @@ impl Drain for Heard {
     type Ok = ();
     type Err = Never;
 
-    fn log(&self, sandbox: &slog::Record<'_>, _: &OwnedKVList) -> std::result::Result<(), Never> {
-        if sandbox.level() == Level::Warning {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sandbox.msg().to_string());
+    fn log(&self, record: &slog::Record<'_>, _: &OwnedKVList) -> std::result::Result<(), Never> {
+        if record.level() == Level::Warning {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record.msg().to_string());
         }
         Ok(())
     }

@@ -60,14 +60,22 @@ impl Engine {
         }
         for draining in self.store.read().all_draining()? {
             let result = self.await_drained(draining.endpoint.number);
-            failures.note(format!("container {}", draining.container), result)?;
+            if let Some(()) = failures.note(format!("container {}", draining.container), result)? {
+                reset.containers.push(draining.container.to_string());
+            }
         }
         std::mem::take(&mut failures).into_result()?;
         let _alone = alone_at_firewall(&self.locks)?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = Writing::begin(&self.locks)?;
-        if let Some(sandbox) = self.sandboxes()?.iter().chain(&self.draining()?).next() {
+        // A question that has a lost store rebuilt would wait for the locks that are held here.
+        let (sandboxes, draining) =
+            self.store.read().at_one_moment(|store| Ok((store.sandboxes()?, store.all_draining()?)))?;
+        if let Some(sandbox) = sandboxes.first() {
             return Err(Error::Conflict(format!("container {} was attached meanwhile; try again", sandbox.container)));
+        }
+        if let Some(draining) = draining.first() {
+            return Err(Error::Conflict(format!("container {} is being detached; try again", draining.container)));
         }
         reset.forwarding_off = forward_no_more(&self.store)?;
         reset.shared = self.remove_shared()?;

@@ -25,7 +25,17 @@ impl Engine {
     ///
     /// Never fails: the attach or detach is complete. What is left is in the store as draining, and collection finds it; the log
     /// says so.
-    pub fn close(&mut self) {
+    pub fn close(mut self) {
+        self.settle();
+    }
+
+    /// The same for a process that ends now, which closes all descriptors at once: a dozen system calls less.
+    pub fn close_at_exit(mut self) {
+        self.settle();
+        std::mem::forget(self);
+    }
+
+    fn settle(&mut self) {
         // A step that failed has not reset the time.
         self.since = Instant::now();
         let must_wait = self.slow_sockets().next().is_some() && self.is_deletion_recent();

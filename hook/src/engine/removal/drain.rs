@@ -61,8 +61,12 @@ pub(in crate::engine) fn drain(
     flows: &mut Flows,
     draining: &DrainingEndpoint,
 ) -> Result<()> {
+    // A store that was rebuilt meanwhile gives the same numbers again.
+    if store.read().draining(draining.endpoint.number)?.as_ref() != Some(draining) {
+        return Ok(());
+    }
     clear_addresses(links, flows, draining)?;
-    Ok(store.write(|store| store.remove_draining(draining.endpoint.number))?)
+    Ok(store.write(|store| store.remove_draining(draining))?)
 }
 
 /// Takes away what the kernel holds of `draining`, while its addresses are still leased.

@@ -20,7 +20,7 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// How many sandboxes went.
+    /// How many sandboxes and draining endpoints went.
     pub fn count(&self) -> usize {
         self.dead.len() + self.drained
     }
@@ -112,9 +112,12 @@ impl Engine {
         if any {
             return Ok(true);
         }
-        if let Some(draining) = self.store.read().all_draining()?.first() {
-            self.wait_at(place_of_draining(draining))?;
-            return Ok(true);
+        for place in self.store.read().all_draining()?.iter().map(place_of_draining) {
+            // Where no process works on it, it could not be drained a moment ago.
+            if self.locks.is_held(place) {
+                self.wait_at(place)?;
+                return Ok(true);
+            }
         }
         for sandbox in self.store.read().sandboxes()? {
             if self.is_leaving(&sandbox) {
@@ -146,8 +149,7 @@ impl Engine {
 
     /// Goes on with a drain that was cut off. True when the endpoint is gone, false where another process drains it.
     fn collect_draining(&mut self, listed: &DrainingEndpoint) -> Result<bool> {
-        let Some(lock) = self.locks.attempt(place_of_draining(listed))? else { return Ok(false) };
-        lock.inherit()?;
+        let Some(_lock) = self.locks.attempt(place_of_draining(listed))? else { return Ok(false) };
         if let Some(draining) = self.store.read().draining(listed.endpoint.number)? {
             drain(&mut self.store, &mut self.links, &mut self.flows, &draining)?;
         }

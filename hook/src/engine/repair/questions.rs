@@ -23,12 +23,19 @@ impl Engine {
         self.read(|store| store.sandboxes_after(after, count))
     }
 
-    /// The sandboxes that have ended while the kernel still has links of theirs, as far as they are still known.
+    /// The same, with what is still known of sandboxes that have ended while the kernel has links of theirs.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn draining(&mut self) -> Result<Vec<Sandbox>> {
-        self.read(|store| store.all_draining()).map(DrainingEndpoint::remains)
+    pub fn all_after(&mut self, after: i64, count: u32) -> Result<Vec<Sandbox>> {
+        // Of one moment: a container that ends meanwhile is not there twice.
+        let (mut all, draining) = self.read(|store| {
+            store.at_one_moment(|store| Ok((store.sandboxes_after(after, count)?, store.all_draining()?)))
+        })?;
+        all.extend(DrainingEndpoint::remains(draining).into_iter().filter(|sandbox| sandbox.number > after));
+        all.sort_by_key(|sandbox| sandbox.number);
+        all.truncate(count as usize);
+        Ok(all)
     }
 
     /// The sandboxes of the container of that id, of that name, or whose id begins so: several where several roots of a

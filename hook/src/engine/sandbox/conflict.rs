@@ -43,10 +43,15 @@ impl Engine {
         }
     }
 
-    /// The error about something held by a living container; none where another took a port that the request did not name.
+    /// The error about something that `by` holds; none where that is gone, or another took a port that the request did not name.
     pub(in crate::engine) fn refuse_held(&self, by: Holder, what: &Wanted, request: &Request) -> Result<()> {
-        let Some(holder) = self.store.read().sandbox(by.sandbox)? else { return Ok(()) };
-        let owner = &holder.container;
+        let read = self.store.read();
+        let draining = by.endpoint.map(|number| read.draining(number)).transpose()?.flatten();
+        let owner = match (draining, read.sandbox(by.sandbox)?) {
+            (Some(draining), _) => draining.container,
+            (None, Some(sandbox)) => sandbox.container,
+            (None, None) => return Ok(()),
+        };
         Err(Error::Conflict(match what {
             Wanted::Address(address) => format!("address {address} is leased to container {owner}"),
             Wanted::Mac(mac) => format!("MAC address {mac} is leased to container {owner}"),

@@ -89,7 +89,8 @@ fn a_sandbox_that_drains_becomes_its_endpoint() {
     let [old] = &store.read().all_draining().unwrap()[..] else { panic!("it has one") };
     assert_eq!((old.container.as_str(), old.sandbox, old.endpoint.number), ("old", 3, 3));
     assert!(insert(&mut store, &mut sandbox("new", 3, &[])).unwrap_err().is_taken(), "its address is leased");
-    store.write::<_, Error>(|write| write.remove_draining(3)).unwrap();
+    let old = old.clone();
+    store.write::<_, Error>(|write| write.remove_draining(&old)).unwrap();
     insert(&mut store, &mut sandbox("new", 3, &[])).unwrap();
     store.read().integrity().unwrap();
 }

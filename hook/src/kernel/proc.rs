@@ -11,6 +11,7 @@ const CAPACITY: usize = 4096;
 /// Those of the kernel.
 pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(CAPACITY);
+    // Of a reader that is no file, the standard library cannot ask the length.
     File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

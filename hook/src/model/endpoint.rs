@@ -8,7 +8,7 @@ use super::{InterfaceName, Mac, NetworkName, State};
 /// One connection of a sandbox to a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// The number the store gave it; never reused within one boot.
+    /// The number the store gave it; never reused within one store.
     #[serde(rename = "endpoint")]
     pub number: i64,
     /// How far its attach or detach has come.

@@ -72,7 +72,7 @@ pub struct Requester {
 /// A network namespace as it was seen at attach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
-    /// Its `SO_NETNS_COOKIE`: unlike inode numbers, never reused within one boot.
+    /// Its `SO_NETNS_COOKIE`: unlike inode numbers, never reused within one store.
     pub cookie: u64,
     /// How to find it again.
     #[serde(rename = "witness")]
@@ -106,7 +106,7 @@ pub struct ResolverChoice {
 /// touched, and is enough to take everything away again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
-    /// The number the store gave it; never reused within one boot.
+    /// The number the store gave it; never reused within one store.
     #[serde(rename = "record")]
     pub number: i64,
     /// The container's id.

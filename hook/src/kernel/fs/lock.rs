@@ -35,7 +35,7 @@ pub enum Place {
     Deletion,
     /// One sandbox, by its key.
     Sandbox(u32),
-    /// The background deletion of one sandbox's links.
+    /// The background deletion of one endpoint's link.
     Drain(i64),
     /// The claim to be the resident process of this host.
     Service,

@@ -184,8 +184,8 @@ fn a_host_that_cannot_ask() -> Result<()> {
 }
 
 /// What a hook leaves of the link pair when it is killed before it has set it up.
-const HALF_MADE: &str = "ip link add ocn-detour-in address 02:6f:63:69:6e:00 \
-    type veth peer name ocn-detour-out address 02:6f:63:69:6e:00";
+const HALF_MADE: &str = "ip link add ocn-detour-in address 02:6f:63:69:6e:00 mtu 65535 arp off \
+    type veth peer name ocn-detour-out address 02:6f:63:69:6e:00 mtu 65535 arp off";
 
 /// A half-made link pair is completed by the next attach where the host's rules are asked. Where they are not, the
 /// doctor reports it, and `doctor --fix` or `gc` deletes it.

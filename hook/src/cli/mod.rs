@@ -15,6 +15,7 @@ mod prepare;
 mod ps;
 mod reset;
 mod table;
+mod warm;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,16 @@ pub enum Command {
     /// Take everything of ocinet off this host
     #[command(after_help = "Example:\n  ocinet reset")]
     Reset(reset::Arguments),
+    /// Bring the installed programs into large pages of the page cache, so that they start faster
+    ///
+    /// A file that is read from the disk when it is first run lies in single pages, and each attach takes some 0.4 ms
+    /// longer than from large ones. A unit of systemd runs this at boot, and an installation at its end; the kernel may
+    /// drop the file when memory is short.
+    ///
+    /// Nothing may run from a file meanwhile. Where the kernel or the file system has no large pages, it says so, and
+    /// that is no error.
+    #[command(after_help = "Example:\n  ocinet warm")]
+    Warm(warm::Arguments),
     /// Print the manual page ocinet(1), or write all pages to a directory
     #[command(after_help = "Examples:\n  ocinet man | man -l -\n  ocinet man /usr/local/share/man")]
     Man(man::Arguments),
@@ -139,6 +150,7 @@ impl Command {
             Self::Gc(arguments) => arguments.run(options, log),
             Self::Doctor(arguments) => return arguments.run(options, log),
             Self::Reset(arguments) => arguments.run(options, log),
+            Self::Warm(arguments) => arguments.run(options),
             Self::Man(arguments) => arguments.run(),
             Self::Completion(arguments) => arguments.run(),
         };

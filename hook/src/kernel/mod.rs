@@ -1,7 +1,7 @@
 //! The only code that calls the kernel, and uses the host's files and programs. The engine decides what is done, and
 //! when.
 //!
-//! Each of these folders imports only those before it: `namespace` < `fs` < `netlink` < `firewall`.
+//! Each of these folders imports only those before it: `namespace` < `page_cache` < `fs` < `netlink` < `firewall`.
 
 mod child_process;
 mod error;
@@ -11,6 +11,7 @@ mod in_namespace;
 mod memory;
 mod namespace;
 mod netlink;
+mod page_cache;
 pub mod perform;
 mod ports;
 mod proc;
@@ -34,6 +35,9 @@ pub use namespace::{
     process_start, set_hostname,
 };
 pub use netlink::{Flows, HostLinks, Listeners, NO_GUARD, OurLink, Uplink, is_lasting};
+pub use page_cache::{
+    Folios, Warmed, folios_of, go_on_from_memory, has_large_folios, hinders, installed_programs, warm,
+};
 pub use ports::{FreeRange, is_local};
 pub use sysctl::{forwarding, frames_pass_ip_hooks, is_set, set, strict_reverse_path, switch_forwarding_off};
 pub use terminal::terminal_columns;

@@ -3,6 +3,7 @@
 
 mod ours;
 mod outside;
+mod programs;
 mod reset;
 mod resolvers;
 mod restore;
@@ -83,6 +84,7 @@ impl Engine {
         findings.extend(self.examine_networks()?);
         findings.extend(self.examine_firewall()?);
         findings.extend(self.examine_outside()?);
+        findings.extend(programs::examine());
         Ok(findings)
     }
 }

@@ -18,7 +18,7 @@ fn is_cold(program: &Path) -> bool {
 }
 
 fn note(program: &Path) -> Finding {
-    let trouble = "lies in small pages of the page cache, so that an attach takes some 0.4 ms longer than it could: ocinet \
+    let trouble = "lies in small pages of the page cache, so that an attach takes 0.5 to 0.8 ms longer than it could: ocinet \
                    warm changes that, and ocinet-warm.service at each boot";
     Finding::note(format!("file {}", program.display()), trouble)
 }

@@ -18,12 +18,16 @@ const COMPOUND_TAIL: u64 = 1 << 16;
 /// How much of a file lies in which pages of the page cache, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Folios {
+    /// In folios of at least a huge page. They are large ones, too.
+    huge: usize,
     /// In folios of at least 64 KiB.
-    pub large: usize,
+    large: usize,
     /// In smaller ones.
-    pub small: usize,
+    small: usize,
     /// Not in the page cache.
-    pub absent: usize,
+    absent: usize,
+    /// The whole huge pages that the file has.
+    whole: usize,
 }
 
 /// A page of a file.
@@ -37,9 +41,14 @@ enum Page {
 }
 
 impl Folios {
-    /// Whether no better is to be had. What is left at the end of a file lies in smaller folios.
+    /// Whether page faults are as few and as cheap as large folios make them, but for what is left at the end of a file.
     pub fn are_large(&self) -> bool {
         self.absent == 0 && self.small <= LARGE.max(self.large / 8)
+    }
+
+    /// Whether besides a page fault can map a huge page, if it lies right in the address space.
+    pub fn are_huge(&self) -> bool {
+        self.are_large() && self.huge >= self.whole
     }
 
     /// Whether most of what is there lies in small folios.
@@ -47,14 +56,18 @@ impl Folios {
         self.small > LARGE.max(self.large)
     }
 
-    fn of(pages: &[Page], page_size: usize) -> Self {
-        let mut folios = Self { large: 0, small: 0, absent: 0 };
+    fn of(pages: &[Page], page_size: usize, huge_page: usize) -> Self {
+        let whole = pages.len() * page_size / huge_page * huge_page;
+        let mut folios = Self { huge: 0, large: 0, small: 0, absent: 0, whole };
         for folio in pages.chunk_by(|_, next| *next == Page::Next) {
             let bytes = folio.len() * page_size;
             match folio.first() {
                 Some(Page::Absent) => folios.absent += bytes,
                 _ if bytes < LARGE => folios.small += bytes,
                 _ => folios.large += bytes,
+            }
+            if bytes >= huge_page {
+                folios.huge += bytes;
             }
         }
         folios
@@ -96,7 +109,7 @@ fn look(file: &File) -> io::Result<Option<Folios>> {
             }
         });
     }
-    Ok(Some(Folios::of(&pages, page_size())))
+    Ok(Some(Folios::of(&pages, page_size(), huge_page())))
 }
 
 /// What the flags of a page say, after the page before it in the file.
@@ -116,10 +129,14 @@ pub fn has_large_folios(file: &File) -> bool {
         _ => return false,
     };
     // Without transparent huge pages no file system has large folios.
-    version(&release).is_some_and(|version| version >= since) && fs::exists(HUGE_PAGES).unwrap_or(false)
+    version(&release).is_some_and(|version| version >= since) && huge_page() < usize::MAX
 }
 
-const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+/// The size of a huge page in bytes; beyond all sizes where the kernel has no transparent huge pages.
+fn huge_page() -> usize {
+    let size = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").unwrap_or_default();
+    size.trim().parse().ok().filter(|size| *size > 0).unwrap_or(usize::MAX)
+}
 
 /// The first two numbers of a kernel's release.
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -139,24 +156,32 @@ mod tests {
             flags.iter().for_each(|flags| pages.push(page(*flags, pages.last().copied())));
             pages
         };
-        let of = |flags: &[u64]| Folios::of(&pages_of(flags), 4096);
+        const HUGE: usize = 512 << 12;
+        let sizes = |folios: Folios| [folios.huge, folios.large, folios.small, folios.absent].map(|bytes| bytes >> 12);
+        let of = |flags: &[u64]| sizes(Folios::of(&pages_of(flags), 4096, HUGE));
         let folio = |pages: usize| [vec![head], vec![tail; pages - 1]].concat();
-        assert_eq!(of(&[single; 40]), Folios { large: 0, small: 40 << 12, absent: 0 });
-        assert_eq!(of(&folio(16)), Folios { large: 16 << 12, small: 0, absent: 0 });
-        assert_eq!(of(&[folio(8), folio(8), vec![single]].concat()), Folios { large: 0, small: 17 << 12, absent: 0 });
-        assert_eq!(of(&[folio(512), folio(4)].concat()), Folios { large: 512 << 12, small: 4 << 12, absent: 0 });
-        // A page of 64 KiB is one by itself.
-        assert_eq!(Folios::of(&pages_of(&[single; 2]), 64 << 10), Folios { large: 128 << 10, small: 0, absent: 0 });
+        assert_eq!(of(&[single; 40]), [0, 0, 40, 0]);
+        assert_eq!(of(&folio(16)), [0, 16, 0, 0]);
+        assert_eq!(of(&[folio(8), folio(8), vec![single]].concat()), [0, 0, 17, 0]);
+        assert_eq!(of(&[folio(512), folio(4)].concat()), [512, 512, 4, 0]);
         let absent = [[Page::Absent; 2].as_slice(), &pages_of(&[tail; 16])].concat();
-        assert_eq!(Folios::of(&absent, 4096), Folios { large: 16 << 12, small: 0, absent: 2 << 12 });
+        assert_eq!(sizes(Folios::of(&absent, 4096, HUGE)), [0, 16, 0, 2]);
+        // A page of 64 KiB is a large folio by itself; without huge pages there is no whole one.
+        let folios = Folios::of(&pages_of(&[single; 2]), 64 << 10, usize::MAX);
+        assert_eq!((folios.large, folios.whole), (128 << 10, 0));
+        assert!(Folios::of(&pages_of(&[folio(512), folio(4)].concat()), 4096, HUGE).are_huge());
+        assert!(!Folios::of(&pages_of(&folio(16).repeat(32)), 4096, HUGE).are_huge());
+        assert!(Folios::of(&pages_of(&folio(16).repeat(31)), 4096, HUGE).are_huge());
     }
 
     #[test]
     fn the_end_of_a_file_may_lie_in_small_pages() {
         let folios = |large: usize, small: usize, absent: usize| Folios {
+            huge: 0,
             large: large << 10,
             small: small << 10,
             absent: absent << 10,
+            whole: 0,
         };
         for large in [folios(6144, 100, 0), folios(0, 40, 0), folios(64, 60, 0), folios(0, 0, 0)] {
             assert!(large.are_large() && !large.are_small(), "{large:?}");
@@ -188,7 +213,7 @@ mod tests {
         fs::write(&path, vec![1; 300_000]).unwrap();
         let file = File::open(&path).unwrap();
         // Without the right to look there is no answer.
-        if let Some(Folios { large, small, absent }) = folios_of(&file) {
+        if let Some(Folios { large, small, absent, .. }) = folios_of(&file) {
             assert_eq!((large + small + absent, absent), (300_000_usize.next_multiple_of(page_size()), 0));
         }
         File::create(&path).unwrap();

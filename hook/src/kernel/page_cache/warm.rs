@@ -44,31 +44,32 @@ pub enum Warmed {
 /// [`Error::Busy`] where a process runs from it, [`Error::NotRegular`], or when it cannot be read.
 pub fn warm(path: &Path) -> Result<Warmed> {
     let (file, meta) = open(path)?;
-    if folios_of(&file).is_some_and(|folios| folios.are_large()) {
+    if folios_of(&file).is_some_and(|folios| folios.are_huge()) {
         return Ok(Warmed::Already);
     }
+    let mut warmed = Warmed::Refused;
     for _ in 0..ATTEMPTS {
         wait_for_runners(path, &meta)?;
         if !read_anew(&file).doing(|| format!("read {}", path.display()))? {
-            return Ok(Warmed::Refused);
+            break;
         }
-        match folios_of(&file) {
-            None => return Ok(Warmed::Unseen),
-            Some(folios) if folios.are_large() => return Ok(Warmed::Now),
-            Some(_) => {}
+        let Some(folios) = folios_of(&file) else { return Ok(Warmed::Unseen) };
+        warmed = if folios.are_large() { Warmed::Now } else { Warmed::Refused };
+        if folios.are_huge() {
+            break;
         }
     }
-    Ok(Warmed::Refused)
+    Ok(warmed)
 }
 
-/// Whether this process keeps a file from being warmed: it runs from it, and it is not in large pages.
+/// Whether this process keeps a file from being warmed: it runs from it, and the file can do with it.
 ///
 /// # Errors
 /// As [`warm`].
 pub fn hinders(path: &Path) -> Result<bool> {
     let (file, meta) = open(path)?;
     let is_own = fs::metadata("/proc/self/exe").is_ok_and(|own| is_same(&own, &meta));
-    Ok(is_own && !folios_of(&file).is_some_and(|folios| folios.are_large()))
+    Ok(is_own && !folios_of(&file).is_some_and(|folios| folios.are_huge()))
 }
 
 /// Runs this program with other arguments in the place of this process, from a copy in memory: the process then has
@@ -162,7 +163,8 @@ mod tests {
         let first = warm(&path).unwrap();
         let again = warm(&path).unwrap();
         match first {
-            Warmed::Already | Warmed::Now => assert_eq!(again, Warmed::Already),
+            // Memory may be too short for huge pages.
+            Warmed::Already | Warmed::Now => assert!(matches!(again, Warmed::Already | Warmed::Now), "{again:?}"),
             Warmed::Unseen | Warmed::Refused => assert_eq!(again, first),
         }
         assert_eq!(fs::read(&path).unwrap(), content);

@@ -105,12 +105,13 @@ fn check_units(host: &Host, units: &str, prefix: &str) -> Result<()> {
     host.sh(&format!(
         "mkdir -p /usr/local/lib/web; cp {prefix}/share/doc/ocinet/examples/web.service /mnt/web.service"
     ))?;
-    let files = format!("{units}/ocinet-gc.service {units}/ocinet-gc.timer /mnt/web.service");
+    let files =
+        format!("{units}/ocinet-gc.service {units}/ocinet-gc.timer {units}/ocinet-warm.service /mnt/web.service");
     let said = host.output(&["sh", "-c", &format!("systemd-analyze verify --man=no {files} 2>&1")])?;
     // systemd-analyze leaves these files.
     host.sh("rmdir /usr/local/lib/web; rm -rf /run/systemd")?;
     ensure!(said.code == 0 && said.stdout.is_empty(), "{said}");
-    for unit in [&format!("{units}/ocinet-gc.service"), "/mnt/web.service"] {
+    for unit in [&format!("{units}/ocinet-gc.service"), &format!("{units}/ocinet-warm.service"), "/mnt/web.service"] {
         ensure!(host.sh(&format!("cat {unit}"))?.contains(&format!("={prefix}/bin/ocinet ")), "{unit}");
     }
     Ok(())
@@ -141,6 +142,7 @@ fn the_script_installs_and_takes_away() -> Result<()> {
                 format!("{prefix}/bin/ocinet -rwxr-xr-x 0:0"),
                 format!("{prefix}/bin/containerd-shim-ocinet-v2 -rwxr-xr-x 0:0"),
                 format!("{systemd}/system/ocinet-gc.timer -rw-r--r--"),
+                format!("{systemd}/system/ocinet-warm.service -rw-r--r--"),
                 format!("{systemd}/system/ocinet.socket -rw-r--r--"),
                 format!("{systemd}/network/80-ocinet.network -rw-r--r--"),
                 format!("{}/zones/ocinet.xml -rw-r--r--", systemd.replace("systemd", "firewalld")),
@@ -212,6 +214,8 @@ fn the_package_installs_and_goes() -> Result<()> {
         check_units(host, "/usr/lib/systemd/system", "/usr")?;
         let wanted = host.sh("readlink /etc/systemd/system/timers.target.wants/ocinet-gc.timer").context("enabled")?;
         ensure!(wanted.ends_with("lib/systemd/system/ocinet-gc.timer\n"), "{wanted}");
+        let wanted = host.sh("readlink /etc/systemd/system/multi-user.target.wants/ocinet-warm.service")?;
+        ensure!(wanted.ends_with("lib/systemd/system/ocinet-warm.service\n"), "{wanted}");
         use_it(host, "/usr")?;
         // The script and the package differ only in the files that each needs for its own removal.
         let listed = "grep -v ocinet/manifest | sed 's/\\.gz$//' | sort";

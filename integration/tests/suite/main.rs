@@ -62,3 +62,4 @@ mod ttrpc_service;
 mod unknown;
 mod upgrade;
 mod uplinks;
+mod warm;

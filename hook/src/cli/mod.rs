@@ -121,8 +121,8 @@ pub enum Command {
     /// Bring the installed programs into large pages of the page cache, so that they start faster
     ///
     /// A file that is read from the disk when it is first run lies in single pages, and each attach takes 0.5 to 0.8
-    /// ms longer than from large ones. A unit of systemd runs this at boot, and an installation at its end; the kernel may
-    /// drop the file when memory is short.
+    /// ms longer than from large ones. A unit of systemd runs this at boot, and an installation at its end; the kernel
+    /// may drop the file when memory is short.
     ///
     /// Nothing may run from a file meanwhile. Where the kernel or the file system has no large pages, it says so, and
     /// that is no error.

@@ -142,8 +142,8 @@ pub fn endpoint(connection: &EndpointRequest, network: &Network, address: IpNet,
     }
 }
 
-/// The links on the host of all endpoints of `sandbox`, to be looked for and to be shut. A detach shuts all of them before anything is
-/// forgotten of an address: until then packets could come by another link.
+/// The links on the host of all endpoints of `sandbox`, to be looked for and to be shut. A detach shuts all of them
+/// before anything is forgotten of an address: until then packets could come by another link.
 pub fn links(sandbox: &Sandbox) -> Vec<Undo> {
     let alias = sandbox.alias();
     let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias));

@@ -1,9 +1,9 @@
 //! The steps by which the kernel connects an endpoint, one file per driver. Pure: steps are data, which
 //! `kernel/perform` performs, verifies and undoes.
 //!
-//! A driver is one file here with its [`Decisions`], and one arm in [`decisions`]. Beside a rebuild of a lost store, which knows bridges
-//! by their aliases and addresses by the names of links (`engine/repair/inventory.rs`), no other code depends on the driver
-//! of a network.
+//! A driver is one file here with its [`Decisions`], and one arm in [`decisions`]. Beside a rebuild of a lost store,
+//! which knows bridges by their aliases and addresses by the names of links (`engine/repair/inventory.rs`), no other
+//! code depends on the driver of a network.
 
 mod bridge;
 mod guard;

@@ -29,8 +29,8 @@ fn evidence(links: &mut HostLinks, origin: &Origin, sandbox: &Sandbox) -> Result
     Ok(Evidence { nsid, link, link_alone: sandbox.namespace.locator == NetnsLocator::Unseen })
 }
 
-/// Whether the host still has the id `nsid` for the namespace of that cookie. An id that the kernel chose is given again: it is
-/// gone, too, where it is seen to lead to a namespace of another cookie.
+/// Whether the host still has the id `nsid` for the namespace of that cookie. An id that the kernel chose is given
+/// again: it is gone, too, where it is seen to lead to a namespace of another cookie.
 fn has_nsid(links: &mut HostLinks, origin: &Origin, nsid: i32, cookie: u64) -> Result<bool> {
     if !links.has_nsid(nsid)? {
         return Ok(false);

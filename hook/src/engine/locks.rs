@@ -5,8 +5,8 @@ use crate::kernel::{Lock, LockFile, Place};
 use crate::model::{DrainingEndpoint, Key, Sandbox};
 use crate::store::{HostRow, Store};
 
-/// The firewall's shared lock, held from the write of a lease until the kernel holds the same: meanwhile no process loads the ruleset
-/// from the store.
+/// The firewall's shared lock, held from the write of a lease until the kernel holds the same: meanwhile no process
+/// loads the ruleset from the store.
 pub(super) struct FirewallLock {
     /// The shared lock.
     pub lock: Lock,
@@ -36,16 +36,16 @@ pub(super) fn alone_at_sandbox(locks: &LockFile, key: &Key) -> Result<Lock> {
     alone(locks, Place::Sandbox(key.lock_offset()))
 }
 
-/// The lock under which a container's ports are added to the store and the kernel, or removed. The programs that change the
-/// kernel hold it, too: the ruleset is not loaded while one of them outlives us and still adds to it.
+/// The lock under which a container's ports are added to the store and the kernel, or removed. The programs that change
+/// the kernel hold it, too: the ruleset is not loaded while one of them outlives us and still adds to it.
 pub(super) fn change_at_firewall(locks: &LockFile) -> Result<Lock> {
     let change = locks.shared(Place::Firewall)?;
     change.inherit()?;
     Ok(change)
 }
 
-/// The lock under which the ruleset is loaded. The program that loads it holds the lock, too: otherwise it could overwrite a later
-/// change of another process.
+/// The lock under which the ruleset is loaded. The program that loads it holds the lock, too: otherwise it could
+/// overwrite a later change of another process.
 pub(super) fn alone_at_firewall(locks: &LockFile) -> Result<Lock> {
     alone(locks, Place::Firewall)
 }

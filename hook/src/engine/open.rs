@@ -39,8 +39,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens the host to plan an attach. Nothing is made, but that a store of an earlier version is upgraded: where there is none, an
-    /// empty one in memory is used.
+    /// Opens the host to plan an attach. Nothing is made, but that a store of an earlier version is upgraded: where
+    /// there is none, an empty one in memory is used.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -52,9 +52,9 @@ impl Engine {
         Ok(Self { only_looks: true, ..engine })
     }
 
-    /// Opens the host to look at it, if ocinet was used on it since it booted. Nothing is changed, but that a store of an
-    /// earlier version is upgraded: where the store is missing or damaged, what the kernel holds is shown instead, and
-    /// the log says so.
+    /// Opens the host to look at it, if ocinet was used on it since it booted. Nothing is changed, but that a store of
+    /// an earlier version is upgraded: where the store is missing or damaged, what the kernel holds is shown instead,
+    /// and the log says so.
     ///
     /// # Errors
     /// When the state directory is not ours, or the store cannot be read.

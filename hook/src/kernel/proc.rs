@@ -4,8 +4,8 @@ use std::io::{self, Read};
 /// As large as the text of nearly every file of /proc that is read here.
 const CAPACITY: usize = 4096;
 
-/// Reads a file of /proc or /sys. They say nothing of their length beforehand, so that [`std::fs::read`] would ask for it, and then
-/// read in small steps.
+/// Reads a file of /proc or /sys. They say nothing of their length beforehand, so that [`std::fs::read`] would ask for
+/// it, and then read in small steps.
 ///
 /// # Errors
 /// Those of the kernel.

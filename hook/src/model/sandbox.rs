@@ -57,8 +57,9 @@ pub enum NetnsLocator {
     Unseen,
 }
 
-/// A container engine (containerd) that asked for a namespace to be made for its container. While the engine runs and the bundle exists,
-/// the namespace is wanted, also before its first process and after its last; the engine has it detached with the container.
+/// A container engine (containerd) that asked for a namespace to be made for its container. While the engine runs and
+/// the bundle exists, the namespace is wanted, also before its first process and after its last; the engine has it
+/// detached with the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
     /// The engine's process.
@@ -81,8 +82,8 @@ pub struct Namespace {
     pub seen_from_pid_ns: u64,
     /// The mount namespace (inode number) in which the locator's path means something.
     pub seen_from_mnt_ns: u64,
-    /// The id that the host's network namespace has for it (`ip netns list-id`, ip-netns(8)), which the kernel forgets when it
-    /// ends; none in those of earlier versions.
+    /// The id that the host's network namespace has for it (`ip netns list-id`, ip-netns(8)), which the kernel forgets
+    /// when it ends; none in those of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nsid: Option<i32>,
 }
@@ -102,8 +103,8 @@ pub struct ResolverChoice {
     pub options: Vec<String>,
 }
 
-/// A sandbox in its stored form: everything that was, is or will be wired for one container. It is written before the kernel is
-/// touched, and is enough to take everything away again.
+/// A sandbox in its stored form: everything that was, is or will be wired for one container. It is written before the
+/// kernel is touched, and is enough to take everything away again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
     /// The number the store gave it; never reused within one store.
@@ -111,8 +112,8 @@ pub struct Sandbox {
     pub number: i64,
     /// The container's id.
     pub container: ContainerId,
-    /// Its bundle directory as the runtime states it; empty where the sandbox was rebuilt from the kernel, which does not
-    /// know it.
+    /// Its bundle directory as the runtime states it; empty where the sandbox was rebuilt from the kernel, which does
+    /// not know it.
     pub bundle: String,
     /// The key, where the bundle is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,8 +136,9 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The addresses that published ports can lead to, the first of each family being the one that they do: those of endpoints with a
-    /// link on the host, since rules of the host judge no other packets. Without any, ports are leased and lead nowhere.
+    /// The addresses that published ports can lead to, the first of each family being the one that they do: those of
+    /// endpoints with a link on the host, since rules of the host judge no other packets. Without any, ports are leased
+    /// and lead nowhere.
     pub fn publishable(&self) -> impl Iterator<Item = IpAddr> {
         let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some());
         endpoints.flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr)

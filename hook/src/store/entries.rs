@@ -12,8 +12,8 @@ pub(super) struct Entries<'c> {
 }
 
 impl<'c> Entries<'c> {
-    /// Keeps what is read the same until it is dropped: where one entry leads to another, a writer could remove that meanwhile.
-    /// Inside a transaction it is the same anyway.
+    /// Keeps what is read the same until it is dropped: where one entry leads to another, a writer could remove that
+    /// meanwhile. Inside a transaction it is the same anyway.
     pub fn moment(self) -> Result<Option<Transaction<'c>>> {
         Ok(if self.connection.is_autocommit() { Some(self.connection.unchecked_transaction()?) } else { None })
     }

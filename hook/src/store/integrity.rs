@@ -101,8 +101,9 @@ impl Unread {
     }
 }
 
-/// The error code of a verdict of SQLite's integrity check that says not what is wrong, but that a page could not be read:
-/// `unable to get the page. error code=266` (`checkTreePage`, btree.c). A page beyond the end of the file is damage.
+/// The error code of a verdict of SQLite's integrity check that says not what is wrong, but that a page could not be
+/// read: `unable to get the page. error code=266` (`checkTreePage`, btree.c). A page beyond the end of the file is
+/// damage.
 fn failure_of_check(verdict: &str) -> Option<i32> {
     let (_, code) = verdict.rsplit_once("error code=")?;
     let code: i32 = code.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;

@@ -1,7 +1,7 @@
 //! The keys of the store's entries: one type, whose bytes sort as its values do.
 //!
-//! A key is a byte for its kind, and then its parts: numbers in big-endian order, names up to a NUL, addresses behind a byte for
-//! their family. Whatever is asked for together lies in one [`Span`].
+//! A key is a byte for its kind, and then its parts: numbers in big-endian order, names up to a NUL, addresses behind a
+//! byte for their family. Whatever is asked for together lies in one [`Span`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,8 +28,8 @@ pub(super) enum EntryKey {
     Sandbox(u32),
     /// The sandbox of a container.
     SandboxOf(Key),
-    /// A sandbox whose namespace has this cookie. The host's namespace has many, and so has cookie 0, which stands for a
-    /// namespace that was not seen.
+    /// A sandbox whose namespace has this cookie. The host's namespace has many, and so has cookie 0, which stands for
+    /// a namespace that was not seen.
     SandboxIn(u64, u32),
     /// A draining endpoint, as JSON.
     Draining(u32),
@@ -53,8 +53,8 @@ pub(super) enum EntryKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PortsKey {
     pub protocol: Protocol,
-    /// Whether there are several. Only these can reach a port behind their first, so that single ports are found by their
-    /// number alone.
+    /// Whether there are several. Only these can reach a port behind their first, so that single ports are found by
+    /// their number alone.
     pub several: bool,
     pub first: u16,
     pub address: HostAddress,

@@ -1,9 +1,9 @@
 //! Leases and sandboxes, in SQLite.
 //!
-//! One file for each boot and host namespace: another boot finds nothing here that still exists, and two namespaces that
-//! share a /run are two hosts. Several short-lived processes write; they queue on a kernel lock, since SQLite's own busy
-//! handler polls and starves. A writer that is killed leaves a journal which the next opener rolls back; the file system
-//! is memory, so nothing is ever synced.
+//! One file for each boot and host namespace: another boot finds nothing here that still exists, and two namespaces
+//! that share a /run are two hosts. Several short-lived processes write; they queue on a kernel lock, since SQLite's
+//! own busy handler polls and starves. A writer that is killed leaves a journal which the next opener rolls back; the
+//! file system is memory, so nothing is ever synced.
 
 mod bodies;
 mod entries;
@@ -80,8 +80,8 @@ impl Store {
         match Self::connect(directory, host, locks)? {
             Some((store, VERSION)) => Ok(Some(store)),
             Some(_) => {
-                // A hook of an earlier release may be in the middle of its work, and ends well if the store stays as it is until
-                // then. One that takes too long fails; what it did is in the store.
+                // A hook of an earlier release may be in the middle of its work, and ends well if the store stays as it
+                // is until then. One that takes too long fails; what it did is in the store.
                 let _quiet = locks.wait_for_containers()?;
                 // It may be replaced or upgraded while we wait: it is opened anew.
                 Self::open_to_write(directory, host, locks, &Writing::begin(locks)?)
@@ -110,8 +110,8 @@ impl Store {
         // Looked at first: if it is replaced meanwhile, that shows as soon as we write.
         let Some(id) = file_id(&path)? else { return Ok(None) };
         let connection = connect(&path)?;
-        // Where a file cannot be opened for writing, for whatever reason, SQLite opens it for reading (`unixOpen`, os_unix.c). Asked
-        // before anything is read, this tells nothing of the file's content.
+        // Where a file cannot be opened for writing, for whatever reason, SQLite opens it for reading (`unixOpen`,
+        // os_unix.c). Asked before anything is read, this tells nothing of the file's content.
         let only_reads = connection.is_readonly(rusqlite::MAIN_DB).map_err(|e| Error::sql("look at", &path, e))?;
         let version = version::of(&connection, &path)?;
         Ok(Some((Self { connection, locks: locks.clone(), path, file: Some(id), only_reads }, version)))
@@ -226,9 +226,9 @@ impl Store {
         if self.only_reads { Err(Error::ReadOnly(self.path.clone())) } else { Ok(()) }
     }
 
-    /// Where the file system is full, a detach must work all the same: what it writes fits into the store as it is, in the place
-    /// of earlier changes, and its journal into memory. A process that is killed in that moment leaves a damaged store, which is
-    /// rebuilt. True where it is full.
+    /// Where the file system is full, a detach must work all the same: what it writes fits into the store as it is, in
+    /// the place of earlier changes, and its journal into memory. A process that is killed in that moment leaves a
+    /// damaged store, which is rebuilt. True where it is full.
     fn choose_journal(&self) -> Result<bool> {
         let is_full = self.file.is_some() && kernel::room_beside(&self.path) < JOURNAL_ROOM;
         if is_full {
@@ -267,8 +267,8 @@ fn make(connection: &mut Connection, fill: impl FnOnce(&Write<'_>) -> Result<()>
     Ok(transaction.commit()?)
 }
 
-/// Opens the file at `path`, which is there. That a file of its own boot needs no syncing, and nothing a temporary file, is
-/// built into SQLite (`.cargo/config.toml`).
+/// Opens the file at `path`, which is there. That a file of its own boot needs no syncing, and nothing a temporary
+/// file, is built into SQLite (`.cargo/config.toml`).
 fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {

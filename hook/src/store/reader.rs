@@ -13,8 +13,8 @@ use crate::model::Sandbox;
 
 /// A store that is only looked at, of this or an earlier version.
 ///
-/// It needs no lock and changes nothing. SQLite alone may write through it: it takes back what a killed writer left half
-/// done, as it does for every reader.
+/// It needs no lock and changes nothing. SQLite alone may write through it: it takes back what a killed writer left
+/// half done, as it does for every reader.
 pub struct Reader {
     pub(super) connection: Connection,
     path: PathBuf,
@@ -62,8 +62,9 @@ impl Reader {
         if self.version < VERSION { Ok(0) } else { Ok(Read::new(&self.connection).last()?.change) }
     }
 
-    /// What was written since the change `seen`, which is [`Reader::last_change`] of an earlier look, and the number of the last
-    /// change. The change itself must be there still: then none after it is forgotten. Earlier versions remembered none.
+    /// What was written since the change `seen`, which is [`Reader::last_change`] of an earlier look, and the number of
+    /// the last change. The change itself must be there still: then none after it is forgotten. Earlier versions
+    /// remembered none.
     ///
     /// # Errors
     /// When the store fails or an entry is damaged.

@@ -14,8 +14,8 @@ pub(super) const VERSION: u32 = 7;
 /// The last version that had a table for each kind of row.
 pub(super) const LAST_OF_TABLES: u32 = 5;
 
-/// The version of the store at `path`: 1 to [`VERSION`]. It is an entry like others, and so costs one look. Of a store without
-/// the table of this version, the file's header tells it.
+/// The version of the store at `path`: 1 to [`VERSION`]. It is an entry like others, and so costs one look. Of a store
+/// without the table of this version, the file's header tells it.
 pub(super) fn of(connection: &Connection, path: &Path) -> Result<u32> {
     match (Entries { connection }).get(&EntryKey::Version) {
         Ok(Some(body)) => match body.try_into().map(u32::from_be_bytes) {

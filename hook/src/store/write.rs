@@ -127,8 +127,8 @@ impl<'c> Write<'c> {
         self.note(number, self.last()?)
     }
 
-    /// Ends `sandbox`, whose endpoints drain from now on and keep what they lease. Its ports are free: nothing of the host leads to it
-    /// any more.
+    /// Ends `sandbox`, whose endpoints drain from now on and keep what they lease. Its ports are free: nothing of the
+    /// host leads to it any more.
     ///
     /// # Errors
     /// When the store fails.
@@ -163,7 +163,8 @@ impl<'c> Write<'c> {
         self.note(number, self.last()?)
     }
 
-    /// Removes a draining endpoint with its leases. That it is not there any more, or another has its number, is no error.
+    /// Removes a draining endpoint with its leases. That it is not there any more, or another has its number, is no
+    /// error.
     ///
     /// # Errors
     /// When the store fails or the entry is damaged.

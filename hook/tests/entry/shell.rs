@@ -39,8 +39,8 @@ pub fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What is between `$'` and its end: octal numbers of three digits for bytes, and characters (POSIX.1-2024, Shell Command Language,
-/// 2.2.4).
+/// What is between `$'` and its end: octal numbers of three digits for bytes, and characters (POSIX.1-2024, Shell
+/// Command Language, 2.2.4).
 fn dollar_quoted(rest: &mut std::str::Chars<'_>) -> String {
     let mut bytes = Vec::new();
     loop {

@@ -19,12 +19,12 @@ const LOOK: Duration = Duration::from_millis(250);
 const QUIET: Duration = Duration::from_secs(3);
 
 impl Engine {
-    /// Ends the engine of a short-lived process. What takes the kernel long, the deletion of links and the end of a netfilter
-    /// socket after deletions, goes on in a child process that no caller waits for. If the child is killed, its locks are
-    /// free, and collection goes on where it stopped.
+    /// Ends the engine of a short-lived process. What takes the kernel long, the deletion of links and the end of a
+    /// netfilter socket after deletions, goes on in a child process that no caller waits for. If the child is killed,
+    /// its locks are free, and collection goes on where it stopped.
     ///
-    /// Never fails: the attach or detach is complete. What is left is in the store as draining, and collection finds it; the log
-    /// says so.
+    /// Never fails: the attach or detach is complete. What is left is in the store as draining, and collection finds
+    /// it; the log says so.
     pub fn close(mut self) {
         self.settle();
     }
@@ -78,8 +78,8 @@ impl Engine {
         }
     }
 
-    /// Drains in the child, with a store and sockets of its own: those of its parent are not to be shared. Collection finds what it
-    /// leaves.
+    /// Drains in the child, with a store and sockets of its own: those of its parent are not to be shared. Collection
+    /// finds what it leaves.
     fn drain_apart(&self) -> Option<(Store, HostLinks, Flows)> {
         if self.drains.waiting.is_empty() {
             return None;
@@ -97,8 +97,8 @@ impl Engine {
         self.rules.slow_sockets().chain(self.flows.slow_sockets())
     }
 
-    /// Waits until no process deletes elements, and returns the lock that keeps others from it; none at the deadline. Where many wait,
-    /// the kernel's queue for a lock would wake up all of them each time one releases it.
+    /// Waits until no process deletes elements, and returns the lock that keeps others from it; none at the deadline.
+    /// Where many wait, the kernel's queue for a lock would wake up all of them each time one releases it.
     fn await_quiet(&self) -> Option<Lock> {
         let since = Instant::now();
         loop {

@@ -34,8 +34,8 @@ impl Engine {
             perform::shut(&mut self.links, &step)?;
         }
         self.step("links");
-        // Where a link is gone already, flows are still to be forgotten. The locks come first: from the write on, a collection
-        // takes up what has none.
+        // Where a link is gone already, flows are still to be forgotten. The locks come first: from the write on, a
+        // collection takes up what has none.
         let lock = |endpoint: &Endpoint| self.locks.exclusive(Place::Drain(endpoint.number));
         let locks = sandbox.endpoints.iter().map(lock).collect::<kernel::Result<Vec<_>>>()?;
         let draining = self.store.write(|store| store.end(&sandbox))?;
@@ -62,7 +62,8 @@ impl Engine {
                 store.set_state(sandbox, State::Detaching)?;
                 store.host_row()
             })?;
-            // Otherwise another process began to move the rules and was killed before it did: the former firewall has the ports.
+            // Otherwise another process began to move the rules and was killed before it did: the former firewall has
+            // the ports.
             if row.former_firewalls.is_empty() {
                 return self.rules.close_for(sandbox, &row, &mut self.links);
             }

@@ -54,7 +54,8 @@ impl Engine {
     }
 }
 
-/// Deletes what is left of a draining endpoint in the kernel, and then its row in the store. The caller holds its drain lock.
+/// Deletes what is left of a draining endpoint in the kernel, and then its row in the store. The caller holds its drain
+/// lock.
 pub(in crate::engine) fn drain(
     store: &mut Store,
     links: &mut HostLinks,

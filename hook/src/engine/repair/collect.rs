@@ -156,7 +156,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// Detaches a container of which it is unknown whether it lives, because a person says that it does not. Returns its id.
+    /// Detaches a container of which it is unknown whether it lives, because a person says that it does not. Returns
+    /// its id.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where there are several or it lives.

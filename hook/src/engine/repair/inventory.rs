@@ -117,8 +117,8 @@ impl Inventory {
         sandboxes.into_values().collect()
     }
 
-    /// The network of a link: that of its bridge or, where the bridge is gone, the default network, with the range of the settings
-    /// that holds the link's address. None, with a report, where there is no such range.
+    /// The network of a link: that of its bridge or, where the bridge is gone, the default network, with the range of
+    /// the settings that holds the link's address. None, with a report, where there is no such range.
     fn network_of(&mut self, link: &OurLink, bridges: &BTreeMap<u32, Network>, config: &Config) -> Option<Network> {
         if let Some(network) = link.controller.and_then(|index| bridges.get(&index)) {
             return Some(network.clone());
@@ -190,8 +190,8 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
     namespace
 }
 
-/// The endpoint of a link of `network`, which `wire` connects. Where the link has no guard, its MAC address is the one that an
-/// address has by default.
+/// The endpoint of a link of `network`, which `wire` connects. Where the link has no guard, its MAC address is the one
+/// that an address has by default.
 fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
     let SeenLink { link, mac, inside, .. } = seen;
     let address = driver::address_of(&link.name).and_then(|address| {

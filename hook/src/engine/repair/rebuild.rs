@@ -1,10 +1,11 @@
 //! A store that is lost or damaged, rebuilt from what the kernel holds.
 //!
-//! Only the host's side is believed. A link of ours tells its address by its name, its sandbox by its alias, its network by its
-//! bridge and its MAC address by its guard; the firewall has the published ports. A container may have changed
-//! everything on its own side, so what is read there is compared and reported, and never leased. The name of its interface is the
-//! one exception: it means something in that container alone. What the host does not know is lost: the bundle's path, and
-//! sandboxes that have no link. An address is never given out twice meanwhile, since the kernel has no second link of that name.
+//! Only the host's side is believed. A link of ours tells its address by its name, its sandbox by its alias, its
+//! network by its bridge and its MAC address by its guard; the firewall has the published ports. A container may have
+//! changed everything on its own side, so what is read there is compared and reported, and never leased. The name of
+//! its interface is the one exception: it means something in that container alone. What the host does not know is lost:
+//! the bundle's path, and sandboxes that have no link. An address is never given out twice meanwhile, since the kernel
+//! has no second link of that name.
 
 use std::path::Path;
 
@@ -30,7 +31,8 @@ pub(in crate::engine) struct RebuildContext<'a> {
 }
 
 impl RebuildContext<'_> {
-    /// Opens the store; where there is none, or none that is whole, makes it from what the kernel holds. True where it did.
+    /// Opens the store; where there is none, or none that is whole, makes it from what the kernel holds. True where it
+    /// did.
     pub fn open(&self) -> Result<(Store, bool)> {
         match Store::open(self.state_dir, self.host, self.locks) {
             Ok(Some(store)) => Ok((store, false)),

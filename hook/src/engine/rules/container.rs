@@ -55,7 +55,8 @@ impl Rules {
         self.passes.add_missing(&self.locks, link)
     }
 
-    /// Lets no published port lead to `sandbox` any more. The caller shares the firewall's lock, and has read `row` since.
+    /// Lets no published port lead to `sandbox` any more. The caller shares the firewall's lock, and has read `row`
+    /// since.
     pub fn close_for(&mut self, sandbox: &Sandbox, row: &HostRow, links: &mut HostLinks) -> Result<()> {
         let (base, ports) = (self.base(row, links)?, publish_needs(sandbox));
         self.keeper.backend_of(row)?.apply(&Change { base, remove: &ports, ..Change::default() })?;

@@ -26,8 +26,8 @@ fn is_used(row: &HostRow, keeper: &Keeper) -> Result<bool> {
     Ok(row.respect_host_firewall && keeper.kind_of(row)?.has_rules())
 }
 
-/// Stores the setting `published_ports`, for commands that do not read config.toml. Where the rules are not of that kind,
-/// the next command that checks them loads them again.
+/// Stores the setting `published_ports`, for commands that do not read config.toml. Where the rules are not of that
+/// kind, the next command that checks them loads them again.
 pub(super) fn store_setting(
     published_ports: PublishedPorts,
     row: &HostRow,
@@ -67,8 +67,8 @@ impl LinkPair {
         if self.is_used { Ok(links.make_input_loop()?) } else { Ok(()) }
     }
 
-    /// Deletes it, or the part of it that could be made, where no rules in the kernel use it: the rules were `loaded`, or the
-    /// earlier ones stayed.
+    /// Deletes it, or the part of it that could be made, where no rules in the kernel use it: the rules were `loaded`,
+    /// or the earlier ones stayed.
     pub fn after_load(self, loaded: bool, links: &mut HostLinks) -> Result<()> {
         let stays = if loaded { self.is_used } else { self.was_made };
         if stays { Ok(()) } else { Ok(links.delete_input_loop()?) }

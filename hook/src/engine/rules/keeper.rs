@@ -1,5 +1,5 @@
-//! Which firewall keeps the rules. The store says it, since a host has one at a time; before the store says any, it is the one that
-//! config.toml asks for.
+//! Which firewall keeps the rules. The store says it, since a host has one at a time; before the store says any, it is
+//! the one that config.toml asks for.
 
 use std::os::fd::BorrowedFd;
 

@@ -1,8 +1,8 @@
 //! The way of the rules from one firewall to another, where config.toml asks for another, or a new store finds some.
 //!
-//! The store says where they go and which firewalls have some that have to go, before anything moves. They are in the new place
-//! before they go from the old one, so that nothing opens meanwhile. A move that is cut off is finished by the next command, to
-//! where the store says: a detach and `gc` read no config.toml.
+//! The store says where they go and which firewalls have some that have to go, before anything moves. They are in the
+//! new place before they go from the old one, so that nothing opens meanwhile. A move that is cut off is finished by
+//! the next command, to where the store says: a detach and `gc` read no config.toml.
 
 use slog::{Logger, info, warn};
 
@@ -17,8 +17,8 @@ use crate::kernel::{self, HostLinks, perform};
 use crate::store::{Forwarding, HostRow, Store};
 
 impl Rules {
-    /// The rules are kept as config.toml says, and no other firewall has any of ours. The store says of published ports what
-    /// config.toml says; the row that is returned may have their earlier setting.
+    /// The rules are kept as config.toml says, and no other firewall has any of ours. The store says of published ports
+    /// what config.toml says; the row that is returned may have their earlier setting.
     pub fn follow_config(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<HostRow> {
         let row = self.ensure_configured_firewall(store, links)?;
         input_loop::store_setting(self.published_ports, &row, store, &self.locks)?;
@@ -63,8 +63,8 @@ impl Rules {
         self.reload_if_different(store, links)
     }
 
-    /// Moves the rules to the firewall that the store names, from those that it says have some. The caller holds the firewall's lock
-    /// alone.
+    /// Moves the rules to the firewall that the store names, from those that it says have some. The caller holds the
+    /// firewall's lock alone.
     fn move_rules(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<()> {
         let row = store.read().host_row()?;
         if row.former_firewalls.is_empty() {

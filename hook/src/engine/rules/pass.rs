@@ -1,5 +1,5 @@
-//! Forward passes through the firewalls of other programs. A pass that cannot be added is a warning, and no failure of the attach: the
-//! container may need nothing from outside.
+//! Forward passes through the firewalls of other programs. A pass that cannot be added is a warning, and no failure of
+//! the attach: the container may need nothing from outside.
 
 use std::os::fd::{AsFd, BorrowedFd};
 

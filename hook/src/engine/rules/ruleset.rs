@@ -1,5 +1,5 @@
-//! What the firewall must hold, and when all of it is loaded: under the firewall's lock alone, where a look at the kernel found
-//! that something is missing or otherwise.
+//! What the firewall must hold, and when all of it is loaded: under the firewall's lock alone, where a look at the
+//! kernel found that something is missing or otherwise.
 
 use std::os::fd::BorrowedFd;
 
@@ -80,8 +80,8 @@ impl Rules {
         if self.keeper.backend_of(&row)?.holds(&part)? { Ok(()) } else { self.load(&row, store, links) }
     }
 
-    /// The firewall holds what the store says and nothing else: not the port of a container that is gone from the store, whose
-    /// address another container may have.
+    /// The firewall holds what the store says and nothing else: not the port of a container that is gone from the
+    /// store, whose address another container may have.
     pub fn reload_if_different(&mut self, store: &Store, links: &mut HostLinks) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
         let row = store.read().host_row()?;
@@ -134,8 +134,8 @@ impl Rules {
         }
     }
 
-    /// Exit code 0 of `nft` or `iptables-restore` does not prove that the program read all of its input: it takes a read
-    /// that fails for the end.
+    /// Exit code 0 of `nft` or `iptables-restore` does not prove that the program read all of its input: it takes a
+    /// read that fails for the end.
     fn verify(&mut self, row: &HostRow, all: &Needs) -> Result<()> {
         if self.keeper.backend_of(row)?.matches(all)? {
             return Ok(());

@@ -43,7 +43,8 @@ impl Engine {
         }
     }
 
-    /// The error about something that `by` holds; none where that is gone, or another took a port that the request did not name.
+    /// The error about something that `by` holds; none where that is gone, or another took a port that the request did
+    /// not name.
     pub(in crate::engine) fn refuse_held(&self, by: Holder, what: &Wanted, request: &Request) -> Result<()> {
         let read = self.store.read();
         let draining = by.endpoint.map(|number| read.draining(number)).transpose()?.flatten();
@@ -63,8 +64,8 @@ impl Engine {
         }))
     }
 
-    /// An earlier sandbox of the same container: `Some` if it stands as it should, or does so again, `None` once it is out of
-    /// the way.
+    /// An earlier sandbox of the same container: `Some` if it stands as it should, or does so again, `None` once it is
+    /// out of the way.
     fn handle_earlier(&mut self, sandbox: Sandbox, namespace: &Namespace) -> Result<Option<Sandbox>> {
         if sandbox.namespace.cookie == namespace.cookie {
             if sandbox.state == State::Attached && self.stands_again(&sandbox)? {
@@ -80,8 +81,8 @@ impl Engine {
         Ok(None)
     }
 
-    /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so that is
-    /// waited for, and the lease begins again.
+    /// The sandbox belongs to `owner`. Whether it will be wired is decided only when the owner's attach has ended, so
+    /// that is waited for, and the lease begins again.
     fn handle_owned(&mut self, owner: Sandbox) -> Result<Option<Outcome>> {
         if owner.state == State::Attached {
             return Ok(Some(Outcome::Member(owner)));

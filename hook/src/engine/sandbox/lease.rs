@@ -1,7 +1,7 @@
 //! Leasing: what a container gets, decided and written in one transaction.
 //!
-//! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves it outside of
-//! the transaction, where it may look at the kernel, and tries the lease again.
+//! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves
+//! it outside of the transaction, where it may look at the kernel, and tries the lease again.
 
 use ipnet::IpNet;
 
@@ -97,7 +97,8 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     Ok((sandbox, network))
 }
 
-/// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users and no owner.
+/// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users
+/// and no owner.
 fn check_unleased(store: &Write<'_>, request: &Request, namespace: &Namespace) -> Leased<()> {
     if let Some(sandbox) = store.find(&request.key())? {
         return Err(LeaseConflict::Earlier(sandbox.into()));

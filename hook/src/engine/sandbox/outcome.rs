@@ -39,7 +39,8 @@ pub(in crate::engine) enum LeaseConflict {
     Earlier(Box<Sandbox>),
     /// The network namespace has a sandbox already, of another container.
     Owned(Box<Sandbox>),
-    /// An earlier endpoint in this namespace drains, of this number: its interface may have the name that the new one wants.
+    /// An earlier endpoint in this namespace drains, of this number: its interface may have the name that the new one
+    /// wants.
     Draining(i64),
     /// The network is not defined yet.
     NoNetwork(NetworkName),

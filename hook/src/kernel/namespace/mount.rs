@@ -222,8 +222,8 @@ fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
     statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
-/// Opens `target`, after unmounting what an attach mounted there that was rolled back: its file is gone from the host, and
-/// nothing can be mounted over it.
+/// Opens `target`, after unmounting what an attach mounted there that was rolled back: its file is gone from the host,
+/// and nothing can be mounted over it.
 fn uncovered(root: &OwnedFd, target: &str) -> rustix::io::Result<OwnedFd> {
     loop {
         let place = open_beneath(root, target, OFlags::PATH)?;

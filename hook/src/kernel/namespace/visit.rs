@@ -1,8 +1,8 @@
 //! Work in another namespace, done by this thread, which comes back.
 //!
-//! A thread for each visit would take two dozen system calls more. Whether this thread may come back is asked before it goes: to go
-//! into the namespace that it is in takes the same rights. What is left is a short memory, and where the way back fails all the
-//! same, the process ends: what it did next, it would do to the container.
+//! A thread for each visit would take two dozen system calls more. Whether this thread may come back is asked before it
+//! goes: to go into the namespace that it is in takes the same rights. What is left is a short memory, and where the
+//! way back fails all the same, the process ends: what it did next, it would do to the container.
 
 use std::fs::File;
 use std::io;
@@ -78,8 +78,8 @@ pub(super) fn uts<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<
 /// # Errors
 /// Those of `work`, or that the namespace cannot be entered.
 pub(super) fn mount<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    // Threads share their root and working directory, and setns(2) into a mount namespace refuses that. For the only thread of a
-    // process this does nothing.
+    // Threads share their root and working directory, and setns(2) into a mount namespace refuses that. For the only
+    // thread of a process this does nothing.
     unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
     let directories = Directories::open().doing(|| "remember the working directory".into())?;
     let result = visit(Kind::Mount, Some(place), work);
@@ -97,7 +97,8 @@ fn visit<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce()
             let _home = Home { kind, namespace: own };
             work()
         }
-        // Root of a user namespace may have no right to come back to the host's namespace. A thread of its own need not.
+        // Root of a user namespace may have no right to come back to the host's namespace. A thread of its own need
+        // not.
         Err(Errno::EPERM) => thread::scope(|scope| {
             let there = || {
                 // Alone with its root and working directory.
@@ -133,8 +134,8 @@ impl Drop for Home {
     }
 }
 
-/// The root and the working directory. A change of the mount namespace moves both to the root of the namespace, which is another
-/// directory than the root of a chroot (`mntns_install`, fs/namespace.c).
+/// The root and the working directory. A change of the mount namespace moves both to the root of the namespace, which
+/// is another directory than the root of a chroot (`mntns_install`, fs/namespace.c).
 struct Directories {
     root: OwnedFd,
     working: OwnedFd,

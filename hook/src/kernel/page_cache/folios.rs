@@ -41,7 +41,8 @@ enum Page {
 }
 
 impl Folios {
-    /// Whether page faults are as few and as cheap as large folios make them, but for what is left at the end of a file.
+    /// Whether page faults are as few and as cheap as large folios make them, but for what is left at the end of a
+    /// file.
     pub fn are_large(&self) -> bool {
         self.absent == 0 && self.small <= LARGE.max(self.large / 8)
     }

@@ -8,8 +8,8 @@
 //!
 //! - A file that is read by page faults, as the programs are after a boot, comes into single pages. So does one that
 //!   was written in small pieces.
-//! - A mapping with `MADV_HUGEPAGE` is read in folios of the size of a huge page, where the file system has large folios
-//!   (`do_sync_mmap_readahead` in mm/filemap.c). The file has to be out of the page cache first.
+//! - A mapping with `MADV_HUGEPAGE` is read in folios of the size of a huge page, where the file system has large
+//!   folios (`do_sync_mmap_readahead` in mm/filemap.c). The file has to be out of the page cache first.
 //! - `POSIX_FADV_DONTNEED` drops only what no process has mapped, and a single page that stays has the whole huge page
 //!   read in single pages again. So nothing may run from the file meanwhile, this process included: it goes on as a
 //!   copy in memory.

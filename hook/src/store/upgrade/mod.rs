@@ -1,13 +1,14 @@
 //! Stores of earlier versions: how they are read, and how one becomes a store of this version.
 //!
-//! Versions 1 to 5 had a table for each kind of row (`tables.rs`), version 6 one table of entries (`entries.rs`). In all of them an
-//! endpoint had no number and no state of its own, and a sandbox that drained was a sandbox still. Leases, ports and what leads to a
-//! sandbox repeat what the bodies say: they are made anew of them.
+//! Versions 1 to 5 had a table for each kind of row (`tables.rs`), version 6 one table of entries (`entries.rs`). In
+//! all of them an endpoint had no number and no state of its own, and a sandbox that drained was a sandbox still.
+//! Leases, ports and what leads to a sandbox repeat what the bodies say: they are made anew of them.
 //!
-//! It happens in the file itself, in one transaction. A process that is killed leaves a journal, with which the next opener, of
-//! either release, goes back to the store as it was. A hook of an earlier release that has the file open finds its tables gone,
-//! looks for the version, and ends with the sentence that the store is newer; nothing is set aside. Before, the upgrade waits
-//! until no process works on a container (`Store::open`), so that such a hook is not in the middle of its work.
+//! It happens in the file itself, in one transaction. A process that is killed leaves a journal, with which the next
+//! opener, of either release, goes back to the store as it was. A hook of an earlier release that has the file open
+//! finds its tables gone, looks for the version, and ends with the sentence that the store is newer; nothing is set
+//! aside. Before, the upgrade waits until no process works on a container (`Store::open`), so that such a hook is not
+//! in the middle of its work.
 
 mod entries;
 mod rows;
@@ -72,8 +73,8 @@ fn fill(write: &Write<'_>, contents: Contents) -> Result<()> {
 
 /// `sandboxes` with numbers for their endpoints, and the endpoints of those that drain.
 ///
-/// The first endpoint of one that drains gets the number of its sandbox: by that, a process of an earlier release that deletes
-/// its link has locked it.
+/// The first endpoint of one that drains gets the number of its sandbox: by that, a process of an earlier release that
+/// deletes its link has locked it.
 fn numbered(sandboxes: Vec<Sandbox>, last: &mut Last) -> Result<(Vec<Sandbox>, Vec<DrainingEndpoint>)> {
     let (mut standing, mut draining) = (Vec::new(), Vec::new());
     for mut sandbox in sandboxes {

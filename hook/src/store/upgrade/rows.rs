@@ -1,4 +1,5 @@
-//! What the bodies of versions 1 to 6 say, as those versions wrote them. What is stored today may change; this does not.
+//! What the bodies of versions 1 to 6 say, as those versions wrote them. What is stored today may change; this does
+//! not.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

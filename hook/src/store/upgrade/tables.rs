@@ -1,4 +1,5 @@
-//! Stores of versions 1 to 5. They differ in the columns of `host`, as [`HOST`] says side by side, and in what bodies leave out.
+//! Stores of versions 1 to 5. They differ in the columns of `host`, as [`HOST`] says side by side, and in what bodies
+//! leave out.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -14,7 +15,8 @@ use crate::store::entries::damaged;
 use crate::store::version::LAST_OF_TABLES;
 use crate::store::{Forwarding, HostRow, Result};
 
-/// How the row of `host` is read: who switched forwarding on, who keeps the rules and who did, whether the host's rules are asked.
+/// How the row of `host` is read: who switched forwarding on, who keeps the rules and who did, whether the host's rules
+/// are asked.
 const HOST: [(RangeInclusive<u32>, &str); 3] = [
     // Rules were those of nftables.
     (1..=2, "SELECT closed_forwarding, 'nftables', '', 0 FROM host"),

@@ -3,10 +3,12 @@
 mod mount;
 mod netns;
 mod process;
+mod running;
 mod uts;
 mod visit;
 
 pub use mount::{Missing, Overlay, mount_over};
 pub use netns::Netns;
-pub use process::{Origin, Process, ancestor, ancestor_of, in_background, own_program, process_start};
+pub use process::{Process, ancestor, ancestor_of, in_background, own_program};
+pub use running::{Origin, process_start};
 pub use uts::{hostname, set_hostname};

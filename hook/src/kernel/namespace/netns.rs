@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
 use rustix::fs::fstat;
 
-use super::process::{Origin, Running, running};
+use super::running::{Origin, Running, running};
 use super::visit;
 use crate::decide::liveness::Sight;
 use crate::kernel::error::{Doing, Result};

@@ -1,8 +1,12 @@
-//! Work in another namespace, done by this thread, which comes back.
+//! Work in another namespace.
 //!
-//! A thread for each visit would take two dozen system calls more. Whether this thread may come back is asked before it
-//! goes: to go into the namespace that it is in takes the same rights. What is left is a short memory, and where the
-//! way back fails all the same, the process ends: what it did next, it would do to the container.
+//! This thread goes into a network or UTS namespace and comes back: a thread for each visit would take two dozen system calls
+//! more. Whether it may come back is asked before it goes: to go into the namespace that it is in takes the same rights. What is
+//! left is a short memory, and where the way back fails all the same, the process ends: what it did next, it would do to the
+//! container.
+//!
+//! Into a mount namespace goes a thread that ends there. The way back would be one through the root and the working directory
+//! as well, which a chroot has changed, and which this process may have no right to search.
 
 use std::fs::File;
 use std::io;
@@ -13,14 +17,15 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::unistd::{chroot, fchdir};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::kernel::error::{Doing, Error, Result};
 
 /// How often the way back is tried, and how long it waits between: memory may be short for a moment.
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Enough for a few system calls; the default of 2 MiB takes longer to map.
+const STACK: usize = 256 << 10;
 
 /// A kind of namespace that is visited.
 #[derive(Clone, Copy)]
@@ -78,13 +83,7 @@ pub(super) fn uts<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<
 /// # Errors
 /// Those of `work`, or that the namespace cannot be entered.
 pub(super) fn mount<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    // Threads share their root and working directory, and setns(2) into a mount namespace refuses that. For the only
-    // thread of a process this does nothing.
-    unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
-    let directories = Directories::open().doing(|| "remember the working directory".into())?;
-    let result = visit(Kind::Mount, Some(place), work);
-    directories.restore();
-    result
+    apart(Kind::Mount, Some(place), work)
 }
 
 /// Runs `work` in `place`, or in a new namespace where there is none.
@@ -97,21 +96,25 @@ fn visit<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce()
             let _home = Home { kind, namespace: own };
             work()
         }
-        // Root of a user namespace may have no right to come back to the host's namespace. A thread of its own need
-        // not.
-        Err(Errno::EPERM) => thread::scope(|scope| {
-            let there = || {
-                // Alone with its root and working directory.
-                unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
-                enter(kind, place)?;
-                work()
-            };
-            let thread = thread::Builder::new().spawn_scoped(scope, there).doing(|| "start a thread".into())?;
-            let panicked = || Error::refused("work in a namespace", io::Error::other("the thread panicked"));
-            thread.join().unwrap_or_else(|_| Err(panicked()))
-        }),
+        // Root of a user namespace may have no right to come back to the host's namespace.
+        Err(Errno::EPERM) => apart(kind, place, work),
         Err(error) => Err(Error::refused(format!("stay in the host's {name} namespace"), error)),
     }
+}
+
+/// The same in a thread that ends there.
+fn apart<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let there = || {
+        // A thread shares its root and working directory with the others, and setns(2) into a mount namespace refuses that.
+        unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
+        enter(kind, place)?;
+        work()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, there);
+        let panicked = || Error::refused("work in a namespace", io::Error::other("the thread panicked"));
+        thread.doing(|| "start a thread".into())?.join().unwrap_or_else(|_| Err(panicked()))
+    })
 }
 
 fn enter(kind: Kind, place: Option<BorrowedFd<'_>>) -> Result<()> {
@@ -131,28 +134,6 @@ struct Home {
 impl Drop for Home {
     fn drop(&mut self) {
         come_back(self.kind.own().1, || setns(self.namespace.as_fd(), self.kind.flag()));
-    }
-}
-
-/// The root and the working directory. A change of the mount namespace moves both to the root of the namespace, which
-/// is another directory than the root of a chroot (`mntns_install`, fs/namespace.c).
-struct Directories {
-    root: OwnedFd,
-    working: OwnedFd,
-}
-
-impl Directories {
-    fn open() -> rustix::io::Result<Self> {
-        let open = |path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        Ok(Self { root: open("/")?, working: open(".")? })
-    }
-
-    fn restore(&self) {
-        come_back("mount", || {
-            fchdir(self.root.as_fd())?;
-            chroot(".")?;
-            fchdir(self.working.as_fd())
-        });
     }
 }
 
@@ -178,18 +159,28 @@ fn come_back(name: &str, step: impl Fn() -> nix::Result<()>) {
 mod tests {
     use super::*;
 
-    /// It goes to the same namespaces: a test has no right to make others.
+    /// Into the namespaces that it is in: a test has no right to make others.
     #[test]
-    fn a_visit_leaves_directories_as_they_were() {
-        let own = File::open("/proc/thread-self/ns/mnt").unwrap();
-        let before = std::env::current_dir().unwrap();
-        let root = std::fs::metadata("/").unwrap();
-        match mount(own.as_fd(), || Ok(std::env::current_dir().unwrap())) {
-            Ok(there) => assert_eq!(there, std::path::Path::new("/")),
-            Err(error) => assert_eq!(error.errno(), Some(libc::EPERM), "{error}"),
+    fn a_visit_leaves_this_thread_where_it_was() {
+        let own = |kind: Kind| std::fs::read_link(kind.own().0).unwrap();
+        let directory = std::env::current_dir().unwrap();
+        for kind in [Kind::Net, Kind::Uts, Kind::Mount] {
+            let (before, place) = (own(kind), File::open(kind.own().0).unwrap());
+            let there = || Ok((own(kind), std::env::current_dir().unwrap()));
+            let visited = match kind {
+                Kind::Net => network(place.as_fd(), there),
+                Kind::Uts => uts(place.as_fd(), there),
+                Kind::Mount => mount(place.as_fd(), there),
+            };
+            match visited {
+                Ok((namespace, there)) => {
+                    assert_eq!(namespace, before);
+                    let expected = if matches!(kind, Kind::Mount) { std::path::Path::new("/") } else { &directory };
+                    assert_eq!(there, expected);
+                }
+                Err(error) => assert_eq!(error.errno(), Some(libc::EPERM), "{error}"),
+            }
+            assert_eq!((own(kind), std::env::current_dir().unwrap()), (before, directory.clone()));
         }
-        assert_eq!(std::env::current_dir().unwrap(), before);
-        use std::os::unix::fs::MetadataExt;
-        assert_eq!(std::fs::metadata("/").unwrap().ino(), root.ino());
     }
 }

@@ -18,6 +18,13 @@ pub enum Alias {
         /// The container's id, for people; cut off where the alias would be too long.
         container: String,
     },
+    /// The same once its sandbox has ended: it was shut to be deleted.
+    Draining {
+        /// The key of the sandbox it belonged to.
+        key: Key,
+        /// The container's id, likewise.
+        container: String,
+    },
 }
 
 impl Alias {
@@ -27,17 +34,35 @@ impl Alias {
     /// (`dev_set_alias`, net/core/dev.c).
     const MAX: usize = 254;
 
+    /// What tells the alias of a link that drains.
+    const DRAINING: &str = "draining:";
+
     /// The alias of the endpoints of the container `container` with `key`.
     pub fn endpoint(key: Key, container: &str) -> Self {
-        let room = Self::MAX - Self::PREFIX.len() - key.hex().len() - 1;
-        let end = (0..=room.min(container.len())).rev().find(|end| container.is_char_boundary(*end));
-        Self::Endpoint { key, container: container[..end.unwrap_or_default()].to_owned() }
+        Self::Endpoint { key, container: cut(container, Self::MAX - Self::PREFIX.len() - key.hex().len() - 1) }
+    }
+
+    /// The alias that the link of an endpoint gets when it is shut.
+    pub fn draining(&self) -> Self {
+        match self.clone() {
+            Self::Endpoint { key, container } => {
+                let room = Self::MAX - Self::PREFIX.len() - Self::DRAINING.len() - key.hex().len() - 1;
+                Self::Draining { key, container: cut(&container, room) }
+            }
+            other => other,
+        }
     }
 
     /// Whether `text` is the alias of a link of ours, of whatever version.
     pub fn is_ours(text: &str) -> bool {
         text.starts_with(Self::PREFIX)
     }
+}
+
+/// As much of `text` as has room in so many bytes.
+fn cut(text: &str, room: usize) -> String {
+    let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or_default()].to_owned()
 }
 
 impl fmt::Display for Alias {
@@ -47,6 +72,7 @@ impl fmt::Display for Alias {
             Self::Network(name) => write!(f, "{prefix}network:{name}"),
             Self::InputLoop => write!(f, "{prefix}detour:"),
             Self::Endpoint { key, container } => write!(f, "{prefix}{}:{container}", key.hex()),
+            Self::Draining { key, container } => write!(f, "{prefix}{}{}:{container}", Self::DRAINING, key.hex()),
         }
     }
 }
@@ -60,6 +86,10 @@ impl FromStr for Alias {
         match kind {
             "detour" => Ok(Self::InputLoop),
             "network" => Ok(Self::Network(rest.parse()?)),
+            "draining" => {
+                let (hex, container) = rest.split_once(':').ok_or_else(wrong)?;
+                Ok(Self::Draining { key: hex.parse()?, container: container.to_owned() })
+            }
             hex => Ok(Self::Endpoint { key: hex.parse()?, container: rest.to_owned() }),
         }
     }
@@ -75,8 +105,10 @@ mod tests {
         fn an_alias_fits_the_kernel_and_comes_back(container in "\\PC{0,300}", bundle: String) {
             let key = Key::new(&"web".parse().unwrap(), &bundle);
             let alias = Alias::endpoint(key, &container);
-            prop_assert!(alias.to_string().len() <= 254);
-            prop_assert_eq!(alias.to_string().parse::<Alias>().unwrap(), alias);
+            for alias in [alias.draining(), alias] {
+                prop_assert!(alias.to_string().len() <= 254);
+                prop_assert_eq!(alias.to_string().parse::<Alias>().unwrap(), alias);
+            }
         }
     }
 

@@ -104,6 +104,18 @@ impl<'c> Write<'c> {
         self.note(number, last)
     }
 
+    /// Adds `draining` with its leases and numbers it.
+    ///
+    /// # Errors
+    /// [`Error::is_taken`](super::Error::is_taken) where another holds one of its leases.
+    pub fn insert_draining(&self, draining: &mut DrainingEndpoint) -> Result<()> {
+        let mut last = self.last()?;
+        draining.sandbox = last.next()?.into();
+        draining.endpoint.number = last.next()?.into();
+        self.entries.put(&EntryKey::Last, &last.encode())?;
+        self.restore_draining(draining)
+    }
+
     /// Adds `sandbox` under the numbers that it has, and tells none of those who follow the store.
     pub(super) fn restore(&self, sandbox: &Sandbox) -> Result<()> {
         self.entries.add(&EntryKey::Sandbox(number_of(sandbox.number)?), &json(sandbox)?)?;

@@ -4,7 +4,10 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Firewall, Host, Proto, Proto::Tcp, Runtime, Settings, State, UPLINK, eventually, every};
+use ocinet_integration::survive::CALLER;
+use ocinet_integration::{
+    Firewall, Host, OCINET, Output, Proto, Proto::Tcp, Runtime, Settings, State, UPLINK, eventually, every,
+};
 
 use crate::ttrpc_service::{made, place};
 
@@ -241,6 +244,25 @@ fn a_full_disk_lets_containers_go() -> Result<()> {
         host.settles()?;
         host.sh("rm /run/ocinet/ballast")?;
         host.container("next").publish("8082:80").run()?.delete()
+    })
+}
+
+/// A drain was cut off and the store is lost, while something holds the namespace of the dead container: the link tells
+/// that it drains, and the container does not come back.
+#[test]
+fn a_drain_that_was_cut_off_survives_the_store() -> Result<()> {
+    Settings::default().test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let mut poststop = host.command(&[CALLER, "kill-at", "1", "10", OCINET, "hook", "poststop"]);
+        let killed = Output::of(&mut poststop, web.state("poststop").to_string().as_bytes())?;
+        ensure!(killed.stderr.contains("caller: killed"), "{killed}");
+        host.sh("rm /run/ocinet/store-*")?;
+        let told = host.ocinet("gc")?.success()?;
+        ensure!(told.stdout.contains("1 interrupted detach"), "{told}");
+        ensure!(host.settled_sandboxes()?.is_empty(), "{:#?}", host.sandboxes()?);
+        // Its process lives, and so does its namespace.
+        web.hook("createRuntime")?.success()?;
+        web.delete()
     })
 }
 

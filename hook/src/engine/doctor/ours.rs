@@ -93,7 +93,8 @@ impl Engine {
         let endpoints = || standing().chain(draining.iter().map(|draining| &draining.endpoint));
         let is_known = |name: &InterfaceName| endpoints().any(|endpoint| endpoint.wire.host_link() == Some(name));
         let links = self.links.all_ours()?;
-        let stray = links.iter().filter(|link| matches!(link.alias, Alias::Endpoint { .. }) && !is_known(&link.name));
+        let is_endpoints = |alias: &Alias| matches!(alias, Alias::Endpoint { .. } | Alias::Draining { .. });
+        let stray = links.iter().filter(|link| is_endpoints(&link.alias) && !is_known(&link.name));
         Ok(stray
             .map(|link| Finding::ours(format!("link {}", link.name), "belongs to no container that is known"))
             .collect())

@@ -12,8 +12,8 @@ use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
-    Alias, ContainerId, Endpoint, Gateway, Key, Mac, Mode, Namespace, NetnsLocator, Network, PortMapping, Route,
-    Sandbox, State, Subnet, Wire, quoted,
+    Alias, ContainerId, DrainingEndpoint, Endpoint, Gateway, Key, Mac, Mode, Namespace, NetnsLocator, Network,
+    PortMapping, Route, Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::Forwarding;
 
@@ -59,6 +59,7 @@ pub(super) struct Inventory {
     pub respect_host_firewall: bool,
     pub networks: Vec<Network>,
     pub sandboxes: Vec<Sandbox>,
+    pub draining: Vec<DrainingEndpoint>,
     /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
     pub reports: Vec<String>,
 }
@@ -71,6 +72,7 @@ impl Default for Inventory {
             respect_host_firewall: false,
             networks: Vec::new(),
             sandboxes: Vec::new(),
+            draining: Vec::new(),
             reports: Vec::new(),
         }
     }
@@ -104,15 +106,21 @@ impl Inventory {
     fn sandboxes_of(&mut self, links: &[SeenLink], bridges: &BTreeMap<u32, Network>, config: &Config) -> Vec<Sandbox> {
         let mut sandboxes = BTreeMap::<String, Sandbox>::new();
         for seen in links {
-            let Alias::Endpoint { key, container } = &seen.link.alias else { continue };
+            let (Alias::Endpoint { key, container } | Alias::Draining { key, container }) = &seen.link.alias else {
+                continue;
+            };
             let Some(network) = self.network_of(&seen.link, bridges, config) else { continue };
             let Some(wire) = driver::wire_by_link(&network, &seen.link.name) else { continue };
             let endpoint = endpoint(seen, &network, wire);
             let inside = seen.inside.as_ref();
             self.reports.extend(inside.and_then(|inside| contradiction(container, &endpoint, inside)));
-            // A detach shuts a link before it deletes it, and so may an operator: a link that is down proves nothing.
-            let sandbox = sandboxes.entry(key.hex()).or_insert_with(|| sandbox(*key, container, seen));
-            sandbox.endpoints.push(endpoint);
+            let sandbox = || sandbox(*key, container, seen);
+            // By its alias alone: a link that is down may have been shut by an operator.
+            if matches!(seen.link.alias, Alias::Draining { .. }) {
+                self.draining.push(DrainingEndpoint::of(&sandbox(), &endpoint));
+            } else {
+                sandboxes.entry(key.hex()).or_insert_with(sandbox).endpoints.push(endpoint);
+            }
         }
         sandboxes.into_values().collect()
     }
@@ -287,6 +295,16 @@ mod tests {
         assert_eq!(endpoint.addresses, ["10.90.0.2/16".parse().unwrap()]);
         assert_eq!((endpoint.mac, endpoint.mtu), (Mac::of("10.90.0.2".parse().unwrap()), 1400));
         assert_eq!(found.networks[0].subnets[0].gateway, Gateway::Host("10.90.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_link_that_was_shut_to_be_deleted_drains() {
+        let mut web = web();
+        web.link.alias = web.link.alias.draining();
+        let found = inventory(vec![bridge(), web], vec![port("10.90.0.2:80", 8080)]);
+        let [draining] = &found.draining[..] else { panic!("{found:?}") };
+        assert_eq!((draining.endpoint.state, draining.container.as_str()), (State::Draining, "web"));
+        assert!(found.sandboxes.is_empty(), "{found:?}");
     }
 
     /// A container may have changed everything on its own side.

@@ -21,7 +21,7 @@ pub(super) fn inventory(config: &Config) -> Result<Inventory> {
         match look.link.alias {
             Alias::Network(_) => look.addresses = links.addresses_of(look.link.index)?,
             Alias::InputLoop => {}
-            Alias::Endpoint { .. } => {
+            Alias::Endpoint { .. } | Alias::Draining { .. } => {
                 look.mac = links.guarded_mac(look.link.index)?;
                 let peer = look.link.peer.and_then(|(nsid, index)| Some((namespaces.get(&nsid)?, index)));
                 if let Some((found, index)) = peer {

@@ -13,10 +13,11 @@ use slog::{Logger, warn};
 
 use super::inventory::Inventory;
 use super::look;
+use crate::driver;
 use crate::engine::removal::clear_addresses;
 use crate::engine::{Engine, Error, Result, alive};
 use crate::input::config::Config;
-use crate::kernel::LockFile;
+use crate::kernel::{LockFile, perform};
 use crate::model::Endpoint;
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
@@ -75,7 +76,7 @@ impl RebuildContext<'_> {
         let aside = why.is_some().then(|| Store::set_aside(self.state_dir, self.host, &writing)).transpose()?;
         let fill = |write: &Write<'_>| adopt(&inventory, write).map(drop);
         let store = Store::create(self.state_dir, self.host, self.locks, &writing, fill)?;
-        let found = inventory.sandboxes.len();
+        let found = inventory.sandboxes.len() + inventory.draining.len();
         match (why, aside) {
             (Some(why), Some(aside)) => {
                 let aside = aside.display();
@@ -113,12 +114,20 @@ impl Engine {
                 found.push(sandbox.clone());
             }
         }
-        let inventory = Inventory { sandboxes: found, ..inventory };
+        let mut draining = Vec::new();
+        for endpoint in &inventory.draining {
+            for step in driver::undo(&endpoint.endpoint, &endpoint.alias()) {
+                if perform::is_there(&mut self.links, &step)? {
+                    draining.push(endpoint.clone());
+                }
+            }
+        }
+        let inventory = Inventory { sandboxes: found, draining, ..inventory };
         Ok(self.store.write(|store| adopt(&inventory, store))?)
     }
 }
 
-/// Adds what `store` does not know, and says how many sandboxes.
+/// Adds what `store` does not know, and says how many sandboxes and draining endpoints.
 fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<usize> {
     if store.host_row()?.forwarding == Forwarding::OfOthers && inventory.forwarding != Forwarding::OfOthers {
         store.set_forwarding(inventory.forwarding)?;
@@ -138,6 +147,12 @@ fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<usize> {
     for sandbox in &inventory.sandboxes {
         if store.find(&sandbox.key())?.is_none() && !is_any_leased(store, &sandbox.endpoints)? {
             store.insert(&mut sandbox.clone())?;
+            added += 1;
+        }
+    }
+    for draining in &inventory.draining {
+        if !store.is_leased(&draining.endpoint)? {
+            store.insert_draining(&mut draining.clone())?;
             added += 1;
         }
     }

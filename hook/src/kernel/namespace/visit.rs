@@ -1,12 +1,12 @@
 //! Work in another namespace.
 //!
-//! This thread goes into a network or UTS namespace and comes back: a thread for each visit would take two dozen system calls
-//! more. Whether it may come back is asked before it goes: to go into the namespace that it is in takes the same rights. What is
-//! left is a short memory, and where the way back fails all the same, the process ends: what it did next, it would do to the
-//! container.
+//! This thread goes into a network or UTS namespace and comes back: a thread for each visit would take two dozen system
+//! calls more. Whether it may come back is asked before it goes: to go into the namespace that it is in takes the same
+//! rights. What is left is a short memory, and where the way back fails all the same, the process ends: what it did
+//! next, it would do to the container.
 //!
-//! Into a mount namespace goes a thread that ends there. The way back would be one through the root and the working directory
-//! as well, which a chroot has changed, and which this process may have no right to search.
+//! Into a mount namespace goes a thread that ends there. The way back would be one through the root and the working
+//! directory as well, which a chroot has changed, and which this process may have no right to search.
 
 use std::fs::File;
 use std::io;
@@ -105,7 +105,8 @@ fn visit<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce()
 /// The same in a thread that ends there.
 fn apart<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let there = || {
-        // A thread shares its root and working directory with the others, and setns(2) into a mount namespace refuses that.
+        // A thread shares its root and working directory with the others, and setns(2) into a mount namespace refuses
+        // that.
         unshare(CloneFlags::CLONE_FS).doing(|| "leave the other threads' working directory".into())?;
         enter(kind, place)?;
         work()

@@ -104,7 +104,11 @@ pub fn installed_programs() -> Result<Vec<PathBuf>> {
 
 fn open(path: &Path) -> Result<(File, Metadata)> {
     let what = || format!("read {}", path.display());
-    // Does not wait for the other end of a FIFO.
+    // To open a device may do something.
+    if !std::fs::metadata(path).doing(what)?.is_file() {
+        return Err(Error::NotRegular { what: what() });
+    }
+    // It may be another by now: does not wait for the other end of a FIFO.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).doing(what)?;
     let meta = file.metadata().doing(what)?;
     if meta.is_file() { Ok((file, meta)) } else { Err(Error::NotRegular { what: what() }) }

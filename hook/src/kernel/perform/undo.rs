@@ -10,7 +10,7 @@ use crate::kernel::netlink::{Flows, HostLinks};
 /// When the kernel refuses.
 pub fn shut(links: &mut HostLinks, step: &Undo) -> Result<()> {
     let Undo::Link { name, alias, master } = step else { return Ok(()) };
-    links.ours(name, alias, master.as_ref())?.map_or(Ok(()), |index| links.shut(index))
+    links.ours(name, alias, master.as_ref())?.map_or(Ok(()), |index| links.shut(index, &alias.draining()))
 }
 
 /// Whether a link that `step` removes exists.

@@ -120,20 +120,20 @@ impl HostLinks {
         })
     }
 
-    /// Sets a link of ours down, so that no packet passes, whatever its other end does. It is quicker than deleting the
-    /// link.
+    /// Sets a link of ours down, so that no packet passes, whatever its other end does, and gives it another `alias`,
+    /// by which it is known as one that goes also if the store is lost. It is quicker than deleting the link.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the link is gone.
-    pub(in crate::kernel) fn shut(&mut self, index: u32) -> Result<()> {
-        match self.new_link(LinkUnspec::new_with_index(index).down().build(), 0) {
+    pub(in crate::kernel) fn shut(&mut self, index: u32, alias: &Alias) -> Result<()> {
+        match self.new_link(LinkUnspec::new_with_index(index).down().alias(alias.to_string()).build(), 0) {
             Err(error) if !is_gone(&error) => Err(Error::refused(format!("set link {index} down"), error)),
             _ => Ok(()),
         }
     }
 
-    /// The index of the link `name` if it exists and is `owner`'s: a veth with that alias, or one without an alias that
-    /// is a port of `master`: then its attach was interrupted before it was named.
+    /// The index of the link `name` if it exists and is `owner`'s: a veth with that alias, draining or not, or one
+    /// without an alias that is a port of `master`: then its attach was interrupted before it was named.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -145,7 +145,7 @@ impl HostLinks {
     ) -> Result<Option<u32>> {
         let Some(link) = self.find(name)?.filter(|link| kind(link) == Some(&InfoKind::Veth)) else { return Ok(None) };
         let is_ours = match (alias(&link), master) {
-            (Some(text), _) => text == owner.to_string(),
+            (Some(text), _) => text == owner.to_string() || text == owner.draining().to_string(),
             (None, Some(master)) => {
                 self.find(master)?.is_some_and(|master| controller(&link) == Some(master.header.index))
             }

@@ -17,11 +17,12 @@ mod reset;
 mod table;
 mod warm;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use slog::{Logger, crit};
 
 use ocinet::engine::{Engine, Error, Result, settings};
@@ -213,8 +214,22 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         line = format!("{line}; {tip}");
     }
     // As with help, an error means that stderr is closed; `eprintln` would panic.
-    let _ = writeln!(std::io::stderr(), "ocinet: {}; see ocinet --help", shown(&line));
+    let command = command_named_by(std::env::args_os().skip(1));
+    let _ = writeln!(std::io::stderr(), "ocinet: {}; see {command} --help", shown(&line));
     ExitCode::from(2)
+}
+
+/// The command that the words of a command line name: `ocinet`, or with its subcommands, such as `ocinet network ls`.
+fn command_named_by(words: impl Iterator<Item = OsString>) -> String {
+    let root = Arguments::command();
+    let (mut command, mut name) = (&root, root.get_name().to_owned());
+    for word in words {
+        if let Some(subcommand) = command.find_subcommand(&word) {
+            name = format!("{name} {}", subcommand.get_name());
+            command = subcommand;
+        }
+    }
+    name
 }
 
 /// Writes to stdout; a reader that goes away early (`| head`) is no error.
@@ -244,9 +259,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::Arguments;
+    use super::*;
 
     fn walk(command: &mut clap::Command, path: &str, visit: &mut impl FnMut(&str, String)) {
         let path = format!("{path} {}", command.get_name());
@@ -264,6 +277,20 @@ mod tests {
             assert!(example.starts_with("  ") && !example.trim().is_empty(), "{path}: {example:?}");
         });
         assert!(seen > 6, "{seen}");
+    }
+
+    #[test]
+    fn the_help_of_the_command_is_named() {
+        let rows = [
+            ("prepare --publsh 80", "ocinet prepare"),
+            ("--state-dir /s network lss", "ocinet network"),
+            ("ls --jsn", "ocinet ps"),
+            ("isnpect web", "ocinet"),
+            ("", "ocinet"),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(command_named_by(line.split_whitespace().map(OsString::from)), expected, "{line}");
+        }
     }
 
     #[test]

@@ -197,9 +197,13 @@ impl std::str::FromStr for EndpointRequest {
     /// podman's grammar: `NAME[:option=value[,option=value]...]`.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        if name.contains([',', '=']) {
+            return Err(Invalid::new("", text, "has options without a colon before them, as in bridge:ip=10.90.0.5"));
+        }
         let network: NetworkName = name.parse()?;
         if network != config::default_bridge() {
-            return Err(Invalid::new("network", name, "does not exist; there are bridge, host and none"));
+            let why = "does not exist; there are bridge, host, none and container:CONTAINER";
+            return Err(Invalid::new("network", name, why));
         }
         let mut connection = Self { network, addresses: Vec::new(), mac: None, interface: None, mtu: None };
         for option in options.split([',', ' ']).filter(|option| !option.is_empty()) {
@@ -293,6 +297,7 @@ mod tests {
             ("bridge:mtu=67", "mtu \"67\""),
             ("bridge:speed=9", "\"speed=9\""),
             ("bridge:ip", "key=value"),
+            ("bridge,ip=10.90.0.5", "colon"),
             ("none:ip=10.90.0.5", "options"),
         ];
         for (network, part) in rows {

@@ -140,12 +140,20 @@ impl Annotations {
         let mut picked = None;
         for (key, value) in all.iter().filter(|(key, _)| key.starts_with(PREFIX) && *key != UNDO) {
             let Some(known) = Self::KEYS.iter().find(|known| known.name == key) else {
-                let why = format!("is no key of ocinet; did you mean {}?", nearest(key));
-                return Err(Invalid::new("annotation", key, why));
+                return Err(Invalid::new("annotation", key, why_unknown(key)));
             };
             *(known.field)(picked.get_or_insert_default()) = Some(value.clone());
         }
         Ok(picked)
+    }
+}
+
+fn why_unknown(key: &str) -> String {
+    match key.strip_prefix(PREFIX) {
+        Some(option @ ("ip" | "mac" | "interface" | "mtu")) => {
+            format!("is no key of ocinet; it is an option of {}: bridge:{option}=...", Annotations::NETWORK)
+        }
+        _ => format!("is no key of ocinet; did you mean {}?", nearest(key)),
     }
 }
 
@@ -174,5 +182,11 @@ mod tests {
     fn a_typo_is_answered_with_the_nearest_key() {
         let error = pick(&[("io.ocinet.pubish", "80:80")]).unwrap_err().to_string();
         assert!(error.contains("\"io.ocinet.pubish\"") && error.contains("io.ocinet.publish?"), "{error}");
+    }
+
+    #[test]
+    fn an_option_of_bridge_is_no_key() {
+        let error = pick(&[("io.ocinet.ip", "10.90.0.5")]).unwrap_err().to_string();
+        assert!(error.contains("io.ocinet.network: bridge:ip="), "{error}");
     }
 }

@@ -96,12 +96,16 @@ impl Config {
             name: "subnet",
             grammar: "ADDRESS/PREFIX",
             help: &[
-                "The range of the network `bridge`; at least a /29. The gateway is its first address. It must hold no \
-                 address of the host, none of its neighbours, and no narrower route.",
-                "Without this key: 10.90.0.0/16, or the first under no route of the host of 10.91.0.0/16 to \
-                 10.127.0.0/16, 172.31.0.0/16 down to 172.16.0.0/16, and 192.168.240.0/20 down to 192.168.0.0/20.",
-                "Where only parts of a wider route are left, as with a VPN for 0.0.0.0/1, or `subnet` is one, that is \
-                 taken with a warning.",
+                "The range of the network `bridge`; at least a /29. The gateway is its first address. A changed value \
+                 takes effect after `ocinet reset`, or when the host restarts.",
+                "A range is refused where the host has a route to all or a part of it, and where it is a part of a network \
+                 that the host is in itself.",
+                "Without this key: 10.90.0.0/16. Where a route of the host overlaps that: the first that none overlaps, of \
+                 10.91.0.0/16 to 10.127.0.0/16, 172.31.0.0/16 down to 172.16.0.0/16, and 192.168.240.0/20 down to \
+                 192.168.0.0/20. The default route does not count.",
+                "A range that is a part of a wider route to a gateway or a tunnel, such as a VPN's 0.0.0.0/1, is taken \
+                 where `subnet` names it or no other range is left. A warning says that the route does not lead to this \
+                 part any more.",
             ],
             example: "\"10.90.0.0/16\"",
         },

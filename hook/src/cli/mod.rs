@@ -81,14 +81,22 @@ pub enum Command {
     /// not now goes.
     ///
     /// Fields that ocinet does not know and hooks of other tools stay.
+    ///
+    /// For `container:CONTAINER` that container has to run, and this has to be repeated after each start of it.
     #[command(
         after_help = "Examples:\n  ocinet prepare -p 8080:80 /srv/web && runc run --bundle /srv/web web\n  ocinet prepare --network container:web /srv/sidecar\n  ocinet prepare --undo /srv/web"
     )]
     Prepare(prepare::Arguments),
     /// Show what an attach would do, as commands that you could type; nothing is changed
+    ///
+    /// `$PID` in them is the pid of the container's first process. A container that was wired by hand is unknown to
+    /// ocinet: `ocinet ps` does not show it, and no hook detaches it.
     #[command(after_help = "Example:\n  ocinet plan /srv/web")]
     Plan(plan::Arguments),
     /// List containers, their addresses and published ports
+    ///
+    /// See the states of containers in ocinet(1) for the column STATE. A container that shares another one's network is
+    /// not shown.
     #[command(visible_alias = "ls", after_help = "Example:\n  ocinet ps")]
     Ps(ps::Arguments),
     /// Show all about a container's network
@@ -121,12 +129,18 @@ pub enum Command {
     Reset(reset::Arguments),
     /// Bring the installed programs into large pages of the page cache, so that they start faster
     ///
-    /// A file that is read from the disk when it is first run lies in single pages, and each attach takes 0.5 to 0.8
-    /// ms longer than from large ones. A unit of systemd runs this at boot, and an installation at its end; the kernel
-    /// may drop the file when memory is short.
+    /// It saves 0.5 to 0.8 ms of each attach: skip it unless many containers start on the host.
     ///
-    /// Nothing may run from a file meanwhile. Where the kernel or the file system has no large pages, it says so, and
-    /// that is no error.
+    /// After a boot, the kernel reads a program's file from the disk into pages of 4 KiB. This brings the file into
+    /// huge pages. The kernel may drop it again when memory is short.
+    ///
+    /// A unit of systemd runs this at boot, and an installation at its end.
+    ///
+    /// The file is read anew, and no process may run from it meanwhile. This waits 2 s for such a process to end; else
+    /// the exit code is 3, and the file stays as it is.
+    ///
+    /// Containers that start meanwhile only start more slowly. Where the kernel or the file system has no large pages,
+    /// it says so, and that is no error.
     #[command(after_help = "Example:\n  ocinet warm")]
     Warm(warm::Arguments),
     /// Print the manual page ocinet(1), or write all pages to a directory

@@ -11,7 +11,7 @@ use super::{Options, print_json, print_table};
 /// List containers.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Also those whose links the kernel is still deleting
+    /// Also those that are gone but for a link, which the kernel is still deleting
     #[arg(long, short)]
     all: bool,
     /// Print JSON

@@ -9,7 +9,7 @@ use super::{Options, print};
 /// Take everything of ocinet off this host.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Also while containers run, which lose their network
+    /// Also while containers run: they are left with lo alone, and have to be started again
     #[arg(long, short)]
     force: bool,
 }

@@ -60,9 +60,13 @@ impl Annotations {
             grammar: "bridge[:OPTION,...] | host | none | container:CONTAINER",
             help: &[
                 "How the container is wired. `bridge`: an interface on the default network, with an address of its own; \
-                 options are below. `none`: loopback only. `host`: the host's network. `container:CONTAINER`: that of \
-                 another container which runs, with its names; it is called by its id, its name or the beginning of its \
-                 id, and ports are published there. Without this key: `bridge`.",
+                 options are below. `none`: loopback only. `host`: the host's network. `container:CONTAINER`: the network \
+                 and the names of another container, which has to run; it is called by its id, its name or the \
+                 beginning of its id. Without this key: `bridge`.",
+                "With `container:CONTAINER` the container has nothing of its own: keys for ports, host name, name servers \
+                 and hosts are refused, since they belong to the other container. It is in no list: `ocinet ps` does not \
+                 show it, and for `ocinet inspect` and `ocinet port` it is not attached. With `host` and `none`, \
+                 `io.ocinet.publish` has no effect, and a warning says so.",
                 "For `host` and `container:CONTAINER` the container must be in that network namespace already, since a \
                  hook cannot move it there. `ocinet prepare`, podman's precreate stage and the shim see to that.",
                 "Other networks by name, and several joined by `;`, are refused in this release.",
@@ -82,8 +86,8 @@ impl Annotations {
             name: Self::NAME,
             grammar: "NAME",
             help: &[
-                "What the container is called in tables, messages, /etc/hosts and comments of the firewall. Without \
-                 this key: its id.",
+                "What the container is called in tables, messages, /etc/hosts and comments of the firewall. Several \
+                 containers may have one name. Without this key: its id.",
             ],
             example: "web",
             field: |a| &mut a.name,
@@ -94,9 +98,10 @@ impl Annotations {
             help: &[
                 "The container's host name, of at most 64 bytes. Without this key: the name, or the first 12 characters \
                  of the id.",
-                "Where config.json has a hostname, the runtime sets that one after its hooks, and another here is an \
-                 error. `ocinet prepare` puts this one, or else the name, in the place of what `runc spec`, `crun spec` \
-                 and `youki spec` call every container.",
+                "Where config.json has a `hostname`, the runtime sets that one after its hooks, and another one in this \
+                 key is an error. `runc spec`, `crun spec` and `youki spec` write their own name there, such as `runc`. \
+                 `ocinet prepare` replaces it by the value of this key; without this key, by that of `io.ocinet.name`; \
+                 without either it stays.",
             ],
             example: "www.example.org",
             field: |a| &mut a.hostname,

@@ -7,12 +7,13 @@ use clap::{Arg, Command};
 use super::document::{Document, Part, folded};
 
 /// Names in the manual, and the links that replace them.
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 6] = [
     ("ocinet-annotations(7)", "[annotations](annotations.md)"),
     ("ocinet-publish(7)", "[publishing ports](publish.md)"),
     ("ocinet-config(5)", "[configuration](configuration.md)"),
     ("the page on the firewall", "[the page on the firewall](firewall.md)"),
     ("the page on files", "[the page on files](files.md)"),
+    ("the states of containers in ocinet(1)", "[the states of containers](#states-of-containers)"),
 ];
 
 /// The first line of each page.

@@ -6,7 +6,12 @@ use super::document::Part;
 pub(super) fn parts() -> Vec<Part> {
     let mut parts = vec![Part::Section("Names of containers")];
     parts.extend(NAMES.iter().map(|text| Part::paragraph(text)));
-    parts.push(Part::Section("What changes nothing"));
+    parts.extend([
+        Part::Section("States of containers"),
+        Part::paragraph("`ocinet ps` shows them in the column STATE, and `ocinet ps --json` in the field `status`:"),
+        Part::table(["state", "meaning"], &STATES),
+        Part::Section("What changes nothing"),
+    ]);
     parts.extend(LOOKING.iter().map(|text| Part::paragraph(text)));
     let codes = Error::EXIT_CODES.iter().map(|(code, meaning)| (format!("`{code}`"), (*meaning).to_owned()));
     parts.extend([
@@ -21,11 +26,33 @@ pub(super) fn parts() -> Vec<Part> {
 
 const NAMES: [&str; 3] = [
     "A CONTAINER is called by its id, its name, or the beginning of its id, here and in `container:CONTAINER` of an \
-     annotation. The one of that id is meant, else the one of that name, else the only one whose id begins so. Dead \
-     containers that were not collected yet count only where none that runs fits.",
-    "What fits several is refused with exit code 3, and the line names them. So is an id that is also the name of another \
-     container; the other is called by its own id.",
+     annotation. ocinet looks for a container with exactly that id. If there is none, it looks for the name, and then \
+     for ids with that beginning. Dead containers that were not collected yet count only where none that runs fits.",
+    "Names need not be unique. Where several containers fit, the command is refused with exit code 3, and the line names \
+     them: say the whole id of one. An id that is also the name of another container is refused, too; the other is \
+     called by its own id.",
     "Ids are unique only within one root directory of a runtime, so `inspect --json` prints an array.",
+];
+
+const STATES: [(&str, &str); 6] = [
+    ("`attaching`", "A hook is at work. Where it was killed, `ocinet gc` takes away what it made."),
+    ("`attached`", "It is wired, and its process runs. Under containerd it stays so until its task is deleted."),
+    (
+        "`dead`",
+        "It was attached, and its process has ended. It keeps its address and ports until its runtime deletes it, \
+         `ocinet gc` takes it away, or the attach of another container needs what it holds.",
+    ),
+    (
+        "`unknown`",
+        "It was attached, and whether it runs cannot be seen from here. It keeps what it holds, and `ocinet doctor` says \
+         why.",
+    ),
+    ("`detaching`", "It is being taken away. Where that was cut off, `ocinet gc` goes on."),
+    (
+        "`draining`",
+        "With `--all` only: it is gone but for its link, which the kernel is still deleting. Until then no other \
+         container gets its address.",
+    ),
 ];
 
 const LOOKING: [&str; 2] = [

@@ -55,7 +55,7 @@ const REACH: [&str; 3] = [
     "Without HOST-ADDRESS it is published on every IPv4 address of the host; `publish_default_address` changes that. \
      Whether the host's own firewall rules apply is the setting `published_ports`. See ocinet-config(5) for both.",
     "With the networks `host` and `none`, published ports have no effect, and a warning says so. With \
-     `container:CONTAINER`, ports are published by that container.",
+     `container:CONTAINER` they are refused: publish them with that container.",
 ];
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{Host, Settings, ocinet};
@@ -12,7 +13,10 @@ struct Copy(PathBuf);
 impl Copy {
     fn new() -> Result<Self> {
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").canonicalize()?;
-        let folder = target.join(format!("warm-{}", std::process::id()));
+        // Stories run beside one another in one process.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = target.join(format!("warm-{}-{number}", std::process::id()));
         fs::create_dir(&folder)?;
         let copy = Self(folder);
         fs::copy(ocinet()?, copy.program())?;
@@ -87,10 +91,11 @@ fn what_cannot_be_warmed_is_an_error() -> Result<()> {
             return Ok(());
         }
         let program = copy.program().display().to_string();
-        host.sh(&format!("sleep 60 | {program} hook createRuntime >/dev/null 2>&1 & echo $! >/mnt/pid"))?;
+        host.sh(&format!("sleep 60 2>/dev/null | {program} hook createRuntime >/dev/null 2>&1 & echo $! >/mnt/pid"))?;
         let busy = host.output(&[&program, "warm"]);
-        host.sh("kill $(cat /mnt/pid)")?;
-        busy?.exits(3)?.is_one_line()?.says(&["process ", "runs from it"])?;
+        // It waits for its state no longer than ten seconds.
+        host.sh("kill $(cat /mnt/pid) || true")?;
+        busy?.exits(3)?.is_one_line()?.says(&["while process", "runs from it"])?;
         host.ocinet("warm /mnt")?.exits(1)?.is_one_line()?.says(&["/mnt", "not a regular file"])?;
         host.ocinet("warm /mnt/none")?.exits(1)?.is_one_line()?.says(&["/mnt/none"]).map(drop)
     })

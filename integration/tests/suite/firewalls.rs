@@ -72,6 +72,15 @@ fn the_rules_move_while_containers_run() -> Result<()> {
     })
 }
 
+/// A process moves the rules away from nftables and is killed before it deletes the old ones.
+fn cut_off_a_move(host: &Host) -> Result<()> {
+    host.sh("mount -t tmpfs tmpfs /usr/local/sbin
+         printf '#!/bin/sh\nkill -KILL $PPID\n' >/usr/local/sbin/nft; chmod 755 /usr/local/sbin/nft")?;
+    let killed = host.ocinet("doctor --fix")?;
+    ensure!(killed.code != 0, "{killed}");
+    host.sh("umount /usr/local/sbin").map(drop)
+}
+
 /// A process that moved the rules was killed before it deleted the former ones. The next attach, detach or gc deletes
 /// them.
 #[test]
@@ -81,12 +90,7 @@ fn a_move_that_was_cut_off_is_finished() -> Result<()> {
             let web = host.container("web").publish("8080:80").run()?;
             let other = host.container("other").publish("8081:80").run()?;
             choose(host, "iptables")?;
-            // The process loads the new rules, and is killed before it deletes the old ones.
-            host.sh("mount -t tmpfs tmpfs /usr/local/sbin
-                 printf '#!/bin/sh\nkill -KILL $PPID\n' >/usr/local/sbin/nft; chmod 755 /usr/local/sbin/nft")?;
-            let killed = host.ocinet("doctor --fix")?;
-            ensure!(killed.code != 0, "{killed}");
-            host.sh("umount /usr/local/sbin")?;
+            cut_off_a_move(host)?;
             ensure!(keepers(host)?.lines().count() == 2, "the positive control: {}", keepers(host)?);
             match *who {
                 "attach" => host.container("next").run()?.delete()?,
@@ -109,11 +113,7 @@ fn a_move_to_none_that_was_cut_off_is_finished() -> Result<()> {
             let web = host.container("web").publish("8080:80").run()?;
             let other = host.container("other").publish("8081:80").run()?;
             choose(host, "none")?;
-            host.sh("mount -t tmpfs tmpfs /usr/local/sbin
-                 printf '#!/bin/sh\nkill -KILL $PPID\n' >/usr/local/sbin/nft; chmod 755 /usr/local/sbin/nft")?;
-            let killed = host.ocinet("doctor --fix")?;
-            ensure!(killed.code != 0, "{killed}");
-            host.sh("umount /usr/local/sbin")?;
+            cut_off_a_move(host)?;
             ensure!(keepers(host)? == "nftables\n", "the positive control: {}", keepers(host)?);
             match *who {
                 "attach" => host.container("next").run()?.delete()?,

@@ -13,7 +13,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, major, minor, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstat, major, minor, statx};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
@@ -103,24 +103,25 @@ impl Place<'_> {
     /// Mounts `tree` over `target`.
     fn attach(&self, tree: &OwnedFd, target: &str) -> Result<Option<Missing>> {
         let what = || format!("mount over /{target} in the container");
-        let place = match uncovered(self.root, target) {
+        let (place, there) = match uncovered(self.root, target) {
             Err(Errno::NOENT) => match self.make(target)? {
-                Made::There(file) => file,
+                Made::There(file) => identified(file).doing(what)?,
                 Made::Not(missing) => return Ok(Some(missing)),
             },
             opened => opened.doing(what)?,
         };
-        let (there, ours) = (fstat(&place).doing(what)?, fstat(tree).doing(what)?);
-        if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile {
+        if FileType::from_raw_mode(there.stx_mode.into()) != FileType::RegularFile {
             return Err(Error::refused(
                 what(),
                 io::Error::other("the image has something there that is not a regular file"),
             ));
         }
-        if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) {
+        let ours = identity(tree).doing(what)?;
+        let file = |stat: &Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        if file(&there) == file(&ours) {
             return Ok(None);
         }
-        if self.is_shared(&place).doing(what)? {
+        if self.is_shared(there.stx_mnt_id).doing(what)? {
             return Ok(Some(Missing::Shared(format!("/{target}"))));
         }
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -180,9 +181,8 @@ impl Place<'_> {
         }
     }
 
-    /// Whether a file is on a mount other than the root's, and one that propagates new mounts to other places.
-    fn is_shared(&self, file: &OwnedFd) -> io::Result<bool> {
-        let id = mount_id(file)?;
+    /// Whether the mount `id` is another than the root's, and one that propagates new mounts to other places.
+    fn is_shared(&self, id: u64) -> io::Result<bool> {
         if id == self.mount {
             return Ok(false);
         }
@@ -219,16 +219,25 @@ impl Place<'_> {
 }
 
 fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
-    statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
+    identity(file).map(|stat| stat.stx_mnt_id)
+}
+
+/// What kind of file it is, which one, how many names it has, and the mount that it is on.
+fn identity(file: &OwnedFd) -> rustix::io::Result<Statx> {
+    statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
+}
+
+fn identified(file: OwnedFd) -> rustix::io::Result<(OwnedFd, Statx)> {
+    identity(&file).map(|stat| (file, stat))
 }
 
 /// Opens `target`, after unmounting what an attach mounted there that was rolled back: its file is gone from the host,
 /// and nothing can be mounted over it.
-fn uncovered(root: &OwnedFd, target: &str) -> rustix::io::Result<OwnedFd> {
+fn uncovered(root: &OwnedFd, target: &str) -> rustix::io::Result<(OwnedFd, Statx)> {
     loop {
-        let place = open_beneath(root, target, OFlags::PATH)?;
-        if fstat(&place)?.st_nlink > 0 {
-            return Ok(place);
+        let (place, stat) = identified(open_beneath(root, target, OFlags::PATH)?)?;
+        if stat.stx_nlink > 0 {
+            return Ok((place, stat));
         }
         let path = format!("/proc/thread-self/fd/{}", place.as_raw_fd());
         rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)?;

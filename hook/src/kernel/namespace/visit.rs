@@ -1,22 +1,24 @@
 //! Work in another namespace.
 //!
-//! This thread goes into a network or UTS namespace and comes back: a thread for each visit would take two dozen system
-//! calls more. Whether it may come back is asked before it goes: to go into the namespace that it is in takes the same
-//! rights. What is left is a short memory, and where the way back fails all the same, the process ends: what it did
-//! next, it would do to the container.
+//! This thread goes into a namespace and comes back: a thread for each visit would take two dozen system calls more.
+//! Whether it may come back is tried before it goes: to go into the namespace that it is in takes the same rights. What
+//! is left is a short memory, and where the way back fails all the same, the process ends: what it did next, it would
+//! do to the container.
 //!
-//! Into a mount namespace goes a thread that ends there. The way back would be one through the root and the working
-//! directory as well, which a chroot has changed, and which this process may have no right to search.
+//! Where that was not allowed, a thread goes and ends there.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process;
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::{chroot, fchdir};
 
 use crate::kernel::error::{Doing, Error, Result};
 
@@ -83,22 +85,23 @@ pub(super) fn uts<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<
 /// # Errors
 /// Those of `work`, or that the namespace cannot be entered.
 pub(super) fn mount<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    apart(Kind::Mount, Some(place), work)
+    visit(Kind::Mount, Some(place), work)
 }
 
 /// Runs `work` in `place`, or in a new namespace where there is none.
 fn visit<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let (own, name) = kind.own();
-    let own: OwnedFd = File::open(own).doing(|| format!("open the host's {name} namespace"))?.into();
-    match setns(&own, kind.flag()) {
+    let home = Home::of(kind)?;
+    match home.rehearse() {
         Ok(()) => {
             enter(kind, place)?;
-            let _home = Home { kind, namespace: own };
+            let _away = Away(&home);
             work()
         }
-        // Root of a user namespace may have no right to come back to the host's namespace.
-        Err(Errno::EPERM) => apart(kind, place, work),
-        Err(error) => Err(Error::refused(format!("stay in the host's {name} namespace"), error)),
+        // EPERM: root of a user namespace may have no right to come back to the host's namespace, or to change its root
+        // directory. EINVAL: other threads share this one's directories, as in the shim. EACCES: this process may not
+        // search a directory.
+        Err(Errno::EPERM | Errno::EINVAL | Errno::EACCES) => apart(kind, place, work),
+        Err(error) => Err(Error::refused(format!("stay in the host's {} namespace", kind.own().1), error)),
     }
 }
 
@@ -126,15 +129,74 @@ fn enter(kind: Kind, place: Option<BorrowedFd<'_>>) -> Result<()> {
     }
 }
 
-/// The namespace that this thread came from, and returns to when this is dropped.
+/// The namespace that this thread comes from.
 struct Home {
     kind: Kind,
     namespace: OwnedFd,
+    directories: Option<Directories>,
 }
 
-impl Drop for Home {
+/// The root and the working directory, which setns(2) into a mount namespace changes. They are not the root of their
+/// namespace where the runtime runs in a chroot.
+struct Directories {
+    root: OwnedFd,
+    working: OwnedFd,
+}
+
+impl Home {
+    fn of(kind: Kind) -> Result<Self> {
+        let (own, name) = kind.own();
+        let namespace = File::open(own).doing(|| format!("open the host's {name} namespace"))?.into();
+        let directories = match kind {
+            Kind::Net | Kind::Uts => None,
+            Kind::Mount => Some(Directories::of_this_thread()?),
+        };
+        Ok(Self { kind, namespace, directories })
+    }
+
+    /// Comes back without having been away. The directories are tried first: as long as this thread has not left, a
+    /// step that fails changes nothing.
+    fn rehearse(&self) -> nix::Result<()> {
+        self.directories.iter().try_for_each(Directories::enter)?;
+        setns(&self.namespace, self.kind.flag())?;
+        if let Some(directories) = &self.directories {
+            self.insist(|| directories.enter());
+        }
+        Ok(())
+    }
+
+    /// Tries `step` of the way back, and ends the process where it fails each time.
+    fn insist(&self, step: impl Fn() -> nix::Result<()>) {
+        come_back(self.kind.own().1, step);
+    }
+}
+
+/// This thread is in another namespace, and comes home when this is dropped.
+struct Away<'h>(&'h Home);
+
+impl Drop for Away<'_> {
     fn drop(&mut self) {
-        come_back(self.kind.own().1, || setns(self.namespace.as_fd(), self.kind.flag()));
+        let Self(home) = self;
+        home.insist(|| setns(&home.namespace, home.kind.flag()));
+        if let Some(directories) = &home.directories {
+            home.insist(|| directories.enter());
+        }
+    }
+}
+
+impl Directories {
+    fn of_this_thread() -> Result<Self> {
+        let open = |path: &str| {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            nix::fcntl::open(path, flags, Mode::empty()).doing(|| format!("open the directory {path}"))
+        };
+        Ok(Self { root: open("/")?, working: open(".")? })
+    }
+
+    fn enter(&self) -> nix::Result<()> {
+        fchdir(&self.root)?;
+        chroot(".")?;
+        fchdir(&self.working)
     }
 }
 
@@ -158,6 +220,8 @@ fn come_back(name: &str, step: impl Fn() -> nix::Result<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     /// Into the namespaces that it is in: a test has no right to make others.

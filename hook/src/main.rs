@@ -1,15 +1,16 @@
 //! The command `ocinet`.
 
+#![cfg_attr(not(test), no_main)]
+
 mod cli;
-
-use std::process::ExitCode;
-
-use clap::Parser;
 
 use ocinet::log::logger;
 
-fn main() -> ExitCode {
-    let cli::Arguments { options, command } = match cli::Arguments::try_parse() {
+ocinet::program!(run);
+
+/// Returns the exit code.
+fn run() -> u8 {
+    let cli::Arguments { options, command } = match cli::Arguments::of_this_process() {
         Ok(arguments) => arguments,
         Err(error) => return cli::usage(&error),
     };

@@ -1,5 +1,3 @@
-use std::process::ExitCode;
-
 use slog::Logger;
 
 use ocinet::engine::{Engine, Finding, Remedy, Result};
@@ -20,11 +18,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Exits with 1 where something is wrong, or is still wrong after mending.
-    pub(super) fn run(self, options: &Options, log: &Logger) -> ExitCode {
+    /// Returns the exit code: 1 where something is wrong, or is still wrong after mending.
+    pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
         match self.examine(options, &with_journal(log)) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
+            Ok(true) => 0,
+            Ok(false) => 1,
             Err(error) => report(Err(error), log),
         }
     }

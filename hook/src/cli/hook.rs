@@ -1,4 +1,3 @@
-use std::process::ExitCode;
 use std::time::Instant;
 
 use slog::{Logger, debug, o, warn};
@@ -30,8 +29,8 @@ fn stages() -> impl clap::builder::TypedValueParser<Value = Stage> {
 }
 
 impl Arguments {
-    /// Reports its errors itself, since its log records name the container.
-    pub(super) fn run(self, options: &Options, log: &Logger) -> ExitCode {
+    /// Reports its errors itself, since its log records name the container. Returns the exit code.
+    pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
         kernel::hurry_memory();
         let timings = self.timings.then(Timings::start);
         let log = timings.as_ref().map_or_else(|| log.clone(), |timings| timings.listen(log));

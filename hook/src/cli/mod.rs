@@ -20,7 +20,6 @@ mod warm;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use slog::{Logger, crit};
@@ -48,6 +47,38 @@ pub struct Arguments {
     pub options: Options,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// Parses the command line of this process.
+    ///
+    /// # Errors
+    /// What clap says of it, or the help that it asks for.
+    pub fn of_this_process() -> std::result::Result<Self, clap::Error> {
+        let line = || std::env::args_os();
+        // To make all commands takes longer than to parse one, and a container waits for the hook.
+        if line().nth(1).is_some_and(|word| word == "hook")
+            && let Ok(HookLine { options, command: HookAlone::Hook(arguments) }) = HookLine::try_parse_from(line())
+        {
+            return Ok(Self { options, command: Command::Hook(arguments) });
+        }
+        Self::try_parse_from(line())
+    }
+}
+
+/// The command line of a hook. Help and errors come from [`Arguments`].
+#[derive(Debug, Parser)]
+#[command(disable_help_flag = true, disable_help_subcommand = true)]
+struct HookLine {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: HookAlone,
+}
+
+#[derive(Debug, Subcommand)]
+enum HookAlone {
+    Hook(hook::Arguments),
 }
 
 /// What every command takes.
@@ -153,7 +184,8 @@ pub enum Command {
 
 impl Command {
     /// Runs the command, and prints an error in one line.
-    pub fn run(self, options: &Options, log: &Logger) -> ExitCode {
+    /// Returns the exit code.
+    pub fn run(self, options: &Options, log: &Logger) -> u8 {
         let done = match self {
             Self::Hook(arguments) => return arguments.run(options, log),
             Self::Prepare(arguments) => arguments.run(options, log),
@@ -207,19 +239,21 @@ impl Options {
     }
 }
 
-fn report(done: Result<()>, log: &Logger) -> ExitCode {
-    let Err(error) = done else { return ExitCode::SUCCESS };
+/// The exit code.
+fn report(done: Result<()>, log: &Logger) -> u8 {
+    let Err(error) = done else { return 0 };
     crit!(log, "{error}"; "exit" => error.exit_code());
-    ExitCode::from(error.exit_code())
+    error.exit_code()
 }
 
-/// Prints help and versions as they are, and an error of the command line in one line with clap's tips.
-pub fn usage(error: &clap::Error) -> ExitCode {
+/// Prints help and versions as they are, and an error of the command line in one line with clap's tips. Returns the
+/// exit code.
+pub fn usage(error: &clap::Error) -> u8 {
     let asked = !error.use_stderr();
     if asked || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // stdout is closed: the failure cannot be reported.
         let _ = error.print();
-        return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        return if asked { 0 } else { 2 };
     }
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
@@ -230,7 +264,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     // As with help, an error means that stderr is closed; `eprintln` would panic.
     let command = command_named_by(std::env::args_os().skip(1));
     let _ = writeln!(std::io::stderr(), "ocinet: {}; see {command} --help", shown(&line));
-    ExitCode::from(2)
+    2
 }
 
 /// The command that the words of a command line name: `ocinet`, or with its subcommands, such as `ocinet network ls`.

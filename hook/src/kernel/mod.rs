@@ -15,6 +15,7 @@ mod page_cache;
 pub mod perform;
 mod ports;
 mod proc;
+mod start;
 mod sysctl;
 mod terminal;
 
@@ -39,5 +40,6 @@ pub use page_cache::{
     Folios, Warmed, folios_of, go_on_from_memory, has_large_folios, hinders, installed_programs, warm,
 };
 pub use ports::{FreeRange, is_local};
+pub use start::start;
 pub use sysctl::{forwarding, frames_pass_ip_hooks, is_set, set, strict_reverse_path, switch_forwarding_off};
 pub use terminal::terminal_columns;

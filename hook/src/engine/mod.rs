@@ -43,7 +43,7 @@ use removal::Drains;
 use rules::Rules;
 
 use crate::input::config::Config;
-use crate::kernel::{self, Flows, HostLinks, LockFile, Netns, Origin};
+use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
 use crate::store::{Host, Store};
 
 /// The engine of one host.
@@ -91,5 +91,10 @@ impl Engine {
 
 /// The host that this process runs on.
 pub(crate) fn this_host() -> Result<Host> {
-    Ok(Host { boot: kernel::boot_id()?, cookie: Netns::own_cookie()? })
+    host_of(&HostLinks::open()?)
+}
+
+/// The host that has `links`.
+fn host_of(links: &HostLinks) -> Result<Host> {
+    Ok(Host { boot: kernel::boot_id()?, cookie: links.cookie()? })
 }

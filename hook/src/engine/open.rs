@@ -9,7 +9,7 @@ use super::files::{CONTAINERS, ContainerFiles};
 use super::removal::Drains;
 use super::repair::RebuildContext;
 use super::rules::Rules;
-use super::{Engine, Result, this_host};
+use super::{Engine, Result, host_of};
 use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
 use crate::store::{Host, Store};
@@ -20,15 +20,15 @@ impl Engine {
     /// # Errors
     /// When the state directory is not ours, or the store cannot be opened.
     pub fn open(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
-        Self::open_on(this_host()?, state_dir, config, log)
+        Self::open_on(HostLinks::open()?, state_dir, config, log)
     }
 
-    fn open_on(host: Host, state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
+    fn open_on(links: HostLinks, state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         let since = Instant::now();
         kernel::state_dir(state_dir)?;
         let mut is_new = false;
         let settings = config.clone();
-        let mut engine = Self::with_store(host, state_dir, config, log.clone(), since, |host, locks| {
+        let mut engine = Self::with_store(links, state_dir, config, log.clone(), since, |host, locks| {
             let (store, made) = RebuildContext { state_dir, host, locks, config: &settings, log: &log }.open()?;
             is_new = made;
             Ok(store)
@@ -46,7 +46,7 @@ impl Engine {
     /// As [`Engine::open`].
     pub fn open_to_plan(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         kernel::check_state_dir(state_dir)?;
-        let engine = Self::with_store(this_host()?, state_dir, config, log, Instant::now(), |host, locks| {
+        let engine = Self::with_store(HostLinks::open()?, state_dir, config, log, Instant::now(), |host, locks| {
             Ok(Store::open(state_dir, host, locks)?.map_or_else(|| Store::in_memory(locks, |_| Ok(())), Ok)?)
         })?;
         Ok(Self { only_looks: true, ..engine })
@@ -59,29 +59,29 @@ impl Engine {
     /// # Errors
     /// When the state directory is not ours, or the store cannot be read.
     pub fn open_to_look(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
-        let host = this_host()?;
+        let mut links = HostLinks::open()?;
         kernel::check_state_dir(state_dir)?;
-        if is_unused(state_dir, &host)? {
+        if is_unused(state_dir, &mut links)? {
             return Ok(None);
         }
         let settings = config.clone();
-        let engine = Self::with_store(host, state_dir, config, log.clone(), Instant::now(), |host, locks| {
+        let engine = Self::with_store(links, state_dir, config, log.clone(), Instant::now(), |host, locks| {
             RebuildContext { state_dir, host, locks, config: &settings, log: &log }.look()
         })?;
         Ok(Some(Self { only_looks: true, ..engine }))
     }
 
     fn with_store(
-        host: Host,
+        links: HostLinks,
         state_dir: &Path,
         config: Config,
         log: Logger,
         since: Instant,
         open: impl FnOnce(&Host, &LockFile) -> Result<Store>,
     ) -> Result<Self> {
-        let locks = LockFile::new(state_dir.join("lock"));
+        let (host, locks) = (host_of(&links)?, LockFile::new(state_dir.join("lock")));
         let store = open(&host, &locks)?;
-        let (links, origin) = (HostLinks::open()?, Origin::here()?);
+        let origin = Origin::here()?;
         let files = ContainerFiles::new(state_dir, &host, &log);
         let rules = Rules::new(&config, &locks, &log);
         let mut engine = Self {
@@ -109,17 +109,17 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_used(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
-        let host = this_host()?;
-        if is_unused(state_dir, &host)? {
+        let mut links = HostLinks::open()?;
+        if is_unused(state_dir, &mut links)? {
             return Ok(None);
         }
-        Self::open_on(host, state_dir, config, log).map(Some)
+        Self::open_on(links, state_dir, config, log).map(Some)
     }
 }
 
 /// Whether ocinet was not used on the host since it booted. A missing store proves nothing, since it may have been
 /// removed.
-fn is_unused(state_dir: &Path, host: &Host) -> Result<bool> {
+fn is_unused(state_dir: &Path, links: &mut HostLinks) -> Result<bool> {
     let has_files = !matches!(state_dir.join(CONTAINERS).try_exists(), Ok(false));
-    Ok(!has_files && !Store::may_be_there(state_dir, host) && HostLinks::open()?.all_ours()?.is_empty())
+    Ok(!has_files && !Store::may_be_there(state_dir, &host_of(links)?) && links.all_ours()?.is_empty())
 }

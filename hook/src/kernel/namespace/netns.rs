@@ -61,14 +61,6 @@ impl Netns {
         self.within(own_cookie)
     }
 
-    /// The cookie of the namespace this process runs in.
-    ///
-    /// # Errors
-    /// On kernels before 5.14.
-    pub fn own_cookie() -> Result<u64> {
-        own_cookie()
-    }
-
     /// Makes a namespace and binds it to the file `path`, which keeps it alive until it is unmounted. Also returns its
     /// cookie: reading that later would take another visit.
     ///
@@ -253,9 +245,16 @@ impl AsFd for Netns {
 }
 
 fn own_cookie() -> Result<u64> {
-    let what = || "ask for the network namespace's cookie (Linux 5.14 or later)".to_owned();
-    let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).doing(what)?;
-    NetnsCookie.get(&probe).doing(what)
+    let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+    cookie_of(&probe.doing(|| "open a socket".into())?)
+}
+
+/// The cookie of the network namespace in which `socket` was opened.
+///
+/// # Errors
+/// On kernels before 5.14.
+pub(in crate::kernel) fn cookie_of(socket: &impl AsFd) -> Result<u64> {
+    NetnsCookie.get(socket).doing(|| "ask for the network namespace's cookie (Linux 5.14 or later)".into())
 }
 
 /// `SO_NETNS_COOKIE`, socket(7).

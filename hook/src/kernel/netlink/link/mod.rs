@@ -33,7 +33,7 @@ use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth}
 use super::Netlink;
 use crate::driver::Veth;
 use crate::kernel::error::{Doing, Error, Result};
-use crate::kernel::namespace::Netns;
+use crate::kernel::namespace::{Netns, cookie_of};
 use crate::model::{Alias, InterfaceName};
 use read::{alias, controller, kind, new_link, peer_index};
 
@@ -60,6 +60,14 @@ impl HostLinks {
     /// When no socket can be had.
     pub fn open() -> Result<Self> {
         Ok(Self { netlink: Netlink::route()?, bridge: None })
+    }
+
+    /// The cookie of the namespace.
+    ///
+    /// # Errors
+    /// On kernels before 5.14.
+    pub fn cookie(&self) -> Result<u64> {
+        cookie_of(&self.netlink)
     }
 
     /// Connects a container by a veth pair whose peer is made in `namespace`.

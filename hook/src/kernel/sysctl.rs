@@ -24,6 +24,14 @@ pub fn switch_forwarding_off() -> Result<()> {
     fs::write(FORWARDING, "0").doing(|| format!("write 0 to {FORWARDING}"))
 }
 
+/// Sets `setting` where it is known to have another value: it is written without a look at it.
+///
+/// # Errors
+/// Those of the kernel; then it may have had its value already.
+pub(super) fn change(setting: &Setting) -> io::Result<()> {
+    fs::write(setting.path(), setting.value)
+}
+
 /// Sets each of `settings`. Writes only values that differ: a write takes the lock of all links, a read does not, and
 /// /proc/sys may be read-only.
 ///
@@ -36,7 +44,7 @@ pub fn set(settings: &[Setting]) -> Result<()> {
         if is_set(setting)? {
             continue;
         }
-        if let Err(error) = fs::write(setting.path(), setting.value) {
+        if let Err(error) = change(setting) {
             missing.push(setting.to_string());
             why.get_or_insert(error);
         }

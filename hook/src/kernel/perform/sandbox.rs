@@ -83,7 +83,12 @@ fn index_of(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>) -> 
 /// interface at least has no IPv6 address: the setting belongs to the container, so the operator could not have made it
 /// beforehand.
 fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Result<()> {
-    match sysctl::set(&[Setting::without_ipv6(name)]) {
+    let setting = Setting::without_ipv6(name);
+    // A new interface has it not.
+    if sysctl::change(&setting).is_ok() {
+        return Ok(());
+    }
+    match sysctl::set(&[setting]) {
         Err(error) if error.errno() == Some(libc::EROFS) => {}
         result => return result,
     }

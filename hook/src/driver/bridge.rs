@@ -24,13 +24,11 @@ impl Decisions for model::Bridge {
     /// The bridge; none where no subnet of the network has a gateway address of the host, from which its MAC would be
     /// derived.
     fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep> {
-        let Some(gateway) = network.subnets.iter().find_map(|subnet| subnet.gateway.of_host()) else {
-            return Vec::new();
-        };
+        let Some(mac) = mac(network) else { return Vec::new() };
         vec![NetworkStep::Bridge(BridgeLink {
             name: self.link.clone(),
             alias: Alias::Network(network.name.clone()),
-            mac: Mac::of(gateway),
+            mac,
             mtu: network.options.mtu,
             addresses: network.subnets.iter().filter_map(model::Subnet::gateway_with_prefix).collect(),
             guarded,
@@ -47,9 +45,27 @@ impl Decisions for model::Bridge {
             peer: endpoint.interface.clone(),
             mac: endpoint.mac,
             mtu: endpoint.mtu,
+            addresses: endpoint.addresses.iter().map(ipnet::IpNet::addr).collect(),
             guard: FilterProgram::of_port(endpoint.mac, endpoint.addresses.iter().map(ipnet::IpNet::addr)),
         })]
     }
+
+    /// That of the bridge, where it has the address.
+    fn mac_of_gateway(&self, network: &Network, gateway: IpAddr) -> Option<Mac> {
+        let is_ours = network.subnets.iter().any(|subnet| subnet.gateway.of_host() == Some(gateway));
+        is_ours.then(|| mac(network)).flatten()
+    }
+
+    /// A container's guard lets no ARP pass with another MAC than its endpoint's for its address. So where every
+    /// endpoint had the MAC of its address, no host on the network can remember another.
+    fn may_be_misremembered(&self, network: &Network) -> bool {
+        !network.options.derived_macs
+    }
+}
+
+/// The MAC of the bridge of `network`.
+fn mac(network: &Network) -> Option<Mac> {
+    network.subnets.iter().find_map(|subnet| subnet.gateway.of_host()).map(Mac::of)
 }
 
 impl BridgeLink {

@@ -55,6 +55,12 @@ trait Decisions {
 
     /// What connects `endpoint`; `alias` marks its links.
     fn of_endpoint(&self, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep>;
+
+    /// The MAC of a next hop of `network`, where we gave it one that stays.
+    fn mac_of_gateway(&self, network: &Network, gateway: IpAddr) -> Option<Mac>;
+
+    /// Whether a host on `network` may remember a MAC for an address of a new endpoint that is not the endpoint's.
+    fn may_be_misremembered(&self, network: &Network) -> bool;
 }
 
 fn decisions(driver: &Driver) -> &dyn Decisions {
@@ -97,16 +103,22 @@ pub fn steps(network: &Network, endpoint: &Endpoint, facts: &Facts) -> Steps {
     Steps {
         network: of_network(network, facts.guarded),
         endpoint: of_endpoint(network, endpoint, &facts.alias),
-        sandbox: in_sandbox(endpoint),
+        sandbox: in_sandbox(network, endpoint),
     }
 }
 
-/// What `endpoint` needs in the container's namespace.
-pub fn in_sandbox(endpoint: &Endpoint) -> Vec<SandboxStep> {
-    let name = || endpoint.interface.clone();
+/// What `endpoint` of `network` needs in the container's namespace.
+pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
+    let (decisions, name) = (decisions(&network.driver), || endpoint.interface.clone());
     let mut steps =
         vec![SandboxStep::Loopback, SandboxStep::Interface { name: name(), addresses: endpoint.addresses.clone() }];
-    steps.extend(endpoint.gateways().map(|gateway| SandboxStep::Announce { name: name(), gateway }));
+    let known = |gateway| decisions.mac_of_gateway(network, gateway).map(|mac| (gateway, mac));
+    let neighbours = endpoint.gateways().filter_map(known);
+    steps.extend(neighbours.map(|(address, mac)| SandboxStep::Neighbour { name: name(), address, mac }));
+    if decisions.may_be_misremembered(network) {
+        let addresses = endpoint.addresses.iter().map(IpNet::addr);
+        steps.extend(addresses.map(|address| SandboxStep::Announce { name: name(), address }));
+    }
     steps.extend(endpoint.routes.iter().map(|Route::Default(gateway)| SandboxStep::DefaultRoute { gateway: *gateway }));
     steps
 }
@@ -240,6 +252,10 @@ pub struct Veth {
     pub mac: Mac,
     /// The MTU of both ends.
     pub mtu: u32,
+    /// The container's addresses. The host has permanent neighbour entries for them, and the bridge a static one for
+    /// the MAC. So a packet to the container needs no ARP, and is not flooded to its siblings when the container was
+    /// silent for so long that a learned entry would have ended.
+    pub addresses: Vec<IpAddr>,
     /// The filter for packets that come in by the host's end.
     pub guard: FilterProgram,
 }
@@ -256,13 +272,22 @@ pub enum SandboxStep {
         /// Its addresses with prefix length.
         addresses: Vec<IpNet>,
     },
-    /// Announces the interface's MAC to the other hosts on the network: it asks for its gateway, and all of them see
-    /// the question.
+    /// A permanent neighbour entry.
+    Neighbour {
+        /// The interface.
+        name: InterfaceName,
+        /// The address.
+        address: IpAddr,
+        /// Its MAC.
+        mac: Mac,
+    },
+    /// Announces the interface's MAC to the other hosts on the network: it asks who has its own address, and all of
+    /// them see the question (RFC 5227, section 3).
     Announce {
         /// The interface.
         name: InterfaceName,
-        /// The address that it asks for.
-        gateway: IpAddr,
+        /// Its address.
+        address: IpAddr,
     },
     /// The default route, unless the namespace has one already.
     DefaultRoute {

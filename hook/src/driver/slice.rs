@@ -30,4 +30,12 @@ impl Decisions for Slice {
     fn of_endpoint(&self, _endpoint: &Endpoint, _alias: &Alias) -> Vec<EndpointStep> {
         Vec::new()
     }
+
+    fn mac_of_gateway(&self, _network: &Network, _gateway: IpAddr) -> Option<Mac> {
+        None
+    }
+
+    fn may_be_misremembered(&self, _network: &Network) -> bool {
+        true
+    }
 }

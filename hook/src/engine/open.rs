@@ -35,6 +35,7 @@ impl Engine {
         })?;
         if is_new {
             engine.rules.take_over(&mut engine.store, &mut engine.links)?;
+            engine.forget_stray_neighbours()?;
         }
         Ok(engine)
     }

@@ -41,5 +41,7 @@ pub use page_cache::{
 };
 pub use ports::{FreeRange, is_local};
 pub use start::start;
-pub use sysctl::{forwarding, frames_pass_ip_hooks, is_set, set, strict_reverse_path, switch_forwarding_off};
+pub use sysctl::{
+    forwarding, frames_pass_ip_hooks, is_set, neighbour_limit, set, strict_reverse_path, switch_forwarding_off,
+};
 pub use terminal::terminal_columns;

@@ -84,6 +84,12 @@ pub fn strict_reverse_path(interface: &InterfaceName) -> bool {
     largest == Some(1)
 }
 
+/// How many entries the neighbour table takes, which all network namespaces share; none where this namespace is not
+/// the machine's first, which alone shows it (`neigh_sysctl_register`, net/core/neighbour.c).
+pub fn neighbour_limit() -> Option<u64> {
+    proc::read_text("/proc/sys/net/ipv4/neigh/default/gc_thresh3").ok()?.trim().parse().ok()
+}
+
 fn is_one(path: &str) -> bool {
     proc::read(path).is_ok_and(|text| text.starts_with(b"1"))
 }

@@ -81,12 +81,17 @@ pub struct Slice {
 pub struct Options {
     /// The MTU in bytes of its link, and of endpoints that name none: that of the host's way out.
     pub mtu: u32,
+    /// Whether the MAC of every endpoint that the network ever had is the one of its address ([`Mac::of`]).
+    ///
+    /// [`Mac::of`]: super::Mac::of
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub derived_macs: bool,
 }
 
 impl Default for Options {
-    /// With the MTU of a host that has no way out to take it from: Ethernet's.
+    /// With the MTU of a host that has no way out to take it from: Ethernet's. Nothing is known of earlier endpoints.
     fn default() -> Self {
-        Self { mtu: 1500 }
+        Self { mtu: 1500, derived_macs: false }
     }
 }
 

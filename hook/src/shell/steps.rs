@@ -1,9 +1,11 @@
 //! The steps of a driver as commands.
 
+use std::net::IpAddr;
+
 use super::{PID, word};
 use crate::driver::{BridgeLink, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
-use crate::model::Alias;
+use crate::model::{Alias, Mac};
 
 /// A step for all endpoints of a network.
 pub fn network_step(step: &NetworkStep) -> Vec<String> {
@@ -27,18 +29,21 @@ pub fn network_step(step: &NetworkStep) -> Vec<String> {
 /// A step for one endpoint in the host's namespace; `pid` is the container's init process.
 pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
     match step {
-        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, guard }) => {
+        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, addresses, guard }) => {
             let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
             let alias = alias.to_string();
-            vec![
+            let mut lines = vec![
                 format!(
                     "ip link add {name} mtu {mtu} master {bridge} type veth \
                      peer name {peer} address {mac} mtu {mtu} netns {pid}"
                 ),
                 format!("tc qdisc add dev {name} clsact"),
                 format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
-                format!("ip link set {name} alias {} up type bridge_slave hairpin on", word(&alias)),
-            ]
+                format!("bridge fdb replace {mac} dev {name} master static"),
+            ];
+            lines.extend(addresses.iter().map(|address| neighbour(*address, *mac, &bridge)));
+            lines.push(format!("ip link set {name} alias {} up type bridge_slave hairpin on", word(&alias)));
+            lines
         }
     }
 }
@@ -59,11 +64,17 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
             let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
             quiet.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
         }
-        SandboxStep::Announce { name, gateway } => {
-            vec![format!("ip neighbour replace {gateway} dev {} use", word(name.as_str()))]
+        SandboxStep::Neighbour { name, address, mac } => vec![neighbour(*address, *mac, &word(name.as_str()))],
+        SandboxStep::Announce { name, address } => {
+            vec![format!("ip neighbour replace {address} dev {} use", word(name.as_str()))]
         }
         SandboxStep::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
     }
+}
+
+/// The command that makes a permanent neighbour entry on `link`, a word of the shell.
+fn neighbour(address: IpAddr, mac: Mac, link: &str) -> String {
+    format!("ip neighbour replace {address} lladdr {mac} nud permanent dev {link}")
 }
 
 /// The command that sets a sysctl.

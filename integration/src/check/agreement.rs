@@ -47,6 +47,7 @@ pub(crate) fn agreement(host: &Host, live: &Live) -> Result<()> {
             .extend(about_sandbox(sandbox, &links, live)?.into_iter().map(|what| format!("{}: {what}", sandbox.name)));
     }
     complaints.extend(strays(&sandboxes, &links));
+    complaints.extend(about_neighbours(host, &sandboxes)?);
     complaints.extend(about_elements(host, &sandboxes)?);
     ensure!(complaints.is_empty(), "the store and the kernel disagree:\n{}\n{sandboxes:#?}", complaints.join("\n"));
     Ok(())
@@ -165,6 +166,24 @@ fn strays(sandboxes: &[Sandbox], links: &[Link]) -> Vec<String> {
         })
         .map(|link| format!("link {} ({}) belongs to no record", link.ifname, link.ifalias))
         .collect()
+}
+
+/// The host's permanent neighbour entries: exactly the addresses of the sandboxes, each with its MAC.
+fn about_neighbours(host: &Place, sandboxes: &[Sandbox]) -> Result<Vec<String>> {
+    let script = format!("[ ! -e /sys/class/net/{BRIDGE} ] || ip -json neighbour show dev {BRIDGE} nud permanent");
+    let told = host.sh(&script)?;
+    let told: Vec<Value> = if told.trim().is_empty() { Vec::new() } else { serde_json::from_str(&told)? };
+    let word = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let kernel: BTreeSet<_> = told.iter().map(|entry| (word(entry, "dst"), word(entry, "lladdr"))).collect();
+    let of = |endpoint: &Endpoint| {
+        let mac = endpoint.mac.clone();
+        let address = |net: &String| net.split('/').next().unwrap_or_default().to_owned();
+        endpoint.addresses.iter().map(move |net| (address(net), mac.clone())).collect::<Vec<_>>()
+    };
+    let store: BTreeSet<_> = sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints).flat_map(of).collect();
+    let missing = store.difference(&kernel).map(|entry| format!("the host has no permanent entry for {entry:?}"));
+    let stray = kernel.difference(&store).map(|entry| format!("the host's entry for {entry:?} belongs to no record"));
+    Ok(missing.chain(stray).collect())
 }
 
 /// The published ports: exactly the union of the sandboxes', each element naming its container.

@@ -23,6 +23,7 @@ fn look(host: &Host) -> Result<String> {
             cd $link; echo $(basename $link) $(cat mtu ifalias flags)
             if [ -e brport ]; then echo $(basename $(readlink master)) $(cat brport/hairpin_mode); fi
         done
+        cat /sys/class/net/ocinet0/address; ip neigh show dev ocinet0 nud permanent | sort; bridge fdb show br ocinet0 | grep static | sort
         for link in /sys/class/net/ocv*; do tc filter show dev ${link##*/} ingress; done
         nft --stateless list table inet ocinet
         sysctl net.ipv4.ip_forward net.ipv4.conf.ocinet0.route_localnet net.ipv6.conf.ocinet0.disable_ipv6",
@@ -55,6 +56,11 @@ fn what_is_ours_is_put_right() -> Result<()> {
                 ("tc qdisc del dev WEB clsact", "container web"),
                 ("tc filter replace dev DB ingress pref 1 handle 1 bpf da bytecode '1,6 0 0 0'", "container db"),
                 ("ip link set WEB type bridge_slave hairpin off", "container web"),
+                ("ip neigh del 10.90.0.2 dev ocinet0", "container web"),
+                ("ip neigh replace 10.90.0.3 lladdr 02:00:00:00:00:66 nud permanent dev ocinet0", "container db"),
+                ("bridge fdb del 02:00:00:00:00:77 dev DB master", "container db"),
+                ("ip neigh add 10.90.7.7 lladdr 02:00:00:00:00:66 nud permanent dev ocinet0", "10.90.7.7"),
+                ("ip link set ocinet0 address 02:00:00:00:00:66", "bridge ocinet0"),
                 ("sysctl -w net.ipv4.ip_forward=0", "net.ipv4.ip_forward"),
                 ("sysctl -w net.ipv4.conf.ocinet0.route_localnet=0", "route_localnet"),
                 ("sysctl -w net.ipv6.conf.ocinet0.disable_ipv6=0", "disable_ipv6"),

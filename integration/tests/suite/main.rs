@@ -38,6 +38,7 @@ mod lost_store;
 mod many_ports;
 mod modes;
 mod name_servers;
+mod neighbours;
 mod networks;
 mod newcomers;
 mod odd_hosts;

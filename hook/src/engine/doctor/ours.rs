@@ -14,6 +14,9 @@ use crate::kernel::{self, Place};
 use crate::model::{Alias, Endpoint, InterfaceName, Mode, Network, Sandbox, State};
 use crate::store::HostRow;
 
+/// The trouble with what no container owns.
+const NO_OWNER: &str = "belongs to no container that is known";
+
 impl Engine {
     /// The containers: dead ones that hold something, and links that are not as they were made.
     pub(super) fn examine_containers(&mut self) -> Result<Vec<Finding>> {
@@ -31,6 +34,8 @@ impl Engine {
         }
         findings.extend(self.examine_draining()?);
         findings.extend(self.strays(&sandboxes)?);
+        let stray = |(link, address)| Finding::ours(format!("neighbour entry {address} of {link}"), NO_OWNER);
+        findings.extend(self.stray_neighbours()?.into_iter().map(stray));
         Ok(findings)
     }
 
@@ -95,9 +100,7 @@ impl Engine {
         let links = self.links.all_ours()?;
         let is_endpoints = |alias: &Alias| matches!(alias, Alias::Endpoint { .. } | Alias::Draining { .. });
         let stray = links.iter().filter(|link| is_endpoints(&link.alias) && !is_known(&link.name));
-        Ok(stray
-            .map(|link| Finding::ours(format!("link {}", link.name), "belongs to no container that is known"))
-            .collect())
+        Ok(stray.map(|link| Finding::ours(format!("link {}", link.name), NO_OWNER)).collect())
     }
 
     /// What the endpoints of the networks in use share.
@@ -187,6 +190,11 @@ fn trouble_of_endpoint(endpoint: &Endpoint, fault: EndpointFault) -> String {
             let port = wire.master().map(|master| format!("no port of {master}, or is "));
             format!("is not connected: {link} is {}down", port.unwrap_or_default())
         }
+        EndpointFault::Unknown => {
+            "lacks the host's permanent entries for its MAC, as if an earlier version had attached it: packets to it wait \
+             for ARP, or are flooded to its siblings"
+                .into()
+        }
         EndpointFault::Unguarded => {
             let why = kernel::NO_GUARD;
             format!("can send under its neighbours' names: {link} has lost its guard, unless {why}")
@@ -199,6 +207,7 @@ fn trouble_of_network(network: &Network, fault: NetworkFault) -> String {
     match fault {
         NetworkFault::Missing => format!("of network {} is missing, or down", network.name),
         NetworkFault::Mtu(mtu) => format!("has MTU {mtu}, and its network {}", network.options.mtu),
+        NetworkFault::Mac(mac) => format!("has MAC {mac}, and containers send to the one that it was made with"),
         NetworkFault::Address(address) => format!("has lost its address {address}"),
         NetworkFault::Setting(setting) => {
             format!("has another value than {} in {}", setting.value, setting.path())

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
+use crate::decide::neighbours;
 use crate::engine::rules::Passes;
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
@@ -14,6 +15,8 @@ use crate::kernel::{self, HostLinks, Listeners, Uplink};
 use crate::model::{Network, Sandbox};
 use crate::shell;
 use crate::store::Forwarding;
+
+const NEIGHBOUR_LIMIT: &str = "net.ipv4.neigh.default.gc_thresh3";
 
 impl Engine {
     /// What other programs and the operator made that stands in the way of the networks and containers in use.
@@ -37,6 +40,7 @@ impl Engine {
             let kind = self.rules.keeper.kind(&self.store)?;
             findings.extend(uplinks::examine(&mut self.links, kind, &networks, &sandboxes)?);
             findings.extend(self.notes(&networks)?);
+            findings.extend(neighbour_table(sandboxes.iter().flat_map(Sandbox::wired_endpoints).count()));
         }
         Ok(findings)
     }
@@ -164,6 +168,19 @@ fn shadowed_listeners(sandbox: &Sandbox, listeners: &mut Listeners) -> Result<Ve
         }
     }
     Ok(findings)
+}
+
+/// A neighbour table that is too small for so many containers.
+fn neighbour_table(containers: usize) -> Option<Finding> {
+    let limit = kernel::neighbour_limit()?;
+    let needed = neighbours::needed(containers, limit)?;
+    let trouble = format!(
+        "is {limit} for the neighbour tables of all network namespaces together: {containers} containers that all send to \
+         each other need {needed} entries, and where there is no room left, packets to further addresses are dropped; \
+         sysctl -w {NEIGHBOUR_LIMIT}={} makes room",
+        needed.next_power_of_two()
+    );
+    Some(Finding::note(format!("sysctl {NEIGHBOUR_LIMIT}"), trouble))
 }
 
 /// Larger packets than the uplink takes; harmless where every router says so, and not all do.

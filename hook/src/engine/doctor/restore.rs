@@ -5,6 +5,7 @@ use slog::info;
 use crate::decide::liveness::Sight;
 use crate::driver;
 use crate::engine::locks::place_of;
+use crate::engine::repair::Connected;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::perform::{self, EndpointFault};
 use crate::kernel::{self, Netns};
@@ -26,6 +27,7 @@ impl Engine {
         }
         let mut failures = self.collect()?.failures;
         self.adopt()?;
+        self.forget_stray_neighbours()?;
         let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
         let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
@@ -66,11 +68,15 @@ impl Engine {
             return Ok(());
         }
         let mut broken = Vec::new();
-        for connected in self.connected(&sandbox)? {
-            for step in &connected.steps {
+        let connected = self.connected(&sandbox)?;
+        let known = connected.iter().filter_map(|connected| Some((connected, connected.network.as_ref()?)));
+        for (Connected { endpoint, steps, .. }, network) in known {
+            for step in steps {
                 match perform::endpoint_fault(&mut self.links, step)? {
-                    Some(EndpointFault::Missing) => broken.push((connected.endpoint, step.clone())),
-                    Some(EndpointFault::NotConnected) => perform::rejoin(&mut self.links, step)?,
+                    Some(EndpointFault::Missing) => broken.push((*endpoint, network, step)),
+                    Some(EndpointFault::NotConnected | EndpointFault::Unknown) => {
+                        perform::rejoin(&mut self.links, step)?;
+                    }
                     // With its bridge it got its guard back, where the kernel has any.
                     Some(EndpointFault::Unguarded) | None => {}
                 }
@@ -80,10 +86,10 @@ impl Engine {
             return Ok(());
         }
         let Sight::Alive(netns) = Netns::look(&sandbox.namespace, &self.origin) else { return Ok(()) };
-        for (endpoint, step) in broken {
+        for (endpoint, network, step) in broken {
             let link = endpoint.wire.host_link().map(ToString::to_string);
             info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => link);
-            perform::connect_whole(&mut self.links, &step, &netns, &driver::in_sandbox(endpoint))?;
+            perform::connect_whole(&mut self.links, step, &netns, &driver::in_sandbox(network, endpoint))?;
         }
         Ok(())
     }

@@ -52,7 +52,9 @@ fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Resu
     let bridge = default_interface();
     let routes = links.host_routes(&bridge)?;
     let (subnet, hidden) = ipam::choose(config.subnets(), &routes).map_err(|route| no_range(config, route))?;
-    Ok((Network::of_bridge(name.clone(), bridge, vec![subnet]), hidden))
+    let mut network = Network::of_bridge(name.clone(), bridge, vec![subnet]);
+    network.options.derived_macs = true;
+    Ok((network, hidden))
 }
 
 fn no_range(config: &Config, route: Option<IpNet>) -> Error {

@@ -5,6 +5,7 @@ mod firewall;
 mod inventory;
 mod look;
 mod name_servers;
+mod neighbours;
 mod questions;
 mod rebuild;
 mod retry;

@@ -101,6 +101,7 @@ impl Engine {
         let context = RebuildContext { state_dir, host, locks, config, log };
         self.store = context.rebuild(Some((&self.store, error)))?;
         self.adopt()?;
+        self.forget_stray_neighbours()?;
         self.rules.reload_if_different(&self.store, &mut self.links)
     }
 

@@ -91,6 +91,10 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     if let Some(by) = store.mac_holder(name, endpoint.mac)? {
         return Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
     }
+    if network.options.derived_macs && endpoint.mac != Mac::of(address.addr()) {
+        network.options.derived_macs = false;
+        store.set_network(&network)?;
+    }
     let mut sandbox = intent(request, namespace, vec![endpoint], mappings);
     store.insert(&mut sandbox)?;
     store.set_last_address(name, address.addr())?;
@@ -185,6 +189,7 @@ mod tests {
     use super::*;
     use crate::engine::sandbox::fixture::{lease, lease_with, on, store};
     use crate::model::{HostAddress, Protocol, Subnet};
+    use crate::store::Store;
 
     fn bridge(range: &str) -> Network {
         let subnet = Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
@@ -234,6 +239,24 @@ mod tests {
         assert_eq!(store.read().networks().unwrap()[0].options.mtu, 1400);
         let other = EndpointRequest { mtu: Some(9000), ..on("bridge") };
         assert_eq!(leased(lease(&mut store, "b", &other)).endpoints[0].mtu, 9000);
+    }
+
+    /// From then on, other hosts may remember that MAC for an address that another container gets.
+    #[test]
+    fn a_network_remembers_that_a_container_chose_its_mac() {
+        let mut network = bridge("10.90.0.0/16");
+        network.options.derived_macs = true;
+        let mut store = store(&[network]);
+        let derived = |store: &Store| store.read().networks().unwrap()[0].options.derived_macs;
+        leased(lease(&mut store, "a", &on("bridge")));
+        let same = EndpointRequest { mac: Some(Mac::of("10.90.0.3".parse().unwrap())), ..on("bridge") };
+        leased(lease(&mut store, "b", &same));
+        assert!(derived(&store));
+        let other = EndpointRequest { mac: Some(Mac([2, 0, 0, 0, 0, 1])), ..on("bridge") };
+        leased(lease(&mut store, "c", &other));
+        assert!(!derived(&store));
+        leased(lease(&mut store, "d", &on("bridge")));
+        assert!(!derived(&store));
     }
 
     #[test]

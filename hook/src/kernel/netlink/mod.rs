@@ -9,5 +9,5 @@ pub use conntrack::Flows;
 pub use link::{Connected, HostLinks, NO_GUARD, OurLink, Uplink, is_lasting};
 pub use listeners::Listeners;
 
-pub(in crate::kernel) use link::{address_message, address_on, errno, no_own_ipv6, question};
+pub(in crate::kernel) use link::{address_message, address_on, entry, errno, no_own_ipv6, permanent, question};
 pub(in crate::kernel) use socket::Netlink;

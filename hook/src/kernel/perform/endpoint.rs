@@ -12,6 +12,8 @@ pub enum EndpointFault {
     Missing,
     /// It is not connected to what its network shares, or is down.
     NotConnected,
+    /// The host has no permanent neighbour entries for its addresses, or its bridge no static one for its MAC.
+    Unknown,
     /// The container can send with the addresses of others.
     Unguarded,
 }
@@ -60,7 +62,10 @@ pub fn endpoint_fault(links: &mut HostLinks, step: &EndpointStep) -> Result<Opti
             if !links.is_joined(pair)? {
                 return Ok(Some(EndpointFault::NotConnected));
             }
-            Ok((!links.is_guarded(&pair.name, &pair.guard)?).then_some(EndpointFault::Unguarded))
+            if !links.is_guarded(&pair.name, &pair.guard)? {
+                return Ok(Some(EndpointFault::Unguarded));
+            }
+            Ok((!links.is_known(pair)?).then_some(EndpointFault::Unknown))
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::driver::{EndpointStep, NetworkStep, NetworkUndo, Setting, Veth};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::fs::LockFile;
 use crate::kernel::netlink::HostLinks;
+use crate::model::Mac;
 
 /// A difference between the present state and the result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum NetworkFault {
     Missing,
     /// It has this MTU in bytes.
     Mtu(u32),
+    /// It has this MAC.
+    Mac(Mac),
     /// It lacks this address.
     Address(IpNet),
     /// It lacks this setting.
@@ -86,10 +89,11 @@ pub fn network_faults(links: &mut HostLinks, step: &NetworkStep) -> Result<Vec<N
             let Some(found) = links.find_bridge(bridge)? else { return Ok(vec![NetworkFault::Missing]) };
             let there = links.addresses_of_link(&bridge.name)?;
             let mtu = (found.mtu != bridge.mtu).then_some(NetworkFault::Mtu(found.mtu));
+            let mac = (found.mac != bridge.mac).then_some(NetworkFault::Mac(found.mac));
             let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
             let addresses = missing.map(|address| NetworkFault::Address(*address));
             let settings = found.differing.into_iter().map(NetworkFault::Setting);
-            Ok(mtu.into_iter().chain(addresses).chain(settings).collect())
+            Ok(mtu.into_iter().chain(mac).chain(addresses).chain(settings).collect())
         }
     }
 }

@@ -3,19 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::neighbour::NeighbourFlags;
 use netlink_packet_route::route::{RouteHeader, RouteType};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use crate::driver::{SandboxStep, Setting};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
-use crate::kernel::netlink::{Netlink, address_message, errno, no_own_ipv6, question};
+use crate::kernel::netlink::{Netlink, address_message, entry, errno, no_own_ipv6, permanent, question};
 use crate::kernel::sysctl;
-use crate::model::InterfaceName;
+use crate::model::{InterfaceName, Mac};
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
@@ -35,7 +35,8 @@ fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Resul
     match step {
         SandboxStep::Loopback => up(netlink, LOOPBACK).doing(|| "set lo up".into()),
         SandboxStep::Interface { name, addresses } => interface(netlink, name, index, addresses),
-        SandboxStep::Announce { name, gateway } => announce(netlink, name, index, *gateway),
+        SandboxStep::Neighbour { name, address, mac } => neighbour(netlink, name, index, *address, *mac),
+        SandboxStep::Announce { name, address } => announce(netlink, name, index, *address),
         SandboxStep::DefaultRoute { gateway } => default_route(netlink, *gateway),
     }
 }
@@ -53,25 +54,26 @@ fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
     up(netlink, index).doing(|| format!("set {name} up in the container"))
 }
 
-/// Makes the kernel look for the gateway, as the first packet would. Its ARP question goes to all on the network, holds
-/// the container's address and MAC (RFC 826), and is repeated for three seconds while the bridge's port is not ready.
-/// Hosts that remember another MAC for that address learn the new one. Otherwise that would take them half a minute if
-/// the container sends nothing. A gratuitous question (`arp_notify`) would be lost: the kernel sends it once, before
-/// the port is ready.
-fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, gateway: IpAddr) -> Result<()> {
-    let mut question = NeighbourMessage::default();
-    let (family, destination) = match gateway {
-        IpAddr::V4(v4) => (AddressFamily::Inet, NeighbourAddress::Inet(v4)),
-        IpAddr::V6(v6) => (AddressFamily::Inet6, NeighbourAddress::Inet6(v6)),
-    };
-    question.header.family = family;
-    question.header.ifindex = index_of(netlink, name, known)?;
+/// Makes the first packet to `address` need no ARP. The container may delete or replace the entry, and harms only
+/// itself.
+fn neighbour(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, address: IpAddr, mac: Mac) -> Result<()> {
+    let entry = permanent(index_of(netlink, name, known)?, address, mac);
+    let done = netlink.request(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE | NLM_F_REPLACE);
+    done.map(drop).doing(|| format!("make {name} in the container know {address}"))
+}
+
+/// Makes the kernel look for the interface's own `address`. Its ARP question goes to all on the network and holds the
+/// address and the MAC (RFC 826). Nobody answers, so the kernel repeats it: three questions in two seconds, for which
+/// the bridge's port may not be ready at first (`neigh_timer_handler`, net/core/neighbour.c). Hosts that remember
+/// another MAC for that address learn the new one. Otherwise that would take them half a minute if the container sends
+/// nothing. A gratuitous question of `arp_notify` would be lost: the kernel sends it once, before the port is ready.
+fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, address: IpAddr) -> Result<()> {
+    let mut question = entry(index_of(netlink, name, known)?, address);
     question.header.flags = NeighbourFlags::Use;
-    question.attributes.push(NeighbourAttribute::Destination(destination));
     match netlink.request(RouteNetlinkMessage::NewNeighbour(question), NLM_F_CREATE) {
         // The neighbour table, which all containers share with the host, is full (`neigh_alloc`, net/core/neighbour.c).
         Err(error) if errno(&error) == Errno::ENOBUFS => Ok(()),
-        result => result.map(drop).doing(|| format!("look for {gateway} by {name} in the container")),
+        result => result.map(drop).doing(|| format!("announce {address} of {name} in the container")),
     }
 }
 

@@ -1,8 +1,19 @@
 //! The steps that remove an endpoint.
 
+use std::net::IpAddr;
+
 use crate::driver::Undo;
 use crate::kernel::error::Result;
 use crate::kernel::netlink::{Flows, HostLinks};
+use crate::model::InterfaceName;
+
+/// The addresses for which the host has permanent neighbour entries on `link`.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn permanent_neighbours(links: &mut HostLinks, link: &InterfaceName) -> Result<Vec<IpAddr>> {
+    links.permanent_neighbours(link)
+}
 
 /// Stops the packets through what `step` removes. It is quick, while [`undo`] may take 20 ms.
 ///

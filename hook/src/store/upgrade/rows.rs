@@ -106,7 +106,7 @@ impl From<NetworkRow> for Network {
         let NetworkRow { name, bridge, subnets, mtu } = row;
         let subnet = |SubnetRow { range, gateway }| Subnet { range, pool: None, gateway: Gateway::Host(gateway) };
         let network = Self::of_bridge(name, bridge, subnets.into_iter().map(subnet).collect());
-        Self { options: Options { mtu }, ..network }
+        Self { options: Options { mtu, ..network.options }, ..network }
     }
 }
 

@@ -7,7 +7,7 @@ use netlink_packet_route::link::{
 use nix::errno::Errno;
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
-use super::read::{alias, controller, is_up, kind, mtu};
+use super::read::{self, alias, controller, is_up, kind, mtu};
 use super::{HostLinks, errno, no_own_ipv6};
 use crate::driver::{BridgeLink, Setting, Veth};
 use crate::kernel::error::{Doing, Error, Result};
@@ -21,6 +21,8 @@ pub(in crate::kernel) struct StandingBridge {
     index: u32,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// Its MAC.
+    pub mac: Mac,
     /// Those of its settings whose value differs from the required one.
     pub differing: Vec<Setting>,
 }
@@ -36,6 +38,7 @@ impl HostLinks {
         Ok(link.map(|link| StandingBridge {
             index: link.header.index,
             mtu: mtu(&link).unwrap_or_default(),
+            mac: read::mac(&link).unwrap_or(bridge.mac),
             differing: differing(&link, bridge),
         }))
     }
@@ -56,17 +59,25 @@ impl HostLinks {
         Ok(link.map(|link| link.header.index))
     }
 
-    /// Sets the MTU and the settings of the bridge `found` to those required.
+    /// Sets the MAC, the MTU and the settings of the bridge `found` to those required.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub(in crate::kernel) fn repair_bridge(&mut self, bridge: &BridgeLink, found: &StandingBridge) -> Result<()> {
+        if found.mac != bridge.mac {
+            self.set_mac(found.index, bridge)?;
+        }
         if found.mtu == bridge.mtu {
             return sysctl::set(&found.differing);
         }
         self.set_mtu(found.index, bridge.mtu, bridge)?;
         // With an MTU of 1280 or more the link gets IPv6 with default settings, so all settings are checked again.
         sysctl::set(&bridge.settings())
+    }
+
+    fn set_mac(&mut self, index: u32, bridge: &BridgeLink) -> Result<()> {
+        let link = LinkUnspec::new_with_index(index).address(bridge.mac.0.to_vec()).build();
+        self.new_link(link, 0).map(drop).doing(|| format!("give bridge {} the MAC {}", bridge.name, bridge.mac))
     }
 
     fn set_mtu(&mut self, index: u32, mtu: u32, bridge: &BridgeLink) -> Result<()> {
@@ -92,6 +103,7 @@ impl HostLinks {
             Some(link) if !is_our_bridge(&link, mac) => {
                 return Err(Error::Busy(format!("interface {name} is there and is not ours; rename it or remove it")));
             }
+            Some(link) if read::mac(&link) != Some(mac) => self.set_mac(link.header.index, bridge)?,
             Some(_) => {}
             None => {
                 // `LinkBridge::new` would set it up at once: if this process were killed then, an incomplete bridge
@@ -117,18 +129,19 @@ impl HostLinks {
 
     /// Sets up a port: hairpin mode, without which a container could not reach itself through its published port; no
     /// IPv6 address of its own, which only the kernel's own packets to the container would use; the guard, if the
-    /// kernel supports it, which is returned; and up, once the rest is done.
+    /// kernel supports it, which is returned; permanent entries for the container; and up, once the rest is done.
     pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
         let Veth { name, alias, guard, .. } = port;
-        let port = || LinkBridgePort::new(index).hairpin(true).alias(alias.to_string());
-        let joined = match self.new_link(port().append_extra_attribute(no_own_ipv6()).build(), 0) {
+        let with_hairpin = || LinkBridgePort::new(index).hairpin(true).alias(alias.to_string());
+        let joined = match self.new_link(with_hairpin().append_extra_attribute(no_own_ipv6()).build(), 0) {
             // The link has no IPv6 (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is under
             // 1280.
-            Err(error) if errno(&error) == Errno::EAFNOSUPPORT => self.new_link(port().build(), 0),
+            Err(error) if errno(&error) == Errno::EAFNOSUPPORT => self.new_link(with_hairpin().build(), 0),
             result => result,
         };
         joined.doing(|| format!("set up {name} as a port of its bridge"))?;
         let is_guarded = self.guard(index, name, guard)?;
+        self.make_known(index, port)?;
         let up = LinkUnspec::new_with_index(index).up().build();
         self.new_link(up, 0).doing(|| format!("set {name} up"))?;
         Ok(is_guarded)

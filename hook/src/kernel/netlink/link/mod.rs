@@ -12,6 +12,7 @@ mod survey;
 mod uplinks;
 
 pub use guard::NO_GUARD;
+pub(in crate::kernel) use neighbour::{entry, permanent};
 pub use nsid::is_lasting;
 pub use route::Uplink;
 pub use survey::OurLink;

@@ -7,6 +7,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
 
+use crate::model::Mac;
+
 pub fn new_link(message: RouteNetlinkMessage) -> Option<LinkMessage> {
     match message {
         RouteNetlinkMessage::NewLink(link) => Some(link),
@@ -82,6 +84,14 @@ pub fn controller(link: &LinkMessage) -> Option<u32> {
 pub fn mtu(link: &LinkMessage) -> Option<u32> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
+}
+
+/// The MAC; none where the link has no address or one of another kind.
+pub fn mac(link: &LinkMessage) -> Option<Mac> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => bytes[..].try_into().ok().map(Mac),
         _ => None,
     })
 }

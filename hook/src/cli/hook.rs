@@ -32,7 +32,7 @@ impl Arguments {
     /// Reports its errors itself, since its log records name the container. Returns the exit code.
     pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
         kernel::hurry_memory();
-        let timings = self.timings.then(Timings::start);
+        let timings = self.timings.then(|| Timings::start(kernel::processor_time()));
         let log = timings.as_ref().map_or_else(|| log.clone(), |timings| timings.listen(log));
         let log = with_journal(&log).new(o!("stage" => self.stage.to_string()));
         if self.stage == Stage::Precreate {

@@ -4,6 +4,7 @@
 //! Each of these folders imports only those before it: `namespace` < `page_cache` < `fs` < `netlink` < `firewall`.
 
 mod child_process;
+mod clock;
 mod error;
 mod firewall;
 mod fs;
@@ -19,6 +20,7 @@ mod start;
 mod sysctl;
 mod terminal;
 
+pub use clock::processor_time;
 pub use error::{Error, Result};
 pub use firewall::{
     Choice, ForeignFirewalls, add_pass, backend, chains_behind_security, change_zone, choose, loaded, remove_pass,

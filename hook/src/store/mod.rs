@@ -6,6 +6,7 @@
 //! file system is memory, so nothing is ever synced.
 
 mod bodies;
+mod busy;
 mod entries;
 mod error;
 mod host_row;
@@ -19,6 +20,7 @@ mod write;
 mod writing;
 
 pub use bodies::Holder;
+pub use busy::waited;
 pub use error::{Error, Result};
 pub use host_row::{Forwarding, HostRow};
 pub use read::{Owner, PortRun, Read};
@@ -30,7 +32,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -271,8 +272,8 @@ fn make(connection: &mut Connection, fill: impl FnOnce(&Write<'_>) -> Result<()>
 /// file, is built into SQLite (`.cargo/config.toml`).
 fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
-        connection.busy_timeout(Duration::from_secs(20))?;
+    let opened = Connection::open_with_flags(path, flags).and_then(|mut connection| {
+        connection.busy_handler(Some(busy::wait))?;
         Ok(connection)
     });
     opened.map_err(|e| Error::sql("open", path, e))

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::bodies::entries_of;
 use super::entries::Entries;
 use super::key::EntryKey;

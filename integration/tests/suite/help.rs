@@ -129,6 +129,9 @@ fn timings_tell_each_step() -> Result<()> {
                 ensure!(who == "ocinet:" && unit == "us", "{line:?}");
                 times.push((step.to_owned(), time.parse::<u64>()?));
             }
+            let locks = times.iter().filter(|(name, _)| name.starts_with("lock:")).count();
+            ensure!(times.drain(times.len() - locks..).all(|(name, _)| name.starts_with("lock:")), "{told}");
+            ensure!(locks > 2 && !times.is_empty() && times.remove(0).0 == "start", "{told}");
             let (last, total) = times.pop().context("no line")?;
             ensure!(last == "total" && total == times.iter().map(|(_, time)| time).sum::<u64>(), "{told}");
             let named = |step: &&&str| times.iter().any(|(name, _)| name == **step);

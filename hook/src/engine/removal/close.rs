@@ -7,7 +7,7 @@ use slog::{debug, warn};
 use super::drain::drain;
 use crate::engine::Engine;
 use crate::kernel::{self, Flows, HostLinks, Lock, Place};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// How long the kernel takes to free deleted elements of the firewall: one RCU grace period, with a margin. A netfilter
 /// socket that is closed in that time waits for it, and so does every process that changes the firewall
@@ -46,6 +46,10 @@ impl Engine {
             }
         }
         self.step("close");
+        let own = ("sqlite", store::waited());
+        for (name, waited) in self.locks.waits().by_lock().chain([own]) {
+            debug!(self.log, "lock"; "lock" => name, "us" => u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+        }
     }
 
     /// Hands what is slow to a child process. False where none could be made: then nothing was done.

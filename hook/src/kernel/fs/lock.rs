@@ -9,14 +9,15 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::file::{create_private, names_in};
+use super::waits::Waits;
 use crate::kernel::error::{Doing, Error, Result};
 
 /// The longest wait for a lock.
@@ -81,7 +82,11 @@ impl fmt::Display for Place {
 
 /// The lock file.
 #[derive(Debug, Clone)]
-pub struct LockFile(PathBuf);
+pub struct LockFile {
+    path: PathBuf,
+    /// Those of all clones.
+    waits: Arc<Waits>,
+}
 
 /// A lock, held until it is dropped.
 #[derive(Debug)]
@@ -91,7 +96,12 @@ pub struct Lock(File);
 impl LockFile {
     /// The lock file at `path`. It is made at its first use.
     pub fn new(path: PathBuf) -> Self {
-        Self(path)
+        Self { path, waits: Arc::default() }
+    }
+
+    /// How long this process has waited for locks of this file.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Takes the lock alone.
@@ -128,29 +138,33 @@ impl LockFile {
     /// # Errors
     /// When the file cannot be locked at all.
     pub fn attempt(&self, place: Place) -> Result<Option<Lock>> {
-        let file = create_private(&self.0)?;
+        let file = create_private(&self.path)?;
         match set(&file, place, libc::F_WRLCK, Wait::No) {
             Ok(()) => Ok(Some(Lock(file))),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-            Err(error) => Err(Error::refused(format!("lock {}", self.0.display()), error)),
+            Err(error) => Err(Error::refused(format!("lock {}", self.path.display()), error)),
         }
     }
 
     /// Whether a process holds it, as far as can be seen without taking it.
     pub fn is_held(&self, place: Place) -> bool {
         let mut found = range(place, libc::F_WRLCK);
-        let asked = File::open(&self.0).is_ok_and(|file| fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok());
+        let asked = File::open(&self.path).is_ok_and(|file| fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok());
         asked && i32::from(found.l_type) != libc::F_UNLCK
     }
 
     fn wait(&self, place: Place, kind: i32, patience: Duration) -> Result<Lock> {
-        let what = || format!("lock {}", self.0.display());
-        let file = create_private(&self.0)?;
+        let what = || format!("lock {}", self.path.display());
+        let file = create_private(&self.path)?;
         match set(&file, place, kind, Wait::No) {
-            Ok(()) => return Ok(Lock(file)),
+            Ok(()) => {
+                self.waits.note(place, Duration::ZERO);
+                return Ok(Lock(file));
+            }
             Err(Errno::EAGAIN | Errno::EACCES) => {}
             Err(error) => return Err(Error::refused(what(), error)),
         }
+        let since = Instant::now();
         // A wait in the kernel's queue has no deadline. So a thread waits there, and drops a lock that comes too late.
         let (send, receive) = mpsc::channel();
         let waiter = move || {
@@ -159,8 +173,8 @@ impl LockFile {
         };
         let thread = thread::Builder::new().stack_size(64 << 10).spawn(waiter).doing(what)?;
         let lock = receive.recv_timeout(patience).map_err(|_| {
-            let (path, seconds) = (self.0.display(), patience.as_secs());
-            let holder = match holders(&self.0, place.offset()).as_slice() {
+            let (path, seconds) = (self.path.display(), patience.as_secs());
+            let holder = match holders(&self.path, place.offset()).as_slice() {
                 [] => "a process that cannot be seen from here holds it".to_owned(),
                 [one] => format!("{one} holds it; wait for it, or stop it"),
                 many => format!("{} hold it; wait for them, or stop them", many.join(" and ")),
@@ -168,6 +182,7 @@ impl LockFile {
             Error::Deadline(format!("waited {seconds} s for the lock of {place} ({path}): {holder}"))
         })?;
         let _ = thread.join();
+        self.waits.note(place, since.elapsed());
         lock.doing(what)
     }
 }
@@ -274,8 +289,11 @@ mod tests {
             let file = file.clone();
             move || file.exclusive(Place::Sandbox(7)).map(drop)
         });
+        thread::sleep(Duration::from_millis(20));
         drop(held);
         waiter.join().unwrap().unwrap();
+        let waits: Vec<_> = file.waits().by_lock().collect();
+        assert!(matches!(&waits[..], [("sandbox", waited)] if *waited > Duration::ZERO), "{waits:?}");
         let shared = (file.shared(Place::Firewall).unwrap(), file.shared(Place::Firewall).unwrap());
         assert!(file.attempt(Place::Firewall).unwrap().is_none());
         drop(shared);

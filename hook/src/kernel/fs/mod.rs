@@ -5,6 +5,7 @@ mod file;
 mod lock;
 mod replace;
 mod socket;
+mod waits;
 mod watch;
 
 pub use container::{

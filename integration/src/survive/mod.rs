@@ -4,6 +4,7 @@
 //! a share.
 
 mod aftermath;
+mod at_once;
 mod crowd;
 mod crowds;
 mod cycles;
@@ -19,6 +20,7 @@ mod scene;
 mod share;
 mod times;
 
+pub use at_once::{AtOnce, Crowded, at_once};
 pub use crowds::{Crowds, crowds, too_small_a_subnet};
 pub use cycles::{Look, cycles, is_flat};
 pub use faults::{Whose, at_every_fault};

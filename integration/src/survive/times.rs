@@ -10,6 +10,11 @@ impl Times {
         self.0.push(micros);
     }
 
+    /// All of them together, in milliseconds.
+    pub fn sum(&self) -> f64 {
+        self.0.iter().sum::<u64>() as f64 / 1000.0
+    }
+
     /// The time in milliseconds that `percent` per cent of the calls did not exceed.
     pub fn percentile(&self, percent: usize) -> f64 {
         let mut sorted = self.0.clone();

@@ -22,7 +22,8 @@ macro_rules! program {
         #[unsafe(no_mangle)]
         extern "C" fn main() -> std::ffi::c_int {
             $crate::kernel::start();
-            $run().into()
+            // It writes what is left in the buffer of standard output, which a return from here would lose.
+            std::process::exit($run().into())
         }
 
         #[cfg(test)]

@@ -77,12 +77,12 @@ pub fn at_once(size: usize, rounds: usize) -> Result<Crowded> {
         crowded.alone.note(&call(&host, Pace::InTurn, &timed(&few, Crowd::attach))?)?;
         few.end(0..ALONE)?;
         call(&host, Pace::InTurn, &timed(&few, Crowd::detach))?;
-        host.settles()?;
+        host.settled_sandboxes()?;
         let crowd = Crowd::new(&host, "many", size, 10_000)?;
         crowded.attach.note(&call(&host, Pace::AtOnce, &timed(&crowd, Crowd::attach))?)?;
         crowd.end(0..size)?;
         crowded.detach.note(&call(&host, Pace::AtOnce, &timed(&crowd, Crowd::detach))?)?;
-        host.settles()?;
+        host.settled_sandboxes()?;
     }
     host.peer().reaches(Tcp, format!("{UPLINK}:80"))?.is("living")?;
     host.check()?;

@@ -250,7 +250,8 @@ fn ports_are_published_where_config_says() -> Result<()> {
     })
 }
 
-/// iptables is called once for the attach of a container and once for its detach, whatever the number of its ports.
+/// iptables is called once for the attach of a container, whatever the number of its ports, and once for its detach. A
+/// detach with iptables-nft calls it not at all.
 #[test]
 fn iptables_is_called_once_for_a_container() -> Result<()> {
     let rows = [Firewall::IptablesNft, Firewall::IptablesLegacy].map(|firewall| [(firewall, ""), (firewall, ASKING)]);
@@ -267,7 +268,8 @@ fn iptables_is_called_once_for_a_container() -> Result<()> {
             host.peer().reaches(Tcp, format!("{UPLINK}:9050"))?.is("web")?;
             web.delete()?;
             let calls = host.sh("cat /mnt/calls; umount /usr/local/sbin")?;
-            ensure!(calls.lines().count() == 2, "{calls}");
+            let expected = if *firewall == Firewall::IptablesNft { 1 } else { 2 };
+            ensure!(calls.lines().count() == expected, "{calls}");
             host.check()
         })
     })

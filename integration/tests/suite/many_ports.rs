@@ -1,6 +1,7 @@
 //! Thousands of published ports, and none left afterwards.
 
 use anyhow::{Result, ensure};
+use ocinet_integration::survive::CALLER;
 use ocinet_integration::{Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
 
 /// The greatest range that one entry of a list may name.
@@ -63,11 +64,14 @@ fn thousands_of_ports_are_looked_at_at_once() -> Result<()> {
 }
 
 /// One of several documents fails for another reason than a missing rule: the ports of the earlier documents are
-/// removed, and the error quotes the program.
+/// removed, and the error quotes the program. With iptables-nft, it is told each port of SCTP.
 #[test]
 fn of_thousands_of_ports_all_are_published_or_none_with_iptables() -> Result<()> {
-    let rows = [(Firewall::IptablesNft, "iptables-nft-restore"), (Firewall::IptablesLegacy, "iptables-legacy-restore")];
-    for (firewall, tool) in rows {
+    let rows = [
+        (Firewall::IptablesNft, "iptables-nft-restore", "sctp"),
+        (Firewall::IptablesLegacy, "iptables-legacy-restore", "tcp"),
+    ];
+    for (firewall, tool, protocol) in rows {
         Settings::default().firewall(firewall).test(|host| {
             host.container("earlier").run()?.delete()?;
             host.settles()?;
@@ -76,7 +80,7 @@ fn of_thousands_of_ports_all_are_published_or_none_with_iptables() -> Result<()>
                  cat >/usr/local/sbin/{tool} <<'END'
 #!/bin/bash
 input=$(cat)
-if [[ $input == *'-A OCINET-ANY -p tcp --dport 12000 '* && ! -e /mnt/failed ]]; then
+if [[ $input == *'-A OCINET-ANY -p {protocol} --dport 12000 '* && ! -e /mnt/failed ]]; then
     touch /mnt/failed
     echo '{tool}: Memory allocation problem.' >&2
     exit 1
@@ -85,7 +89,7 @@ exec /usr/sbin/{tool} \"$@\" <<<\"$input\"
 END
                  chmod 755 /usr/local/sbin/{tool}"
             ))?;
-            let refusal = host.container("web").publish(MANY).refused()?;
+            let refusal = host.container("web").publish(&format!("{MANY}/{protocol}")).refused()?;
             refusal.exits(1)?.is_one_line()?.says(&[tool, "Memory allocation problem"])?;
             let save = if firewall == Firewall::IptablesNft { "iptables-nft-save" } else { "iptables-legacy-save" };
             let left = host.sh(&format!("rm /mnt/failed; umount /usr/local/sbin; {save} | grep -c dport || true"))?;
@@ -94,6 +98,81 @@ END
         })?;
     }
     Ok(())
+}
+
+/// With iptables-nft, a program is told one port of each kind, and the rules of the others are made of what it made of
+/// those: they are listed and removed as if it had been told all. No container's are taken for another's.
+#[test]
+fn of_many_ports_a_program_of_iptables_is_told_a_few() -> Result<()> {
+    const PUBLISHED: &str = "9000-9049:9100-9149,198.51.100.1:9050-9059:80-89,9060-9069:90-99/udp";
+    Settings::default().firewall(Firewall::IptablesNft).prepare("mount -t tmpfs tmpfs /usr/local/sbin").test(|host| {
+        let other = host.container("other").publish("9100-9119:9100-9119").run()?;
+        host.sh("cat >/usr/local/sbin/iptables-nft-restore <<'END'
+#!/bin/bash
+exec /usr/sbin/iptables-nft-restore \"$@\" < <(tee -a /mnt/told)
+END
+                 chmod 755 /usr/local/sbin/iptables-nft-restore")?;
+        let web = host.container("web").publish(PUBLISHED).serving(&["80-89", "9149"]).run()?;
+        let rules = |chain: &str| host.sh(&format!("iptables-nft-save | grep -c '^-A {chain} .*dport' || true"));
+        // Each port of TCP has two.
+        let told = host.sh("grep -c dport /mnt/told; rm /mnt/told")?;
+        ensure!(told.trim() == "5", "{told} lines of ports were told");
+        for (chain, of_web, of_other) in [
+            ("OCINET-ANY", 60, 20),
+            ("OCINET-PUBLISH", 10, 0),
+            ("OCINET-INVALID-ANY", 50, 20),
+            ("OCINET-INVALID", 10, 0),
+        ] {
+            let found = rules(chain)?;
+            ensure!(found.trim() == (of_web + of_other).to_string(), "chain {chain}: {found}");
+        }
+        for port in [9049, 9050, 9059] {
+            host.peer().reaches(Tcp, format!("{UPLINK}:{port}"))?.is("web")?;
+        }
+        host.check()?;
+        web.delete()?;
+        let left = rules("OCINET-.*")?;
+        ensure!(left.trim() == "40", "{left} rules are left for 20 ports");
+        host.check()?;
+        other.delete()
+    })
+}
+
+/// A message to the kernel fails, one at a time, while many ports are added or taken away with iptables-nft: what the
+/// attach added goes, and a detach is complete or fails.
+#[test]
+fn no_failing_message_leaves_many_ports() -> Result<()> {
+    Settings::default().firewall(Firewall::IptablesNft).test(|host| {
+        host.container("first").publish("8080:80").run()?.delete()?;
+        host.settles()?;
+        let no_memory = "12";
+        for stage in ["createRuntime", "poststop"] {
+            let mut failed = 0;
+            for number in 0.. {
+                let web = host.container("web").publish("9000-9019:9000-9019").prepare()?;
+                if stage == "poststop" {
+                    web.hook("createRuntime")?.success()?;
+                }
+                let way = [CALLER, "fail-at", "0", "sendto", &number.to_string(), no_memory, OCINET, "hook", stage];
+                let told = Output::of(&mut host.command(&way), web.state(stage).to_string().as_bytes())?;
+                failed += u32::from(told.code != 0);
+                let left = || -> Result<bool> {
+                    host.settles()?;
+                    Ok(host.sh("iptables-nft-save | grep -c dport || true")?.trim() != "0")
+                };
+                let is_done = (told.code == 0) == (stage == "poststop");
+                ensure!(!is_done || !left()?, "{told}\nrules of ports are left");
+                web.hook("poststop")?.success()?;
+                ensure!(!left()?, "{told}\nrules of ports are left at the end");
+                host.check()?;
+                if told.stderr.contains("caller: not failed") {
+                    ensure!(number > 5 && failed > 3, "{stage} sends only {number} messages, {failed} failed");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Ports that ocinet chooses do not each need a descriptor.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Container, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
+use ocinet_integration::{Container, Firewall, Host, OCINET, Output, Proto::Tcp, Settings, UPLINK, eventually};
 
 /// A host with a folder of its own that comes first in the search path.
 fn with_programs() -> Settings {
@@ -108,6 +108,39 @@ fn an_nft_that_prints_before_it_reads_is_heard() -> Result<()> {
         ensure!(since.elapsed().as_secs() < 50, "{:?}", since.elapsed());
         db.delete()?;
         web.delete()
+    })
+}
+
+/// A detach with iptables-nft waits for no program: both hang here. A rule that it does not understand stays, and where
+/// one of its own may be among such rules, it asks the programs.
+#[test]
+fn a_detach_with_iptables_nft_starts_no_program() -> Result<()> {
+    const FOREIGN: &str = "OCINET-ANY -s 192.0.2.9/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.90.0.2:80";
+    with_programs().firewall(Firewall::IptablesNft).test(|host| {
+        let ports = || host.sh("iptables-nft-save | grep dport || true");
+        let other = host.container("other").publish("8081:80").run()?;
+        let before = ports()?;
+        let web = host.container("web").publish("8080:80,198.51.100.1:8082:80,8083:83/udp").run()?;
+        host.sh(&format!("iptables-nft -t nat -I {FOREIGN}"))?;
+        let hang = "for tool in iptables-nft iptables-nft-restore; do
+                printf '#!/bin/sh\nexec sleep 3456\n' >/usr/local/sbin/$tool; chmod 755 /usr/local/sbin/$tool; done";
+        host.sh(hang)?;
+        let since = Instant::now();
+        web.delete()?;
+        ensure!(since.elapsed().as_secs() < 10, "it took {:?}", since.elapsed());
+        host.sh("rm /usr/local/sbin/*")?;
+        let found = ports()?;
+        ensure!(found.contains(FOREIGN), "{found}");
+        ensure!(found.lines().filter(|line| !line.contains(FOREIGN)).eq(before.lines()), "{found}\nbefore:\n{before}");
+        // One of its rules is gone, so it may be among those that are not understood, as a port of SCTP is.
+        let late = host.container("late").publish("8084:84/sctp,8085:85").run()?;
+        host.sh("iptables-nft -t nat -D $(iptables-nft -t nat -S | sed -n 's/^-A \\(.*dport 8085 .*\\)/\\1/p')")?;
+        late.delete()?;
+        let found = ports()?;
+        ensure!(found.lines().filter(|line| !line.contains(FOREIGN)).eq(before.lines()), "{found}\nbefore:\n{before}");
+        host.sh(&format!("iptables-nft -t nat -D {FOREIGN}"))?;
+        host.check()?;
+        other.delete()
     })
 }
 

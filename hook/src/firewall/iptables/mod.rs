@@ -14,12 +14,16 @@
 //! ends it, before a later line has changed anything. What is ours is told by its name, so that chains of another
 //! version are found, too.
 
+mod alike;
 mod document;
+mod encoded;
 mod held;
 mod port;
 mod source;
 
+pub use alike::{Alike, alike};
 pub use document::{add, added_at_once, check, drop_operator, load, remove, remove_lines, unload};
+pub use encoded::{PortRule, decoded, rule_in, with_ports_of};
 pub use held::{Held, is_ours, of_ports};
 pub use port::{published, rule};
 
@@ -80,6 +84,17 @@ impl Table {
     pub fn of(base: &Base) -> impl Iterator<Item = Self> {
         let input_loop = base.input_loop.is_used();
         Self::ALL.into_iter().filter(move |table| *table != Self::Security || input_loop)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Mangle => "mangle",
+            Self::Filter => "filter",
+            Self::Security => "security",
+            Self::Nat => "nat",
+        }
     }
 
     /// Our chains in it, but the operator's.
@@ -150,13 +165,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::Mangle => "mangle",
-            Self::Filter => "filter",
-            Self::Security => "security",
-            Self::Nat => "nat",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -4,6 +4,7 @@
 //! Both variants may be in use on one host, and the kernel heeds the rules of both. Ours are in the one that `iptables`
 //! means when they are first loaded.
 
+mod encoded;
 mod programs;
 mod removal;
 
@@ -19,7 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 use self::programs::{Answer, LOCK};
 use super::{Nftables, has_table};
 use crate::firewall::iptables::{self as rules, Held, OPERATOR, Table};
-use crate::firewall::{Backend, Change, Inventory, Kind, Needs};
+use crate::firewall::{Backend, Base, Change, Inventory, Kind, Needs, NetworkNeeds, Publish};
 use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
 
@@ -34,6 +35,8 @@ pub struct Iptables {
     restore: &'static str,
     /// The program that runs one command.
     program: &'static str,
+    /// Opened when it is first needed and kept open, since closing it can take long. iptables-legacy needs none.
+    nft: Option<Nftables>,
 }
 
 impl Iptables {
@@ -63,7 +66,7 @@ impl Iptables {
         let (program, restore) = Self::names(legacy).ok_or_else(|| {
             Error::Program(format!("{kind} holds ocinet's rules, and is not installed; install iptables"))
         })?;
-        Ok(Self { legacy, restore, program })
+        Ok(Self { legacy, restore, program, nft: None })
     }
 
     /// What its programs are called; where there is but one variant, it may have the plain names.
@@ -76,39 +79,50 @@ impl Iptables {
         [own, ("iptables", "iptables-restore")].into_iter().find(|(_, restore)| child_process::is_installed(restore))
     }
 
-    /// Whether the table may hold anything of ours. To ask iptables-legacy for a table would make it; and iptables-nft
+    /// The connection to nf_tables.
+    fn nft(&mut self) -> Result<&mut Nftables> {
+        match &mut self.nft {
+            Some(nft) => Ok(nft),
+            closed => Ok(closed.insert(Nftables::open()?)),
+        }
+    }
+
+    /// Those of `tables` that may have such a chain. To ask iptables-legacy for a table would make it; and iptables-nft
     /// cannot read a table of its own name that others filled with `nft`, which is no matter where no chain of ours is
     /// in it.
-    fn may_hold(&self, table: Table, is_chain: impl Fn(&str) -> bool) -> Result<bool> {
-        let name = table.to_string();
-        if self.legacy {
-            return has_table(&name);
+    fn holding(&mut self, tables: &[Table], is_chain: impl Fn(&str) -> bool) -> Result<Vec<Table>> {
+        let mut holding = Vec::new();
+        let chains = if self.legacy { Vec::new() } else { self.nft()?.chains_of_iptables()? };
+        for table in tables.iter().copied() {
+            let holds = if self.legacy {
+                has_table(table.name())?
+            } else {
+                chains.iter().any(|chain| chain.table == table.name() && is_chain(&chain.name))
+            };
+            if holds {
+                holding.push(table);
+            }
         }
-        let chains = Nftables::open()?.chains_of_iptables()?;
-        Ok(chains.iter().any(|(of, chain)| *of == name && is_chain(chain)))
+        Ok(holding)
     }
 
     /// What is in the tables that have chains of ours.
-    fn held(&self) -> Result<Held> {
-        let mut held = Held::default();
-        for table in Table::ALL {
-            held.0.extend(self.held_in(table)?.0);
-        }
-        Ok(held)
+    fn held(&mut self) -> Result<Held> {
+        self.held_in(&Table::ALL)
     }
 
-    /// What is in one of them.
-    fn held_in(&self, table: Table) -> Result<Held> {
+    /// What is in those of `tables` that have some.
+    fn held_in(&mut self, tables: &[Table]) -> Result<Held> {
         let mut held = Held::default();
-        if self.may_hold(table, rules::is_ours)? {
+        for table in self.holding(tables, rules::is_ours)? {
             held.0.insert(table, self.listed(table, "-S")?.unwrap_or_default());
         }
         Ok(held)
     }
 
     /// The rules of a chain; none where there is no such chain.
-    fn rules_if_there(&self, table: Table, chain: &str) -> Result<Option<Vec<String>>> {
-        if !self.may_hold(table, |name| name == chain)? {
+    fn rules_if_there(&mut self, table: Table, chain: &str) -> Result<Option<Vec<String>>> {
+        if self.holding(&[table], |name| name == chain)?.is_empty() {
             return Ok(None);
         }
         let lines = self.listed(table, &format!("-S {chain}"))?;
@@ -116,7 +130,7 @@ impl Iptables {
     }
 
     /// The rules of a chain, be it there or not.
-    fn rules(&self, table: Table, chain: &str) -> Result<Vec<String>> {
+    fn rules(&mut self, table: Table, chain: &str) -> Result<Vec<String>> {
         Ok(self.rules_if_there(table, chain)?.unwrap_or_default())
     }
 
@@ -129,7 +143,7 @@ impl Iptables {
     }
 
     /// The operator's chain is there.
-    fn make_operators_chain(&self) -> Result<()> {
+    fn make_operators_chain(&mut self) -> Result<()> {
         if self.rules_if_there(Table::Filter, OPERATOR)?.is_none() {
             let answer = self.ask(Table::Filter, &format!("-N {OPERATOR}"))?;
             if let Answer::Absent(complaint) = answer {
@@ -141,10 +155,28 @@ impl Iptables {
 
     /// Adds the ports of `change` where the base and what its networks need are whole; else it adds none and says
     /// false.
-    fn add_ports(&self, change: &Change<'_>) -> Result<bool> {
+    fn add_ports(&mut self, change: &Change<'_>) -> Result<bool> {
         let Change { base, networks, add, .. } = change;
+        let alike = if self.legacy { None } else { rules::alike(add) };
+        let Some(alike) = alike else { return self.tell_ports(base, networks, add) };
+        if !self.tell_ports(base, networks, &alike.told)? {
+            return Ok(false);
+        }
+        let added = match self.add_alike(base, &alike) {
+            Ok(false) => self.tell_ports(base, networks, &alike.others),
+            added => added,
+        };
+        if !matches!(added, Ok(true)) {
+            // As in `tell_ports`.
+            let _ = self.remove_ports(add);
+        }
+        added
+    }
+
+    /// Tells a program to add `ports`; the rest is as with [`Self::add_ports`].
+    fn tell_ports(&mut self, base: &Base, networks: &[NetworkNeeds], ports: &[Publish]) -> Result<bool> {
         let mut told = 0;
-        for portion in rules::added_at_once(add) {
+        for portion in rules::added_at_once(ports) {
             let answer = self.restore(&rules::add(networks, base, portion));
             told += portion.len();
             match answer {
@@ -155,7 +187,7 @@ impl Iptables {
                 failed => {
                     // The document that failed, too, may have changed some of its tables. The first error says what is
                     // wrong. What a failed removal leaves, the caller takes away when it detaches the container.
-                    let _ = self.remove_ports(&add[..told]);
+                    let _ = self.remove_ports(&ports[..told]);
                     return failed.map(|_| false);
                 }
             }
@@ -173,8 +205,8 @@ impl Iptables {
     }
 
     /// What is wrong where `security` could not be filled, and else `failed`.
-    fn why(&self, all: &Needs, failed: Error) -> Error {
-        let lacks_security = || {
+    fn why(&mut self, all: &Needs, failed: Error) -> Error {
+        let mut lacks_security = || {
             all.base.input_loop.is_used()
                 && self.rules(Table::Security, rules::COPY).is_ok_and(|rules| rules.is_empty())
         };
@@ -278,7 +310,7 @@ impl Backend for Iptables {
     }
 
     fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
+        self.nft.as_ref().and_then(Nftables::slow_socket)
     }
 }
 

@@ -1,16 +1,20 @@
 //! Taking published ports away.
 //!
-//! A line `-D` makes the program compare its rule with every rule before it in the chain: with iptables-nft, 512 ports
-//! behind 4,096 others take seven seconds. So many ports are deleted by handle there. A handle belongs to one rule as
-//! long as its table lives, and a rule never changes; where a chain has the same handles before and after `iptables
-//! -S`, and as many rules were printed, each line stands for the handle in its place.
+//! Where iptables writes to nf_tables, the rules are found and deleted over netlink (`encoded.rs`). A program would be
+//! waited for until it ends: the kernel takes it up to 20 ms to close a socket after deletions.
+//!
+//! What is not understood there is left to the programs. A line `-D` makes one compare its rule with every rule before
+//! it in the chain: with iptables-nft, 512 ports behind 4,096 others take seven seconds. So many ports are deleted by
+//! handle there. A handle belongs to one rule as long as its table lives, and a rule never changes; where a chain has
+//! the same handles before and after `iptables -S`, and as many rules were printed, each line stands for the handle in
+//! its place.
 
 use super::Iptables;
 use super::programs::Answer;
 use crate::firewall::Publish;
 use crate::firewall::iptables::{self as rules, Table, of_ports};
 use crate::kernel::error::{Error, Result};
-use crate::kernel::firewall::Nftables;
+use crate::kernel::firewall::nftables::RulePlace;
 
 /// How many ports one document takes away. With iptables-nft, that many behind 20,000 others take half of the program's
 /// deadline.
@@ -20,21 +24,19 @@ const AT_ONCE: usize = 128;
 const AT_ONCE_LEGACY: usize = 1024;
 
 /// How often we look again where others change a chain meanwhile.
-const LOOKS: usize = 10;
+pub(super) const LOOKS: usize = 10;
 
 impl Iptables {
     /// Takes away those of `ports` that are there.
-    pub(super) fn remove_ports(&self, ports: &[Publish]) -> Result<()> {
+    pub(super) fn remove_ports(&mut self, ports: &[Publish]) -> Result<()> {
         // All that may hold them, whatever the base calls for now: the input loop may have been given up since they
         // were added. A table that the kernel lacks cannot be named in a document. No copy of a packet is sent around
         // for a port that leads nowhere any more, so `security` is the first.
-        let mut tables = Vec::new();
-        for table in [Table::Security, Table::Mangle, Table::Nat] {
-            if self.may_hold(table, rules::is_ours)? {
-                tables.push(table);
-            }
-        }
+        let tables = self.holding(&[Table::Security, Table::Mangle, Table::Nat], rules::is_ours)?;
         if tables.is_empty() {
+            return Ok(());
+        }
+        if !self.legacy && self.remove_encoded(ports, &tables)? {
             return Ok(());
         }
         let at_once = if self.legacy { AT_ONCE_LEGACY } else { AT_ONCE };
@@ -55,9 +57,9 @@ impl Iptables {
     }
 
     /// Takes away those of `ports` that are in `table`.
-    fn remove_there(&self, table: Table, ports: &[Publish], at_once: usize) -> Result<()> {
+    fn remove_there(&mut self, table: Table, ports: &[Publish], at_once: usize) -> Result<()> {
         for _ in 0..LOOKS {
-            let held = self.held_in(table)?;
+            let held = self.held_in(&[table])?;
             let mut all = true;
             for portion in held.rules_of(table, ports).chunks(at_once) {
                 // Another program may have deleted one since we looked.
@@ -67,52 +69,46 @@ impl Iptables {
                 return Ok(());
             }
         }
-        Err(self.changing(table))
+        Err(self.changing(&[table]))
     }
 
     /// Takes away those of `ports` that are in `tables`.
     ///
     /// # Errors
     /// Also where a chain changes each time that it is looked at.
-    fn remove_by_handle(&self, ports: &[Publish], tables: &[Table]) -> Result<()> {
-        let mut nft = Nftables::open()?;
+    fn remove_by_handle(&mut self, ports: &[Publish], tables: &[Table]) -> Result<()> {
         for table in tables.iter().copied() {
             let is_theirs = of_ports(table, ports);
             for chain in table.chains_of_ports() {
-                if !self.remove_in(&mut nft, table, chain, &is_theirs)? {
-                    return Err(self.changing(table));
+                if !self.remove_in(table, chain, &is_theirs)? {
+                    return Err(self.changing(&[table]));
                 }
             }
         }
         Ok(())
     }
 
-    fn remove_in(
-        &self,
-        nft: &mut Nftables,
-        table: Table,
-        chain: &str,
-        is_theirs: &impl Fn(&str) -> bool,
-    ) -> Result<bool> {
-        let name = table.to_string();
+    fn remove_in(&mut self, table: Table, chain: &'static str, is_theirs: &impl Fn(&str) -> bool) -> Result<bool> {
         for _ in 0..LOOKS {
-            let before = nft.handles(&name, chain)?;
+            let before = self.nft()?.handles(table.name(), chain)?;
             if before.is_empty() {
                 return Ok(true);
             }
             let lines = self.rules(table, chain)?;
-            if lines.len() != before.len() || nft.handles(&name, chain)? != before {
+            if lines.len() != before.len() || self.nft()?.handles(table.name(), chain)? != before {
                 continue;
             }
-            let theirs = lines.iter().zip(before).filter(|(line, _)| is_theirs(line)).map(|(_, handle)| handle);
-            if nft.delete_rules(&name, chain, &theirs.collect::<Vec<u64>>())? {
+            let theirs = lines.iter().zip(before).filter(|(line, _)| is_theirs(line));
+            let place = |(_, handle)| RulePlace { table: table.name(), chain, handle };
+            if self.nft()?.delete_rules(&theirs.map(place).collect::<Vec<_>>())? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn changing(&self, table: Table) -> Error {
-        Error::Busy(format!("table {table} of {} changed each time it was looked at; try again", self.program))
+    pub(super) fn changing(&self, tables: &[Table]) -> Error {
+        let tables = tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ");
+        Error::Busy(format!("table {tables} of {} changed each time it was looked at; try again", self.program))
     }
 }

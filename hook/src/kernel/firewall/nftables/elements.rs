@@ -26,7 +26,7 @@ const TRANSACTION: usize = 48 << 10;
 const HEADER: usize = 4;
 
 /// The subsystem's number, in the header of a batch (`NFNL_SUBSYS_NFTABLES`).
-const NFTABLES: u16 = 10;
+pub(super) const NFTABLES: u16 = 10;
 
 impl Nftables {
     /// One transaction: all of it, or nothing.
@@ -122,7 +122,7 @@ fn size_of_entry(element: &Encoded) -> usize {
 }
 
 /// A message that begins or ends a transaction.
-pub(super) fn control(message: ControlMessage) -> NetfilterMessage {
+fn control(message: ControlMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES), message)
 }
 

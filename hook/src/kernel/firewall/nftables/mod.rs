@@ -25,6 +25,7 @@ use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
 use elements::element_question;
+pub(super) use xt::{NewRule, RulePlace, XtChain};
 
 /// A connection to nf_tables.
 pub struct Nftables {

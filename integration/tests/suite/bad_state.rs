@@ -141,6 +141,21 @@ fn a_stage_that_is_wrong() -> Result<()> {
     })
 }
 
+/// The hook may be called in a directory that it has no right to search.
+#[test]
+fn a_working_directory_that_is_closed() -> Result<()> {
+    Settings::default().test(|host| {
+        host.sh("mkdir -m 700 /mnt/closed; chown 1000 /mnt/closed")?;
+        let web = host.container("web").prepare()?;
+        fs::write(host.path("/mnt/state"), web.state("createRuntime").to_string())?;
+        let powerless =
+            "setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search";
+        host.sh(&format!("cd /mnt/closed; {powerless} {OCINET} hook createRuntime </mnt/state"))?;
+        ensure!(web.sandbox()?.address().is_some(), "it is attached");
+        web.hook("poststop")?.success().map(drop)
+    })
+}
+
 /// Without CAP_NET_ADMIN there is one clear line, and the host stays as it is.
 #[test]
 fn without_cap_net_admin() -> Result<()> {

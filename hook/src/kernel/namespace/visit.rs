@@ -5,7 +5,7 @@
 //! is left is a short memory, and where the way back fails all the same, the process ends: what it did next, it would
 //! do to the container.
 //!
-//! Where that was not allowed, a thread goes and ends there.
+//! Where that does not work, a thread goes and ends there.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,6 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
@@ -90,18 +89,13 @@ pub(super) fn mount<T: Send>(place: BorrowedFd<'_>, work: impl FnOnce() -> Resul
 
 /// Runs `work` in `place`, or in a new namespace where there is none.
 fn visit<T: Send>(kind: Kind, place: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let home = Home::of(kind)?;
-    match home.rehearse() {
-        Ok(()) => {
+    match Home::rehearsed(kind) {
+        Some(home) => {
             enter(kind, place)?;
             let _away = Away(&home);
             work()
         }
-        // EPERM: root of a user namespace may have no right to come back to the host's namespace, or to change its root
-        // directory. EINVAL: other threads share this one's directories, as in the shim. EACCES: this process may not
-        // search a directory.
-        Err(Errno::EPERM | Errno::EINVAL | Errno::EACCES) => apart(kind, place, work),
-        Err(error) => Err(Error::refused(format!("stay in the host's {} namespace", kind.own().1), error)),
+        None => apart(kind, place, work),
     }
 }
 
@@ -144,25 +138,32 @@ struct Directories {
 }
 
 impl Home {
-    fn of(kind: Kind) -> Result<Self> {
-        let (own, name) = kind.own();
-        let namespace = File::open(own).doing(|| format!("open the host's {name} namespace"))?.into();
+    /// Comes back without having been away. None where that is not allowed: root of a user namespace may have no right
+    /// to come back to the host's, and a process may not be allowed to search its own working directory.
+    fn rehearsed(kind: Kind) -> Option<Self> {
+        let namespace = File::open(kind.own().0).ok()?.into();
         let directories = match kind {
             Kind::Net | Kind::Uts => None,
             Kind::Mount => Some(Directories::of_this_thread()?),
         };
-        Ok(Self { kind, namespace, directories })
+        // The directories come first: as long as this thread stays, `return_to` can be taken back.
+        if let Some(Directories { root, working }) = &directories
+            && (return_to(root).is_err() | fchdir(working).is_err())
+        {
+            return None;
+        }
+        setns(&namespace, kind.flag()).ok()?;
+        let home = Self { kind, namespace, directories };
+        home.return_to_directories();
+        Some(home)
     }
 
-    /// Comes back without having been away. The directories are tried first: as long as this thread has not left, a
-    /// step that fails changes nothing.
-    fn rehearse(&self) -> nix::Result<()> {
-        self.directories.iter().try_for_each(Directories::enter)?;
-        setns(&self.namespace, self.kind.flag())?;
-        if let Some(directories) = &self.directories {
-            self.insist(|| directories.enter());
+    /// The working directory is left to be the root where it is lost by now: no path of ours begins there.
+    fn return_to_directories(&self) {
+        if let Some(Directories { root, working }) = &self.directories {
+            self.insist(|| return_to(root));
+            let _ = fchdir(working);
         }
-        Ok(())
     }
 
     /// Tries `step` of the way back, and ends the process where it fails each time.
@@ -178,26 +179,26 @@ impl Drop for Away<'_> {
     fn drop(&mut self) {
         let Self(home) = self;
         home.insist(|| setns(&home.namespace, home.kind.flag()));
-        if let Some(directories) = &home.directories {
-            home.insist(|| directories.enter());
-        }
+        home.return_to_directories();
     }
 }
 
 impl Directories {
-    fn of_this_thread() -> Result<Self> {
+    /// None where one cannot be opened. From now on, no other thread has the same ones: setns(2) refuses that.
+    fn of_this_thread() -> Option<Self> {
+        unshare(CloneFlags::CLONE_FS).ok()?;
         let open = |path: &str| {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            nix::fcntl::open(path, flags, Mode::empty()).doing(|| format!("open the directory {path}"))
+            nix::fcntl::open(path, flags, Mode::empty()).ok()
         };
-        Ok(Self { root: open("/")?, working: open(".")? })
+        Some(Self { root: open("/")?, working: open(".")? })
     }
+}
 
-    fn enter(&self) -> nix::Result<()> {
-        fchdir(&self.root)?;
-        chroot(".")?;
-        fchdir(&self.working)
-    }
+/// Makes `root` the root and the working directory.
+fn return_to(root: &OwnedFd) -> nix::Result<()> {
+    fchdir(root)?;
+    chroot(".")
 }
 
 /// Tries `step` on the way back from a namespace called `name`, and ends the process where it fails each time.

@@ -3,6 +3,7 @@
 mod bridge;
 mod guard;
 mod input_loop;
+mod mtu;
 mod neighbour;
 mod nsid;
 mod read;

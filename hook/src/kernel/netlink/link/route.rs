@@ -7,9 +7,10 @@ use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use nix::errno::Errno;
-use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+use rtnetlink::RouteMessageBuilder;
 
-use super::read::{destination, mtu, new_link, new_route, output_interface, route_mtu};
+use super::mtu::mtu_of;
+use super::read::{destination, new_route, output_interface, route_mtu};
 use super::{HostLinks, errno};
 use crate::decide::ipam::HostRoute;
 use crate::kernel::error::{Doing, Error, Result};
@@ -34,11 +35,9 @@ impl HostLinks {
     pub fn uplink(&mut self) -> Result<Option<Uplink>> {
         let Some(route) = self.route_to(Ipv4Addr::new(1, 1, 1, 1))? else { return Ok(None) };
         let Some(index) = output_interface(&route) else { return Ok(None) };
-        let question = LinkUnspec::new_with_index(index).build();
-        let answers = self.netlink.request(RouteNetlinkMessage::GetLink(question), 0);
-        let link = answers.doing(|| format!("look at link {index}"))?.into_iter().find_map(new_link);
-        let smallest = link.as_ref().and_then(mtu).into_iter().chain(route_mtu(&route)).min();
-        Ok(smallest.map(|mtu| Uplink { mtu: mtu.clamp(*MTUS.start(), *MTUS.end()) }))
+        let mtu = mtu_of(&self.netlink, index).doing(|| format!("look at link {index}"))?;
+        let smallest = route_mtu(&route).map_or(mtu, |of_route| of_route.min(mtu));
+        Ok(Some(Uplink { mtu: smallest.clamp(*MTUS.start(), *MTUS.end()) }))
     }
 
     /// The route that the kernel would use for `address`. No packet is sent.

@@ -39,10 +39,10 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
                 ),
                 format!("tc qdisc add dev {name} clsact"),
                 format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
-                format!("bridge fdb replace {mac} dev {name} master static"),
+                format!("bridge fdb replace {mac} dev {name} master static sticky"),
             ];
             lines.extend(addresses.iter().map(|address| neighbour(*address, *mac, &bridge)));
-            lines.push(format!("ip link set {name} alias {} up type bridge_slave hairpin on", word(&alias)));
+            lines.push(format!("ip link set {name} alias {} up type bridge_slave hairpin on flood off", word(&alias)));
             lines
         }
     }
@@ -74,7 +74,7 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
 
 /// The command that makes a permanent neighbour entry on `link`, a word of the shell.
 fn neighbour(address: IpAddr, mac: Mac, link: &str) -> String {
-    format!("ip neighbour replace {address} lladdr {mac} nud permanent dev {link}")
+    format!("ip neighbour replace {address} lladdr {mac} nud permanent protocol 111 dev {link}")
 }
 
 /// The command that sets a sysctl.

@@ -94,6 +94,7 @@ fn about_host_end(endpoint: &Endpoint, links: &[Link]) -> Vec<String> {
         (link.ifalias.starts_with("ocinet:"), format!("{name} has the alias {:?}", link.ifalias)),
         (link.master == endpoint.bridge, format!("{name} is a port of {:?}, not of {}", link.master, endpoint.bridge)),
         (link.linkinfo["info_slave_data"]["hairpin"] == true, format!("{name} is no hairpin port")),
+        (link.linkinfo["info_slave_data"]["flood"] == false, format!("{name} gets what is for others")),
         (link.flags.iter().any(|flag| flag == "UP"), format!("{name} is down")),
         (link.mtu == endpoint.mtu, format!("{name} has MTU {}, not {}", link.mtu, endpoint.mtu)),
     ];

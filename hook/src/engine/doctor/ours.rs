@@ -190,9 +190,9 @@ fn trouble_of_endpoint(endpoint: &Endpoint, fault: EndpointFault) -> String {
             let port = wire.master().map(|master| format!("no port of {master}, or is "));
             format!("is not connected: {link} is {}down", port.unwrap_or_default())
         }
-        EndpointFault::Unknown => {
-            "lacks the host's permanent entries for its MAC, as if an earlier version had attached it: packets to it wait \
-             for ARP, or are flooded to its siblings"
+        EndpointFault::NoEntries => {
+            "lacks the host's permanent entries for its MAC: an earlier version attached it, or \
+                                     its bridge was set down or got another MAC"
                 .into()
         }
         EndpointFault::Unguarded => {

@@ -74,7 +74,7 @@ impl Engine {
             for step in steps {
                 match perform::endpoint_fault(&mut self.links, step)? {
                     Some(EndpointFault::Missing) => broken.push((*endpoint, network, step)),
-                    Some(EndpointFault::NotConnected | EndpointFault::Unknown) => {
+                    Some(EndpointFault::NotConnected | EndpointFault::NoEntries) => {
                         perform::rejoin(&mut self.links, step)?;
                     }
                     // With its bridge it got its guard back, where the kernel has any.

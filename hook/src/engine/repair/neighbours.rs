@@ -11,6 +11,16 @@ impl Engine {
     /// Permanent entries on the bridges of our networks for addresses that no container holds, each with its bridge.
     /// They are left where the store was lost after a container's link was gone, and before its address was free.
     pub(in crate::engine) fn stray_neighbours(&mut self) -> Result<Vec<(InterfaceName, IpAddr)>> {
+        let mut stray = self.seen_as_stray()?;
+        if !stray.is_empty() {
+            // A drain deletes an entry before its address is free, so the second look does not find it.
+            let again = self.seen_as_stray()?;
+            stray.retain(|one| again.contains(one));
+        }
+        Ok(stray)
+    }
+
+    fn seen_as_stray(&mut self) -> Result<Vec<(InterfaceName, IpAddr)>> {
         let mut stray = Vec::new();
         for network in self.store.read().networks()? {
             let Some(link) = network.link() else { continue };

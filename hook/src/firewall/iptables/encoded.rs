@@ -1,7 +1,7 @@
 //! The rules of published ports as iptables-nft has them in nf_tables: lists of expressions, each of a name and of
 //! attributes (linux/netfilter/nf_tables.h).
 //!
-//! What iptables 1.8.8 to 1.8.11 write for TCP and UDP is read here. A rule that holds anything else is not understood,
+//! What iptables 1.8.9 writes for TCP and UDP is read here. A rule that holds anything else is not understood,
 //! and what it says is asked of the programs.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -172,7 +172,9 @@ impl LockFile {
             let _ = send.send(result.map(|()| Lock(file)));
         };
         let thread = thread::Builder::new().stack_size(64 << 10).spawn(waiter).doing(what)?;
-        let lock = receive.recv_timeout(patience).map_err(|_| {
+        let waited = receive.recv_timeout(patience);
+        self.waits.note(place, since.elapsed());
+        let lock = waited.map_err(|_| {
             let (path, seconds) = (self.path.display(), patience.as_secs());
             let holder = match holders(&self.path, place.offset()).as_slice() {
                 [] => "a process that cannot be seen from here holds it".to_owned(),
@@ -182,7 +184,6 @@ impl LockFile {
             Error::Deadline(format!("waited {seconds} s for the lock of {place} ({path}): {holder}"))
         })?;
         let _ = thread.join();
-        self.waits.note(place, since.elapsed());
         lock.doing(what)
     }
 }

@@ -13,7 +13,7 @@ pub enum EndpointFault {
     /// It is not connected to what its network shares, or is down.
     NotConnected,
     /// The host has no permanent neighbour entries for its addresses, or its bridge no static one for its MAC.
-    Unknown,
+    NoEntries,
     /// The container can send with the addresses of others.
     Unguarded,
 }
@@ -65,7 +65,7 @@ pub fn endpoint_fault(links: &mut HostLinks, step: &EndpointStep) -> Result<Opti
             if !links.is_guarded(&pair.name, &pair.guard)? {
                 return Ok(Some(EndpointFault::Unguarded));
             }
-            Ok((!links.is_known(pair)?).then_some(EndpointFault::Unknown))
+            Ok((!links.has_entries(pair)?).then_some(EndpointFault::NoEntries))
         }
     }
 }

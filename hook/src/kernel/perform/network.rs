@@ -37,14 +37,15 @@ pub fn ensure<E: From<Error>>(
     if ensure_settings(links, step)? { Ok(()) } else { Ok(make(links, locks, step, &fellows()?)?) }
 }
 
-/// Gives what `step` describes its settings. False where it does not exist.
+/// Gives what `step` describes its settings. False where it does not exist, or has to be made again: with another MAC,
+/// a bridge has lost the permanent entries of its network's containers (`neigh_changeaddr`, net/core/neighbour.c).
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn ensure_settings(links: &mut HostLinks, step: &NetworkStep) -> Result<bool> {
     match step {
         NetworkStep::Bridge(bridge) => match links.find_bridge(bridge)? {
-            Some(found) => links.repair_bridge(bridge, &found).map(|()| true),
+            Some(found) => links.repair_bridge(bridge, &found).map(|()| found.mac == bridge.mac),
             None => Ok(false),
         },
     }

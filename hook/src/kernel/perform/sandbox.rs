@@ -86,7 +86,7 @@ fn index_of(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>) -> 
 /// beforehand.
 fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Result<()> {
     let setting = Setting::without_ipv6(name);
-    // A new interface has it not.
+    // A new interface has IPv6 in nearly every namespace.
     if sysctl::change(&setting).is_ok() {
         return Ok(());
     }

@@ -59,14 +59,11 @@ impl HostLinks {
         Ok(link.map(|link| link.header.index))
     }
 
-    /// Sets the MAC, the MTU and the settings of the bridge `found` to those required.
+    /// Sets the MTU and the settings of the bridge `found` to those required.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub(in crate::kernel) fn repair_bridge(&mut self, bridge: &BridgeLink, found: &StandingBridge) -> Result<()> {
-        if found.mac != bridge.mac {
-            self.set_mac(found.index, bridge)?;
-        }
         if found.mtu == bridge.mtu {
             return sysctl::set(&found.differing);
         }
@@ -128,20 +125,21 @@ impl HostLinks {
     }
 
     /// Sets up a port: hairpin mode, without which a container could not reach itself through its published port; no
-    /// IPv6 address of its own, which only the kernel's own packets to the container would use; the guard, if the
-    /// kernel supports it, which is returned; permanent entries for the container; and up, once the rest is done.
+    /// packets to MACs that the bridge does not know, such as those to a sibling that died a moment ago; no IPv6 address
+    /// of its own, which only the kernel's own packets to the container would use; the guard, if the kernel supports it,
+    /// which is returned; permanent entries for the container; and up, once the rest is done.
     pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
         let Veth { name, alias, guard, .. } = port;
-        let with_hairpin = || LinkBridgePort::new(index).hairpin(true).alias(alias.to_string());
-        let joined = match self.new_link(with_hairpin().append_extra_attribute(no_own_ipv6()).build(), 0) {
+        let as_port = || LinkBridgePort::new(index).hairpin(true).flood(false).alias(alias.to_string());
+        let joined = match self.new_link(as_port().append_extra_attribute(no_own_ipv6()).build(), 0) {
             // The link has no IPv6 (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is under
             // 1280.
-            Err(error) if errno(&error) == Errno::EAFNOSUPPORT => self.new_link(with_hairpin().build(), 0),
+            Err(error) if errno(&error) == Errno::EAFNOSUPPORT => self.new_link(as_port().build(), 0),
             result => result,
         };
         joined.doing(|| format!("set up {name} as a port of its bridge"))?;
         let is_guarded = self.guard(index, name, guard)?;
-        self.make_known(index, port)?;
+        self.add_entries(index, port)?;
         let up = LinkUnspec::new_with_index(index).up().build();
         self.new_link(up, 0).doing(|| format!("set {name} up"))?;
         Ok(is_guarded)

@@ -6,6 +6,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
+use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
@@ -14,11 +15,14 @@ use crate::driver::Veth;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::model::{InterfaceName, Mac};
 
+/// Marks our neighbour entries, `protocol 111` in ip-neighbour(8): an operator may have permanent ones on our bridges.
+const OURS: NeighbourAttribute = NeighbourAttribute::Protocol(RouteProtocol::Other(111));
+
 impl HostLinks {
     /// Gives the host permanent neighbour entries for the addresses of the container at `port`, whose link has `index`,
     /// and the bridge a static entry for its MAC. Permanent entries do not count against `gc_thresh3` (`neigh_alloc`,
     /// net/core/neighbour.c), and no ARP of a sibling changes them.
-    pub(super) fn make_known(&mut self, index: u32, port: &Veth) -> Result<()> {
+    pub(super) fn add_entries(&mut self, index: u32, port: &Veth) -> Result<()> {
         let what = || format!("make the container at {} known on {}", port.name, port.bridge);
         let bridge = self.bridge_index(&port.bridge)?;
         let entries = port.addresses.iter().map(|address| permanent(bridge, *address, port.mac));
@@ -33,7 +37,7 @@ impl HostLinks {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub(in crate::kernel) fn is_known(&mut self, port: &Veth) -> Result<bool> {
+    pub(in crate::kernel) fn has_entries(&mut self, port: &Veth) -> Result<bool> {
         let (Some(link), Some(bridge)) = (self.find(&port.name)?, self.find(&port.bridge)?) else { return Ok(false) };
         let (index, bridge) = (link.header.index, bridge.header.index);
         let entries = port.addresses.iter().map(|address| permanent(bridge, *address, port.mac));
@@ -43,6 +47,7 @@ impl HostLinks {
             // The kernel takes nothing but what names the entry (`neigh_valid_get_req`, net/core/neighbour.c), which is
             // the first attribute.
             question.attributes.truncate(1);
+            question.header.flags.remove(NeighbourFlags::Sticky);
             let found = match self.netlink.request(RouteNetlinkMessage::GetNeighbour(question), 0) {
                 Ok(answers) => answers.into_iter().find_map(told),
                 Err(error) if errno(&error) == Errno::ENOENT || is_gone(&error) => None,
@@ -60,7 +65,7 @@ impl HostLinks {
         Ok(true)
     }
 
-    /// The addresses of the permanent neighbour entries on the link `name`; none where it does not exist.
+    /// The addresses of our permanent neighbour entries on the link `name`; none where it does not exist.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -69,7 +74,9 @@ impl HostLinks {
         let question = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
         let answers = self.netlink.request(question, NLM_F_DUMP).doing(|| "list the neighbours".into())?;
         let here = answers.into_iter().filter_map(told).filter(|entry| {
-            entry.header.ifindex == link.header.index && entry.header.state == NeighbourState::Permanent
+            entry.header.ifindex == link.header.index
+                && entry.header.state == NeighbourState::Permanent
+                && entry.attributes.contains(&OURS)
         });
         Ok(here.filter_map(|entry| address(&entry)).collect())
     }
@@ -106,17 +113,19 @@ pub(in crate::kernel) fn permanent(index: u32, address: IpAddr, mac: Mac) -> Nei
     let mut entry = entry(index, address);
     entry.header.state = NeighbourState::Permanent;
     entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    entry.attributes.push(OURS);
     entry
 }
 
-/// The static entry of a bridge for `mac` at the port `index`. It goes with the port. The kernel calls a static entry
+/// The static entry of a bridge for `mac` at the port `index`. It goes with the port, and a frame from another port does
+/// not move it. The kernel calls a static entry
 /// `NUD_NOARP`, and an address of the bridge itself permanent (`fdb_to_nud`, net/bridge/br_fdb.c).
 fn at_port(index: u32, mac: Mac) -> NeighbourMessage {
     let mut entry = NeighbourMessage::default();
     entry.header.family = AddressFamily::Bridge;
     entry.header.ifindex = index;
     entry.header.state = NeighbourState::Noarp;
-    entry.header.flags = NeighbourFlags::Controller;
+    entry.header.flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
     entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     entry
 }

@@ -40,8 +40,8 @@ pub(crate) fn release_before() -> Result<PathBuf> {
     })
 }
 
-/// A program of our own for private hosts (`probe`, `caller`), built by cargo next to the running test or benchmark.
-pub(crate) fn helper(name: &str) -> Result<PathBuf> {
+/// A program of our own (`probe`, `caller`, `floor`), built by cargo next to the running test or benchmark.
+pub fn helper(name: &str) -> Result<PathBuf> {
     let test = env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test runs from target/*/deps")?;
     let path = folder.join(name);

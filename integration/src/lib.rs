@@ -40,7 +40,7 @@ pub mod survive;
 mod table;
 mod traffic;
 
-pub use binary::{is_static, ocinet};
+pub use binary::{helper, is_static, ocinet};
 pub use chains::Chains;
 pub use command::{Background, Output};
 pub use container::Container;

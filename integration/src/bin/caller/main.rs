@@ -4,6 +4,7 @@
 //! It runs on a private host, so that no other program takes time between a call and its measurement.
 
 mod clock;
+mod count;
 mod crowd;
 mod faults;
 mod registers;
@@ -24,6 +25,7 @@ const USAGE: &str = "usage: caller trace PROGRAM [ARGUMENT]...
        caller kill-at TRACEE CALL PROGRAM [ARGUMENT]...
        caller fail-at TRACEE NAME CALL ERROR PROGRAM [ARGUMENT]...
        caller kill-after MICROSECONDS one|all PROGRAM [ARGUMENT]...
+       caller count FILE PROGRAM [ARGUMENT]...
        caller measure PROGRAM [ARGUMENT]...
        caller crowd|series PROGRAM [ARGUMENT]...
        caller sandboxes COUNT";
@@ -60,6 +62,7 @@ fn main() -> Result<ExitCode> {
         ["kill-after", moment, who, ref program @ ..] => {
             verdict(clock::kill_after(program, &input()?, moment.parse()?, who == "all")?, 0)
         }
+        ["count", file, ref program @ ..] => count::count(file, program, &input()?),
         ["measure", ref program @ ..] => {
             println!("{}", serde_json::to_string(&tracer::peak(program, &input()?)?)?);
             Ok(ExitCode::SUCCESS)

@@ -254,7 +254,7 @@ pub(crate) fn peak(program: &[&str], input: &[u8]) -> Result<u64> {
 }
 
 /// A field of `/proc/PID/status`.
-fn field(pid: Pid, name: &str) -> Result<String> {
+pub(crate) fn field(pid: Pid, name: &str) -> Result<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let mut lines = status.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = lines.find(|(field, _)| *field == name).with_context(|| format!("{pid} has no {name}"))?;

@@ -9,10 +9,11 @@ mod fixture;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use fixture::{Figures, Sandbox, empty_process, private_host, publish, run, time};
+use fixture::{Figures, Ports, Sandbox, private_host, run};
 
 const ROUNDS: usize = 150;
 
@@ -29,27 +30,40 @@ fn main() -> Result<()> {
 fn compare(folder: &Path) -> Result<()> {
     let programs = [cold(&folder.join("cold"))?, warm(&folder.join("warm"))?];
     // The first attach makes what all share.
-    let first = Sandbox::new("first", &publish(1))?;
-    first.hook("createRuntime")?;
-    first.end()?.hook("poststop")?;
+    let first = Sandbox::new("first", &Ports::new(1).publish())?;
+    hook(&programs[0], &first, "createRuntime")?;
+    hook(&programs[0], &first.end()?, "poststop")?;
     let mut times = [const { (Vec::new(), Vec::new()) }; 2];
     for round in 0..ROUNDS {
         for (program, (attach, detach)) in programs.iter().zip(&mut times) {
-            let sandbox = Sandbox::new(&format!("c{round}"), &publish(1))?;
-            attach.push(time(|| sandbox.hook_of(program, "createRuntime"))?);
+            let sandbox = Sandbox::new(&format!("c{round}"), &Ports::new(1).publish())?;
+            attach.push(time(|| hook(program, &sandbox, "createRuntime"))?);
             let ended = sandbox.end()?;
-            detach.push(time(|| ended.hook_of(program, "poststop"))?);
+            detach.push(time(|| hook(program, &ended, "poststop"))?);
         }
     }
     println!("{:<28} {:>14} {:>8} {:>14} {:>8}", "median (p99), ms", "attach", "ratio", "detach", "ratio");
-    let empty = empty_process(ROUNDS)?;
+    let empty = (0..ROUNDS).map(|_| time(|| run(&mut Command::new("/bin/true"), "").map(drop)));
+    let empty = Figures::of(empty.collect::<Result<Vec<_>>>()?);
     println!("{:<28} {empty:>14} {:>8} {empty:>14}", "an empty process", "");
     let [cold, warm] = times.map(|(attach, detach)| (Figures::of(attach), Figures::of(detach)));
     for (name, (attach, detach)) in [("single pages", cold), ("ocinet warm", warm)] {
-        let (attach_ratio, detach_ratio) = (attach.over(&warm.0), detach.over(&warm.1));
+        let (attach_ratio, detach_ratio) = (attach.median / warm.0.median, detach.median / warm.1.median);
         println!("{name:<28} {attach:>14} {attach_ratio:>7.2}x {detach:>14} {detach_ratio:>7.2}x");
     }
     Ok(())
+}
+
+/// How long `work` takes.
+fn time(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed())
+}
+
+/// Calls a program as a runtime would.
+fn hook(program: &Path, sandbox: &Sandbox, stage: &str) -> Result<()> {
+    run(Command::new(program).args(["hook", stage]), &sandbox.state).map(drop)
 }
 
 /// A copy that came into the page cache by being run.

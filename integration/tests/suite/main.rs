@@ -52,6 +52,7 @@ mod reboot;
 mod repair;
 mod replacement;
 mod respect_host_firewall;
+mod speed;
 mod stock_shims;
 mod toolchain;
 mod traffic;

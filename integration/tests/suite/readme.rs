@@ -30,8 +30,7 @@ const STAND_INS: [(&str, &str); 4] = [
 ];
 
 /// Scripts of this tree that install things on the machine, and are tests themselves.
-const INSTALLERS: [&str; 4] =
-    ["packaging/quickstart", "integration/test", "integration/compare", "integration/survive"];
+const INSTALLERS: [&str; 4] = ["packaging/quickstart", "integration/test", "integration/bench", "integration/survive"];
 
 /// A fenced block of a page.
 #[derive(Debug)]
@@ -55,6 +54,7 @@ fn pages() -> Result<Vec<String>> {
     let mut folder = fs::read_dir(tree().join("packaging/doc"))?
         .map(|entry| Ok(format!("packaging/doc/{}", entry?.file_name().display())))
         .collect::<Result<Vec<_>>>()?;
+    folder.retain(|file| file.ends_with(".md"));
     folder.sort();
     ensure!(folder.len() > 20, "{folder:?}");
     pages.append(&mut folder);

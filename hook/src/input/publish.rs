@@ -1,6 +1,7 @@
 //! The grammar of `docker run -p`, joined by commas: `[[ip:][hostPort]:]containerPort[/protocol]`, where each port may
 //! be a range. See `docs.docker.com/engine/network/port-publishing` and go-connections `nat.ParsePortSpec`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -9,7 +10,7 @@ use crate::model::{HostAddress, Invalid, PortMapping, Protocol};
 /// How many ports one entry may name.
 const MAX_RANGE: u32 = PortMapping::MAX_COUNT as u32;
 
-/// How many entries a list may have: each is compared with all before it.
+/// How many entries a list may have: each is compared with those of every other host address.
 const MAX_ENTRIES: usize = 4096;
 
 /// What the user asked to publish; the plan turns it into mappings.
@@ -38,14 +39,14 @@ pub enum HostPort {
 
 /// Parses a whole annotation. An empty text publishes nothing. `address` is the host's where an entry names none.
 pub fn parse_list(text: &str, address: HostAddress) -> Result<Vec<PublishRequest>, Invalid> {
-    let mut requests = Vec::new();
+    let (mut requests, mut named) = (Vec::new(), HostPorts::default());
     if text.trim().is_empty() {
         return Ok(requests);
     }
     for entry in text.split(',').flat_map(blank_separated) {
-        let named = if entry.is_empty() { text } else { entry };
-        let request = parse(entry, address).map_err(|why| Invalid::new("", named, why))?;
-        if let Some(port) = requests.iter().find_map(|earlier| clash(earlier, &request)) {
+        let shown = if entry.is_empty() { text } else { entry };
+        let request = parse(entry, address).map_err(|why| Invalid::new("", shown, why))?;
+        if let Some(port) = named.add(&request) {
             return Err(Invalid::new("", entry, format!("names host port {port}/{} twice", request.protocol)));
         }
         if requests.len() == MAX_ENTRIES {
@@ -144,13 +145,37 @@ fn len(range: &RangeInclusive<u16>) -> u32 {
     u32::from(*range.end()) - u32::from(*range.start()) + 1
 }
 
-/// The first host port that both name on one address.
-fn clash(a: &PublishRequest, b: &PublishRequest) -> Option<u16> {
-    let (HostPort::Exactly(x), HostPort::Exactly(y)) = (&a.host_port, &b.host_port) else { return None };
-    let any = HostAddress::Any;
-    let addresses = a.host_address == b.host_address || a.host_address == any || b.host_address == any;
-    let first = *x.start().max(y.start());
-    (a.protocol == b.protocol && addresses && first <= *x.end().min(y.end())).then_some(first)
+/// The host ports that a list has named, as disjoint ranges from first to last for each protocol and host address.
+#[derive(Default)]
+struct HostPorts(Vec<(Protocol, HostAddress, BTreeMap<u16, u16>)>);
+
+impl HostPorts {
+    /// Adds those of `request`, or returns the first of them that was named before; `Any` names it on every address.
+    fn add(&mut self, request: &PublishRequest) -> Option<u16> {
+        let PublishRequest { protocol, host_address, host_port: HostPort::Exactly(ports), .. } = request else {
+            return None;
+        };
+        let overlap = |other: &HostAddress| other == host_address || [other, host_address].contains(&&HostAddress::Any);
+        let others = self.0.iter().filter(|(of, address, _)| of == protocol && overlap(address));
+        let twice = others.filter_map(|(.., ranges)| first_in(ranges, ports)).min();
+        if twice.is_none() {
+            let is_own = |(of, address, _): &&mut (Protocol, HostAddress, _)| of == protocol && address == host_address;
+            match self.0.iter_mut().find(is_own) {
+                Some((.., ranges)) => {
+                    ranges.insert(*ports.start(), *ports.end());
+                }
+                None => self.0.push((*protocol, *host_address, BTreeMap::from([(*ports.start(), *ports.end())]))),
+            }
+        }
+        twice
+    }
+}
+
+/// The first of `ports` that is in one of the `ranges`.
+fn first_in(ranges: &BTreeMap<u16, u16>, ports: &RangeInclusive<u16>) -> Option<u16> {
+    let (first, last) = (*ports.start(), *ports.end());
+    let before = ranges.range(..=first).next_back().filter(|(_, end)| **end >= first);
+    before.map(|_| first).or_else(|| ranges.range(first..=last).next().map(|(start, _)| *start))
 }
 
 #[cfg(test)]

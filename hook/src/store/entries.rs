@@ -5,6 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::key::{EntryKey, Span};
 use super::{Error, Result};
 
+const INSERT: &str = "INSERT INTO entry_7 VALUES (?1, ?2)";
+
 /// The table of the store, in which each body ends with the CRC-32 of its key and itself.
 #[derive(Clone, Copy)]
 pub(super) struct Entries<'c> {
@@ -50,12 +52,17 @@ impl<'c> Entries<'c> {
 
     /// Adds an entry. Where its key is there already, [`Error::is_taken`] says so.
     pub fn add(self, key: &EntryKey, body: &[u8]) -> Result<()> {
-        self.write("INSERT INTO entry_7 VALUES (?1, ?2)", key, body)
+        self.write(INSERT, [(key, body)])
+    }
+
+    /// The same for many.
+    pub fn add_all<'e>(self, entries: impl IntoIterator<Item = (&'e EntryKey, &'e [u8])>) -> Result<()> {
+        self.write(INSERT, entries)
     }
 
     /// Adds an entry, or gives it another body.
     pub fn put(self, key: &EntryKey, body: &[u8]) -> Result<()> {
-        self.write("REPLACE INTO entry_7 VALUES (?1, ?2)", key, body)
+        self.write("REPLACE INTO entry_7 VALUES (?1, ?2)", [(key, body)])
     }
 
     /// Removes an entry; none there is no error.
@@ -64,10 +71,13 @@ impl<'c> Entries<'c> {
         Ok(())
     }
 
-    fn write(self, sql: &str, key: &EntryKey, body: &[u8]) -> Result<()> {
-        let key = key.encode();
-        let body = [body, &sum(&key, body)].concat();
-        self.connection.prepare_cached(sql)?.execute([&key[..], &body[..]])?;
+    fn write<'e>(self, sql: &str, entries: impl IntoIterator<Item = (&'e EntryKey, &'e [u8])>) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for (key, body) in entries {
+            let key = key.encode();
+            let body = [body, &sum(&key, body)].concat();
+            statement.execute([&key[..], &body[..]])?;
+        }
         Ok(())
     }
 }

@@ -119,13 +119,13 @@ impl<'c> Write<'c> {
     /// Adds `sandbox` under the numbers that it has, and tells none of those who follow the store.
     pub(super) fn restore(&self, sandbox: &Sandbox) -> Result<()> {
         self.entries.add(&EntryKey::Sandbox(number_of(sandbox.number)?), &json(sandbox)?)?;
-        entries_of(sandbox)?.iter().try_for_each(|(key, body)| self.entries.add(key, body))
+        self.entries.add_all(entries_of(sandbox)?.iter().map(|(key, body)| (key, &body[..])))
     }
 
     /// Adds `draining` under the numbers that it has.
     pub(super) fn restore_draining(&self, draining: &DrainingEndpoint) -> Result<()> {
         self.entries.add(&EntryKey::Draining(number_of(draining.endpoint.number)?), &json(draining)?)?;
-        entries_of_draining(draining)?.iter().try_for_each(|(key, body)| self.entries.add(key, body))
+        self.entries.add_all(entries_of_draining(draining)?.iter().map(|(key, body)| (key, &body[..])))
     }
 
     /// Changes the state of `sandbox` and of its endpoints.
@@ -157,7 +157,7 @@ impl<'c> Write<'c> {
             let number = number_of(one.endpoint.number)?;
             self.entries.add(&EntryKey::Draining(number), &json(one)?)?;
             let body = number.to_be_bytes();
-            keys_of_draining(one, number).iter().try_for_each(|key| self.entries.add(key, &body))?;
+            self.entries.add_all(keys_of_draining(one, number).iter().map(|key| (key, &body[..])))?;
         }
         self.note(number, self.last()?)?;
         Ok(draining)

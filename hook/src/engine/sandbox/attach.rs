@@ -9,7 +9,7 @@ use crate::engine::locks::{FirewallLock, alone_at_sandbox};
 use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
-use crate::kernel::{self, Netns, Process, perform};
+use crate::kernel::{self, Netns, Place, Process, perform};
 use crate::model::{
     Alias, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
 };
@@ -174,6 +174,7 @@ impl Engine {
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
         let facts = Facts { alias: sandbox.alias(), guarded };
+        let _turn = self.locks.exclusive(Place::Links)?;
         for endpoint in &sandbox.endpoints {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {

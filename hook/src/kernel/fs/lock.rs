@@ -30,6 +30,9 @@ pub enum Place {
     Writer,
     /// The firewall: shared while published ports change, exclusive while the ruleset is loaded.
     Firewall,
+    /// The wiring of one container. The kernel takes one such change at a time anyway, and a process that writes a
+    /// setting of a link would use up a processor until it gets its turn (`restart_syscall`, net/ipv6/addrconf.c).
+    Links,
     /// The making of bridges.
     Bridges,
     /// Shared by processes that deleted elements of the firewall a moment ago.
@@ -53,6 +56,7 @@ impl Place {
             Self::Bridges => 2,
             Self::Deletion => 3,
             Self::Service => 4,
+            Self::Links => 5,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
             Self::Containers => 1 << 32,
@@ -70,6 +74,7 @@ impl fmt::Display for Place {
         f.write_str(match self {
             Self::Writer => "the store",
             Self::Firewall => "the firewall",
+            Self::Links => "the links",
             Self::Bridges => "the bridges",
             Self::Deletion => "the settling firewall",
             Self::Sandbox(_) => "this container",

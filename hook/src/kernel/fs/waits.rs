@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Place;
 
 /// The names of the kinds of locks, in the order of [`kind`].
-const NAMES: [&str; 8] = ["store", "firewall", "bridges", "deletion", "sandbox", "drain", "service", "containers"];
+const NAMES: [&str; 9] =
+    ["store", "firewall", "bridges", "deletion", "sandbox", "drain", "service", "containers", "links"];
 
 /// The time that a process has waited for each kind of lock.
 #[derive(Debug, Default)]
@@ -37,5 +38,6 @@ fn kind(place: Place) -> usize {
         Place::Drain(_) => 5,
         Place::Service => 6,
         Place::Containers => 7,
+        Place::Links => 8,
     }
 }

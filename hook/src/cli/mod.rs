@@ -230,12 +230,12 @@ impl Options {
 
     /// The engine for commands that only look. They need no configuration. `None` on an unused host.
     fn engine_to_look(&self, log: &Logger) -> Result<Option<Engine>> {
-        Engine::open_to_look(&self.state_dir, Config::default(), log.clone())
+        Engine::open_to_look(&self.state_dir, Config::unread(&self.config_dir), log.clone())
     }
 
     /// The engine for commands that undo. They need no configuration either. `None` on an unused host.
     fn engine_to_undo(&self, log: &Logger) -> Result<Option<Engine>> {
-        Engine::open_used(&self.state_dir, Config::default(), log.clone())
+        Engine::open_used(&self.state_dir, Config::unread(&self.config_dir), log.clone())
     }
 }
 

@@ -1,10 +1,12 @@
 //! `/etc/ocinet/config.toml`: the host's settings.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
+use super::toml_text;
 use crate::model::{Invalid, NetworkName, Subnet};
 
 /// The host's settings; every one has a default.
@@ -27,6 +29,16 @@ pub struct Config {
     /// Where we switched IP forwarding on: drop what is forwarded between two links of which neither is ours, so that
     /// the host does not become an open router.
     pub close_forwarding: bool,
+    /// Where the file is; the definitions of networks are in its folder `networks`.
+    #[serde(skip)]
+    pub directory: PathBuf,
+}
+
+impl Config {
+    /// The defaults, with definitions of networks beside the file in `directory`.
+    pub fn unread(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), ..Self::default() }
+    }
 }
 
 impl Default for Config {
@@ -39,6 +51,7 @@ impl Default for Config {
             publish_default_address: None,
             published_ports: PublishedPorts::Open,
             close_forwarding: true,
+            directory: "/etc/ocinet".into(),
         }
     }
 }
@@ -155,15 +168,8 @@ impl Config {
 
     /// Reads the text of the file at `path`.
     pub fn parse(text: &str, path: &str) -> Result<Self, Invalid> {
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let line =
-                error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-            Invalid::new(
-                format!("config {path}, line {line}"),
-                text.lines().nth(line - 1).unwrap_or(""),
-                error.message(),
-            )
-        })?;
+        let mut config: Self =
+            toml::from_str(text).map_err(|error| toml_text::mistake(&format!("config {path}"), text, &error))?;
         if let Some(range) = config.subnet.filter(|range| range.prefix_len() > 29) {
             return Err(Invalid::new(
                 format!("config {path}: subnet"),
@@ -175,6 +181,7 @@ impl Config {
             let why = "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
             return Err(Invalid::new(format!("config {path}: subnet"), range, why));
         }
+        config.directory = Path::new(path).parent().unwrap_or(Path::new("")).to_owned();
         Ok(config)
     }
 
@@ -191,7 +198,7 @@ impl Config {
 }
 
 /// Whether hosts can have the addresses of `range` (RFC 6890, section 2.2.2).
-fn is_for_hosts(range: &Ipv4Net) -> bool {
+pub(super) fn is_for_hosts(range: &Ipv4Net) -> bool {
     range.prefix_len() >= 8 && !matches!(range.addr().octets()[0], 0 | 127 | 224..)
 }
 
@@ -228,7 +235,7 @@ mod tests {
         for key in Config::KEYS {
             let named = key.help.iter().find_map(|text| text.split_once("Without this key: `")?.1.split('`').next());
             let Some(named) = named else { continue };
-            let config = Config::parse(&format!("{} = {}", key.name, key.example), "/c").unwrap();
+            let config = Config::parse(&format!("{} = {}", key.name, key.example), "/etc/ocinet/config.toml").unwrap();
             assert_eq!(
                 (named, format!("{config:?}")),
                 (key.example.trim_matches('"'), format!("{:?}", Config::default()))

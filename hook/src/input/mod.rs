@@ -1,12 +1,14 @@
 //! What others write and ocinet reads, parsed once into types: the runtime's state on stdin, the bundle's config.json,
-//! the annotations in it, the grammar of published ports, and config.toml. Pure.
+//! the annotations in it, the grammar of published ports, config.toml and the definitions of networks. Pure.
 
 mod annotations;
 mod bundle;
 pub mod config;
 mod json;
+pub mod network_file;
 mod publish;
 mod state;
+mod toml_text;
 
 pub use annotations::{AnnotationKey, Annotations};
 pub use bundle::{Bundle, NetworkNamespace};

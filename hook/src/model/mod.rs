@@ -6,6 +6,7 @@ mod endpoint;
 mod id;
 mod invalid;
 mod network;
+mod network_options;
 mod port;
 mod sandbox;
 mod shown;
@@ -18,7 +19,8 @@ pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, Netw
 pub use invalid::{Invalid, quoted};
 #[cfg(test)]
 pub use network::Slice;
-pub use network::{Bridge, Driver, Gateway, Network, Options, Subnet};
+pub use network::{Bridge, Driver, Gateway, Network, Subnet};
+pub use network_options::{Masquerade, Options, StaticRoute};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use sandbox::{Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox};
 pub use shown::{is_printable, shown, shown_json};

@@ -1,9 +1,10 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{InterfaceName, NetworkName};
+use super::{InterfaceName, NetworkName, Options};
 
 /// A network that endpoints join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,17 +14,17 @@ pub struct Network {
     /// What connects its endpoints.
     #[serde(flatten)]
     pub driver: Driver,
-    /// The address ranges, at most one of each family for now.
+    /// The address ranges.
     pub subnets: Vec<Subnet>,
     /// What holds for all of its endpoints.
     #[serde(flatten)]
-    pub options: Options,
+    pub options: Box<Options>,
 }
 
 impl Network {
     /// A network whose endpoints are ports of the bridge `link`, and of which nothing else was said.
     pub fn of_bridge(name: NetworkName, link: InterfaceName, subnets: Vec<Subnet>) -> Self {
-        Self { name, driver: Driver::Bridge(Bridge { link }), subnets, options: Options::default() }
+        Self { name, driver: Driver::Bridge(Bridge { link }), subnets, options: Box::default() }
     }
 
     /// The link on the host that its endpoints share; none where its driver has none of its own.
@@ -76,33 +77,17 @@ pub struct Slice {
     pub bridge: InterfaceName,
 }
 
-/// What holds for all endpoints of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// The MTU in bytes of its link, and of endpoints that name none: that of the host's way out.
-    pub mtu: u32,
-    /// Whether the MAC of every endpoint that the network ever had is the one of its address ([`Mac::of`]).
-    ///
-    /// [`Mac::of`]: super::Mac::of
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub derived_macs: bool,
-}
-
-impl Default for Options {
-    /// With the MTU of a host that has no way out to take it from: Ethernet's. Nothing is known of earlier endpoints.
-    fn default() -> Self {
-        Self { mtu: 1500, derived_macs: false }
-    }
-}
-
 /// One address range of a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// The range, host bits zero.
     pub range: IpNet,
     /// The part of the range that this host gives out; none for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<IpNet>,
+    /// Addresses that no container is given, by what has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux: BTreeMap<String, IpAddr>,
     /// The next hop out of the range.
     pub gateway: Gateway,
 }
@@ -145,7 +130,7 @@ impl Subnet {
     pub fn with_first_gateway(range: IpNet) -> Option<Self> {
         let range = range.trunc();
         let gateway = range.hosts().find(|address| *address != range.network())?;
-        Some(Self { range, pool: None, gateway: Gateway::Host(gateway) })
+        Some(Self { range, pool: None, aux: BTreeMap::new(), gateway: Gateway::Host(gateway) })
     }
 
     /// The gateway's address with the range's prefix length, as the network's link carries it; none where that is not

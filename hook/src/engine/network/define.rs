@@ -1,6 +1,7 @@
 use ipnet::IpNet;
 use slog::warn;
 
+use super::Definitions;
 use crate::decide::ipam;
 use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Config};
@@ -17,9 +18,9 @@ pub fn default_network(config: &Config) -> Result<Network> {
 }
 
 impl Engine {
-    /// Defines the default network, when it is first used.
+    /// Defines a network, when it is first used: the default one, or one of its own definition.
     pub(in crate::engine) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
-        let (network, hidden) = undefined(name, &self.config, &mut self.links)?;
+        let (network, hidden) = self.undefined(name)?;
         let is_new = self.store.write(|store| match store.network(name)? {
             // Another process defined it first.
             Some(_) => Ok::<_, Error>(false),
@@ -36,10 +37,32 @@ impl Engine {
         Ok(())
     }
 
-    /// The default network as it would be defined now.
+    /// The network as it would be defined now.
     pub(in crate::engine) fn new_network(&mut self, name: &NetworkName) -> Result<Network> {
-        Ok(undefined(name, &self.config, &mut self.links)?.0)
+        Ok(self.undefined(name)?.0)
     }
+
+    /// The network `name` as its file says; none where it has none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or says what it may not.
+    pub(in crate::engine) fn definition(&mut self, name: &NetworkName) -> Result<Option<Network>> {
+        let definition = Definitions::of(&self.config, &self.state_dir).read(name)?;
+        Ok(definition.and_then(|definition| definition.network()))
+    }
+
+    /// The network as it would be defined now, and the wider route of the host that its range is a part of.
+    fn undefined(&mut self, name: &NetworkName) -> Result<(Network, Option<IpNet>)> {
+        if *name == config::default_bridge() {
+            return undefined(name, &self.config, &mut self.links);
+        }
+        let network = self.definition(name)?.ok_or_else(|| not_defined(name))?;
+        Ok((network, None))
+    }
+}
+
+fn not_defined(name: &NetworkName) -> Error {
+    Error::NotFound(format!("network {name} does not exist; to make it: ocinet network create {name}"))
 }
 
 /// The bridge of the default network.
@@ -47,7 +70,7 @@ pub(in crate::engine) fn default_interface() -> InterfaceName {
     "ocinet0".parse().expect("a constant that follows the kernel's rule")
 }
 
-/// The network as it would be defined now, and the wider route of the host that its range is a part of.
+/// The default network as it would be defined now, and the wider route of the host that its range is a part of.
 fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Result<(Network, Option<IpNet>)> {
     let bridge = default_interface();
     let routes = links.host_routes(&bridge)?;

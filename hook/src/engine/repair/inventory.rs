@@ -163,7 +163,7 @@ fn network(seen: &SeenLink) -> Option<(u32, Network)> {
 
 /// The range of a bridge's address, which is the gateway.
 fn subnet_of(address: IpNet) -> Subnet {
-    Subnet { range: address.trunc(), pool: None, gateway: Gateway::Host(address.addr()) }
+    Subnet { range: address.trunc(), pool: None, aux: BTreeMap::new(), gateway: Gateway::Host(address.addr()) }
 }
 
 fn sandbox(key: Key, container: &str, seen: &SeenLink) -> Sandbox {

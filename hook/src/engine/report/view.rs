@@ -92,13 +92,13 @@ impl NetworkView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Driver, Options, Slice};
+    use crate::model::{Driver, Slice};
 
     #[test]
     fn a_network_is_shown_with_its_driver() {
         let [parent, bridge] = ["lan0", "slice7"].map(|link| link.parse().unwrap());
         let driver = Driver::Slice(Slice { parent, bridge });
-        let options = Options::default();
+        let options = Box::default();
         let network = Network { name: "lan".parse().unwrap(), driver, subnets: Vec::new(), options };
         let views = NetworkView::arrange(vec![network], &[]);
         let drivers: Vec<_> = views.iter().map(|view| (view.name.as_str(), view.kind.driver())).collect();

@@ -6,7 +6,7 @@ use crate::driver::{self, Facts, NetworkStep, NetworkUndo, SandboxStep, Undo};
 use crate::engine::sandbox::fixture::{lease, on, store};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::firewall::NetworkNeeds;
-use crate::model::{Driver, Endpoint, Gateway, Network, Options, Slice, Subnet, Wire};
+use crate::model::{Driver, Endpoint, Gateway, Network, Slice, Subnet, Wire};
 use crate::shell;
 use crate::store::{Error, Holder, Store};
 
@@ -15,10 +15,11 @@ fn network(name: &str, bridge: &str) -> Network {
     let subnet = Subnet {
         range: "10.8.0.0/16".parse().unwrap(),
         pool: Some("10.8.5.0/30".parse().unwrap()),
+        aux: std::collections::BTreeMap::new(),
         gateway: Gateway::Router { router: "10.8.5.1".parse().unwrap() },
     };
     let driver = Driver::Slice(Slice { parent: "lan0".parse().unwrap(), bridge: bridge.parse().unwrap() });
-    Network { name: name.parse().unwrap(), driver, subnets: vec![subnet], options: Options::default() }
+    Network { name: name.parse().unwrap(), driver, subnets: vec![subnet], options: Box::default() }
 }
 
 #[test]

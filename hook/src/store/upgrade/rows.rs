@@ -1,6 +1,7 @@
 //! What the bodies of versions 1 to 6 say, as those versions wrote them. What is stored today may change; this does
 //! not.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -104,9 +105,14 @@ fn one() -> u16 {
 impl From<NetworkRow> for Network {
     fn from(row: NetworkRow) -> Self {
         let NetworkRow { name, bridge, subnets, mtu } = row;
-        let subnet = |SubnetRow { range, gateway }| Subnet { range, pool: None, gateway: Gateway::Host(gateway) };
+        let subnet = |SubnetRow { range, gateway }| Subnet {
+            range,
+            pool: None,
+            aux: BTreeMap::new(),
+            gateway: Gateway::Host(gateway),
+        };
         let network = Self::of_bridge(name, bridge, subnets.into_iter().map(subnet).collect());
-        Self { options: Options { mtu, ..network.options }, ..network }
+        Self { options: Options { mtu, ..Options::default() }.into(), ..network }
     }
 }
 

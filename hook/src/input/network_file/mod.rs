@@ -1,0 +1,62 @@
+//! `/etc/ocinet/networks/NAME.toml`: the definition of a network.
+
+mod keys;
+mod read;
+mod write;
+
+use crate::model::{InterfaceName, Invalid, Network, NetworkName, Options, Subnet};
+
+pub use read::{parse, subnet};
+
+/// What a file says of a network. What it leaves open is chosen when the network is first used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name, which is that of the file.
+    pub name: NetworkName,
+    /// The link of its bridge; none where it is not chosen yet.
+    pub link: Option<InterfaceName>,
+    /// Its address ranges; none where they are not chosen yet.
+    pub subnets: Vec<Subnet>,
+    /// What holds for all of its endpoints.
+    pub options: Options,
+    /// When `ocinet network create` wrote it (RFC 3339); none of a file that a person wrote.
+    pub created: Option<String>,
+}
+
+/// Larger files are refused.
+pub const MAX_BYTES: usize = 1 << 20;
+
+impl Definition {
+    /// A definition that leaves all open.
+    pub fn new(name: NetworkName) -> Self {
+        Self { name, link: None, subnets: Vec::new(), options: Options::default(), created: None }
+    }
+
+    /// The network that it defines; none where something is not chosen yet.
+    pub fn network(&self) -> Option<Network> {
+        let link = self.link.clone().filter(|_| !self.subnets.is_empty())?;
+        let network = Network::of_bridge(self.name.clone(), link, self.subnets.clone());
+        Some(Network { options: self.options.clone().into(), ..network })
+    }
+}
+
+/// Names that mean something else where a network is named: the default network, modes of ours and of the engines.
+const RESERVED: [&str; 6] = ["bridge", "host", "none", "default", "container", "ns"];
+
+/// The name of a network that may be defined.
+///
+/// # Errors
+/// When it is no name, or means something else.
+pub fn definable(name: &str) -> Result<NetworkName, Invalid> {
+    if RESERVED.contains(&name) {
+        let why = match name {
+            "bridge" => "is the default network, which needs no definition; its range is subnet in config.toml",
+            _ => "means something else where a network is named; choose another name",
+        };
+        return Err(Invalid::new("network", name, why));
+    }
+    name.parse()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! From text to a [`Definition`]. Every error names the file, the key and the value.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use toml::Value;
+
+use super::keys::{Keys, Read, address, list, named, number, parsed, text, yes_or_no};
+use super::{Definition, definable};
+use crate::input::config::is_for_hosts;
+use crate::input::toml_text;
+use crate::model::{Gateway, InterfaceName, Invalid, Masquerade, Options, StaticRoute, Subnet};
+
+/// Reads the text of the file at `path`, which defines the network `name`.
+///
+/// # Errors
+/// When it says what it may not, or the name may not be defined.
+pub fn parse(text: &str, path: &str, name: &str) -> Result<Definition, Invalid> {
+    let place = format!("network {path}");
+    let name = definable(name).map_err(|error| error.within(&place))?;
+    let table: toml::Table = toml::from_str(text).map_err(|error| toml_text::mistake(&place, text, &error))?;
+    let mut keys = Keys::of(place, table);
+    keys.take("driver", driver)?;
+    keys.take("mode", mode)?;
+    let definition = Definition {
+        name,
+        link: keys.take("bridge", parsed)?,
+        subnets: keys.tables("subnet")?.into_iter().map(subnet_of).collect::<Result<_, _>>()?,
+        options: options(&mut keys)?,
+        created: keys.take("created", moment)?,
+    };
+    check_together(&keys, &definition)?;
+    keys.end()?;
+    Ok(definition)
+}
+
+fn options(keys: &mut Keys) -> Result<Options, Invalid> {
+    let default = Options::default();
+    let mtu = keys.take("mtu", number(68, 65_535))?;
+    Ok(Options {
+        mtu: mtu.unwrap_or(default.mtu),
+        mtu_fixed: mtu.is_some(),
+        derived_macs: default.derived_macs,
+        internal: keys.take("internal", yes_or_no)?.unwrap_or(default.internal),
+        icc: keys.take("icc", yes_or_no)?.unwrap_or(default.icc),
+        masquerade: keys.take("masquerade", masquerade)?.unwrap_or_default(),
+        host_binding: keys.take("host_binding", address)?,
+        interface_prefix: keys.take("interface_prefix", prefix)?,
+        trusted_interfaces: keys.take("trusted_interfaces", list(parsed))?.unwrap_or_default(),
+        routes: keys.tables("route")?.into_iter().map(route).collect::<Result<_, _>>()?,
+        dns: keys.take("dns", list(address))?.unwrap_or_default(),
+        labels: keys
+            .take("labels", named(|value| text(value).map(str::to_owned)))?
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+    })
+}
+
+/// What no key alone can be wrong with.
+fn check_together(keys: &Keys, definition: &Definition) -> Result<(), Invalid> {
+    let Definition { subnets, options, .. } = definition;
+    for (nth, subnet) in subnets.iter().enumerate() {
+        let before = &subnets[..nth];
+        if let Some(other) = before.iter().find(|other| overlap(&other.range, &subnet.range)) {
+            return Err(keys.wrong("subnet", &subnet.range, format!("overlaps {} of the same network", other.range)));
+        }
+    }
+    for StaticRoute { to, via, .. } in &options.routes {
+        let is_near = |subnet: &Subnet| subnet.range.contains(via);
+        if to.addr().is_ipv4() != via.is_ipv4() {
+            return Err(keys.wrong("route", via, format!("is of another family than {to}")));
+        }
+        if !subnets.is_empty() && !subnets.iter().any(is_near) {
+            return Err(keys.wrong("route", via, "is in no range of the network".into()));
+        }
+        if subnets.iter().any(|subnet| subnet.range.contains(to)) {
+            return Err(keys.wrong("route", to, "is in the network's own range".into()));
+        }
+    }
+    Ok(())
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+fn driver(value: &Value) -> Read<()> {
+    match text(value)? {
+        "bridge" => Ok(()),
+        "macvlan" | "ipvlan" | "overlay" => Err("is not built yet; there is bridge".into()),
+        _ => Err("is no driver; there is bridge".into()),
+    }
+}
+
+fn mode(value: &Value) -> Read<()> {
+    match text(value)? {
+        "nat" => Ok(()),
+        "routed" | "isolated" => Err("is not built yet; there is nat".into()),
+        _ => Err("is no mode; there is nat".into()),
+    }
+}
+
+fn masquerade(value: &Value) -> Read<Masquerade> {
+    match value {
+        Value::Boolean(true) => Ok(Masquerade::On),
+        Value::Boolean(false) => Ok(Masquerade::Off),
+        _ => parsed(value),
+    }
+}
+
+/// With room for a number.
+fn prefix(value: &Value) -> Read<InterfaceName> {
+    let prefix: InterfaceName = parsed(value)?;
+    match prefix.as_str() {
+        long if long.len() > 12 => Err("is longer than 12 bytes, which leaves no room for a number".into()),
+        digits if digits.ends_with(|last: char| last.is_ascii_digit()) => Err("ends with a digit".into()),
+        _ => Ok(prefix),
+    }
+}
+
+fn moment(value: &Value) -> Read<String> {
+    value.as_datetime().map(ToString::to_string).ok_or_else(|| "is no date and time, as create writes it".into())
+}
+
+fn subnet_of(mut keys: Keys) -> Result<Subnet, Invalid> {
+    let range = keys.take("range", net)?.ok_or_else(|| keys.missing("range"))?;
+    let gateway = keys.take("gateway", address)?;
+    let pool = keys.take("pool", net)?;
+    let aux = keys.take("aux", named(address))?.unwrap_or_default();
+    let subnet = subnet(range, gateway, pool, aux.into_iter().collect());
+    let subnet = subnet.map_err(|error| {
+        let key = error.field.clone();
+        keys.wrong(&key, &error.value, error.why)
+    })?;
+    keys.end()?;
+    Ok(subnet)
+}
+
+/// A subnet of these parts; without a gateway, its first address.
+///
+/// # Errors
+/// [`Invalid`] names the part, as the file calls it.
+pub fn subnet(
+    range: IpNet,
+    gateway: Option<IpAddr>,
+    pool: Option<IpNet>,
+    aux: BTreeMap<String, IpAddr>,
+) -> Result<Subnet, Invalid> {
+    let wrong = |key: &str, value: &dyn std::fmt::Display, why: String| Err(Invalid::new(key, value, why));
+    let v4 = match range {
+        IpNet::V4(v4) => v4,
+        IpNet::V6(_) => return wrong("range", &range, "is a range of IPv6, which is not built yet".into()),
+    };
+    if range.trunc() != range {
+        return wrong("range", &range, format!("has host bits; the range is {}", range.trunc()));
+    }
+    if v4.prefix_len() > 29 {
+        return wrong("range", &range, "has no room for containers; /29 is the least".into());
+    }
+    if !is_for_hosts(&v4) {
+        let why = "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
+        return wrong("range", &range, why.into());
+    }
+    let is_hosts =
+        |address: IpAddr| range.contains(&address) && address != range.network() && address != range.broadcast();
+    let Some(mut subnet) = Subnet::with_first_gateway(range) else {
+        return wrong("range", &range, "has no address for a gateway".into());
+    };
+    if let Some(gateway) = gateway {
+        if !is_hosts(gateway) {
+            return wrong("gateway", &gateway, format!("is no address of a host in {range}"));
+        }
+        subnet.gateway = Gateway::Host(gateway);
+    }
+    if let Some(pool) = pool {
+        if !range.contains(&pool) || pool.trunc() != pool {
+            return wrong("pool", &pool, format!("is no part of {range}"));
+        }
+        subnet.pool = Some(pool);
+    }
+    for (name, address) in &aux {
+        if !is_hosts(*address) {
+            return wrong("aux", address, format!("of {name:?} is no address of a host in {range}"));
+        }
+        if subnet.gateway.address() == Some(*address) {
+            return wrong("aux", address, format!("of {name:?} is the gateway's"));
+        }
+    }
+    subnet.aux = aux;
+    Ok(subnet)
+}
+
+fn net(value: &Value) -> Read<IpNet> {
+    text(value)?.parse().map_err(|_| "is no range ADDRESS/PREFIX".into())
+}
+
+fn route(mut keys: Keys) -> Result<StaticRoute, Invalid> {
+    let to = keys.take("to", net)?.ok_or_else(|| keys.missing("to"))?;
+    if to.trunc() != to {
+        return Err(keys.wrong("to", &to, format!("has host bits; the range is {}", to.trunc())));
+    }
+    if to.prefix_len() == 0 {
+        return Err(keys.wrong("to", &to, "is the default route, which follows the gateway".into()));
+    }
+    let via = keys.take("via", address)?.ok_or_else(|| keys.missing("via"))?;
+    let metric = keys.take("metric", number(0, u32::MAX))?;
+    keys.end()?;
+    Ok(StaticRoute { to, via, metric })
+}

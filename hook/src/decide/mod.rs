@@ -7,6 +7,7 @@ pub mod ipam;
 pub mod liveness;
 pub mod neighbours;
 pub mod plan;
+pub mod pool;
 pub mod request;
 mod similar;
 pub mod uplinks;

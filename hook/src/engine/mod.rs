@@ -5,7 +5,8 @@
 //! serves poststop, rollback, a repeated start and collection alike.
 //!
 //! Locks, in the order in which they may be waited for: the sandbox (held through attach, detach and collection of it),
-//! the deletion of firewall elements, the firewall, the links, the making of bridges, the store's writer. The lock of a drain is
+//! the definitions of networks, the deletion of firewall elements, the firewall, the links, the making of bridges, the
+//! store's writer. The lock of a drain is
 //! taken when it is free, or waited for with no other than the sandbox's. No kernel work happens inside a transaction.
 
 mod alive;

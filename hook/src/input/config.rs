@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 use super::toml_text;
@@ -18,6 +18,8 @@ pub struct Config {
     /// The address range of the network `bridge`; by default 10.90.0.0/16, or another where the host has a route there
     /// already.
     pub subnet: Option<Ipv4Net>,
+    /// What the ranges of other networks are taken from, where their definitions say none.
+    pub network_pools: Vec<Pool>,
     /// Name servers for containers where the host has none but on its loopback.
     pub dns_fallback: Vec<IpAddr>,
     /// Who keeps our rules.
@@ -46,6 +48,7 @@ impl Default for Config {
         Self {
             default_network: None,
             subnet: None,
+            network_pools: vec![Pool { base: Ipv4Net::new_assert([10, 64, 0, 0].into(), 12), size: 24 }],
             dns_fallback: Vec::new(),
             firewall: Firewall::Auto,
             publish_default_address: None,
@@ -53,6 +56,23 @@ impl Default for Config {
             close_forwarding: true,
             directory: "/etc/ocinet".into(),
         }
+    }
+}
+
+/// One of the setting `network_pools`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// The range that it divides.
+    pub base: Ipv4Net,
+    /// The prefix length of the parts.
+    pub size: u8,
+}
+
+impl Pool {
+    /// The ranges that it divides into.
+    pub fn ranges(&self) -> impl Iterator<Item = IpNet> + use<> {
+        self.base.trunc().subnets(self.size).into_iter().flatten().map(IpNet::V4)
     }
 }
 
@@ -123,6 +143,14 @@ impl Config {
             example: "\"10.90.0.0/16\"",
         },
         ConfigKey {
+            name: "network_pools",
+            grammar: "[{ base = ADDRESS/PREFIX, size = PREFIX }, ...]",
+            help: &[
+                "The ranges of networks of one's own whose definitions say none: the first part of that size which no other                  network has, and no route of the host is for; where every part is under a route, the first that is only a                  part of a wider one to a gateway or a tunnel. Without this key: the /24s of 10.64.0.0/12.",
+            ],
+            example: "[{ base = \"10.64.0.0/12\", size = 24 }]",
+        },
+        ConfigKey {
             name: "dns_fallback",
             grammar: "[ADDRESS, ...]",
             help: &["Name servers for containers where the host has none that they reach. Without this key: none."],
@@ -180,6 +208,17 @@ impl Config {
         if let Some(range) = config.subnet.filter(|range| !is_for_hosts(range)) {
             let why = "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
             return Err(Invalid::new(format!("config {path}: subnet"), range, why));
+        }
+        for Pool { base, size } in &config.network_pools {
+            let why = match *size {
+                _ if !is_for_hosts(base) => {
+                    "is no range for networks: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3"
+                }
+                size if size > 29 => "is divided into ranges without room for containers; /29 is the least",
+                size if size < base.prefix_len() => "is smaller than the ranges that it is divided into",
+                _ => continue,
+            };
+            return Err(Invalid::new(format!("config {path}: network_pools"), format!("{base} by /{size}"), why));
         }
         config.directory = Path::new(path).parent().unwrap_or(Path::new("")).to_owned();
         Ok(config)

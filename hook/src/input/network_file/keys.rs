@@ -62,6 +62,11 @@ impl Keys {
         Invalid::new(format!("{}: {key}", self.place), value, why)
     }
 
+    /// That `error` is about the part of this table which it names.
+    pub(super) fn about(&self, error: Invalid) -> Invalid {
+        error.within(&self.place)
+    }
+
     /// That the table has no `key`.
     pub(super) fn missing(&self, key: &str) -> Invalid {
         self.wrong(key, &"", "is missing".into())

@@ -1,12 +1,19 @@
 //! `/etc/ocinet/networks/NAME.toml`: the definition of a network.
 
+mod draft;
+mod import;
 mod keys;
 mod read;
 mod write;
 
 use crate::model::{InterfaceName, Invalid, Network, NetworkName, Options, Subnet};
 
-pub use read::{parse, subnet};
+pub use draft::Draft;
+pub use import::import;
+pub use read::parse;
+pub use write::write_subnet;
+
+use read::check_together;
 
 /// What a file says of a network. What it leaves open is chosen when the network is first used.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub fn parse(text: &str, path: &str, name: &str) -> Result<Definition, Invalid> 
         options: options(&mut keys)?,
         created: keys.take("created", moment)?,
     };
-    check_together(&keys, &definition)?;
+    check_together(&definition).map_err(|error| keys.about(error))?;
     keys.end()?;
     Ok(definition)
 }
@@ -58,25 +58,26 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
     })
 }
 
-/// What no key alone can be wrong with.
-fn check_together(keys: &Keys, definition: &Definition) -> Result<(), Invalid> {
+/// What no key alone can be wrong with. The error names the key as the file calls it.
+pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
     let Definition { subnets, options, .. } = definition;
     for (nth, subnet) in subnets.iter().enumerate() {
         let before = &subnets[..nth];
         if let Some(other) = before.iter().find(|other| overlap(&other.range, &subnet.range)) {
-            return Err(keys.wrong("subnet", &subnet.range, format!("overlaps {} of the same network", other.range)));
+            let why = format!("overlaps {} of the same network", other.range);
+            return Err(Invalid::new("subnet", subnet.range, why));
         }
     }
     for StaticRoute { to, via, .. } in &options.routes {
-        let is_near = |subnet: &Subnet| subnet.range.contains(via);
+        let wrong = |value: &dyn std::fmt::Display, why: String| Err(Invalid::new("route", value, why));
         if to.addr().is_ipv4() != via.is_ipv4() {
-            return Err(keys.wrong("route", via, format!("is of another family than {to}")));
+            return wrong(via, format!("is of another family than {to}"));
         }
-        if !subnets.is_empty() && !subnets.iter().any(is_near) {
-            return Err(keys.wrong("route", via, "is in no range of the network".into()));
+        if !subnets.is_empty() && !subnets.iter().any(|subnet| subnet.range.contains(via)) {
+            return wrong(via, "is in no range of the network".into());
         }
         if subnets.iter().any(|subnet| subnet.range.contains(to)) {
-            return Err(keys.wrong("route", to, "is in the network's own range".into()));
+            return wrong(to, "is in the network's own range".into());
         }
     }
     Ok(())
@@ -94,7 +95,7 @@ fn driver(value: &Value) -> Read<()> {
     }
 }
 
-fn mode(value: &Value) -> Read<()> {
+pub(super) fn mode(value: &Value) -> Read<()> {
     match text(value)? {
         "nat" => Ok(()),
         "routed" | "isolated" => Err("is not built yet; there is nat".into()),
@@ -111,7 +112,7 @@ fn masquerade(value: &Value) -> Read<Masquerade> {
 }
 
 /// With room for a number.
-fn prefix(value: &Value) -> Read<InterfaceName> {
+pub(super) fn prefix(value: &Value) -> Read<InterfaceName> {
     let prefix: InterfaceName = parsed(value)?;
     match prefix.as_str() {
         long if long.len() > 12 => Err("is longer than 12 bytes, which leaves no room for a number".into()),
@@ -130,10 +131,7 @@ fn subnet_of(mut keys: Keys) -> Result<Subnet, Invalid> {
     let pool = keys.take("pool", net)?;
     let aux = keys.take("aux", named(address))?.unwrap_or_default();
     let subnet = subnet(range, gateway, pool, aux.into_iter().collect());
-    let subnet = subnet.map_err(|error| {
-        let key = error.field.clone();
-        keys.wrong(&key, &error.value, error.why)
-    })?;
+    let subnet = subnet.map_err(|error| keys.about(error))?;
     keys.end()?;
     Ok(subnet)
 }
@@ -142,7 +140,7 @@ fn subnet_of(mut keys: Keys) -> Result<Subnet, Invalid> {
 ///
 /// # Errors
 /// [`Invalid`] names the part, as the file calls it.
-pub fn subnet(
+pub(super) fn subnet(
     range: IpNet,
     gateway: Option<IpAddr>,
     pool: Option<IpNet>,
@@ -197,15 +195,33 @@ fn net(value: &Value) -> Read<IpNet> {
 }
 
 fn route(mut keys: Keys) -> Result<StaticRoute, Invalid> {
-    let to = keys.take("to", net)?.ok_or_else(|| keys.missing("to"))?;
-    if to.trunc() != to {
-        return Err(keys.wrong("to", &to, format!("has host bits; the range is {}", to.trunc())));
-    }
-    if to.prefix_len() == 0 {
-        return Err(keys.wrong("to", &to, "is the default route, which follows the gateway".into()));
-    }
+    let to = keys.take("to", destination)?.ok_or_else(|| keys.missing("to"))?;
     let via = keys.take("via", address)?.ok_or_else(|| keys.missing("via"))?;
     let metric = keys.take("metric", number(0, u32::MAX))?;
     keys.end()?;
     Ok(StaticRoute { to, via, metric })
+}
+
+/// `DESTINATION,GATEWAY[,METRIC]`, as podman writes it.
+pub(super) fn static_route(route: &str) -> Read<StaticRoute> {
+    let parts: Vec<&str> = route.split(',').collect();
+    let ([to, via] | [to, via, _]) = parts[..] else {
+        return Err("is not of the form DESTINATION,GATEWAY[,METRIC]".into());
+    };
+    let metric = parts.get(2).map(|metric| metric.parse().map_err(|_| "has a metric that is no number".to_owned()));
+    let part = |text: &str, why: String| format!("has {text:?}, which {why}");
+    Ok(StaticRoute {
+        to: destination(&to.into()).map_err(|why| part(to, why))?,
+        via: address(&via.into()).map_err(|why| part(via, why))?,
+        metric: metric.transpose()?,
+    })
+}
+
+fn destination(value: &Value) -> Read<IpNet> {
+    let to = net(value)?;
+    match to {
+        _ if to.trunc() != to => Err(format!("has host bits; the range is {}", to.trunc())),
+        _ if to.prefix_len() == 0 => Err("is the default route, which follows the gateway".into()),
+        _ => Ok(to),
+    }
 }

@@ -43,6 +43,8 @@ pub enum Place {
     Drain(i64),
     /// The claim to be the resident process of this host.
     Service,
+    /// The definitions of networks, while one is chosen, written or removed.
+    Definitions,
     /// All sandboxes and drains at once.
     Containers,
 }
@@ -57,6 +59,7 @@ impl Place {
             Self::Deletion => 3,
             Self::Service => 4,
             Self::Links => 5,
+            Self::Definitions => 6,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
             Self::Containers => 1 << 32,
@@ -80,6 +83,7 @@ impl fmt::Display for Place {
             Self::Sandbox(_) => "this container",
             Self::Drain(_) => "links being deleted",
             Self::Service => "the service",
+            Self::Definitions => "the definitions of networks",
             Self::Containers => "all containers",
         })
     }

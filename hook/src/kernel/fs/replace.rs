@@ -13,10 +13,14 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::file::names_in;
 use crate::kernel::error::{Doing, Error, Result};
 
 /// The longest wait for another ocinet that works in the same folder.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The end of the name of a file that is being written.
+const DRAFT: &str = ".ocinet";
 
 /// Writes a file that all users can read. After an error the file is unchanged. A symbolic link of that name is
 /// replaced, not followed. A missing directory is made.
@@ -36,6 +40,27 @@ pub fn write_public(path: &Path, text: &str) -> Result<()> {
     })
 }
 
+/// Writes a file that all users can read and that outlives a loss of power. After an error the file is unchanged. A
+/// missing directory is made.
+///
+/// # Errors
+/// When the kernel refuses, or another ocinet keeps the directory locked.
+pub fn write_lasting(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("write {}", path.display());
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename).doing(what)?;
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidFilename).doing(what)?;
+    fs::create_dir_all(directory).doing(what)?;
+    let folder = Folder::lock(directory)?;
+    folder.remove_drafts(directory)?;
+    folder.put(name, &what, |draft| {
+        fchmod(draft, Mode::from_raw_mode(0o644)).doing(what)?;
+        let mut file = draft;
+        file.write_all(text.as_bytes()).doing(what)?;
+        fsync(draft).doing(what)
+    })?;
+    fsync(&folder.0).doing(what)
+}
+
 /// A folder, locked against other processes of ocinet.
 struct Folder(OwnedFd);
 
@@ -47,12 +72,20 @@ impl Folder {
         Ok(Self(folder))
     }
 
+    /// Removes what killed processes left of files that they were writing into this folder, which lies at `path`.
+    fn remove_drafts(&self, path: &Path) -> Result<()> {
+        for name in names_in(path)?.iter().filter(|name| name.starts_with('.') && name.ends_with(DRAFT)) {
+            let _ = unlinkat(&self.0, name, AtFlags::empty());
+        }
+        Ok(())
+    }
+
     /// Makes `fill` write a draft and renames it to `name`. After an error the file is unchanged. `what` describes the
     /// work in errors.
     fn put(&self, name: &OsStr, what: &dyn Fn() -> String, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
         let mut draft = OsString::from(".");
         draft.push(name);
-        draft.push(".ocinet");
+        draft.push(DRAFT);
         // Only the holder of the lock uses this name: a file that is there was left by a killed process.
         let _ = unlinkat(&self.0, &draft, AtFlags::empty());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -186,6 +219,17 @@ mod tests {
             reader.join().unwrap();
         });
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_lasting_file_clears_what_killed_writers_left() {
+        let directory = std::env::temp_dir().join(format!("ocinet-lasting-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join(".other.toml.ocinet"), "half").unwrap();
+        write_lasting(&directory.join("file.toml"), "whole").unwrap();
+        assert_eq!(names_in(&directory).unwrap(), ["file.toml"]);
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Parser, Subcommand};
 use slog::{Logger, crit};
 
-use ocinet::engine::{Engine, Error, Result, settings};
+use ocinet::engine::{Definitions, Engine, Error, Result, settings};
 use ocinet::input::config::Config;
 use ocinet::kernel;
 use ocinet::model::{Invalid, shown, shown_json};
@@ -231,6 +231,11 @@ impl Options {
     /// The engine for commands that only look. They need no configuration. `None` on an unused host.
     fn engine_to_look(&self, log: &Logger) -> Result<Option<Engine>> {
         Engine::open_to_look(&self.state_dir, Config::unread(&self.config_dir), log.clone())
+    }
+
+    /// The definitions of networks.
+    fn definitions(&self) -> Definitions {
+        Definitions::of(&Config::unread(&self.config_dir), &self.state_dir)
     }
 
     /// The engine for commands that undo. They need no configuration either. `None` on an unused host.

@@ -5,6 +5,7 @@ pub mod files;
 pub mod identity;
 pub mod ipam;
 pub mod liveness;
+pub mod moment;
 pub mod neighbours;
 pub mod plan;
 pub mod pool;

@@ -27,7 +27,7 @@ mod settings;
 pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET};
 pub use error::{Error, Failures, Result};
 pub use files::{discard_files_of, files_to_fill};
-pub use network::{Definitions, default_network};
+pub use network::{Definitions, Lifetime, default_network};
 pub use repair::Collected;
 pub use report::{NetworkKind, NetworkView, Plan};
 pub use resolve::not_attached;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ocinet::decide::request::Request;
-use ocinet::engine::{Engine, NetworkView, Outcome, Result, bundle_of, not_attached, settings};
+use ocinet::engine::{Definitions, Engine, NetworkView, Outcome, Result, bundle_of, not_attached, settings};
 use ocinet::input::State;
 use ocinet::input::config::Config;
 use ocinet::model::{Key, Sandbox};
@@ -123,7 +123,8 @@ impl Host {
     }
 
     fn networks(&self) -> Result<Vec<NetworkView>> {
-        NetworkView::all(self.engine()?, || settings(&self.config_dir))
+        let definitions = Definitions::of(&Config::unread(&self.config_dir), &self.state_dir);
+        NetworkView::all(self.engine()?, &definitions, || settings(&self.config_dir), &self.log)
     }
 
     /// The engine for calls that only look. They need no settings. `None` on an unused host.

@@ -40,7 +40,7 @@ impl Arguments {
     }
 }
 
-fn line(NetworkView { name, kind, sandboxes }: NetworkView) -> Line {
+fn line(NetworkView { name, kind, sandboxes, .. }: NetworkView) -> Line {
     let driver = kind.driver();
     let subnets = if let NetworkKind::Defined(network) = kind { network.subnets } else { Vec::new() };
     Line { name, driver, subnets, containers: sandboxes.len() }

@@ -32,5 +32,6 @@ impl Command {
 
 /// All networks of this host.
 fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
-    NetworkView::all(options.engine_to_look(log)?, || options.config())
+    let definitions = options.definitions();
+    NetworkView::all(options.engine_to_look(log)?, &definitions, || options.config(), log)
 }

@@ -2,36 +2,48 @@ use ipnet::IpNet;
 use slog::warn;
 
 use super::Definitions;
-use crate::decide::ipam;
+use super::choose::{Hidden, Others};
+use crate::decide::{ipam, pool};
 use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Config};
+use crate::input::network_file::Definition;
 use crate::kernel::HostLinks;
 use crate::model::{InterfaceName, Invalid, Network, NetworkName};
 
-/// The network `bridge` as its first container would define it now. Nothing is kept: another route may take its range
-/// until then.
+/// The network `bridge` as its first container would define it now beside these `definitions`. Nothing is kept: another
+/// route may take its range until then.
 ///
 /// # Errors
 /// When the host has no range left for it, or its routes cannot be read.
-pub fn default_network(config: &Config) -> Result<Network> {
-    Ok(undefined(&config::default_bridge(), config, &mut HostLinks::open()?)?.0)
+pub fn default_network(config: &Config, definitions: &[Definition]) -> Result<Network> {
+    Ok(undefined_default(config, definitions, &mut HostLinks::open()?)?.0)
 }
 
 impl Engine {
     /// Defines a network, when it is first used: the default one, or one of its own definition.
     pub(in crate::engine) fn define_network(&mut self, name: &NetworkName) -> Result<()> {
+        let definitions = self.definitions();
+        if *name != config::default_bridge() {
+            // What it leaves open is chosen, before the lock is taken.
+            self.definition(name)?;
+        }
+        // What others choose meanwhile would not be seen.
+        let _changing = definitions.change()?;
         let (network, hidden) = self.undefined(name)?;
         let is_new = self.store.write(|store| match store.network(name)? {
             // Another process defined it first.
             Some(_) => Ok::<_, Error>(false),
             None => Ok(store.add_network(&network).map(|()| true)?),
         })?;
-        if let (true, Some(route), Some(subnet)) = (is_new, hidden, network.subnets.first()) {
-            let range = subnet.range;
+        for Hidden { range, route } in hidden.iter().filter(|_| is_new) {
+            let elsewhere = match *name == config::default_bridge() {
+                true => "ocinet reset, with subnet set in config.toml".to_owned(),
+                false => format!("ocinet network rm {name}, and create it with another --subnet"),
+            };
             warn!(
                 self.log,
                 "network {name} has {range}, a part of the host's route {route}, which leads there no more; to have it \
-                 elsewhere: ocinet reset, with subnet set in config.toml"
+                 elsewhere: {elsewhere}"
             );
         }
         Ok(())
@@ -42,26 +54,67 @@ impl Engine {
         Ok(self.undefined(name)?.0)
     }
 
-    /// The network `name` as its file says; none where it has none.
+    /// The network `name` as its file says; none where it has none. What the file leaves open is chosen, and added to
+    /// it.
     ///
     /// # Errors
-    /// When the file cannot be read, or says what it may not.
+    /// When the file cannot be read, or says what it may not, or no range is left.
     pub(in crate::engine) fn definition(&mut self, name: &NetworkName) -> Result<Option<Network>> {
-        let definition = Definitions::of(&self.config, &self.state_dir).read(name)?;
-        Ok(definition.and_then(|definition| definition.network()))
+        let Some(definition) = self.definitions().read(name)? else { return Ok(None) };
+        match definition.network() {
+            Some(network) => Ok(Some(network)),
+            None => self.complete_definition(name),
+        }
     }
 
-    /// The network as it would be defined now, and the wider route of the host that its range is a part of.
-    fn undefined(&mut self, name: &NetworkName) -> Result<(Network, Option<IpNet>)> {
-        if *name == config::default_bridge() {
-            return undefined(name, &self.config, &mut self.links);
+    /// The definitions of this host's networks.
+    pub(in crate::engine) fn definitions(&self) -> Definitions {
+        Definitions::of(&self.config, &self.state_dir)
+    }
+
+    fn complete_definition(&mut self, name: &NetworkName) -> Result<Option<Network>> {
+        let definitions = self.definitions();
+        let changing = if self.only_looks { None } else { Some(definitions.change()?) };
+        // Another process may have completed it meanwhile.
+        let Some(mut definition) = definitions.read(name)? else { return Ok(None) };
+        if definition.network().is_none() {
+            self.others_than(name)?.complete(&mut definition, &self.config, &mut self.links)?;
+            if let Some(changing) = changing
+                && let Err(error) = changing.complete(&definition)
+            {
+                warn!(self.log, "what was chosen for network {name} may change when the host restarts: {error}");
+            }
         }
-        let network = self.definition(name)?.ok_or_else(|| not_defined(name))?;
-        Ok((network, None))
+        Ok(definition.network())
+    }
+
+    fn others_than(&mut self, name: &NetworkName) -> Result<Others> {
+        let sound = self.definitions().sound()?;
+        let networks = with_default(self.store.read().networks()?, &sound, &self.config, &mut self.links);
+        Ok(Others::than(name, &networks, &sound))
+    }
+
+    /// The network as it would be defined now, and which of its ranges are parts of wider routes of the host.
+    fn undefined(&mut self, name: &NetworkName) -> Result<(Network, Vec<Hidden>)> {
+        if *name == config::default_bridge() {
+            let definitions = self.definitions().sound()?;
+            return undefined_default(&self.config, &definitions, &mut self.links);
+        }
+        let Some(mut definition) = self.definitions().read(name)? else { return Err(not_defined(name)) };
+        // Of what is chosen already, only what is used can be in the way.
+        let others = match definition.network() {
+            Some(_) => Others::than(name, &self.store.read().networks()?, &[]),
+            None => self.others_than(name)?,
+        };
+        let hidden = others.complete(&mut definition, &self.config, &mut self.links)?;
+        let mut network = definition.network().ok_or_else(|| not_defined(name))?;
+        network.options.derived_macs = true;
+        Ok((network, hidden))
     }
 }
 
-fn not_defined(name: &NetworkName) -> Error {
+/// The error that there is no network `name`.
+pub(in crate::engine) fn not_defined(name: &NetworkName) -> Error {
     Error::NotFound(format!("network {name} does not exist; to make it: ocinet network create {name}"))
 }
 
@@ -70,14 +123,42 @@ pub(in crate::engine) fn default_interface() -> InterfaceName {
     "ocinet0".parse().expect("a constant that follows the kernel's rule")
 }
 
-/// The default network as it would be defined now, and the wider route of the host that its range is a part of.
-fn undefined(name: &NetworkName, config: &Config, links: &mut HostLinks) -> Result<(Network, Option<IpNet>)> {
-    let bridge = default_interface();
+/// The default network as it would be defined now beside these `definitions`, and the wider route of the host that its
+/// range is a part of.
+pub(super) fn undefined_default(
+    config: &Config,
+    definitions: &[Definition],
+    links: &mut HostLinks,
+) -> Result<(Network, Vec<Hidden>)> {
+    let (name, bridge) = (config::default_bridge(), default_interface());
+    let others = Others::than(&name, &[], definitions);
+    if let Some(range) = config.subnet
+        && let Some(taken) = pool::overlapped(&range.into(), others.ranges())
+    {
+        let why = format!("overlaps {} of network {}; choose another range", taken.range, taken.network);
+        return Err(Invalid::new("config: subnet", range, why).into());
+    }
     let routes = links.host_routes(&bridge)?;
-    let (subnet, hidden) = ipam::choose(config.subnets(), &routes).map_err(|route| no_range(config, route))?;
-    let mut network = Network::of_bridge(name.clone(), bridge, vec![subnet]);
+    let candidates = config.subnets().filter(|subnet| pool::overlapped(&subnet.range, others.ranges()).is_none());
+    let (subnet, route) = ipam::choose(candidates, &routes).map_err(|route| no_range(config, route))?;
+    let hidden = route.map(|route| Hidden { range: subnet.range, route });
+    let mut network = Network::of_bridge(name, bridge, vec![subnet]);
     network.options.derived_macs = true;
-    Ok((network, hidden))
+    Ok((network, hidden.into_iter().collect()))
+}
+
+/// The networks that are used, and the default one as it would be.
+pub(super) fn with_default(
+    mut networks: Vec<Network>,
+    definitions: &[Definition],
+    config: &Config,
+    links: &mut HostLinks,
+) -> Vec<Network> {
+    if !networks.iter().any(|network| network.name == config::default_bridge()) {
+        // A host without a range for it can have other networks.
+        networks.extend(undefined_default(config, definitions, links).ok().map(|(network, _)| network));
+    }
+    networks
 }
 
 fn no_range(config: &Config, route: Option<IpNet>) -> Error {

@@ -1,12 +1,15 @@
 //! The files that define networks. One is read when a container names its network; all of them only when a range is to
-//! be chosen, and for commands that show them.
+//! be chosen, and by commands that show them.
+//!
+//! They are written under one lock of the host, whole, and renamed: a reader needs no lock.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::engine::Result;
+use crate::engine::{Error, Result};
 use crate::input::config::Config;
 use crate::input::network_file::{self, Definition};
-use crate::kernel;
+use crate::kernel::{self, Lock, LockFile, Place};
 use crate::model::NetworkName;
 
 /// Where the definitions are.
@@ -16,12 +19,32 @@ pub struct Definitions {
     lasting: PathBuf,
     /// Those that do not: `/run/ocinet/networks`. One of the same name that lasts goes first.
     passing: PathBuf,
+    state_dir: PathBuf,
+}
+
+/// How long a definition stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is removed.
+    Lasting,
+    /// Until the host restarts.
+    ThisBoot,
+}
+
+/// The right to change definitions.
+pub struct Changing<'d> {
+    definitions: &'d Definitions,
+    _lock: Lock,
 }
 
 impl Definitions {
     /// Those of the host with this configuration and state directory.
     pub fn of(config: &Config, state_dir: &Path) -> Self {
-        Self { lasting: config.directory.join("networks"), passing: state_dir.join("networks") }
+        Self {
+            lasting: config.directory.join("networks"),
+            passing: state_dir.join("networks"),
+            state_dir: state_dir.to_owned(),
+        }
     }
 
     /// The definition of `name`; none where there is no file.
@@ -30,17 +53,139 @@ impl Definitions {
     /// When the file cannot be read, or says what it may not.
     pub fn read(&self, name: &NetworkName) -> Result<Option<Definition>> {
         for directory in [&self.lasting, &self.passing] {
-            if let Some(definition) = read(directory, name)? {
+            if let Some((_, definition)) = read(directory, name.as_str())? {
                 return Ok(Some(definition));
             }
         }
         Ok(None)
     }
+
+    /// All of them by name, each as it is or what is wrong with it.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn all(&self) -> Result<BTreeMap<String, Result<Definition>>> {
+        let mut all = BTreeMap::new();
+        for directory in [&self.lasting, &self.passing] {
+            for file in kernel::names_in(directory)? {
+                let Some(name) = file.strip_suffix(".toml").filter(|name| !name.starts_with('.')) else { continue };
+                if all.contains_key(name) {
+                    continue;
+                }
+                match read(directory, name) {
+                    // It was removed meanwhile.
+                    Ok(None) => {}
+                    found => {
+                        all.insert(name.to_owned(), found.map(|found| found.expect("is no `Ok(None)`").1));
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Those with which nothing is wrong.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn sound(&self) -> Result<Vec<Definition>> {
+        Ok(self.all()?.into_values().filter_map(Result::ok).collect())
+    }
+
+    /// Keeps others from changing them.
+    ///
+    /// # Errors
+    /// When another process does so for longer than 20 seconds.
+    pub fn change(&self) -> Result<Changing<'_>> {
+        kernel::state_dir(&self.state_dir)?;
+        let lock = LockFile::new(self.state_dir.join("lock")).exclusive(Place::Definitions)?;
+        Ok(Changing { definitions: self, _lock: lock })
+    }
+
+    fn path(&self, name: &NetworkName, lifetime: Lifetime) -> PathBuf {
+        self.directory(lifetime).join(format!("{name}.toml"))
+    }
+
+    fn directory(&self, lifetime: Lifetime) -> &Path {
+        match lifetime {
+            Lifetime::Lasting => &self.lasting,
+            Lifetime::ThisBoot => &self.passing,
+        }
+    }
 }
 
-fn read(directory: &Path, name: &NetworkName) -> Result<Option<Definition>> {
+impl Changing<'_> {
+    /// Writes a definition.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, definition: &Definition, lifetime: Lifetime) -> Result<()> {
+        self.write_text(&definition.name, &definition.text(), lifetime)
+    }
+
+    /// Adds to the file of `chosen` what was chosen since it left that open. All else of it stays as a person wrote it.
+    ///
+    /// # Errors
+    /// When there is none any more, or it cannot be written.
+    pub fn complete(&self, chosen: &Definition) -> Result<()> {
+        let name = &chosen.name;
+        let lifetime = self.lifetime(name)?;
+        let found = read(self.definitions.directory(lifetime), name.as_str())?;
+        let Some((text, found)) = found else { return Ok(()) };
+        let mut whole = String::new();
+        if let (None, Some(link)) = (&found.link, &chosen.link) {
+            whole += &format!("bridge = \"{link}\" # chosen by ocinet\n");
+        }
+        whole += &text;
+        if found.subnets.is_empty() {
+            if !whole.ends_with('\n') {
+                whole.push('\n');
+            }
+            chosen.subnets.iter().for_each(|subnet| network_file::write_subnet(&mut whole, subnet));
+        }
+        self.write_text(name, &whole, lifetime)
+    }
+
+    /// Writes the definition again, where it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn rewrite(&self, definition: &Definition) -> Result<()> {
+        self.write(definition, self.lifetime(&definition.name)?)
+    }
+
+    /// Removes the definition of `name`.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove(&self, name: &NetworkName) -> Result<()> {
+        for lifetime in [Lifetime::Lasting, Lifetime::ThisBoot] {
+            kernel::remove_file(&self.definitions.path(name, lifetime))?;
+        }
+        Ok(())
+    }
+
+    fn lifetime(&self, name: &NetworkName) -> Result<Lifetime> {
+        let path = self.definitions.path(name, Lifetime::Lasting);
+        let lasts = kernel::read_regular(&path, network_file::MAX_BYTES)?.is_some();
+        Ok(if lasts { Lifetime::Lasting } else { Lifetime::ThisBoot })
+    }
+
+    fn write_text(&self, name: &NetworkName, text: &str, lifetime: Lifetime) -> Result<()> {
+        let path = self.definitions.path(name, lifetime);
+        kernel::write_lasting(&path, text).map_err(|error| match error.errno() {
+            Some(libc::EROFS) if lifetime == Lifetime::Lasting => Error::Conflict(format!(
+                "{error}; with --runtime the definition is kept in /run until the host restarts"
+            )),
+            _ => error.into(),
+        })
+    }
+}
+
+fn read(directory: &Path, name: &str) -> Result<Option<(String, Definition)>> {
     let path = directory.join(format!("{name}.toml"));
     let Some(bytes) = kernel::read_regular(&path, network_file::MAX_BYTES)? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(Some(network_file::parse(&text, &path.to_string_lossy(), name.as_str())?))
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let definition = network_file::parse(&text, &path.to_string_lossy(), name)?;
+    Ok(Some((text, definition)))
 }

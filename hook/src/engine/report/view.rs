@@ -1,7 +1,10 @@
-use crate::decide::similar;
-use crate::engine::{Engine, Error, Result, default_network};
+use slog::{Logger, warn};
+
+use crate::decide::{pool, similar};
+use crate::engine::{Definitions, Engine, Error, Result, default_network};
 use crate::input::config::{self, Config};
-use crate::model::{Endpoint, Mode, Network, Sandbox, quoted};
+use crate::input::network_file::Definition;
+use crate::model::{Endpoint, Mode, Network, NetworkName, Sandbox, quoted};
 
 /// A network with the containers on it.
 pub struct NetworkView {
@@ -11,6 +14,8 @@ pub struct NetworkView {
     pub kind: NetworkKind,
     /// The containers.
     pub sandboxes: Vec<Sandbox>,
+    /// Its file, where it has one.
+    pub definition: Option<Definition>,
 }
 
 /// What a network is made of.
@@ -35,20 +40,42 @@ impl NetworkKind {
 }
 
 impl NetworkView {
-    /// All networks by name. The default one is there before its first container, as that would define it with these
-    /// `settings`; `engine` is `None` on an unused host.
+    /// All networks by name: those that are used as they are, the others as they are defined. The default one is there
+    /// before its first container, as that would define it with these `settings`; `engine` is `None` on an unused host.
+    /// The log has a line about each definition with which something is wrong.
     ///
     /// # Errors
-    /// When the store fails, or the host has no range left for the default network.
-    pub fn all(engine: Option<Engine>, settings: impl FnOnce() -> Result<Config>) -> Result<Vec<Self>> {
+    /// When the store fails, a folder cannot be read, or the host has no range left for the default network.
+    pub fn all(
+        engine: Option<Engine>,
+        definitions: &Definitions,
+        settings: impl FnOnce() -> Result<Config>,
+        log: &Logger,
+    ) -> Result<Vec<Self>> {
         let (mut networks, sandboxes) = match engine {
             Some(mut engine) => (engine.networks()?, engine.sandboxes()?),
             None => (Vec::new(), Vec::new()),
         };
-        if !networks.iter().any(|network| network.name == config::default_bridge()) {
-            networks.push(default_network(&settings()?)?);
+        let mut sound = Vec::new();
+        for definition in definitions.all()?.into_values() {
+            match definition {
+                Ok(definition) => sound.push(definition),
+                Err(error) => warn!(log, "{error}"),
+            }
         }
-        Ok(Self::arrange(networks, &sandboxes))
+        if !networks.iter().any(|network| network.name == config::default_bridge()) {
+            networks.push(default_network(&settings()?, &sound)?);
+        }
+        let is_known = |name: &NetworkName| networks.iter().any(|network| network.name == *name);
+        let defined = sound.iter().filter(|definition| !is_known(&definition.name)).map(as_defined).collect::<Vec<_>>();
+        networks.extend(defined);
+        let mut views = Self::arrange(networks, &sandboxes);
+        for definition in sound {
+            if let Some(view) = views.iter_mut().find(|view| view.name == definition.name.as_str()) {
+                view.definition = Some(definition);
+            }
+        }
+        Ok(views)
     }
 
     /// Each of `networks`, `host` and `none` with its containers.
@@ -60,10 +87,12 @@ impl NetworkView {
                 sandboxes: those(&|sandbox| sandbox.endpoints.iter().any(|endpoint| endpoint.network == network.name)),
                 name: network.name.to_string(),
                 kind: NetworkKind::Defined(network),
+                definition: None,
             })
             .collect();
         for (mode, kind) in [(Mode::Host, NetworkKind::Host), (Mode::None, NetworkKind::None)] {
-            views.push(Self { name: mode.to_string(), kind, sandboxes: those(&|sandbox| sandbox.mode == mode) });
+            let sandboxes = those(&|sandbox| sandbox.mode == mode);
+            views.push(Self { name: mode.to_string(), kind, sandboxes, definition: None });
         }
         views.sort_by(|one, other| one.name.cmp(&other.name));
         views
@@ -87,6 +116,13 @@ impl NetworkView {
     pub fn endpoint<'r>(&self, sandbox: &'r Sandbox) -> Option<&'r Endpoint> {
         sandbox.endpoints.iter().find(|endpoint| endpoint.network.as_str() == self.name)
     }
+}
+
+/// A network that is not used yet. What its definition leaves open is not chosen before it is.
+fn as_defined(definition: &Definition) -> Network {
+    let Definition { name, link, subnets, options, .. } = definition.clone();
+    let link = link.unwrap_or_else(|| pool::link(&name, |_| false));
+    Network { options: options.into(), ..Network::of_bridge(name, link, subnets) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -164,4 +164,10 @@ pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     let id = proc::read_text(path).doing(|| format!("read {path}"))?;
     Ok(id.trim().replace('-', ""))
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |passed| passed.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
 }

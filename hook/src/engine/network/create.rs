@@ -1,0 +1,109 @@
+//! Definitions as commands write, change and remove them. No kernel object is touched: the first attach makes them.
+
+use slog::{Logger, warn};
+
+use super::choose::{Hidden, Others};
+use super::define::{not_defined, with_default};
+use super::definitions::{Definitions, Lifetime};
+use crate::decide::moment;
+use crate::engine::{Engine, Error, Result};
+use crate::input::config::Config;
+use crate::input::network_file::{Definition, Draft};
+use crate::kernel::{self, HostLinks};
+use crate::model::NetworkName;
+
+impl Definitions {
+    /// Defines the network `name` as `draft` asks, with all chosen that it leaves open. `engine` is `None` on an unused
+    /// host.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where there is such a network, or what is asked for is another's; [`Error::Exhausted`] where
+    /// no range is left.
+    pub fn create(
+        &self,
+        engine: Option<Engine>,
+        config: &Config,
+        name: NetworkName,
+        draft: Draft,
+        lifetime: Lifetime,
+        log: &Logger,
+    ) -> Result<Definition> {
+        let changing = self.change()?;
+        let networks = engine.map_or(Ok(Vec::new()), |mut engine| engine.networks())?;
+        let all = self.all()?;
+        if all.contains_key(name.as_str()) || networks.iter().any(|network| network.name == name) {
+            return Err(Error::Conflict(format!("network {name} exists already; see ocinet network inspect {name}")));
+        }
+        let mut sound = Vec::new();
+        for definition in all.into_values() {
+            match definition {
+                Ok(definition) => sound.push(definition),
+                Err(error) => warn!(log, "{error}; what it would have is not known"),
+            }
+        }
+        let mut definition = draft.definition(name)?;
+        let mut links = HostLinks::open()?;
+        let networks = with_default(networks, &sound, config, &mut links);
+        let others = Others::than(&definition.name, &networks, &sound);
+        for Hidden { range, route } in others.complete(&mut definition, config, &mut links)? {
+            warn!(
+                log,
+                "network {} has {range}, a part of the host's route {route}, which will lead there no more once a \
+                 container is on it",
+                definition.name
+            );
+        }
+        definition.created = Some(moment::written(kernel::now()));
+        changing.write(&definition, lifetime)?;
+        Ok(definition)
+    }
+
+    /// Changes the definition of `name`, and in the store what no kernel object follows from.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none.
+    pub fn update(&self, engine: Option<Engine>, name: &NetworkName, change: impl Fn(&mut Definition)) -> Result<()> {
+        let changing = self.change()?;
+        let mut definition = self.read(name)?.ok_or_else(|| not_defined(name))?;
+        change(&mut definition);
+        changing.rewrite(&definition)?;
+        engine.map_or(Ok(()), |mut engine| engine.renew_notes(&definition))
+    }
+
+    /// Removes the definition of `name`, and what is left of the network on the host. `engine` is `None` on an unused
+    /// host.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where containers are on it, with their names.
+    pub fn remove(&self, engine: Option<Engine>, name: &NetworkName) -> Result<()> {
+        let changing = self.change()?;
+        if let Some(mut engine) = engine {
+            engine.refuse_network_in_use(name)?;
+        }
+        changing.remove(name)
+    }
+}
+
+impl Engine {
+    /// Refuses what would cut containers off.
+    fn refuse_network_in_use(&mut self, name: &NetworkName) -> Result<()> {
+        let sandboxes = self.sandboxes()?;
+        let is_on = |network: &NetworkName| network == name;
+        let on = sandboxes.iter().filter(|sandbox| sandbox.endpoints.iter().any(|endpoint| is_on(&endpoint.network)));
+        let containers: Vec<&str> = on.map(|sandbox| sandbox.container.as_str()).collect();
+        if containers.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Conflict(format!("network {name} is in use by {}; delete them first", containers.join(", "))))
+    }
+
+    /// Takes over from `definition` what nothing in the kernel follows from.
+    fn renew_notes(&mut self, definition: &Definition) -> Result<()> {
+        self.store.write(|store| {
+            let Some(mut network) = store.network(&definition.name)? else { return Ok(()) };
+            network.options.dns.clone_from(&definition.options.dns);
+            network.options.labels.clone_from(&definition.options.labels);
+            Ok::<_, Error>(store.set_network(&network)?)
+        })
+    }
+}

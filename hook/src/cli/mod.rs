@@ -136,7 +136,7 @@ pub enum Command {
     /// Show a container's published ports
     #[command(after_help = "Example:\n  ocinet port web 80/tcp")]
     Port(port::Arguments),
-    /// Show the networks and who is on them
+    /// Define networks, and show them and who is on them
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
     Network(network::Command),
     /// Take away what dead containers left behind

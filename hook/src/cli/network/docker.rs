@@ -1,20 +1,23 @@
 //! A network in the format of Docker's API (`GET /networks/{id}`), for programs that read `docker network inspect`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use ocinet::engine::{NetworkKind, NetworkView};
 use ocinet::input::config;
-use ocinet::model::{self, Sandbox, Subnet};
+use ocinet::model::{self, InterfaceName, Masquerade, Sandbox, Subnet};
 
-/// A network. Docker's `Created` is left out: ocinet does not store it.
+/// A network. Docker's `Created` is left out where `ocinet network create` did not write its definition.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Network {
     name: String,
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
     scope: &'static str,
     driver: &'static str,
     #[serde(rename = "EnableIPv4")]
@@ -30,7 +33,7 @@ pub(super) struct Network {
     config_only: bool,
     containers: BTreeMap<String, Container>,
     options: Map,
-    labels: Map,
+    labels: BTreeMap<String, String>,
 }
 
 type Map = BTreeMap<&'static str, String>;
@@ -47,7 +50,11 @@ struct Ipam {
 #[serde(rename_all = "PascalCase")]
 struct Range {
     subnet: String,
+    #[serde(rename = "IPRange", skip_serializing_if = "Option::is_none")]
+    ip_range: Option<String>,
     gateway: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    auxiliary_addresses: BTreeMap<String, IpAddr>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,30 +86,36 @@ impl From<&NetworkView> for Network {
         };
         let is_defined = matches!(view.kind, NetworkKind::Defined(_));
         let gateway = |subnet: &Subnet| subnet.gateway.address().map(|address| address.to_string()).unwrap_or_default();
-        let range = |subnet: &Subnet| Range { subnet: subnet.range.to_string(), gateway: gateway(subnet) };
+        let range = |subnet: &Subnet| Range {
+            subnet: subnet.range.to_string(),
+            ip_range: subnet.pool.map(|pool| pool.to_string()),
+            gateway: gateway(subnet),
+            auxiliary_addresses: subnet.aux.clone(),
+        };
         Self {
             name: view.name.clone(),
             id: id(&view.name),
+            created: view.created().map(str::to_owned),
             scope: "local",
             driver: view.kind.driver(),
             // Docker gives the same for `host` and `none`.
             enable_ipv4: !is_defined || subnets.iter().any(|subnet| subnet.range.addr().is_ipv4()),
             enable_ipv6: subnets.iter().any(|subnet| subnet.range.addr().is_ipv6()),
             ipam: Ipam { driver: "default", options: Map::new(), config: subnets.iter().map(range).collect() },
-            internal: false,
+            internal: matches!(&view.kind, NetworkKind::Defined(network) if network.options.internal),
             attachable: false,
             ingress: false,
             config_from: ConfigFrom { network: "" },
             config_only: false,
             containers: containers(view),
             options,
-            labels: Map::new(),
+            labels: view.labels().clone(),
         }
     }
 }
 
 /// An id of 64 hexadecimal digits, derived from the name, as podman does it for its default network.
-fn id(name: &str) -> String {
+pub(super) fn id(name: &str) -> String {
     Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -111,9 +124,19 @@ fn options(network: &model::Network) -> Map {
     let Some(bridge) = network.link() else { return Map::new() };
     let mut options = Map::from([
         ("com.docker.network.bridge.name", bridge.to_string()),
-        ("com.docker.network.bridge.enable_icc", true.to_string()),
-        ("com.docker.network.bridge.enable_ip_masquerade", true.to_string()),
+        ("com.docker.network.bridge.enable_icc", network.options.icc.to_string()),
+        ("com.docker.network.bridge.enable_ip_masquerade", (network.options.masquerade != Masquerade::Off).to_string()),
     ]);
+    let set = &network.options;
+    let mut add = |key, value: Option<String>| options.extend(value.map(|value| (key, value)));
+    add("com.docker.network.driver.mtu", set.mtu_fixed.then(|| set.mtu.to_string()));
+    add("com.docker.network.bridge.host_binding_ipv4", set.host_binding.map(|address| address.to_string()));
+    add("com.docker.network.container_iface_prefix", set.interface_prefix.as_ref().map(ToString::to_string));
+    if let Masquerade::Outbound(address) = set.masquerade {
+        add("com.docker.network.host_ipv4", Some(address.to_string()));
+    }
+    let trusted: Vec<&str> = set.trusted_interfaces.iter().map(InterfaceName::as_str).collect();
+    add("com.docker.network.bridge.trusted_host_interfaces", (!trusted.is_empty()).then(|| trusted.join(":")));
     if network.name == config::default_bridge() {
         options.insert("com.docker.network.bridge.default_bridge", true.to_string());
     }

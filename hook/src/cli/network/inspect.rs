@@ -1,16 +1,21 @@
 use slog::Logger;
 
-use ocinet::engine::{NetworkView, Result};
+use ocinet::engine::Result;
+use ocinet::kernel;
 
-use super::{docker, views};
-use crate::cli::{Options, print_json};
+use super::template::Template;
+use super::{docker, find, views};
+use crate::cli::{Options, print, print_json};
 
 /// Show all about networks, as JSON.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The networks' names
+    /// The networks' names or ids
     #[arg(value_name = "NETWORK", required = true)]
     networks: Vec<String>,
+    /// Print this of each, a template of Go such as '{{range .IPAM.Config}}{{.Subnet}}{{end}}'
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
     /// Changes nothing: there is no other form
     #[arg(long, hide = true)]
     json: bool,
@@ -18,8 +23,18 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let template = self.format.as_deref().filter(|format| *format != "json").map(Template::parse).transpose()?;
         let views = views(options, log)?;
-        let wanted = self.networks.iter().map(|name| NetworkView::find(&views, name).map(docker::Network::from));
-        print_json(&wanted.collect::<Result<Vec<_>>>()?)
+        let wanted = self.networks.iter().map(|name| find(&views, name).map(docker::Network::from));
+        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        let Some(template) = template else { return print_json(&wanted) };
+        let mut text = String::new();
+        for network in &wanted {
+            let value = serde_json::to_value(network);
+            let value = value.map_err(|error| kernel::Error::refused("write JSON", std::io::Error::other(error)))?;
+            text += &template.render(&value)?;
+            text.push('\n');
+        }
+        print(&text)
     }
 }

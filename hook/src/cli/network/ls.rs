@@ -1,12 +1,16 @@
 use serde::Serialize;
+use serde_json::{Value, json};
 use slog::Logger;
 
 use ocinet::engine::{NetworkKind, NetworkView, Result};
-use ocinet::model::Subnet;
+use ocinet::kernel;
+use ocinet::model::{Subnet, shown, shown_json};
 
-use super::views;
+use super::filter::{self, Filters};
+use super::template::Template;
+use super::{docker, views};
 use crate::cli::table::Table;
-use crate::cli::{Options, print_json, print_table};
+use crate::cli::{Options, print, print_json, print_table};
 
 /// List the networks.
 #[derive(Debug, clap::Args)]
@@ -14,6 +18,20 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print ids alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// Only those of which this holds: driver=, id=, label=KEY[=VALUE], name=, scope=, type=custom, dangling=true; may
+    /// be repeated
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Print this of each, a template of Go with Docker's fields such as 'table {{.ID}}\t{{.Name}}'; json prints a line
+    /// of JSON of each
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["json", "quiet"])]
+    format: Option<String>,
+    /// Print whole ids
+    #[arg(long)]
+    no_trunc: bool,
 }
 
 /// A line of the list.
@@ -27,7 +45,16 @@ struct Line {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let lines: Vec<Line> = views(options, log)?.into_iter().map(line).collect();
+        let filters = Filters::parse(&self.filter, filter::OF_LIST, kernel::now())?;
+        let mut views = views(options, log)?;
+        views.retain(|view| filters.accept(view));
+        if self.quiet {
+            return print(&views.iter().map(|view| format!("{}\n", self.id(view))).collect::<String>());
+        }
+        if let Some(format) = &self.format {
+            return self.formatted(format, &views);
+        }
+        let lines: Vec<Line> = views.into_iter().map(line).collect();
         if self.json {
             return print_json(&lines);
         }
@@ -38,6 +65,73 @@ impl Arguments {
         }
         print_table(&table)
     }
+
+    fn formatted(&self, format: &str, views: &[NetworkView]) -> Result<()> {
+        let rows = views.iter().map(|view| self.row(view));
+        if format == "json" {
+            return print(&rows.map(|row| format!("{}\n", shown_json(&row.to_string()))).collect::<String>());
+        }
+        let (template, is_table) = match format.strip_prefix("table ") {
+            Some(rest) => (rest, true),
+            None => (format, false),
+        };
+        let template = Template::parse(template)?;
+        let heads = template.fields().iter().map(|field| head(field)).collect::<Vec<_>>().join("\t");
+        let mut lines = rows.map(|row| Ok(template.render(&row)?)).collect::<Result<Vec<_>>>()?;
+        if !is_table {
+            return print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        }
+        lines.insert(0, heads);
+        print(&aligned(&lines))
+    }
+
+    fn id(&self, view: &NetworkView) -> String {
+        let id = docker::id(&view.name);
+        if self.no_trunc { id } else { id[..12].to_owned() }
+    }
+
+    /// What Docker's templates know of a network; all are texts.
+    fn row(&self, view: &NetworkView) -> Value {
+        let (mut v4, mut internal) = (true, false);
+        if let NetworkKind::Defined(network) = &view.kind {
+            v4 = network.subnets.iter().any(|subnet| subnet.range.addr().is_ipv4());
+            internal = network.options.internal;
+        }
+        let labels = view.labels().iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        json!({
+            "CreatedAt": view.created().unwrap_or_default(),
+            "Driver": view.kind.driver(),
+            "ID": self.id(view),
+            "IPv4": v4.to_string(),
+            "IPv6": "false",
+            "Internal": internal.to_string(),
+            "Labels": labels,
+            "Name": view.name,
+            "Scope": "local",
+        })
+    }
+}
+
+/// Docker's heads.
+fn head(field: &str) -> String {
+    match field {
+        "ID" => "NETWORK ID".into(),
+        "CreatedAt" => "CREATED AT".into(),
+        other => other.to_uppercase(),
+    }
+}
+
+/// Lines whose parts between tabs are as wide as the widest of their column.
+fn aligned(lines: &[String]) -> String {
+    let rows: Vec<Vec<String>> = lines.iter().map(|line| line.split('\t').map(shown).collect()).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let row = |cells: &Vec<String>| {
+        let padded: String = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}   ")).collect();
+        format!("{}\n", padded.trim_end())
+    };
+    rows.iter().map(row).collect()
 }
 
 fn line(NetworkView { name, kind, sandboxes, .. }: NetworkView) -> Line {

@@ -1,24 +1,60 @@
 //! `ocinet network`: Docker's commands and formats.
 
+mod create;
 mod docker;
+mod filter;
 mod inspect;
 mod ls;
+mod prune;
+mod rm;
+mod template;
+mod update;
 
 use slog::Logger;
 
-use ocinet::engine::{NetworkView, Result};
+use ocinet::engine::{Error, NetworkView, Result};
+use ocinet::model::quoted;
 
 use super::Options;
 
-/// Show the networks and who is on them.
+/// Define networks, and show them and who is on them.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the networks
-    #[command(visible_alias = "list", after_help = "Example:\n  ocinet network ls")]
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  ocinet network ls\n  ocinet network ls --filter label=project=shop --format '{{.Name}}'"
+    )]
     Ls(ls::Arguments),
     /// Show all about networks and the containers on them, as JSON with Docker's field names
-    #[command(after_help = "Example:\n  ocinet network inspect bridge")]
+    #[command(
+        after_help = "Examples:\n  ocinet network inspect bridge\n  ocinet network inspect -f '{{range .IPAM.Config}}{{.Subnet}}{{end}}' bridge"
+    )]
     Inspect(inspect::Arguments),
+    /// Define a network, and print its id; it is made when the first container joins it
+    ///
+    /// The definition is the file NAME.toml in /etc/ocinet/networks, with everything in it that was chosen: the network
+    /// is the same after the host restarts. It may be written by hand, too.
+    #[command(
+        after_help = "Examples:\n  ocinet network create frontend\n  ocinet network create --subnet 10.64.7.0/24 --internal -o icc=false backend\n  docker network inspect shop | ocinet network create --from -"
+    )]
+    Create(create::Arguments),
+    /// Remove networks; one with containers on it is refused
+    #[command(visible_alias = "remove", after_help = "Example:\n  ocinet network rm frontend")]
+    Rm(rm::Arguments),
+    /// Remove the networks that create defined and no container is on
+    ///
+    /// A file that a person wrote stays: it has no `created` in it.
+    #[command(
+        after_help = "Examples:\n  ocinet network prune\n  ocinet network prune -f --filter until=24h --filter label=test"
+    )]
+    Prune(prune::Arguments),
+    /// Change a network's name servers and labels
+    ///
+    /// Containers that join from then on have the new name servers. What else a definition says can be changed in its
+    /// file, and takes effect when the last container has left.
+    #[command(after_help = "Example:\n  ocinet network update --dns-add 192.0.2.53 --label-add tier=front frontend")]
+    Update(update::Arguments),
 }
 
 impl Command {
@@ -26,12 +62,32 @@ impl Command {
         match self {
             Self::Ls(arguments) => arguments.run(options, log),
             Self::Inspect(arguments) => arguments.run(options, log),
+            Self::Create(arguments) => arguments.run(options, log),
+            Self::Rm(arguments) => arguments.run(options, log),
+            Self::Prune(arguments) => arguments.run(options, log),
+            Self::Update(arguments) => arguments.run(options, log),
         }
     }
 }
 
 /// All networks of this host.
 fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
-    let definitions = options.definitions();
-    NetworkView::all(options.engine_to_look(log)?, &definitions, || options.config(), log)
+    NetworkView::all(options.engine_to_look(log)?, &options.definitions(), || options.config(), log)
+}
+
+/// The network of that name, or else of that id or beginning of it.
+fn find<'v>(views: &'v [NetworkView], text: &str) -> Result<&'v NetworkView> {
+    let named = NetworkView::find(views, text);
+    if named.is_ok() || text.is_empty() {
+        return named;
+    }
+    let meant: Vec<_> = views.iter().filter(|view| docker::id(&view.name).starts_with(text)).collect();
+    match meant[..] {
+        [] => named,
+        [view] => Ok(view),
+        _ => Err(Error::Conflict(format!(
+            "several networks have an id that begins with {}; say more of it",
+            quoted(text)
+        ))),
+    }
 }

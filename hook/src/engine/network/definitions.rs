@@ -60,6 +60,20 @@ impl Definitions {
         Ok(None)
     }
 
+    /// Whether `name` has a file, whatever is in it.
+    ///
+    /// # Errors
+    /// When it cannot be seen.
+    pub fn exists(&self, name: &NetworkName) -> Result<bool> {
+        let file = format!("{name}.toml");
+        for directory in [&self.lasting, &self.passing] {
+            if kernel::names_in(directory)?.contains(&file) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// All of them by name, each as it is or what is wrong with it.
     ///
     /// # Errors

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use slog::{Logger, warn};
 
 use crate::decide::{pool, similar};
@@ -96,6 +98,21 @@ impl NetworkView {
         }
         views.sort_by(|one, other| one.name.cmp(&other.name));
         views
+    }
+
+    /// What people and programs noted about it.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        match (&self.definition, &self.kind) {
+            (Some(definition), _) => &definition.options.labels,
+            (None, NetworkKind::Defined(network)) => &network.options.labels,
+            (None, NetworkKind::Host | NetworkKind::None) => &NONE,
+        }
+    }
+
+    /// When `create` wrote its definition (RFC 3339).
+    pub fn created(&self) -> Option<&str> {
+        self.definition.as_ref()?.created.as_deref()
     }
 
     /// The one of that name.

@@ -42,6 +42,7 @@ mod neighbours;
 mod networks;
 mod newcomers;
 mod odd_hosts;
+mod own_networks;
 mod plan;
 mod podman;
 mod prepare;

@@ -1,6 +1,7 @@
 //! The doctor: what is not as the store says, what outside of it stands in the way, putting right what is ours, and
 //! taking it all away.
 
+mod definitions;
 mod ours;
 mod outside;
 mod programs;
@@ -82,6 +83,7 @@ impl Engine {
         let mut findings = self.examine_containers()?;
         findings.extend(resolvers::examine(&self.store, &self.files, &self.config.dns_fallback)?);
         findings.extend(self.examine_networks()?);
+        findings.extend(self.examine_definitions()?);
         findings.extend(self.examine_firewall()?);
         findings.extend(self.examine_outside()?);
         findings.extend(programs::examine());

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::engine::{Error, Result};
+use crate::engine::Result;
 use crate::input::config::Config;
 use crate::input::network_file::{self, Definition};
 use crate::kernel::{self, Lock, LockFile, Place};
@@ -188,9 +188,11 @@ impl Changing<'_> {
     fn write_text(&self, name: &NetworkName, text: &str, lifetime: Lifetime) -> Result<()> {
         let path = self.definitions.path(name, lifetime);
         kernel::write_lasting(&path, text).map_err(|error| match error.errno() {
-            Some(libc::EROFS) if lifetime == Lifetime::Lasting => Error::Conflict(format!(
-                "{error}; with --runtime the definition is kept in /run until the host restarts"
-            )),
+            Some(code @ libc::EROFS) if lifetime == Lifetime::Lasting => {
+                let what =
+                    format!("write {} (with --runtime it goes to /run, until the host restarts)", path.display());
+                kernel::Error::refused(what, std::io::Error::from_raw_os_error(code)).into()
+            }
             _ => error.into(),
         })
     }

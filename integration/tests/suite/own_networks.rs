@@ -275,8 +275,8 @@ fn many_at_once() -> Result<()> {
 fn killed_in_the_middle() -> Result<()> {
     story(Settings::default(), |host| {
         let script = format!(
-            "for delay in 0 1 2 3 4 5 6 8 10 12 15 20; do for verb in create rm; do
-                 timeout -s KILL 0.0$delay {OCINET} network $verb web >/dev/null 2>&1 || true
+            "for delay in 001 002 003 005 008 012 016 02 025 03 04 06; do for verb in create rm; do
+                 timeout -s KILL 0.$delay {OCINET} network $verb web >/dev/null 2>&1 || true
                  if test -e {FILES}/web.toml; then {OCINET} network inspect web -f '{{{{.Name}}}} {{{{len .IPAM.Config}}}}'; fi
              done; done"
         );

@@ -56,16 +56,21 @@ const STATES: [(&str, &str); 6] = [
 ];
 
 const LOOKING: [&str; 2] = [
-    "`ps`, `inspect`, `port`, `network`, `plan`, and `doctor` without `--fix` change nothing. Where the store is missing \
+    "`ps`, `inspect`, `port`, `network ls`, `network inspect`, `plan`, and `doctor` without `--fix` change nothing. Where the store is missing \
      or damaged, they show what the kernel holds, and say so.",
     "Text that others chose, such as ids and paths, is shown with its control, invisible and bidirectional characters \
      escaped.",
 ];
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     (
         "`/etc/ocinet/config.toml`",
         "Settings of the host, see ocinet-config(5). Every one has a default, and the file need not be there.",
+    ),
+    (
+        "`/etc/ocinet/networks`",
+        "The definitions of networks, a file NAME.toml each: `ocinet network create` writes them, or a person does. Those \
+         in `/run/ocinet/networks` are gone when the host restarts.",
     ),
     (
         "`/run/ocinet`",

@@ -145,7 +145,7 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
             (&["a\nb"], 2, "network"),
             (&["a b"], 2, "a b"),
             (&[""], 2, "network"),
-            (&[&long], 2, "64"),
+            (&[&long], 2, "63"),
             (&["taken"], 3, "taken"),
             (&["--driver=macvlan", "n"], 2, "macvlan"),
             (&["--ipam-driver=dhcp", "n"], 2, "dhcp"),

@@ -61,6 +61,16 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
 /// What no key alone can be wrong with. The error names the key as the file calls it.
 pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
     let Definition { subnets, options, .. } = definition;
+    // Without effect, the first would leave ports open that were to be this host's alone.
+    let unbuilt = "is not built yet";
+    if let Some(address) = options.host_binding {
+        let why =
+            format!("{unbuilt}; name the address with each published port, or publish_default_address in config.toml");
+        return Err(Invalid::new("host_binding", address, why));
+    }
+    if let Some(link) = options.trusted_interfaces.first() {
+        return Err(Invalid::new("trusted_interfaces", link, unbuilt));
+    }
     for (nth, subnet) in subnets.iter().enumerate() {
         let before = &subnets[..nth];
         if let Some(other) = before.iter().find(|other| overlap(&other.range, &subnet.range)) {

@@ -10,9 +10,7 @@ mtu = 1400
 internal = true
 icc = false
 masquerade = "192.0.2.1"
-host_binding = "127.0.0.1"
 interface_prefix = "net"
-trusted_interfaces = ["vpn0"]
 dns = ["192.0.2.53", "2001:db8::53"]
 # ocinet network prune removes the files that have this.
 created = 2026-11-27T05:40:16Z
@@ -74,6 +72,8 @@ fn every_mistake_is_named_with_file_key_and_value() {
         ("icc = 1", "icc \"1\"", "neither true nor false"),
         ("masquerade = \"maybe\"", "masquerade \"maybe\"", "on, off"),
         ("masquerade = 1", "masquerade \"1\"", "quotes"),
+        ("host_binding = \"127.0.0.1\"", "host_binding \"127.0.0.1\"", "not built yet; name"),
+        ("trusted_interfaces = [\"vpn0\"]", "trusted_interfaces \"vpn0\"", "not built yet"),
         ("host_binding = \"web\"", "host_binding \"web\"", "no address"),
         ("host_binding = \"0.0.0.0\"", "host_binding \"0.0.0.0\"", "no address"),
         ("interface_prefix = \"a/b\"", "interface_prefix \"a/b\"", "character"),

@@ -46,6 +46,8 @@ fn wrong(name: &str, error: &Error) -> Finding {
 /// A file that was changed since the first of the containers on `network` joined it.
 fn changed(network: &Network, definition: &Definition) -> Option<Finding> {
     let mut defined = definition.network()?;
+    // No definition says it.
+    defined.options.derived_macs = network.options.derived_macs;
     if !defined.options.mtu_fixed && !network.options.mtu_fixed {
         // It follows the host's way out.
         defined.options.mtu = network.options.mtu;
@@ -67,6 +69,7 @@ mod tests {
         };
         let mut used = read("", "").network().unwrap();
         used.options.mtu = 1400;
+        used.options.derived_macs = true;
         assert_eq!(changed(&used, &read("", "")), None);
         for definition in [read("mtu = 1300\n", ""), read("", "dns = [\"192.0.2.53\"]\n")] {
             let finding = changed(&used, &definition).unwrap();

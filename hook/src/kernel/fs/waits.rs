@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Place;
 
 /// The names of the kinds of locks, in the order of [`kind`].
-const NAMES: [&str; 9] =
-    ["store", "firewall", "bridges", "deletion", "sandbox", "drain", "service", "containers", "links"];
+const NAMES: [&str; 10] =
+    ["store", "firewall", "bridges", "deletion", "sandbox", "drain", "service", "containers", "links", "definitions"];
 
 /// The time that a process has waited for each kind of lock.
 #[derive(Debug, Default)]
@@ -39,5 +39,6 @@ fn kind(place: Place) -> usize {
         Place::Service => 6,
         Place::Containers => 7,
         Place::Links => 8,
+        Place::Definitions => 9,
     }
 }

@@ -18,7 +18,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::model::{HostAddress, InterfaceName, Network, Protocol, Sandbox};
+use crate::model::{HostAddress, InterfaceName, Network, Protocol, Sandbox, Subnet};
 
 /// Everything the host's firewall must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub struct Base {
     pub close_forwarding: bool,
     /// Whether packets from outside come to a published port only once the host's own rules have let them in.
     pub input_loop: InputLoop,
+    /// Whether a network is internal. Its rules stand before those for established connections, so they are there only
+    /// where they are needed.
+    pub has_internal: bool,
 }
 
 /// A network: guarded against hosts of the LAN, isolated from other networks, and let out.
@@ -50,6 +53,9 @@ pub struct NetworkNeeds {
     pub bridge: InterfaceName,
     /// Whether its containers reach one another's ports, published or not (Docker's `enable_icc`).
     pub icc: bool,
+    /// Whether nothing passes between it and anything else, published ports and established connections included. Of
+    /// the host it reaches the gateway addresses of its ranges.
+    pub internal: bool,
     /// Its address ranges.
     pub ranges: Vec<RangeNeeds>,
 }
@@ -59,6 +65,8 @@ pub struct NetworkNeeds {
 pub struct RangeNeeds {
     /// The range.
     pub range: IpNet,
+    /// The host's address in it, where the host is its gateway.
+    pub gateway: Option<IpAddr>,
     /// Whether what it sends out of the host has an address of the host as its sender. Nothing outside sends to its
     /// addresses then, and what does is dropped.
     pub masquerade: bool,
@@ -67,8 +75,10 @@ pub struct RangeNeeds {
 impl NetworkNeeds {
     /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
     pub fn of(network: &Network) -> Option<Self> {
-        let ranges = network.subnets.iter().map(|subnet| RangeNeeds { range: subnet.range, masquerade: true });
-        Some(Self { bridge: network.link()?.clone(), icc: true, ranges: ranges.collect() })
+        let range =
+            |subnet: &Subnet| RangeNeeds { range: subnet.range, gateway: subnet.gateway.of_host(), masquerade: true };
+        let ranges = network.subnets.iter().map(range).collect();
+        Some(Self { bridge: network.link()?.clone(), icc: true, internal: false, ranges })
     }
 }
 
@@ -83,6 +93,8 @@ pub struct Publish {
     pub host_port: u16,
     /// Where it leads.
     pub target: SocketAddr,
+    /// Whether the container sees the gateway of its network as the sender: it would answer others by another link.
+    pub masquerade: bool,
     /// The container, for people who read the rules.
     pub label: String,
 }
@@ -118,6 +130,7 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
             host_address,
             host_port,
             target: SocketAddr::new(target, port),
+            masquerade: false,
             label: label.clone(),
         })
     };
@@ -270,19 +283,21 @@ mod tests {
 
     /// A network as the default one is.
     pub(super) fn network(bridge: &str, range: &str) -> NetworkNeeds {
-        let ranges = vec![RangeNeeds { range: range.parse().unwrap(), masquerade: true }];
-        NetworkNeeds { bridge: bridge.parse().unwrap(), icc: true, ranges }
+        let range: IpNet = range.parse().unwrap();
+        let ranges = vec![RangeNeeds { range, gateway: range.hosts().next(), masquerade: true }];
+        NetworkNeeds { bridge: bridge.parse().unwrap(), icc: true, internal: false, ranges }
     }
 
     /// A port of the host that leads to one of a container.
     pub(super) fn port(protocol: Protocol, host_address: HostAddress, label: &str) -> Publish {
         let target = "10.90.0.2:80".parse().unwrap();
-        Publish { protocol, host_address, host_port: 8080, target, label: label.into() }
+        Publish { protocol, host_address, host_port: 8080, target, masquerade: false, label: label.into() }
     }
 
     /// What both backends make of `networks`, the rules of iptables and the elements of nftables, line by line.
     fn lines(network: NetworkNeeds) -> [Vec<String>; 2] {
-        let all = Needs { networks: vec![network], ..Needs::default() };
+        let base = Base { has_internal: network.internal, ..Base::default() };
+        let all = Needs { base, networks: vec![network], ..Needs::default() };
         let texts =
             [nftables::ruleset(&all, &nftables::Held::default()), iptables::load(&all, &iptables::Held::default())];
         texts.map(|text| text.lines().map(str::to_owned).collect())
@@ -304,6 +319,81 @@ mod tests {
         let [nft, iptables] = lost(closed);
         assert_eq!(nft, ["add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }"]);
         assert_eq!(iptables, ["-A OCINET-FORWARD -i ocinet0 -o ocinet0 -j RETURN"]);
+    }
+
+    /// What comes where the network becomes `other`, but for the version.
+    fn gained(other: NetworkNeeds) -> [Vec<String>; 2] {
+        let [nft, iptables] = lines(network("ocinet0", "10.90.0.0/16"));
+        let [other_nft, other_iptables] = lines(other);
+        let new = |one: Vec<String>, other: Vec<String>| -> Vec<String> {
+            let is_new = |line: &String| !one.contains(line) && !line.contains("comment");
+            other.into_iter().filter(is_new).map(|line| line.trim().to_owned()).collect()
+        };
+        [new(nft, other_nft), new(iptables, other_iptables)]
+    }
+
+    #[test]
+    fn nothing_passes_between_an_internal_network_and_another_link() {
+        let internal = NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") };
+        let [nft, iptables] = gained(internal.clone());
+        assert_eq!(
+            nft[..2],
+            [
+                "iifname @internal iifname . oifname != @intra drop",
+                "oifname @internal iifname . oifname != @intra drop"
+            ]
+        );
+        assert_eq!(
+            nft[nft.len() - 2..],
+            [
+                "add element inet ocinet internal { \"ocinet0\" }",
+                "add element inet ocinet gateways4 { \"ocinet0\" . 10.90.0.1 }"
+            ]
+        );
+        assert_eq!(
+            iptables,
+            [
+                ":OCINET-INPUT - [0:0]",
+                "-A OCINET-FORWARD -i ocinet0 ! -o ocinet0 -j DROP",
+                "-A OCINET-FORWARD ! -i ocinet0 -o ocinet0 -j DROP",
+                "-A OCINET-INPUT -d 10.90.0.1 -i ocinet0 -j RETURN",
+                "-A OCINET-INPUT -i ocinet0 -j DROP",
+                "-I INPUT -j OCINET-INPUT",
+            ]
+        );
+        let [_, apart] = gained(NetworkNeeds { icc: false, ..internal });
+        assert_eq!(apart[1..3], ["-A OCINET-FORWARD -i ocinet0 -j DROP", "-A OCINET-FORWARD -o ocinet0 -j DROP"]);
+    }
+
+    /// The operator's rules come before these, and those for established connections after.
+    #[test]
+    fn an_internal_network_is_asked_about_before_what_is_established() {
+        let internal = NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") };
+        let [nft, iptables] = lines(internal);
+        let at = |lines: &[String], what: &str| lines.iter().position(|line| line.contains(what)).unwrap();
+        let forward = &nft[at(&nft, "chain forward {")..];
+        assert!(
+            at(forward, "jump operator") < at(forward, "iifname @internal")
+                && at(forward, "oifname @internal") < at(forward, "ct state established")
+        );
+        let jump = at(&iptables, "-A OCINET-FORWARD -j OCINET-OPERATOR");
+        let (drop, rest) =
+            (at(&iptables, "! -i ocinet0"), at(&iptables, "-A OCINET-FORWARD -i ocinet0 -o ocinet0 -j RETURN"));
+        assert!(jump < drop && drop < rest && rest < at(&iptables, "-o ocinet0 -g OCINET-IN"));
+    }
+
+    #[test]
+    fn a_container_that_would_answer_elsewhere_sees_the_gateway() {
+        let publish = vec![Publish { masquerade: true, ..port(Protocol::Tcp, HostAddress::Any, "web") }; 2];
+        let all = Needs { publish, ..Needs::default() };
+        let text = iptables::load(&all, &iptables::Held::default());
+        assert!(
+            text.contains("-A OCINET-MASQUERADED -d 10.90.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE"),
+            "{text}"
+        );
+        let elements = nftables::encoded_ports(&all.publish, &all.base);
+        let masqueraded: Vec<_> = elements.iter().filter_map(nftables::Encoded::address).collect();
+        assert_eq!(masqueraded, [all.publish[0].target.ip()], "once");
     }
 
     #[test]

@@ -29,13 +29,16 @@ pub struct HostRow {
     pub forwarding: Forwarding,
     /// Whether the host's own rules decide who from outside reaches a published port.
     pub respect_host_firewall: bool,
+    /// Whether one of the networks in the store is internal.
+    pub has_internal: bool,
 }
 
 impl Default for HostRow {
     /// A host on which nothing was done yet.
     fn default() -> Self {
         let former_firewalls = Vec::new();
-        Self { firewall: None, former_firewalls, forwarding: Forwarding::OfOthers, respect_host_firewall: false }
+        let forwarding = Forwarding::OfOthers;
+        Self { firewall: None, former_firewalls, forwarding, respect_host_firewall: false, has_internal: false }
     }
 }
 
@@ -46,6 +49,8 @@ struct StoredHostRow {
     former_firewalls: Vec<String>,
     forwarding: Forwarding,
     respect_host_firewall: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_internal: bool,
 }
 
 impl HostRow {
@@ -55,6 +60,7 @@ impl HostRow {
             former_firewalls: self.former_firewalls.iter().map(Kind::to_string).collect(),
             forwarding: self.forwarding,
             respect_host_firewall: self.respect_host_firewall,
+            has_internal: self.has_internal,
         })
     }
 
@@ -67,6 +73,7 @@ impl HostRow {
             former_firewalls: row.former_firewalls.into_iter().map(kind).collect::<Result<_>>()?,
             forwarding: row.forwarding,
             respect_host_firewall: row.respect_host_firewall,
+            has_internal: row.has_internal,
         })
     }
 }

@@ -148,7 +148,7 @@ fn wired(request: &Request, connection: &EndpointRequest, publish: &[PublishRequ
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
-    let base = Base { close_forwarding: true, input_loop: InputLoop::Unused };
+    let base = Base { close_forwarding: true, input_loop: InputLoop::Unused, has_internal: false };
     let all = Needs { base, networks: NetworkNeeds::of(&network).into_iter().collect(), publish, ..Needs::default() };
     shell::only_elements(&all);
     shell::only_elements(&Needs { base: Base { input_loop: InputLoop::Made { link: 7 }, ..base }, ..all.clone() });

@@ -274,7 +274,7 @@ mod tests {
     fn port(target: &str, host_port: u16) -> Publish {
         let target = target.parse().unwrap();
         let (protocol, host_address, label) = (Protocol::Tcp, HostAddress::Any, "shop".into());
-        Publish { protocol, host_address, host_port, target, label }
+        Publish { protocol, host_address, host_port, target, masquerade: false, label }
     }
 
     fn inventory(links: Vec<SeenLink>, published: Vec<Publish>) -> Inventory {

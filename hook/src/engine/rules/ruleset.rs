@@ -45,7 +45,8 @@ impl Rules {
     /// What `row` says that holds on the whole host.
     pub fn base(&self, row: &HostRow, links: &mut HostLinks) -> Result<Base> {
         let input_loop = input_loop_of(row, &self.keeper, links)?;
-        Ok(Base { close_forwarding: row.forwarding != Forwarding::OfOthers, input_loop })
+        let close_forwarding = row.forwarding != Forwarding::OfOthers;
+        Ok(Base { close_forwarding, input_loop, has_internal: row.has_internal })
     }
 
     /// What `row`, the store and, for networks, the host's routes say that the firewall must hold.

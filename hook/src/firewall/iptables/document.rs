@@ -19,11 +19,11 @@ pub fn load(all: &Needs, held: &Held) -> String {
         if !Table::of(&all.base).any(|of| of == table) {
             return lines.extend(held.clearing(table, &[]));
         }
-        lines.extend(table.chains().iter().map(|chain| format!(":{chain} - [0:0]")));
-        lines.extend(held.clearing(table, table.chains()));
+        lines.extend(table.chains(&all.base).iter().map(|chain| format!(":{chain} - [0:0]")));
+        lines.extend(held.clearing(table, table.chains(&all.base)));
         lines.extend(table.rules(&all.networks, &all.base, &all.sources).iter().map(|rule| format!("-A {rule}")));
         lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-A {rule}")));
-        lines.extend(table.jumps().iter().map(|jump| format!("{} {jump}", table.adding())));
+        lines.extend(table.jumps(&all.base).iter().map(|jump| format!("{} {jump}", table.adding())));
     })
 }
 
@@ -57,7 +57,7 @@ pub fn check(all: &Needs) -> String {
 }
 
 fn checks(table: Table, networks: &[NetworkNeeds], base: &Base, sources: &[Source]) -> Vec<String> {
-    let jumps = table.jumps().iter().map(|jump| format!("-C {jump}"));
+    let jumps = table.jumps(base).iter().map(|jump| format!("-C {jump}"));
     jumps.chain(table.rules(networks, base, sources).iter().map(|rule| format!("-C {rule}"))).collect()
 }
 
@@ -110,7 +110,7 @@ mod tests {
     fn what_one_network_checks_is_what_all_load() {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
         for input_loop in [InputLoop::Unused, InputLoop::Made { link: 7 }] {
-            let base = Base { close_forwarding: true, input_loop };
+            let base = Base { close_forwarding: true, input_loop, has_internal: false };
             let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
             let loaded = load(&needs, &Held::default());
             let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);

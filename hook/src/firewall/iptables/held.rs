@@ -43,7 +43,13 @@ impl Held {
 
     /// The published ports.
     pub fn published(&self) -> Vec<Publish> {
-        self.rules(Table::Nat).filter_map(published).collect()
+        let rules = || self.rules(Table::Nat);
+        let masqueraded: HashSet<String> = rules().map(plain).collect();
+        let is_masqueraded =
+            |port: &Publish| super::port::masqueraded(port).is_some_and(|rule| masqueraded.contains(&plain(&rule)));
+        let with = |port| Publish { masquerade: true, ..port };
+        let all = rules().filter_map(published);
+        all.map(|port| Publish { masquerade: is_masqueraded(&with(port.clone())), ..port }).collect()
     }
 
     /// Whether they are as many as `all` calls for, each chain of ours is there and none else, and so is each port.
@@ -51,7 +57,7 @@ impl Held {
     pub fn is_as_many(&self, all: &Needs) -> bool {
         Table::ALL.into_iter().all(|table| {
             let called_for = Table::of(&all.base).any(|of| of == table);
-            let chains = if called_for { table.chains() } else { &[] };
+            let chains = if called_for { table.chains(&all.base) } else { &[] };
             let found: BTreeSet<&str> = self.chains(table).into_iter().collect();
             let (rules, ports) = if called_for {
                 (table.rules(&all.networks, &all.base, &all.sources), table.ports(&all.publish))

@@ -31,7 +31,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use self::port::{asked, judged};
+use self::port::{asked, judged, masqueraded as masqueraded_port};
 use self::source::leaving;
 use super::{Base, Family, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
@@ -59,6 +59,8 @@ const FORWARD: &str = "OCINET-FORWARD";
 const IN: &str = "OCINET-IN";
 const POSTROUTING: &str = "OCINET-POSTROUTING";
 const HAIRPIN: &str = "OCINET-HAIRPIN";
+const MASQUERADED: &str = "OCINET-MASQUERADED";
+const INPUT: &str = "OCINET-INPUT";
 
 /// A table, in the order in which they are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,13 +100,14 @@ impl Table {
     }
 
     /// Our chains in it, but the operator's.
-    pub fn chains(self) -> &'static [&'static str] {
+    pub fn chains(self, base: &Base) -> &'static [&'static str] {
         match self {
             Self::Raw => &[],
             Self::Mangle => &[GUARD, RANGE, INVALID, INVALID_ANY],
+            Self::Filter if base.has_internal => &[FORWARD, IN, INPUT],
             Self::Filter => &[FORWARD, IN],
             Self::Security => &[ASK, COPY],
-            Self::Nat => &[PUBLISH, ANY, PREROUTING, POSTROUTING, HAIRPIN],
+            Self::Nat => &[PUBLISH, ANY, PREROUTING, POSTROUTING, HAIRPIN, MASQUERADED],
         }
     }
 
@@ -114,15 +117,18 @@ impl Table {
             Self::Raw | Self::Filter => &[],
             Self::Mangle => &[INVALID, INVALID_ANY],
             Self::Security => &[ASK],
-            Self::Nat => &[PUBLISH, ANY],
+            Self::Nat => &[PUBLISH, ANY, MASQUERADED],
         }
     }
 
     /// The jumps from the kernel's chains to ours.
-    pub fn jumps(self) -> &'static [Jump] {
+    pub fn jumps(self, base: &Base) -> &'static [Jump] {
         match self {
             Self::Raw => &[],
             Self::Mangle => &[Jump { from: "PREROUTING", to: GUARD, matching: "" }],
+            Self::Filter if base.has_internal => {
+                &[Jump { from: "FORWARD", to: FORWARD, matching: "" }, Jump { from: "INPUT", to: INPUT, matching: "" }]
+            }
             Self::Filter => &[Jump { from: "FORWARD", to: FORWARD, matching: "" }],
             Self::Security => &[Jump { from: "INPUT", to: ASK, matching: "" }],
             Self::Nat => &[
@@ -158,7 +164,7 @@ impl Table {
             Self::Raw | Self::Filter => Vec::new(),
             Self::Mangle => ports.filter_map(judged).collect(),
             Self::Security => ports.map(asked).collect(),
-            Self::Nat => ports.map(rule).collect(),
+            Self::Nat => ports.flat_map(|port| [Some(rule(port)), masqueraded_port(port)]).flatten().collect(),
         }
     }
 }
@@ -224,6 +230,7 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
         format!("{IN} -m conntrack --ctstate DNAT -j RETURN"),
         format!("{IN} -j DROP"),
     ];
+    rules.extend(networks.iter().filter(|network| network.internal).flat_map(keeping_in));
     let open = networks.iter().filter(|network| network.icc).map(|network| &network.bridge);
     rules.extend(open.map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
@@ -233,6 +240,25 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
     if base.close_forwarding {
         rules.push(closing());
     }
+    rules
+}
+
+/// Nothing passes between an internal network and another link. Of the host it reaches the gateway's addresses. These
+/// rules stand before those for established connections: one that was there before the network became internal is cut.
+fn keeping_in(network: &NetworkNeeds) -> Vec<String> {
+    let NetworkNeeds { bridge, icc, ranges, .. } = network;
+    let mut rules = if *icc {
+        vec![
+            format!("{FORWARD} -i {bridge} ! -o {bridge} -j DROP"),
+            format!("{FORWARD} ! -i {bridge} -o {bridge} -j DROP"),
+        ]
+    } else {
+        vec![format!("{FORWARD} -i {bridge} -j DROP"), format!("{FORWARD} -o {bridge} -j DROP")]
+    };
+    let gateways =
+        ranges.iter().filter_map(|range| range.gateway).filter(|gateway| Family::of(*gateway) == Some(FAMILY));
+    rules.extend(gateways.map(|gateway| format!("{INPUT} -d {gateway} -i {bridge} -j RETURN")));
+    rules.push(format!("{INPUT} -i {bridge} -j DROP"));
     rules
 }
 
@@ -274,6 +300,7 @@ fn masquerading(networks: &[NetworkNeeds], sources: &[Source]) -> Vec<String> {
     let mut rules: Vec<String> =
         masqueraded(networks).map(|range| format!("{HAIRPIN} -d {range} -j MASQUERADE")).collect();
     let dnat = "-m conntrack --ctstate DNAT";
+    rules.push(format!("{POSTROUTING} {dnat} -j {MASQUERADED}"));
     rules.extend(masqueraded(networks).map(|range| format!("{POSTROUTING} -s {range} {dnat} -j {HAIRPIN}")));
     rules.push(format!("{POSTROUTING} -o lo -j RETURN"));
     for bridge in bridges(networks) {

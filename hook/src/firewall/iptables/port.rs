@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, PUBLISH};
+use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, MASQUERADED, PUBLISH};
 use crate::firewall::{Publish, comment};
 use crate::model::{HostAddress, Protocol};
 
@@ -31,6 +31,14 @@ pub(super) fn asked(port: &Publish) -> String {
 pub(super) fn judged(port: &Publish) -> Option<String> {
     let chain = if port.host_address == HostAddress::Any { INVALID_ANY } else { INVALID };
     (port.protocol != Protocol::Udp).then(|| format!("{chain} {} -j DROP", key(port)))
+}
+
+/// The rule by which the container of a published port sees the gateway as the sender, as `iptables -S` prints it; none
+/// where it sees the sender itself.
+pub(super) fn masqueraded(port: &Publish) -> Option<String> {
+    let Publish { protocol, target, .. } = port;
+    let to = format!("-d {} -p {protocol} -m {protocol} --dport {}", IpNet::from(target.ip()), target.port());
+    port.masquerade.then(|| format!("{MASQUERADED} {to} -j MASQUERADE"))
 }
 
 /// What is sent to a published port, as `iptables -S` prints it.
@@ -75,6 +83,7 @@ pub fn published(line: &str) -> Option<Publish> {
         host_address: HostAddress::from(address.transpose().ok()?),
         host_port: after("--dport")?.parse().ok()?,
         target: after("--to-destination")?.parse::<SocketAddr>().ok()?,
+        masquerade: false,
         label: after("--comment").unwrap_or_default().trim_matches('"').to_owned(),
     })
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::words::{Words, words};
-use super::{Table, input_loop};
+use super::{Table, input_loop, internal};
 use crate::firewall::{Base, Family};
 
 /// A chain of the ruleset.
@@ -52,6 +52,7 @@ const CHAINS: &[Chain] = &[
         name: "postrouting",
         base: "type nat hook postrouting priority srcnat; policy accept;",
         rules: &[
+            "ct status dnat {ip} daddr @masqueraded{4} masquerade",
             "{ip} saddr != {loopback} {ip} saddr != @nat_subnets{4} accept",
             "ct status dnat {ip} saddr @nat_subnets{4} {ip} daddr @nat_subnets{4} masquerade",
             "{ip} saddr {loopback} oifname @bridges masquerade",
@@ -60,21 +61,23 @@ const CHAINS: &[Chain] = &[
             "{ip} saddr @nat_subnets{4} oifname != @bridges oifname != \"lo\" masquerade",
         ],
     },
-    Chain {
-        name: "forward",
-        base: "type filter hook forward priority filter; policy accept;",
-        rules: &[
-            "jump operator",
-            "ct state established,related accept",
-            "ct status dnat oifname @bridges accept",
-            "iifname . oifname @intra accept",
-            "oifname @bridges drop",
-            "iifname @bridges ct state invalid drop",
-            "iifname @bridges accept",
-            "meta nfproto @closed drop",
-        ],
-    },
 ];
+
+/// What may pass.
+pub(super) const FORWARD: Chain = Chain {
+    name: "forward",
+    base: "type filter hook forward priority filter; policy accept;",
+    rules: &[
+        "jump operator",
+        "ct state established,related accept",
+        "ct status dnat oifname @bridges accept",
+        "iifname . oifname @intra accept",
+        "oifname @bridges drop",
+        "iifname @bridges ct state invalid drop",
+        "iifname @bridges accept",
+        "meta nfproto @closed drop",
+    ],
+};
 
 /// Where published ports lead to containers.
 pub(super) const PREROUTING: Chain = Chain {
@@ -90,7 +93,9 @@ pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
 
 /// Those of the table `inet ocinet`.
 pub(super) fn inet_chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    CHAINS.iter().chain([if base.input_loop.is_used() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING }])
+    let forward = if base.has_internal { &internal::FORWARD_WITH_INTERNAL } else { &FORWARD };
+    let prerouting = if base.input_loop.is_used() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING };
+    CHAINS.iter().chain([forward, prerouting]).chain(base.has_internal.then_some(&internal::INPUT))
 }
 
 impl Chain {
@@ -155,21 +160,23 @@ fn said_of(rule: &str, words: &Words) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::InputLoop;
 
     #[test]
     fn jumps_count_as_uses() {
-        let uses = |name| CHAINS.iter().find(|chain| chain.name == name).unwrap().uses();
+        let uses = |name| chains(&Base::default()).find(|chain| chain.name == name).unwrap().uses();
         assert_eq!((uses("publish"), uses("forward")), (4, 8));
     }
 
     #[test]
     fn every_rule_is_said_of_every_family() {
-        for rule in CHAINS.iter().chain([&PREROUTING, &input_loop::PREROUTING_WITH_LOOP, &input_loop::CHAIN]) {
-            let text = rule.text("");
+        let all = Base { input_loop: InputLoop::Made { link: 7 }, has_internal: true, ..Base::default() };
+        for chain in chains(&Base::default()).chain(chains(&all)) {
+            let text = chain.text("");
             let lines = text.lines().filter(|line| line.starts_with("        "));
             assert!(lines.clone().all(|line| !line.contains(['{', '}'])), "{text}");
-            let base = usize::from(!rule.base.is_empty());
-            let rules: usize = rule.rules.iter().map(|rule| families(rule).len()).sum();
+            let base = usize::from(!chain.base.is_empty());
+            let rules: usize = chain.rules.iter().map(|rule| families(rule).len()).sum();
             assert_eq!(lines.count(), base + rules, "{text}");
         }
     }

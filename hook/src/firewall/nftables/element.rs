@@ -1,7 +1,8 @@
 //! What stands for networks and published ports in the sets and maps. Each element is said once, and written as text
 //! for `nft` and as bytes for the kernel.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use super::field::{Field, Type};
 use super::set::{Set, Shape};
@@ -53,14 +54,20 @@ pub fn bridge_element(bridge: &InterfaceName) -> Element {
 }
 
 fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
-    let NetworkNeeds { bridge, icc, ranges } = network;
+    let NetworkNeeds { bridge, icc, internal, ranges } = network;
     let link = || Field::Link(bridge.clone());
     let mut elements = vec![bridge_element(bridge)];
     if *icc {
         elements.push(Element::key(Set::Intra, [link(), link()]));
     }
-    for RangeNeeds { range, masquerade } in ranges {
+    if *internal {
+        elements.push(Element::key(Set::Internal, [link()]));
+    }
+    for RangeNeeds { range, gateway, masquerade } in ranges {
         let Some(family) = Family::of(range.addr()) else { continue };
+        if let Some(gateway) = gateway.filter(|_| *internal) {
+            elements.push(Element::key(Set::Gateways(family), [link(), Field::Address(gateway)]));
+        }
         if *masquerade {
             elements.push(Element::key(Set::NatSubnets(family), [Field::Range(*range)]));
         }
@@ -95,14 +102,21 @@ pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
     // Conntrack calls no packet of UDP invalid to which the host would answer.
     let judged = (port.protocol != Protocol::Udp).then_some(ports);
     let beside = judged.into_iter().chain(base.input_loop.is_used().then_some(asked));
-    let beside: Vec<Element> = beside.map(|set| Element::key(set, key.clone())).collect();
+    let beside = beside.map(|set| Element::key(set, key.clone()));
+    let container = || Element::key(Set::Masqueraded(family), [Field::Address(port.target.ip())]);
+    let beside: Vec<Element> = beside.chain(port.masquerade.then(container)).collect();
     let data = vec![Field::Address(port.target.ip()), Field::Port(port.target.port())];
     [Element { set: publish, key, data, comment: Some(comment(port)) }].into_iter().chain(beside).collect()
 }
 
-/// Those of all `ports`, as the kernel takes them.
+/// Those of all `ports`, as the kernel takes them; what stands for the container of several ports is there once.
 pub fn encoded_ports(ports: &[Publish], base: &Base) -> Vec<Encoded> {
-    ports.iter().flat_map(|port| port_elements(port, base)).map(|element| element.encode()).collect()
+    let mut containers = BTreeSet::new();
+    let mut is_first = |element: &Encoded| {
+        !matches!(element.set, Set::Masqueraded(_)) || containers.insert((element.set, element.key.clone()))
+    };
+    let all = ports.iter().flat_map(|port| port_elements(port, base)).map(|element| element.encode());
+    all.filter(|element| is_first(element)).collect()
 }
 
 impl Element {
@@ -176,8 +190,17 @@ impl Encoded {
             host_address,
             host_port,
             target: SocketAddr::new(address, port),
+            masquerade: false,
             label: String::from_utf8_lossy(label).into_owned(),
         })
+    }
+
+    /// The address that the key is; none where it is no address alone.
+    pub fn address(&self) -> Option<IpAddr> {
+        match fields(&self.set.shape().key, &self.key)?[..] {
+            [Field::Address(address)] => Some(address),
+            _ => None,
+        }
     }
 
     /// Only the key, which is all that a deletion needs.
@@ -188,8 +211,6 @@ impl Encoded {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::firewall::InputLoop;
     use crate::firewall::tests::{self, network};
@@ -208,9 +229,12 @@ mod tests {
         };
         let straight = Source { gateway: None, ..via.clone() };
         Needs {
-            base: Base { close_forwarding: true, input_loop: InputLoop::Made { link: 7 } },
-            networks: vec![network("ocinet0", "10.90.0.0/16")],
-            publish: vec![port(HostAddress::Any, "web"), port(HostAddress::V4([127, 0, 0, 1].into()), "db")],
+            base: Base { close_forwarding: true, input_loop: InputLoop::Made { link: 7 }, has_internal: true },
+            networks: vec![NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") }],
+            publish: vec![
+                Publish { masquerade: true, ..port(HostAddress::Any, "web") },
+                port(HostAddress::V4([127, 0, 0, 1].into()), "db"),
+            ],
             sources: vec![via, straight],
         }
     }
@@ -232,6 +256,8 @@ mod tests {
             ("closed", "ipv4", vec![2], &[]),
             ("bridges", "\"ocinet0\"", bridge.clone(), &[]),
             ("intra", "\"ocinet0\" . \"ocinet0\"", bridge.repeat(2), &[]),
+            ("internal", "\"ocinet0\"", bridge.clone(), &[]),
+            ("gateways4", "\"ocinet0\" . 10.90.0.1", [&bridge[..], &[10, 90, 0, 1]].concat(), &[]),
             ("nat_subnets4", "10.90.0.0/16", range.to_vec(), &[]),
             ("networks4", "\"ocinet0\" . 10.90.0.0/16", [&bridge[..], &range].concat(), &[]),
             ("sources4_via", "\"wan\" . 10.0.0.1 : 10.0.0.9", [&wan[..], &[10, 0, 0, 1]].concat(), &[10, 0, 0, 9]),
@@ -239,6 +265,7 @@ mod tests {
             ("publish4_any", "tcp . 8080 comment \"web\" : 10.90.0.2 . 80", port.to_vec(), &target),
             ("ports4_any", "tcp . 8080", port.to_vec(), &[]),
             ("asked4_any", "tcp . 8080", port.to_vec(), &[]),
+            ("masqueraded4", "10.90.0.2", vec![10, 90, 0, 2], &[]),
             ("publish4_addr", "127.0.0.1 . tcp . 8080 comment \"db\" : 10.90.0.2 . 80", on_one.clone(), &target),
             ("ports4_addr", "127.0.0.1 . tcp . 8080", on_one.clone(), &[]),
             ("asked4_addr", "127.0.0.1 . tcp . 8080", on_one, &[]),

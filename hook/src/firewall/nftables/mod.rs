@@ -18,7 +18,7 @@
 //!   for 127.0.0.0/8. A port published on every address is none of a resolver's at 127.0.0.53: of that range, it leads
 //!   127.0.0.1 alone. Where the host's own rules are to be asked, what comes from outside goes through the input loop
 //!   first (`nftables/input_loop.rs`).
-//! * `postrouting` masquerades: a container that meets itself or a sibling through a published port (by address, since
+//! * `postrouting` masquerades: what comes by a published port to a container that would answer by another link, and a container that meets itself or a sibling through a published port (by address, since
 //!   with br_netfilter such a packet does not show the bridge as `iifname` here), the host's 127.0.0.1 on its way into
 //!   a bridge, and everything that leaves for the outside. What leaves by a default route with another sender than
 //!   masquerading would choose (`firewall/source.rs`) gets that: by link and next hop, since other routes of the link
@@ -27,12 +27,15 @@
 //!   the rest that enters a bridge (isolation) and what comes from one and is invalid, since no NAT would change its
 //!   sender; lets containers out; and drops what passes between links of which none is ours, where we switched
 //!   forwarding on (that of IPv4 alone: a host that routes IPv6 did so before).
+//! * Where a network is internal, `forward` drops what passes between it and another link before all that, and `input`
+//!   leaves it the gateway's addresses alone (`nftables/internal.rs`).
 
 mod chain;
 mod element;
 mod field;
 mod held;
 mod input_loop;
+mod internal;
 mod set;
 mod words;
 

@@ -11,6 +11,10 @@ pub enum Set {
     Bridges,
     /// The links between which a network's own packets pass: twice the same bridge.
     Intra,
+    /// Those of internal networks.
+    Internal,
+    /// The addresses of the host that internal networks reach, by their bridges.
+    Gateways(Family),
     /// The ranges that are masqueraded.
     NatSubnets(Family),
     /// The ranges on their bridges.
@@ -25,6 +29,8 @@ pub enum Set {
     PortsAny(Family),
     /// Those of the second.
     PortsAddr(Family),
+    /// The containers to which published ports lead with the gateway as the sender.
+    Masqueraded(Family),
     /// The senders of what leaves, by link and next hop.
     SourcesVia(Family),
     /// The senders of what leaves by a link without a gateway.
@@ -101,12 +107,14 @@ impl Set {
     /// All of them, in the order in which they are declared.
     pub fn all() -> impl Iterator<Item = Self> {
         let each = |of: fn(Family) -> Self| Family::ALL.map(of);
-        let head = [Self::Bridges, Self::Intra].into_iter().chain(each(Self::NatSubnets)).chain(each(Self::Networks));
-        let of_families = [
+        let head = [Self::Bridges, Self::Intra, Self::Internal].into_iter().chain(each(Self::Gateways));
+        let head = head.chain(each(Self::NatSubnets)).chain(each(Self::Networks));
+        let of_families: [fn(Family) -> Self; 9] = [
             Self::PublishAny,
             Self::PublishAddr,
             Self::PortsAny,
             Self::PortsAddr,
+            Self::Masqueraded,
             Self::SourcesVia,
             Self::SourcesLink,
             Self::AskedAny,
@@ -122,6 +130,8 @@ impl Set {
         match self {
             Self::Bridges => Shape::set("bridges", &[Link]),
             Self::Intra => Shape::set("intra", &[Link, Link]),
+            Self::Internal => Shape::set("internal", &[Link]),
+            Self::Gateways(f) => Shape::set(name("gateways", f, ""), &[Link, Address(f)]),
             Self::NatSubnets(f) => Shape::set(name("nat_subnets", f, ""), &[Address(f)]).of_ranges(),
             Self::Networks(f) => Shape::set(name("networks", f, ""), &[Link, Address(f)]).of_ranges(),
             Self::Closed => Shape::set("closed", &[Type::Family]),
@@ -131,6 +141,7 @@ impl Set {
             }
             Self::PortsAny(f) => Shape::set(name("ports", f, "_any"), &[Protocol, Port]),
             Self::PortsAddr(f) => Shape::set(name("ports", f, "_addr"), &[Address(f), Protocol, Port]),
+            Self::Masqueraded(f) => Shape::set(name("masqueraded", f, ""), &[Address(f)]),
             Self::SourcesVia(f) => Shape::map(name("sources", f, "_via"), &[Link, Address(f)], &[Address(f)]),
             Self::SourcesLink(f) => Shape::map(name("sources", f, "_link"), &[Link], &[Address(f)]),
             Self::AskedAny(f) => Shape::set(name("asked", f, "_any"), &[Protocol, Port]).of_input_loop(),

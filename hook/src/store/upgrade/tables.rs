@@ -60,7 +60,8 @@ fn host_row(connection: &Connection, version: u32) -> Result<HostRow> {
         other => return Err(damaged("the host's row", format!("{other} is no state of forwarding"))),
     };
     let former_firewalls = kinds(&former)?;
-    Ok(HostRow { firewall: kinds(&now)?.pop(), former_firewalls, forwarding, respect_host_firewall })
+    let firewall = kinds(&now)?.pop();
+    Ok(HostRow { firewall, former_firewalls, forwarding, respect_host_firewall, has_internal: false })
 }
 
 fn kinds(words: &str) -> Result<Vec<Kind>> {

@@ -171,6 +171,7 @@ mod tests {
             host_address: HostAddress::V4([192, 0, 2, 1].into()),
             host_port,
             target: ([10, 90, 0, 2], host_port).into(),
+            masquerade: false,
             label: label.into(),
         };
         (0..count).map(one).collect()

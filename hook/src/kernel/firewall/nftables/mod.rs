@@ -181,6 +181,11 @@ impl Backend for Nftables {
         for set in Set::all().filter(|set| matches!(set, Set::PublishAny(_) | Set::PublishAddr(_))) {
             published.extend(self.list(set)?.iter().filter_map(Encoded::publish));
         }
+        let mut masqueraded = Vec::new();
+        for set in Set::all().filter(|set| matches!(set, Set::Masqueraded(_))) {
+            masqueraded.extend(self.list(set)?.iter().filter_map(Encoded::address));
+        }
+        published.iter_mut().for_each(|port| port.masquerade = masqueraded.contains(&port.target.ip()));
         Ok(Inventory {
             is_loaded: true,
             published,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::model::{Invalid, Mac, Subnet};
+use crate::model::{Invalid, Mac, Subnet, quoted};
 
 /// A route of the host, as far as a range of ours may come into its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub fn next<E>(
     let start = last.map(to_number).filter(|n| (first..end).contains(n)).map_or(first, |n| n + 1);
     for number in (start..=end).chain(first..start) {
         let address = to_address(number, &subnet.range);
-        if Some(address) != subnet.gateway.address() && !taken(address)? {
+        if Some(address) != subnet.gateway.address() && reserved_for(subnet, address).is_none() && !taken(address)? {
             return Ok(Some(address));
         }
     }
@@ -95,11 +95,17 @@ pub fn check(subnet: &Subnet, address: IpAddr) -> Result<(), Invalid> {
     let why = match to_number(address) {
         _ if !range.contains(&address) => format!("is outside the network's range {range}"),
         _ if Some(address) == subnet.gateway.address() => "is the gateway's".to_owned(),
+        _ if let Some(name) = reserved_for(subnet, address) => format!("is reserved for {}", quoted(name)),
         n if n < first => format!("is the network address of {range}"),
         n if n > end => format!("is the broadcast address of {range}"),
         _ => return Ok(()),
     };
     Err(Invalid::new("ip", address, why))
+}
+
+/// What `address` is reserved for in `subnet`, which no container gets.
+fn reserved_for(subnet: &Subnet, address: IpAddr) -> Option<&str> {
+    subnet.aux.iter().find(|(_, reserved)| **reserved == address).map(|(name, _)| name.as_str())
 }
 
 /// Whether a container may have `mac` on the network of `subnets` at all.

@@ -4,6 +4,7 @@
 pub mod files;
 pub mod identity;
 pub mod ipam;
+pub mod joined;
 pub mod liveness;
 pub mod moment;
 pub mod neighbours;

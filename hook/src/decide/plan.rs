@@ -1,14 +1,16 @@
 //! Request + what is leased -> the endpoint, the ports and what undoes them. Pure.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::decide::request::EndpointRequest;
 use crate::driver::{self, Undo};
 use crate::input::{HostPort, PublishRequest};
-use crate::model::{Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Route, Sandbox, State};
+use crate::model::{
+    Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Publishing, Route, Sandbox, State,
+    Subnet,
+};
 
 /// Free ports of the host for requests that leave the choice to us: what the host was asked before anything is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,21 +126,28 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
     range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
-/// The endpoint of `connection` at `address`, still without a number; `nth` numbers the names that its link on the host
-/// can have.
-pub fn endpoint(connection: &EndpointRequest, network: &Network, address: IpNet, nth: u8) -> Endpoint {
-    let gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway.address());
-    let is_of_its_family = |gateway: &IpAddr| gateway.is_ipv4() == address.addr().is_ipv4();
+/// The endpoint of `connection` at `address`, still without a number, as if it was its container's only one; `nth`
+/// numbers the names that its link on the host can have.
+pub fn endpoint(
+    connection: &EndpointRequest,
+    network: &Network,
+    address: IpNet,
+    interface: InterfaceName,
+    nth: u8,
+) -> Endpoint {
+    let is_in = |subnet: &&Subnet| subnet.range.contains(&address.addr());
+    let gateway = network.subnets.iter().find(is_in).and_then(|subnet| subnet.gateway.address());
     Endpoint {
         number: 0,
         state: State::Attaching,
         network: network.name.clone(),
         wire: driver::wire(network, address.addr(), nth),
-        interface: connection.interface.clone().unwrap_or_else(default_interface),
+        interface,
         mac: connection.mac.unwrap_or_else(|| Mac::of(address.addr())),
         mtu: connection.mtu.unwrap_or(network.options.mtu),
         addresses: vec![address],
-        routes: gateways.filter(is_of_its_family).map(Route::Default).collect(),
+        routes: gateway.into_iter().map(Route::Default).collect(),
+        publishing: Publishing::Direct,
     }
 }
 
@@ -148,11 +157,6 @@ pub fn links(sandbox: &Sandbox) -> Vec<Undo> {
     let alias = sandbox.alias();
     let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias));
     steps.filter(|step| matches!(step, Undo::Link { .. })).collect()
-}
-
-/// The interface in a container where the request names none.
-pub fn default_interface() -> InterfaceName {
-    "eth0".parse().expect("a constant that follows the kernel's rule")
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! State + bundle + annotations + config -> [`Request`]. Everything a user can write is validated here.
 
+mod connections;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::decide::files::{self, File};
 use crate::decide::identity::Identity;
-use crate::input::config::{self, Config};
+use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, NetworkNamespace, State};
 use crate::input::{PublishRequest, parse_publish};
 use crate::model::{ContainerId, HostAddress, InterfaceName, Invalid, Key, Mac, Mode, NetworkName};
@@ -51,12 +53,14 @@ pub enum Wiring {
     Host,
     /// Loopback only.
     None,
-    /// Endpoints on networks; one is the most for now.
+    /// Endpoints on networks, of which there is one at least.
     Networks {
-        /// The connection.
-        connection: EndpointRequest,
-        /// The ports that lead to it.
+        /// The connections, in the order in which they were named.
+        connections: Vec<EndpointRequest>,
+        /// The published ports.
         publish: Vec<PublishRequest>,
+        /// The network by which these reach the container; none where its default route decides.
+        publish_via: Option<NetworkName>,
     },
     /// The sandbox of another container, called by its id, its name or the beginning of its id.
     Member(ContainerId),
@@ -66,7 +70,9 @@ impl std::fmt::Display for Wiring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Host | Self::None => self.mode().fmt(f),
-            Self::Networks { connection, .. } => connection.network.fmt(f),
+            Self::Networks { connections, .. } => {
+                f.write_str(&connections.iter().map(|one| one.network.as_str()).collect::<Vec<_>>().join(";"))
+            }
             Self::Member(owner) => write!(f, "container:{owner}"),
         }
     }
@@ -81,6 +87,24 @@ impl Wiring {
             Self::Networks { .. } => Mode::Networks,
         }
     }
+
+    /// Has the published ports reach the container by the network `name`.
+    fn publish_by(&mut self, name: &str) -> Result<(), Invalid> {
+        let wrong = |why| Err(Invalid::new("", name, why));
+        match self {
+            Self::Networks { connections, publish_via, .. } => {
+                let network: NetworkName = name.parse()?;
+                if !connections.iter().any(|one| one.network == network) {
+                    return wrong("is none of the networks in io.ocinet.network");
+                }
+                *publish_via = Some(network);
+                Ok(())
+            }
+            // The refusal of what a member cannot have comes later, and says more.
+            Self::Member(_) => Ok(()),
+            Self::Host | Self::None => wrong("has no effect where the container is on no network of ocinet"),
+        }
+    }
 }
 
 /// A connection to a network with the options the user gave.
@@ -92,10 +116,12 @@ pub struct EndpointRequest {
     pub addresses: Vec<IpAddr>,
     /// `mac=`: this instead of the one that follows from the address.
     pub mac: Option<Mac>,
-    /// `interface=`: this name inside the container instead of `eth0`.
+    /// `interface=`: this name inside the container instead of the first of `eth0`, `eth1`, ... that is free.
     pub interface: Option<InterfaceName>,
     /// `mtu=`: bytes, instead of the uplink's.
     pub mtu: Option<u32>,
+    /// `gw-priority=`: of several connections, the one with the highest has the default route; 0 without it.
+    pub gw_priority: Option<i32>,
 }
 
 impl Request {
@@ -128,7 +154,10 @@ impl Request {
         let address = HostAddress::from(config.publish_default_address.map(IpAddr::V4));
         let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default(), address)
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
-        let (wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
+        let (mut wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
+        if let Some(via) = &annotations.publish_via {
+            wiring.publish_by(via).map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
+        }
         if matches!(wiring, Wiring::Member(_)) {
             refuse_own_names(&annotations, network)?;
         }
@@ -166,16 +195,14 @@ fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<St
         }
         return Ok((Wiring::Member(options.parse()?), Vec::new()));
     }
-    if network.contains(';') {
-        return Err(Invalid::new("", network, "names several networks; one is the most for now"));
-    }
-    Ok((Wiring::Networks { connection: network.parse()?, publish }, Vec::new()))
+    Ok((Wiring::Networks { connections: connections::parse(network)?, publish, publish_via: None }, Vec::new()))
 }
 
 /// As in Docker, a container that shares another's network shares its names.
 fn refuse_own_names(annotations: &Annotations, network: &str) -> Result<(), Invalid> {
-    let Annotations { hostname, dns, dns_search, dns_option, add_host, .. } = annotations;
+    let Annotations { publish_via, hostname, dns, dns_search, dns_option, add_host, .. } = annotations;
     let own = [
+        ("publish-via", publish_via),
         ("hostname", hostname),
         ("dns", dns),
         ("dns-search", dns_search),
@@ -189,56 +216,6 @@ fn refuse_own_names(annotations: &Annotations, network: &str) -> Result<(), Inva
         }
         None => Ok(()),
     }
-}
-
-impl std::str::FromStr for EndpointRequest {
-    type Err = Invalid;
-
-    /// podman's grammar: `NAME[:option=value[,option=value]...]`.
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let (name, options) = text.split_once(':').unwrap_or((text, ""));
-        if name.contains([',', '=']) {
-            return Err(Invalid::new("", text, "has options without a colon before them, as in bridge:ip=10.90.0.5"));
-        }
-        let network: NetworkName = name.parse()?;
-        if network != config::default_bridge() {
-            let why = "does not exist; there are bridge, host, none and container:CONTAINER";
-            return Err(Invalid::new("network", name, why));
-        }
-        let mut connection = Self { network, addresses: Vec::new(), mac: None, interface: None, mtu: None };
-        for option in options.split([',', ' ']).filter(|option| !option.is_empty()) {
-            connection.set(option)?;
-        }
-        Ok(connection)
-    }
-}
-
-impl EndpointRequest {
-    fn set(&mut self, option: &str) -> Result<(), Invalid> {
-        let wrong = |why: &str| Invalid::new("option", option, why);
-        let (key, value) = option.split_once('=').ok_or_else(|| wrong("is not of the form key=value"))?;
-        let taken = match key {
-            "ip" => {
-                let address: std::net::Ipv4Addr =
-                    value.parse().map_err(|_| Invalid::new("ip", value, "is no IPv4 address"))?;
-                let again = !self.addresses.is_empty();
-                self.addresses.push(address.into());
-                again
-            }
-            "mac" => self.mac.replace(value.parse()?).is_some(),
-            "interface" => self.interface.replace(value.parse()?).is_some(),
-            "mtu" => self.mtu.replace(parse_mtu(value)?).is_some(),
-            _ => return Err(wrong("is none of ip=, mac=, interface=, mtu=")),
-        };
-        if taken { Err(wrong("is given twice")) } else { Ok(()) }
-    }
-}
-
-/// Bounds: RFC 791 asks for 68 bytes at least, and a veth takes 65,535 at most.
-fn parse_mtu(text: &str) -> Result<u32, Invalid> {
-    let range = 68..=65_535;
-    let mtu = text.parse().ok().filter(|mtu| range.contains(mtu));
-    mtu.ok_or_else(|| Invalid::new("mtu", text, "is no number of bytes from 68 to 65535"))
 }
 
 #[cfg(test)]
@@ -269,13 +246,14 @@ mod tests {
 
     #[test]
     fn bridge_with_options() {
-        let Wiring::Networks { connection, .. } =
+        let Wiring::Networks { connections, .. } =
             wiring_of("bridge:ip=10.90.0.5,mac=02:00:00:00:00:05,interface=net0,mtu=1400").unwrap()
         else {
             panic!("no network");
         };
+        let [connection] = &connections[..] else { panic!("{connections:?}") };
         assert_eq!(connection.addresses, ["10.90.0.5".parse::<IpAddr>().unwrap()]);
-        assert_eq!(connection.interface.unwrap().as_str(), "net0");
+        assert_eq!(connection.interface.as_ref().unwrap().as_str(), "net0");
         assert_eq!((connection.mac.unwrap().0[5], connection.mtu), (5, Some(1400)));
         assert_eq!(wiring_of("bridge"), wiring_of("bridge:"));
         assert_eq!(wiring_of("bridge:ip=10.90.0.5 mtu=1400"), wiring_of("bridge:ip=10.90.0.5,mtu=1400"));
@@ -284,10 +262,11 @@ mod tests {
     #[test]
     fn refusals_name_field_and_value() {
         let rows = [
-            ("brigde", "\"brigde\""),
+            ("bri/gde", "\"bri/gde\""),
             ("container:", "is empty"),
             ("container:a/b", "slash"),
-            ("bridge;bridge", "several"),
+            ("bridge;bridge", "twice"),
+            ("bridge;host", "\"host\""),
             ("bridge:ip=10.90.0", "ip \"10.90.0\""),
             ("bridge:ip=010.90.0.5", "ip \"010.90.0.5\""),
             ("bridge:ip=10.90.0.5,ip=10.90.0.6", "twice"),
@@ -323,6 +302,20 @@ mod tests {
             let pairs = [("io.ocinet.network", "container:web"), (&key, value)];
             let error = request(&pairs, &Config::default()).unwrap_err().to_string();
             assert!(error.contains(&key) && error.contains("container:web"), "{error}");
+        }
+    }
+
+    #[test]
+    fn ports_are_published_by_a_network_that_is_named() {
+        let of = |network: &str, via: &str| {
+            let pairs = [("io.ocinet.network", network), ("io.ocinet.publish-via", via)];
+            request(&pairs, &Config::default()).map(|request| request.unwrap().wiring)
+        };
+        let Ok(Wiring::Networks { publish_via, .. }) = of("a;b", "b") else { panic!("no network") };
+        assert_eq!(publish_via.unwrap().as_str(), "b");
+        for (network, via) in [("a;b", "c"), ("host", "a"), ("container:web", "a")] {
+            let error = of(network, via).unwrap_err().to_string();
+            assert!(error.contains("io.ocinet.publish-via"), "{network}: {error}");
         }
     }
 

@@ -36,7 +36,7 @@ impl Decisions for model::Bridge {
     }
 
     /// The pair that makes the endpoint a port of the bridge.
-    fn of_endpoint(&self, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep> {
+    fn of_endpoint(&self, network: &Network, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep> {
         let (Some(name), Some(master)) = (endpoint.wire.host_link(), endpoint.wire.master()) else { return Vec::new() };
         vec![EndpointStep::Veth(Veth {
             name: name.clone(),
@@ -47,6 +47,7 @@ impl Decisions for model::Bridge {
             mtu: endpoint.mtu,
             addresses: endpoint.addresses.iter().map(ipnet::IpNet::addr).collect(),
             guard: FilterProgram::of_port(endpoint.mac, endpoint.addresses.iter().map(ipnet::IpNet::addr)),
+            isolated: !network.options.icc,
         })]
     }
 

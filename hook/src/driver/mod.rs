@@ -20,7 +20,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{Alias, Driver, Endpoint, InterfaceName, Mac, Network, Route, Wire};
+use crate::model::{Alias, Driver, Endpoint, InterfaceName, Mac, Network, Route, Subnet, Wire};
 
 /// Facts that a step needs besides the network and the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,8 @@ trait Decisions {
     /// What all endpoints of `network` share on the host.
     fn of_network(&self, network: &Network, guarded: bool) -> Vec<NetworkStep>;
 
-    /// What connects `endpoint`; `alias` marks its links.
-    fn of_endpoint(&self, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep>;
+    /// What connects `endpoint` of `network`; `alias` marks its links.
+    fn of_endpoint(&self, network: &Network, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep>;
 
     /// The MAC of a next hop of `network`, where we gave it one that stays.
     fn mac_of_gateway(&self, network: &Network, gateway: IpAddr) -> Option<Mac>;
@@ -95,7 +95,7 @@ pub fn undo_of_network(network: &Network) -> Vec<NetworkUndo> {
 
 /// What connects `endpoint` of `network` on the host; `alias` marks its links.
 pub fn of_endpoint(network: &Network, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep> {
-    decisions(&network.driver).of_endpoint(endpoint, alias)
+    decisions(&network.driver).of_endpoint(network, endpoint, alias)
 }
 
 /// The steps that connect `endpoint` to `network`.
@@ -112,8 +112,10 @@ pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
     let (decisions, name) = (decisions(&network.driver), || endpoint.interface.clone());
     let mut steps =
         vec![SandboxStep::Loopback, SandboxStep::Interface { name: name(), addresses: endpoint.addresses.clone() }];
+    let is_in = |subnet: &&Subnet| endpoint.addresses.iter().any(|net| subnet.range.contains(&net.addr()));
+    let gateways = network.subnets.iter().filter(is_in).filter_map(|subnet| subnet.gateway.address());
     let known = |gateway| decisions.mac_of_gateway(network, gateway).map(|mac| (gateway, mac));
-    let neighbours = endpoint.gateways().filter_map(known);
+    let neighbours = gateways.filter_map(known);
     steps.extend(neighbours.map(|(address, mac)| SandboxStep::Neighbour { name: name(), address, mac }));
     if decisions.may_be_misremembered(network) {
         let addresses = endpoint.addresses.iter().map(IpNet::addr);
@@ -258,6 +260,8 @@ pub struct Veth {
     pub addresses: Vec<IpAddr>,
     /// The filter for packets that come in by the host's end.
     pub guard: FilterProgram,
+    /// Whether the bridge passes nothing between it and other ports that are so.
+    pub isolated: bool,
 }
 
 /// One thing in the container's namespace.

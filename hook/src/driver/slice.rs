@@ -27,7 +27,7 @@ impl Decisions for Slice {
         })]
     }
 
-    fn of_endpoint(&self, _endpoint: &Endpoint, _alias: &Alias) -> Vec<EndpointStep> {
+    fn of_endpoint(&self, _network: &Network, _endpoint: &Endpoint, _alias: &Alias) -> Vec<EndpointStep> {
         Vec::new()
     }
 

@@ -18,7 +18,9 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::model::{HostAddress, InterfaceName, Network, Protocol, Sandbox, Subnet};
+use crate::model::{
+    Endpoint, HostAddress, InterfaceName, Masquerade, Network, Options, Protocol, Publishing, Sandbox, Subnet,
+};
 
 /// Everything the host's firewall must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,10 +77,11 @@ pub struct RangeNeeds {
 impl NetworkNeeds {
     /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
     pub fn of(network: &Network) -> Option<Self> {
-        let range =
-            |subnet: &Subnet| RangeNeeds { range: subnet.range, gateway: subnet.gateway.of_host(), masquerade: true };
+        let Options { icc, internal, masquerade, .. } = *network.options;
+        let masquerade = masquerade != Masquerade::Off;
+        let range = |subnet: &Subnet| RangeNeeds { range: subnet.range, gateway: subnet.gateway.of_host(), masquerade };
         let ranges = network.subnets.iter().map(range).collect();
-        Some(Self { bridge: network.link()?.clone(), icc: true, internal: false, ranges })
+        Some(Self { bridge: network.link()?.clone(), icc, internal, ranges })
     }
 }
 
@@ -121,8 +124,12 @@ pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
 
 /// Those that lead to its first address of `family`.
 fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
-    let target = sandbox.publishable().find(|address| Family::of(*address) == Some(family));
-    let Some(target) = target else { return Vec::new() };
+    let of_family = |endpoint: &Endpoint| {
+        let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == Some(family))?;
+        Some((address, endpoint.publishing == Publishing::Masqueraded))
+    };
+    let target = sandbox.publishing_endpoints().find_map(of_family);
+    let Some((target, masquerade)) = target else { return Vec::new() };
     let one = |mapping: &crate::model::PortMapping| {
         let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
         mapping.pairs().map(move |(host_port, port)| Publish {
@@ -130,7 +137,7 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
             host_address,
             host_port,
             target: SocketAddr::new(target, port),
-            masquerade: false,
+            masquerade,
             label: label.clone(),
         })
     };

@@ -15,6 +15,8 @@ pub struct Annotations {
     pub network: Option<String>,
     /// `io.ocinet.publish`.
     pub publish: Option<String>,
+    /// `io.ocinet.publish-via`.
+    pub publish_via: Option<String>,
     /// `io.ocinet.name`.
     pub name: Option<String>,
     /// `io.ocinet.hostname`.
@@ -57,10 +59,11 @@ impl Annotations {
     pub const KEYS: &[AnnotationKey] = &[
         AnnotationKey {
             name: Self::NETWORK,
-            grammar: "bridge[:OPTION,...] | host | none | container:CONTAINER",
+            grammar: "NETWORK[:OPTION,...][;NETWORK[:OPTION,...]]... | host | none | container:CONTAINER",
             help: &[
                 "How the container is wired. `bridge`: an interface on the default network, with an address of its own; \
-                 options are below. `none`: loopback only. `host`: the host's network. `container:CONTAINER`: the network \
+                 options are below. Another name: the same on a network that `ocinet network create` or a file in \
+                 /etc/ocinet/networks defines. `none`: loopback only. `host`: the host's network. `container:CONTAINER`: the network \
                  and the names of another container, which has to run; it is called by its id, its name or the \
                  beginning of its id. Without this key: `bridge`.",
                 "With `container:CONTAINER` the container has nothing of its own: keys for ports, host name, name servers \
@@ -69,7 +72,10 @@ impl Annotations {
                  `io.ocinet.publish` has no effect, and a warning says so.",
                 "For `host` and `container:CONTAINER` the container must be in that network namespace already, since a \
                  hook cannot move it there. `ocinet prepare`, podman's precreate stage and the shim see to that.",
-                "Other networks by name, and several joined by `;`, are refused in this release.",
+                "Several networks are joined by `;`. Their interfaces are called eth0, eth1 and so on in this order. The \
+                 default route is that of the first network that is not internal, or of the one with the highest \
+                 `gw-priority`. Programs may write a JSON array of objects instead, with `network` and the options \
+                 as keys: `[{\"network\": \"front\", \"ip\": \"10.64.0.5\"}, {\"network\": \"back\"}]`.",
             ],
             example: "bridge:ip=10.90.0.5,interface=net0",
             field: |a| &mut a.network,
@@ -81,6 +87,18 @@ impl Annotations {
                  release. Without this key: none."],
             example: "8080:80,127.0.0.1:8443:443,9000-9002:9000-9002/udp",
             field: |a| &mut a.publish,
+        },
+        AnnotationKey {
+            name: "io.ocinet.publish-via",
+            grammar: "NETWORK",
+            help: &[
+                "Of several networks, the one by which published ports reach the container. Where its default route \
+                 leaves by another network, the container sees the gateway of this one as the sender of what comes. \
+                 Without this key: the network of the default route; where that route is none of ocinet's, the first \
+                 that is not internal, likewise with the gateway as the sender.",
+            ],
+            example: "bridge",
+            field: |a| &mut a.publish_via,
         },
         AnnotationKey {
             name: Self::NAME,
@@ -155,7 +173,7 @@ impl Annotations {
 
 fn why_unknown(key: &str) -> String {
     match key.strip_prefix(PREFIX) {
-        Some(option @ ("ip" | "mac" | "interface" | "mtu")) => {
+        Some(option @ ("ip" | "mac" | "interface" | "mtu" | "gw-priority")) => {
             format!("is no key of ocinet; it is an option of {}: bridge:{option}=...", Annotations::NETWORK)
         }
         _ => format!("is no key of ocinet; did you mean {}?", nearest(key)),

@@ -29,6 +29,30 @@ pub struct Endpoint {
     /// The routes by it.
     #[serde(rename = "gateways")]
     pub routes: Vec<Route>,
+    /// What it has to do with published ports.
+    #[serde(default, skip_serializing_if = "Publishing::is_direct")]
+    pub publishing: Publishing,
+}
+
+/// What an endpoint has to do with the published ports of its sandbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Publishing {
+    /// They can lead to it.
+    #[default]
+    Direct,
+    /// The same, and the container sees the gateway of the network as the sender, since it would answer others by
+    /// another link.
+    Masqueraded,
+    /// None leads to it.
+    Off,
+}
+
+impl Publishing {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_direct(&self) -> bool {
+        *self == Self::Direct
+    }
 }
 
 impl Endpoint {

@@ -14,7 +14,7 @@ mod state;
 
 pub use alias::Alias;
 pub use draining::DrainingEndpoint;
-pub use endpoint::{Endpoint, Route, Wire};
+pub use endpoint::{Endpoint, Publishing, Route, Wire};
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
 #[cfg(test)]

@@ -27,6 +27,17 @@ impl Network {
         Self { name, driver: Driver::Bridge(Bridge { link }), subnets, options: Box::default() }
     }
 
+    /// Whether it is what `definition` says, whatever the MTU is where that follows the host's way out.
+    pub fn is_as_defined(&self, definition: &Self) -> bool {
+        let (mut one, mut other) = (self.clone(), definition.clone());
+        for options in [&mut one.options, &mut other.options] {
+            if !options.mtu_fixed {
+                options.mtu = 0;
+            }
+        }
+        one == other
+    }
+
     /// The link on the host that its endpoints share; none where its driver has none of its own.
     pub fn link(&self) -> Option<&InterfaceName> {
         match &self.driver {

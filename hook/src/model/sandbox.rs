@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, ContainerId, ContainerName, Endpoint, Key, PortMapping, State};
+use super::{Alias, ContainerId, ContainerName, Endpoint, Key, PortMapping, Publishing, State};
 
 /// How a container is wired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ pub struct Sandbox {
     pub namespace: Namespace,
     /// The connections; empty in `host` and `none` mode.
     pub endpoints: Vec<Endpoint>,
-    /// The published ports; they lead to the first endpoint.
+    /// The published ports; they lead to the first endpoint that they can lead to.
     pub publish: Vec<PortMapping>,
 }
 
@@ -140,8 +140,18 @@ impl Sandbox {
     /// endpoints with a link on the host, since rules of the host judge no other packets. Without any, ports are leased
     /// and lead nowhere.
     pub fn publishable(&self) -> impl Iterator<Item = IpAddr> {
-        let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some());
-        endpoints.flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr)
+        self.publishing_endpoints().flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr)
+    }
+
+    /// The endpoints with these addresses.
+    pub fn publishing_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let can_publish = |endpoint: &&Endpoint| endpoint.publishing != Publishing::Off;
+        self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some()).filter(can_publish)
+    }
+
+    /// Whether its published ports are leased and lead nowhere.
+    pub fn has_dormant_ports(&self) -> bool {
+        self.mode == Mode::Networks && !self.publish.is_empty() && self.publishing_endpoints().next().is_none()
     }
 
     /// The endpoints that the container has, or is about to have.

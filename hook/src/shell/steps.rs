@@ -29,9 +29,10 @@ pub fn network_step(step: &NetworkStep) -> Vec<String> {
 /// A step for one endpoint in the host's namespace; `pid` is the container's init process.
 pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
     match step {
-        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, addresses, guard }) => {
+        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, addresses, guard, isolated }) => {
             let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
             let alias = alias.to_string();
+            let apart = if *isolated { " isolated on" } else { "" };
             let mut lines = vec![
                 format!(
                     "ip link add {name} mtu {mtu} master {bridge} type veth \
@@ -42,7 +43,8 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
                 format!("bridge fdb replace {mac} dev {name} master static sticky"),
             ];
             lines.extend(addresses.iter().map(|address| neighbour(*address, *mac, &bridge)));
-            lines.push(format!("ip link set {name} alias {} up type bridge_slave hairpin on flood off", word(&alias)));
+            let alias = word(&alias);
+            lines.push(format!("ip link set {name} alias {alias} up type bridge_slave hairpin on flood off{apart}"));
             lines
         }
     }

@@ -181,6 +181,12 @@ impl Span {
         Self::between(&EntryKey::SandboxIn(cookie, 0), &EntryKey::SandboxIn(cookie, u32::MAX))
     }
 
+    /// The leases of addresses in a network.
+    pub fn addresses(network: &NetworkName) -> Self {
+        let first = text(ADDRESS, network.as_str());
+        Self { below: [&first[..], &[u8::MAX]].concat(), first }
+    }
+
     /// The draining endpoints.
     pub fn draining() -> Self {
         Self { first: vec![DRAINING], below: vec![DRAINING + 1] }

@@ -209,6 +209,19 @@ impl<'c> Read<'c> {
         self.holder(&EntryKey::Mac(network.clone(), mac))
     }
 
+    /// Whether an endpoint holds an address of `network`, be it that it drains.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_network_used(&self, network: &NetworkName) -> Result<bool> {
+        let mut is_used = false;
+        self.entries.scan(&Span::addresses(network), |_, _| {
+            is_used = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(is_used)
+    }
+
     /// Whether anything that `endpoint` would lease is held already.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use super::key::EntryKey;
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
-    Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, PortMapping, Protocol, Route, Sandbox, State, Subnet,
-    Wire,
+    Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, PortMapping, Protocol, Publishing, Route, Sandbox,
+    State, Subnet, Wire,
 };
 
 mod damage;
@@ -60,6 +60,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         mtu: 1500,
         addresses: vec![address.parse().unwrap()],
         routes: vec![Route::Default("10.90.0.1".parse().unwrap())],
+        publishing: Publishing::Direct,
     };
     let publish = ports.iter().map(|&(host_address, host_port, count)| PortMapping {
         protocol: Protocol::Tcp,

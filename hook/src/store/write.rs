@@ -46,7 +46,28 @@ impl<'c> Write<'c> {
     pub fn add_network(&self, network: &Network) -> Result<()> {
         let name = network.name.as_str().as_bytes();
         self.entries.add(&EntryKey::Network(network.name.clone()), &json(network)?)?;
-        network.link().map_or(Ok(()), |link| self.entries.add(&EntryKey::NetworkLink(link.clone()), name))
+        network.link().map_or(Ok(()), |link| self.entries.add(&EntryKey::NetworkLink(link.clone()), name))?;
+        if network.options.internal { self.set_has_internal(true) } else { Ok(()) }
+    }
+
+    /// Removes a network on which no endpoint is; none there is no error.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn remove_network(&self, name: &NetworkName) -> Result<()> {
+        let Some(network) = self.network(name)? else { return Ok(()) };
+        for key in [EntryKey::Network(name.clone()), EntryKey::LastAddress(name.clone())] {
+            self.entries.remove(&key)?;
+        }
+        network.link().map_or(Ok(()), |link| self.entries.remove(&EntryKey::NetworkLink(link.clone())))?;
+        if network.options.internal {
+            self.set_has_internal(self.networks()?.iter().any(|other| other.options.internal))?;
+        }
+        Ok(())
+    }
+
+    fn set_has_internal(&self, has_internal: bool) -> Result<()> {
+        self.set_host_row(&HostRow { has_internal, ..self.host_row()? })
     }
 
     /// Changes a network that is there; its link stays the same.

@@ -6,15 +6,17 @@ use serde_json::json;
 
 use ocinet::decide::files::{self, Reach, Resolver};
 use ocinet::decide::identity::{HostNameSource, Identity};
-use ocinet::decide::plan;
 use ocinet::decide::request::{EndpointRequest, Request, Wiring};
+use ocinet::decide::{joined, plan};
 use ocinet::driver::{self, Facts};
 use ocinet::firewall::nftables::encoded_ports;
 use ocinet::firewall::{Base, InputLoop, Needs, NetworkNeeds, iptables, publish_needs};
 use ocinet::input::PublishRequest;
-use ocinet::input::config::{Config, default_bridge};
+use ocinet::input::config::Config;
 use ocinet::input::{Annotations, Bundle, State};
-use ocinet::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, State as Progress};
+use ocinet::model::{
+    Endpoint, Invalid, Namespace, NetnsLocator, Network, NetworkName, Sandbox, State as Progress, Subnet,
+};
 
 use super::ports::{disjoint, every_port, ports};
 use super::publish::in_range;
@@ -31,10 +33,10 @@ pub fn annotations(bytes: &[u8]) {
     };
     request.warnings.iter().for_each(one_line);
     texts(&request.identity);
-    let Wiring::Networks { connection, publish } = &request.wiring else { return };
+    let Wiring::Networks { connections, publish, publish_via } = &request.wiring else { return };
     publish.iter().for_each(in_range);
     disjoint(publish, every_port);
-    wired(&request, connection, publish);
+    wired(&request, connections, publish, publish_via.as_ref());
 }
 
 /// What is said about one container.
@@ -109,15 +111,29 @@ fn is_visible(c: char) -> bool {
     c == ' ' || c.is_ascii_graphic()
 }
 
-/// Makes sure of everything that is made of a request on a bridge: the sandbox, the steps, the lines, the rules.
-fn wired(request: &Request, connection: &EndpointRequest, publish: &[PublishRequest]) {
+/// Makes sure of everything that is made of a request on bridges: the sandbox, the steps, the lines, the rules.
+fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishRequest], via: Option<&NetworkName>) {
     let Ok(ports) = ports(publish, every_port) else { return };
-    let subnet = Config::default().subnets().next().expect("the documented range");
-    let bridge = "ocinet0".parse().expect("a name");
-    let network = Network::of_bridge(default_bridge(), bridge, vec![subnet]);
-    let address = IpNet::new([10, 90, 0, 2].into(), 16).expect("an address");
-    let endpoint = plan::endpoint(connection, &network, address, 0);
-    assert!((68..=65_535).contains(&endpoint.mtu) && endpoint.mac.0[0] & 1 == 0, "{endpoint:?}");
+    let network = |(connection, nth): (&EndpointRequest, u8)| {
+        let range = IpNet::new([10, nth, 0, 0].into(), 16).expect("a range");
+        let bridge = format!("ocn-{nth}").parse().expect("a name");
+        let subnet = Subnet::with_first_gateway(range).expect("a range with addresses");
+        Network::of_bridge(connection.network.clone(), bridge, vec![subnet])
+    };
+    let networks: Vec<Network> = connections.iter().zip(0..).map(network).collect();
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    let interfaces = joined::interfaces(connections, &networks);
+    for ((connection, network), (interface, nth)) in
+        connections.iter().zip(&networks).zip(interfaces.into_iter().zip(0..))
+    {
+        let address = IpNet::new([10, nth, 0, 2].into(), 16).expect("an address");
+        endpoints.push(plan::endpoint(connection, network, address, interface, 0));
+    }
+    joined::arrange(&mut endpoints, connections, &networks, via, false).expect("no network is internal");
+    assert_eq!(endpoints.iter().flat_map(Endpoint::gateways).count(), 1, "{endpoints:?}");
+    for endpoint in &endpoints {
+        assert!((68..=65_535).contains(&endpoint.mtu) && endpoint.mac.0[0] & 1 == 0, "{endpoint:?}");
+    }
     let sandbox = Sandbox {
         number: 1,
         container: request.container.clone(),
@@ -132,7 +148,7 @@ fn wired(request: &Request, connection: &EndpointRequest, publish: &[PublishRequ
             seen_from_mnt_ns: 1,
             nsid: None,
         },
-        endpoints: vec![endpoint],
+        endpoints,
         publish: ports,
         adopted: None,
         resolver: Some(request.identity.resolver.clone().into()),
@@ -140,7 +156,7 @@ fn wired(request: &Request, connection: &EndpointRequest, publish: &[PublishRequ
     assert_eq!(request.key(), sandbox.key());
     let stored = serde_json::to_string(&sandbox).expect("a record is JSON");
     assert_eq!(serde_json::from_str::<Sandbox>(&stored).as_ref().ok(), Some(&sandbox), "{stored}");
-    lines(&sandbox, &network);
+    lines(&sandbox, &networks);
     let publish = publish_needs(&sandbox);
     let none = Base::default();
     for element in publish.iter().flat_map(|port| encoded_ports(std::slice::from_ref(port), &none).into_iter().take(1))
@@ -149,7 +165,8 @@ fn wired(request: &Request, connection: &EndpointRequest, publish: &[PublishRequ
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
     let base = Base { close_forwarding: true, input_loop: InputLoop::Unused, has_internal: false };
-    let all = Needs { base, networks: NetworkNeeds::of(&network).into_iter().collect(), publish, ..Needs::default() };
+    let all =
+        Needs { base, networks: networks.iter().filter_map(NetworkNeeds::of).collect(), publish, ..Needs::default() };
     shell::only_elements(&all);
     shell::only_elements(&Needs { base: Base { input_loop: InputLoop::Made { link: 7 }, ..base }, ..all.clone() });
     only_rules(&all);
@@ -178,11 +195,11 @@ fn only_rules(all: &Needs) {
 }
 
 /// Makes sure that each step is one command a line, whatever is called how, and that the alias fits the kernel.
-fn lines(sandbox: &Sandbox, network: &Network) {
+fn lines(sandbox: &Sandbox, networks: &[Network]) {
     let alias = sandbox.alias().to_string();
     assert!(alias.len() <= 255, "{alias}");
     let facts = Facts { alias: sandbox.alias(), guarded: true };
-    for endpoint in &sandbox.endpoints {
+    for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
         let steps = driver::steps(network, endpoint, &facts);
         let shared = steps.network.iter().flat_map(ocinet::shell::network_step);
         let own = steps.endpoint.iter().flat_map(|step| ocinet::shell::endpoint_step(step, "42"));
@@ -192,7 +209,7 @@ fn lines(sandbox: &Sandbox, network: &Network) {
             .map(|line| shell::words(&line))
             .collect();
         assert!(lines.iter().flatten().any(|word| *word == alias), "{alias} in {lines:?}");
-        let interface = sandbox.endpoints[0].interface.as_str();
+        let interface = endpoint.interface.as_str();
         assert!(lines.iter().flatten().any(|word| word == interface), "{interface} in {lines:?}");
     }
     assert_eq!(shell::words(&ocinet::shell::word(&sandbox.bundle)), [sandbox.bundle.as_str()]);

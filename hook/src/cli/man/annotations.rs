@@ -13,7 +13,7 @@ pub(super) fn document() -> Document {
         example: key.example.to_owned(),
     }));
     parts.extend([
-        Part::Section("Options of bridge"),
+        Part::Section("Options of a network"),
         Part::paragraph("They follow a colon and are joined by commas."),
         Part::table(["option", "meaning"], &OPTIONS),
         Part::Section("Examples"),
@@ -41,14 +41,22 @@ const DESCRIPTION: [&str; 4] = [
      the new one shares its network and gets none of its own.",
 ];
 
-const OPTIONS: [(&str, &str); 4] = [
+const OPTIONS: [(&str, &str); 5] = [
     ("`ip=ADDRESS`", "An address of the network's range. Without it: the next free one."),
     ("`mac=ADDRESS`", "A unicast address that is not the gateway's. Without it: one that follows from the IP address."),
-    ("`interface=NAME`", "The name inside the container, at most 15 bytes. Without it: `eth0`."),
+    (
+        "`interface=NAME`",
+        "The name inside the container, at most 15 bytes. Without it: the first of `eth0`, `eth1` and so on.",
+    ),
     (
         "`mtu=BYTES`",
         "68 to 65535. The other containers and the bridge keep theirs, so larger datagrams from this network do not \
          arrive. Without it: that of the host's way out, which is the `mtu` of its default route, or its link's.",
+    ),
+    (
+        "`gw-priority=NUMBER`",
+        "Of several networks, the one with the highest has the default route, and of equal ones the first. An internal \
+         network never has it. Without it: 0.",
     ),
 ];
 

@@ -47,7 +47,7 @@ impl Engine {
         if guarded {
             for network in self.networks_in_use()? {
                 if let Some(link) = network.link() {
-                    self.rules.passes.add_missing(&self.locks, link)?;
+                    self.rules.passes.add_missing(&self.locks, &[link])?;
                 }
             }
         }

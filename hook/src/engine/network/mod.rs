@@ -4,9 +4,11 @@ mod choose;
 mod create;
 mod define;
 mod definitions;
+mod macs;
 mod shared;
 
 pub use define::default_network;
 pub use definitions::{Definitions, Lifetime};
 
 pub(super) use define::default_interface;
+pub(super) use macs::remember_mac;

@@ -3,5 +3,6 @@
 mod close;
 mod detach;
 mod drain;
+mod network;
 
 pub(super) use drain::{Drains, clear_addresses, drain};

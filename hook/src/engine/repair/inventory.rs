@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::decide::plan;
+use crate::decide::joined;
 use crate::driver;
 use crate::engine::network::default_interface;
 use crate::firewall::{Kind, Publish};
@@ -13,7 +13,7 @@ use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
     Alias, ContainerId, DrainingEndpoint, Endpoint, Gateway, Key, Mac, Mode, Namespace, NetnsLocator, Network,
-    PortMapping, Route, Sandbox, State, Subnet, Wire, quoted,
+    PortMapping, Publishing, Route, Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::Forwarding;
 
@@ -212,11 +212,12 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
         state: State::Attached,
         network: network.name.clone(),
         wire,
-        interface: inside.as_ref().map_or_else(plan::default_interface, |inside| inside.name.clone()),
+        interface: inside.as_ref().map_or_else(joined::default_interface, |inside| inside.name.clone()),
         mac: mac.unwrap_or_else(default_mac),
         mtu: link.mtu,
         addresses: address.into_iter().collect(),
         routes: network.subnets.iter().filter_map(|subnet| subnet.gateway.address()).map(Route::Default).collect(),
+        publishing: Publishing::Direct,
     }
 }
 

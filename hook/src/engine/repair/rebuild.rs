@@ -14,11 +14,12 @@ use slog::{Logger, warn};
 use super::inventory::Inventory;
 use super::look;
 use crate::driver;
+use crate::engine::network::remember_mac;
 use crate::engine::removal::clear_addresses;
 use crate::engine::{Engine, Error, Result, alive};
 use crate::input::config::Config;
 use crate::kernel::{LockFile, perform};
-use crate::model::{Endpoint, Mac};
+use crate::model::Endpoint;
 use crate::store::{self, Forwarding, Host, Store, Write, Writing};
 
 /// What a store is opened and rebuilt with.
@@ -148,7 +149,11 @@ fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<usize> {
     for sandbox in &inventory.sandboxes {
         if store.find(&sandbox.key())?.is_none() && !is_any_leased(store, &sandbox.endpoints)? {
             store.insert(&mut sandbox.clone())?;
-            remember_macs(store, &sandbox.endpoints)?;
+            for endpoint in &sandbox.endpoints {
+                if let Some(mut network) = store.network(&endpoint.network)? {
+                    remember_mac(store, &mut network, endpoint)?;
+                }
+            }
             added += 1;
         }
     }
@@ -159,18 +164,6 @@ fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<usize> {
         }
     }
     Ok(added)
-}
-
-/// From now on, hosts on their networks may remember a MAC for an address that does not follow from it.
-fn remember_macs(store: &Write<'_>, endpoints: &[Endpoint]) -> store::Result<()> {
-    let is_chosen = |endpoint: &&Endpoint| endpoint.addresses.iter().any(|one| Mac::of(one.addr()) != endpoint.mac);
-    for endpoint in endpoints.iter().filter(is_chosen) {
-        if let Some(mut network) = store.network(&endpoint.network)?.filter(|network| network.options.derived_macs) {
-            network.options.derived_macs = false;
-            store.set_network(&network)?;
-        }
-    }
-    Ok(())
 }
 
 fn is_any_leased(store: &Write<'_>, endpoints: &[Endpoint]) -> store::Result<bool> {

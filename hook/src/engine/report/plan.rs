@@ -5,14 +5,13 @@ use std::path::Path;
 use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
-use crate::decide::request::{EndpointRequest, Request, Wiring};
+use crate::decide::request::{Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::rules::input_loop_by;
-use crate::engine::sandbox::{LeaseConflict, LeaseRequest, grant, intent, no_address};
+use crate::engine::sandbox::{Joining, LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::NetworkNamespace;
-use crate::input::PublishRequest;
 use crate::input::config::Config;
 use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
@@ -55,10 +54,11 @@ impl Engine {
                 let sandbox = intent(request, &namespace, Vec::new(), Vec::new());
                 (sandbox, shell::in_sandbox(&[SandboxStep::Loopback]))
             }
-            Wiring::Networks { connection, publish } => {
-                let (sandbox, network) = engine.rehearse(request, &namespace, connection, publish)?;
-                let mut commands = engine.firewall_commands(&sandbox, &network)?;
-                commands.extend(engine.wire_commands(&sandbox, &network)?);
+            Wiring::Networks { connections, publish, publish_via } => {
+                let joining = Joining { connections, publish, publish_via: publish_via.as_ref() };
+                let (sandbox, networks) = engine.rehearse(request, &namespace, joining)?;
+                let mut commands = engine.firewall_commands(&sandbox, &networks)?;
+                commands.extend(engine.wire_commands(&sandbox, &networks)?);
                 (sandbox, commands)
             }
         };
@@ -87,18 +87,29 @@ impl Engine {
         &mut self,
         request: &Request,
         namespace: &Namespace,
-        connection: &EndpointRequest,
-        publish: &[PublishRequest],
-    ) -> Result<(Sandbox, Network)> {
-        let known = self.store.read().network(&connection.network)?;
-        let new = if known.is_none() { Some(self.new_network(&connection.network)?) } else { None };
+        joining: Joining<'_>,
+    ) -> Result<(Sandbox, Vec<Network>)> {
+        let definitions = self.definitions_of(joining.connections)?;
+        let mut new = Vec::new();
+        for (connection, definition) in joining.connections.iter().zip(&definitions) {
+            let name = &connection.network;
+            let read = self.store.read();
+            let stands = match (read.network(name)?, definition) {
+                (Some(known), Some(definition)) => known.is_as_defined(definition) || read.is_network_used(name)?,
+                (known, _) => known.is_some(),
+            };
+            if !stands {
+                new.push(self.new_network(name)?);
+            }
+        }
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let mappings = self.choose_ports(publish)?;
+        let mappings = self.choose_ports(joining.publish)?;
         let granted = self.store.rehearse(|store| {
-            if let Some(network) = &new {
+            for network in &new {
+                store.remove_network(&network.name)?;
                 store.add_network(network)?;
             }
-            grant(store, LeaseRequest { request, namespace, connection, mappings, mtu, nth: 0 })
+            grant(store, LeaseRequest { request, namespace, joining, definitions, mappings, mtu, nth: 0 })
         });
         granted.map_err(|conflict| match conflict {
             LeaseConflict::Failed(error) => error,
@@ -110,17 +121,18 @@ impl Engine {
             LeaseConflict::Earlier(_)
             | LeaseConflict::Owned(_)
             | LeaseConflict::Draining(_)
-            | LeaseConflict::NoNetwork(_) => {
+            | LeaseConflict::NoNetwork(_)
+            | LeaseConflict::Redefined(_) => {
                 Error::Conflict(format!("container {} is in the way of its own plan", request.container))
             }
         })
     }
 
     /// What connects the container. What an earlier attach has made is not made again.
-    fn wire_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
+    fn wire_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
         let facts = Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind(&self.store)?.has_rules() };
         let mut commands = Vec::new();
-        for endpoint in &sandbox.endpoints {
+        for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {
                 if perform::network_faults(&mut self.links, step)?.contains(&NetworkFault::Missing) {
@@ -133,25 +145,30 @@ impl Engine {
         Ok(commands)
     }
 
-    fn firewall_commands(&mut self, sandbox: &Sandbox, network: &Network) -> Result<Vec<String>> {
+    fn firewall_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
         let row = self.store.read().host_row()?;
         let kind = self.rules.keeper.kind_of(&row)?;
         if kind == Kind::None {
             return Ok(Vec::new());
         }
-        let Some(needs) = NetworkNeeds::of(network) else { return Ok(Vec::new()) };
+        let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
+        if needs.is_empty() {
+            return Ok(Vec::new());
+        }
         let forwards = kernel::forwarding()?;
         let mut base = self.rules.base(&row, &mut self.links)?;
         base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;
         base.close_forwarding |= !forwards && self.config.close_forwarding;
+        base.has_internal |= needs.iter().any(|network| network.internal);
         let mut commands = Vec::new();
-        let part = Needs { base, networks: vec![needs.clone()], ..Needs::default() };
+        let part = Needs { base, networks: needs.clone(), ..Needs::default() };
         if self.rules.keeper.backend_of(&row)?.holds(&part)? {
             commands.extend(publish_needs(sandbox).iter().flat_map(|port| shell::port(kind, port, &base)));
         } else {
             let mut all = Needs { base, ..self.rules.needs(&row, &self.store, &mut self.links)? };
-            if !all.networks.contains(&needs) {
-                all.networks.push(needs);
+            for network in needs.into_iter().filter(|network| !all.networks.contains(network)).collect::<Vec<_>>() {
+                all.networks.retain(|other| other.bridge != network.bridge);
+                all.networks.push(network);
                 all.sources = self.links.sources()?;
             }
             all.publish.extend(publish_needs(sandbox));

@@ -5,7 +5,7 @@ use crate::engine::Result;
 use crate::engine::locks::FirewallLock;
 use crate::firewall::{Change, NetworkNeeds, publish_needs};
 use crate::kernel::{self, HostLinks};
-use crate::model::{Network, Sandbox};
+use crate::model::{InterfaceName, Network, Sandbox};
 use crate::store::{HostRow, Store};
 
 impl Rules {
@@ -13,7 +13,7 @@ impl Rules {
     pub fn open_for(
         &mut self,
         sandbox: &Sandbox,
-        network: &Network,
+        networks: &[Network],
         firewall_lock: FirewallLock,
         store: &mut Store,
         links: &mut HostLinks,
@@ -22,21 +22,25 @@ impl Rules {
         if !self.keeper.kind_of(&row)?.has_rules() {
             return Ok(());
         }
-        let Some(link) = network.link() else { return Ok(()) };
+        let bridges: Vec<&InterfaceName> = networks.iter().filter_map(Network::link).collect();
+        if bridges.is_empty() {
+            return Ok(());
+        }
         if !kernel::forwarding()? {
             drop(lock);
             // Loads all that the store says, this sandbox's ports included.
             self.forward(store, links)?;
-            return self.passes.add_missing(&self.locks, link);
+            return self.passes.add_missing(&self.locks, &bridges);
         }
-        let (networks, ports) = (Vec::from_iter(NetworkNeeds::of(network)), publish_needs(sandbox));
-        let change = Change { base: self.base(&row, links)?, networks: &networks, add: &ports, remove: &[] };
+        let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
+        let ports = publish_needs(sandbox);
+        let change = Change { base: self.base(&row, links)?, networks: &needs, add: &ports, remove: &[] };
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);
         if !whole {
-            self.load_for(sandbox, network, store, links)?;
+            self.load_for(sandbox, needs, store, links)?;
         }
-        self.passes.add_missing(&self.locks, link)
+        self.passes.add_missing(&self.locks, &bridges)
     }
 
     /// Loads the ruleset where anything of it, or a published port of `sandbox`, is missing, and lets the host forward.
@@ -51,8 +55,8 @@ impl Rules {
         if !kernel::forwarding()? {
             self.forward(store, links)?;
         }
-        self.load_for(sandbox, network, store, links)?;
-        self.passes.add_missing(&self.locks, link)
+        self.load_for(sandbox, Vec::from_iter(NetworkNeeds::of(network)), store, links)?;
+        self.passes.add_missing(&self.locks, &[link])
     }
 
     /// Lets no published port lead to `sandbox` any more. The caller shares the firewall's lock, and has read `row`

@@ -24,8 +24,8 @@ impl Passes {
         Self { firewalls: None, log: log.clone() }
     }
 
-    /// Adds every missing pass, and warns of drops that have no place for one.
-    pub fn add_missing(&mut self, locks: &LockFile, bridge: &InterfaceName) -> Result<()> {
+    /// Adds every missing pass, and warns of drops that have no place for one and concern one of `bridges`.
+    pub fn add_missing(&mut self, locks: &LockFile, bridges: &[&InterfaceName]) -> Result<()> {
         let mut survey = self.survey()?;
         if !survey.missing_passes().is_empty() {
             let _alone = alone_at_firewall(locks)?;
@@ -35,9 +35,12 @@ impl Passes {
                 self.add(missing);
             }
         }
-        for foreign in self.obstacles(&survey, bridge)? {
-            let (place, remedy) = (foreign.place(), shell::accept_in(foreign, bridge));
-            warn!(self.log, "chain {place} of another program drops what {bridge} forwards; to let it pass: {remedy}");
+        for bridge in bridges {
+            for foreign in self.obstacles(&survey, bridge)? {
+                let (place, remedy) = (foreign.place(), shell::accept_in(foreign, bridge));
+                let what = format!("drops what {bridge} forwards; to let it pass: {remedy}");
+                warn!(self.log, "chain {place} of another program {what}");
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::engine::locks::alone_at_firewall;
 use crate::firewall::{Base, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, HostLinks, LockFile};
-use crate::model::{Network, Sandbox};
+use crate::model::{InterfaceName, Network, Sandbox};
 use crate::store::{Forwarding, HostRow, Store};
 
 /// The rules of the host's firewall, and the passes through others.
@@ -65,18 +65,18 @@ impl Rules {
         Ok(is_input_loop_as_needed(all.base.input_loop, links)? && self.keeper.backend_of(row)?.matches(all)?)
     }
 
-    /// Loads the ruleset where the firewall does not hold the ports of `sandbox`, or not all that `network` needs.
+    /// Loads the ruleset where the firewall does not hold the ports of `sandbox`, or not all of `networks`.
     pub(super) fn load_for(
         &mut self,
         sandbox: &Sandbox,
-        network: &Network,
+        networks: Vec<NetworkNeeds>,
         store: &Store,
         links: &mut HostLinks,
     ) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
         let row = store.read().host_row()?;
-        let (base, networks) = (self.base(&row, links)?, Vec::from_iter(NetworkNeeds::of(network)));
-        let part = Needs { base, networks, publish: publish_needs(sandbox), sources: Vec::new() };
+        let (base, publish) = (self.base(&row, links)?, publish_needs(sandbox));
+        let part = Needs { base, networks, publish, sources: Vec::new() };
         // A process that loaded it while we waited has read our sandbox, too.
         if self.keeper.backend_of(&row)?.holds(&part)? { Ok(()) } else { self.load(&row, store, links) }
     }
@@ -119,11 +119,35 @@ impl Rules {
         Ok(true)
     }
 
+    /// Takes the rules of `network` away, on which no endpoint is. The caller holds the firewall's lock alone.
+    pub fn load_without(&mut self, network: &Network, store: &Store, links: &mut HostLinks) -> Result<()> {
+        let row = store.read().host_row()?;
+        if !self.keeper.kind_of(&row)?.has_rules() || !self.keeper.backend_of(&row)?.inventory()?.is_loaded {
+            return Ok(());
+        }
+        self.load_but(&row, network.link(), store, links)
+    }
+
     /// Loads all that `row` and the store say. The caller holds the firewall's lock alone.
     pub(super) fn load(&mut self, row: &HostRow, store: &Store, links: &mut HostLinks) -> Result<()> {
+        self.load_but(row, None, store, links)
+    }
+
+    /// The same without the network that has the bridge `but`.
+    fn load_but(
+        &mut self,
+        row: &HostRow,
+        but: Option<&InterfaceName>,
+        store: &Store,
+        links: &mut HostLinks,
+    ) -> Result<()> {
         let pair = LinkPair::of(row, &self.keeper, links)?;
         let loaded = pair.before_load(links).and_then(|()| {
-            let all = self.needs(row, store, links)?;
+            let mut all = self.needs(row, store, links)?;
+            if but.is_some() {
+                all.networks.retain(|network| Some(&network.bridge) != but);
+                all.base.has_internal = all.networks.iter().any(|network| network.internal);
+            }
             info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
             self.keeper.backend_of(row)?.load(&all)?;
             Ok(all)

@@ -137,8 +137,8 @@ impl Engine {
                 }
                 engine.provide_files(request, sandbox, target)
             }),
-            Lease::Endpoint { sandbox, network, firewall_lock } => self.complete(sandbox, |engine, sandbox| {
-                engine.wire(sandbox, &network, &target.netns, firewall_lock)?;
+            Lease::Endpoints { sandbox, networks, firewall_lock } => self.complete(sandbox, |engine, sandbox| {
+                engine.wire(sandbox, &networks, &target.netns, firewall_lock)?;
                 engine.provide_files(request, sandbox, target)
             }),
         }
@@ -154,6 +154,12 @@ impl Engine {
                 let addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
                 let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
                 info!(self.log, "attached"; "mode" => %sandbox.mode, "addresses" => addresses.join(" "));
+                if sandbox.has_dormant_ports() {
+                    warn!(
+                        self.log,
+                        "published ports lead nowhere: the container is on no network that is not internal"
+                    );
+                }
             }
             Outcome::Stands(_) => info!(self.log, "is attached already"),
             Outcome::Member(owner) => {
@@ -168,14 +174,21 @@ impl Engine {
         }
     }
 
-    fn wire(&mut self, sandbox: &Sandbox, network: &Network, netns: &Netns, firewall_lock: FirewallLock) -> Result<()> {
+    /// Connects each endpoint to the network in its place.
+    fn wire(
+        &mut self,
+        sandbox: &Sandbox,
+        networks: &[Network],
+        netns: &Netns,
+        firewall_lock: FirewallLock,
+    ) -> Result<()> {
         let guarded = self.rules.keeper.kind_of(&firewall_lock.row)?.has_rules();
-        self.rules.open_for(sandbox, network, firewall_lock, &mut self.store, &mut self.links)?;
+        self.rules.open_for(sandbox, networks, firewall_lock, &mut self.store, &mut self.links)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
         let facts = Facts { alias: sandbox.alias(), guarded };
         let _turn = self.locks.exclusive(Place::Links)?;
-        for endpoint in &sandbox.endpoints {
+        for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {
                 self.ensure_shared(network, step)?;

@@ -32,6 +32,8 @@ impl Engine {
     fn make_room(&mut self, conflict: LeaseConflict, request: &Request) -> Result<()> {
         match conflict {
             LeaseConflict::NoNetwork(name) => self.define_network(&name),
+            // Where an endpoint is on it now, it stays as it is.
+            LeaseConflict::Redefined(name) => self.forget_network(&name).map(drop),
             LeaseConflict::Draining(number) => self.await_drained(number),
             LeaseConflict::Held { by, what } if !self.make_free(by)? => self.refuse_held(by, &what, request),
             LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),

@@ -1,7 +1,7 @@
 //! A store in memory, and leases from it.
 
 use crate::decide::request::{EndpointRequest, Request};
-use crate::engine::sandbox::lease::{LeaseRequest, grant};
+use crate::engine::sandbox::lease::{Joining, LeaseRequest, grant};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::input::config::Config;
 use crate::input::{Bundle, State};
@@ -17,7 +17,14 @@ pub fn store(networks: &[Network]) -> Store {
 
 /// A connection to `network` that asks for nothing more.
 pub fn on(network: &str) -> EndpointRequest {
-    EndpointRequest { network: network.parse().unwrap(), addresses: vec![], mac: None, interface: None, mtu: None }
+    EndpointRequest {
+        network: network.parse().unwrap(),
+        addresses: vec![],
+        mac: None,
+        interface: None,
+        mtu: None,
+        gw_priority: None,
+    }
 }
 
 /// Leases `connection` for the container `id`.
@@ -40,7 +47,8 @@ pub fn lease_with(
     let request = Request::new(&state, &bundle, &Config::default()).unwrap().unwrap();
     let locator = NetnsLocator::Process { pid: 1, started: 1 };
     let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
-    let wanted =
-        LeaseRequest { request: &request, namespace: &namespace, connection, mappings, mtu: Some(1400), nth: 0 };
+    let joining = Joining { connections: std::slice::from_ref(connection), publish: &[], publish_via: None };
+    let (request, namespace, definitions) = (&request, &namespace, vec![None]);
+    let wanted = LeaseRequest { request, namespace, joining, definitions, mappings, mtu: Some(1400), nth: 0 };
     store.write(|write| grant(write, wanted)).map(|(sandbox, _)| sandbox)
 }

@@ -3,16 +3,22 @@
 //! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves
 //! it outside of the transaction, where it may look at the kernel, and tries the lease again.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::outcome::{Lease, LeaseConflict, Leased, Wanted};
 use crate::decide::files::File;
 use crate::decide::ipam;
+use crate::decide::joined;
 use crate::decide::plan;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
-use crate::engine::{Engine, Error};
-use crate::input::PublishRequest;
-use crate::model::{Endpoint, Mac, Namespace, Network, PortMapping, Sandbox, State};
+use crate::engine::network::remember_mac;
+use crate::engine::{Engine, Error, Result};
+use crate::input::{PublishRequest, config};
+use crate::model::{
+    Endpoint, InterfaceName, Mac, Namespace, Network, NetworkName, PortMapping, Sandbox, State, Subnet,
+};
 use crate::store::{self, Holder, Write};
 
 use crate::engine::locks::{FirewallLock, change_at_firewall};
@@ -22,8 +28,9 @@ impl Engine {
     pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, nth: u8) -> Leased<Lease> {
         match &request.wiring {
             Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
-            Wiring::Networks { connection, publish } => {
-                self.lease_endpoint(request, namespace, connection, publish, nth)
+            Wiring::Networks { connections, publish, publish_via } => {
+                let joining = Joining { connections, publish, publish_via: publish_via.as_ref() };
+                self.lease_endpoints(request, namespace, joining, nth)
             }
             Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
         }
@@ -40,32 +47,54 @@ impl Engine {
         Ok(Lease::Nothing(sandbox))
     }
 
-    fn lease_endpoint(
+    fn lease_endpoints(
         &mut self,
         request: &Request,
         namespace: &Namespace,
-        connection: &EndpointRequest,
-        publish: &[PublishRequest],
+        joining: Joining<'_>,
         nth: u8,
     ) -> Leased<Lease> {
+        let definitions = self.definitions_of(joining.connections)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let mappings = self.choose_ports(publish)?;
+        let mappings = self.choose_ports(joining.publish)?;
         let lock = change_at_firewall(&self.locks)?;
-        let wanted = LeaseRequest { request, namespace, connection, mappings, mtu, nth };
-        let ((sandbox, network), row, draining) = self.store.write(|store| {
+        let wanted = LeaseRequest { request, namespace, joining, definitions, mappings, mtu, nth };
+        let ((sandbox, networks), row, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
             Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, store.draining_of(&request.key())?))
         })?;
         self.take_up(draining)?;
-        Ok(Lease::Endpoint { sandbox, network, firewall_lock: FirewallLock { lock, row } })
+        Ok(Lease::Endpoints { sandbox, networks, firewall_lock: FirewallLock { lock, row } })
+    }
+
+    /// What the file of each network says now; none of the default network, and where a file leaves something open.
+    pub(in crate::engine) fn definitions_of(
+        &mut self,
+        connections: &[EndpointRequest],
+    ) -> Result<Vec<Option<Network>>> {
+        let default = config::default_bridge();
+        let of = |one: &EndpointRequest| {
+            if one.network == default { Ok(None) } else { self.definition(&one.network) }
+        };
+        connections.iter().map(of).collect()
     }
 }
 
-/// What a lease on a network is asked with.
+/// What a container asks for of networks.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Joining<'r> {
+    pub connections: &'r [EndpointRequest],
+    pub publish: &'r [PublishRequest],
+    pub publish_via: Option<&'r NetworkName>,
+}
+
+/// What leases on networks are asked with.
 pub(in crate::engine) struct LeaseRequest<'r> {
     pub request: &'r Request,
     pub namespace: &'r Namespace,
-    pub connection: &'r EndpointRequest,
+    pub joining: Joining<'r>,
+    /// What the file of each network says, as far as it is known.
+    pub definitions: Vec<Option<Network>>,
     pub mappings: Vec<PortMapping>,
     /// The MTU of the host's default route, where there is one.
     pub mtu: Option<u32>,
@@ -74,31 +103,67 @@ pub(in crate::engine) struct LeaseRequest<'r> {
 }
 
 /// Writes a sandbox with everything it leases.
-pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> Leased<(Sandbox, Network)> {
-    let LeaseRequest { request, namespace, connection, mappings, mtu, nth } = wanted;
-    let name = &connection.network;
+pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> Leased<(Sandbox, Vec<Network>)> {
+    let LeaseRequest { request, namespace, joining, definitions, mappings, mtu, nth } = wanted;
+    let Joining { connections, publish_via, .. } = joining;
+    let known = connections.iter().zip(&definitions);
+    let networks = known.map(|(one, definition)| network_of(store, &one.network, definition.as_ref(), mtu));
+    let mut networks = networks.collect::<Leased<Vec<Network>>>()?;
+    free_of_others(store, &mappings)?;
+    let mut endpoints = Vec::new();
+    let interfaces = joined::interfaces(connections, &networks);
+    for ((connection, network), interface) in connections.iter().zip(&networks).zip(interfaces) {
+        endpoints.push(endpoint(store, connection, network, interface, nth)?);
+    }
+    joined::arrange(&mut endpoints, connections, &networks, publish_via, false)
+        .map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
+    for (network, endpoint) in networks.iter_mut().zip(&endpoints) {
+        remember_mac(store, network, endpoint)?;
+    }
+    let mut sandbox = intent(request, namespace, endpoints, mappings);
+    store.insert(&mut sandbox)?;
+    for endpoint in &sandbox.endpoints {
+        let mut addresses = endpoint.addresses.iter();
+        addresses.try_for_each(|address| store.set_last_address(&endpoint.network, address.addr()))?;
+    }
+    Ok((sandbox, networks))
+}
+
+/// The network `name` as it is now, with the MTU of the host's way out unless its own is fixed.
+fn network_of(
+    store: &Write<'_>,
+    name: &NetworkName,
+    definition: Option<&Network>,
+    mtu: Option<u32>,
+) -> Leased<Network> {
     let mut network = store.network(name)?.ok_or_else(|| LeaseConflict::NoNetwork(name.clone()))?;
-    if let Some(mtu) = mtu.filter(|mtu| *mtu != network.options.mtu) {
+    if definition.is_some_and(|definition| !network.is_as_defined(definition)) && !store.is_network_used(name)? {
+        return Err(LeaseConflict::Redefined(name.clone()));
+    }
+    if let Some(mtu) = mtu.filter(|mtu| !network.options.mtu_fixed && *mtu != network.options.mtu) {
         network.options.mtu = mtu;
         store.set_network(&network)?;
     }
-    free_of_others(store, &mappings)?;
+    Ok(network)
+}
+
+/// The endpoint of `connection`, with an address and a MAC address that no other has.
+fn endpoint(
+    store: &Write<'_>,
+    connection: &EndpointRequest,
+    network: &Network,
+    interface: InterfaceName,
+    nth: u8,
+) -> Leased<Endpoint> {
     if let Some(mac) = connection.mac {
         ipam::check_mac(&network.subnets, mac).map_err(|e| e.within("annotation io.ocinet.network"))?;
     }
-    let address = address(store, connection, &network)?;
-    let endpoint = plan::endpoint(connection, &network, address, nth);
-    if let Some(by) = store.mac_holder(name, endpoint.mac)? {
-        return Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) });
+    let address = address(store, connection, network)?;
+    let endpoint = plan::endpoint(connection, network, address, interface, nth);
+    match store.mac_holder(&network.name, endpoint.mac)? {
+        Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) }),
+        None => Ok(endpoint),
     }
-    if network.options.derived_macs && endpoint.mac != Mac::of(address.addr()) {
-        network.options.derived_macs = false;
-        store.set_network(&network)?;
-    }
-    let mut sandbox = intent(request, namespace, vec![endpoint], mappings);
-    store.insert(&mut sandbox)?;
-    store.set_last_address(name, address.addr())?;
-    Ok((sandbox, network))
 }
 
 /// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users
@@ -132,30 +197,43 @@ fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Leased<()> {
     Ok(())
 }
 
-/// The address that was asked for, or the next free one.
+/// The address that was asked for, or the next free one: of several ranges, in the first that has one.
 fn address(store: &Write<'_>, connection: &EndpointRequest, network: &Network) -> Leased<IpNet> {
-    let subnet = network.subnets.first().ok_or_else(|| LeaseConflict::NoAddress(network.clone()))?;
-    let name = &network.name;
-    let address = match connection.addresses.first() {
-        Some(wanted) => {
-            ipam::check(subnet, *wanted).map_err(|e| e.within("annotation io.ocinet.network"))?;
-            if let Some(by) = store.address_holder(name, *wanted)? {
-                return Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) });
-            }
-            *wanted
-        }
-        None => {
-            // Another container may have asked for the MAC that follows from the address.
-            let is_mac_taken = |address| match connection.mac {
-                Some(_) => Ok(false),
-                None => store.mac_holder(name, Mac::of(address)).map(|holder| holder.is_some()),
-            };
-            let taken = |address| Ok(store.address_holder(name, address)?.is_some() || is_mac_taken(address)?);
-            let next = ipam::next::<store::Error>(subnet, store.last_address(name)?, taken)?;
-            next.ok_or_else(|| LeaseConflict::NoAddress(network.clone()))?
-        }
+    let with_prefix = |subnet: &Subnet, address| {
+        IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family")
     };
-    Ok(IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family"))
+    let none = || LeaseConflict::NoAddress(network.clone());
+    let Some(wanted) = connection.addresses.first() else {
+        for subnet in &network.subnets {
+            if let Some(address) = next_address(store, connection, &network.name, subnet)? {
+                return Ok(with_prefix(subnet, address));
+            }
+        }
+        return Err(none());
+    };
+    let around = network.subnets.iter().find(|subnet| subnet.range.contains(wanted));
+    let subnet = around.or(network.subnets.first()).ok_or_else(none)?;
+    ipam::check(subnet, *wanted).map_err(|e| e.within("annotation io.ocinet.network"))?;
+    match store.address_holder(&network.name, *wanted)? {
+        Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) }),
+        None => Ok(with_prefix(subnet, *wanted)),
+    }
+}
+
+/// The next free address of `subnet`.
+fn next_address(
+    store: &Write<'_>,
+    connection: &EndpointRequest,
+    name: &NetworkName,
+    subnet: &Subnet,
+) -> store::Result<Option<IpAddr>> {
+    // Another container may have asked for the MAC that follows from the address.
+    let is_mac_taken = |address| match connection.mac {
+        Some(_) => Ok(false),
+        None => store.mac_holder(name, Mac::of(address)).map(|holder| holder.is_some()),
+    };
+    let taken = |address| Ok(store.address_holder(name, address)?.is_some() || is_mac_taken(address)?);
+    ipam::next::<store::Error>(subnet, store.last_address(name)?, taken)
 }
 
 pub(in crate::engine) fn intent(

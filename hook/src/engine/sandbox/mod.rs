@@ -20,5 +20,5 @@ pub use member::NetnsOwner;
 pub use outcome::Outcome;
 pub use prepare::{OpenBundle, edit_for};
 
-pub(super) use lease::{LeaseRequest, grant, intent, no_address};
+pub(super) use lease::{Joining, LeaseRequest, grant, intent, no_address};
 pub(super) use outcome::LeaseConflict;

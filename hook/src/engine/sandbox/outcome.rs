@@ -22,10 +22,11 @@ pub enum Outcome {
 pub(in crate::engine) enum Lease {
     /// The sandbox is stored; it holds no address and no port.
     Nothing(Sandbox),
-    /// The sandbox is stored with an endpoint.
-    Endpoint {
+    /// The sandbox is stored with its endpoints.
+    Endpoints {
         sandbox: Sandbox,
-        network: Network,
+        /// That of each endpoint, in their order.
+        networks: Vec<Network>,
         /// Held since the lease was written, until the kernel has its ports.
         firewall_lock: FirewallLock,
     },
@@ -44,6 +45,8 @@ pub(in crate::engine) enum LeaseConflict {
     Draining(i64),
     /// The network is not defined yet.
     NoNetwork(NetworkName),
+    /// No endpoint is on the network, and its definition was changed.
+    Redefined(NetworkName),
     /// Another sandbox or endpoint holds this.
     Held { by: Holder, what: Wanted },
     /// All addresses of the network are given away.

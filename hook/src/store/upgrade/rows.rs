@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use crate::model::{
     ContainerId, ContainerName, Endpoint, Gateway, HostAddress, InterfaceName, Key, Mac, Mode, Namespace, NetnsLocator,
-    Network, NetworkName, Options, PortMapping, Protocol, Requester, ResolverChoice, Route, Sandbox, State, Subnet,
-    Wire,
+    Network, NetworkName, Options, PortMapping, Protocol, Publishing, Requester, ResolverChoice, Route, Sandbox, State,
+    Subnet, Wire,
 };
 
 /// The body of a network.
@@ -155,7 +155,18 @@ impl EndpointRow {
         let Self { network, bridge, host_interface, interface, mac, mtu, addresses, gateways } = self;
         let wire = Wire::Veth { master: bridge, host: host_interface };
         let routes = gateways.into_iter().map(Route::Default).collect();
-        Endpoint { number: 0, state, network, wire, interface, mac, mtu, addresses, routes }
+        Endpoint {
+            number: 0,
+            state,
+            network,
+            wire,
+            interface,
+            mac,
+            mtu,
+            addresses,
+            routes,
+            publishing: Publishing::Direct,
+        }
     }
 }
 

@@ -124,13 +124,14 @@ impl HostLinks {
         self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))
     }
 
-    /// Sets up a port: hairpin mode, without which a container could not reach itself through its published port; no
-    /// packets to MACs that the bridge does not know, such as those to a sibling that died a moment ago; no IPv6 address
-    /// of its own, which only the kernel's own packets to the container would use; the guard, if the kernel supports it,
-    /// which is returned; permanent entries for the container; and up, once the rest is done.
+    /// Sets up a port: hairpin mode, without which a container could not reach itself through its published port;
+    /// whether it is isolated; no packets to MACs that the bridge does not know, such as those to a sibling that died a
+    /// moment ago; no IPv6 address of its own, which only the kernel's own packets to the container would use; the guard,
+    /// if the kernel supports it, which is returned; permanent entries for the container; and up, once the rest is done.
     pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
-        let Veth { name, alias, guard, .. } = port;
-        let as_port = || LinkBridgePort::new(index).hairpin(true).flood(false).alias(alias.to_string());
+        let Veth { name, alias, guard, isolated, .. } = port;
+        let as_port =
+            || LinkBridgePort::new(index).hairpin(true).isolated(*isolated).flood(false).alias(alias.to_string());
         let joined = match self.new_link(as_port().append_extra_attribute(no_own_ipv6()).build(), 0) {
             // The link has no IPv6 (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is under
             // 1280.
@@ -159,14 +160,17 @@ impl HostLinks {
         self.open_port(index, port).map(drop)
     }
 
-    /// Whether the host's end of `pair` is up, and a port of its bridge with hairpin mode.
+    /// Whether the host's end of `pair` is up, and a port of its bridge with hairpin mode, isolated where it is to be.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub(in crate::kernel) fn is_joined(&mut self, pair: &Veth) -> Result<bool> {
         let Some(bridge) = self.find(&pair.bridge)? else { return Ok(false) };
         let Some(link) = self.find(&pair.name)? else { return Ok(false) };
-        Ok(controller(&link) == Some(bridge.header.index) && is_up(&link) && is_hairpin(&link))
+        Ok(controller(&link) == Some(bridge.header.index)
+            && is_up(&link)
+            && has(&link, &InfoBridgePort::HairpinMode(true))
+            && has(&link, &InfoBridgePort::Isolated(pair.isolated)))
     }
 
     /// The index of a bridge; the kernel is asked unless it is the bridge that was found last.
@@ -221,12 +225,13 @@ fn differing(link: &LinkMessage, bridge: &BridgeLink) -> Vec<Setting> {
     bridge.settings().into_iter().filter(|setting| !is_well(setting)).collect()
 }
 
-fn is_hairpin(link: &LinkMessage) -> bool {
+/// Whether the link is a port of a bridge with that property.
+fn has(link: &LinkMessage, property: &InfoBridgePort) -> bool {
     let infos = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => Some(infos),
         _ => None,
     });
-    infos.flatten().any(|info| {
-        matches!(info, LinkInfo::PortData(InfoPortData::BridgePort(port)) if port.contains(&InfoBridgePort::HairpinMode(true)))
-    })
+    infos
+        .flatten()
+        .any(|info| matches!(info, LinkInfo::PortData(InfoPortData::BridgePort(port)) if port.contains(property)))
 }

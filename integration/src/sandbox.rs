@@ -68,6 +68,8 @@ pub struct Endpoint {
     pub addresses: Vec<String>,
     /// The default routes' next hops.
     pub gateways: Vec<String>,
+    /// `masqueraded` or `off`, where published ports do not just lead to it.
+    pub publishing: Option<String>,
 }
 
 /// A host port that leads into a container.
@@ -98,6 +100,17 @@ impl Publish {
 }
 
 impl Sandbox {
+    /// The address that published ports lead to; none where they are dormant.
+    pub fn publishing_address(&self) -> Option<Ipv4Addr> {
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.publishing.as_deref() != Some("off"))?;
+        endpoint.addresses.first()?.split_once('/')?.0.parse().ok()
+    }
+
+    /// Its endpoint on `network`.
+    pub fn on(&self, network: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.network == network)
+    }
+
     /// The first address, without its prefix length.
     pub fn address(&self) -> Option<Ipv4Addr> {
         let (address, _) = self.endpoints.first()?.addresses.first()?.split_once('/')?;

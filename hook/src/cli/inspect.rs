@@ -71,6 +71,7 @@ fn describe(sandbox: &Sandbox) -> String {
         endpoint.addresses.iter().for_each(|address| line("address", address));
         endpoint.gateways().for_each(|gateway| line("gateway", &gateway));
     }
-    sandbox.publish.iter().for_each(|mapping| line("published", mapping));
+    let dormant = if sandbox.has_dormant_ports() { " (dormant: no network that it is on can publish)" } else { "" };
+    sandbox.publish.iter().for_each(|mapping| line("published", &format!("{mapping}{dormant}")));
     text
 }

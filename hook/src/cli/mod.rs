@@ -117,7 +117,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  ocinet prepare -p 8080:80 /srv/web && runc run --bundle /srv/web web\n  ocinet prepare --network container:web /srv/sidecar\n  ocinet prepare --undo /srv/web"
     )]
-    Prepare(prepare::Arguments),
+    Prepare(Box<prepare::Arguments>),
     /// Show what an attach would do, as commands that you could type; nothing is changed
     ///
     /// `$PID` in them is the pid of the container's first process. A container that was wired by hand is unknown to

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use slog::{Logger, warn};
 
-use ocinet::engine::{OpenBundle, Result, edit_for};
+use ocinet::engine::{Definitions, OpenBundle, Result, edit_for};
 use ocinet::input::Annotations;
 use ocinet::model::{HostName, Invalid};
 use ocinet::spec::{Document, Edit};
@@ -16,13 +16,17 @@ pub struct Arguments {
     /// The bundle directory
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
-    /// How to wire it: bridge, host, none or container:CONTAINER; without it, as config.json says, or bridge
+    /// How to wire it: bridge or another network, several where it is given several times, host, none or
+    /// container:CONTAINER; without it, as config.json says, or bridge
     #[arg(long, value_name = "NETWORK")]
-    network: Option<String>,
+    network: Vec<String>,
+    /// The network by which published ports reach it
+    #[arg(long, value_name = "NETWORK")]
+    publish_via: Option<String>,
     /// Publish a port, as docker run -p does
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
-    /// Its address on the bridge
+    /// Its address on the network
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
     /// What ocinet calls it
@@ -44,7 +48,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
     /// Give config.json back as it was
-    #[arg(long, conflicts_with_all = ["network", "publish", "ip", "name", "hostname", "dns", "dns_search", "dns_option", "add_host"])]
+    #[arg(long, conflicts_with_all = ["network", "publish_via", "publish", "ip", "name", "hostname", "dns", "dns_search", "dns_option", "add_host"])]
     undo: bool,
 }
 
@@ -55,7 +59,11 @@ impl Arguments {
         if !self.undo {
             let edit = self.edit(&bundle.spec, options, log)?;
             bundle.spec.edit(&edit)?;
-            let request = bundle.request(bundle.name().parse()?, &options.config()?)?;
+            let config = options.config()?;
+            let request = bundle.request(bundle.name().parse()?, &config)?;
+            if let Some(request) = &request {
+                OpenBundle::check_networks(request, &Definitions::of(&config, &options.state_dir))?;
+            }
             for warning in request.into_iter().flat_map(|request| request.warnings) {
                 warn!(log, "{warning}");
             }
@@ -64,9 +72,9 @@ impl Arguments {
     }
 
     fn edit(self, spec: &Document, options: &Options, log: &Logger) -> Result<Edit> {
-        let network = match &self.network {
-            Some(network) => network.clone(),
-            None => match spec.annotation(Annotations::NETWORK) {
+        let network = match &self.network[..] {
+            [_, ..] => self.network.join(";"),
+            [] => match spec.annotation(Annotations::NETWORK) {
                 Some(network) => network.to_owned(),
                 None => options.config()?.default_network.unwrap_or_else(|| "bridge".into()),
             },
@@ -85,6 +93,7 @@ impl Arguments {
             }
         };
         annotate("io.ocinet.publish", &self.publish);
+        annotate("io.ocinet.publish-via", self.publish_via.as_slice());
         annotate("io.ocinet.name", self.name.as_slice());
         // The runtime sets the host name itself. The annotation says that the user chose it.
         annotate("io.ocinet.hostname", self.hostname.as_slice());
@@ -107,6 +116,10 @@ impl Arguments {
 /// `--ip`, as an option of the network.
 fn with_address(network: String, ip: Option<IpAddr>) -> Result<String> {
     let Some(ip) = ip else { return Ok(network) };
+    if network.contains(';') || network.starts_with('[') {
+        let why = "is for one of several networks; say which, as in --network front:ip=10.64.0.5";
+        return Err(Invalid::new("--ip", ip, why).into());
+    }
     let (name, options) = network.split_once(':').unwrap_or((&network, ""));
     match name {
         "host" | "none" | "container" => {

@@ -36,7 +36,7 @@ impl Arguments {
         for Line { sandbox, status } in lines {
             table.row([
                 sandbox.container.to_string(),
-                sandbox.mode.to_string(),
+                networks(sandbox),
                 addresses(sandbox),
                 ports(sandbox),
                 status.clone(),
@@ -72,6 +72,16 @@ fn addresses(sandbox: &Sandbox) -> String {
     addresses.map(|address| address.addr().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// The networks that it is on; without any, its mode.
+fn networks(sandbox: &Sandbox) -> String {
+    match &sandbox.endpoints[..] {
+        [] => sandbox.mode.to_string(),
+        endpoints => endpoints.iter().map(|endpoint| endpoint.network.as_str()).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The published ports; dormant ones lead nowhere.
 fn ports(sandbox: &Sandbox) -> String {
-    sandbox.publish.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let dormant = if sandbox.has_dormant_ports() { " (dormant)" } else { "" };
+    sandbox.publish.iter().map(|mapping| format!("{mapping}{dormant}")).collect::<Vec<_>>().join(", ")
 }

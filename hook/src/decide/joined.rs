@@ -26,10 +26,15 @@ pub fn default_interface() -> InterfaceName {
     "eth0".parse().expect("a constant that follows the kernel's rule")
 }
 
-/// Decides which of `endpoints` has the default route, and to which the published ports lead. Each endpoint is that of
-/// the connection and the network in its place.
+/// The `gw-priority` of each connection.
+pub fn priorities(connections: &[EndpointRequest]) -> Vec<i32> {
+    connections.iter().map(|one| one.gw_priority.unwrap_or_default()).collect()
+}
+
+/// Decides which of `endpoints` has the default route, and to which the published ports lead. Each endpoint is on the
+/// network in its place, and has the `gw-priority` there.
 ///
-/// The default route is that of the highest `gw-priority`, and among equal ones of the first that is listed. Published
+/// The default route is that of the highest priority, and among equal ones of the first that is listed. Published
 /// ports lead there, too: the answers of a container leave by its default route, and by another link they would have a
 /// foreign source. Where that route is none of ours (`leads_elsewhere`), or `via` names another network, the container
 /// sees the gateway as the sender, which it answers by the same link.
@@ -38,15 +43,14 @@ pub fn default_interface() -> InterfaceName {
 /// Where no port can lead to `via`.
 pub fn arrange(
     endpoints: &mut [Endpoint],
-    connections: &[EndpointRequest],
+    priorities: &[i32],
     networks: &[Network],
     via: Option<&NetworkName>,
     leads_elsewhere: bool,
 ) -> Result<(), Invalid> {
     let leads_out = |nth: &usize| !networks[*nth].options.internal && endpoints[*nth].gateways().next().is_some();
     // Of several that are equal, `max_by_key` has the last.
-    let way_out =
-        (0..endpoints.len()).rev().filter(leads_out).max_by_key(|nth| connections[*nth].gw_priority.unwrap_or(0));
+    let way_out = (0..endpoints.len()).rev().filter(leads_out).max_by_key(|nth| priorities[*nth]);
     let is_publishable =
         |nth: &usize| leads_out(nth) && networks[*nth].link().is_some() && endpoints[*nth].wire.host_link().is_some();
     let target = match via {
@@ -99,7 +103,7 @@ mod tests {
             endpoints.push(plan::endpoint(connection, &networks[nth], address, name, 0));
         }
         let via = via.map(|via| via.parse().unwrap());
-        arrange(&mut endpoints, &connections, &networks, via.as_ref(), elsewhere)?;
+        arrange(&mut endpoints, &priorities(&connections), &networks, via.as_ref(), elsewhere)?;
         let of = |is: &dyn Fn(&&Endpoint) -> bool| {
             endpoints.iter().filter(is).map(|one| one.interface.to_string()).collect::<Vec<_>>().join(" ")
         };

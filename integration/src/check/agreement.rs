@@ -163,7 +163,10 @@ fn strays(sandboxes: &[Sandbox], links: &[Link]) -> Vec<String> {
         .iter()
         .filter(ours)
         .filter(|link| {
-            link.ifname != BRIDGE && link.ifalias != "ocinet:detour:" && !known.contains(link.ifname.as_str())
+            link.ifname != BRIDGE
+                && link.ifalias != "ocinet:detour:"
+                && !link.ifalias.starts_with("ocinet:network:")
+                && !known.contains(link.ifname.as_str())
         })
         .map(|link| format!("link {} ({}) belongs to no record", link.ifname, link.ifalias))
         .collect()

@@ -52,7 +52,7 @@ fn in_maps(host: &Place) -> Result<Elements> {
 pub(super) fn in_store(sandboxes: &[Sandbox]) -> Elements {
     let mut elements = Elements::new();
     for sandbox in sandboxes {
-        let address = sandbox.address().map(|address| address.to_string()).unwrap_or_default();
+        let Some(address) = sandbox.publishing_address() else { continue };
         for port in &sandbox.publish {
             let host = port.host_address.map(|address| format!("{address} . ")).unwrap_or_default();
             for (outer, inner) in port.pairs() {

@@ -53,6 +53,7 @@ mod reboot;
 mod repair;
 mod replacement;
 mod respect_host_firewall;
+mod several_networks;
 mod speed;
 mod stock_shims;
 mod toolchain;

@@ -69,34 +69,9 @@ impl Definitions {
         changing.rewrite(&definition)?;
         engine.map_or(Ok(()), |mut engine| engine.renew_notes(&definition))
     }
-
-    /// Removes the definition of `name`, and what is left of the network on the host. `engine` is `None` on an unused
-    /// host.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] where containers are on it, with their names.
-    pub fn remove(&self, engine: Option<Engine>, name: &NetworkName) -> Result<()> {
-        let changing = self.change()?;
-        if let Some(mut engine) = engine {
-            engine.refuse_network_in_use(name)?;
-        }
-        changing.remove(name)
-    }
 }
 
 impl Engine {
-    /// Refuses what would cut containers off.
-    fn refuse_network_in_use(&mut self, name: &NetworkName) -> Result<()> {
-        let sandboxes = self.sandboxes()?;
-        let is_on = |network: &NetworkName| network == name;
-        let on = sandboxes.iter().filter(|sandbox| sandbox.endpoints.iter().any(|endpoint| is_on(&endpoint.network)));
-        let containers: Vec<&str> = on.map(|sandbox| sandbox.container.as_str()).collect();
-        if containers.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Conflict(format!("network {name} is in use by {}; delete them first", containers.join(", "))))
-    }
-
     /// Takes over from `definition` what nothing in the kernel follows from.
     fn renew_notes(&mut self, definition: &Definition) -> Result<()> {
         self.store.write(|store| {

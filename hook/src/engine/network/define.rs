@@ -3,7 +3,7 @@ use slog::warn;
 
 use super::Definitions;
 use super::choose::{Hidden, Others};
-use crate::decide::{ipam, pool};
+use crate::decide::{ipam, pool, similar};
 use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Config};
 use crate::input::network_file::Definition;
@@ -100,7 +100,9 @@ impl Engine {
             let definitions = self.definitions().sound()?;
             return undefined_default(&self.config, &definitions, &mut self.links);
         }
-        let Some(mut definition) = self.definitions().read(name)? else { return Err(not_defined(name)) };
+        let Some(mut definition) = self.definitions().read(name)? else {
+            return Err(no_such(name, &self.definitions().sound()?));
+        };
         // Of what is chosen already, only what is used can be in the way.
         let others = match definition.network() {
             Some(_) => Others::than(name, &self.store.read().networks()?, &[]),
@@ -116,6 +118,16 @@ impl Engine {
 /// The error that there is no network `name`.
 pub(in crate::engine) fn not_defined(name: &NetworkName) -> Error {
     Error::NotFound(format!("network {name} does not exist; to make it: ocinet network create {name}"))
+}
+
+/// The error that a container asks for a network which does not exist; `others` do.
+pub(in crate::engine) fn no_such(name: &NetworkName, others: &[Definition]) -> Error {
+    let others = others.iter().map(|definition| definition.name.as_str());
+    let why = match similar(name.as_str(), ["bridge", "host", "none"].into_iter().chain(others)) {
+        Some(near) => format!("does not exist; did you mean {near}?"),
+        None => format!("does not exist; to make it: ocinet network create {name}"),
+    };
+    Invalid::new("annotation io.ocinet.network: network", name, why).into()
 }
 
 /// The bridge of the default network.

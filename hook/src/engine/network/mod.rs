@@ -10,5 +10,5 @@ mod shared;
 pub use define::default_network;
 pub use definitions::{Definitions, Lifetime};
 
-pub(super) use define::default_interface;
+pub(super) use define::{default_interface, no_such};
 pub(super) use macs::remember_mac;

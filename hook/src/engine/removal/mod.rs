@@ -3,6 +3,5 @@
 mod close;
 mod detach;
 mod drain;
-mod network;
 
 pub(super) use drain::{Drains, clear_addresses, drain};

@@ -1,10 +1,13 @@
 //! What the kernel holds, as sandboxes and networks. Pure.
 
-use std::collections::BTreeMap;
+mod joined_links;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+use self::joined_links::Joined;
 use crate::decide::joined;
 use crate::driver;
 use crate::engine::network::default_interface;
@@ -12,8 +15,8 @@ use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
-    Alias, ContainerId, DrainingEndpoint, Endpoint, Gateway, Key, Mac, Mode, Namespace, NetnsLocator, Network,
-    PortMapping, Publishing, Route, Sandbox, State, Subnet, Wire, quoted,
+    Alias, ContainerId, DrainingEndpoint, Endpoint, Gateway, InterfaceName, Key, Mac, Mode, Namespace, NetnsLocator,
+    Network, PortMapping, Publishing, Route, Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::Forwarding;
 
@@ -22,6 +25,8 @@ use crate::store::Forwarding;
 pub(super) struct Seen {
     pub links: Vec<SeenLink>,
     pub rules: SeenRules,
+    /// What files say of networks: of those whose bridges are there, and where a link has lost its bridge, of all.
+    pub definitions: Vec<Network>,
 }
 
 /// A link of ours.
@@ -81,35 +86,43 @@ impl Default for Inventory {
 impl Inventory {
     /// What was `seen`, in the model's words. `config` tells the range of a network whose bridge is gone.
     pub fn of(seen: &Seen, config: &Config) -> Self {
-        let Seen { links, rules } = seen;
+        let Seen { links, rules, definitions } = seen;
         // Rules close only what is ours, be it that it was still to be switched on.
         let forwarding = match (rules.close_forwarding, rules.forwards) {
             (false, _) => Forwarding::OfOthers,
             (true, false) => Forwarding::Intended,
             (true, true) => Forwarding::Ours,
         };
-        let bridges: BTreeMap<u32, Network> = links.iter().filter_map(network).collect();
+        let bridges: BTreeMap<u32, Network> = links.iter().filter_map(|link| network(link, definitions)).collect();
+        let is_lost = |network: &&Network| {
+            network.name != config::default_bridge() && !definitions.iter().any(|known| known.name == network.name)
+        };
+        let lost = bridges.values().filter(is_lost).map(|network| {
+            let why = "has no definition any more, so it is taken for one without options";
+            format!("network {} on bridge {} {why}", network.name, network.link().map_or("", InterfaceName::as_str))
+        });
         let mut found = Self {
             firewalls: rules.firewalls.clone(),
             forwarding,
             respect_host_firewall: links.iter().any(|seen| seen.link.alias == Alias::InputLoop),
             networks: bridges.values().cloned().collect(),
+            reports: lost.collect(),
             ..Self::default()
         };
-        found.sandboxes = found.sandboxes_of(links, &bridges, config);
+        found.sandboxes = found.sandboxes_of(seen, &bridges, config);
         for sandbox in &mut found.sandboxes {
             publish(sandbox, &rules.published);
         }
         found
     }
 
-    fn sandboxes_of(&mut self, links: &[SeenLink], bridges: &BTreeMap<u32, Network>, config: &Config) -> Vec<Sandbox> {
-        let mut sandboxes = BTreeMap::<String, Sandbox>::new();
-        for seen in links {
+    fn sandboxes_of(&mut self, all: &Seen, bridges: &BTreeMap<u32, Network>, config: &Config) -> Vec<Sandbox> {
+        let mut sandboxes = BTreeMap::<String, Joined>::new();
+        for seen in &all.links {
             let (Alias::Endpoint { key, container } | Alias::Draining { key, container }) = &seen.link.alias else {
                 continue;
             };
-            let Some(network) = self.network_of(&seen.link, bridges, config) else { continue };
+            let Some(network) = self.network_of(&seen.link, bridges, &all.definitions, config) else { continue };
             let Some(wire) = driver::wire_by_link(&network, &seen.link.name) else { continue };
             let endpoint = endpoint(seen, &network, wire);
             let inside = seen.inside.as_ref();
@@ -119,19 +132,36 @@ impl Inventory {
             if matches!(seen.link.alias, Alias::Draining { .. }) {
                 self.draining.push(DrainingEndpoint::of(&sandbox(), &endpoint));
             } else {
-                sandboxes.entry(key.hex()).or_insert_with(sandbox).endpoints.push(endpoint);
+                let joined = sandboxes.entry(key.hex()).or_insert_with(|| Joined::new(sandbox()));
+                joined.add(endpoint, network, inside);
             }
         }
-        sandboxes.into_values().collect()
+        sandboxes.into_values().map(|joined| joined.arranged(&all.rules.published)).collect()
     }
 
-    /// The network of a link: that of its bridge or, where the bridge is gone, the default network, with the range of
-    /// the settings that holds the link's address. None, with a report, where there is no such range.
-    fn network_of(&mut self, link: &OurLink, bridges: &BTreeMap<u32, Network>, config: &Config) -> Option<Network> {
+    /// The network of a link: that of its bridge or, where the bridge is gone, the one that is defined with a range that
+    /// holds the link's address, or the default network with such a range of the settings. None, with a report, where
+    /// there is no such range.
+    fn network_of(
+        &mut self,
+        link: &OurLink,
+        bridges: &BTreeMap<u32, Network>,
+        definitions: &[Network],
+        config: &Config,
+    ) -> Option<Network> {
         if let Some(network) = link.controller.and_then(|index| bridges.get(&index)) {
             return Some(network.clone());
         }
         let address = driver::address_of(&link.name);
+        let holds = |network: &&Network| {
+            network.subnets.iter().any(|subnet| address.is_some_and(|address| subnet.range.contains(&address)))
+        };
+        if let Some(network) = definitions.iter().find(holds) {
+            if !self.networks.iter().any(|known| known.name == network.name) {
+                self.networks.push(network.clone());
+            }
+            return Some(network.clone());
+        }
         let subnet = address.and_then(|address| config.subnets().find(|subnet| subnet.range.contains(&address)));
         let Some(subnet) = subnet else {
             self.reports.push(format!(
@@ -151,12 +181,20 @@ impl Inventory {
     }
 }
 
-/// The network of a bridge, by the bridge's index.
-fn network(seen: &SeenLink) -> Option<(u32, Network)> {
+/// The network of a bridge, by the bridge's index: what its file says. Where that was changed since the bridge was
+/// made, its ranges are those of the bridge's addresses.
+fn network(seen: &SeenLink, definitions: &[Network]) -> Option<(u32, Network)> {
     let SeenLink { link, addresses, .. } = seen;
     let Alias::Network(name) = &link.alias else { return None };
     let subnets = addresses.iter().map(|net| subnet_of(*net)).collect();
     let mut network = Network::of_bridge(name.clone(), link.name.clone(), subnets);
+    if let Some(definition) = definitions.iter().find(|definition| definition.name == *name) {
+        network.options = definition.options.clone();
+        let gateways = definition.subnets.iter().filter_map(Subnet::gateway_with_prefix);
+        if gateways.collect::<BTreeSet<_>>() == addresses.iter().copied().collect() {
+            network.subnets.clone_from(&definition.subnets);
+        }
+    }
     network.options.mtu = link.mtu;
     Some((link.index, network))
 }
@@ -280,7 +318,7 @@ mod tests {
 
     fn inventory(links: Vec<SeenLink>, published: Vec<Publish>) -> Inventory {
         let rules = SeenRules { published, ..SeenRules::default() };
-        Inventory::of(&Seen { links, rules }, &Config::default())
+        Inventory::of(&Seen { links, rules, definitions: vec![] }, &Config::default())
     }
 
     #[test]
@@ -336,7 +374,7 @@ mod tests {
     fn what_closes_the_host_tells_who_switched_forwarding_on() {
         let of = |close_forwarding, forwards| {
             let rules = SeenRules { close_forwarding, forwards, ..SeenRules::default() };
-            Inventory::of(&Seen { links: vec![], rules }, &Config::default()).forwarding
+            Inventory::of(&Seen { rules, ..Seen::default() }, &Config::default()).forwarding
         };
         assert_eq!((of(false, true), of(true, false)), (Forwarding::OfOthers, Forwarding::Intended));
         assert_eq!(of(true, true), Forwarding::Ours);

@@ -1,13 +1,18 @@
 //! What the kernel holds of ours, asked for a rebuild.
 
+use std::path::Path;
+
 use super::inventory::{Inventory, Seen, SeenLink, SeenRules};
 use crate::engine::Result;
-use crate::input::config::Config;
+use crate::engine::network::Definitions;
+use crate::input::config::{self, Config};
+use crate::input::network_file::Definition;
 use crate::kernel::{self, HostLinks, Origin};
-use crate::model::Alias;
+use crate::model::{Alias, Network};
 
-/// Everything of ours that the kernel holds. `config` tells the range of a network whose bridge is gone.
-pub(super) fn inventory(config: &Config) -> Result<Inventory> {
+/// Everything of ours that the kernel holds. `config` and the files beside it and in `state_dir` tell of networks what
+/// their bridges do not.
+pub(super) fn inventory(config: &Config, state_dir: &Path) -> Result<Inventory> {
     let mut links = HostLinks::open()?;
     let ours = links.all_ours()?;
     if ours.is_empty() {
@@ -32,7 +37,25 @@ pub(super) fn inventory(config: &Config) -> Result<Inventory> {
         }
         seen.push(look);
     }
-    Ok(Inventory::of(&Seen { links: seen, rules }, config))
+    let definitions = definitions(&seen, config, state_dir)?;
+    Ok(Inventory::of(&Seen { links: seen, rules, definitions }, config))
+}
+
+/// What files say of the networks whose bridges were seen; of all networks where a link has lost its bridge. A file
+/// that cannot be read is as none: the links tell what has to be known of their containers.
+fn definitions(seen: &[SeenLink], config: &Config, state_dir: &Path) -> Result<Vec<Network>> {
+    let definitions = Definitions::of(config, state_dir);
+    let is_alone = |look: &SeenLink| {
+        look.link.controller.is_none() && matches!(look.link.alias, Alias::Endpoint { .. } | Alias::Draining { .. })
+    };
+    if seen.iter().any(is_alone) {
+        return Ok(definitions.sound()?.iter().filter_map(Definition::network).collect());
+    }
+    let definition = |look: &SeenLink| match &look.link.alias {
+        Alias::Network(name) if *name != config::default_bridge() => definitions.read(name).ok()??.network(),
+        _ => None,
+    };
+    Ok(seen.iter().filter_map(definition).collect())
 }
 
 fn rules() -> Result<SeenRules> {

@@ -6,6 +6,7 @@ mod inventory;
 mod look;
 mod name_servers;
 mod neighbours;
+mod network;
 mod questions;
 mod rebuild;
 mod retry;

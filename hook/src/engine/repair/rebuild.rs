@@ -56,7 +56,7 @@ impl RebuildContext<'_> {
 
     /// A store in memory with what the kernel holds, since `why` there is no other.
     pub fn seen(&self, why: &str) -> Result<Store> {
-        let inventory = look::inventory(self.config)?;
+        let inventory = look::inventory(self.config, self.state_dir)?;
         warn!(self.log, "{why}: this is what the kernel holds; ocinet doctor --fix makes the store anew");
         Ok(Store::in_memory(self.locks, |write| adopt(&inventory, write).map(drop))?)
     }
@@ -73,7 +73,7 @@ impl RebuildContext<'_> {
             (Err(error), _) if error.is_damage() => Some(error.to_string()),
             (Err(error), _) => return Err(error.into()),
         };
-        let inventory = look::inventory(self.config)?;
+        let inventory = look::inventory(self.config, self.state_dir)?;
         let aside = why.is_some().then(|| Store::set_aside(self.state_dir, self.host, &writing)).transpose()?;
         let fill = |write: &Write<'_>| adopt(&inventory, write).map(drop);
         let store = Store::create(self.state_dir, self.host, self.locks, &writing, fill)?;
@@ -108,7 +108,7 @@ impl Engine {
 
     /// Takes into the store every link of ours that it does not know, and says how many.
     pub(in crate::engine) fn adopt(&mut self) -> Result<usize> {
-        let inventory = look::inventory(&self.config)?;
+        let inventory = look::inventory(&self.config, &self.state_dir)?;
         // The owner of one may have deleted its links since we looked: those who follow the store are told of none.
         let mut found = Vec::new();
         for sandbox in &inventory.sandboxes {

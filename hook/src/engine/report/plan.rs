@@ -109,7 +109,9 @@ impl Engine {
                 store.remove_network(&network.name)?;
                 store.add_network(network)?;
             }
-            grant(store, LeaseRequest { request, namespace, joining, definitions, mappings, mtu, nth: 0 })
+            let leads_elsewhere = false;
+            let nth = 0;
+            grant(store, LeaseRequest { request, namespace, joining, definitions, mappings, mtu, leads_elsewhere, nth })
         });
         granted.map_err(|conflict| match conflict {
             LeaseConflict::Failed(error) => error,

@@ -92,13 +92,13 @@ impl Engine {
     }
 
     /// Leases, and resolves the conflicts that are met, one after the other.
-    fn lease_in_turn(&mut self, request: &Request, namespace: &Namespace, nth: u8) -> Result<Lease> {
+    fn lease_in_turn(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Result<Lease> {
         for _ in 0..TRIES {
-            let conflict = match self.lease(request, namespace, nth) {
+            let conflict = match self.lease(request, target, nth) {
                 Ok(lease) => return Ok(lease),
                 Err(conflict) => conflict,
             };
-            if let Some(outcome) = self.resolve(conflict, request, namespace)? {
+            if let Some(outcome) = self.resolve(conflict, request, &target.namespace)? {
                 return Ok(Lease::Done(outcome));
             }
         }
@@ -124,7 +124,7 @@ impl Engine {
 
     /// One try, with the `nth` of the names that its link can have.
     fn attach_once(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Result<Outcome> {
-        let lease = match self.lease_in_turn(request, &target.namespace, nth) {
+        let lease = match self.lease_in_turn(request, target, nth) {
             Ok(lease) => lease,
             Err(error) => return Err(self.take_back_intent(&request.key(), error)),
         };

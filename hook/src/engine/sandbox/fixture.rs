@@ -49,6 +49,15 @@ pub fn lease_with(
     let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
     let joining = Joining { connections: std::slice::from_ref(connection), publish: &[], publish_via: None };
     let (request, namespace, definitions) = (&request, &namespace, vec![None]);
-    let wanted = LeaseRequest { request, namespace, joining, definitions, mappings, mtu: Some(1400), nth: 0 };
+    let wanted = LeaseRequest {
+        request,
+        namespace,
+        joining,
+        definitions,
+        mappings,
+        mtu: Some(1400),
+        leads_elsewhere: false,
+        nth: 0,
+    };
     store.write(|write| grant(write, wanted)).map(|(sandbox, _)| sandbox)
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::attach::AttachTarget;
 use super::outcome::{Lease, LeaseConflict, Leased, Wanted};
 use crate::decide::files::File;
 use crate::decide::ipam;
@@ -15,7 +16,8 @@ use crate::decide::plan;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::engine::network::remember_mac;
 use crate::engine::{Engine, Error, Result};
-use crate::input::{PublishRequest, config};
+use crate::input::{NetworkNamespace, PublishRequest, config};
+use crate::kernel::perform;
 use crate::model::{
     Endpoint, InterfaceName, Mac, Namespace, Network, NetworkName, PortMapping, Sandbox, State, Subnet,
 };
@@ -25,12 +27,13 @@ use crate::engine::locks::{FirewallLock, change_at_firewall};
 
 impl Engine {
     /// Leases what `request` asks for, with the `nth` of the names that its link can have, and writes the intent.
-    pub(in crate::engine) fn lease(&mut self, request: &Request, namespace: &Namespace, nth: u8) -> Leased<Lease> {
+    pub(in crate::engine) fn lease(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Leased<Lease> {
+        let namespace = &target.namespace;
         match &request.wiring {
             Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
             Wiring::Networks { connections, publish, publish_via } => {
                 let joining = Joining { connections, publish, publish_via: publish_via.as_ref() };
-                self.lease_endpoints(request, namespace, joining, nth)
+                self.lease_endpoints(request, target, joining, nth)
             }
             Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
         }
@@ -50,15 +53,19 @@ impl Engine {
     fn lease_endpoints(
         &mut self,
         request: &Request,
-        namespace: &Namespace,
+        target: &AttachTarget,
         joining: Joining<'_>,
         nth: u8,
     ) -> Leased<Lease> {
+        let namespace = &target.namespace;
         let definitions = self.definitions_of(joining.connections)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let mappings = self.choose_ports(joining.publish)?;
+        // Only a namespace that was there before can have been wired by another program.
+        let may_lead_elsewhere = matches!(request.namespace, NetworkNamespace::At(_)) && !mappings.is_empty();
+        let leads_elsewhere = may_lead_elsewhere && perform::has_way_out(&target.netns)?;
         let lock = change_at_firewall(&self.locks)?;
-        let wanted = LeaseRequest { request, namespace, joining, definitions, mappings, mtu, nth };
+        let wanted = LeaseRequest { request, namespace, joining, definitions, mappings, mtu, leads_elsewhere, nth };
         let ((sandbox, networks), row, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
             Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, store.draining_of(&request.key())?))
@@ -98,13 +105,15 @@ pub(in crate::engine) struct LeaseRequest<'r> {
     pub mappings: Vec<PortMapping>,
     /// The MTU of the host's default route, where there is one.
     pub mtu: Option<u32>,
+    /// Whether the container has a default route of another program already.
+    pub leads_elsewhere: bool,
     /// The number of the link's name: 0 unless a link of another program has that.
     pub nth: u8,
 }
 
 /// Writes a sandbox with everything it leases.
 pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> Leased<(Sandbox, Vec<Network>)> {
-    let LeaseRequest { request, namespace, joining, definitions, mappings, mtu, nth } = wanted;
+    let LeaseRequest { request, namespace, joining, definitions, mappings, mtu, leads_elsewhere, nth } = wanted;
     let Joining { connections, publish_via, .. } = joining;
     let known = connections.iter().zip(&definitions);
     let networks = known.map(|(one, definition)| network_of(store, &one.network, definition.as_ref(), mtu));
@@ -115,7 +124,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     for ((connection, network), interface) in connections.iter().zip(&networks).zip(interfaces) {
         endpoints.push(endpoint(store, connection, network, interface, nth)?);
     }
-    joined::arrange(&mut endpoints, connections, &networks, publish_via, false)
+    joined::arrange(&mut endpoints, &joined::priorities(connections), &networks, publish_via, leads_elsewhere)
         .map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
     for (network, endpoint) in networks.iter_mut().zip(&endpoints) {
         remember_mac(store, network, endpoint)?;

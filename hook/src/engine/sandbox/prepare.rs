@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::decide::files::File;
-use crate::decide::request::Request;
+use crate::decide::request::{Request, Wiring};
+use crate::engine::network::{Definitions, no_such};
 use crate::engine::{Engine, Error, Result, not_attached};
-use crate::input::config::Config;
+use crate::input::config::{self, Config};
 use crate::input::{Annotations, Bundle, State};
 use crate::kernel::{self, Replaceable};
 use crate::model::{ContainerId, Invalid};
@@ -56,6 +57,20 @@ impl OpenBundle {
         let edited = Bundle::parse(&self.spec.to_json(), &self.shown)?;
         let state = State { id, pid: 0, bundle: self.directory.clone(), annotations: HashMap::new() };
         Ok(Request::new(&state, &edited, config)?)
+    }
+
+    /// Refuses a request that names a network which does not exist, as the hook would.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the network; others where a definition cannot be read.
+    pub fn check_networks(request: &Request, definitions: &Definitions) -> Result<()> {
+        let Wiring::Networks { connections, .. } = &request.wiring else { return Ok(()) };
+        for name in connections.iter().map(|one| &one.network).filter(|name| **name != config::default_bridge()) {
+            if definitions.read(name)?.is_none() {
+                return Err(no_such(name, &definitions.sound()?));
+            }
+        }
+        Ok(())
     }
 
     /// Writes config.json, where anything in it has changed.

@@ -8,5 +8,5 @@ mod undo;
 
 pub use endpoint::{EndpointFault, connect, connect_whole, endpoint_fault, rejoin};
 pub use network::{NetworkFault, ensure, ensure_settings, make, network_faults, undo_network};
-pub use sandbox::inside;
+pub use sandbox::{has_way_out, inside};
 pub use undo::{is_there, permanent_neighbours, shut, undo};

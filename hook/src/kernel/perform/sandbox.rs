@@ -103,6 +103,15 @@ fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Resu
     }
 }
 
+/// Whether `namespace` has a default route of IPv4.
+///
+/// # Errors
+/// Those of the kernel.
+pub fn has_way_out(namespace: &Netns) -> Result<bool> {
+    let found = namespace.within(|| Ok(has_default_route(&mut Netlink::route()?, Ipv4Addr::UNSPECIFIED.into())));
+    found?.doing(|| "list the routes in the container".into())
+}
+
 /// A namespace that was wired before, such as a pod's or podman's, keeps its default route, whatever the metric is.
 fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
     if has_default_route(netlink, gateway).doing(|| "list the routes in the container".into())? {

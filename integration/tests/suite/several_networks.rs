@@ -1,0 +1,385 @@
+//! Networks of one's own, several in one container, and what keeps them apart. Their definitions are written by hand.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, ensure};
+use ocinet_integration::{
+    Container, Firewall, GATEWAY, Host, OCINET, PEER, Place, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK,
+    every,
+};
+
+/// A script that defines the network `name` with the bridge `ocn-N` and the range 10.64.N.0/24.
+fn define(name: &str, n: u8, more: &str) -> String {
+    format!(
+        "mkdir -p /etc/ocinet/networks
+         cat >/etc/ocinet/networks/{name}.toml <<'END'
+driver = \"bridge\"
+bridge = \"ocn-{n}\"
+{more}
+[[subnet]]
+range = \"10.64.{n}.0/24\"
+END\n"
+    )
+}
+
+/// Eight networks, n1 to n8.
+fn eight() -> String {
+    (1..=8).map(|n| define(&format!("n{n}"), n, "")).collect()
+}
+
+/// The network's address of the host, and that of its container number `host`.
+fn gateway(n: u8) -> String {
+    format!("10.64.{n}.1")
+}
+
+fn address_on(container: &Container<'_>, network: &str) -> Result<String> {
+    let sandbox = container.sandbox()?;
+    let endpoint = sandbox.on(network).with_context(|| format!("no endpoint on {network} in {sandbox:#?}"))?;
+    Ok(endpoint.addresses[0].split('/').next().unwrap_or_default().to_owned())
+}
+
+fn route(container: &Place) -> Result<String> {
+    Ok(container.sh("ip -4 route show default")?.trim().to_owned())
+}
+
+/// One, two, three and eight networks: interfaces in their order, one default route, each network reached by its own
+/// interface. Nothing but the networks themselves is left.
+#[test]
+fn a_container_joins_as_many_networks_as_it_names() -> Result<()> {
+    for firewall in Firewall::ALL {
+        Settings::default().runtime(Runtime::Runc).firewall(firewall).prepare(&eight()).test(|host| {
+            let sibling = host.container("sibling").network("n1;n2;n3;n4;n5;n6;n7;n8").run()?;
+            for count in [1, 2, 3, 8] {
+                let names = (1..=count).map(|n| format!("n{n}")).collect::<Vec<_>>();
+                let web = host.container("web").network(&names.join(";")).run()?;
+                host.check()?;
+                ensure!(route(&web)? == "default via 10.64.1.1 dev eth0", "{}", route(&web)?);
+                let sandbox = web.sandbox()?;
+                for (nth, (endpoint, name)) in sandbox.endpoints.iter().zip(&names).enumerate() {
+                    ensure!(endpoint.interface == format!("eth{nth}") && endpoint.network == *name, "{endpoint:#?}");
+                    web.reaches(Tcp, format!("{}:80", address_on(&sibling, name)?))?
+                        .is("sibling")?
+                        .seen_from(address_on(&web, name)?)?;
+                }
+                ensure!(sandbox.endpoints.len() == names.len(), "{sandbox:#?}");
+                ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+                web.delete()?;
+                ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
+            }
+            sibling.delete()
+        })?;
+    }
+    Ok(())
+}
+
+/// What the doctor finds wrong.
+fn doctor(host: &Host) -> Result<String> {
+    let findings: Vec<serde_json::Value> = host.json(&format!("{OCINET} doctor --json || true"))?;
+    Ok(findings.iter().filter(|finding| finding["kind"] != "note").fold(String::new(), |mut all, finding| {
+        let _ = writeln!(all, "{finding}");
+        all
+    }))
+}
+
+/// Published ports lead to the endpoint with the default route, whichever network that is.
+#[test]
+fn published_ports_follow_the_default_route() -> Result<()> {
+    let internal = define("inside", 9, "internal = true");
+    let rows = [
+        ("n1;n2", None, "default via 10.64.1.1 dev eth0", true),
+        ("n1;n2:gw-priority=5", None, "default via 10.64.2.1 dev eth1", true),
+        ("inside;n2", None, "default via 10.64.2.1 dev eth1", true),
+        ("bridge;n1", None, "default via 10.90.0.1 dev eth0", true),
+        (r#"[{"network":"n1","interface":"lan"},{"network":"n2"}]"#, None, "default via 10.64.1.1 dev lan", true),
+        ("n1;n2", Some("n2"), "default via 10.64.1.1 dev eth0", false),
+    ];
+    for firewall in Firewall::ALL {
+        Settings::default().runtime(Runtime::Runc).firewall(firewall).prepare(&(eight() + &internal)).test(|host| {
+            every(rows, |(networks, via, default, sees_client)| {
+                let draft = host.container("web").network(networks).publish("8080:80,8080:80/udp,127.0.0.1:8081:80");
+                let web = match via {
+                    Some(via) => draft.annotation("io.ocinet.publish-via", via),
+                    None => draft,
+                }
+                .run()?;
+                host.check()?;
+                ensure!(route(&web)? == *default, "{}", route(&web)?);
+                let client = if *sees_client { PEER.to_owned() } else { gateway(2) };
+                for proto in Proto::ALL {
+                    host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?.seen_from(&client)?;
+                    host.reaches(proto, format!("{UPLINK}:8080"))?.is("web")?;
+                }
+                host.reaches(Tcp, "127.0.0.1:8081")?.is("web")?;
+                ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+                web.delete()?;
+                host.settles()
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// A namespace that another program has wired keeps its default route: what comes by a published port is answered by
+/// the network's own link all the same.
+#[test]
+fn ports_work_where_the_default_route_is_anothers() -> Result<()> {
+    const OTHER: &str = "
+        ip netns add pod
+        ip netns exec pod /mnt/bin/newborn
+        ip link add other type veth peer name cni0 netns pod
+        ip address add 192.0.2.1/30 dev other
+        ip link set other up
+        ip -netns pod link set lo up
+        ip -netns pod address add 192.0.2.2/30 dev cni0
+        ip -netns pod link set cni0 up
+        ip -netns pod route add default via 192.0.2.1";
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(OTHER).prepare(&eight()).test(|host| {
+            let web = host
+                .container("web")
+                .network("n1:interface=net0;n2")
+                .in_namespace("/run/netns/pod")
+                .publish("8080:80,8081:80,8080:80/udp")
+                .run()?;
+            ensure!(web.sandbox()?.endpoints[0].publishing.as_deref() == Some("masqueraded"), "{:#?}", web.sandbox()?);
+            for proto in Proto::ALL {
+                host.peer().reaches(proto, format!("{UPLINK}:8080"))?.is("web")?.seen_from(gateway(1))?;
+            }
+            host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("web")?;
+            ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+            web.delete()?;
+            host.settles()
+        })
+    })
+}
+
+/// A container that is asked about and asks in the matrix.
+struct Party<'h> {
+    network: &'static str,
+    container: Container<'h>,
+    address: String,
+    /// The host's address on its network.
+    gateway: String,
+    /// The port of the host that leads to it.
+    port: u16,
+}
+
+impl Party<'_> {
+    fn is_internal(&self) -> bool {
+        self.network == "inside"
+    }
+}
+
+/// Two containers on each of four networks: the default one, one of one's own, an internal one, and one without `icc`.
+fn parties(host: &Host) -> Result<Vec<Party<'_>>> {
+    let mut parties = Vec::new();
+    for (nth, network) in ["bridge", "own", "inside", "apart"].into_iter().enumerate() {
+        for twin in 0..2_u16 {
+            let port = 8000 + 10 * u16::try_from(nth)? + twin;
+            let id = format!("{network}{twin}");
+            let container = host.container(&id).network(network).publish(&format!("{port}:80")).run()?;
+            let gateway = if network == "bridge" { GATEWAY.to_owned() } else { gateway(u8::try_from(nth)?) };
+            // A hostile container has a way out that it was not given.
+            if network == "inside" {
+                ensure!(route(&container)?.is_empty(), "{}", route(&container)?);
+                container.sh(&format!("ip route add default via {gateway}"))?;
+            }
+            let address = address_on(&container, network)?;
+            parties.push(Party { network, container, address, gateway, port });
+        }
+    }
+    Ok(parties)
+}
+
+/// Every pair of networks, by each way: to the other's address, to its published port at the host's addresses, and what
+/// else there is: the host, the LAN.
+fn matrix(host: &Host) -> Result<()> {
+    let _service = host.serve("service", &["7000"])?;
+    let _world = host.peer().serve("world", &["7000"])?;
+    let parties = parties(host)?;
+    host.check()?;
+    let check = |client: &Place, may: bool, address: String, name: &str| -> Result<()> {
+        if may { client.reaches(Tcp, address)?.is(name).map(drop) } else { client.cannot_reach(Tcp, address) }
+    };
+    for client in &parties {
+        let what = format!("as {}", client.network);
+        let place: &Place = &client.container;
+        for server in parties.iter().filter(|server| server.address != client.address) {
+            let name = format!("{}{}", server.network, server.port % 10);
+            let is_sibling = server.network == client.network;
+            let may = is_sibling && server.network != "apart";
+            check(place, may, format!("{}:80", server.address), &name)
+                .with_context(|| format!("{what}, to {name} itself"))?;
+            let may = !client.is_internal() && !server.is_internal();
+            for host in [UPLINK, &client.gateway] {
+                check(place, may, format!("{host}:{}", server.port), &name)
+                    .with_context(|| format!("{what}, to {name} by {host}"))?;
+            }
+        }
+        check(place, true, format!("{}:7000", client.gateway), "service").with_context(|| what.clone())?;
+        check(place, !client.is_internal(), format!("{UPLINK}:7000"), "service").with_context(|| what.clone())?;
+        check(place, !client.is_internal(), format!("{PEER}:7000"), "world").with_context(|| what.clone())?;
+        let other = if client.network == "own" { GATEWAY.to_owned() } else { gateway(1) };
+        check(place, !client.is_internal(), format!("{other}:7000"), "service").with_context(|| what.clone())?;
+    }
+    for server in &parties {
+        let name = format!("{}{}", server.network, server.port % 10);
+        check(host, true, format!("{}:80", server.address), &name)?;
+        host.peer().sh(&format!("ip route replace {}/32 via {UPLINK}", server.address))?;
+        check(&host.peer(), false, format!("{}:80", server.address), &name)?;
+        check(&host.peer(), !server.is_internal(), format!("{UPLINK}:{}", server.port), &name)?;
+    }
+    let shown = host.ocinet("ps")?.success()?;
+    ensure!(shown.contains("(dormant)"), "{shown}");
+    ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+    Ok(())
+}
+
+#[test]
+fn networks_reach_each_other_by_published_ports_alone() -> Result<()> {
+    let networks = define("own", 1, "") + &define("inside", 2, "internal = true") + &define("apart", 3, "icc = false");
+    every(
+        [
+            (Firewall::Nftables, true),
+            (Firewall::Nftables, false),
+            (Firewall::IptablesNft, false),
+            (Firewall::IptablesLegacy, true),
+        ],
+        |(firewall, bridge_nf)| {
+            let settings = Settings::default().runtime(Runtime::Runc).firewall(*firewall).bridge_nf(*bridge_nf);
+            settings.prepare(&networks).test(matrix)
+        },
+    )
+}
+
+/// A connection that stood before its network became internal is cut. The operator's word comes before that.
+#[test]
+fn an_internal_network_cuts_what_was_established() -> Result<()> {
+    let networks = define("own", 1, "") + &define("inside", 2, "internal = true");
+    Settings::default().runtime(Runtime::Runc).prepare(&networks).test(|host| {
+        let _world = host.peer().serve("world", &["7000"])?;
+        let _inside = host.container("inside").network("inside").run()?;
+        let own = host.container("own").network("own").publish("8080:80/udp").run()?;
+        let mut out = own.keep_asking(&format!("{PEER}:7000"), 5000)?;
+        let mut into = host.peer().keep_asking(&format!("{UPLINK}:8080"), 5001)?;
+        out.hears("world")?;
+        into.hears("own")?;
+        host.sh("nft add element inet ocinet internal '{ \"ocn-1\" }'")?;
+        out.hears("-")?;
+        into.hears("-")?;
+        out.never_hears("world")?;
+        into.never_hears("own")?;
+        host.sh("nft delete element inet ocinet internal '{ \"ocn-1\" }'")?;
+        out.hears("world")?;
+        into.hears("own")
+    })
+}
+
+/// A definition that is changed while a container is on the network takes effect once the last has left.
+#[test]
+fn a_changed_definition_waits_for_the_last_container() -> Result<()> {
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(&define("own", 1, "")).test(|host| {
+            let first = host.container("first").network("own").publish("8080:80").run()?;
+            host.sh(&define("own", 2, "internal = true"))?;
+            let second = host.container("second").network("own").run()?;
+            ensure!(address_on(&second, "own")? == "10.64.1.3", "{:#?}", second.sandbox()?);
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("first")?;
+            host.ocinet("doctor")?.says(&["was changed in its file"])?;
+            first.delete()?;
+            second.delete()?;
+            host.settles()?;
+            let third = host.container("third").network("own").publish("8080:80").run()?;
+            host.check()?;
+            ensure!(address_on(&third, "own")? == "10.64.2.2" && route(&third)?.is_empty(), "{:#?}", third.sandbox()?);
+            host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+            host.reaches(Tcp, "10.64.2.2:80")?.is("third")?;
+            ensure!(host.sh("ip -br link show type bridge")?.lines().count() == 1, "the former bridge is left");
+            ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+            third.delete()
+        })
+    })
+}
+
+/// What is killed with three networks leaves three links, which gc deletes; so does an attach that fails at its last
+/// network leave nothing.
+#[test]
+fn the_dead_leave_nothing_on_any_network() -> Result<()> {
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(&eight()).test(|host| {
+            host.container("web").network("n1;bridge;n3").publish("8080:80").run()?.abandon()?;
+            ensure!(host.sandboxes()?.len() == 1);
+            host.ocinet("gc")?.success()?;
+            host.settles()?;
+            host.check()?;
+            let taken = host.container("taken").network("n3:ip=10.64.3.9").run()?;
+            let refusal = host.container("web").network("n1;n2;n3:ip=10.64.3.9").publish("8080:80").refused()?;
+            refusal.says(&["10.64.3.9", "taken"])?;
+            let refusal = host.container("web").network("n1;n2;n3:interface=lo").refused();
+            ensure!(refusal.is_ok_and(|refusal| refusal.code != 0), "lo is a name");
+            ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
+            host.check()?;
+            taken.delete()
+        })
+    })
+}
+
+/// The store is lost: the endpoints, the default route and the ports are found where they were, and the options of the
+/// networks in their files.
+#[test]
+fn a_lost_store_is_rebuilt_with_its_networks() -> Result<()> {
+    let networks = eight() + &define("inside", 9, "internal = true");
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(&networks).test(|host| {
+            let web = host.container("web").network("inside;n1;n2:gw-priority=1").publish("8080:80").run()?;
+            let db = host.container("db").network("n1;n2").publish("8081:80").annotation("io.ocinet.publish-via", "n2");
+            let db = db.run()?;
+            let before = host.sandboxes()?;
+            host.sh("rm /run/ocinet/store-*")?;
+            let next = host.container("next").network("n1").run()?;
+            for (mut sandbox, found) in before.into_iter().zip([web.sandbox()?, db.sandbox()?]) {
+                sandbox.bundle.clear();
+                ensure!(sandbox == found, "{sandbox:#?}\nbecame\n{found:#?}");
+            }
+            host.check()?;
+            host.peer().reaches(Udp, format!("{UPLINK}:8080")).err().context("only TCP is published")?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("db")?.seen_from(gateway(2))?;
+            ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+            web.delete()?;
+            db.delete()?;
+            next.delete()
+        })
+    })
+}
+
+/// Networks that cannot be.
+#[test]
+fn networks_that_are_refused() -> Result<()> {
+    let networks = define("own", 1, "")
+        + &define("same", 1, "")
+        + &define("broken", 3, "intrenal = true")
+        + "sed 's/ocn-1/ocn-7/; s,10.64.1.0/24,10.64.0.0/16,' /etc/ocinet/networks/own.toml >/etc/ocinet/networks/wide.toml\n";
+    Settings::default().prepare(&networks).test(|host| {
+        let own = host.container("own").network("own").run()?;
+        let rows = [
+            ("brigde", "did you mean bridge?"),
+            ("owm;bridge", "did you mean own?"),
+            ("frontend", "ocinet network create frontend"),
+            ("broken", "intrenal"),
+            ("bridge;wide", "overlaps 10.64.1.0/24 of network own"),
+            ("same", "same bridge ocn-1"),
+            ("own;own", "twice"),
+            ("host;own", "\"host\""),
+            ("own:ip=10.90.0.5", "outside"),
+        ];
+        every(rows, |(networks, word)| {
+            let refusal = host.container("web").network(networks).refused()?;
+            refusal.is_one_line()?.says(&[word])?;
+            ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
+            Ok(())
+        })?;
+        host.check()?;
+        own.delete()
+    })
+}

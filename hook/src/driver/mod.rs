@@ -20,7 +20,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{Alias, Driver, Endpoint, InterfaceName, Mac, Network, Route, Subnet, Wire};
+use crate::model::{Alias, Driver, Endpoint, InterfaceName, Mac, Network, Route, StaticRoute, Subnet, Wire};
 
 /// Facts that a step needs besides the network and the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,10 @@ pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
         steps.extend(addresses.map(|address| SandboxStep::Announce { name: name(), address }));
     }
     steps.extend(endpoint.routes.iter().map(|Route::Default(gateway)| SandboxStep::DefaultRoute { gateway: *gateway }));
+    // The next hop is an address of the interface's own range, or the route cannot be made.
+    let is_near =
+        |route: &&StaticRoute| network.subnets.iter().filter(is_in).any(|subnet| subnet.range.contains(&route.via));
+    steps.extend(network.options.routes.iter().filter(is_near).copied().map(SandboxStep::Route));
     steps
 }
 
@@ -293,6 +297,8 @@ pub enum SandboxStep {
         /// Its address.
         address: IpAddr,
     },
+    /// A route of the network.
+    Route(StaticRoute),
     /// The default route, unless the namespace has one already.
     DefaultRoute {
         /// The next hop.

@@ -72,14 +72,21 @@ pub struct RangeNeeds {
     /// Whether what it sends out of the host has an address of the host as its sender. Nothing outside sends to its
     /// addresses then, and what does is dropped.
     pub masquerade: bool,
+    /// Which address that is; none where it is that of the link by which it leaves.
+    pub outbound: Option<IpAddr>,
 }
 
 impl NetworkNeeds {
     /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
     pub fn of(network: &Network) -> Option<Self> {
         let Options { icc, internal, masquerade, .. } = *network.options;
-        let masquerade = masquerade != Masquerade::Off;
-        let range = |subnet: &Subnet| RangeNeeds { range: subnet.range, gateway: subnet.gateway.of_host(), masquerade };
+        let outbound = if let Masquerade::Outbound(address) = masquerade { Some(address) } else { None };
+        let range = |subnet: &Subnet| RangeNeeds {
+            range: subnet.range,
+            gateway: subnet.gateway.of_host(),
+            masquerade: masquerade != Masquerade::Off,
+            outbound: outbound.filter(|address| address.is_ipv4() == subnet.range.addr().is_ipv4()),
+        };
         let ranges = network.subnets.iter().map(range).collect();
         Some(Self { bridge: network.link()?.clone(), icc, internal, ranges })
     }
@@ -291,7 +298,7 @@ mod tests {
     /// A network as the default one is.
     pub(super) fn network(bridge: &str, range: &str) -> NetworkNeeds {
         let range: IpNet = range.parse().unwrap();
-        let ranges = vec![RangeNeeds { range, gateway: range.hosts().next(), masquerade: true }];
+        let ranges = vec![RangeNeeds { range, gateway: range.hosts().next(), masquerade: true, outbound: None }];
         NetworkNeeds { bridge: bridge.parse().unwrap(), icc: true, internal: false, ranges }
     }
 
@@ -401,6 +408,15 @@ mod tests {
         let elements = nftables::encoded_ports(&all.publish, &all.base);
         let masqueraded: Vec<_> = elements.iter().filter_map(nftables::Encoded::address).collect();
         assert_eq!(masqueraded, [all.publish[0].target.ip()], "once");
+    }
+
+    #[test]
+    fn a_range_may_leave_by_an_address_of_its_own() {
+        let mut chosen = network("ocinet0", "10.90.0.0/16");
+        chosen.ranges[0].outbound = Some([192, 0, 2, 9].into());
+        let [nft, iptables] = gained(chosen);
+        assert_eq!(nft, ["add element inet ocinet outbound4 { 10.90.0.0/16 : 192.0.2.9 }"]);
+        assert_eq!(iptables, ["-A OCINET-POSTROUTING -s 10.90.0.0/16 -j SNAT --to-source 192.0.2.9"]);
     }
 
     #[test]

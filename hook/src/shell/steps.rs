@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{PID, word};
 use crate::driver::{BridgeLink, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
-use crate::model::{Alias, Mac};
+use crate::model::{Alias, Mac, StaticRoute};
 
 /// A step for all endpoints of a network.
 pub fn network_step(step: &NetworkStep) -> Vec<String> {
@@ -69,6 +69,10 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
         SandboxStep::Neighbour { name, address, mac } => vec![neighbour(*address, *mac, &word(name.as_str()))],
         SandboxStep::Announce { name, address } => {
             vec![format!("ip neighbour replace {address} dev {} use", word(name.as_str()))]
+        }
+        SandboxStep::Route(StaticRoute { to, via, metric }) => {
+            let metric = metric.map(|metric| format!(" metric {metric}")).unwrap_or_default();
+            vec![format!("ip route add {to} via {via}{metric}")]
         }
         SandboxStep::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
     }

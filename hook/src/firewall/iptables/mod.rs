@@ -307,6 +307,8 @@ fn masquerading(networks: &[NetworkNeeds], sources: &[Source]) -> Vec<String> {
         rules.push(format!("{POSTROUTING} -s 127.0.0.0/8 -o {bridge} -j MASQUERADE"));
         rules.push(format!("{POSTROUTING} -o {bridge} -j RETURN"));
     }
+    let chosen = ranges(networks).filter_map(|needs| Some((needs.range, needs.outbound?)));
+    rules.extend(chosen.map(|(range, address)| format!("{POSTROUTING} -s {range} -j SNAT --to-source {address}")));
     rules.extend(sources.iter().flat_map(|source| masqueraded(networks).flat_map(|range| leaving(range, source))));
     rules.extend(masqueraded(networks).map(|range| format!("{POSTROUTING} -s {range} -j MASQUERADE")));
     rules

@@ -56,6 +56,7 @@ const CHAINS: &[Chain] = &[
             "{ip} saddr != {loopback} {ip} saddr != @nat_subnets{4} accept",
             "ct status dnat {ip} saddr @nat_subnets{4} {ip} daddr @nat_subnets{4} masquerade",
             "{ip} saddr {loopback} oifname @bridges masquerade",
+            "oifname != @bridges oifname != \"lo\" snat {ip} to {ip} saddr map @outbound{4}",
             "{ip} saddr @nat_subnets{4} oifname != @bridges snat {ip} to oifname . rt {ip} nexthop map @sources{4}_via",
             "{ip} saddr @nat_subnets{4} oifname != @bridges snat {ip} to oifname map @sources{4}_link",
             "{ip} saddr @nat_subnets{4} oifname != @bridges oifname != \"lo\" masquerade",

@@ -63,13 +63,17 @@ fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
     if *internal {
         elements.push(Element::key(Set::Internal, [link()]));
     }
-    for RangeNeeds { range, gateway, masquerade } in ranges {
+    for RangeNeeds { range, gateway, masquerade, outbound } in ranges {
         let Some(family) = Family::of(range.addr()) else { continue };
         if let Some(gateway) = gateway.filter(|_| *internal) {
             elements.push(Element::key(Set::Gateways(family), [link(), Field::Address(gateway)]));
         }
         if *masquerade {
             elements.push(Element::key(Set::NatSubnets(family), [Field::Range(*range)]));
+        }
+        if let Some(address) = outbound {
+            let data = vec![Field::Address(*address)];
+            elements.push(Element { data, ..Element::key(Set::Outbound(family), [Field::Range(*range)]) });
         }
         elements.push(Element::key(Set::Networks(family), [link(), Field::Range(*range)]));
     }
@@ -227,10 +231,12 @@ mod tests {
             address: [10, 0, 0, 9].into(),
             near: vec![],
         };
+        let mut everything = NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") };
+        everything.ranges[0].outbound = Some([192, 0, 2, 9].into());
         let straight = Source { gateway: None, ..via.clone() };
         Needs {
             base: Base { close_forwarding: true, input_loop: InputLoop::Made { link: 7 }, has_internal: true },
-            networks: vec![NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") }],
+            networks: vec![everything],
             publish: vec![
                 Publish { masquerade: true, ..port(HostAddress::Any, "web") },
                 port(HostAddress::V4([127, 0, 0, 1].into()), "db"),
@@ -259,6 +265,7 @@ mod tests {
             ("internal", "\"ocinet0\"", bridge.clone(), &[]),
             ("gateways4", "\"ocinet0\" . 10.90.0.1", [&bridge[..], &[10, 90, 0, 1]].concat(), &[]),
             ("nat_subnets4", "10.90.0.0/16", range.to_vec(), &[]),
+            ("outbound4", "10.90.0.0/16 : 192.0.2.9", range.to_vec(), &[192, 0, 2, 9]),
             ("networks4", "\"ocinet0\" . 10.90.0.0/16", [&bridge[..], &range].concat(), &[]),
             ("sources4_via", "\"wan\" . 10.0.0.1 : 10.0.0.9", [&wan[..], &[10, 0, 0, 1]].concat(), &[10, 0, 0, 9]),
             ("sources4_link", "\"wan\" : 10.0.0.9", wan, &[10, 0, 0, 9]),

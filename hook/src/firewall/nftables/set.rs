@@ -31,6 +31,8 @@ pub enum Set {
     PortsAddr(Family),
     /// The containers to which published ports lead with the gateway as the sender.
     Masqueraded(Family),
+    /// The senders of what ranges send out, where a network has one of its own.
+    Outbound(Family),
     /// The senders of what leaves, by link and next hop.
     SourcesVia(Family),
     /// The senders of what leaves by a link without a gateway.
@@ -109,12 +111,13 @@ impl Set {
         let each = |of: fn(Family) -> Self| Family::ALL.map(of);
         let head = [Self::Bridges, Self::Intra, Self::Internal].into_iter().chain(each(Self::Gateways));
         let head = head.chain(each(Self::NatSubnets)).chain(each(Self::Networks));
-        let of_families: [fn(Family) -> Self; 9] = [
+        let of_families: [fn(Family) -> Self; 10] = [
             Self::PublishAny,
             Self::PublishAddr,
             Self::PortsAny,
             Self::PortsAddr,
             Self::Masqueraded,
+            Self::Outbound,
             Self::SourcesVia,
             Self::SourcesLink,
             Self::AskedAny,
@@ -142,6 +145,7 @@ impl Set {
             Self::PortsAny(f) => Shape::set(name("ports", f, "_any"), &[Protocol, Port]),
             Self::PortsAddr(f) => Shape::set(name("ports", f, "_addr"), &[Address(f), Protocol, Port]),
             Self::Masqueraded(f) => Shape::set(name("masqueraded", f, ""), &[Address(f)]),
+            Self::Outbound(f) => Shape::map(name("outbound", f, ""), &[Address(f)], &[Address(f)]).of_ranges(),
             Self::SourcesVia(f) => Shape::map(name("sources", f, "_via"), &[Link, Address(f)], &[Address(f)]),
             Self::SourcesLink(f) => Shape::map(name("sources", f, "_link"), &[Link], &[Address(f)]),
             Self::AskedAny(f) => Shape::set(name("asked", f, "_any"), &[Protocol, Port]).of_input_loop(),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::NeighbourFlags;
-use netlink_packet_route::route::{RouteHeader, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteType};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
@@ -15,7 +15,7 @@ use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
 use crate::kernel::netlink::{Netlink, address_message, entry, errno, no_own_ipv6, permanent, question};
 use crate::kernel::sysctl;
-use crate::model::{InterfaceName, Mac};
+use crate::model::{InterfaceName, Mac, StaticRoute};
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
@@ -37,6 +37,7 @@ fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Resul
         SandboxStep::Interface { name, addresses } => interface(netlink, name, index, addresses),
         SandboxStep::Neighbour { name, address, mac } => neighbour(netlink, name, index, *address, *mac),
         SandboxStep::Announce { name, address } => announce(netlink, name, index, *address),
+        SandboxStep::Route(route) => static_route(netlink, route),
         SandboxStep::DefaultRoute { gateway } => default_route(netlink, *gateway),
     }
 }
@@ -98,6 +99,28 @@ fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Resu
     match netlink.request(RouteNetlinkMessage::NewLink(link), 0) {
         Err(error) if errno(&error) != Errno::EAFNOSUPPORT => {
             Err(Error::refused(format!("keep {name} in the container without IPv6"), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds a route. One to the same addresses, which another network or program added, stays.
+fn static_route(netlink: &mut Netlink, route: &StaticRoute) -> Result<()> {
+    let StaticRoute { to, via, metric } = *route;
+    let mut message = match (to, via) {
+        (IpNet::V4(to), IpAddr::V4(via)) => {
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to.addr(), to.prefix_len()).gateway(via).build()
+        }
+        (IpNet::V6(to), IpAddr::V6(via)) => {
+            RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to.addr(), to.prefix_len()).gateway(via).build()
+        }
+        // A definition with two families in one route is refused.
+        _ => return Ok(()),
+    };
+    message.attributes.extend(metric.map(RouteAttribute::Priority));
+    match netlink.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL) {
+        Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => {
+            Err(Error::refused(format!("route {to} via {via} in the container"), error))
         }
         _ => Ok(()),
     }

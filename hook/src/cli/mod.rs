@@ -138,7 +138,7 @@ pub enum Command {
     Port(port::Arguments),
     /// Define networks, and show them and who is on them
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
-    Network(network::Command),
+    Network(Box<network::Command>),
     /// Take away what dead containers left behind
     ///
     /// It also loads rules that were flushed, and renews the name servers of running containers. A timer runs it every

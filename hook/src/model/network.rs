@@ -27,13 +27,15 @@ impl Network {
         Self { name, driver: Driver::Bridge(Bridge { link }), subnets, options: Box::default() }
     }
 
-    /// Whether it is what `definition` says, whatever the MTU is where that follows the host's way out.
+    /// Whether it is what `definition` says, whatever the MTU is where that follows the host's way out, and whatever is
+    /// remembered of its endpoints.
     pub fn is_as_defined(&self, definition: &Self) -> bool {
         let (mut one, mut other) = (self.clone(), definition.clone());
         for options in [&mut one.options, &mut other.options] {
             if !options.mtu_fixed {
                 options.mtu = 0;
             }
+            options.derived_macs = false;
         }
         one == other
     }

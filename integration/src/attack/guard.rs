@@ -48,7 +48,11 @@ RULES"
             (Self::Forwarding, Some(iptables)) => format!("{iptables} -F OCINET-FORWARD"),
             (Self::Forwarding, None) => "nft flush chain inet ocinet forward".to_owned(),
             (Self::Links, _) => {
-                "for link in /sys/class/net/ocv*; do tc qdisc del dev ${link##*/} clsact; done".to_owned()
+                "for link in /sys/class/net/ocv*; do
+                    name=${link##*/}; tc qdisc del dev $name clsact
+                    bridge fdb show dev $name | sed -n 's/ .*sticky.*//p' | xargs -rI MAC bridge fdb del MAC dev $name master
+                done"
+                    .to_owned()
             }
             (Self::Settings, _) => "sysctl -qw net.ipv6.conf.ocinet0.disable_ipv6=0 net.ipv6.conf.ocinet0.accept_ra=2 \
                  net.ipv6.conf.ocinet0.accept_ra_defrtr=1"

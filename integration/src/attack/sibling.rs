@@ -19,7 +19,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         what: "a container has its sibling's MAC address, and takes what others send there",
         seen: "whatever has CAP_NET_RAW",
-        guard: "classifier at its link",
+        guard: "classifier at its link; entry of the bridge",
         prepare: "",
         story: stolen_mac,
     },

@@ -174,11 +174,12 @@ fn strays(sandboxes: &[Sandbox], links: &[Link]) -> Vec<String> {
 
 /// The host's permanent neighbour entries: exactly the addresses of the sandboxes, each with its MAC.
 fn about_neighbours(host: &Place, sandboxes: &[Sandbox]) -> Result<Vec<String>> {
-    let script = format!("[ ! -e /sys/class/net/{BRIDGE} ] || ip -json neighbour show dev {BRIDGE} nud permanent");
-    let told = host.sh(&script)?;
-    let told: Vec<Value> = if told.trim().is_empty() { Vec::new() } else { serde_json::from_str(&told)? };
+    let told: Vec<Value> = host.json("ip -json neighbour show nud permanent")?;
+    let is_ours =
+        |entry: &&Value| entry["dev"] == BRIDGE || entry["dev"].as_str().is_some_and(|dev| dev.starts_with("ocn-"));
     let word = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-    let kernel: BTreeSet<_> = told.iter().map(|entry| (word(entry, "dst"), word(entry, "lladdr"))).collect();
+    let kernel: BTreeSet<_> =
+        told.iter().filter(is_ours).map(|entry| (word(entry, "dst"), word(entry, "lladdr"))).collect();
     let of = |endpoint: &Endpoint| {
         let mac = endpoint.mac.clone();
         let address = |net: &String| net.split('/').next().unwrap_or_default().to_owned();

@@ -45,15 +45,9 @@ fn wrong(name: &str, error: &Error) -> Finding {
 
 /// A file that was changed since the first of the containers on `network` joined it.
 fn changed(network: &Network, definition: &Definition) -> Option<Finding> {
-    let mut defined = definition.network()?;
-    // No definition says it.
-    defined.options.derived_macs = network.options.derived_macs;
-    if !defined.options.mtu_fixed && !network.options.mtu_fixed {
-        // It follows the host's way out.
-        defined.options.mtu = network.options.mtu;
-    }
+    let defined = definition.network()?;
     let trouble = "has a changed definition, which takes effect when the last container has left it";
-    (defined != *network).then(|| Finding::note(format!("network {}", network.name), trouble))
+    (!network.is_as_defined(&defined)).then(|| Finding::note(format!("network {}", network.name), trouble))
 }
 
 #[cfg(test)]

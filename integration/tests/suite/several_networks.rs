@@ -434,3 +434,43 @@ fn networks_that_are_refused() -> Result<()> {
         own.delete()
     })
 }
+
+/// With runc and with crun, a container that names no servers asks those of its networks.
+#[test]
+fn containers_ask_the_name_servers_of_their_networks() -> Result<()> {
+    let networks = define("a", 1, "dns = [\"192.0.2.53\"]") + &define("b", 2, "dns = [\"192.0.2.54\"]");
+    every([Runtime::Runc, Runtime::Crun], |runtime| {
+        Settings::default().runtime(*runtime).prepare(&networks).test(|host| {
+            for (name, dns, servers) in
+                [("one", "", ["192.0.2.53", "192.0.2.54"].as_slice()), ("two", "192.0.2.99", &["192.0.2.99"])]
+            {
+                let web = host.container(name).network("a;b");
+                let web = if dns.is_empty() { web } else { web.annotation("io.ocinet.dns", dns) };
+                let web = web.run()?;
+                let text = web.exec(&["cat", "/etc/resolv.conf"])?;
+                let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("nameserver ")).collect();
+                ensure!(found == servers, "{text}");
+                web.delete()?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Who is on a network is named; without containers it goes with its bridge and its file.
+#[test]
+fn a_network_in_use_is_not_removed() -> Result<()> {
+    Settings::default().prepare("mkdir /etc/ocinet/networks").test(|host| {
+        host.ocinet("network create own")?.success()?;
+        let bridge = host.sh("sed -n 's/^bridge = \"\\(.*\\)\"/\\1/p' /etc/ocinet/networks/own.toml")?;
+        let web = host.container("web").network("own").run()?;
+        let refusal = host.unchanged_by(|| host.ocinet("network rm own"))?;
+        ensure!(refusal.code != 0 && refusal.stderr.contains("web"), "{refusal}");
+        ensure!(host.sh(&format!("ip link show {}", bridge.trim()))?.contains("UP"), "the bridge is there");
+        web.delete()?;
+        host.settles()?;
+        host.ocinet("network rm own")?.success()?;
+        host.sh(&format!("! ip link show {} 2>/dev/null; [ ! -e /etc/ocinet/networks/own.toml ]", bridge.trim()))
+            .map(drop)
+    })
+}

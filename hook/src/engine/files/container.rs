@@ -132,7 +132,8 @@ impl ContainerFiles {
                 let host = host_resolver(reach, |error| {
                     warn!(self.log, "{error}: it is taken for a file that is not there");
                 })?;
-                let resolver = host.for_container(&identity.resolver, fallback, reach);
+                let resolver =
+                    host.for_container(sandbox.resolver.as_deref().unwrap_or(&identity.resolver), fallback, reach);
                 if resolver.nameservers.is_empty() && sandbox.mode != Mode::None {
                     let why = "this host has none that it can reach";
                     warn!(

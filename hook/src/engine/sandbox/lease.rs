@@ -130,6 +130,9 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
         remember_mac(store, network, endpoint)?;
     }
     let mut sandbox = intent(request, namespace, endpoints, mappings);
+    if let Some(resolver) = sandbox.resolver.as_mut().filter(|resolver| resolver.dns.is_empty()) {
+        resolver.dns = networks.iter().flat_map(|network| network.options.dns.clone()).collect();
+    }
     store.insert(&mut sandbox)?;
     for endpoint in &sandbox.endpoints {
         let mut addresses = endpoint.addresses.iter();
@@ -344,6 +347,15 @@ mod tests {
         assert!(!derived(&store));
         leased(lease(&mut store, "d", &on("bridge")));
         assert!(!derived(&store));
+    }
+
+    #[test]
+    fn a_container_asks_the_name_servers_of_its_networks() {
+        let server = "192.0.2.53".parse().unwrap();
+        let mut network = bridge("10.90.0.0/16");
+        network.options.dns.push(server);
+        let sandbox = leased(lease(&mut store(&[network]), "a", &on("bridge")));
+        assert_eq!(sandbox.resolver.unwrap().dns, [server]);
     }
 
     #[test]

@@ -26,7 +26,9 @@ fn check_names_what_is_wrong(host: &Host, service: &Service) -> Result<()> {
         check.findings.iter().any(|f| f.kind == finding::Kind::KIND_OURS.into() && f.subject.contains("ocinet0")),
         "{check}"
     );
-    host.sh("ip link set ocinet0 up").map(drop)
+    // It has lost the permanent entries of its containers.
+    host.sh("ip link set ocinet0 up")?;
+    host.ocinet("doctor --fix")?.success().map(drop)
 }
 
 /// A container's life without a hook.

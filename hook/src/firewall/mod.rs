@@ -3,153 +3,19 @@
 mod family;
 pub mod input_loop;
 pub mod iptables;
+mod needs;
 pub mod nftables;
 pub mod pass;
 mod source;
 
 pub use family::Family;
 pub use input_loop::InputLoop;
+pub use needs::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, publish_needs};
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
-
-use ipnet::IpNet;
-
-use crate::model::{
-    Endpoint, HostAddress, InterfaceName, Masquerade, Network, Options, Protocol, Publishing, Sandbox, Subnet,
-};
-
-/// Everything the host's firewall must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// What holds on the whole host.
-    pub base: Base,
-    /// The networks.
-    pub networks: Vec<NetworkNeeds>,
-    /// The published ports.
-    pub publish: Vec<Publish>,
-    /// The senders of what leaves the host, where masquerading would choose others. No attach looks at them: who looks
-    /// at everything loads them again when the host's routes changed.
-    pub sources: Vec<Source>,
-}
-
-/// What holds on the whole host, whatever its networks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Base {
-    /// Drop what is forwarded between two links of which neither is ours.
-    pub close_forwarding: bool,
-    /// Whether packets from outside come to a published port only once the host's own rules have let them in.
-    pub input_loop: InputLoop,
-    /// Whether a network is internal. Its rules stand before those for established connections, so they are there only
-    /// where they are needed.
-    pub has_internal: bool,
-}
-
-/// A network: guarded against hosts of the LAN, isolated from other networks, and let out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkNeeds {
-    /// Its bridge.
-    pub bridge: InterfaceName,
-    /// Whether its containers reach one another's ports, published or not (Docker's `enable_icc`).
-    pub icc: bool,
-    /// Whether nothing passes between it and anything else, published ports and established connections included. Of
-    /// the host it reaches the gateway addresses of its ranges.
-    pub internal: bool,
-    /// Its address ranges.
-    pub ranges: Vec<RangeNeeds>,
-}
-
-/// An address range of a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RangeNeeds {
-    /// The range.
-    pub range: IpNet,
-    /// The host's address in it, where the host is its gateway.
-    pub gateway: Option<IpAddr>,
-    /// Whether what it sends out of the host has an address of the host as its sender. Nothing outside sends to its
-    /// addresses then, and what does is dropped.
-    pub masquerade: bool,
-    /// Which address that is; none where it is that of the link by which it leaves.
-    pub outbound: Option<IpAddr>,
-}
-
-impl NetworkNeeds {
-    /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
-    pub fn of(network: &Network) -> Option<Self> {
-        let Options { icc, internal, masquerade, .. } = *network.options;
-        let outbound = if let Masquerade::Outbound(address) = masquerade { Some(address) } else { None };
-        let range = |subnet: &Subnet| RangeNeeds {
-            range: subnet.range,
-            gateway: subnet.gateway.of_host(),
-            masquerade: masquerade != Masquerade::Off,
-            outbound: outbound.filter(|address| address.is_ipv4() == subnet.range.addr().is_ipv4()),
-        };
-        let ranges = network.subnets.iter().map(range).collect();
-        Some(Self { bridge: network.link()?.clone(), icc, internal, ranges })
-    }
-}
-
-/// One port of the host that leads to one port of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
-    /// The transport protocol.
-    pub protocol: Protocol,
-    /// The host's address.
-    pub host_address: HostAddress,
-    /// The host's port.
-    pub host_port: u16,
-    /// Where it leads.
-    pub target: SocketAddr,
-    /// Whether the container sees the gateway of its network as the sender: it would answer others by another link.
-    pub masquerade: bool,
-    /// The container, for people who read the rules.
-    pub label: String,
-}
-
-impl Publish {
-    /// Whether both lead from the same port of the host to the same port of a container.
-    pub fn is_same_port(&self, other: &Self) -> bool {
-        let facts = |port: &Self| (port.protocol, port.host_address, port.host_port, port.target);
-        facts(self) == facts(other)
-    }
-
-    /// The family of its addresses; none where they are of two, or of one that has no rules.
-    pub fn family(&self) -> Option<Family> {
-        let host: Option<IpAddr> = self.host_address.into();
-        let family = Family::of(self.target.ip())?;
-        host.is_none_or(|host| Family::of(host) == Some(family)).then_some(family)
-    }
-}
-
-/// The published ports of `sandbox`, one by one.
-pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
-    Family::ALL.into_iter().flat_map(|family| publish_needs_of(family, sandbox)).collect()
-}
-
-/// Those that lead to its first address of `family`.
-fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
-    let of_family = |endpoint: &Endpoint| {
-        let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == Some(family))?;
-        Some((address, endpoint.publishing == Publishing::Masqueraded))
-    };
-    let target = sandbox.publishing_endpoints().find_map(of_family);
-    let Some((target, masquerade)) = target else { return Vec::new() };
-    let one = |mapping: &crate::model::PortMapping| {
-        let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
-        mapping.pairs().map(move |(host_port, port)| Publish {
-            protocol,
-            host_address,
-            host_port,
-            target: SocketAddr::new(target, port),
-            masquerade,
-            label: label.clone(),
-        })
-    };
-    sandbox.publish.iter().flat_map(one).filter(|port| port.family() == Some(family)).collect()
-}
 
 /// Who keeps our rules. A host has one at a time, and its store says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,7 +159,10 @@ fn comment(port: &Publish) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
+
     use super::*;
+    use crate::model::{HostAddress, Protocol};
 
     /// A network as the default one is.
     pub(super) fn network(bridge: &str, range: &str) -> NetworkNeeds {

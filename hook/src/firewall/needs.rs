@@ -6,7 +6,8 @@ use ipnet::IpNet;
 
 use super::{Family, InputLoop, Source};
 use crate::model::{
-    Endpoint, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping, Protocol, Publishing, Sandbox, Subnet,
+    Endpoint, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping, Protocol, Publishing, Sandbox,
+    Subnet,
 };
 
 /// Everything the host's firewall must hold.

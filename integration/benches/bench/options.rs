@@ -73,17 +73,15 @@ const FULL: Effort = Effort {
 const QUICK: Effort = Effort {
     name: "with few rounds (`--quick`)",
     whole: Duration::from_secs(3 * 60),
-    ports: &[0, 1, 100, 1_000],
     rounds: 10,
     time_of_ports: Duration::from_millis(1_500),
     positions: &[1, 10, 100],
     time_of_position: Duration::from_secs(6),
-    crowds: &[1, 50, 200, 1_000],
     calls: 50,
     time_of_crowd: Duration::from_secs(4),
-    paths: &[1, 5_000],
     path_rounds: 5,
     time_of_path: Duration::from_secs(8),
+    ..FULL
 };
 
 impl Options {

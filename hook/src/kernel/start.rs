@@ -1,4 +1,4 @@
-//! The start of a process that somebody waits for.
+//! The start of this process, which a runtime waits for.
 //!
 //! What the standard library does before `main` takes 17 system calls, most of them for a line about a stack that
 //! overflows. [`program!`](crate::program) makes a `main` for the C library instead, which does the rest of it: without

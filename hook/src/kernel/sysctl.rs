@@ -28,7 +28,7 @@ pub fn switch_forwarding_off() -> Result<()> {
 ///
 /// # Errors
 /// Those of the kernel; then it may have had its value already.
-pub(super) fn change(setting: &Setting) -> io::Result<()> {
+pub(super) fn write(setting: &Setting) -> io::Result<()> {
     fs::write(setting.path(), setting.value)
 }
 
@@ -44,7 +44,7 @@ pub fn set(settings: &[Setting]) -> Result<()> {
         if is_set(setting)? {
             continue;
         }
-        if let Err(error) = change(setting) {
+        if let Err(error) = write(setting) {
             missing.push(setting.to_string());
             why.get_or_insert(error);
         }

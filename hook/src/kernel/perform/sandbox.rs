@@ -63,11 +63,12 @@ fn neighbour(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
     done.map(drop).doing(|| format!("make {name} in the container know {address}"))
 }
 
-/// Makes the kernel look for the interface's own `address`. Its ARP question goes to all on the network and holds the
-/// address and the MAC (RFC 826). Nobody answers, so the kernel repeats it: three questions in two seconds, for which
-/// the bridge's port may not be ready at first (`neigh_timer_handler`, net/core/neighbour.c). Hosts that remember
-/// another MAC for that address learn the new one. Otherwise that would take them half a minute if the container sends
-/// nothing. A gratuitous question of `arp_notify` would be lost: the kernel sends it once, before the port is ready.
+/// Makes the kernel look for the interface's own `address`. Its ARP question goes to all hosts on the network and holds
+/// the address and the MAC (RFC 826). Hosts that remember another MAC for the address learn the new one. Without the
+/// question that would take them half a minute if the container sends nothing. No host has the address, so the kernel
+/// gets no answer and asks three times in two seconds (`neigh_timer_handler`, net/core/neighbour.c). The bridge's port
+/// may miss the first question, since it is not ready at once. The kernel sends the question of `arp_notify` only once,
+/// before the port is ready.
 fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, address: IpAddr) -> Result<()> {
     let mut question = entry(index_of(netlink, name, known)?, address);
     question.header.flags = NeighbourFlags::Use;
@@ -88,7 +89,7 @@ fn index_of(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>) -> 
 fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Result<()> {
     let setting = Setting::without_ipv6(name);
     // A new interface has IPv6 in nearly every namespace.
-    if sysctl::change(&setting).is_ok() {
+    if sysctl::write(&setting).is_ok() {
         return Ok(());
     }
     match sysctl::set(&[setting]) {

@@ -17,20 +17,29 @@ pub(super) const LAST_OF_TABLES: u32 = 5;
 /// The version of the store at `path`: 1 to [`VERSION`]. It is an entry like others, and so costs one look. Of a store
 /// without the table of this version, the file's header tells it.
 pub(super) fn of(connection: &Connection, path: &Path) -> Result<u32> {
-    match (Entries { connection }).get(&EntryKey::Version) {
-        Ok(Some(body)) => match body.try_into().map(u32::from_be_bytes) {
+    match in_entry(connection, path) {
+        Err(error) if has_no_table(&error) => match in_header(connection, path)? {
+            // Another process has upgraded it between the two looks, or the table's own row is damaged.
+            VERSION => in_entry(connection, path).map_err(|error| match has_no_table(&error) {
+                true => damaged(path, "it has no table of its version"),
+                false => error,
+            }),
+            earlier => Ok(earlier),
+        },
+        Err(Error::Sql { source, .. }) => Err(Error::sql("read the version of", path, source)),
+        found => found,
+    }
+}
+
+/// The version in the entry, which is [`VERSION`] or an error.
+fn in_entry(connection: &Connection, path: &Path) -> Result<u32> {
+    match (Entries { connection }).get(&EntryKey::Version)? {
+        Some(body) => match body.try_into().map(u32::from_be_bytes) {
             Ok(VERSION) => Ok(VERSION),
             Ok(found) if found > VERSION => Err(newer(path, found)),
             _ => Err(damaged(path, "it has an earlier version than its form")),
         },
-        Ok(None) => Err(damaged(path, "it does not say its version")),
-        Err(error) if has_no_table(&error) => match in_header(connection, path)? {
-            // Another process has upgraded it between the two looks.
-            VERSION => of(connection, path),
-            earlier => Ok(earlier),
-        },
-        Err(Error::Sql { source, .. }) => Err(Error::sql("read the version of", path, source)),
-        Err(error) => Err(error),
+        None => Err(damaged(path, "it does not say its version")),
     }
 }
 

@@ -80,3 +80,16 @@ fn a_store_with_any_byte_flipped_is_an_error_or_whole() {
         }
     }
 }
+
+#[test]
+fn a_store_that_lost_its_table_is_damaged() {
+    let scratch = Scratch::new("no-table");
+    drop(scratch.open("now"));
+    let path = file(&scratch.0, &host("now"));
+    let mut bytes = fs::read(&path).unwrap();
+    // The count of rows in the first page, which lists the tables (fileformat2.html, 1.6).
+    bytes[103..105].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let error = Store::open(&scratch.0, &host("now"), &scratch.locks()).err().unwrap();
+    assert!(error.is_damage(), "{error}");
+}

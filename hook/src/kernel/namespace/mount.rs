@@ -23,6 +23,8 @@ use crate::kernel::error::{Doing, Error, Result};
 
 /// How often an interrupted walk is repeated, so that another process cannot keep this one busy for ever.
 const MOST_WALKS: usize = 1000;
+/// How many mounts of deleted files are taken off one place. An attach leaves one; a container could go on mounting.
+const MOST_COVERS: usize = 100;
 /// The limit of the kernel (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
@@ -234,7 +236,7 @@ fn identified(file: OwnedFd) -> rustix::io::Result<(OwnedFd, Statx)> {
 /// Opens `target`, after unmounting what an attach mounted there that was rolled back: its file is gone from the host,
 /// and nothing can be mounted over it.
 fn uncovered(root: &OwnedFd, target: &str) -> rustix::io::Result<(OwnedFd, Statx)> {
-    loop {
+    for _ in 0..MOST_COVERS {
         let (place, stat) = identified(open_beneath(root, target, OFlags::PATH)?)?;
         if stat.stx_nlink > 0 {
             return Ok((place, stat));
@@ -242,6 +244,7 @@ fn uncovered(root: &OwnedFd, target: &str) -> rustix::io::Result<(OwnedFd, Statx
         let path = format!("/proc/thread-self/fd/{}", place.as_raw_fd());
         rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)?;
     }
+    Err(Errno::BUSY)
 }
 
 /// Walks `path` without leaving `root`. While something is renamed or mounted anywhere on the host, the kernel cannot

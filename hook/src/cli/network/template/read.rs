@@ -2,9 +2,16 @@
 
 use super::{Expression, Function, Part, Read, Root};
 
+/// How deep blocks and brackets may stand in each other: each takes its share of the stack.
+const MOST_NESTED: usize = 100;
+
 /// The parts of a template.
 pub(super) fn parts(text: &str) -> Read<Vec<Part>> {
-    match block(&mut pieces(text)?.into_iter())? {
+    let pieces = pieces(text)?;
+    if depth(&pieces) > MOST_NESTED {
+        return Err(format!("has more than {MOST_NESTED} blocks and brackets in each other"));
+    }
+    match block(&mut pieces.into_iter())? {
         (parts, None) => Ok(parts),
         (_, Some(word)) => Err(format!("has an {word} that belongs to nothing")),
     }
@@ -56,6 +63,29 @@ fn tokens(action: &str) -> Read<Vec<String>> {
         rest = rest[length..].trim_start();
     }
     Ok(tokens)
+}
+
+/// How deep the innermost bracket or block of a template stands.
+fn depth(pieces: &[Piece]) -> usize {
+    let (mut blocks, mut deepest) = (0_usize, 0);
+    for piece in pieces {
+        let Piece::Action(tokens) = piece else { continue };
+        match tokens.first().map(String::as_str) {
+            Some("range" | "if") => blocks += 1,
+            Some("end") => blocks = blocks.saturating_sub(1),
+            _ => {}
+        }
+        let mut brackets = 0_usize;
+        for token in tokens {
+            match token.as_str() {
+                "(" => brackets += 1,
+                ")" => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(blocks + brackets);
+        }
+    }
+    deepest
 }
 
 /// Parts up to an `end` or `else`, and that word.

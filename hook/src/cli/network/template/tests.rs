@@ -78,3 +78,14 @@ fn never_panics() {
         let _ = rendered(&template);
     }
 }
+
+#[test]
+fn what_is_nested_too_deep_is_refused() {
+    let brackets = |count| format!("{{{{{}.Name{}}}}}", "(".repeat(count), ")".repeat(count));
+    let blocks = |count| format!("{}{}", "{{if .Name}}".repeat(count), "{{end}}".repeat(count));
+    for nested in [brackets, blocks] as [fn(usize) -> String; 2] {
+        assert!(Template::parse(&nested(100)).is_ok());
+        assert!(Template::parse(&nested(101)).is_err());
+        assert!(Template::parse(&nested(50_000)).is_err());
+    }
+}

@@ -18,28 +18,36 @@ pub(super) const LAST_OF_TABLES: u32 = 5;
 /// without the table of this version, the file's header tells it.
 pub(super) fn of(connection: &Connection, path: &Path) -> Result<u32> {
     match in_entry(connection, path) {
-        Err(error) if has_no_table(&error) => match in_header(connection, path)? {
-            // Another process has upgraded it between the two looks, or the table's own row is damaged.
-            VERSION => in_entry(connection, path).map_err(|error| match has_no_table(&error) {
-                true => damaged(path, "it has no table of its version"),
-                false => error,
-            }),
-            earlier => Ok(earlier),
-        },
-        Err(Error::Sql { source, .. }) => Err(Error::sql("read the version of", path, source)),
+        Err(error) if has_no_table(&error) => of_other_form(connection, path),
         found => found,
+    }
+}
+
+/// The version of a store in which the table of this version was not found.
+fn of_other_form(connection: &Connection, path: &Path) -> Result<u32> {
+    // An upgrade changes table and header in one transaction: at one moment they belong together, or are damaged.
+    let _moment = Entries { connection }.moment()?;
+    match in_header(connection, path)? {
+        // Another process has upgraded it since the table was looked for.
+        VERSION => in_entry(connection, path).map_err(|error| match has_no_table(&error) {
+            true => damaged(path, "it has no table of its version"),
+            false => error,
+        }),
+        earlier => Ok(earlier),
     }
 }
 
 /// The version in the entry, which is [`VERSION`] or an error.
 fn in_entry(connection: &Connection, path: &Path) -> Result<u32> {
-    match (Entries { connection }).get(&EntryKey::Version)? {
-        Some(body) => match body.try_into().map(u32::from_be_bytes) {
-            Ok(VERSION) => Ok(VERSION),
-            Ok(found) if found > VERSION => Err(newer(path, found)),
-            _ => Err(damaged(path, "it has an earlier version than its form")),
-        },
-        None => Err(damaged(path, "it does not say its version")),
+    let body = (Entries { connection }).get(&EntryKey::Version).map_err(|error| match error {
+        Error::Sql { source, .. } => Error::sql("read the version of", path, source),
+        error => error,
+    })?;
+    let body = body.ok_or_else(|| damaged(path, "it does not say its version"))?;
+    match body.try_into().map(u32::from_be_bytes) {
+        Ok(VERSION) => Ok(VERSION),
+        Ok(found) if found > VERSION => Err(newer(path, found)),
+        _ => Err(damaged(path, "it has an earlier version than its form")),
     }
 }
 

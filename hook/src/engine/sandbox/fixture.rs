@@ -1,5 +1,8 @@
 //! A store in memory, and leases from it.
 
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+
 use crate::decide::request::{EndpointRequest, Request};
 use crate::engine::sandbox::lease::{Joining, LeaseRequest, grant};
 use crate::engine::sandbox::outcome::LeaseConflict;
@@ -7,12 +10,41 @@ use crate::input::config::Config;
 use crate::input::{Bundle, State};
 use crate::kernel::LockFile;
 use crate::model::{Namespace, NetnsLocator, Network, PortMapping, Sandbox};
-use crate::store::Store;
+use crate::store::{Store, Write};
+
+/// A store in memory, whose lock file ends with it.
+pub struct MemoryStore {
+    store: Store,
+    lock_file: PathBuf,
+}
+
+impl Deref for MemoryStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl DerefMut for MemoryStore {
+    fn deref_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        // Tests of one process have one file; the others make it again, and share nothing that it would protect.
+        let _ = std::fs::remove_file(&self.lock_file);
+    }
+}
 
 /// A store that knows `networks`.
-pub fn store(networks: &[Network]) -> Store {
-    let locks = LockFile::new(std::env::temp_dir().join(format!("ocinet-lease-{}", std::process::id())));
-    Store::in_memory(&locks, |write| networks.iter().try_for_each(|network| write.add_network(network))).unwrap()
+pub fn store(networks: &[Network]) -> MemoryStore {
+    let lock_file = std::env::temp_dir().join(format!("ocinet-lease-{}", std::process::id()));
+    let fill = |write: &Write<'_>| networks.iter().try_for_each(|network| write.add_network(network));
+    let store = Store::in_memory(&LockFile::new(lock_file.clone()), fill).unwrap();
+    MemoryStore { store, lock_file }
 }
 
 /// A connection to `network` that asks for nothing more.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use slog::{debug, warn};
 
-use super::drain::drain;
+use super::drain::Drainer;
 use crate::engine::Engine;
 use crate::kernel::{self, Flows, HostLinks, Lock, Place};
 use crate::store::{self, Store};
@@ -90,9 +90,9 @@ impl Engine {
         }
         let mut store = Store::open(&self.state_dir, &self.host, &self.locks).ok()??;
         let (mut links, mut flows) = (HostLinks::open().ok()?, Flows::default());
-        for (draining, _) in &self.drains.waiting {
-            let _ = drain(&mut store, &mut links, &mut flows, draining);
-        }
+        let waiting: Vec<_> = self.drains.waiting.iter().map(|(draining, _)| draining.clone()).collect();
+        let mut drainer = Drainer { store: &mut store, links: &mut links, flows: &mut flows, locks: &self.locks };
+        let _ = drainer.drain_all(&waiting);
         Some((store, links, flows))
     }
 

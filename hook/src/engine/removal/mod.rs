@@ -4,4 +4,4 @@ mod close;
 mod detach;
 mod drain;
 
-pub(super) use drain::{Drains, clear_addresses, drain};
+pub(super) use drain::{Drains, clear_addresses};

@@ -3,7 +3,6 @@ use slog::{info, warn};
 use crate::decide::liveness::{Life, Verdict, verdict};
 use crate::engine::files;
 use crate::engine::locks::{alone_at, place_of, place_of_draining};
-use crate::engine::removal::drain;
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::model::{DrainingEndpoint, Sandbox, State, quoted};
 use crate::store::Holder;
@@ -151,7 +150,7 @@ impl Engine {
     fn collect_draining(&mut self, listed: &DrainingEndpoint) -> Result<bool> {
         let Some(_lock) = self.locks.attempt(place_of_draining(listed))? else { return Ok(false) };
         if let Some(draining) = self.store.read().draining(listed.endpoint.number)? {
-            drain(&mut self.store, &mut self.links, &mut self.flows, &draining)?;
+            self.drainer().drain(&draining)?;
         }
         Ok(true)
     }

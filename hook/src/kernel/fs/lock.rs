@@ -45,6 +45,8 @@ pub enum Place {
     Service,
     /// The definitions of networks, while one is chosen, written or removed.
     Definitions,
+    /// The flows of draining endpoints, while they are deleted and the endpoints' rows after them.
+    Flows,
     /// All sandboxes and drains at once.
     Containers,
 }
@@ -60,6 +62,7 @@ impl Place {
             Self::Service => 4,
             Self::Links => 5,
             Self::Definitions => 6,
+            Self::Flows => 7,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
             Self::Containers => 1 << 32,
@@ -84,6 +87,7 @@ impl fmt::Display for Place {
             Self::Drain(_) => "links being deleted",
             Self::Service => "the service",
             Self::Definitions => "the definitions of networks",
+            Self::Flows => "the flows of detached containers",
             Self::Containers => "all containers",
         })
     }
@@ -106,6 +110,11 @@ impl LockFile {
     /// The lock file at `path`. It is made at its first use.
     pub fn new(path: PathBuf) -> Self {
         Self { path, waits: Arc::default() }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// How long this process has waited for locks of this file.
@@ -218,6 +227,13 @@ impl Lock {
         };
         // Releasing cannot fail for a valid descriptor (fcntl_locking(2)).
         let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&range));
+    }
+}
+
+impl Lock {
+    /// The lock file, opened for this lock.
+    pub(super) fn file(&self) -> &File {
+        &self.0
     }
 }
 

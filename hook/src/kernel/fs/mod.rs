@@ -4,6 +4,7 @@ mod container;
 mod file;
 mod lock;
 mod replace;
+mod rounds;
 mod socket;
 mod waits;
 mod watch;

@@ -6,8 +6,19 @@ use std::time::Duration;
 use super::Place;
 
 /// The names of the kinds of locks, in the order of [`kind`].
-const NAMES: [&str; 10] =
-    ["store", "firewall", "bridges", "deletion", "sandbox", "drain", "service", "containers", "links", "definitions"];
+const NAMES: [&str; 11] = [
+    "store",
+    "firewall",
+    "bridges",
+    "deletion",
+    "sandbox",
+    "drain",
+    "service",
+    "containers",
+    "links",
+    "definitions",
+    "flows",
+];
 
 /// The time that a process has waited for each kind of lock.
 #[derive(Debug, Default)]
@@ -40,5 +51,6 @@ fn kind(place: Place) -> usize {
         Place::Containers => 7,
         Place::Links => 8,
         Place::Definitions => 9,
+        Place::Flows => 10,
     }
 }

@@ -8,7 +8,7 @@
 //! deleted when it is listed: no list of them is kept. The kernel continues its dump at the same place even if that
 //! flow is gone (`ctnetlink_dump_table`, net/netfilter/nf_conntrack_netlink.c).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -41,7 +41,7 @@ const DESTINATION_PORT: u32 = 1 << 5;
 /// How many flows this namespace has (Documentation/networking/nf_conntrack-sysctl.rst).
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
-/// So many flows take less time to look at than a second walk through the kernel's table: 10 ms, where that has the
+/// So many flows take less time to look at than one more walk through the kernel's table: 10 ms, where that has the
 /// 262,144 buckets of a machine with much memory.
 const FEW: u64 = 2000;
 
@@ -120,23 +120,34 @@ impl Conntrack {
         ports.iter().try_for_each(|(_, port)| forget(Some(*port), PROTOCOL | DESTINATION_PORT))
     }
 
-    /// Deletes every flow of the container at `address`, of any protocol: those that it began, and those that lead to
-    /// it.
+    /// Deletes every flow of the containers at `addresses`, of any protocol: those that they began, and those that lead
+    /// to them.
     ///
     /// # Errors
     /// When conntrack cannot be asked.
-    pub fn forget_flows_of(&mut self, address: IpAddr) -> Result<()> {
-        let source = || vec![Tuple::Ip(vec![IPTuple::SourceAddress(address)])];
-        let (began, led_to) = (ConntrackAttribute::CtaTupleOrig(source()), ConntrackAttribute::CtaTupleReply(source()));
-        let is_its = |flow: &Flow| flow.began_at == address || flow.answers_from == address;
-        match count() {
-            Some(0) => Ok(()),
-            Some(1..=FEW) => self.forget(address, None, is_its),
-            _ => {
-                self.forget(address, Some((&began, filter(FILTER_ORIGINAL, SOURCE_ADDRESS))), is_its)?;
-                self.forget(address, Some((&led_to, filter(FILTER_REPLY, SOURCE_ADDRESS))), is_its)
-            }
+    pub fn forget_flows_of(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        if count() == Some(0) {
+            return Ok(());
         }
+        let (v4, v6): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv4());
+        [v4, v6].iter().try_for_each(|family| self.forget_flows_of_family(family))
+    }
+
+    /// The same for addresses of one family.
+    fn forget_flows_of_family(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        let Some(first) = addresses.first() else { return Ok(()) };
+        let all: HashSet<_> = addresses.iter().collect();
+        let is_theirs = |flow: &Flow| all.contains(&flow.began_at) || all.contains(&flow.answers_from);
+        if count().is_some_and(|count| count <= FEW.saturating_mul(addresses.len() as u64)) {
+            return self.forget(*first, None, is_theirs);
+        }
+        addresses.iter().try_for_each(|address| {
+            let source = || vec![Tuple::Ip(vec![IPTuple::SourceAddress(*address)])];
+            let began = ConntrackAttribute::CtaTupleOrig(source());
+            self.forget(*address, Some((&began, filter(FILTER_ORIGINAL, SOURCE_ADDRESS))), is_theirs)?;
+            let led_to = ConntrackAttribute::CtaTupleReply(source());
+            self.forget(*address, Some((&led_to, filter(FILTER_REPLY, SOURCE_ADDRESS))), is_theirs)
+        })
     }
 
     /// The sockets whose closing takes the kernel long after elements of the firewall were deleted.

@@ -44,7 +44,7 @@ pub fn undo(links: &mut HostLinks, flows: &mut Flows, step: &Undo) -> Result<()>
             Some(index) => links.delete(index),
             None => Ok(()),
         },
-        Undo::Flows(address) => flows.conntrack()?.forget_flows_of(*address),
+        Undo::Flows(address) => flows.conntrack()?.forget_flows_of(&[*address]),
         Undo::Neighbour { link, address } => links.forget_neighbour(link, *address),
     }
 }

@@ -187,6 +187,15 @@ impl<'h> Container<'h> {
         self.end()
     }
 
+    /// Stops and deletes it, and starts it again from the same bundle.
+    pub fn restart(&mut self) -> Result<()> {
+        self.end()?;
+        if self.host.runtime().program().is_none() {
+            self.start_process()?;
+        }
+        self.start()?.success().map(drop)
+    }
+
     /// Kills it; poststop is never called.
     pub fn abandon(mut self) -> Result<()> {
         self.owed = false;

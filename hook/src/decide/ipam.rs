@@ -84,6 +84,12 @@ pub fn next<E>(
     Ok(None)
 }
 
+/// Whether `address` is one of those that are given out in `subnet` to containers that ask for none.
+pub fn is_given_out(subnet: &Subnet, address: IpAddr) -> bool {
+    let (first, end) = usable(subnet);
+    check(subnet, address).is_ok() && (first..=end).contains(&to_number(address))
+}
+
 /// Whether a container may have `address` in `subnet` at all. It may be outside of the pool, as in Docker; a driver
 /// whose range several hosts share has to refuse that itself.
 ///

@@ -97,7 +97,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// The name of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NetworkName(String);
 

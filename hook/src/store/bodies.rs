@@ -1,12 +1,15 @@
 //! The bodies of entries.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::Result;
 use super::entries::damaged;
 use super::key::{EntryKey, PortsKey};
-use crate::model::{DrainingEndpoint, Endpoint, Sandbox};
+use crate::model::{DrainingEndpoint, Endpoint, Key, NetworkName, Sandbox};
 
 /// The last numbers that were given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +54,13 @@ impl Holder {
         let endpoint = u32::from_be_bytes(endpoint.try_into().ok()?);
         Some(Self { sandbox: u32::from_be_bytes(*sandbox).into(), endpoint: Some(endpoint.into()) })
     }
+}
+
+/// The addresses that the container of `key` had when it left a network.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Past {
+    pub key: Key,
+    pub addresses: BTreeMap<NetworkName, Vec<IpAddr>>,
 }
 
 /// The number with which bodies of entries begin that lead to a sandbox or an endpoint.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::key::{EntryKey, Span};
 use super::{Error, Result};
 
-const INSERT: &str = "INSERT INTO entry_7 VALUES (?1, ?2)";
+const INSERT: &str = "INSERT INTO entry_8 VALUES (?1, ?2)";
 
 /// The table of the store, in which each body ends with the CRC-32 of its key and itself.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ impl<'c> Entries<'c> {
     /// The body of `key`, proved to be whole; none where there is none.
     pub fn get(self, key: &EntryKey) -> Result<Option<Vec<u8>>> {
         let bytes = key.encode();
-        let mut statement = self.connection.prepare_cached("SELECT body FROM entry_7 WHERE key = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT body FROM entry_8 WHERE key = ?1")?;
         let body = statement.query_row([&bytes[..]], |row| row.get::<_, Vec<u8>>(0)).optional()?;
         body.map(|mut body| {
             let length = checked(&bytes, &body).ok_or_else(|| unlike(key))?.len();
@@ -35,7 +35,7 @@ impl<'c> Entries<'c> {
 
     /// Gives `each` the entries of `span` in their order, until it breaks off.
     pub fn scan(self, span: &Span, mut each: impl FnMut(EntryKey, &[u8]) -> Result<ControlFlow<()>>) -> Result<()> {
-        let sql = "SELECT key, body FROM entry_7 WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        let sql = "SELECT key, body FROM entry_8 WHERE key >= ?1 AND key < ?2 ORDER BY key";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([&span.first[..], &span.below[..]])?;
         while let Some(row) = rows.next()? {
@@ -62,12 +62,12 @@ impl<'c> Entries<'c> {
 
     /// Adds an entry, or gives it another body.
     pub fn put(self, key: &EntryKey, body: &[u8]) -> Result<()> {
-        self.write("REPLACE INTO entry_7 VALUES (?1, ?2)", [(key, body)])
+        self.write("REPLACE INTO entry_8 VALUES (?1, ?2)", [(key, body)])
     }
 
     /// Removes an entry; none there is no error.
     pub fn remove(self, key: &EntryKey) -> Result<()> {
-        self.connection.prepare_cached("DELETE FROM entry_7 WHERE key = ?1")?.execute([&key.encode()[..]])?;
+        self.connection.prepare_cached("DELETE FROM entry_8 WHERE key = ?1")?.execute([&key.encode()[..]])?;
         Ok(())
     }
 

@@ -9,6 +9,10 @@ use std::ops::RangeInclusive;
 
 use crate::model::{HostAddress, InterfaceName, Key, Mac, NetworkName, Protocol};
 
+/// How many containers that are gone have their addresses remembered. One that comes after another at the same place
+/// takes that.
+const PLACES: u32 = 2048;
+
 /// What an entry is about. Its body is said here, too, where it is not only a number of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EntryKey {
@@ -37,6 +41,8 @@ pub(super) enum EntryKey {
     DrainingOf(Key, u32),
     /// A draining endpoint whose namespace has this cookie: its number.
     DrainingIn(u64, u32),
+    /// The addresses that a container had, as JSON. There are [`PLACES`] for all containers.
+    Past(u16),
     /// The lease of an address in a network: the sandbox's number and the endpoint's.
     Address(NetworkName, IpAddr),
     /// The lease of a MAC address in a network: likewise.
@@ -80,6 +86,7 @@ const SANDBOX_IN: u8 = 0x22;
 const DRAINING: u8 = 0x23;
 const DRAINING_OF: u8 = 0x24;
 const DRAINING_IN: u8 = 0x25;
+const PAST: u8 = 0x26;
 const ADDRESS: u8 = 0x30;
 const MAC: u8 = 0x31;
 const LINK: u8 = 0x32;
@@ -92,6 +99,11 @@ const IPV4: u8 = 4;
 const IPV6: u8 = 6;
 
 impl EntryKey {
+    /// Where the addresses are that the container of `key` had.
+    pub fn past_of(key: &Key) -> Self {
+        Self::Past((key.lock_offset() % PLACES) as u16)
+    }
+
     /// The bytes that are stored.
     pub fn encode(&self) -> Vec<u8> {
         match self {
@@ -107,6 +119,7 @@ impl EntryKey {
             Self::Draining(number) => joined(DRAINING, &[&number.to_be_bytes()]),
             Self::DrainingOf(key, number) => joined(DRAINING_OF, &[&key.bytes(), &number.to_be_bytes()]),
             Self::DrainingIn(cookie, number) => joined(DRAINING_IN, &[&cookie.to_be_bytes(), &number.to_be_bytes()]),
+            Self::Past(place) => joined(PAST, &[&place.to_be_bytes()]),
             Self::Address(network, address) => [text(ADDRESS, network.as_str()), address_bytes(*address)].concat(),
             Self::Mac(network, mac) => [&text(MAC, network.as_str())[..], &mac.0].concat(),
             Self::Link(link) => text(LINK, link.as_str()),
@@ -132,6 +145,7 @@ impl EntryKey {
             DRAINING => Self::Draining(u32::from_be_bytes(rest.array()?)),
             DRAINING_OF => Self::DrainingOf(rest.array()?.into(), u32::from_be_bytes(rest.array()?)),
             DRAINING_IN => Self::DrainingIn(u64::from_be_bytes(rest.array()?), u32::from_be_bytes(rest.array()?)),
+            PAST => Self::Past(u16::from_be_bytes(rest.array()?)),
             ADDRESS => Self::Address(rest.text()?.parse().ok()?, Option::from(rest.address()?)?),
             MAC => Self::Mac(rest.text()?.parse().ok()?, Mac(rest.array()?)),
             LINK => Self::Link(rest.text()?.parse().ok()?),
@@ -331,6 +345,8 @@ mod tests {
             EntryKey::DrainingOf(key(7), 3),
             EntryKey::DrainingOf(key(7), 300),
             EntryKey::DrainingIn(7, 3),
+            EntryKey::Past(0),
+            EntryKey::Past(0x100),
         ];
         keys.extend(leases_in_order());
         keys.extend([EntryKey::Change(1), EntryKey::Change(1 << 40), EntryKey::Change(u64::MAX)]);

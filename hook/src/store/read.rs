@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::bodies::{Holder, Last, leased_by, number, parsed};
+use super::bodies::{Holder, Last, Past, leased_by, number, parsed};
 use super::entries::{Entries, damaged};
 use super::key::{EntryKey, Span, address};
 use super::{Error, HostRow, Result};
@@ -191,6 +191,22 @@ impl<'c> Read<'c> {
     pub fn last_address(&self, network: &NetworkName) -> Result<Option<IpAddr>> {
         let body = self.entries.get(&EntryKey::LastAddress(network.clone()))?;
         Ok(body.and_then(|body| address(&body)))
+    }
+
+    /// The addresses that the container of `key` had in `network`; none where that is not remembered any more.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn past_addresses(&self, key: &Key, network: &NetworkName) -> Result<Vec<IpAddr>> {
+        let past = self.past(key)?;
+        Ok(past.and_then(|mut past| past.addresses.remove(network)).unwrap_or_default())
+    }
+
+    /// The addresses that the container of `key` had.
+    pub(super) fn past(&self, key: &Key) -> Result<Option<Past>> {
+        let place = EntryKey::past_of(key);
+        let past = self.entries.get(&place)?.map(|body| parsed::<Past>(&place, &body)).transpose()?;
+        Ok(past.filter(|past| past.key == *key))
     }
 
     /// Who holds `address` in `network`.

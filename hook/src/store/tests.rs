@@ -155,9 +155,9 @@ fn one_question_reads_no_more_than_what_is_near() {
     assert_eq!(held(500, 500).len(), 1);
     let run = PortRun { number: 3, first: 501, last: 4596 };
     assert_eq!((held(4596, 4596), held(4597, 4600)), (vec![run], vec![]));
-    let sql = "EXPLAIN QUERY PLAN SELECT key, body FROM entry_7 WHERE key >= ?1 AND key < ?2 ORDER BY key";
+    let sql = "EXPLAIN QUERY PLAN SELECT key, body FROM entry_8 WHERE key >= ?1 AND key < ?2 ORDER BY key";
     let plan: String = store.connection.query_row(sql, [&[0u8][..], &[1u8][..]], |row| row.get("detail")).unwrap();
-    assert_eq!(plan, "SEARCH entry_7 USING PRIMARY KEY (key>? AND key<?)");
+    assert_eq!(plan, "SEARCH entry_8 USING PRIMARY KEY (key>? AND key<?)");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn changes_are_numbered_and_the_oldest_forgotten() {
     assert_eq!(reader.changes_after(0).unwrap().0, Changes::BehindTail);
     assert_eq!(reader.changes_after(4).unwrap(), (Changes::Of(vec![1; 1023]), 1027));
     let kept: i64 =
-        store.connection.query_row("SELECT count(*) FROM entry_7 WHERE key > x'50'", [], |row| row.get(0)).unwrap();
+        store.connection.query_row("SELECT count(*) FROM entry_8 WHERE key > x'50'", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 1024);
 }
 
@@ -266,7 +266,7 @@ fn a_reader_can_change_nothing_and_sees_what_others_change() {
     assert!(Reader::open(&scratch.0, &host("a")).unwrap().is_none());
     let mut store = scratch.open("a");
     let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
-    let refused = reader.connection.execute("DELETE FROM entry_7", []).unwrap_err();
+    let refused = reader.connection.execute("DELETE FROM entry_8", []).unwrap_err();
     assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::ReadOnly));
     let mut web = sandbox("web", 2, &[]);
     insert(&mut store, &mut web).unwrap();

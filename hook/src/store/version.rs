@@ -9,7 +9,10 @@ use super::key::EntryKey;
 use super::{Error, Result};
 
 /// The schema's version.
-pub(super) const VERSION: u32 = 7;
+pub(super) const VERSION: u32 = 8;
+
+/// The first version whose endpoints have numbers, and whose entries are those of today.
+pub(super) const FIRST_OF_NUMBERED: u32 = 7;
 
 /// The last version that had a table for each kind of row.
 pub(super) const LAST_OF_TABLES: u32 = 5;

@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::{ControlFlow, Deref};
 
 use rusqlite::Connection;
 
-use super::bodies::{Last, entries_of, entries_of_draining, json, keys_of, keys_of_draining, number_of, ports_of};
+use super::bodies::{
+    Last, Past, entries_of, entries_of_draining, json, keys_of, keys_of_draining, number_of, ports_of,
+};
 use super::key::{EntryKey, Span, address_bytes};
 use super::read::Read;
 use super::version::VERSION;
@@ -196,8 +199,8 @@ impl<'c> Write<'c> {
         self.note(number, self.last()?)
     }
 
-    /// Removes a draining endpoint with its leases. That it is not there any more, or another has its number, is no
-    /// error.
+    /// Removes a draining endpoint with its leases, and remembers its addresses for when its container comes back. That
+    /// it is not there any more, or another has its number, is no error.
     ///
     /// # Errors
     /// When the store fails or the entry is damaged.
@@ -207,7 +210,16 @@ impl<'c> Write<'c> {
             return Ok(());
         }
         entries_of_draining(draining)?.iter().try_for_each(|(key, _)| self.entries.remove(key))?;
-        self.entries.remove(&EntryKey::Draining(number_of(number)?))
+        self.entries.remove(&EntryKey::Draining(number_of(number)?))?;
+        self.remember(draining)
+    }
+
+    fn remember(&self, draining: &DrainingEndpoint) -> Result<()> {
+        let DrainingEndpoint { key, endpoint, .. } = draining;
+        let addresses = endpoint.addresses.iter().map(|net| net.addr()).collect();
+        let mut past = self.past(key)?.unwrap_or_else(|| Past { key: *key, addresses: BTreeMap::new() });
+        past.addresses.insert(endpoint.network.clone(), addresses);
+        self.entries.put(&EntryKey::past_of(key), &json(&past)?)
     }
 
     fn set_host_row(&self, row: &HostRow) -> Result<()> {

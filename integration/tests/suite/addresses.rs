@@ -1,7 +1,9 @@
 //! Addresses and ranges: which are given, which are refused, and how other hosts learn of a new owner.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, PEER, Place, Proto, Proto::Tcp, Settings, UPLINK, eventually, every};
+use ocinet_integration::{
+    Container, Host, OCINET, PEER, Place, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every,
+};
 use serde_json::Value;
 
 /// If a container has the MAC that would follow from an address, that address is skipped. The gateway's MAC is refused.
@@ -17,6 +19,38 @@ fn a_mac_is_given_once() -> Result<()> {
         refusal.exits(3)?.is_one_line()?.says(&[third, "first"])?;
         let refusal = host.container("gateway").network("bridge:mac=02:0c:0a:5a:00:01").refused()?;
         refusal.is_refusal()?.exits(2)?.says(&["02:0c:0a:5a:00:01", "gateway", "10.90.0.1"]).map(drop)
+    })
+}
+
+/// A container that is started again has the address that it had, also at once and although others came meanwhile; one
+/// that others have taken is lost.
+#[test]
+fn a_container_that_comes_back_has_its_address() -> Result<()> {
+    every([Runtime::Bare, Runtime::Runc, Runtime::Crun], |runtime| {
+        Settings::default().runtime(*runtime).test(|host| {
+            host.sh(&format!("{OCINET} network create own"))?;
+            let mut web = host.container("web").network("bridge;own").publish("8080:80").run()?;
+            let mut gone = host.container("gone").run()?;
+            let addresses = |container: &Container<'_>| -> Result<Vec<String>> {
+                Ok(container.sandbox()?.endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect())
+            };
+            let before = addresses(&web)?;
+            for _ in 0..3 {
+                web.restart()?;
+                ensure!(addresses(&web)? == before, "{:?} instead of {before:?}", addresses(&web)?);
+                host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            }
+            let other = host.container("other").run()?;
+            ensure!(addresses(&other)? == ["10.90.0.4/16"], "{:?}", addresses(&other)?);
+            let had = gone.at(80)?;
+            gone.kill()?;
+            gone.hook("poststop")?.success()?;
+            let heir = host.container("heir").network(&format!("bridge:ip={}", had.trim_end_matches(":80"))).run()?;
+            web.reaches(Tcp, &had)?.is("heir")?;
+            drop((heir, other));
+            host.sh("rm -r /etc/ocinet/networks")?;
+            host.check()
+        })
     })
 }
 

@@ -200,7 +200,7 @@ fn what_is_outside_is_explained() -> Result<()> {
 #[test]
 fn a_network_that_is_not_known_is_reported() -> Result<()> {
     // The keys of networks, and of their links.
-    const NETWORKS: &str = "DELETE FROM entry_7 WHERE substr(key, 1, 1) IN (X'10', X'11')";
+    const NETWORKS: &str = "DELETE FROM entry_8 WHERE substr(key, 1, 1) IN (X'10', X'11')";
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80").run()?;
         let whole = fs::read(host.path(host.sh("ls /run/ocinet/store-*.db")?.trim()))?;

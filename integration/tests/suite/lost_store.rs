@@ -208,7 +208,7 @@ fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
         let kept = host.container("kept").publish("8080:80").run()?;
         let path = store(host)?;
         let before = fs::read(host.path(&path))?;
-        let later = "ALTER TABLE entry_7 RENAME TO later; PRAGMA user_version = 99; PRAGMA application_id = 0x6f630063";
+        let later = "ALTER TABLE entry_8 RENAME TO later; PRAGMA user_version = 99; PRAGMA application_id = 0x6f630063";
         place(host, &made("later", |store| store.execute_batch(later), &before)?)?;
         every(["ps", "gc"], |command| {
             host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 7", "newer"]).map(drop)

@@ -42,7 +42,10 @@ const DESCRIPTION: [&str; 4] = [
 ];
 
 const OPTIONS: [(&str, &str); 5] = [
-    ("`ip=ADDRESS`", "An address of the network's range. Without it: the next free one."),
+    (
+        "`ip=ADDRESS`",
+        "An address of the network's range. Without it: the one that the container had before, where that is free, or else the next free one.",
+    ),
     ("`mac=ADDRESS`", "A unicast address that is not the gateway's. Without it: one that follows from the IP address."),
     (
         "`interface=NAME`",

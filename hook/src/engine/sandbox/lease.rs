@@ -3,10 +3,7 @@
 //! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves
 //! it outside of the transaction, where it may look at the kernel, and tries the lease again.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-
+use super::address::address;
 use super::attach::AttachTarget;
 use super::outcome::{Lease, LeaseConflict, Leased, Wanted};
 use crate::decide::files::File;
@@ -19,9 +16,9 @@ use crate::engine::{Engine, Error, Result};
 use crate::input::{NetworkNamespace, PublishRequest, config};
 use crate::kernel::perform;
 use crate::model::{
-    Endpoint, InterfaceName, Mac, Namespace, Network, NetworkName, PortMapping, Sandbox, State, Subnet,
+    DrainingEndpoint, Endpoint, InterfaceName, Key, Namespace, Network, NetworkName, PortMapping, Sandbox, State,
 };
-use crate::store::{self, Holder, Write};
+use crate::store::{Holder, Write};
 
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 
@@ -68,7 +65,9 @@ impl Engine {
         let wanted = LeaseRequest { request, namespace, joining, definitions, mappings, mtu, leads_elsewhere, nth };
         let ((sandbox, networks), row, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
-            Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, store.draining_of(&request.key())?))
+            let draining = store.draining_of(&request.key())?;
+            refuse_while_draining(&draining, wanted.joining.connections)?;
+            Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, draining))
         })?;
         self.take_up(draining)?;
         Ok(Lease::Endpoints { sandbox, networks, firewall_lock: FirewallLock { lock, row } })
@@ -122,7 +121,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     let mut endpoints = Vec::new();
     let interfaces = joined::interfaces(connections, &networks);
     for ((connection, network), interface) in connections.iter().zip(&networks).zip(interfaces) {
-        endpoints.push(endpoint(store, connection, network, interface, nth)?);
+        endpoints.push(endpoint(store, &request.key(), connection, network, interface, nth)?);
     }
     joined::arrange(&mut endpoints, &joined::priorities(connections), &networks, publish_via, leads_elsewhere)
         .map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
@@ -134,10 +133,6 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
         resolver.dns = networks.iter().flat_map(|network| network.options.dns.clone()).collect();
     }
     store.insert(&mut sandbox)?;
-    for endpoint in &sandbox.endpoints {
-        let mut addresses = endpoint.addresses.iter();
-        addresses.try_for_each(|address| store.set_last_address(&endpoint.network, address.addr()))?;
-    }
     Ok((sandbox, networks))
 }
 
@@ -162,6 +157,7 @@ fn network_of(
 /// The endpoint of `connection`, with an address and a MAC address that no other has.
 fn endpoint(
     store: &Write<'_>,
+    key: &Key,
     connection: &EndpointRequest,
     network: &Network,
     interface: InterfaceName,
@@ -170,7 +166,7 @@ fn endpoint(
     if let Some(mac) = connection.mac {
         ipam::check_mac(&network.subnets, mac).map_err(|e| e.within("annotation io.ocinet.network"))?;
     }
-    let address = address(store, connection, network)?;
+    let address = address(store, key, connection, network)?;
     let endpoint = plan::endpoint(connection, network, address, interface, nth);
     match store.mac_holder(&network.name, endpoint.mac)? {
         Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) }),
@@ -196,6 +192,14 @@ fn check_unleased(store: &Write<'_>, request: &Request, namespace: &Namespace) -
     }
 }
 
+/// A container that comes back while it still drains waits, since it gets the address that it had.
+fn refuse_while_draining(draining: &[DrainingEndpoint], connections: &[EndpointRequest]) -> Leased<()> {
+    let comes_back = |one: &&DrainingEndpoint| {
+        connections.iter().any(|to| to.network == one.endpoint.network && to.addresses.is_empty())
+    };
+    draining.iter().find(comes_back).map_or(Ok(()), |one| Err(LeaseConflict::Draining(one.endpoint.number)))
+}
+
 fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Leased<()> {
     for mapping in mappings {
         let PortMapping { protocol, host_address: address, host_port, .. } = *mapping;
@@ -207,45 +211,6 @@ fn free_of_others(store: &Write<'_>, mappings: &[PortMapping]) -> Leased<()> {
         }
     }
     Ok(())
-}
-
-/// The address that was asked for, or the next free one: of several ranges, in the first that has one.
-fn address(store: &Write<'_>, connection: &EndpointRequest, network: &Network) -> Leased<IpNet> {
-    let with_prefix = |subnet: &Subnet, address| {
-        IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family")
-    };
-    let none = || LeaseConflict::NoAddress(network.clone());
-    let Some(wanted) = connection.addresses.first() else {
-        for subnet in &network.subnets {
-            if let Some(address) = next_address(store, connection, &network.name, subnet)? {
-                return Ok(with_prefix(subnet, address));
-            }
-        }
-        return Err(none());
-    };
-    let around = network.subnets.iter().find(|subnet| subnet.range.contains(wanted));
-    let subnet = around.or(network.subnets.first()).ok_or_else(none)?;
-    ipam::check(subnet, *wanted).map_err(|e| e.within("annotation io.ocinet.network"))?;
-    match store.address_holder(&network.name, *wanted)? {
-        Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) }),
-        None => Ok(with_prefix(subnet, *wanted)),
-    }
-}
-
-/// The next free address of `subnet`.
-fn next_address(
-    store: &Write<'_>,
-    connection: &EndpointRequest,
-    name: &NetworkName,
-    subnet: &Subnet,
-) -> store::Result<Option<IpAddr>> {
-    // Another container may have asked for the MAC that follows from the address.
-    let is_mac_taken = |address| match connection.mac {
-        Some(_) => Ok(false),
-        None => store.mac_holder(name, Mac::of(address)).map(|holder| holder.is_some()),
-    };
-    let taken = |address| Ok(store.address_holder(name, address)?.is_some() || is_mac_taken(address)?);
-    ipam::next::<store::Error>(subnet, store.last_address(name)?, taken)
 }
 
 pub(in crate::engine) fn intent(
@@ -278,7 +243,7 @@ pub(in crate::engine) fn no_address(network: &Network) -> Error {
 mod tests {
     use super::*;
     use crate::engine::sandbox::fixture::{lease, lease_with, on, store};
-    use crate::model::{HostAddress, Protocol, Subnet};
+    use crate::model::{HostAddress, Mac, Protocol, Subnet};
     use crate::store::Store;
 
     fn bridge(range: &str) -> Network {
@@ -302,6 +267,35 @@ mod tests {
             .to_vec();
         assert_eq!(addresses, ["10.90.0.2", "10.90.0.3", "10.90.0.4", "10.90.0.5", "10.90.0.6"]);
         assert!(matches!(lease(&mut store, "f", &on("bridge")), Err(LeaseConflict::NoAddress(_))));
+    }
+
+    /// Ends the sandbox of a container, and what is left of it.
+    fn leave(store: &mut Store, sandbox: &Sandbox) {
+        let result: Result<()> = store.write(|write| {
+            write.end(sandbox)?.iter().try_for_each(|draining| write.remove_draining(draining))?;
+            Ok(())
+        });
+        result.unwrap();
+    }
+
+    #[test]
+    fn a_container_that_comes_back_gets_the_address_that_it_had() {
+        let mut store = store(&[bridge("10.90.0.0/16")]);
+        let address = |sandbox: &Sandbox| sandbox.endpoints[0].addresses[0].addr().to_string();
+        let [a, b] = ["a", "b"].map(|id| leased(lease(&mut store, id, &on("bridge"))));
+        assert_eq!((address(&a), address(&b)), ("10.90.0.2".into(), "10.90.0.3".into()));
+        leave(&mut store, &a);
+        let c = leased(lease(&mut store, "c", &on("bridge")));
+        assert_eq!(address(&c), "10.90.0.4");
+        let again = leased(lease(&mut store, "a", &on("bridge")));
+        assert_eq!(address(&again), "10.90.0.2");
+        leave(&mut store, &b);
+        leave(&mut store, &again);
+        let claimed = EndpointRequest { addresses: vec!["10.90.0.2".parse().unwrap()], ..on("bridge") };
+        leased(lease(&mut store, "d", &claimed));
+        let elsewhere = leased(lease(&mut store, "a", &on("bridge")));
+        assert_eq!(address(&elsewhere), "10.90.0.5", "another has it now, and the search goes on where it was");
+        store.read().integrity().unwrap();
     }
 
     #[test]

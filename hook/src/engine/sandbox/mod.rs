@@ -1,5 +1,6 @@
 //! One container: its lease, its attach, and the call for its detach.
 
+mod address;
 mod ahead;
 mod attach;
 mod bundle;

@@ -8,10 +8,10 @@ fn a_flipped_bit_is_found() {
     insert(&mut store, &mut web).unwrap();
     let flip = |store: &Store, part: &str, key: EntryKey| {
         let key = key.encode();
-        let sql = format!("SELECT {part} FROM entry_7 WHERE key = ?1");
+        let sql = format!("SELECT {part} FROM entry_8 WHERE key = ?1");
         let mut bytes: Vec<u8> = store.connection.query_row(&sql, [&key[..]], |row| row.get(0)).unwrap();
         *bytes.last_mut().unwrap() ^= 0x40;
-        let sql = format!("UPDATE entry_7 SET {part} = ?2 WHERE key = ?1");
+        let sql = format!("UPDATE entry_8 SET {part} = ?2 WHERE key = ?1");
         assert_eq!(store.connection.execute(&sql, [&key[..], &bytes[..]]).unwrap(), 1);
     };
     flip(&store, "body", EntryKey::Sandbox(1));

@@ -2,7 +2,8 @@
 //!
 //! Versions 1 to 5 had a table for each kind of row (`tables.rs`), version 6 one table of entries (`entries.rs`). In
 //! all of them an endpoint had no number and no state of its own, and a sandbox that drained was a sandbox still.
-//! Leases, ports and what leads to a sandbox repeat what the bodies say: they are made anew of them.
+//! Leases, ports and what leads to a sandbox repeat what the bodies say: they are made anew of them. Version 7 had the
+//! entries of today (`renamed.rs`).
 //!
 //! It happens in the file itself, in one transaction. A process that is killed leaves a journal, with which the next
 //! opener, of either release, goes back to the store as it was. A hook of an earlier release that has the file open
@@ -11,6 +12,7 @@
 //! in the middle of its work.
 
 mod entries;
+mod renamed;
 mod rows;
 mod tables;
 
@@ -20,7 +22,7 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::bodies::{Last, number_of};
-use super::version::{self, LAST_OF_TABLES, VERSION};
+use super::version::{self, FIRST_OF_NUMBERED, LAST_OF_TABLES, VERSION};
 use super::{Error, HostRow, Result, SCHEMA, Write, Writing};
 use crate::model::{DrainingEndpoint, Network, Sandbox, State};
 
@@ -40,17 +42,24 @@ pub(super) fn upgrade(connection: &mut Connection, path: &Path, _writing: &Writi
     let failed = |e| Error::sql("upgrade", path, e);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let version = version::of(&transaction, path)?;
-    if version < VERSION {
-        let contents = contents(&transaction, version)?;
-        transaction.execute_batch(if version <= LAST_OF_TABLES { tables::DROP } else { entries::DROP })?;
-        transaction.execute_batch(SCHEMA)?;
-        fill(&Write::new(&transaction), contents)?;
+    match version {
+        VERSION.. => {}
+        FIRST_OF_NUMBERED.. => renamed::upgrade(&transaction)?,
+        _ => {
+            let contents = contents(&transaction, version)?;
+            transaction.execute_batch(if version <= LAST_OF_TABLES { tables::DROP } else { entries::DROP })?;
+            transaction.execute_batch(SCHEMA)?;
+            fill(&Write::new(&transaction), contents)?;
+        }
     }
     transaction.commit().map_err(failed)
 }
 
 /// The sandboxes of a store of an earlier `version`, as its upgrade will have them.
 pub(super) fn sandboxes(connection: &Connection, version: u32) -> Result<Vec<Sandbox>> {
+    if version >= FIRST_OF_NUMBERED {
+        return renamed::sandboxes(connection);
+    }
     let contents = contents(connection, version)?;
     Ok(numbered(contents.sandboxes, &mut Last { number: contents.last, change: 0 })?.0)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use slog::{Logger, warn};
 
 use ocinet::engine::{Definitions, OpenBundle, Result, edit_for};
-use ocinet::input::Annotations;
+use ocinet::input::{Annotations, PUBLISH_ALL};
 use ocinet::model::{HostName, Invalid};
 use ocinet::spec::{Document, Edit};
 
@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Publish a port, as docker run -p does
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
+    /// Publish every port that the image exposes, each at a free port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// Its address on the network
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
@@ -48,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
     /// Give config.json back as it was
-    #[arg(long, conflicts_with_all = ["network", "publish_via", "publish", "ip", "name", "hostname", "dns", "dns_search", "dns_option", "add_host"])]
+    #[arg(long, conflicts_with_all = ["network", "publish_via", "publish", "publish_all", "ip", "name", "hostname", "dns", "dns_search", "dns_option", "add_host"])]
     undo: bool,
 }
 
@@ -92,7 +95,8 @@ impl Arguments {
                 edit.annotations.push((key, values.join(",")));
             }
         };
-        annotate("io.ocinet.publish", &self.publish);
+        let all = self.publish_all.then(|| PUBLISH_ALL.to_owned());
+        annotate("io.ocinet.publish", &all.into_iter().chain(self.publish).collect::<Vec<_>>());
         annotate("io.ocinet.publish-via", self.publish_via.as_slice());
         annotate("io.ocinet.name", self.name.as_slice());
         // The runtime sets the host name itself. The annotation says that the user chose it.

@@ -167,7 +167,7 @@ mod tests {
 
     /// On a host where ten ports are in the range to choose from, and `taken` are not free.
     fn chosen(text: &str, taken: &[u16]) -> Result<Vec<String>, String> {
-        let requests = parse_publish(text, HostAddress::Any).unwrap();
+        let requests = parse_publish(text, HostAddress::Any, || Ok(Vec::new())).unwrap();
         let mut choice = Choice::of(&requests);
         for pool in choice.pools() {
             let range = if let HostPort::OneOf(range) = &pool.choice { range.clone() } else { 40_000..=40_009 };
@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn requests_with_one_choice_share_a_pool() {
-        let requests = parse_publish("80,81-82,9000-9003:1,9000-9003:2,83/udp,5:5", HostAddress::Any).unwrap();
+        let requests =
+            parse_publish("80,81-82,9000-9003:1,9000-9003:2,83/udp,5:5", HostAddress::Any, || Ok(Vec::new())).unwrap();
         let mut choice = Choice::of(&requests);
         assert_eq!(choice.pools().iter().map(|pool| pool.wanted).collect::<Vec<_>>(), [3, 2, 1]);
         choice.pools()[0].free = vec![40_000, 40_001, 40_002];

@@ -9,7 +9,7 @@ use crate::decide::files::{self, File};
 use crate::decide::identity::Identity;
 use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, NetworkNamespace, State};
-use crate::input::{PublishRequest, parse_publish};
+use crate::input::{PublishRequest, exposed_ports, parse_publish};
 use crate::model::{ContainerId, HostAddress, InterfaceName, Invalid, Key, Mac, Mode, NetworkName};
 
 /// What one container asks for.
@@ -152,7 +152,8 @@ impl Request {
         };
         let network = annotations.network.as_deref().or(config.default_network.as_deref()).unwrap_or("bridge");
         let address = HostAddress::from(config.publish_default_address.map(IpAddr::V4));
-        let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default(), address)
+        let exposed = || exposed_ports(&all, address);
+        let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default(), address, exposed)
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
         let (mut wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
         if let Some(via) = &annotations.publish_via {
@@ -317,6 +318,20 @@ mod tests {
             let error = of(network, via).unwrap_err().to_string();
             assert!(error.contains("io.ocinet.publish-via"), "{network}: {error}");
         }
+    }
+
+    #[test]
+    fn all_that_the_engine_exposes_is_published() {
+        let image = ("org.opencontainers.image.exposedPorts", "80/tcp,53/udp");
+        let asks = ("io.ocinet.publish", "all");
+        let Wiring::Networks { publish, .. } = request(&[asks, image], &Config::default()).unwrap().unwrap().wiring
+        else {
+            panic!("no network")
+        };
+        assert_eq!(publish.len(), 2);
+        assert_eq!(request(&[image], &Config::default()), Ok(None), "an image alone asks for nothing");
+        let error = request(&[asks], &Config::default()).unwrap_err().to_string();
+        assert!(error.starts_with("annotation io.ocinet.publish") && error.contains("exposedPorts"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod annotations;
 mod bundle;
 pub mod config;
+mod exposed;
 mod json;
 pub mod network_file;
 mod publish;
@@ -12,7 +13,8 @@ mod toml_text;
 
 pub use annotations::{AnnotationKey, Annotations};
 pub use bundle::{Bundle, NetworkNamespace};
-pub use publish::{HostPort, PublishRequest, parse_list as parse_publish};
+pub use exposed::exposed_ports;
+pub use publish::{ALL as PUBLISH_ALL, HostPort, PublishRequest, parse_list as parse_publish};
 pub use state::{Stage, State};
 
 pub(crate) use annotations::{PREFIX, UNDO};

@@ -10,6 +10,9 @@ use crate::model::{HostAddress, Invalid, PortMapping, Protocol};
 /// How many ports one entry may name.
 const MAX_RANGE: u32 = PortMapping::MAX_COUNT as u32;
 
+/// The entry that stands for the ports of the container that its engine left in its annotations.
+pub const ALL: &str = "all";
+
 /// How many entries a list may have: each is compared with those of every other host address.
 const MAX_ENTRIES: usize = 4096;
 
@@ -37,24 +40,80 @@ pub enum HostPort {
     Free,
 }
 
-/// Parses a whole annotation. An empty text publishes nothing. `address` is the host's where an entry names none.
-pub fn parse_list(text: &str, address: HostAddress) -> Result<Vec<PublishRequest>, Invalid> {
-    let (mut requests, mut named) = (Vec::new(), HostPorts::default());
+/// Parses a whole annotation. An empty text publishes nothing. `address` is the host's where an entry names none; the
+/// entry [`ALL`] stands for what `exposed` says, without the ports of the container that other entries name.
+///
+/// # Errors
+/// [`Invalid`] names the entry.
+pub fn parse_list(
+    text: &str,
+    address: HostAddress,
+    exposed: impl FnOnce() -> Result<Vec<PublishRequest>, Invalid>,
+) -> Result<Vec<PublishRequest>, Invalid> {
+    let mut list = List::default();
     if text.trim().is_empty() {
-        return Ok(requests);
+        return Ok(list.requests);
     }
+    let mut has_all = false;
     for entry in text.split(',').flat_map(blank_separated) {
+        if entry == ALL {
+            has_all = true;
+            continue;
+        }
         let shown = if entry.is_empty() { text } else { entry };
         let request = parse(entry, address).map_err(|why| Invalid::new("", shown, why))?;
-        if let Some(port) = named.add(&request) {
-            return Err(Invalid::new("", entry, format!("names host port {port}/{} twice", request.protocol)));
-        }
-        if requests.len() == MAX_ENTRIES {
-            return Err(Invalid::new("", text, format!("has more than {MAX_ENTRIES} entries; name ranges")));
-        }
-        requests.push(request);
+        list.add(request).map_err(|why| Invalid::new("", shown, why))?;
     }
-    Ok(requests)
+    if has_all {
+        let named = list.requests.clone();
+        for request in exposed()?.into_iter().flat_map(|request| without(request, &named)) {
+            list.add(request).map_err(|why| Invalid::new("", ALL, why))?;
+        }
+    }
+    Ok(list.requests)
+}
+
+/// What is asked for so far.
+#[derive(Default)]
+struct List {
+    requests: Vec<PublishRequest>,
+    named: HostPorts,
+}
+
+impl List {
+    fn add(&mut self, request: PublishRequest) -> Result<(), String> {
+        if let Some(port) = self.named.add(&request) {
+            return Err(format!("names host port {port}/{} twice", request.protocol));
+        }
+        if self.requests.len() == MAX_ENTRIES {
+            return Err(format!("has more than {MAX_ENTRIES} entries; name ranges"));
+        }
+        self.requests.push(request);
+        Ok(())
+    }
+}
+
+/// `request` where none of the others names a port of it; else one for each port that none of them names.
+fn without(request: PublishRequest, others: &[PublishRequest]) -> Vec<PublishRequest> {
+    let PublishRequest { protocol, host_address, host_port, container_ports } = &request;
+    let is_named =
+        |port: &u16| others.iter().any(|other| other.protocol == *protocol && other.container_ports.contains(port));
+    if !container_ports.clone().any(|port| is_named(&port)) {
+        return vec![request];
+    }
+    let rest = container_ports.clone().enumerate().filter(|(_, port)| !is_named(port));
+    let one = |(nth, port): (usize, u16)| PublishRequest {
+        protocol: *protocol,
+        host_address: *host_address,
+        host_port: match host_port {
+            HostPort::Exactly(range) => {
+                range.clone().nth(nth).map_or(HostPort::Free, |port| HostPort::Exactly(port..=port))
+            }
+            other => other.clone(),
+        },
+        container_ports: port..=port,
+    };
+    rest.map(one).collect()
 }
 
 /// The entries between two commas: podman 4 takes annotations apart at commas, so blanks serve as well.
@@ -63,10 +122,8 @@ fn blank_separated(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').map(str::trim).filter(|entry| !entry.is_empty()).chain(empty)
 }
 
-fn parse(entry: &str, default: HostAddress) -> Result<PublishRequest, String> {
-    if entry == "all" {
-        return Err("needs a list of the image's exposed ports, which this bundle does not carry".into());
-    }
+/// One entry of the list.
+pub(super) fn parse(entry: &str, default: HostAddress) -> Result<PublishRequest, String> {
     let (ports, protocol) = match entry.split_once('/') {
         Some((ports, protocol)) => (ports, protocol.parse::<Protocol>().map_err(|e| e.to_string())?),
         None => (entry, Protocol::Tcp),
@@ -183,7 +240,7 @@ mod tests {
     use super::*;
 
     fn list_of(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
-        parse_list(text, HostAddress::Any)
+        parse_list(text, HostAddress::Any, || Ok(vec![parse("53-54/udp", HostAddress::Any).unwrap(), one("80/tcp")]))
     }
 
     use proptest::prelude::*;
@@ -220,7 +277,7 @@ mod tests {
     fn lists() {
         assert_eq!(list_of("").unwrap(), []);
         let local = HostAddress::V4([127, 0, 0, 1].into());
-        let addresses: Vec<_> = parse_list("80:80,0.0.0.0:81:80,192.0.2.1::80,82", local)
+        let addresses: Vec<_> = parse_list("80:80,0.0.0.0:81:80,192.0.2.1::80,82", local, || Ok(vec![]))
             .unwrap()
             .into_iter()
             .map(|r| r.host_address)
@@ -229,6 +286,21 @@ mod tests {
         assert_eq!(list_of("80:80, 80:80/udp,127.0.0.1:81:80,127.0.0.2:81:80").unwrap().len(), 4);
         assert_eq!(list_of("80:80  443:443 53:53/udp").unwrap(), list_of("80:80,443:443,53:53/udp").unwrap());
         assert_eq!(list_of("8080-8090:80,8081:81").unwrap().len(), 2, "one out of a range leaves room");
+    }
+
+    #[test]
+    fn all_that_is_exposed_and_that_no_other_entry_names() {
+        let texts = |list: &str| {
+            let port = |range: &RangeInclusive<u16>| format!("{}-{}", range.start(), range.end());
+            let text = |one: PublishRequest| format!("{}/{}", port(&one.container_ports), one.protocol);
+            list_of(list).unwrap().into_iter().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(texts("all"), ["53-54/udp", "80-80/tcp"]);
+        assert_eq!(texts("all,8080:80"), ["80-80/tcp", "53-54/udp"]);
+        assert_eq!(texts("all 5353:53/udp"), ["53-53/udp", "54-54/udp", "80-80/tcp"]);
+        assert_eq!(list_of("8080:80").unwrap().len(), 1);
+        let fails = parse_list("all", HostAddress::Any, || Err(Invalid::new("", ALL, "is not known")));
+        assert!(fails.unwrap_err().to_string().contains("is not known"));
     }
 
     #[test]
@@ -255,7 +327,6 @@ mod tests {
             ("8080:80,8080:81", "twice"),
             ("8080:80,127.0.0.1:8080:81", "twice"),
             ("8000-8100:80-180,8050:1", "8050"),
-            ("all", "exposed"),
         ];
         for (text, part) in rows {
             let error = list_of(text).unwrap_err().to_string();

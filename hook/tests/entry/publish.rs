@@ -5,13 +5,13 @@ use super::ports::{disjoint, every_port, odd_ports};
 
 /// A value of `io.ocinet.publish`.
 pub fn publish(bytes: &[u8]) {
-    let list = match parse_publish(&String::from_utf8_lossy(bytes), HostAddress::Any) {
+    let list = match parse_publish(&String::from_utf8_lossy(bytes), HostAddress::Any, || Ok(Vec::new())) {
         Ok(list) => list,
         Err(error) => return super::one_line(&error),
     };
     list.iter().for_each(in_range);
     let printed = list.iter().map(print).collect::<Vec<_>>().join(",");
-    assert_eq!(parse_publish(&printed, HostAddress::Any).as_ref(), Ok(&list), "{printed}");
+    assert_eq!(parse_publish(&printed, HostAddress::Any, || Ok(Vec::new())).as_ref(), Ok(&list), "{printed}");
     disjoint(&list, every_port);
     disjoint(&list, odd_ports);
 }

@@ -101,6 +101,22 @@ fn a_prepared_bundle_just_runs() -> Result<()> {
     })
 }
 
+/// `-P` publishes what the bundle says that its image exposes; without that, `prepare` says where it comes from.
+#[test]
+fn the_ports_of_the_image_are_published() -> Result<()> {
+    on_every_runtime(|host| {
+        bundle(host, ".")?;
+        prepare(host, "-P")?.exits(2)?.is_one_line()?.says(&["\"all\"", "org.opencontainers.image.exposedPorts"])?;
+        bundle(host, ".annotations[\"org.opencontainers.image.exposedPorts\"] = \"80/tcp,53/udp\"")?;
+        prepare(host, "-P -p 5353:53/udp")?.success()?;
+        let _web = Running::run(host, "web")?;
+        let published = &host.sandboxes()?.pop().context("a record")?.publish;
+        let [dns, web] = &published[..] else { anyhow::bail!("{published:?}") };
+        ensure!((dns.host_port, dns.container_port, web.container_port) == (5353, 53, 80), "{published:?}");
+        host.peer().reaches(Tcp, format!("{UPLINK}:{}", web.host_port))?.is("web").map(drop)
+    })
+}
+
 /// `runc spec` and `crun spec` set their own name as host name: that counts as not chosen.
 #[test]
 fn a_templates_host_name_gives_way() -> Result<()> {

@@ -36,7 +36,7 @@ const GRAMMAR: [&str; 2] = [
 ];
 
 /// Entries and their effect. The tests parse the entries.
-const FORMS: [(&str, &str); 10] = [
+const FORMS: [(&str, &str); 11] = [
     ("8080:80", "Port 8080 of every address of the host leads to port 80 of the container."),
     ("127.0.0.1:8443:443/tcp", "Of this address only. On 127.0.0.1 it is reached from the host alone."),
     ("53:53/udp", "Protocols are `tcp`, which is the default, `udp` and `sctp`."),
@@ -46,6 +46,11 @@ const FORMS: [(&str, &str); 10] = [
     (":80", "The same."),
     ("127.0.0.1::80", "A free port of that address."),
     ("80-90", "A free port of the host for each of these."),
+    (
+        "all",
+        "Every port that the image exposes and no other entry names, each at a free port of the host. They come from the \
+         annotation `org.opencontainers.image.exposedPorts`, or, at the ports that it was given, from `nerdctl/ports`.",
+    ),
     ("[::1]:8080:80", "An address of IPv6: refused in this release."),
 ];
 
@@ -68,7 +73,11 @@ mod tests {
     #[test]
     fn every_form_is_parsed_or_said_to_be_refused() {
         for (form, meaning) in FORMS {
-            assert_eq!(parse_publish(form, HostAddress::Any).is_err(), meaning.contains("refused"), "{form}");
+            assert_eq!(
+                parse_publish(form, HostAddress::Any, || Ok(Vec::new())).is_err(),
+                meaning.contains("refused"),
+                "{form}"
+            );
         }
     }
 }

@@ -68,6 +68,9 @@ fn describe(sandbox: &Sandbox) -> String {
         }
         line("mac", &endpoint.mac);
         line("mtu", &endpoint.mtu);
+        if endpoint.unguarded {
+            line("guard", &"off");
+        }
         endpoint.addresses.iter().for_each(|address| line("address", address));
         endpoint.gateways().for_each(|gateway| line("gateway", &gateway));
     }

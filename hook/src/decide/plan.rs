@@ -148,6 +148,7 @@ pub fn endpoint(
         addresses: vec![address],
         routes: gateway.into_iter().map(Route::Default).collect(),
         publishing: Publishing::Direct,
+        unguarded: connection.unguarded == Some(true),
     }
 }
 

@@ -122,6 +122,8 @@ pub struct EndpointRequest {
     pub mtu: Option<u32>,
     /// `gw-priority=`: of several connections, the one with the highest has the default route; 0 without it.
     pub gw_priority: Option<i32>,
+    /// `guard=off`: whether it may send with every address; no without it.
+    pub unguarded: Option<bool>,
 }
 
 impl Request {

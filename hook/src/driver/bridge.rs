@@ -46,7 +46,11 @@ impl Decisions for model::Bridge {
             mac: endpoint.mac,
             mtu: endpoint.mtu,
             addresses: endpoint.addresses.iter().map(ipnet::IpNet::addr).collect(),
-            guard: FilterProgram::of_port(endpoint.mac, endpoint.addresses.iter().map(ipnet::IpNet::addr)),
+            guard: match endpoint.unguarded {
+                true => FilterProgram::open(endpoint.mac),
+                false => FilterProgram::of_port(endpoint.mac, endpoint.addresses.iter().map(ipnet::IpNet::addr)),
+            },
+            unguarded: endpoint.unguarded,
             isolated: !network.options.icc,
         })]
     }

@@ -25,6 +25,15 @@ pub struct Instruction {
     value: u32,
 }
 
+/// What a filter program of ours lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// The MAC address of the endpoint.
+    pub mac: Mac,
+    /// Whether frames with every other one pass, too.
+    pub is_open: bool,
+}
+
 /// A classifier that decides for each frame whether it passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterProgram(Vec<Instruction>);
@@ -108,6 +117,20 @@ impl FilterProgram {
         program.finish()
     }
 
+    /// Lets a container with `mac` send everything, as it asked to. That it looks at the MAC address tells a rebuild what
+    /// it is.
+    pub fn open(mac: Mac) -> Self {
+        let mut program = Self(Vec::new());
+        program.require_mac(at::SOURCE_MAC, mac);
+        for instruction in &mut program.0 {
+            if instruction.otherwise == DROP {
+                instruction.otherwise = PASS;
+            }
+        }
+        program.add(RETURN, TC_ACT_UNSPEC);
+        program.finish()
+    }
+
     fn add(&mut self, code: u16, value: u32) {
         self.branch(code, value, NEXT, NEXT);
     }
@@ -179,8 +202,13 @@ impl FilterProgram {
         self.0.iter().flat_map(bytes).collect()
     }
 
-    /// The MAC address whose frames a program lets pass, if `bytes` are a program of ours of any version.
-    pub fn mac_in(bytes: &[u8]) -> Option<Mac> {
+    /// What a program of ours of any version, of which these are the `bytes`, lets pass.
+    pub fn read(bytes: &[u8]) -> Option<Guard> {
+        Self::mac_in(bytes).map(|mac| Guard { mac, is_open: Self::open(mac).bytes() == bytes })
+    }
+
+    /// The MAC address whose frames it lets pass.
+    fn mac_in(bytes: &[u8]) -> Option<Mac> {
         let (instructions, _) = bytes.as_chunks::<8>();
         let read =
             |[a, b, _, _, c, d, e, f]: &[u8; 8]| (u16::from_ne_bytes([*a, *b]), u32::from_ne_bytes([*c, *d, *e, *f]));
@@ -308,9 +336,23 @@ mod tests {
     #[test]
     fn the_mac_is_read_back_from_the_program() {
         let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
-        assert_eq!(FilterProgram::mac_in(&program.bytes()), Some(Mac(OWN)));
+        let guard = |is_open| Some(Guard { mac: Mac(OWN), is_open });
+        assert_eq!(FilterProgram::read(&program.bytes()), guard(false));
+        assert_eq!(FilterProgram::read(&FilterProgram::open(Mac(OWN)).bytes()), guard(true));
         assert_eq!(FilterProgram::mac_in(&program.bytes()[..24]), None);
         assert_eq!(FilterProgram::mac_in(b"nonsense"), None);
+    }
+
+    #[test]
+    fn an_open_port_lets_all_pass() {
+        let program = FilterProgram::open(Mac(OWN));
+        for frame in [
+            ipv4(OTHER, [10, 90, 0, 3], [127, 0, 0, 1]),
+            arp(OWN, OTHER, [10, 90, 0, 9]),
+            frame(OTHER, 0x86dd, &[0; 40]),
+        ] {
+            assert!(passes(&program, &frame) && judges(&program, &frame, true), "{frame:?}");
+        }
     }
 
     #[test]

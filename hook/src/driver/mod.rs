@@ -12,7 +12,7 @@ mod setting;
 mod slice;
 
 pub use bridge::address_of;
-pub use guard::FilterProgram;
+pub use guard::{FilterProgram, Guard};
 pub use setting::Setting;
 
 use std::fmt;
@@ -264,6 +264,9 @@ pub struct Veth {
     pub addresses: Vec<IpAddr>,
     /// The filter for packets that come in by the host's end.
     pub guard: FilterProgram,
+    /// Whether it lets all of them pass. Then the bridge learns other MACs by it, and floods to it what is for none that
+    /// it knows: behind the container there may be more.
+    pub unguarded: bool,
     /// Whether the bridge passes nothing between it and other ports that are so.
     pub isolated: bool,
 }

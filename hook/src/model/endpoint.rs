@@ -32,6 +32,9 @@ pub struct Endpoint {
     /// What it has to do with published ports.
     #[serde(default, skip_serializing_if = "Publishing::is_direct")]
     pub publishing: Publishing,
+    /// Whether the container may send with every address, as it asked to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unguarded: bool,
 }
 
 /// What an endpoint has to do with the published ports of its sandbox.

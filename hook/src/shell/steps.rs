@@ -29,10 +29,11 @@ pub fn network_step(step: &NetworkStep) -> Vec<String> {
 /// A step for one endpoint in the host's namespace; `pid` is the container's init process.
 pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
     match step {
-        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, addresses, guard, isolated }) => {
+        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, addresses, guard, unguarded, isolated }) => {
             let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
             let alias = alias.to_string();
             let apart = if *isolated { " isolated on" } else { "" };
+            let flood = if *unguarded { "on" } else { "off" };
             let mut lines = vec![
                 format!(
                     "ip link add {name} mtu {mtu} master {bridge} type veth \
@@ -44,7 +45,8 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
             ];
             lines.extend(addresses.iter().map(|address| neighbour(*address, *mac, &bridge)));
             let alias = word(&alias);
-            lines.push(format!("ip link set {name} alias {alias} up type bridge_slave hairpin on flood off{apart}"));
+            lines
+                .push(format!("ip link set {name} alias {alias} up type bridge_slave hairpin on flood {flood}{apart}"));
             lines
         }
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::{
-    Container, Host, OCINET, PEER, Place, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every,
+    Container, Firewall, Host, OCINET, PEER, Place, Proto, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every,
 };
 use serde_json::Value;
 
@@ -50,6 +50,49 @@ fn a_container_that_comes_back_has_its_address() -> Result<()> {
             drop((heir, other));
             host.sh("rm -r /etc/ocinet/networks")?;
             host.check()
+        })
+    })
+}
+
+/// A container with `guard=off` may have a further address and take over another's, as keepalived does; one without it
+/// may not. The doctor names it, and leaves it so; a rebuild of the store finds it so.
+#[test]
+fn an_unguarded_container_may_have_any_address() -> Result<()> {
+    let firewalls = [Firewall::Nftables, Firewall::IptablesNft];
+    every(firewalls, |firewall| {
+        Settings::default().firewall(*firewall).test(|host| {
+            let sibling = host.container("sibling").run()?;
+            let guarded = host.container("guarded").network("bridge:guard=on").run()?;
+            let open = host.container("open").network("bridge:guard=off").run()?;
+            let (floating, mac) = ("10.90.7.7", "00:00:5e:00:01:07");
+            let take = |container: &Container<'_>| {
+                container.sh(&format!(
+                    "ip link add vrrp link eth0 address {mac} type macvlan; ip link set vrrp up
+                    ip address add {floating}/16 dev vrrp"
+                ))
+            };
+            let leave = |container: &Container<'_>| container.sh("ip link del vrrp");
+            take(&guarded)?;
+            sibling.cannot_reach(Tcp, format!("{floating}:80"))?;
+            leave(&guarded)?;
+            take(&open)?;
+            for place in [&*sibling, host.place()] {
+                place.reaches(Tcp, format!("{floating}:80"))?.is("open")?;
+            }
+            let named = "may send with every address on network bridge";
+            let told = host.ocinet("doctor")?.exits(0)?.stdout;
+            ensure!(told.contains("container open") && told.matches(named).count() == 1, "{told}");
+            ensure!(host.ocinet("inspect open")?.stdout.contains("guard        off"));
+            host.sh("rm /run/ocinet/store-*")?;
+            host.ocinet("doctor --fix")?;
+            let told = host.ocinet("doctor")?.stdout;
+            ensure!(told.matches(named).count() == 1, "after a rebuild: {told}");
+            sibling.reaches(Tcp, format!("{floating}:80"))?.is("open")?;
+            leave(&open)?;
+            take(&guarded)?;
+            sibling.sh("ip neighbour flush dev eth0")?;
+            sibling.cannot_reach(Tcp, format!("{floating}:80"))?;
+            leave(&guarded).map(drop)
         })
     })
 }

@@ -41,10 +41,11 @@ const DESCRIPTION: [&str; 4] = [
      the new one shares its network and gets none of its own.",
 ];
 
-const OPTIONS: [(&str, &str); 5] = [
+const OPTIONS: [(&str, &str); 6] = [
     (
         "`ip=ADDRESS`",
-        "An address of the network's range. Without it: the one that the container had before, where that is free, or else the next free one.",
+        "An address of the network's range. Without it: the one that the container had before, where that is free, or else \
+         the next free one.",
     ),
     ("`mac=ADDRESS`", "A unicast address that is not the gateway's. Without it: one that follows from the IP address."),
     (
@@ -60,6 +61,11 @@ const OPTIONS: [(&str, &str); 5] = [
         "`gw-priority=NUMBER`",
         "Of several networks, the one with the highest has the default route, and of equal ones the first. An internal \
          network never has it. Without it: 0.",
+    ),
+    (
+        "`guard=off`",
+        "The container may send with every address, MAC and IP, also with those of others on this network: for keepalived \
+         and for routers of networks behind it. `ocinet doctor` names it. Without it: `guard=on`.",
     ),
 ];
 

@@ -49,6 +49,7 @@ struct Object {
     mtu: Option<u32>,
     #[serde(rename = "gw-priority")]
     gw_priority: Option<i32>,
+    guard: Option<String>,
 }
 
 impl Object {
@@ -60,6 +61,7 @@ impl Object {
             ("interface", self.interface),
             ("mtu", self.mtu.map(|mtu| mtu.to_string())),
             ("gw-priority", self.gw_priority.map(|priority| priority.to_string())),
+            ("guard", self.guard),
         ];
         for (key, value) in options {
             if let Some(value) = value {
@@ -99,7 +101,15 @@ impl EndpointRequest {
         if network != config::default_bridge() {
             definable(name)?;
         }
-        Ok(Self { network, addresses: Vec::new(), mac: None, interface: None, mtu: None, gw_priority: None })
+        Ok(Self {
+            network,
+            addresses: Vec::new(),
+            mac: None,
+            interface: None,
+            mtu: None,
+            gw_priority: None,
+            unguarded: None,
+        })
     }
 
     /// Sets an option; true where it was set before.
@@ -118,9 +128,17 @@ impl EndpointRequest {
                 let priority = value.parse().map_err(|_| Invalid::new("gw-priority", value, "is no whole number"))?;
                 self.gw_priority.replace(priority).is_some()
             }
+            "guard" => {
+                let off = match value {
+                    "on" => false,
+                    "off" => true,
+                    _ => return Err(Invalid::new("guard", value, "is neither on nor off")),
+                };
+                self.unguarded.replace(off).is_some()
+            }
             _ => {
                 let option = format!("{key}={value}");
-                let why = "is none of ip=, mac=, interface=, mtu=, gw-priority=";
+                let why = "is none of ip=, mac=, interface=, mtu=, gw-priority=, guard=";
                 return Err(Invalid::new("option", option, why));
             }
         })
@@ -140,12 +158,14 @@ mod tests {
 
     #[test]
     fn several_are_joined_by_a_semicolon_or_come_as_json() {
-        let text = "front:ip=10.64.0.5,mac=02:00:00:00:00:05,interface=lan;bridge:mtu=1400 gw-priority=-7; back";
+        let text =
+            "front:ip=10.64.0.5,mac=02:00:00:00:00:05,interface=lan;bridge:mtu=1400 gw-priority=-7; back:guard=off";
         let json = r#"[{"network":"front","ip":"10.64.0.5","mac":"02:00:00:00:00:05","interface":"lan"},
-            {"network":"bridge","mtu":1400,"gw-priority":-7},{"network":"back"}]"#;
+            {"network":"bridge","mtu":1400,"gw-priority":-7},{"network":"back","guard":"off"}]"#;
         let connections = parse(text).unwrap();
         assert_eq!(connections.iter().map(|one| one.network.as_str()).collect::<Vec<_>>(), ["front", "bridge", "back"]);
         assert_eq!((connections[1].mtu, connections[1].gw_priority), (Some(1400), Some(-7)));
+        assert_eq!((connections[1].unguarded, connections[2].unguarded), (None, Some(true)));
         assert_eq!(parse(json).unwrap(), connections);
     }
 
@@ -157,6 +177,7 @@ mod tests {
             ("a;host", "\"host\": means something else"),
             ("a;container:b", "\"container\": means"),
             ("a:interface=x;b:interface=x", "interface \"x\": is wanted on two"),
+            ("a:guard=none", "guard \"none\": is neither"),
             ("a:gw-priority=high", "gw-priority \"high\""),
             ("a:gw-priority=1,gw-priority=2", "twice"),
             ("a/b", "is no network name"),

@@ -37,6 +37,10 @@ impl Engine {
                 let trouble = "publishes ports that lead nowhere: it is on no network that is not internal";
                 findings.push(Finding::note(format!("container {}", sandbox.container), trouble));
             }
+            findings.extend(sandbox.endpoints.iter().filter(|endpoint| endpoint.unguarded).map(|endpoint| {
+                let trouble = format!("may send with every address on network {}, as guard=off asks", endpoint.network);
+                Finding::note(format!("container {}", sandbox.container), trouble)
+            }));
             findings.extend(shadowed_listeners(sandbox, &mut listeners)?);
             findings.extend(uplink.as_ref().and_then(|uplink| larger_than(uplink, sandbox)));
         }

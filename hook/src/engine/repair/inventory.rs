@@ -37,6 +37,8 @@ pub(super) struct SeenLink {
     pub addresses: Vec<IpNet>,
     /// What the guard of an endpoint lets pass; none where it has no guard.
     pub mac: Option<Mac>,
+    /// Whether that guard lets all else pass, too.
+    pub unguarded: bool,
     /// The namespace of its other end, where that can be seen.
     pub namespace: Option<Namespace>,
     /// Its other end.
@@ -239,7 +241,7 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
 /// The endpoint of a link of `network`, which `wire` connects. Where the link has no guard, its MAC address is the one
 /// that an address has by default.
 fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
-    let SeenLink { link, mac, inside, .. } = seen;
+    let SeenLink { link, mac, unguarded, inside, .. } = seen;
     let address = driver::address_of(&link.name).and_then(|address| {
         let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(&address))?;
         IpNet::new(address, subnet.range.prefix_len()).ok()
@@ -256,6 +258,7 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
         addresses: address.into_iter().collect(),
         routes: network.subnets.iter().filter_map(|subnet| subnet.gateway.address()).map(Route::Default).collect(),
         publishing: Publishing::Direct,
+        unguarded: *unguarded,
     }
 }
 
@@ -297,7 +300,7 @@ mod tests {
     fn link(name: &str, alias: &str, index: u32, controller: Option<u32>) -> SeenLink {
         let (name, alias) = (name.parse().unwrap(), alias.parse().unwrap());
         let link = OurLink { name, alias, index, controller, mtu: 1400, peer: Some((9, 2)) };
-        SeenLink { link, addresses: vec![], mac: None, namespace: None, inside: None }
+        SeenLink { link, addresses: vec![], mac: None, unguarded: false, namespace: None, inside: None }
     }
 
     fn bridge() -> SeenLink {

@@ -22,12 +22,15 @@ pub(super) fn inventory(config: &Config, state_dir: &Path) -> Result<Inventory> 
     let namespaces = kernel::namespaces(&mut links, &Origin::here()?)?;
     let mut seen = Vec::new();
     for link in ours {
-        let mut look = SeenLink { link, addresses: Vec::new(), mac: None, namespace: None, inside: None };
+        let mut look =
+            SeenLink { link, addresses: Vec::new(), mac: None, unguarded: false, namespace: None, inside: None };
         match look.link.alias {
             Alias::Network(_) => look.addresses = links.addresses_of(look.link.index)?,
             Alias::InputLoop => {}
             Alias::Endpoint { .. } | Alias::Draining { .. } => {
-                look.mac = links.guarded_mac(look.link.index)?;
+                if let Some(guard) = links.guard_of(look.link.index)? {
+                    (look.mac, look.unguarded) = (Some(guard.mac), guard.is_open);
+                }
                 let peer = look.link.peer.and_then(|(nsid, index)| Some((namespaces.get(&nsid)?, index)));
                 if let Some((found, index)) = peer {
                     look.namespace = Some(found.namespace.clone());

@@ -56,6 +56,7 @@ pub fn on(network: &str) -> EndpointRequest {
         interface: None,
         mtu: None,
         gw_priority: None,
+        unguarded: None,
     }
 }
 

@@ -166,6 +166,7 @@ impl EndpointRow {
             addresses,
             routes,
             publishing: Publishing::Direct,
+            unguarded: false,
         }
     }
 }

@@ -125,13 +125,13 @@ impl HostLinks {
     }
 
     /// Sets up a port: hairpin mode, without which a container could not reach itself through its published port;
-    /// whether it is isolated; no packets to MACs that the bridge does not know, such as those to a sibling that died a
-    /// moment ago; no IPv6 address of its own, which only the kernel's own packets to the container would use; the guard,
+    /// whether it is isolated; unless it is unguarded, no packets to MACs that the bridge does not know, such as those to
+    /// a sibling that died a moment ago; no IPv6 address of its own, which only the kernel's own packets to the container would use; the guard,
     /// if the kernel supports it, which is returned; permanent entries for the container; and up, once the rest is done.
     pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
-        let Veth { name, alias, guard, isolated, .. } = port;
+        let Veth { name, alias, guard, unguarded, isolated, .. } = port;
         let as_port =
-            || LinkBridgePort::new(index).hairpin(true).isolated(*isolated).flood(false).alias(alias.to_string());
+            || LinkBridgePort::new(index).hairpin(true).isolated(*isolated).flood(*unguarded).alias(alias.to_string());
         let joined = match self.new_link(as_port().append_extra_attribute(no_own_ipv6()).build(), 0) {
             // The link has no IPv6 (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is under
             // 1280.

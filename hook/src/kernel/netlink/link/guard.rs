@@ -10,9 +10,9 @@ use netlink_packet_route::tc::{
 use nix::errno::Errno;
 
 use super::{HostLinks, errno, is_gone};
-use crate::driver::FilterProgram;
+use crate::driver::{FilterProgram, Guard};
 use crate::kernel::error::{Doing, Error, Result};
-use crate::model::{InterfaceName, Mac};
+use crate::model::InterfaceName;
 
 /// The message for a kernel that cannot guard a link.
 pub const NO_GUARD: &str =
@@ -60,16 +60,14 @@ impl HostLinks {
         }
     }
 
-    /// The MAC address that the guard of the link `index` lets pass; none if it has no guard of ours, or is gone.
+    /// What the guard of the link `index` lets pass; none if it has no guard of ours, or is gone.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn guarded_mac(&mut self, index: u32) -> Result<Option<Mac>> {
+    pub fn guard_of(&mut self, index: u32) -> Result<Option<Guard>> {
         let question = RouteNetlinkMessage::GetTrafficFilter(message(index, Vec::new()));
         match self.netlink.request(question, 0) {
-            Ok(answers) => {
-                Ok(answers.iter().filter_map(program_in).find_map(|program| FilterProgram::mac_in(&program)))
-            }
+            Ok(answers) => Ok(answers.iter().filter_map(program_in).find_map(|program| FilterProgram::read(&program))),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(Error::refused(format!("look at the guard of link {index}"), error)),
         }

@@ -64,7 +64,7 @@ fn heir(host: &Host) -> Result<()> {
 
 /// The same key again: in the same namespace if it is alive, else in a new one.
 fn again(host: &Host, scene: Scene, container: &mut Container<'_>) -> Result<()> {
-    let lives = !matches!(scene, Scene::Detach | Scene::Collect);
+    let lives = !matches!(scene, Scene::Detach | Scene::DetachNetworks | Scene::Collect);
     let mut successor = if lives { None } else { Some(scene.draft(host).prepare()?) };
     let mut state = container.state("createRuntime");
     if let Some(successor) = &successor {

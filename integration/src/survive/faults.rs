@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use super::kills::{Case, Tally, Unready, run};
 use super::living::Living;
+use super::network;
 use super::point::{Call, Tracee};
 use super::scene::{quiet, usual};
 use super::{Scene, Share, leftovers};
@@ -123,9 +124,16 @@ impl Disturbed<'_> {
         let was_killed = code >= SIGNALED;
         match self.scene {
             Scene::Rollback | Scene::ResetRefused => ensure!(code != 0, "it must fail"),
-            Scene::FirstAttach | Scene::Attach | Scene::Rebuild if code == 0 => whole(host, &container)?,
-            Scene::FirstAttach | Scene::Attach | Scene::Rebuild if !was_killed => nothing_of(host, &container)?,
-            Scene::Detach | Scene::DetachKept if code == 0 && self.fault.whose == Whose::Own => {
+            Scene::FirstAttach | Scene::Attach | Scene::AttachNetworks | Scene::Rebuild if code == 0 => {
+                whole(host, &container)?;
+            }
+            Scene::FirstAttach | Scene::Attach | Scene::AttachNetworks | Scene::Rebuild if !was_killed => {
+                nothing_of(host, &container)?;
+            }
+            Scene::Create | Scene::Remove => made_is_whole_or_gone(host, self.scene, code)?,
+            Scene::Detach | Scene::DetachKept | Scene::DetachNetworks
+                if code == 0 && self.fault.whose == Whose::Own =>
+            {
                 nothing_of(host, &container)?;
             }
             Scene::Restore if code == 0 => whole(host, &container)?,
@@ -155,12 +163,13 @@ impl Disturbed<'_> {
             }
             Scene::ResetRefused => drop(host.ocinet("reset")?.is_refusal()?.says(&["living"])?),
             Scene::Reset => drop(host.ocinet("reset")?.success()?),
+            Scene::Create | Scene::Remove => network::remove_made(host)?,
             _ => {}
         }
         container.kill()?;
         host.is_dead(&container.key());
         match self.scene {
-            Scene::Detach | Scene::DetachKept => drop(container.hook("poststop")?.success()?),
+            Scene::Detach | Scene::DetachKept | Scene::DetachNetworks => drop(container.hook("poststop")?.success()?),
             _ => drop(host.ocinet("gc")?.success()?),
         }
         host.settled_sandboxes().map(drop)
@@ -187,6 +196,18 @@ fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
     host.ocinet("doctor")?.success().map(drop)
 }
 
+/// After a call that succeeded the network is there, or gone; after one that failed, `create` has left nothing.
+fn made_is_whole_or_gone(host: &Host, scene: Scene, code: i32) -> Result<()> {
+    let seen = host.ocinet(&format!("network inspect {}", network::MADE))?;
+    let expected: &[i32] = match (scene, code) {
+        (Scene::Create, 0) => &[0],
+        (Scene::Create, _) | (_, 0) => &[5],
+        _ => &[0, 5],
+    };
+    ensure!(expected.contains(&seen.code), "after exit code {code}: {seen}");
+    Ok(())
+}
+
 /// Nothing is left of a container whose attach failed or that was detached; others are as their sandboxes say.
 fn nothing_of(host: &Host, container: &Container<'_>) -> Result<()> {
     let (id, bundle) = container.key();
@@ -199,10 +220,10 @@ fn nothing_of(host: &Host, container: &Container<'_>) -> Result<()> {
 
 /// A host that has had a container before, and where another is running.
 fn inhabited(scene: Scene, settings: &Settings) -> Result<Host> {
-    let host = Host::new(settings.clone()).context("making a private host")?;
+    let host = Host::new(scene.settings(settings)).context("making a private host")?;
     Scene::prepare(&host)?;
     if !scene.is_alone() {
-        Living::start(&host)?;
+        Living::start(&host, scene.network())?;
     }
     Ok(host)
 }
@@ -216,6 +237,7 @@ fn trace(scene: Scene, host: &Host) -> Result<Vec<Tracee>> {
         quiet(host)?;
         drop(container);
         host.ocinet("gc")?.success()?;
+        network::remove_made(host)?;
         host.settled_sandboxes()?;
         Ok(trace)
     })

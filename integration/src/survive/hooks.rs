@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::aftermath::Aftermath;
 use super::kills::{Case, Tally, Unready, run};
+use super::network;
 use super::point::{Call, Point, random};
 use super::{Scene, Share};
 use crate::{Host, Installed, Settings};
@@ -48,7 +49,7 @@ struct Killed<'s> {
 
 impl Case for Killed<'_> {
     fn host(self) -> Result<Host> {
-        used(self.settings, self.killed)
+        used(self.scene, self.settings, self.killed)
     }
 
     fn happen(self, host: &Host, nth: u32) -> Result<bool> {
@@ -65,6 +66,9 @@ impl Case for Killed<'_> {
         }
         // A call that was not killed must leave nothing either.
         self.aftermath.happen(host, self.scene, container)?;
+        if matches!(self.scene, Scene::Create | Scene::Remove) {
+            network::remove_made(host)?;
+        }
         Ok(hit)
     }
 }
@@ -81,8 +85,8 @@ impl fmt::Display for Killed<'_> {
 }
 
 /// A host that has had a container before.
-fn used(settings: &Settings, by: Installed) -> Result<Host> {
-    let host = Host::new(settings.clone()).context("making a private host")?;
+fn used(scene: Scene, settings: &Settings, by: Installed) -> Result<Host> {
+    let host = Host::new(scene.settings(settings)).context("making a private host")?;
     by.on(&host)?;
     Scene::prepare(&host)?;
     Ok(host)
@@ -100,7 +104,7 @@ pub fn before_an_upgrade(scene: Scene, settings: &Settings, share: Share, worker
 }
 
 fn calls_of(killed: Installed, scene: Scene, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
-    let host = used(settings, killed)?;
+    let host = used(scene, settings, killed)?;
     let trace = scene.trace(&host).with_context(|| format!("tracing: {}", scene.name()))?;
     drop(host);
     let cases = |point| {
@@ -112,9 +116,8 @@ fn calls_of(killed: Installed, scene: Scene, settings: &Settings, share: Share, 
 
 /// Kills every kind of call at random moments, `count` in all. A quarter of the moments are in the background part.
 pub fn at_random(count: usize, settings: &Settings, share: Share, workers: usize) -> Result<Tally> {
-    let host = used(settings, Installed::Now)?;
-    let longest: Vec<_> = Scene::KILLS.iter().map(|scene| scene.length(&host)).collect::<Result<_>>()?;
-    drop(host);
+    let length = |scene: &Scene| scene.length(&used(*scene, settings, Installed::Now)?);
+    let longest: Vec<_> = Scene::KILLS.iter().map(length).collect::<Result<_>>()?;
     let case = |number: usize| {
         let (scene, turn) = (number % Scene::KILLS.len(), number / Scene::KILLS.len());
         let behind = turn % 4 == 3 && Scene::KILLS[scene].goes_on();

@@ -15,14 +15,14 @@ const PID: &str = "/mnt/living";
 pub(super) struct Living {
     /// What the store says of it.
     sandbox: Sandbox,
-    /// The host's end of its link, with its number, bridge, alias and guard, and its own end with addresses and routes.
+    /// The host's ends of its links, with number, bridge, alias and guard, and its own ends with addresses and routes.
     links: String,
 }
 
 impl Living {
-    /// Starts it on a host. It runs until the end of the host unless [`Living::end`] comes before.
-    pub fn start(host: &Host) -> Result<()> {
-        let pid = host.container(LIVING).isolated().publish("80:80").run()?.leave();
+    /// Starts it on a host, where it joins `network`. It runs until the end of the host unless [`Living::end`] comes before.
+    pub fn start(host: &Host, network: &str) -> Result<()> {
+        let pid = host.container(LIVING).isolated().network(network).publish("80:80").run()?.leave();
         host.sh(&format!("echo {pid} >{PID}")).map(drop)
     }
 
@@ -35,14 +35,17 @@ impl Living {
         };
         // A store that was rebuilt has no bundle paths.
         sandbox.bundle = String::new();
-        let is_connected = sandbox.mode == Mode::Bridge && sandbox.endpoints.len() == 1;
+        let is_connected = sandbox.mode == Mode::Bridge && !sandbox.endpoints.is_empty();
         ensure!(is_connected && sandbox.state == State::Attached, "the living container is {sandbox:#?}");
-        let link = &sandbox.endpoints[0].host_interface;
+        let links: Vec<&str> = sandbox.endpoints.iter().map(|endpoint| &*endpoint.host_interface).collect();
         // A guard that was installed again has another number.
         let links = host.sh(&format!(
-            "ip -oneline -details link show dev {link} | sed 's/[a-z_]*_timer *[0-9.]*//g'
-             tc filter show dev {link} ingress | sed 's/ id [0-9]*//'
-             nsenter --net=/proc/$(cat {PID})/ns/net sh -euc 'ip -oneline address; ip route'"
+            "for link in {}; do
+                 ip -oneline -details link show dev $link | sed 's/[a-z_]*_timer *[0-9.]*//g'
+                 tc filter show dev $link ingress | sed 's/ id [0-9]*//'
+             done
+             nsenter --net=/proc/$(cat {PID})/ns/net sh -euc 'ip -oneline address; ip route'",
+            links.join(" ")
         ))?;
         Ok(Self { sandbox, links })
     }

@@ -14,6 +14,7 @@ mod hooks;
 mod kills;
 mod leftovers;
 mod living;
+mod network;
 mod point;
 mod runc;
 mod scene;

@@ -4,9 +4,10 @@ use std::fs::{self, DirEntry};
 
 use anyhow::{Context, Result, ensure};
 
+use super::network;
 use super::point::Call;
 use crate::host::OCINET;
-use crate::{Container, Draft, Host, eventually};
+use crate::{Container, Draft, Host, Settings, eventually};
 
 /// A call, and the state of the host before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,11 +34,19 @@ pub enum Scene {
     ResetRefused,
     /// `reset` with only a dead container.
     Reset,
+    /// An attach to three networks.
+    AttachNetworks,
+    /// A detach from three networks.
+    DetachNetworks,
+    /// `network create`.
+    Create,
+    /// `network rm` of a network that had a container.
+    Remove,
 }
 
 impl Scene {
     /// Every scene in which a call is killed.
-    pub const KILLS: [Self; 7] = [
+    pub const KILLS: [Self; 11] = [
         Self::FirstAttach,
         Self::Attach,
         Self::AttachBeside,
@@ -45,10 +54,14 @@ impl Scene {
         Self::Detach,
         Self::DetachKept,
         Self::Collect,
+        Self::AttachNetworks,
+        Self::DetachNetworks,
+        Self::Create,
+        Self::Remove,
     ];
 
     /// Every scene in which system calls fail.
-    pub const FAULTS: [Self; 10] = [
+    pub const FAULTS: [Self; 14] = [
         Self::FirstAttach,
         Self::Attach,
         Self::Rollback,
@@ -59,6 +72,10 @@ impl Scene {
         Self::Restore,
         Self::ResetRefused,
         Self::Reset,
+        Self::AttachNetworks,
+        Self::DetachNetworks,
+        Self::Create,
+        Self::Remove,
     ];
 
     /// Its name in tables.
@@ -75,6 +92,10 @@ impl Scene {
             Self::Restore => "doctor --fix",
             Self::ResetRefused => "reset, refused",
             Self::Reset => "reset",
+            Self::AttachNetworks => "attach to three networks",
+            Self::DetachNetworks => "detach from three networks",
+            Self::Create => "network create",
+            Self::Remove => "network rm",
         }
     }
 
@@ -83,6 +104,9 @@ impl Scene {
         if self == Self::FirstAttach {
             host.ocinet("reset --force")?.success()?;
             host.sh("rm -rf /run/ocinet; echo 0 >/proc/sys/net/ipv4/ip_forward")?;
+        }
+        if self == Self::Remove {
+            network::use_made(host)?;
         }
         let mut container = self.draft(host).prepare()?;
         quiet(host)?;
@@ -96,13 +120,13 @@ impl Scene {
             gone.hook("createRuntime")?.success()?;
             gone.abandon()?;
         }
-        if !matches!(self, Self::FirstAttach | Self::Attach | Self::AttachBeside | Self::Rollback | Self::Rebuild) {
+        if !self.begins_unattached() {
             container.hook("createRuntime")?.success()?;
         }
         if self == Self::Restore {
             host.sh(&format!("ip link delete {}", container.host_interface()?))?;
         }
-        if matches!(self, Self::Detach | Self::Collect | Self::ResetRefused | Self::Reset) {
+        if matches!(self, Self::Detach | Self::DetachNetworks | Self::Collect | Self::ResetRefused | Self::Reset) {
             let link = host.path(format!("/sys/class/net/{}", container.host_interface()?));
             container.kill()?;
             eventually("the link has gone with its namespace", || Ok(!link.exists()))?;
@@ -113,9 +137,36 @@ impl Scene {
         Ok(container)
     }
 
-    /// The container of this scene: one published port, on the default network.
+    /// Whether its call is the first one for its container.
+    fn begins_unattached(self) -> bool {
+        matches!(
+            self,
+            Self::FirstAttach
+                | Self::Attach
+                | Self::AttachBeside
+                | Self::Rollback
+                | Self::Rebuild
+                | Self::AttachNetworks
+        )
+    }
+
+    /// What the container joins.
+    pub(super) fn network(self) -> &'static str {
+        match self {
+            Self::AttachNetworks | Self::DetachNetworks => network::THREE,
+            _ => "bridge",
+        }
+    }
+
+    /// The settings of its host.
+    pub(super) fn settings(self, settings: &Settings) -> Settings {
+        let settings = settings.clone();
+        if self.network() == network::THREE { settings.prepare(network::DEFINE) } else { settings }
+    }
+
+    /// The container of this scene, with one published port.
     pub(super) fn draft(self, host: &Host) -> Draft<'_> {
-        let draft = sandbox(host, "web").publish("8080:80");
+        let draft = sandbox(host, "web").network(self.network()).publish("8080:80");
         // The attach fails because a file cannot be mounted over a directory.
         if self == Self::Rollback { draft.image("/mnt/broken") } else { draft }
     }
@@ -123,7 +174,9 @@ impl Scene {
     /// The call that is killed, or whose system calls fail.
     pub(super) fn call(self, container: &Container<'_>) -> Call {
         let (argv, stage) = match self {
-            Self::Detach | Self::DetachKept => ([OCINET, "hook", "poststop"], "poststop"),
+            Self::Detach | Self::DetachKept | Self::DetachNetworks => ([OCINET, "hook", "poststop"], "poststop"),
+            Self::Create => return command(&[OCINET, "network", "create", network::MADE]),
+            Self::Remove => return command(&[OCINET, "network", "rm", network::MADE]),
             Self::Collect => return command(&[OCINET, "gc"]),
             Self::Restore => return command(&[OCINET, "doctor", "--fix"]),
             Self::ResetRefused | Self::Reset => return command(&[OCINET, "reset"]),
@@ -144,8 +197,7 @@ impl Scene {
         let trace = self.call(&container).trace(host)?;
         ensure!(trace.first().is_some_and(|calls| calls.len() > 50), "too short to be true: {trace:?}");
         drop(container);
-        host.ocinet("gc")?.success()?;
-        host.settles()?;
+        self.put_away(host)?;
         Ok(trace)
     }
 
@@ -156,15 +208,29 @@ impl Scene {
             let container = self.set(host)?;
             longest = longest.max(self.call(&container).time(host)?);
             drop(container);
-            host.ocinet("gc")?.success()?;
-            host.settles()?;
+            self.put_away(host)?;
         }
         Ok(longest)
     }
 
+    /// Takes away what the call left, once its container has gone.
+    fn put_away(self, host: &Host) -> Result<()> {
+        host.ocinet("gc")?.success()?;
+        network::remove_made(host)?;
+        host.settles()
+    }
+
     /// Whether a process continues in the background after the call.
     pub(super) fn goes_on(self) -> bool {
-        matches!(self, Self::AttachBeside | Self::Rollback | Self::Detach | Self::DetachKept | Self::Collect)
+        matches!(
+            self,
+            Self::AttachBeside
+                | Self::Rollback
+                | Self::Detach
+                | Self::DetachKept
+                | Self::DetachNetworks
+                | Self::Collect
+        )
     }
 
     /// Whether no other container can run on the host at this call.

@@ -1,5 +1,6 @@
 //! Networks of one's own, and several in one container. Their definitions are written by hand.
 
+mod engines;
 mod isolation;
 
 use std::fmt::Write;

@@ -133,12 +133,11 @@ fn script() -> Result<String> {
     Ok(script + &commands(&rest))
 }
 
-/// What the README shows as output was printed.
+/// What the pages show as output was printed.
 fn shows_the_truth(said: &str) -> Result<()> {
-    let readme = blocks("README.md")?;
-    let pairs = readme.windows(2).filter(|pair| pair[1].language == "text output");
-    let pairs: Vec<_> = pairs.collect();
-    ensure!(pairs.len() > 1, "no output is shown");
+    let all = all_blocks()?;
+    let pairs: Vec<_> = all.windows(2).filter(|pair| pair[1].language == "text output").collect();
+    ensure!(pairs.len() > 5, "no output is shown");
     every(pairs, |pair| {
         let (_, rest) = said.split_once(&mark(&pair[0])).context("the block was not run")?;
         let said = rest.split("###").next().unwrap_or_default();

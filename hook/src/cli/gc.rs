@@ -19,8 +19,9 @@ impl Arguments {
     /// Goes on after the failure of one container, and reports all failures at the end.
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let log = with_journal(log);
+        let drafts = options.definitions().remove_drafts();
         let Some(mut engine) = options.engine_to_undo(&log)? else {
-            return self.forget.map_or(Ok(()), |container| Err(not_attached(&container, &[])));
+            return self.forget.map_or(drafts, |container| Err(not_attached(&container, &[])));
         };
         if let Some(container) = &self.forget {
             let forgotten = engine.forget(container);
@@ -38,6 +39,7 @@ impl Arguments {
             }
         };
         engine.close();
+        collected.failures.note("definitions of networks", drafts)?;
         let repaired = collected.failures.note("rules of the firewall", repaired)?;
         let refreshed = collected.failures.note("name servers of containers", refreshed)?;
         let mut text: String =

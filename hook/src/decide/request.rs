@@ -88,6 +88,14 @@ impl Wiring {
         }
     }
 
+    /// The connections to networks.
+    pub fn connections(&self) -> &[EndpointRequest] {
+        match self {
+            Self::Networks { connections, .. } => connections,
+            Self::Host | Self::None | Self::Member(_) => &[],
+        }
+    }
+
     /// Has the published ports reach the container by the network `name`.
     fn publish_by(&mut self, name: &str) -> Result<(), Invalid> {
         let wrong = |why| Err(Invalid::new("", name, why));

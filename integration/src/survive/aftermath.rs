@@ -49,10 +49,15 @@ fn end(host: &Host, container: &mut Container<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A new container asks for the port, and for the address where the first one has one.
+/// A new container asks for the port, and for every address that the first one has.
 fn heir(host: &Host) -> Result<()> {
-    let held = host.sandboxes()?.first().and_then(crate::Sandbox::address);
-    let network = held.map_or("bridge".to_owned(), |address| format!("bridge:ip={address}"));
+    let held = host.sandboxes()?.into_iter().next().map(|sandbox| sandbox.endpoints).unwrap_or_default();
+    let claim = |endpoint: &crate::Endpoint| {
+        let address = endpoint.addresses.first().map_or("", |address| address.split('/').next().unwrap_or_default());
+        format!("{}:ip={address}", endpoint.network)
+    };
+    let claims: Vec<_> = held.iter().map(claim).collect();
+    let network = if claims.is_empty() { "bridge".to_owned() } else { claims.join(";") };
     let mut heir = sandbox(host, "heir").network(&network).publish("8080:80").prepare()?;
     heir.hook("createRuntime")?.success().context("the heir's attach")?;
     let sandboxes = host.settled_sandboxes()?;

@@ -27,9 +27,9 @@ pub(super) fn use_made(host: &Host) -> Result<()> {
     host.settled_sandboxes().map(drop)
 }
 
-/// Removes [`MADE`], complete or not, and makes sure that nothing is left of it.
+/// Removes [`MADE`], complete or not, and makes sure that nothing is left of it after a collection.
 pub(super) fn remove_made(host: &Host) -> Result<()> {
-    host.sh(&format!("{OCINET} network rm -f {MADE}"))?;
+    host.sh(&format!("{OCINET} network rm -f {MADE}; {OCINET} gc"))?;
     let files = host.sh("ls -A /etc/ocinet/networks 2>/dev/null || true")?;
     let is_known = |name: &&str| ["own.toml", "shut.toml"].contains(name);
     ensure!(files.lines().all(|name| is_known(&name)), "files are left: {files}");

@@ -91,18 +91,29 @@ fn the_lines_of_a_plan_make_what_the_image_lacks() -> Result<()> {
 fn the_lines_of_a_plan_lay_the_detour() -> Result<()> {
     Firewall::ALL
         .into_iter()
-        .try_for_each(|firewall| typed(Settings::default().firewall(firewall).prepare(ASKING), "rm -rf etc"))
+        .try_for_each(|firewall| typed(Settings::default().firewall(firewall).prepare(ASKING), "rm -rf etc", "bridge"))
+}
+
+/// The same for a container on three networks.
+#[test]
+fn the_lines_of_a_plan_join_several_networks() -> Result<()> {
+    let define = "mkdir -p /etc/ocinet/networks
+        printf 'bridge = \"ocn-1\"\n[[subnet]]\nrange = \"10.64.1.0/24\"\n' >/etc/ocinet/networks/own.toml
+        printf 'bridge = \"ocn-2\"\ninternal = true\n[[subnet]]\nrange = \"10.64.2.0/24\"\n' >/etc/ocinet/networks/shut.toml";
+    Firewall::ALL.into_iter().try_for_each(|firewall| {
+        typed(Settings::default().firewall(firewall).prepare(define), "rm -rf etc", "bridge;own;shut")
+    })
 }
 
 fn work_as_typed(image: &str) -> Result<()> {
-    Firewall::ALL.into_iter().try_for_each(|firewall| typed(Settings::default().firewall(firewall), image))
+    Firewall::ALL.into_iter().try_for_each(|firewall| typed(Settings::default().firewall(firewall), image, "bridge"))
 }
 
-fn typed(settings: Settings, image: &str) -> Result<()> {
+fn typed(settings: Settings, image: &str, networks: &str) -> Result<()> {
     settings.test(|host| {
         host.sh(&format!("mkdir /mnt/typed; cp -a /mnt/rootfs /mnt/typed; cd /mnt/typed/rootfs; {image}"))?;
         let draft = host.container("web").image("/mnt/typed/rootfs").edit("del(.hostname)");
-        let bundle = draft.publish("8080:80,127.0.0.1:9000:80").prepare()?;
+        let bundle = draft.network(networks).publish("8080:80,127.0.0.1:9000:80").prepare()?;
         let lines = plan(host, &bundle, "")?.success()?;
         fs::write(host.path("/mnt/typed/lines"), &lines)?;
 
@@ -115,6 +126,10 @@ fn typed(settings: Settings, image: &str) -> Result<()> {
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         host.reaches(Tcp, "127.0.0.1:9000")?.is("web")?;
         host.of_process(pid).sh("ping -c 1 -W 2 203.0.113.1")?;
+        for (nth, _) in networks.split(';').enumerate() {
+            let address = host.of_process(pid).sh(&format!("ip -4 -oneline address show dev eth{nth} up"))?;
+            ensure!(!address.is_empty(), "eth{nth} has no address");
+        }
         let inside = |script: &str| host.sh(&format!("nsenter -t {pid} -m -u sh -euc '{script}'"));
         ensure!(inside("hostname")? == "web\n", "{}", inside("hostname")?);
         every([("resolv.conf", "192.0.2.53"), ("hosts", "10.90.0.2\tweb"), ("hostname", "web")], |(file, word)| {

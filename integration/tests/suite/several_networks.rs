@@ -1,6 +1,7 @@
 //! Networks of one's own, and several in one container. Their definitions are written by hand.
 
 mod engines;
+mod hundred;
 mod isolation;
 
 use std::fmt::Write;

@@ -116,6 +116,17 @@ impl Definitions {
         Ok(Changing { definitions: self, _lock: lock })
     }
 
+    /// Removes what killed commands left of files that they were writing.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or another ocinet keeps it locked.
+    pub fn remove_drafts(&self) -> Result<()> {
+        for directory in [&self.lasting, &self.passing] {
+            kernel::remove_drafts(directory)?;
+        }
+        Ok(())
+    }
+
     fn path(&self, name: &NetworkName, lifetime: Lifetime) -> PathBuf {
         self.directory(lifetime).join(format!("{name}.toml"))
     }
@@ -176,7 +187,7 @@ impl Changing<'_> {
         for lifetime in [Lifetime::Lasting, Lifetime::ThisBoot] {
             kernel::remove_file(&self.definitions.path(name, lifetime))?;
         }
-        Ok(())
+        self.definitions.remove_drafts()
     }
 
     fn lifetime(&self, name: &NetworkName) -> Result<Lifetime> {

@@ -93,7 +93,9 @@ impl Engine {
 
     /// Leases, and resolves the conflicts that are met, one after the other.
     fn lease_in_turn(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Result<Lease> {
-        for _ in 0..TRIES {
+        // Each network may have to be defined first, and each endpoint from before to be drained.
+        let tries = TRIES + 3 * request.wiring.connections().len();
+        for _ in 0..tries {
             let conflict = match self.lease(request, target, nth) {
                 Ok(lease) => return Ok(lease),
                 Err(conflict) => conflict,
@@ -102,7 +104,7 @@ impl Engine {
                 return Ok(Lease::Done(outcome));
             }
         }
-        Err(Error::Conflict(format!("lost {TRIES} races for what container {} asks for; try again", request.container)))
+        Err(Error::Conflict(format!("lost {tries} races for what container {} asks for; try again", request.container)))
     }
 
     /// A link of another program keeps its name, and ours gets another.

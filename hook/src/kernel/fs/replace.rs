@@ -61,6 +61,21 @@ pub fn write_lasting(path: &Path, text: &str) -> Result<()> {
     fsync(&folder.0).doing(what)
 }
 
+/// Removes what killed processes left of files that they were writing into `directory`. None there is no error.
+///
+/// # Errors
+/// When the kernel refuses, or another ocinet keeps the directory locked.
+pub fn remove_drafts(directory: &Path) -> Result<()> {
+    if names_in(directory)?.iter().any(|name| is_draft(name)) {
+        Folder::lock(directory)?.remove_drafts(directory)?;
+    }
+    Ok(())
+}
+
+fn is_draft(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(DRAFT)
+}
+
 /// A folder, locked against other processes of ocinet.
 struct Folder(OwnedFd);
 
@@ -74,7 +89,7 @@ impl Folder {
 
     /// Removes what killed processes left of files that they were writing into this folder, which lies at `path`.
     fn remove_drafts(&self, path: &Path) -> Result<()> {
-        for name in names_in(path)?.iter().filter(|name| name.starts_with('.') && name.ends_with(DRAFT)) {
+        for name in names_in(path)?.iter().filter(|name| is_draft(name)) {
             let _ = unlinkat(&self.0, name, AtFlags::empty());
         }
         Ok(())

@@ -131,13 +131,15 @@ impl Follower<'_> {
         self.service.wait(self.events.recv())??.context("the stream has ended")
     }
 
-    /// The next attach or detach: `+ID` or `-ID`.
+    /// The next attach, detach, creation or removal: `+ID`, `-ID`, `+network NAME` or `-network NAME`.
     pub fn change(&mut self) -> Result<(String, Event)> {
         loop {
             let event = self.event()?;
             let sign = match event.kind.enum_value_or_default() {
                 Kind::KIND_ATTACHED => '+',
                 Kind::KIND_DETACHED => '-',
+                Kind::KIND_NETWORK_CREATED => return Ok((format!("+network {}", event.network), event)),
+                Kind::KIND_NETWORK_REMOVED => return Ok((format!("-network {}", event.network), event)),
                 _ => continue,
             };
             return Ok((format!("{sign}{}", event.container.id), event));

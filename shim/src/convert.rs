@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocinet::engine::{Error, NetworkKind, NetworkView, Remedy};
+use ocinet::input::network_file::Draft;
 use ocinet::kernel;
-use ocinet::model;
+use ocinet::model::{self, Invalid};
 use ocinet::resident::Known;
 use ocinet_proto::ttrpc::{self, Code, get_status};
 use ocinet_proto::v1::*;
@@ -104,6 +105,46 @@ pub fn network(view: &NetworkView) -> NetworkInfo {
     info
 }
 
+/// What a call asks for of a network that is to be defined.
+pub fn draft(request: CreateNetworkRequest) -> Result<Draft, Invalid> {
+    let mut draft = Draft::default();
+    for SubnetRequest { range, gateway, pool, reserved, .. } in request.subnets {
+        draft.ranges.push(parsed("range", &range)?);
+        add(&mut draft.gateways, "gateway", &gateway)?;
+        add(&mut draft.pools, "pool", &pool)?;
+        for (name, address) in reserved {
+            let address = parsed("reserved", &address)?;
+            draft.aux.push((name, address));
+        }
+    }
+    draft.options.internal = request.internal;
+    draft.options.labels.extend(request.labels);
+    for server in &request.dns {
+        draft.options.dns.push(parsed("dns", server)?);
+    }
+    for (key, value) in &request.options {
+        draft.set(key, value)?;
+    }
+    request.routes.iter().try_for_each(|route| draft.set("route", route))?;
+    Ok(draft)
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Invalid> {
+    text.parse().map_err(|error: T::Err| Invalid::new(field, text, error.to_string()))
+}
+
+/// Adds what `text` says to `list`; nothing where it is empty.
+fn add<T: std::str::FromStr<Err: std::fmt::Display>>(
+    list: &mut Vec<T>,
+    field: &str,
+    text: &str,
+) -> Result<(), Invalid> {
+    if !text.is_empty() {
+        list.push(parsed(field, text)?);
+    }
+    Ok(())
+}
+
 fn subnet(subnet: &model::Subnet) -> Subnet {
     Subnet {
         range: subnet.range.to_string(),
@@ -144,6 +185,11 @@ pub fn detached(known: Known) -> Event {
     let Known { number, container, bundle, name, .. } = known;
     let (id, name) = (container.to_string(), name.to_string());
     event(event::Kind::KIND_DETACHED, Some(Container { record: number, id, bundle, name, ..Default::default() }))
+}
+
+/// The event that the network `name` was created or removed.
+pub fn network_event(kind: event::Kind, name: &model::NetworkName) -> Event {
+    Event { network: name.to_string(), ..event(kind, None) }
 }
 
 fn event(kind: event::Kind, container: Option<Container>) -> Event {

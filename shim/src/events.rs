@@ -1,4 +1,4 @@
-//! Following attaches and detaches, for users and scripts.
+//! Following attaches, detaches and networks, for users and scripts.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -23,7 +23,7 @@ use crate::{convert, dial};
 /// How long the service may take to accept the connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Follow what is attached and detached on this host, until interrupted.
+/// Follow what is attached and detached on this host, and its networks, until interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "containerd-shim-ocinet-v2 events", version)]
 struct Arguments {
@@ -92,14 +92,16 @@ fn json(event: &Event) -> Option<String> {
 
 /// A line of text for an event; none for a heartbeat.
 fn text(event: &Event) -> Option<String> {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(event.time_unix_nano.into()).ok()?;
+    let time = time.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()?;
     let word = match event.kind.enum_value() {
         Ok(Kind::KIND_ATTACHED) => "attached",
         Ok(Kind::KIND_DETACHED) => "detached",
+        Ok(Kind::KIND_NETWORK_CREATED) => return Some(shown(&format!("{time} created network {}", event.network))),
+        Ok(Kind::KIND_NETWORK_REMOVED) => return Some(shown(&format!("{time} removed network {}", event.network))),
         _ => return None,
     };
     let Container { id, endpoints, published, .. } = event.container.as_ref()?;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(event.time_unix_nano.into()).ok()?;
-    let time = time.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()?;
     let addresses = endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().cloned());
     let words =
         [time, word.to_owned(), id.clone()].into_iter().chain(addresses).chain(published.iter().map(convert::ports));
@@ -133,5 +135,7 @@ mod tests {
         (event.kind, event.container) = (Kind::KIND_ATTACHED.into(), Some(container).into());
         let line = "1970-01-01T00:00:01Z attached web 10.90.0.2/16 0.0.0.0:8080->80/tcp [::1]:8080-8082->80-82/tcp";
         assert_eq!(text(&event).as_deref(), Some(line));
+        event = Event { kind: Kind::KIND_NETWORK_CREATED.into(), network: "front".into(), ..Default::default() };
+        assert_eq!(text(&event).as_deref(), Some("1970-01-01T00:00:00Z created network front"));
     }
 }

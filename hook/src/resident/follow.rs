@@ -1,4 +1,4 @@
-//! Following the attaches and detaches on this host, by any process.
+//! Following the attaches and detaches on this host, and the definitions of networks, by any process.
 //!
 //! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be
 //! watched. The store lists the sandboxes that were written since the last look. If the list is not complete, the whole
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use slog::{Logger, warn};
 
-use crate::engine::{Error, Result, this_host};
+use crate::engine::{Definitions, Error, Result, this_host};
 use crate::kernel::{LockFile, Watch};
-use crate::model::{ContainerId, ContainerName, Key, Sandbox, State};
+use crate::model::{ContainerId, ContainerName, Key, NetworkName, Sandbox, State};
 use crate::store::{self, Changes, Host, Reader, Writing};
 
 /// A hook makes all its writes within this time, so one look at the store sees all of them.
@@ -35,6 +35,10 @@ pub struct Follower {
     seen: Option<u64>,
     /// The sandboxes that were reported as attached, by their numbers.
     told: BTreeMap<i64, Known>,
+    /// The definitions of networks.
+    definitions: Definitions,
+    /// The networks that were reported as created; those that were there before.
+    networks: BTreeSet<NetworkName>,
     /// Whether a look has succeeded yet. What the first one finds was attached before.
     has_looked: bool,
     /// Whether the last look failed.
@@ -49,6 +53,10 @@ pub enum Change {
     Attached(Sandbox),
     /// It is no longer attached.
     Detached(Known),
+    /// A network is defined.
+    NetworkCreated(NetworkName),
+    /// Its definition is gone.
+    NetworkRemoved(NetworkName),
 }
 
 /// The remembered data of an attached container.
@@ -74,11 +82,12 @@ impl From<&Sandbox> for Known {
 }
 
 impl Follower {
-    /// Follows the store in `state_dir` from now on. Containers that are already attached are not reported.
+    /// Follows the store in `state_dir` and `definitions` from now on. Containers that are already attached, and networks
+    /// that are there, are not reported.
     ///
     /// # Errors
     /// When there is no such directory, the kernel has no watch left, or a newer version of ocinet made the store.
-    pub fn new(state_dir: &Path, log: Logger) -> Result<Self> {
+    pub fn new(state_dir: &Path, definitions: Definitions, log: Logger) -> Result<Self> {
         let mut follower = Self {
             state_dir: state_dir.to_owned(),
             host: this_host()?,
@@ -87,6 +96,8 @@ impl Follower {
             store: None,
             seen: None,
             told: BTreeMap::new(),
+            networks: definitions.names().unwrap_or_default(),
+            definitions,
             has_looked: false,
             failed: false,
             log,
@@ -106,7 +117,21 @@ impl Follower {
             return Ok(None);
         }
         let concerns_us = self.failed || seen.lost || seen.changed.iter().any(|name| name.starts_with("store-"));
-        Ok(Some(if concerns_us { self.look()? } else { Vec::new() }))
+        let mut changes = self.changed_networks();
+        changes.extend(if concerns_us { self.look()? } else { Vec::new() });
+        Ok(Some(changes))
+    }
+
+    /// The networks that were defined or removed since the last look. A command that does so closes the lock file in the
+    /// state directory afterwards, which wakes the follower. A folder that cannot be read now is read again with the
+    /// next change.
+    fn changed_networks(&mut self) -> Vec<Change> {
+        let Ok(now) = self.definitions.names() else { return Vec::new() };
+        let removed = self.networks.difference(&now).cloned().map(Change::NetworkRemoved);
+        let created = now.difference(&self.networks).cloned().map(Change::NetworkCreated);
+        let changes = removed.chain(created).collect();
+        self.networks = now;
+        changes
     }
 
     /// The changes since the last look. The next process that writes repairs a store that cannot be read; one of a
@@ -210,6 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::input::config::Config;
     use crate::store::tests::{FIXTURES, make_newer, place};
     use crate::store::{Store, Write};
 
@@ -231,6 +257,8 @@ mod tests {
             let words = changes.iter().map(|change| match change {
                 Change::Attached(sandbox) => format!("+{}", sandbox.container),
                 Change::Detached(known) => format!("-{}", known.container),
+                Change::NetworkCreated(name) => format!("+network {name}"),
+                Change::NetworkRemoved(name) => format!("-network {name}"),
             });
             let words: Vec<_> = words.collect();
             if !words.is_empty() {
@@ -254,7 +282,8 @@ mod tests {
     }
 
     fn follow(directory: &Path) -> Result<Follower> {
-        Follower::new(directory, Logger::root(slog::Discard, slog::o!()))
+        let definitions = Definitions::of(&Config::unread(&directory.join("etc")), directory);
+        Follower::new(directory, definitions, Logger::root(slog::Discard, slog::o!()))
     }
 
     fn attach(store: &mut Store, id: &str, octet: u8) {

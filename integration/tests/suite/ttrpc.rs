@@ -81,6 +81,105 @@ fn every_method() -> Result<()> {
     })
 }
 
+/// A network that a call creates is the one that commands see; containers join it and another by one call, are named by
+/// the refusal to remove it, and both ends of its life are told to those who follow.
+#[test]
+fn networks_of_ones_own() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let mut follower = service.follow()?;
+        let subnet = SubnetRequest { range: "10.70.0.0/24".into(), gateway: "10.70.0.9".into(), ..Default::default() };
+        let options = [("icc".to_owned(), "false".to_owned())].into();
+        let request =
+            CreateNetworkRequest { name: "front".into(), subnets: vec![subnet], options, ..Default::default() };
+        let made = service.call(async |client| client.create_network(forever(), &request).await)?;
+        ensure!(made.network.subnets[0].gateway == "10.70.0.9" && made.warnings.is_empty(), "{made}");
+        let (code, why) = service.refused(async |client| client.create_network(forever(), &request).await)?;
+        ensure!(code == Code::ALREADY_EXISTS && why.contains("front"), "{why}");
+        host.ocinet("network create --internal back")?.success()?;
+        host.sh("grep -q 'icc = false' /etc/ocinet/networks/front.toml")?;
+        for expected in ["+network front", "+network back"] {
+            let (change, event) = follower.change()?;
+            ensure!(change == expected, "expected {expected}: {event}");
+        }
+
+        let web = host.container("web").network("front;back").prepare()?;
+        let request = attach(&web, "web");
+        let attached = service.call(async |client| client.attach(forever(), &request).await)?;
+        let joined: Vec<_> = attached.container.endpoints.iter().map(|endpoint| endpoint.network.as_str()).collect();
+        ensure!(joined == ["front", "back"], "{attached}");
+        let (change, event) = follower.change()?;
+        ensure!(change == "+web" && event.container.endpoints.len() == 2, "{event}");
+        let remove = |name: &str| RemoveNetworkRequest { name: name.into(), ..Default::default() };
+        let request = remove("front");
+        let (code, why) = service.refused(async |client| client.remove_network(forever(), &request).await)?;
+        ensure!(code == Code::ALREADY_EXISTS && why.contains("web"), "{why}");
+        web.hook("poststop")?.success()?;
+        ensure!(follower.change()?.0 == "-web", "it is told");
+        service.call(async |client| client.remove_network(forever(), &request).await)?;
+        host.ocinet("network rm back")?.success()?;
+        for expected in ["-network front", "-network back"] {
+            let (change, event) = follower.change()?;
+            ensure!(change == expected, "expected {expected}: {event}");
+        }
+        let rows = [("front", Code::NOT_FOUND), ("bridge", Code::INVALID_ARGUMENT), ("a/b", Code::INVALID_ARGUMENT)];
+        every(rows, |(name, expected)| {
+            let request = remove(name);
+            let (code, why) = service.refused(async |client| client.remove_network(forever(), &request).await)?;
+            ensure!(code == *expected && why.contains(name), "{code:?}: {why}");
+            Ok(())
+        })?;
+        host.sh("rmdir /etc/ocinet/networks").map(drop)
+    })
+}
+
+/// What a call says wrongly of a network is refused in words that name it, and nothing is written.
+#[test]
+fn networks_that_cannot_be_had() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let base = || CreateNetworkRequest { name: "n".into(), ..Default::default() };
+        let subnet = |range: &str, gateway: &str, pool: &str| {
+            let (range, gateway, pool) = (range.to_owned(), gateway.to_owned(), pool.to_owned());
+            vec![SubnetRequest { range, gateway, pool, ..Default::default() }]
+        };
+        let rows = [
+            (CreateNetworkRequest { name: "host".into(), ..base() }, Code::INVALID_ARGUMENT, "host"),
+            (CreateNetworkRequest { name: String::new(), ..base() }, Code::INVALID_ARGUMENT, "network"),
+            (CreateNetworkRequest { subnets: subnet("web", "", ""), ..base() }, Code::INVALID_ARGUMENT, "web"),
+            (
+                CreateNetworkRequest { subnets: subnet("10.70.0.0/24", "10.71.0.1", ""), ..base() },
+                Code::INVALID_ARGUMENT,
+                "10.71.0.1",
+            ),
+            (
+                CreateNetworkRequest { subnets: subnet("10.70.0.0/24", "", "10.71.0.0/25"), ..base() },
+                Code::INVALID_ARGUMENT,
+                "10.71.0.0",
+            ),
+            (
+                CreateNetworkRequest { subnets: subnet("10.90.1.0/24", "", ""), ..base() },
+                Code::ALREADY_EXISTS,
+                "bridge",
+            ),
+            (CreateNetworkRequest { dns: vec!["x".into()], ..base() }, Code::INVALID_ARGUMENT, "dns"),
+            (
+                CreateNetworkRequest { options: [("speed".into(), "9".into())].into(), ..base() },
+                Code::INVALID_ARGUMENT,
+                "speed",
+            ),
+            (CreateNetworkRequest { routes: vec!["x".into()], ..base() }, Code::INVALID_ARGUMENT, "route"),
+        ];
+        host.unchanged_by(|| {
+            every(rows, |(request, expected, word)| {
+                let (code, why) = service.refused(async |client| client.create_network(forever(), request).await)?;
+                ensure!(code == *expected && why.contains(word), "{code:?}: {why}");
+                Ok(())
+            })
+        })
+    })
+}
+
 /// Annotations that the request has and the bundle lacks; without any, the container gets nothing.
 #[test]
 fn annotations_of_the_request() -> Result<()> {

@@ -6,7 +6,7 @@ use std::thread;
 use ocinet::engine::Result;
 use ocinet::kernel;
 use ocinet::resident::{Change, Follower};
-use ocinet_proto::v1::Event;
+use ocinet_proto::v1::{Event, event};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::convert;
@@ -43,7 +43,7 @@ impl Feed {
         while let Some(changes) = follower.next(token)? {
             for change in changes {
                 // An error only means that there is no subscriber.
-                let _ = self.0.send(Arc::new(event(change)));
+                let _ = self.0.send(Arc::new(event_of(change)));
             }
         }
         Ok(())
@@ -55,9 +55,11 @@ impl Feed {
     }
 }
 
-fn event(change: Change) -> Event {
+fn event_of(change: Change) -> Event {
     match change {
         Change::Attached(sandbox) => convert::attached(&sandbox),
         Change::Detached(known) => convert::detached(known),
+        Change::NetworkCreated(name) => convert::network_event(event::Kind::KIND_NETWORK_CREATED, &name),
+        Change::NetworkRemoved(name) => convert::network_event(event::Kind::KIND_NETWORK_REMOVED, &name),
     }
 }

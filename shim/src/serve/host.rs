@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ocinet::decide::request::Request;
-use ocinet::engine::{Definitions, Engine, NetworkView, Outcome, Result, bundle_of, not_attached, settings};
+use ocinet::engine::{Definitions, Engine, Lifetime, NetworkView, Outcome, Result, bundle_of, not_attached, settings};
 use ocinet::input::State;
 use ocinet::input::config::Config;
+use ocinet::input::network_file;
 use ocinet::model::{Key, Sandbox};
 use ocinet_proto::protobuf::Message;
 use ocinet_proto::v1::*;
@@ -111,6 +112,31 @@ impl Host {
         Ok(response)
     }
 
+    pub fn create_network(&self, request: CreateNetworkRequest) -> Result<CreateNetworkResponse> {
+        let lifetime = if request.runtime { Lifetime::ThisBoot } else { Lifetime::Lasting };
+        let name = network_file::definable(&request.name)?;
+        let draft = convert::draft(request)?;
+        let heard = Heard::default();
+        let log = Logger::root(Duplicate(self.log.clone(), heard.clone()).ignore_res(), o!());
+        self.definitions().create(self.engine()?, &settings(&self.config_dir)?, name.clone(), draft, lifetime, &log)?;
+        let mut response = CreateNetworkResponse::new();
+        response.network = Some(convert::network(NetworkView::find(&self.networks()?, name.as_str())?)).into();
+        response.warnings = heard.take();
+        Ok(response)
+    }
+
+    pub fn remove_network(&self, request: &RemoveNetworkRequest) -> Result<RemoveNetworkResponse> {
+        let name = network_file::definable(&request.name)?;
+        let definitions = self.definitions();
+        if !definitions.exists(&name)? {
+            // It says what there is instead.
+            NetworkView::find(&self.networks()?, name.as_str())?;
+        }
+        definitions
+            .remove(Engine::open_used(&self.state_dir, Config::unread(&self.config_dir), self.log.clone())?, &name)?;
+        Ok(RemoveNetworkResponse::new())
+    }
+
     pub fn check(&self) -> Result<CheckResponse> {
         let engine = Engine::open_to_look(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
         let findings = engine.map_or(Ok(Vec::new()), |mut engine| {
@@ -123,8 +149,11 @@ impl Host {
     }
 
     fn networks(&self) -> Result<Vec<NetworkView>> {
-        let definitions = Definitions::of(&Config::unread(&self.config_dir), &self.state_dir);
-        NetworkView::all(self.engine()?, &definitions, || settings(&self.config_dir), &self.log)
+        NetworkView::all(self.engine()?, &self.definitions(), || settings(&self.config_dir), &self.log)
+    }
+
+    fn definitions(&self) -> Definitions {
+        Definitions::of(&Config::unread(&self.config_dir), &self.state_dir)
     }
 
     /// The engine for calls that only look. They need no settings. `None` on an unused host.

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use ocinet::engine::{Error, Result, SERVICE_SOCKET};
+use ocinet::engine::{Definitions, Error, Result, SERVICE_SOCKET};
+use ocinet::input::config::Config;
 use ocinet::kernel::{self, Place};
 use ocinet::log::{logger, with_journal};
 use ocinet::resident::{self, Claim, Follower, Role, leave_starter};
@@ -110,7 +111,8 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
     kernel::state_dir(state_dir)?;
     let claim = Claim::take(&SERVICE, state_dir)?;
     // Before a client can connect, so that every attach from then on is reported.
-    let follower = Follower::new(state_dir, log.clone())?;
+    let definitions = Definitions::of(&Config::unread(config_dir), state_dir);
+    let follower = Follower::new(state_dir, definitions, log.clone())?;
     let listener = claim.listen()?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {

@@ -80,6 +80,22 @@ impl NetworkService for Service {
         self.call(move |host| host.inspect_network(&request)).await
     }
 
+    async fn create_network(
+        &self,
+        _: &TtrpcContext,
+        request: CreateNetworkRequest,
+    ) -> ttrpc::Result<CreateNetworkResponse> {
+        self.call(|host| host.create_network(request)).await
+    }
+
+    async fn remove_network(
+        &self,
+        _: &TtrpcContext,
+        request: RemoveNetworkRequest,
+    ) -> ttrpc::Result<RemoveNetworkResponse> {
+        self.call(move |host| host.remove_network(&request)).await
+    }
+
     async fn check(&self, _: &TtrpcContext, _: CheckRequest) -> ttrpc::Result<CheckResponse> {
         self.call(Host::check).await
     }

@@ -3,7 +3,7 @@
 //!
 //! They are written under one lock of the host, whole, and renamed: a reader needs no lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::engine::Result;
@@ -81,21 +81,29 @@ impl Definitions {
     pub fn all(&self) -> Result<BTreeMap<String, Result<Definition>>> {
         let mut all = BTreeMap::new();
         for directory in [&self.lasting, &self.passing] {
-            for file in kernel::names_in(directory)? {
-                let Some(name) = file.strip_suffix(".toml").filter(|name| !name.starts_with('.')) else { continue };
-                if all.contains_key(name) {
+            for name in names(directory)? {
+                if all.contains_key(&name) {
                     continue;
                 }
-                match read(directory, name) {
+                match read(directory, &name) {
                     // It was removed meanwhile.
                     Ok(None) => {}
                     found => {
-                        all.insert(name.to_owned(), found.map(|found| found.expect("is no `Ok(None)`").1));
+                        all.insert(name, found.map(|found| found.expect("is no `Ok(None)`").1));
                     }
                 }
             }
         }
         Ok(all)
+    }
+
+    /// The names of all that have a file, whatever is in it.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn names(&self) -> Result<BTreeSet<NetworkName>> {
+        let all = [names(&self.lasting)?, names(&self.passing)?].concat();
+        Ok(all.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Those with which nothing is wrong.
@@ -207,6 +215,13 @@ impl Changing<'_> {
             _ => error.into(),
         })
     }
+}
+
+/// What the files in `directory` define.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let files = kernel::names_in(directory)?;
+    let name = |file: &String| file.strip_suffix(".toml").filter(|name| !name.starts_with('.')).map(str::to_owned);
+    Ok(files.iter().filter_map(name).collect())
 }
 
 fn read(directory: &Path, name: &str) -> Result<Option<(String, Definition)>> {

@@ -26,7 +26,7 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let only = self.port.as_deref().map(parse).transpose()?;
         let mappings: Vec<PortMapping> =
-            sandboxes(&self.container, options, log)?.into_iter().flat_map(|sandbox| sandbox.publish).collect();
+            sandboxes(&self.container, options, log)?.into_iter().flat_map(|sandbox| sandbox.reached_ports()).collect();
         let single = mappings.iter().flat_map(|mapping| {
             mapping.pairs().map(|(host_port, container_port)| PortMapping {
                 host_port,

@@ -83,5 +83,5 @@ fn networks(sandbox: &Sandbox) -> String {
 /// The published ports; dormant ones lead nowhere.
 fn ports(sandbox: &Sandbox) -> String {
     let dormant = if sandbox.has_dormant_ports() { " (dormant)" } else { "" };
-    sandbox.publish.iter().map(|mapping| format!("{mapping}{dormant}")).collect::<Vec<_>>().join(", ")
+    sandbox.reached_ports().iter().map(|mapping| format!("{mapping}{dormant}")).collect::<Vec<_>>().join(", ")
 }

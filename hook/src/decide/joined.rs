@@ -2,7 +2,7 @@
 //! has the default route, and to which its published ports lead. Pure.
 
 use crate::decide::request::EndpointRequest;
-use crate::model::{Endpoint, InterfaceName, Invalid, Network, NetworkName, Publishing, Route};
+use crate::model::{Endpoint, GatewayMode, InterfaceName, Invalid, Network, NetworkName, Publishing, Route};
 
 /// What the name of an interface begins with, where its network does not say it.
 const PREFIX: &str = "eth";
@@ -48,22 +48,14 @@ pub fn arrange(
     via: Option<&NetworkName>,
     leads_elsewhere: bool,
 ) -> Result<(), Invalid> {
-    let leads_out = |nth: &usize| !networks[*nth].options.internal && endpoints[*nth].gateways().next().is_some();
-    // Of several that are equal, `max_by_key` has the last.
-    let way_out = (0..endpoints.len()).rev().filter(leads_out).max_by_key(|nth| priorities[*nth]);
-    let is_publishable =
-        |nth: &usize| leads_out(nth) && networks[*nth].link().is_some() && endpoints[*nth].wire.host_link().is_some();
-    let target = match via {
-        Some(via) => {
-            let named = (0..endpoints.len()).find(|nth| networks[*nth].name == *via && is_publishable(nth));
-            let why = "is internal, or has no gateway, so no published port can lead there";
-            Some(named.ok_or_else(|| Invalid::new("network", via, why))?)
-        }
-        None => way_out.filter(is_publishable).or_else(|| (0..endpoints.len()).find(is_publishable)),
-    };
+    let has_gateway = |nth: usize| endpoints[nth].gateways().next().is_some();
+    let way_out = way_out(networks, priorities, has_gateway);
+    let of_ours = way_out.filter(|_| !leads_elsewhere);
+    let can_lead = |nth: usize| has_gateway(nth) && endpoints[nth].wire.host_link().is_some();
+    let target = target(networks, via, way_out, of_ours, can_lead)?;
     for (nth, endpoint) in endpoints.iter_mut().enumerate() {
         endpoint.publishing = match target == Some(nth) {
-            true if way_out == Some(nth) && !leads_elsewhere => Publishing::Direct,
+            true if way_out == Some(nth) && !leads_elsewhere => directly(&networks[nth]),
             true => Publishing::Masqueraded,
             false => Publishing::Off,
         };
@@ -72,6 +64,67 @@ pub fn arrange(
         }
     }
     Ok(())
+}
+
+/// The network to which the published ports of a container on `networks` are going to lead, as [`arrange`] decides it.
+///
+/// # Errors
+/// Where no port can lead to `via`.
+pub fn ports_lead_to<'n>(
+    networks: &'n [Network],
+    priorities: &[i32],
+    via: Option<&NetworkName>,
+    leads_elsewhere: bool,
+) -> Result<Option<&'n Network>, Invalid> {
+    let has_gateway = |nth: usize| networks[nth].subnets.iter().any(|subnet| subnet.gateway.address().is_some());
+    let way_out = way_out(networks, priorities, has_gateway);
+    let of_ours = way_out.filter(|_| !leads_elsewhere);
+    Ok(target(networks, via, way_out, of_ours, has_gateway)?.map(|nth| &networks[nth]))
+}
+
+/// The network that has the default route. Of several that are equal, `max_by_key` has the last.
+fn way_out(networks: &[Network], priorities: &[i32], has_gateway: impl Fn(usize) -> bool) -> Option<usize> {
+    let leads_out = |nth: &usize| !networks[*nth].options.internal && has_gateway(*nth);
+    (0..networks.len()).rev().filter(leads_out).max_by_key(|nth| priorities[*nth])
+}
+
+/// The network to which published ports lead. At a routed one, the container answers others at their own addresses, so
+/// that it has to have the container's default route (`of_ours`).
+fn target(
+    networks: &[Network],
+    via: Option<&NetworkName>,
+    way_out: Option<usize>,
+    of_ours: Option<usize>,
+    can_lead: impl Fn(usize) -> bool,
+) -> Result<Option<usize>, Invalid> {
+    let is_publishable = |nth: &usize| {
+        let Network { options, .. } = &networks[*nth];
+        let answers = options.mode != GatewayMode::Routed || of_ours == Some(*nth);
+        !options.internal && answers && networks[*nth].link().is_some() && can_lead(*nth)
+    };
+    let Some(via) = via else {
+        return Ok(way_out.filter(is_publishable).or_else(|| (0..networks.len()).find(is_publishable)));
+    };
+    let named = (0..networks.len()).find(|nth| networks[*nth].name == *via);
+    if let Some(nth) = named.filter(is_publishable) {
+        return Ok(Some(nth));
+    }
+    let why = match named {
+        Some(nth) if networks[nth].options.mode == GatewayMode::Routed => {
+            "is routed, and the container has its default route elsewhere, so no published port can lead there"
+        }
+        _ => "is internal, or has no gateway, so no published port can lead there",
+    };
+    Err(Invalid::new("network", via, why))
+}
+
+/// How published ports are reached at an endpoint of `network` that answers by the link by which it is asked.
+fn directly(network: &Network) -> Publishing {
+    match network.options.mode {
+        GatewayMode::Routed => Publishing::Routed,
+        _ if network.options.trusted_interfaces.is_empty() => Publishing::Direct,
+        _ => Publishing::Trusted,
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +139,7 @@ mod tests {
             let link = format!("ocn-{nth}").parse().unwrap();
             let mut network = Network::of_bridge(name.parse().unwrap(), link, vec![subnet]);
             network.options.internal = name.starts_with("internal");
+            network.options.mode = if name.starts_with("routed") { GatewayMode::Routed } else { GatewayMode::Nat };
             network
         };
         names.split(' ').enumerate().map(of).collect()
@@ -103,12 +157,17 @@ mod tests {
             endpoints.push(plan::endpoint(connection, &networks[nth], address, name, 0));
         }
         let via = via.map(|via| via.parse().unwrap());
+        let foreseen = ports_lead_to(&networks, &priorities(&connections), via.as_ref(), elsewhere)?;
         arrange(&mut endpoints, &priorities(&connections), &networks, via.as_ref(), elsewhere)?;
+        let target = endpoints.iter().find(|endpoint| endpoint.publishing != Publishing::Off);
+        assert_eq!(foreseen.map(|network| &network.name), target.map(|endpoint| &endpoint.network));
         let of = |is: &dyn Fn(&&Endpoint) -> bool| {
             endpoints.iter().filter(is).map(|one| one.interface.to_string()).collect::<Vec<_>>().join(" ")
         };
         let ports = of(&|one| one.publishing == Publishing::Direct);
         let masqueraded = of(&|one| one.publishing == Publishing::Masqueraded);
+        let routed = of(&|one| one.publishing == Publishing::Routed);
+        let ports = if routed.is_empty() { ports } else { format!("{ports}routed {routed}") };
         let ports = if masqueraded.is_empty() { ports } else { format!("{ports}masqueraded {masqueraded}") };
         Ok((of(&|one| one.gateways().next().is_some()), ports))
     }
@@ -141,6 +200,22 @@ mod tests {
         }
         let error = arranged("a;internal", Some("internal"), false).unwrap_err().to_string();
         assert!(error.contains("\"internal\": is internal"), "{error}");
+    }
+
+    /// A container of a routed network answers others itself, which it does by its default route.
+    #[test]
+    fn ports_lead_to_a_routed_network_by_the_default_route_alone() {
+        for (text, via, elsewhere, ports) in [
+            ("routed;b", None, false, "routed eth0"),
+            ("b;routed", None, false, "eth0"),
+            ("routed;b", None, true, "masqueraded eth1"),
+            ("routed", None, true, ""),
+            ("routed;b", Some("b"), false, "masqueraded eth1"),
+        ] {
+            assert_eq!(arranged(text, via, elsewhere).unwrap().1, ports, "{text}");
+        }
+        let error = arranged("b;routed", Some("routed"), false).unwrap_err().to_string();
+        assert!(error.contains("default route elsewhere"), "{error}");
     }
 
     #[test]

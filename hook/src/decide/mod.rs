@@ -10,6 +10,7 @@ pub mod moment;
 pub mod neighbours;
 pub mod plan;
 pub mod pool;
+pub mod published;
 pub mod request;
 mod similar;
 pub mod uplinks;

@@ -30,7 +30,7 @@ impl Decisions for model::Bridge {
             alias: Alias::Network(network.name.clone()),
             mac,
             mtu: network.options.mtu,
-            addresses: network.subnets.iter().filter_map(model::Subnet::gateway_with_prefix).collect(),
+            addresses: network.host_addresses().collect(),
             guarded,
         })]
     }

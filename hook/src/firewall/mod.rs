@@ -10,7 +10,7 @@ mod source;
 
 pub use family::Family;
 pub use input_loop::InputLoop;
-pub use needs::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, publish_needs};
+pub use needs::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, publish_needs};
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
@@ -168,18 +168,27 @@ mod tests {
     pub(super) fn network(bridge: &str, range: &str) -> NetworkNeeds {
         let range: IpNet = range.parse().unwrap();
         let ranges = vec![RangeNeeds { range, gateway: range.hosts().next(), masquerade: true, outbound: None }];
-        NetworkNeeds { bridge: bridge.parse().unwrap(), icc: true, internal: false, ranges }
+        NetworkNeeds {
+            bridge: bridge.parse().unwrap(),
+            icc: true,
+            internal: false,
+            routed: false,
+            trusted: Vec::new(),
+            ranges,
+        }
     }
 
     /// A port of the host that leads to one of a container.
     pub(super) fn port(protocol: Protocol, host_address: HostAddress, label: &str) -> Publish {
         let target = "10.90.0.2:80".parse().unwrap();
-        Publish { protocol, host_address, host_port: 8080, target, masquerade: false, label: label.into() }
+        let reached_by = ReachedBy::Host;
+        Publish { protocol, host_address, host_port: 8080, target, reached_by, masquerade: false, label: label.into() }
     }
 
     /// What both backends make of `networks`, the rules of iptables and the elements of nftables, line by line.
     fn lines(network: NetworkNeeds) -> [Vec<String>; 2] {
-        let base = Base { has_internal: network.internal, ..Base::default() };
+        let has_addressed = network.routed || !network.trusted.is_empty();
+        let base = Base { has_internal: network.internal, has_addressed, ..Base::default() };
         let all = Needs { base, networks: vec![network], ..Needs::default() };
         let texts =
             [nftables::ruleset(&all, &nftables::Held::default()), iptables::load(&all, &iptables::Held::default())];
@@ -191,7 +200,7 @@ mod tests {
         let [nft, iptables] = lines(network("ocinet0", "10.90.0.0/16"));
         let [other_nft, other_iptables] = lines(other);
         [(nft, other_nft), (iptables, other_iptables)].map(|(one, other)| {
-            assert!(other.iter().all(|line| one.contains(line)), "{other:?}");
+            assert!(other.iter().all(|line| one.contains(line) || line.contains(" addressed4 {")), "{other:?}");
             one.into_iter().filter(|line| !other.contains(line)).collect()
         })
     }
@@ -277,6 +286,80 @@ mod tests {
         let elements = nftables::encoded_ports(&all.publish, &all.base);
         let masqueraded: Vec<_> = elements.iter().filter_map(nftables::Encoded::address).collect();
         assert_eq!(masqueraded, [all.publish[0].target.ip()], "once");
+    }
+
+    /// Where the containers of a network are addressed from outside: the rules that come beside the table's other form.
+    #[test]
+    fn others_reach_published_ports_of_a_routed_network_at_its_containers() {
+        let mut routed = NetworkNeeds { routed: true, ..network("ocinet0", "10.90.0.0/16") };
+        routed.ranges[0].masquerade = false;
+        let [nft, iptables] = gained(routed);
+        let last = nft.len() - 2;
+        let elements =
+            ["add element inet ocinet routed { \"ocinet0\" }", "add element inet ocinet addressed4 { 10.90.0.0/16 }"];
+        assert_eq!(nft[last..], elements);
+        let rules = [
+            "oifname @routed ct state new meta l4proto icmp accept",
+            "oifname @routed ct state new ip daddr . meta l4proto . th dport @routed4_ports accept",
+        ];
+        assert!(rules.iter().all(|rule| nft[..last].iter().any(|line| line == rule)), "{nft:?}");
+        assert_eq!(
+            iptables,
+            [
+                ":OCINET-ROUTED - [0:0]",
+                ":OCINET-TRUSTED - [0:0]",
+                "-A OCINET-IN -m conntrack ! --ctstate NEW -j DROP",
+                "-A OCINET-IN -o ocinet0 -p icmp -j RETURN",
+                "-A OCINET-IN -g OCINET-ROUTED",
+                "-A OCINET-ROUTED -j DROP",
+                "-A OCINET-TRUSTED -j DROP",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_trusted_link_reaches_published_ports_of_a_range_that_is_masqueraded() {
+        let trusting = NetworkNeeds { trusted: vec!["vpn0".parse().unwrap()], ..network("ocinet0", "10.90.0.0/16") };
+        let [nft, iptables] = gained(trusting);
+        let elements = "add element inet ocinet trusted4 { \"vpn0\" . 10.90.0.0/16 }";
+        assert!(nft.iter().any(|line| line == elements), "{nft:?}");
+        let guard = "ip daddr @nat_subnets4 iifname != @bridges iifname != \"lo\" iifname . ip daddr != @trusted4 drop";
+        assert!(nft.iter().any(|line| line == guard), "{nft:?}");
+        for rule in [
+            "-A OCINET-RANGE -d 10.90.0.0/16 -i vpn0 -j RETURN",
+            "-A OCINET-IN -d 10.90.0.0/16 -i vpn0 -g OCINET-TRUSTED",
+        ] {
+            assert!(iptables.iter().any(|line| line == rule), "{iptables:?}");
+        }
+    }
+
+    /// By the host's address, by the container's, or by both; what is there is found again.
+    #[test]
+    fn a_port_has_rules_where_it_is_reached() {
+        let cases = [
+            (ReachedBy::Host, (true, 0), ""),
+            (ReachedBy::HostAndContainer, (true, 1), "-I OCINET-TRUSTED"),
+            (ReachedBy::Container, (false, 1), "-I OCINET-ROUTED"),
+        ];
+        for (reached_by, (by_host, by_container), rule) in cases {
+            let port = Publish { reached_by, ..port(Protocol::Tcp, HostAddress::Any, "web") };
+            let elements = nftables::encoded_ports(&[port.clone(), port.clone()], &Base::default());
+            let leads: Vec<_> = elements.iter().filter(|element| !element.data.is_empty()).collect();
+            let at_container = elements.iter().filter(|element| element.key.starts_with(&[10, 90, 0, 2]));
+            assert_eq!((!leads.is_empty(), at_container.count()), (by_host, by_container), "{reached_by:?}");
+            let found = elements.iter().find_map(nftables::Encoded::publish).unwrap();
+            let known = if by_host { ReachedBy::Host } else { ReachedBy::Container };
+            assert_eq!((found.reached_by, found.target), (known, port.target));
+            let text =
+                iptables::add(&[], &Base { has_addressed: true, ..Base::default() }, std::slice::from_ref(&port));
+            assert_eq!(text.contains("-j DNAT"), by_host, "{text}");
+            assert!(text.contains(rule), "{text}");
+            let whole = "-d 10.90.0.2/32 -p tcp --dport 80 -m comment --comment web -j RETURN";
+            assert_eq!(text.contains(whole), by_container > 0, "{text}");
+            let saved = "-A OCINET-ROUTED -d 10.90.0.2/32 -p tcp -m tcp --dport 80 -m comment --comment web -j RETURN";
+            let read = iptables::published(saved).unwrap();
+            assert_eq!((read.reached_by, read.target, read.host_port), (ReachedBy::Container, port.target, 80));
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::{Family, InputLoop, Source};
 use crate::model::{
-    Endpoint, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping, Protocol, Publishing, Sandbox,
-    Subnet,
+    Endpoint, GatewayMode, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping, Protocol, Publishing,
+    Sandbox, Subnet,
 };
 
 /// Everything the host's firewall must hold.
@@ -34,6 +34,8 @@ pub struct Base {
     /// Whether a network is internal. Its rules stand before those for established connections, so they are there only
     /// where they are needed.
     pub has_internal: bool,
+    /// Whether other hosts address the containers of a network. Its rules, too, are there only where they are needed.
+    pub has_addressed: bool,
 }
 
 /// A network: guarded against hosts of the LAN, isolated from other networks, and let out.
@@ -46,6 +48,10 @@ pub struct NetworkNeeds {
     /// Whether nothing passes between it and anything else, published ports and established connections included. Of
     /// the host it reaches the gateway addresses of its ranges.
     pub internal: bool,
+    /// Whether other hosts reach its containers at their addresses, and there their published ports alone.
+    pub routed: bool,
+    /// Links by which they do although it is not routed.
+    pub trusted: Vec<InterfaceName>,
     /// Its address ranges.
     pub ranges: Vec<RangeNeeds>,
 }
@@ -67,20 +73,53 @@ pub struct RangeNeeds {
 impl NetworkNeeds {
     /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
     pub fn of(network: &Network) -> Option<Self> {
-        let Options { icc, internal, masquerade, .. } = *network.options;
+        let Options { icc, internal, masquerade, mode, .. } = *network.options;
+        let routed = mode == GatewayMode::Routed;
+        let trusted = if routed || internal { Vec::new() } else { network.options.trusted_interfaces.clone() };
         let outbound = if let Masquerade::Outbound(address) = masquerade { Some(address) } else { None };
         let range = |subnet: &Subnet| RangeNeeds {
             range: subnet.range,
-            gateway: subnet.gateway.of_host(),
-            masquerade: masquerade != Masquerade::Off,
+            gateway: subnet.gateway.of_host().filter(|_| mode != GatewayMode::Isolated),
+            masquerade: network.options.is_masqueraded(),
             outbound: outbound.filter(|address| address.is_ipv4() == subnet.range.addr().is_ipv4()),
         };
         let ranges = network.subnets.iter().map(range).collect();
-        Some(Self { bridge: network.link()?.clone(), icc, internal, ranges })
+        Some(Self { bridge: network.link()?.clone(), icc, internal, routed, trusted, ranges })
     }
 }
 
-/// One port of the host that leads to one port of a container.
+impl NetworkNeeds {
+    /// Whether other hosts address its containers.
+    pub fn is_addressed(&self) -> bool {
+        !self.internal && (!self.trusted.is_empty() || self.ranges.iter().any(|needs| !needs.masquerade))
+    }
+}
+
+/// By which address a published port is reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReachedBy {
+    /// By those of the host.
+    #[default]
+    Host,
+    /// By those of the host, and from trusted links by the container's.
+    HostAndContainer,
+    /// By the container's alone, from everywhere.
+    Container,
+}
+
+impl ReachedBy {
+    /// Whether ports of the host lead to it.
+    pub fn has_host(self) -> bool {
+        self != Self::Container
+    }
+
+    /// Whether it is reached by the container's address.
+    pub fn has_container(self) -> bool {
+        self != Self::Host
+    }
+}
+
+/// One port of a container that is published, and the port of the host that leads to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
     /// The transport protocol.
@@ -91,6 +130,8 @@ pub struct Publish {
     pub host_port: u16,
     /// Where it leads.
     pub target: SocketAddr,
+    /// By which address it is reached.
+    pub reached_by: ReachedBy,
     /// Whether the container sees the gateway of its network as the sender: it would answer others by another link.
     pub masquerade: bool,
     /// The container, for people who read the rules.
@@ -100,7 +141,7 @@ pub struct Publish {
 impl Publish {
     /// Whether both lead from the same port of the host to the same port of a container.
     pub fn is_same_port(&self, other: &Self) -> bool {
-        let facts = |port: &Self| (port.protocol, port.host_address, port.host_port, port.target);
+        let facts = |port: &Self| (port.protocol, port.host_address, port.host_port, port.target, port.reached_by);
         facts(self) == facts(other)
     }
 
@@ -121,18 +162,29 @@ pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
 fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
     let of_family = |endpoint: &Endpoint| {
         let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == Some(family))?;
-        Some((address, endpoint.publishing == Publishing::Masqueraded))
+        Some((address, endpoint.publishing))
     };
     let target = sandbox.publishing_endpoints().find_map(of_family);
-    let Some((target, masquerade)) = target else { return Vec::new() };
+    let Some((target, publishing)) = target else { return Vec::new() };
+    let reached_by = match publishing {
+        Publishing::Trusted => ReachedBy::HostAndContainer,
+        Publishing::Routed => ReachedBy::Container,
+        Publishing::Direct | Publishing::Masqueraded | Publishing::Off => ReachedBy::Host,
+    };
     let one = |mapping: &PortMapping| {
         let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
+        let (host_address, is_routed) = match reached_by {
+            ReachedBy::Container => (HostAddress::Any, true),
+            _ => (host_address, false),
+        };
         mapping.pairs().map(move |(host_port, port)| Publish {
             protocol,
             host_address,
-            host_port,
+            // What the rules cannot tell is not said.
+            host_port: if is_routed { port } else { host_port },
             target: SocketAddr::new(target, port),
-            masquerade,
+            reached_by,
+            masquerade: publishing == Publishing::Masqueraded,
             label: label.clone(),
         })
     };

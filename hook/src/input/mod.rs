@@ -14,7 +14,7 @@ mod toml_text;
 pub use annotations::{AnnotationKey, Annotations};
 pub use bundle::{Bundle, NetworkNamespace};
 pub use exposed::exposed_ports;
-pub use publish::{ALL as PUBLISH_ALL, HostPort, PublishRequest, parse_list as parse_publish};
+pub use publish::{ALL as PUBLISH_ALL, HostPort, PublishRequest, named_twice, parse_list as parse_publish};
 pub use state::{Stage, State};
 
 pub(crate) use annotations::{PREFIX, UNDO};

@@ -23,6 +23,8 @@ pub struct PublishRequest {
     pub protocol: Protocol,
     /// The host's address.
     pub host_address: HostAddress,
+    /// Whether that was named, and is no default.
+    pub names_address: bool,
     /// Which port of the host.
     pub host_port: HostPort,
     /// The container's port or ports.
@@ -95,7 +97,7 @@ impl List {
 
 /// `request` where none of the others names a port of it; else one for each port that none of them names.
 fn without(request: PublishRequest, others: &[PublishRequest]) -> Vec<PublishRequest> {
-    let PublishRequest { protocol, host_address, host_port, container_ports } = &request;
+    let PublishRequest { protocol, host_port, container_ports, .. } = &request;
     let is_named =
         |port: &u16| others.iter().any(|other| other.protocol == *protocol && other.container_ports.contains(port));
     if !container_ports.clone().any(|port| is_named(&port)) {
@@ -103,8 +105,6 @@ fn without(request: PublishRequest, others: &[PublishRequest]) -> Vec<PublishReq
     }
     let rest = container_ports.clone().enumerate().filter(|(_, port)| !is_named(port));
     let one = |(nth, port): (usize, u16)| PublishRequest {
-        protocol: *protocol,
-        host_address: *host_address,
         host_port: match host_port {
             HostPort::Exactly(range) => {
                 range.clone().nth(nth).map_or(HostPort::Free, |port| HostPort::Exactly(port..=port))
@@ -112,8 +112,15 @@ fn without(request: PublishRequest, others: &[PublishRequest]) -> Vec<PublishReq
             other => other.clone(),
         },
         container_ports: port..=port,
+        ..request.clone()
     };
     rest.map(one).collect()
+}
+
+/// The first port of the host that `requests` name twice.
+pub fn named_twice(requests: &[PublishRequest]) -> Option<(Protocol, u16)> {
+    let mut named = HostPorts::default();
+    requests.iter().find_map(|request| named.add(request).map(|port| (request.protocol, port)))
 }
 
 /// The entries between two commas: podman 4 takes annotations apart at commas, so blanks serve as well.
@@ -142,8 +149,9 @@ pub(super) fn parse(entry: &str, default: HostAddress) -> Result<PublishRequest,
             range => return Err(format!("has {} host ports for {wanted} container ports", len(&range))),
         },
     };
-    let host_address = if address.is_empty() { default } else { parse_address(address)? };
-    Ok(PublishRequest { protocol, host_address, host_port, container_ports: container })
+    let names_address = !address.is_empty();
+    let host_address = if names_address { parse_address(address)? } else { default };
+    Ok(PublishRequest { protocol, host_address, names_address, host_port, container_ports: container })
 }
 
 /// `ip:port`, `[ip6]:port`, `ip:`, `port` or nothing.
@@ -269,7 +277,12 @@ mod tests {
             ("5060:5060/SCTP", any, HostPort::Exactly(5060..=5060), 5060..=5060, Protocol::Sctp),
         ];
         for (text, host_address, host_port, container_ports, protocol) in rows {
-            assert_eq!(one(text), PublishRequest { protocol, host_address, host_port, container_ports }, "{text}");
+            let names_address = text.contains('.');
+            assert_eq!(
+                one(text),
+                PublishRequest { protocol, host_address, names_address, host_port, container_ports },
+                "{text}"
+            );
         }
     }
 

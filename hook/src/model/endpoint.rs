@@ -47,6 +47,10 @@ pub enum Publishing {
     /// The same, and the container sees the gateway of the network as the sender, since it would answer others by
     /// another link.
     Masqueraded,
+    /// They can lead to it, and hosts behind the trusted links of its network reach them at its address, too.
+    Trusted,
+    /// No port of the host leads to it: others reach them at its address.
+    Routed,
     /// None leads to it.
     Off,
 }

@@ -20,7 +20,7 @@ pub use invalid::{Invalid, quoted};
 #[cfg(test)]
 pub use network::Slice;
 pub use network::{Bridge, Driver, Gateway, Network, Subnet};
-pub use network_options::{Masquerade, Options, StaticRoute};
+pub use network_options::{GatewayMode, Masquerade, Options, StaticRoute};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use sandbox::{Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox};
 pub use shown::{is_printable, shown, shown_json};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{InterfaceName, NetworkName, Options};
+use super::{GatewayMode, InterfaceName, NetworkName, Options};
 
 /// A network that endpoints join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,12 @@ impl Network {
             options.derived_macs = false;
         }
         one == other
+    }
+
+    /// The host's addresses on that link: those of its gateways, but none where it is isolated from the host, too.
+    pub fn host_addresses(&self) -> impl Iterator<Item = IpNet> {
+        let subnets = if self.options.mode == GatewayMode::Isolated { &[][..] } else { &self.subnets };
+        subnets.iter().filter_map(Subnet::gateway_with_prefix)
     }
 
     /// The link on the host that its endpoints share; none where its driver has none of its own.

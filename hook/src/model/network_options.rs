@@ -33,13 +33,16 @@ pub struct Options {
     /// What its containers are seen as outside.
     #[serde(default, skip_serializing_if = "is_default")]
     pub masquerade: Masquerade,
+    /// How others reach it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: GatewayMode,
     /// The host's address for published ports that name none; without it the host's setting decides.
     #[serde(default, skip_serializing_if = "is_default")]
     pub host_binding: Option<IpAddr>,
     /// What the names of interfaces inside begin with; without it `eth`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub interface_prefix: Option<InterfaceName>,
-    /// Links of the host by which others reach unpublished ports.
+    /// Links of the host by which others reach published ports at the containers' addresses, too.
     #[serde(default, skip_serializing_if = "is_default")]
     pub trusted_interfaces: Vec<InterfaceName>,
     /// Routes of its containers, beside the default route.
@@ -64,6 +67,7 @@ impl Default for Options {
             internal: false,
             icc: true,
             masquerade: Masquerade::On,
+            mode: GatewayMode::Nat,
             host_binding: None,
             interface_prefix: None,
             trusted_interfaces: Vec::new(),
@@ -71,6 +75,18 @@ impl Default for Options {
             dns: Vec::new(),
             labels: BTreeMap::new(),
         }
+    }
+}
+
+impl Options {
+    /// Whether what its containers send out has an address of the host as its sender.
+    pub fn is_masqueraded(&self) -> bool {
+        self.masquerade != Masquerade::Off && self.mode != GatewayMode::Routed
+    }
+
+    /// Whether its containers are addressed by other hosts, or may be.
+    pub fn is_addressed(&self) -> bool {
+        !self.internal && (!self.is_masqueraded() || !self.trusted_interfaces.is_empty())
     }
 }
 
@@ -85,6 +101,48 @@ fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_yes(value: &bool) -> bool {
     *value
+}
+
+/// How others reach the containers of a network (Docker's `gateway_mode_ipv4`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatewayMode {
+    /// By ports of the host, which lead to them.
+    #[default]
+    Nat,
+    /// At their own addresses, and there by their published ports alone. No port of the host leads to them, and outside
+    /// they are seen with their own addresses.
+    Routed,
+    /// Not at all, the host included, which has no address in the network. Only of an internal network.
+    Isolated,
+}
+
+impl FromStr for GatewayMode {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let why = match text {
+            "nat" => return Ok(Self::Nat),
+            "routed" => return Ok(Self::Routed),
+            "isolated" => return Ok(Self::Isolated),
+            "nat-unprotected" => {
+                "would open every port of its containers to other hosts, and is not built; routed opens those that are \
+                 published, and trusted_interfaces opens them to one link"
+            }
+            _ => "is no mode; there are nat, routed and isolated",
+        };
+        Err(Invalid::new("mode", text, why))
+    }
+}
+
+impl fmt::Display for GatewayMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nat => "nat",
+            Self::Routed => "routed",
+            Self::Isolated => "isolated",
+        })
+    }
 }
 
 /// The source address of what a network's containers send out.
@@ -165,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_was_said_is_read_again() {
-        let text = r#"{"mtu":1400,"mtu_fixed":true,"internal":true,"icc":false,"masquerade":"192.0.2.1","host_binding":"127.0.0.1","interface_prefix":"net","trusted_interfaces":["vpn0"],"static_routes":[{"to":"10.0.0.0/8","via":"10.64.0.9"}],"dns":["192.0.2.53"],"labels":{"a":"b"}}"#;
+        let text = r#"{"mtu":1400,"mtu_fixed":true,"internal":true,"icc":false,"masquerade":"192.0.2.1","mode":"isolated","host_binding":"127.0.0.1","interface_prefix":"net","trusted_interfaces":["vpn0"],"static_routes":[{"to":"10.0.0.0/8","via":"10.64.0.9"}],"dns":["192.0.2.53"],"labels":{"a":"b"}}"#;
         let options: Options = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&options).unwrap(), text);
     }

@@ -149,6 +149,23 @@ impl Sandbox {
         self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some()).filter(can_publish)
     }
 
+    /// Whether others reach its published ports at the container's address alone. Then it holds no port of the host.
+    pub fn is_routed(&self) -> bool {
+        self.publishing_endpoints().any(|endpoint| endpoint.publishing == Publishing::Routed)
+    }
+
+    /// The published ports where they are reached: at the host's addresses, or at the container's own.
+    pub fn reached_ports(&self) -> Vec<PortMapping> {
+        let own = self.publishable().next().filter(|_| self.is_routed());
+        let Some(own) = own else { return self.publish.clone() };
+        let at_its_own = |mapping: &PortMapping| PortMapping {
+            host_address: Some(own).into(),
+            host_port: mapping.container_port,
+            ..mapping.clone()
+        };
+        self.publish.iter().map(at_its_own).collect()
+    }
+
     /// Whether its published ports are leased and lead nowhere.
     pub fn has_dormant_ports(&self) -> bool {
         self.mode == Mode::Networks && !self.publish.is_empty() && self.publishing_endpoints().next().is_none()

@@ -13,9 +13,9 @@ pub fn port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
             };
             nftables::port_elements(port, base).into_iter().map(add).collect()
         }
-        Kind::IptablesNft | Kind::IptablesLegacy => {
-            iptables::rules_of(port, base).map(|(table, rule)| format!("iptables -t {table} -A {rule}")).collect()
-        }
+        Kind::IptablesNft | Kind::IptablesLegacy => iptables::rules_of(port, base)
+            .map(|(table, rule)| format!("iptables -t {table} {} {rule}", table.adding_port()))
+            .collect(),
         Kind::None => Vec::new(),
     }
 }

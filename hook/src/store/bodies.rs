@@ -103,9 +103,10 @@ pub(super) fn keys_of_draining(draining: &DrainingEndpoint, number: u32) -> [Ent
     [EntryKey::DrainingOf(draining.key, number), EntryKey::DrainingIn(draining.cookie, number)]
 }
 
-/// The ports that `sandbox` publishes.
+/// The ports of the host that `sandbox` holds.
 pub(super) fn ports_of(sandbox: &Sandbox, number: u32) -> impl Iterator<Item = (EntryKey, Vec<u8>)> {
-    sandbox.publish.iter().map(move |mapping| {
+    let held = if sandbox.is_routed() { &[][..] } else { &sandbox.publish };
+    held.iter().map(move |mapping| {
         let (protocol, first, last) = (mapping.protocol, mapping.host_port, mapping.last_host_port());
         let key = PortsKey { protocol, several: last > first, first, address: mapping.host_address };
         (EntryKey::Ports(key), [&number.to_be_bytes()[..], &last.to_be_bytes()].concat())

@@ -31,6 +31,8 @@ pub struct HostRow {
     pub respect_host_firewall: bool,
     /// Whether one of the networks in the store is internal.
     pub has_internal: bool,
+    /// Whether other hosts address the containers of one of them.
+    pub has_addressed: bool,
 }
 
 impl Default for HostRow {
@@ -38,7 +40,14 @@ impl Default for HostRow {
     fn default() -> Self {
         let former_firewalls = Vec::new();
         let forwarding = Forwarding::OfOthers;
-        Self { firewall: None, former_firewalls, forwarding, respect_host_firewall: false, has_internal: false }
+        Self {
+            firewall: None,
+            former_firewalls,
+            forwarding,
+            respect_host_firewall: false,
+            has_internal: false,
+            has_addressed: false,
+        }
     }
 }
 
@@ -51,6 +60,8 @@ struct StoredHostRow {
     respect_host_firewall: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_internal: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_addressed: bool,
 }
 
 impl HostRow {
@@ -61,6 +72,7 @@ impl HostRow {
             forwarding: self.forwarding,
             respect_host_firewall: self.respect_host_firewall,
             has_internal: self.has_internal,
+            has_addressed: self.has_addressed,
         })
     }
 
@@ -74,6 +86,7 @@ impl HostRow {
             forwarding: row.forwarding,
             respect_host_firewall: row.respect_host_firewall,
             has_internal: row.has_internal,
+            has_addressed: row.has_addressed,
         })
     }
 }

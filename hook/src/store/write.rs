@@ -12,7 +12,7 @@ use super::read::Read;
 use super::version::VERSION;
 use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
-use crate::model::{DrainingEndpoint, Network, NetworkName, Sandbox, State};
+use crate::model::{DrainingEndpoint, Network, NetworkName, Options, Sandbox, State};
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
 pub(super) const CHANGES: u64 = 1024;
@@ -50,7 +50,7 @@ impl<'c> Write<'c> {
         let name = network.name.as_str().as_bytes();
         self.entries.add(&EntryKey::Network(network.name.clone()), &json(network)?)?;
         network.link().map_or(Ok(()), |link| self.entries.add(&EntryKey::NetworkLink(link.clone()), name))?;
-        if network.options.internal { self.set_has_internal(true) } else { Ok(()) }
+        self.note_rules_of(network)
     }
 
     /// Removes a network on which no endpoint is; none there is no error.
@@ -63,14 +63,19 @@ impl<'c> Write<'c> {
             self.entries.remove(&key)?;
         }
         network.link().map_or(Ok(()), |link| self.entries.remove(&EntryKey::NetworkLink(link.clone())))?;
-        if network.options.internal {
-            self.set_has_internal(self.networks()?.iter().any(|other| other.options.internal))?;
-        }
-        Ok(())
+        self.note_rules_of(&network)
     }
 
-    fn set_has_internal(&self, has_internal: bool) -> Result<()> {
-        self.set_host_row(&HostRow { has_internal, ..self.host_row()? })
+    /// Remembers whether the networks in the store call for the rules that `network`, which came or went, may call for.
+    fn note_rules_of(&self, network: &Network) -> Result<()> {
+        let Options { internal, .. } = *network.options;
+        if !internal && !network.options.is_addressed() {
+            return Ok(());
+        }
+        let networks = self.networks()?;
+        let has_internal = networks.iter().any(|network| network.options.internal);
+        let has_addressed = networks.iter().any(|network| network.options.is_addressed());
+        self.set_host_row(&HostRow { has_internal, has_addressed, ..self.host_row()? })
     }
 
     /// Changes a network that is there; its link stays the same.

@@ -165,7 +165,8 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
-    let base = Base { close_forwarding: true, input_loop: InputLoop::Unused, has_internal: false };
+    let base =
+        Base { close_forwarding: true, input_loop: InputLoop::Unused, has_internal: false, has_addressed: false };
     let all =
         Needs { base, networks: networks.iter().filter_map(NetworkNeeds::of).collect(), publish, ..Needs::default() };
     shell::only_elements(&all);

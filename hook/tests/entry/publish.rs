@@ -30,8 +30,8 @@ pub fn in_range(request: &PublishRequest) {
 
 /// The entry as a person would write it.
 fn print(request: &PublishRequest) -> String {
-    let PublishRequest { protocol, host_address, host_port, container_ports } = request;
-    let address = if *host_address == HostAddress::Any { String::new() } else { format!("{}:", host_address.ip()) };
+    let PublishRequest { protocol, host_address, names_address, host_port, container_ports } = request;
+    let address = if *names_address { format!("{}:", host_address.ip()) } else { String::new() };
     let host = match host_port {
         HostPort::Exactly(range) | HostPort::OneOf(range) => format!("{}-{}:", range.start(), range.end()),
         HostPort::Free if address.is_empty() => String::new(),

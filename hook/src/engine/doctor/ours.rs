@@ -230,5 +230,5 @@ fn held_by(sandbox: &Sandbox) -> String {
         return "its files".into();
     }
     let addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr().to_string());
-    addresses.chain(sandbox.publish.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
+    addresses.chain(sandbox.reached_ports().iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
 }

@@ -32,7 +32,10 @@ impl Engine {
         let sandboxes = self.store.read().sandboxes()?;
         let (mut listeners, uplink) = (Listeners::of_many(), self.links.uplink()?);
         for sandbox in sandboxes.iter().filter(|sandbox| sandbox.state.is_wired()) {
-            findings.extend(vanished_addresses(sandbox)?);
+            if !sandbox.is_routed() {
+                findings.extend(vanished_addresses(sandbox)?);
+                findings.extend(shadowed_listeners(sandbox, &mut listeners)?);
+            }
             if sandbox.has_dormant_ports() {
                 let trouble = "publishes ports that lead nowhere: it is on no network that is not internal";
                 findings.push(Finding::note(format!("container {}", sandbox.container), trouble));
@@ -41,7 +44,6 @@ impl Engine {
                 let trouble = format!("may send with every address on network {}, as guard=off asks", endpoint.network);
                 Finding::note(format!("container {}", sandbox.container), trouble)
             }));
-            findings.extend(shadowed_listeners(sandbox, &mut listeners)?);
             findings.extend(uplink.as_ref().and_then(|uplink| larger_than(uplink, sandbox)));
         }
         if !networks.is_empty() {

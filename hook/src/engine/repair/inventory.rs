@@ -192,8 +192,7 @@ fn network(seen: &SeenLink, definitions: &[Network]) -> Option<(u32, Network)> {
     let mut network = Network::of_bridge(name.clone(), link.name.clone(), subnets);
     if let Some(definition) = definitions.iter().find(|definition| definition.name == *name) {
         network.options = definition.options.clone();
-        let gateways = definition.subnets.iter().filter_map(Subnet::gateway_with_prefix);
-        if gateways.collect::<BTreeSet<_>>() == addresses.iter().copied().collect() {
+        if definition.host_addresses().collect::<BTreeSet<_>>() == addresses.iter().copied().collect() {
             network.subnets.clone_from(&definition.subnets);
         }
     }
@@ -278,7 +277,9 @@ fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterfa
 /// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with.
 fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
     let Some(address) = sandbox.publishable().find(IpAddr::is_ipv4) else { return };
-    let mut ours: Vec<&Publish> = published.iter().filter(|port| port.target.ip() == address).collect();
+    let is_reached = |port: &&Publish| port.reached_by.has_host() != sandbox.is_routed();
+    let to_it = published.iter().filter(|port| port.target.ip() == address).filter(is_reached);
+    let mut ours: Vec<&Publish> = to_it.collect();
     ours.sort_by_key(|port| (port.protocol.number(), port.host_address.ip(), port.host_port));
     if let Some(name) = ours.first().and_then(|port| port.label.parse().ok()) {
         sandbox.name = name;
@@ -295,6 +296,7 @@ fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::ReachedBy;
     use crate::model::{HostAddress, Protocol};
 
     fn link(name: &str, alias: &str, index: u32, controller: Option<u32>) -> SeenLink {
@@ -316,7 +318,7 @@ mod tests {
     fn port(target: &str, host_port: u16) -> Publish {
         let target = target.parse().unwrap();
         let (protocol, host_address, label) = (Protocol::Tcp, HostAddress::Any, "shop".into());
-        Publish { protocol, host_address, host_port, target, masquerade: false, label }
+        Publish { protocol, host_address, host_port, target, reached_by: ReachedBy::Host, masquerade: false, label }
     }
 
     fn inventory(links: Vec<SeenLink>, published: Vec<Publish>) -> Inventory {

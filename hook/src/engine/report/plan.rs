@@ -103,7 +103,8 @@ impl Engine {
             }
         }
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let mappings = self.choose_ports(joining.publish)?;
+        let published_by = self.published_by(joining, &definitions, &new, false)?;
+        let mappings = self.choose_ports(joining.publish, &published_by)?;
         let granted = self.store.rehearse(|store| {
             for network in &new {
                 store.remove_network(&network.name)?;
@@ -111,7 +112,18 @@ impl Engine {
             }
             let leads_elsewhere = false;
             let nth = 0;
-            grant(store, LeaseRequest { request, namespace, joining, definitions, mappings, mtu, leads_elsewhere, nth })
+            let wanted = LeaseRequest {
+                request,
+                namespace,
+                joining,
+                definitions,
+                published_by,
+                mappings,
+                mtu,
+                leads_elsewhere,
+                nth,
+            };
+            grant(store, wanted)
         });
         granted.map_err(|conflict| match conflict {
             LeaseConflict::Failed(error) => error,
@@ -123,6 +135,7 @@ impl Engine {
             LeaseConflict::Earlier(_)
             | LeaseConflict::Owned(_)
             | LeaseConflict::Draining(_)
+            | LeaseConflict::Moved
             | LeaseConflict::NoNetwork(_)
             | LeaseConflict::Redefined(_) => {
                 Error::Conflict(format!("container {} is in the way of its own plan", request.container))
@@ -162,6 +175,7 @@ impl Engine {
         base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;
         base.close_forwarding |= !forwards && self.config.close_forwarding;
         base.has_internal |= needs.iter().any(|network| network.internal);
+        base.has_addressed |= needs.iter().any(NetworkNeeds::is_addressed);
         let mut commands = Vec::new();
         let part = Needs { base, networks: needs.clone(), ..Needs::default() };
         if self.rules.keeper.backend_of(&row)?.holds(&part)? {

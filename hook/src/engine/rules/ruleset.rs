@@ -46,7 +46,8 @@ impl Rules {
     pub fn base(&self, row: &HostRow, links: &mut HostLinks) -> Result<Base> {
         let input_loop = input_loop_of(row, &self.keeper, links)?;
         let close_forwarding = row.forwarding != Forwarding::OfOthers;
-        Ok(Base { close_forwarding, input_loop, has_internal: row.has_internal })
+        let HostRow { has_internal, has_addressed, .. } = *row;
+        Ok(Base { close_forwarding, input_loop, has_internal, has_addressed })
     }
 
     /// What `row`, the store and, for networks, the host's routes say that the firewall must hold.
@@ -147,6 +148,7 @@ impl Rules {
             if but.is_some() {
                 all.networks.retain(|network| Some(&network.bridge) != but);
                 all.base.has_internal = all.networks.iter().any(|network| network.internal);
+                all.base.has_addressed &= all.networks.iter().any(NetworkNeeds::is_addressed);
             }
             info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());
             self.keeper.backend_of(row)?.load(&all)?;

@@ -39,6 +39,7 @@ impl Engine {
             LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
             LeaseConflict::Failed(error) => Err(error),
             LeaseConflict::Held { .. }
+            | LeaseConflict::Moved
             | LeaseConflict::NoAddress(_)
             | LeaseConflict::Earlier(_)
             | LeaseConflict::Owned(_) => Ok(()),

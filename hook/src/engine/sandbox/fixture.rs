@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
+use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request};
 use crate::engine::sandbox::lease::{Joining, LeaseRequest, grant};
 use crate::engine::sandbox::outcome::LeaseConflict;
@@ -87,6 +88,7 @@ pub fn lease_with(
         namespace,
         joining,
         definitions,
+        published_by: PublishedBy::default(),
         mappings,
         mtu: Some(1400),
         leads_elsewhere: false,

@@ -10,13 +10,15 @@ use crate::decide::files::File;
 use crate::decide::ipam;
 use crate::decide::joined;
 use crate::decide::plan;
+use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::engine::network::remember_mac;
 use crate::engine::{Engine, Error, Result};
 use crate::input::{NetworkNamespace, PublishRequest, config};
 use crate::kernel::perform;
 use crate::model::{
-    DrainingEndpoint, Endpoint, InterfaceName, Key, Namespace, Network, NetworkName, PortMapping, Sandbox, State,
+    DrainingEndpoint, Endpoint, InterfaceName, Key, Namespace, Network, NetworkName, PortMapping, Publishing, Sandbox,
+    State,
 };
 use crate::store::{Holder, Write};
 
@@ -57,12 +59,23 @@ impl Engine {
         let namespace = &target.namespace;
         let definitions = self.definitions_of(joining.connections)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let mappings = self.choose_ports(joining.publish)?;
         // Only a namespace that was there before can have been wired by another program.
-        let may_lead_elsewhere = matches!(request.namespace, NetworkNamespace::At(_)) && !mappings.is_empty();
+        let may_lead_elsewhere = matches!(request.namespace, NetworkNamespace::At(_)) && !joining.publish.is_empty();
         let leads_elsewhere = may_lead_elsewhere && perform::has_way_out(&target.netns)?;
+        let published_by = self.published_by(joining, &definitions, &[], leads_elsewhere)?;
+        let mappings = self.choose_ports(joining.publish, &published_by)?;
         let lock = change_at_firewall(&self.locks)?;
-        let wanted = LeaseRequest { request, namespace, joining, definitions, mappings, mtu, leads_elsewhere, nth };
+        let wanted = LeaseRequest {
+            request,
+            namespace,
+            joining,
+            definitions,
+            published_by,
+            mappings,
+            mtu,
+            leads_elsewhere,
+            nth,
+        };
         let ((sandbox, networks), row, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
             let draining = store.draining_of(&request.key())?;
@@ -101,6 +114,8 @@ pub(in crate::engine) struct LeaseRequest<'r> {
     pub joining: Joining<'r>,
     /// What the file of each network says, as far as it is known.
     pub definitions: Vec<Option<Network>>,
+    /// By what the ports were chosen.
+    pub published_by: PublishedBy,
     pub mappings: Vec<PortMapping>,
     /// The MTU of the host's default route, where there is one.
     pub mtu: Option<u32>,
@@ -112,12 +127,15 @@ pub(in crate::engine) struct LeaseRequest<'r> {
 
 /// Writes a sandbox with everything it leases.
 pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> Leased<(Sandbox, Vec<Network>)> {
-    let LeaseRequest { request, namespace, joining, definitions, mappings, mtu, leads_elsewhere, nth } = wanted;
+    let LeaseRequest { request, namespace, joining, definitions, published_by, mappings, mtu, leads_elsewhere, nth } =
+        wanted;
     let Joining { connections, publish_via, .. } = joining;
     let known = connections.iter().zip(&definitions);
     let networks = known.map(|(one, definition)| network_of(store, &one.network, definition.as_ref(), mtu));
     let mut networks = networks.collect::<Leased<Vec<Network>>>()?;
-    free_of_others(store, &mappings)?;
+    if !published_by.routed {
+        free_of_others(store, &mappings)?;
+    }
     let mut endpoints = Vec::new();
     let interfaces = joined::interfaces(connections, &networks);
     for ((connection, network), interface) in connections.iter().zip(&networks).zip(interfaces) {
@@ -125,6 +143,11 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     }
     joined::arrange(&mut endpoints, &joined::priorities(connections), &networks, publish_via, leads_elsewhere)
         .map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
+    let target = endpoints.iter().zip(&networks).find(|(endpoint, _)| endpoint.publishing != Publishing::Off);
+    let is_by = target.map_or_else(PublishedBy::default, |(_, network)| PublishedBy::of(network));
+    if !mappings.is_empty() && is_by != published_by {
+        return Err(LeaseConflict::Moved);
+    }
     for (network, endpoint) in networks.iter_mut().zip(&endpoints) {
         remember_mac(store, network, endpoint)?;
     }

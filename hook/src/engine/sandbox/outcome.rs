@@ -47,6 +47,8 @@ pub(in crate::engine) enum LeaseConflict {
     NoNetwork(NetworkName),
     /// No endpoint is on the network, and its definition was changed.
     Redefined(NetworkName),
+    /// Since the ports were chosen, another network's options decide them.
+    Moved,
     /// Another sandbox or endpoint holds this.
     Held { by: Holder, what: Wanted },
     /// All addresses of the network are given away.

@@ -3,12 +3,18 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
+use slog::warn;
+
+use super::lease::Joining;
+use crate::decide::joined;
 use crate::decide::plan::{Choice, PortPool};
+use crate::decide::published::{self, PublishedBy};
+use crate::decide::request::EndpointRequest;
 use crate::engine::{Engine, Error, Result};
-use crate::input::config::Firewall;
+use crate::input::config::{self, Firewall};
 use crate::input::{HostPort, PublishRequest};
 use crate::kernel::{self, FreeRange, Listeners};
-use crate::model::{HostAddress, Invalid, PortMapping, Protocol};
+use crate::model::{HostAddress, Invalid, Network, PortMapping, Protocol};
 use crate::store::Read;
 
 /// How many more ports are asked about at least, where the first ones were not enough.
@@ -93,8 +99,56 @@ fn none_free(request: &PublishRequest) -> Error {
 }
 
 impl Engine {
-    /// The ports of the host that `publish` asks for or leaves open.
-    pub(in crate::engine) fn choose_ports(&self, publish: &[PublishRequest]) -> Result<Vec<PortMapping>> {
+    /// What decides of the published ports of a container that joins networks: the one to which they will lead, as it is
+    /// in the store, or is going to be by what the files say, or as it is among those that are `new`.
+    pub(in crate::engine) fn published_by(
+        &self,
+        joining: Joining<'_>,
+        definitions: &[Option<Network>],
+        new: &[Network],
+        leads_elsewhere: bool,
+    ) -> Result<PublishedBy> {
+        let Joining { connections, publish, publish_via } = joining;
+        // The default network decides nothing.
+        let default = config::default_bridge();
+        if publish.is_empty() || connections.iter().all(|one| one.network == default) {
+            return Ok(PublishedBy::default());
+        }
+        let read = self.store.read();
+        let mut networks = Vec::new();
+        for (EndpointRequest { network: name, .. }, definition) in connections.iter().zip(definitions) {
+            let stored = read.network(name)?;
+            let defined = definition.as_ref().or_else(|| new.iter().find(|new| new.name == *name));
+            let network = match (&stored, defined) {
+                (Some(stored), Some(defined)) if !stored.is_as_defined(defined) && !read.is_network_used(name)? => {
+                    defined
+                }
+                (Some(known), _) | (None, Some(known)) => known,
+                // The lease finds out that it is missing.
+                (None, None) => return Ok(PublishedBy::default()),
+            };
+            networks.push(network.clone());
+        }
+        let target = joined::ports_lead_to(&networks, &joined::priorities(connections), publish_via, leads_elsewhere)
+            .map_err(|error| error.within("annotation io.ocinet.publish-via"))?;
+        Ok(target.map_or_else(PublishedBy::default, PublishedBy::of))
+    }
+
+    /// The ports of the host that `publish` asks for or leaves open, or those of the container in a routed network.
+    pub(in crate::engine) fn choose_ports(
+        &self,
+        publish: &[PublishRequest],
+        by: &PublishedBy,
+    ) -> Result<Vec<PortMapping>> {
+        if by.routed {
+            for PublishRequest { container_ports, protocol, .. } in published::without_meaning(publish) {
+                let port = container_ports.start();
+                let why = "is reached at the container's own address, for its network is routed";
+                warn!(self.log, "published port {port}/{protocol} {why}; what was said of the host has no effect");
+            }
+            return Ok(published::routed(publish));
+        }
+        let publish = &*by.bound(publish)?;
         let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few() };
         self.refuse_unpublishable(publish, &mut host.listeners)?;
         host.choose(publish)
@@ -111,7 +165,10 @@ impl Engine {
         for request in publish {
             let (protocol, address) = (request.protocol, request.host_address);
             if address != HostAddress::Any && !kernel::is_local(address.ip())? {
-                let field = "annotation io.ocinet.publish: host address";
+                let field = match request.names_address {
+                    true => "annotation io.ocinet.publish: host address",
+                    false => "default address of published ports",
+                };
                 return Err(Invalid::new(field, address.ip(), "is not one of this host's").into());
             }
             let HostPort::Exactly(range) = &request.host_port else { continue };

@@ -23,9 +23,9 @@ impl Alike {
     }
 }
 
-/// Divides `ports`; none where they are few, or of many kinds.
+/// Divides `ports`; none where they are few, or of many kinds, or have rules in the filter.
 pub fn alike(ports: &[Publish]) -> Option<Alike> {
-    if ports.len() <= FEW {
+    if ports.len() <= FEW || ports.iter().any(|port| port.reached_by.has_container()) {
         return None;
     }
     let mut alike = Alike { told: Vec::new(), others: Vec::new() };

@@ -22,7 +22,7 @@ pub fn load(all: &Needs, held: &Held) -> String {
         lines.extend(table.chains(&all.base).iter().map(|chain| format!(":{chain} - [0:0]")));
         lines.extend(held.clearing(table, table.chains(&all.base)));
         lines.extend(table.rules(&all.networks, &all.base, &all.sources).iter().map(|rule| format!("-A {rule}")));
-        lines.extend(table.ports(&all.publish).iter().map(|rule| format!("-A {rule}")));
+        lines.extend(table.ports(&all.publish).iter().map(|rule| format!("{} {rule}", table.adding_port())));
         lines.extend(table.jumps(&all.base).iter().map(|jump| format!("{} {jump}", table.adding())));
     })
 }
@@ -45,7 +45,8 @@ pub fn add(networks: &[NetworkNeeds], base: &Base, ports: &[Publish]) -> String 
     // These tables come a second time: in their first part nothing could be added yet, since the lines `-C` of `nat`
     // were still to come.
     let asked = if base.input_loop.is_used() { changing(Table::Security, "-A", ports) } else { String::new() };
-    base_and_nat + &changing(Table::Mangle, "-A", ports) + &asked
+    let at_containers = changing(Table::Filter, Table::Filter.adding_port(), ports);
+    base_and_nat + &changing(Table::Mangle, "-A", ports) + &at_containers + &asked
 }
 
 /// The input that fails where not everything is there that `all` needs beside the ports, and never changes anything.
@@ -110,7 +111,8 @@ mod tests {
     fn what_one_network_checks_is_what_all_load() {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
         for input_loop in [InputLoop::Unused, InputLoop::Made { link: 7 }] {
-            let base = Base { close_forwarding: true, input_loop, has_internal: false };
+            let has_addressed = input_loop.is_used();
+            let base = Base { close_forwarding: true, input_loop, has_internal: false, has_addressed };
             let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
             let loaded = load(&needs, &Held::default());
             let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);

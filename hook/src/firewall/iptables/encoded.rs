@@ -52,6 +52,9 @@ enum Effect {
 /// The rule of `port` in `table` with its chain, where it has one there.
 pub fn rule_in(table: Table, port: &Publish) -> Option<(&'static str, PortRule)> {
     let SocketAddr::V4(target) = port.target else { return None };
+    if !port.reached_by.has_host() {
+        return None;
+    }
     let host = match port.host_address {
         HostAddress::Any => None,
         HostAddress::V4(address) => Some(address),

@@ -49,6 +49,8 @@ impl Held {
             |port: &Publish| super::port::masqueraded(port).is_some_and(|rule| masqueraded.contains(&plain(&rule)));
         let with = |port| Publish { masquerade: true, ..port };
         let all = rules().filter_map(published);
+        let routed = self.rules(Table::Filter).filter_map(published).filter(|port| !port.reached_by.has_host());
+        let all = all.chain(routed);
         all.map(|port| Publish { masquerade: is_masqueraded(&with(port.clone())), ..port }).collect()
     }
 

@@ -31,7 +31,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use self::port::{asked, judged, masqueraded as masqueraded_port};
+use self::port::{asked, at_container, judged, masqueraded as masqueraded_port};
 use self::source::leaving;
 use super::{Base, Family, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
@@ -61,6 +61,8 @@ const POSTROUTING: &str = "OCINET-POSTROUTING";
 const HAIRPIN: &str = "OCINET-HAIRPIN";
 const MASQUERADED: &str = "OCINET-MASQUERADED";
 const INPUT: &str = "OCINET-INPUT";
+const ROUTED: &str = "OCINET-ROUTED";
+const TRUSTED: &str = "OCINET-TRUSTED";
 
 /// A table, in the order in which they are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,14 +106,19 @@ impl Table {
         match self {
             Self::Raw => &[],
             Self::Mangle => &[GUARD, RANGE, INVALID, INVALID_ANY],
-            Self::Filter if base.has_internal => &[FORWARD, IN, INPUT],
-            Self::Filter => &[FORWARD, IN],
+            Self::Filter => match (base.has_internal, base.has_addressed) {
+                (false, false) => &[FORWARD, IN],
+                (true, false) => &[FORWARD, IN, INPUT],
+                (false, true) => &[FORWARD, IN, ROUTED, TRUSTED],
+                (true, true) => &[FORWARD, IN, INPUT, ROUTED, TRUSTED],
+            },
             Self::Security => &[ASK, COPY],
             Self::Nat => &[PUBLISH, ANY, PREROUTING, POSTROUTING, HAIRPIN, MASQUERADED],
         }
     }
 
-    /// Those of them that hold rules of published ports.
+    /// Those of them that hold rules of published ports, in the order in which they were added. In the filter, where
+    /// such rules have to come first, they are inserted.
     pub fn chains_of_ports(self) -> &'static [&'static str] {
         match self {
             Self::Raw | Self::Filter => &[],
@@ -157,9 +164,18 @@ impl Table {
         if self == Self::Security { "-A" } else { "-I" }
     }
 
+    /// How a rule of a published port is added: in the filter before the last, which drops what has none.
+    pub fn adding_port(self) -> &'static str {
+        if self == Self::Filter { "-I" } else { "-A" }
+    }
+
     /// The rules of the published ports.
     pub fn ports(self, ports: &[Publish]) -> Vec<String> {
-        let ports = ports.iter().filter(|port| port.family() == Some(FAMILY));
+        let all = ports.iter().filter(|port| port.family() == Some(FAMILY));
+        if self == Self::Filter {
+            return all.filter_map(at_container).collect();
+        }
+        let ports = all.filter(|port| port.reached_by.has_host());
         match self {
             Self::Raw | Self::Filter => Vec::new(),
             Self::Mangle => ports.filter_map(judged).collect(),
@@ -197,6 +213,7 @@ impl fmt::Display for Jump {
 fn guards(networks: &[NetworkNeeds]) -> Vec<String> {
     let mut rules = vec![format!("{RANGE} -i lo -j RETURN")];
     rules.extend(bridges(networks).map(|bridge| format!("{RANGE} -i {bridge} -j RETURN")));
+    rules.extend(trusted(networks).map(|(link, range)| format!("{RANGE} -d {range} -i {link} -j RETURN")));
     rules.push(format!("{RANGE} -j DROP"));
     rules.extend(bridges(networks).map(|bridge| format!("{GUARD} -d 127.0.0.0/8 -i {bridge} -j DROP")));
     rules.extend(masqueraded(networks).map(|range| format!("{GUARD} -d {range} -j {RANGE}")));
@@ -228,8 +245,12 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
         format!("{FORWARD} -j {OPERATOR}"),
         format!("{IN} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"),
         format!("{IN} -m conntrack --ctstate DNAT -j RETURN"),
-        format!("{IN} -j DROP"),
     ];
+    if base.has_addressed {
+        rules.extend(letting_in(networks));
+    } else {
+        rules.push(format!("{IN} -j DROP"));
+    }
     rules.extend(networks.iter().filter(|network| network.internal).flat_map(keeping_in));
     let open = networks.iter().filter(|network| network.icc).map(|network| &network.bridge);
     rules.extend(open.map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
@@ -240,6 +261,17 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
     if base.close_forwarding {
         rules.push(closing());
     }
+    rules
+}
+
+/// Of containers that other hosts address, these reach what was published, and the rest is dropped. The rules of ports
+/// return to the chain from which `FORWARD` was called.
+fn letting_in(networks: &[NetworkNeeds]) -> Vec<String> {
+    let mut rules = vec![format!("{IN} -m conntrack ! --ctstate NEW -j DROP")];
+    let routed = networks.iter().filter(|network| network.routed);
+    rules.extend(routed.map(|network| format!("{IN} -o {} -p icmp -j RETURN", network.bridge)));
+    rules.extend(trusted(networks).map(|(link, range)| format!("{IN} -d {range} -i {link} -g {TRUSTED}")));
+    rules.extend([format!("{IN} -g {ROUTED}"), format!("{ROUTED} -j DROP"), format!("{TRUSTED} -j DROP")]);
     rules
 }
 
@@ -321,6 +353,14 @@ fn bridges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &str> {
 fn ranges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &RangeNeeds> {
     let ranges = networks.iter().flat_map(|network| &network.ranges);
     ranges.filter(|needs| Family::of(needs.range.addr()) == Some(FAMILY))
+}
+
+/// The links by which others may address a range, each with the range.
+fn trusted(networks: &[NetworkNeeds]) -> impl Iterator<Item = (&str, IpNet)> {
+    networks.iter().flat_map(|network| {
+        let own = || ranges(std::slice::from_ref(network)).map(|needs| needs.range);
+        network.trusted.iter().flat_map(move |link| own().map(move |range| (link.as_str(), range)))
+    })
 }
 
 fn masqueraded(networks: &[NetworkNeeds]) -> impl Iterator<Item = IpNet> {

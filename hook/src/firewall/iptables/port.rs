@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, MASQUERADED, PUBLISH};
-use crate::firewall::{Publish, comment};
+use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, MASQUERADED, PUBLISH, ROUTED, TRUSTED};
+use crate::firewall::{Publish, ReachedBy, comment};
 use crate::model::{HostAddress, Protocol};
 
 /// The rule of a published port.
@@ -39,6 +39,18 @@ pub(super) fn masqueraded(port: &Publish) -> Option<String> {
     let Publish { protocol, target, .. } = port;
     let to = format!("-d {} -p {protocol} -m {protocol} --dport {}", IpNet::from(target.ip()), target.port());
     port.masquerade.then(|| format!("{MASQUERADED} {to} -j MASQUERADE"))
+}
+
+/// The rule that lets others in at the container's address; none where they are not.
+pub(super) fn at_container(port: &Publish) -> Option<String> {
+    let chain = match port.reached_by {
+        ReachedBy::Host => return None,
+        ReachedBy::HostAndContainer => TRUSTED,
+        ReachedBy::Container => ROUTED,
+    };
+    let Publish { protocol, target, .. } = port;
+    let (to, comment) = (IpNet::from(target.ip()), comment(port));
+    Some(format!("{chain} -d {to} -p {protocol} --dport {} -m comment --comment {comment} -j RETURN", target.port()))
 }
 
 /// What is sent to a published port, as `iptables -S` prints it.
@@ -78,11 +90,19 @@ pub fn published(line: &str) -> Option<Publish> {
     let address = after("-d").map(|net| net.trim_end_matches("/32").parse::<IpAddr>());
     let protocol = after("-p")?;
     let number = |known: &Protocol| protocol == known.to_string() || protocol == known.number().to_string();
+    let (address, port) = (address.transpose().ok()?, after("--dport")?.parse().ok()?);
+    let is_routed = after("-A") == Some(ROUTED);
+    let (host_address, target, reached_by) = if is_routed {
+        (HostAddress::Any, SocketAddr::new(address?, port), ReachedBy::Container)
+    } else {
+        (HostAddress::from(address), after("--to-destination")?.parse::<SocketAddr>().ok()?, ReachedBy::Host)
+    };
     Some(Publish {
         protocol: Protocol::ALL.into_iter().find(number)?,
-        host_address: HostAddress::from(address.transpose().ok()?),
-        host_port: after("--dport")?.parse().ok()?,
-        target: after("--to-destination")?.parse::<SocketAddr>().ok()?,
+        host_address,
+        host_port: port,
+        target,
+        reached_by,
         masquerade: false,
         label: after("--comment").unwrap_or_default().trim_matches('"').to_owned(),
     })

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::words::{Words, words};
-use super::{Table, input_loop, internal};
+use super::{Table, addressed, input_loop, internal};
 use crate::firewall::{Base, Family};
 
 /// A chain of the ruleset.
@@ -17,24 +17,26 @@ pub struct Chain {
     pub(super) rules: &'static [&'static str],
 }
 
-/// The chains of the table that are the same with an input loop and without.
+/// Who is who.
+pub(super) const GUARD: Chain = Chain {
+    name: "guard",
+    base: "type filter hook prerouting priority mangle; policy accept;",
+    rules: &[
+        "{ip} daddr {loopback} iifname @bridges drop",
+        "ct state established ct status & (snat | dnat) == dnat accept",
+        "{ip} daddr @nat_subnets{4} iifname != @bridges iifname != \"lo\" drop",
+        "ct state established accept",
+        "{ip} saddr @nat_subnets{4} iifname != \"lo\" iifname . {ip} saddr != @networks{4} drop",
+        "ct state != invalid accept",
+        "fib daddr type != local accept",
+        "iifname @bridges drop",
+        "{any} meta l4proto . th dport @ports{4}_any drop",
+        "{ip} daddr . meta l4proto . th dport @ports{4}_addr drop",
+    ],
+};
+
+/// The chains of the table that are the same in every ruleset.
 const CHAINS: &[Chain] = &[
-    Chain {
-        name: "guard",
-        base: "type filter hook prerouting priority mangle; policy accept;",
-        rules: &[
-            "{ip} daddr {loopback} iifname @bridges drop",
-            "ct state established ct status & (snat | dnat) == dnat accept",
-            "{ip} daddr @nat_subnets{4} iifname != @bridges iifname != \"lo\" drop",
-            "ct state established accept",
-            "{ip} saddr @nat_subnets{4} iifname != \"lo\" iifname . {ip} saddr != @networks{4} drop",
-            "ct state != invalid accept",
-            "fib daddr type != local accept",
-            "iifname @bridges drop",
-            "{any} meta l4proto . th dport @ports{4}_any drop",
-            "{ip} daddr . meta l4proto . th dport @ports{4}_addr drop",
-        ],
-    },
     Chain {
         name: "publish",
         base: "",
@@ -94,9 +96,15 @@ pub fn chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
 
 /// Those of the table `inet ocinet`.
 pub(super) fn inet_chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
-    let forward = if base.has_internal { &internal::FORWARD_WITH_INTERNAL } else { &FORWARD };
+    let forward = match (base.has_internal, base.has_addressed) {
+        (false, false) => &FORWARD,
+        (true, false) => &internal::FORWARD_WITH_INTERNAL,
+        (false, true) => &addressed::FORWARD_WITH_ADDRESSED,
+        (true, true) => &addressed::FORWARD_WITH_BOTH,
+    };
+    let guard = if base.has_addressed { &addressed::GUARD_WITH_ADDRESSED } else { &GUARD };
     let prerouting = if base.input_loop.is_used() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING };
-    CHAINS.iter().chain([forward, prerouting]).chain(base.has_internal.then_some(&internal::INPUT))
+    [guard].into_iter().chain(CHAINS).chain([forward, prerouting]).chain(base.has_internal.then_some(&internal::INPUT))
 }
 
 impl Chain {
@@ -148,6 +156,7 @@ fn said_of(rule: &str, words: &Words) -> String {
         text.push_str(match word {
             "4" => words.digit,
             "any" => words.any,
+            "icmp" => words.icmp,
             "ip" => words.header,
             "ipv4" => words.nfproto,
             "loopback" => words.loopback,
@@ -171,8 +180,10 @@ mod tests {
 
     #[test]
     fn every_rule_is_said_of_every_family() {
-        let all = Base { input_loop: InputLoop::Made { link: 7 }, has_internal: true, ..Base::default() };
-        for chain in chains(&Base::default()).chain(chains(&all)) {
+        let internal = Base { input_loop: InputLoop::Made { link: 7 }, has_internal: true, ..Base::default() };
+        let addressed = Base { has_addressed: true, ..Base::default() };
+        let all = Base { has_addressed: true, ..internal };
+        for chain in chains(&Base::default()).chain(chains(&internal)).chain(chains(&addressed)).chain(chains(&all)) {
             let text = chain.text("");
             let lines = text.lines().filter(|line| line.starts_with("        "));
             assert!(lines.clone().all(|line| !line.contains(['{', '}'])), "{text}");

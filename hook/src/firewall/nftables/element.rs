@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::field::{Field, Type};
 use super::set::{Set, Shape};
-use crate::firewall::{Base, Family, Needs, NetworkNeeds, Publish, RangeNeeds, Source, comment};
+use crate::firewall::{Base, Family, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, Source, comment};
 use crate::model::{HostAddress, InterfaceName, Protocol};
 
 /// An element of a set or map.
@@ -54,7 +54,7 @@ pub fn bridge_element(bridge: &InterfaceName) -> Element {
 }
 
 fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
-    let NetworkNeeds { bridge, icc, internal, ranges } = network;
+    let NetworkNeeds { bridge, icc, internal, routed, trusted, ranges } = network;
     let link = || Field::Link(bridge.clone());
     let mut elements = vec![bridge_element(bridge)];
     if *icc {
@@ -63,6 +63,9 @@ fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
     if *internal {
         elements.push(Element::key(Set::Internal, [link()]));
     }
+    if *routed {
+        elements.push(Element::key(Set::Routed, [link()]));
+    }
     for RangeNeeds { range, gateway, masquerade, outbound } in ranges {
         let Some(family) = Family::of(range.addr()) else { continue };
         if let Some(gateway) = gateway.filter(|_| *internal) {
@@ -70,7 +73,11 @@ fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
         }
         if *masquerade {
             elements.push(Element::key(Set::NatSubnets(family), [Field::Range(*range)]));
+        } else {
+            elements.push(Element::key(Set::Addressed(family), [Field::Range(*range)]));
         }
+        let by = |link: &InterfaceName| [Field::Link(link.clone()), Field::Range(*range)];
+        elements.extend(trusted.iter().map(|link| Element::key(Set::Trusted(family), by(link))));
         if let Some(address) = outbound {
             let data = vec![Field::Address(*address)];
             elements.push(Element { data, ..Element::key(Set::Outbound(family), [Field::Range(*range)]) });
@@ -94,6 +101,15 @@ fn source_element(source: &Source) -> Element {
 /// Those of a published port: in a map, and beside it in sets, since a map can only be asked where to lead.
 pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
     let Some(family) = port.family() else { return Vec::new() };
+    let at_container = |set: Set| {
+        let key = [Field::Address(port.target.ip()), Field::Protocol(port.protocol), Field::Port(port.target.port())];
+        Element { comment: Some(comment(port)), ..Element::key(set, key) }
+    };
+    let trusted = match port.reached_by {
+        ReachedBy::Container => return vec![at_container(Set::RoutedPorts(family))],
+        ReachedBy::HostAndContainer => Some(at_container(Set::TrustedPorts(family))),
+        ReachedBy::Host => None,
+    };
     let (publish, ports, asked): (Set, Set, Set) = match port.host_address {
         HostAddress::Any => (Set::PublishAny(family), Set::PortsAny(family), Set::AskedAny(family)),
         HostAddress::V4(_) | HostAddress::V6(_) => {
@@ -110,14 +126,16 @@ pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
     let container = || Element::key(Set::Masqueraded(family), [Field::Address(port.target.ip())]);
     let beside: Vec<Element> = beside.chain(port.masquerade.then(container)).collect();
     let data = vec![Field::Address(port.target.ip()), Field::Port(port.target.port())];
-    [Element { set: publish, key, data, comment: Some(comment(port)) }].into_iter().chain(beside).collect()
+    let published = Element { set: publish, key, data, comment: Some(comment(port)) };
+    [published].into_iter().chain(beside).chain(trusted).collect()
 }
 
-/// Those of all `ports`, as the kernel takes them; what stands for the container of several ports is there once.
+/// Those of all `ports`, as the kernel takes them; what stands for several ports of a container is there once.
 pub fn encoded_ports(ports: &[Publish], base: &Base) -> Vec<Encoded> {
     let mut containers = BTreeSet::new();
     let mut is_first = |element: &Encoded| {
-        !matches!(element.set, Set::Masqueraded(_)) || containers.insert((element.set, element.key.clone()))
+        let is_of_containers = matches!(element.set, Set::Masqueraded(_) | Set::RoutedPorts(_) | Set::TrustedPorts(_));
+        !is_of_containers || containers.insert((element.set, element.key.clone()))
     };
     let all = ports.iter().flat_map(|port| port_elements(port, base)).map(|element| element.encode());
     all.filter(|element| is_first(element)).collect()
@@ -178,6 +196,23 @@ impl Encoded {
     pub fn publish(&self) -> Option<Publish> {
         let Shape { key, data, .. } = self.set.shape();
         let (key, data) = (fields(&key, &self.key)?, fields(&data, &self.data)?);
+        let label = self.userdata.get(2..).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
+        let label = String::from_utf8_lossy(label).into_owned();
+        if let (Set::RoutedPorts(_), &[Field::Address(address), Field::Protocol(protocol), Field::Port(port)]) =
+            (self.set, &key[..])
+        {
+            let (host_address, target) = (HostAddress::Any, SocketAddr::new(address, port));
+            let reached_by = ReachedBy::Container;
+            return Some(Publish {
+                protocol,
+                host_address,
+                host_port: port,
+                target,
+                reached_by,
+                masquerade: false,
+                label,
+            });
+        }
         let (host_address, &Field::Protocol(protocol), &Field::Port(host_port)) = (match (self.set, &key[..]) {
             (Set::PublishAny(_), [protocol, port]) => (HostAddress::Any, protocol, port),
             (Set::PublishAddr(_), [Field::Address(address), protocol, port]) => {
@@ -188,14 +223,14 @@ impl Encoded {
             return None;
         };
         let [Field::Address(address), Field::Port(port)] = data[..] else { return None };
-        let label = self.userdata.get(2..).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
         Some(Publish {
             protocol,
             host_address,
             host_port,
             target: SocketAddr::new(address, port),
+            reached_by: ReachedBy::Host,
             masquerade: false,
-            label: String::from_utf8_lossy(label).into_owned(),
+            label,
         })
     }
 
@@ -233,13 +268,25 @@ mod tests {
         };
         let mut everything = NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") };
         everything.ranges[0].outbound = Some([192, 0, 2, 9].into());
+        let mut routed =
+            NetworkNeeds { routed: true, trusted: vec!["vpn0".parse().unwrap()], ..network("ocn-7", "10.64.0.0/24") };
+        routed.ranges[0].masquerade = false;
         let straight = Source { gateway: None, ..via.clone() };
         Needs {
-            base: Base { close_forwarding: true, input_loop: InputLoop::Made { link: 7 }, has_internal: true },
-            networks: vec![everything],
+            base: Base {
+                close_forwarding: true,
+                input_loop: InputLoop::Made { link: 7 },
+                has_internal: true,
+                has_addressed: true,
+            },
+            networks: vec![everything, routed],
             publish: vec![
                 Publish { masquerade: true, ..port(HostAddress::Any, "web") },
-                port(HostAddress::V4([127, 0, 0, 1].into()), "db"),
+                Publish {
+                    reached_by: ReachedBy::HostAndContainer,
+                    ..port(HostAddress::V4([127, 0, 0, 1].into()), "db")
+                },
+                Publish { reached_by: ReachedBy::Container, ..port(HostAddress::Any, "api") },
             ],
             sources: vec![via, straight],
         }
@@ -257,6 +304,7 @@ mod tests {
         let (bridge, wan) = (link("ocinet0"), link("wan"));
         let (range, one) = ([10, 90, 0, 0], [127, 0, 0, 1]);
         let (port, target) = ([6, 0, 0, 0, 0x1f, 0x90, 0, 0], [10, 90, 0, 2, 0, 80, 0, 0]);
+        let (open, at_container) = (link("ocn-7"), vec![10, 90, 0, 2, 6, 0, 0, 0, 0, 80, 0, 0]);
         let on_one = [&one[..], &port].concat();
         let expected: Vec<(&str, &str, Vec<u8>, &[u8])> = vec![
             ("closed", "ipv4", vec![2], &[]),
@@ -267,6 +315,12 @@ mod tests {
             ("nat_subnets4", "10.90.0.0/16", range.to_vec(), &[]),
             ("outbound4", "10.90.0.0/16 : 192.0.2.9", range.to_vec(), &[192, 0, 2, 9]),
             ("networks4", "\"ocinet0\" . 10.90.0.0/16", [&bridge[..], &range].concat(), &[]),
+            ("bridges", "\"ocn-7\"", open.clone(), &[]),
+            ("intra", "\"ocn-7\" . \"ocn-7\"", open.repeat(2), &[]),
+            ("routed", "\"ocn-7\"", open.clone(), &[]),
+            ("addressed4", "10.64.0.0/24", vec![10, 64, 0, 0], &[]),
+            ("trusted4", "\"vpn0\" . 10.64.0.0/24", [&link("vpn0")[..], &[10, 64, 0, 0]].concat(), &[]),
+            ("networks4", "\"ocn-7\" . 10.64.0.0/24", [&open[..], &[10, 64, 0, 0]].concat(), &[]),
             ("sources4_via", "\"wan\" . 10.0.0.1 : 10.0.0.9", [&wan[..], &[10, 0, 0, 1]].concat(), &[10, 0, 0, 9]),
             ("sources4_link", "\"wan\" : 10.0.0.9", wan, &[10, 0, 0, 9]),
             ("publish4_any", "tcp . 8080 comment \"web\" : 10.90.0.2 . 80", port.to_vec(), &target),
@@ -276,6 +330,8 @@ mod tests {
             ("publish4_addr", "127.0.0.1 . tcp . 8080 comment \"db\" : 10.90.0.2 . 80", on_one.clone(), &target),
             ("ports4_addr", "127.0.0.1 . tcp . 8080", on_one.clone(), &[]),
             ("asked4_addr", "127.0.0.1 . tcp . 8080", on_one, &[]),
+            ("trusted4_ports", "10.90.0.2 . tcp . 80 comment \"db\"", at_container.clone(), &[]),
+            ("routed4_ports", "10.90.0.2 . tcp . 80 comment \"api\"", at_container, &[]),
         ];
         let elements = elements(&needs());
         assert_eq!(elements.len(), expected.len());

@@ -29,7 +29,9 @@
 //!   forwarding on (that of IPv4 alone: a host that routes IPv6 did so before).
 //! * Where a network is internal, `forward` drops what passes between it and another link before all that, and `input`
 //!   leaves it the gateway's addresses alone (`nftables/internal.rs`).
+//! * Where other hosts address the containers of a network, `guard` and `forward` let them (`nftables/addressed.rs`).
 
+mod addressed;
 mod chain;
 mod element;
 mod field;

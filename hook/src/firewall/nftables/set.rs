@@ -37,6 +37,16 @@ pub enum Set {
     SourcesVia(Family),
     /// The senders of what leaves by a link without a gateway.
     SourcesLink(Family),
+    /// The links by which a network's ranges are addressed, although it is not routed.
+    Trusted(Family),
+    /// The ranges that other hosts address.
+    Addressed(Family),
+    /// The bridges of routed networks.
+    Routed,
+    /// The ports of containers that are reached at their addresses from everywhere.
+    RoutedPorts(Family),
+    /// Those that are so from trusted links.
+    TrustedPorts(Family),
     /// Ports published on any address about which the host's own rules are asked.
     AskedAny(Family),
     /// Those published on one.
@@ -109,9 +119,9 @@ impl Set {
     /// All of them, in the order in which they are declared.
     pub fn all() -> impl Iterator<Item = Self> {
         let each = |of: fn(Family) -> Self| Family::ALL.map(of);
-        let head = [Self::Bridges, Self::Intra, Self::Internal].into_iter().chain(each(Self::Gateways));
+        let head = [Self::Bridges, Self::Intra, Self::Internal, Self::Routed].into_iter().chain(each(Self::Gateways));
         let head = head.chain(each(Self::NatSubnets)).chain(each(Self::Networks));
-        let of_families: [fn(Family) -> Self; 10] = [
+        let of_families: [fn(Family) -> Self; 14] = [
             Self::PublishAny,
             Self::PublishAddr,
             Self::PortsAny,
@@ -120,6 +130,10 @@ impl Set {
             Self::Outbound,
             Self::SourcesVia,
             Self::SourcesLink,
+            Self::Trusted,
+            Self::Addressed,
+            Self::RoutedPorts,
+            Self::TrustedPorts,
             Self::AskedAny,
             Self::AskedAddr,
         ];
@@ -148,6 +162,11 @@ impl Set {
             Self::Outbound(f) => Shape::map(name("outbound", f, ""), &[Address(f)], &[Address(f)]).of_ranges(),
             Self::SourcesVia(f) => Shape::map(name("sources", f, "_via"), &[Link, Address(f)], &[Address(f)]),
             Self::SourcesLink(f) => Shape::map(name("sources", f, "_link"), &[Link], &[Address(f)]),
+            Self::Trusted(f) => Shape::set(name("trusted", f, ""), &[Link, Address(f)]).of_ranges(),
+            Self::Addressed(f) => Shape::set(name("addressed", f, ""), &[Address(f)]).of_ranges(),
+            Self::Routed => Shape::set("routed", &[Link]),
+            Self::RoutedPorts(f) => Shape::set(name("routed", f, "_ports"), &[Address(f), Protocol, Port]),
+            Self::TrustedPorts(f) => Shape::set(name("trusted", f, "_ports"), &[Address(f), Protocol, Port]),
             Self::AskedAny(f) => Shape::set(name("asked", f, "_any"), &[Protocol, Port]).of_input_loop(),
             Self::AskedAddr(f) => Shape::set(name("asked", f, "_addr"), &[Address(f), Protocol, Port]).of_input_loop(),
         }

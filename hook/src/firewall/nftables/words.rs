@@ -12,6 +12,8 @@ pub(super) struct Words {
     pub nfproto: &'static str,
     /// The type of an address.
     pub address: &'static str,
+    /// The protocol of its errors and questions.
+    pub icmp: &'static str,
     /// The header that has the addresses.
     pub header: &'static str,
     /// The addresses of the host alone.
@@ -25,6 +27,7 @@ const V4: Words = Words {
     number: 2,
     nfproto: "ipv4",
     address: "ipv4_addr",
+    icmp: "icmp",
     header: "ip",
     loopback: "127.0.0.0/8",
     any: "ip daddr != 127.0.0.2-127.255.255.255",

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::keys::{Read, address, list, number, parsed};
-use super::read::{mode, prefix, static_route, subnet};
+use super::read::{prefix, static_route, subnet};
 use super::{Definition, check_together};
-use crate::model::{InterfaceName, Invalid, Masquerade, NetworkName, Options, Subnet};
+use crate::model::{GatewayMode, InterfaceName, Invalid, Masquerade, NetworkName, Options, Subnet};
 
 /// What is asked for, as it is said part by part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +66,9 @@ impl Draft {
                 };
             }
             "outbound" | "host_ipv4" | "outbound_addr4" => options.masquerade = Masquerade::Outbound(address(text)?),
+            // podman's `managed` is Docker's `nat`.
+            "mode" if value == "managed" => options.mode = GatewayMode::Nat,
+            "mode" | "gateway_mode_ipv4" => options.mode = parsed(text)?,
             "host_binding" | "host_binding_ipv4" => {
                 // Docker's default, which is every address.
                 options.host_binding = if value == "0.0.0.0" { None } else { Some(address(text)?) };
@@ -130,9 +133,6 @@ fn only<'a, T: std::fmt::Display>(
 fn other(key: &str, value: &str) -> Read<()> {
     let is = |expected: bool| truth(value).is_ok_and(|value| value == expected);
     match key {
-        // podman's `managed` is Docker's `nat`.
-        "mode" if value == "managed" => Ok(()),
-        "mode" | "gateway_mode_ipv4" => mode(&Value::from(value)),
         "enable_ipv4" if is(true) => Ok(()),
         "enable_ipv6" | "inhibit_ipv4" | "no_default_route" | "default_bridge" if is(false) => Ok(()),
         "default_bridge" => Ok(()),
@@ -207,8 +207,8 @@ mod tests {
             ("mtu", "67", "from 68"),
             ("icc", "perhaps", "neither true nor false"),
             ("masquerade", "perhaps", "on, off"),
-            ("mode", "routed", "not built yet"),
-            ("com.docker.network.bridge.gateway_mode_ipv4", "isolated", "not built yet"),
+            ("mode", "unmanaged", "there are nat, routed and isolated"),
+            ("com.docker.network.bridge.gateway_mode_ipv4", "nat-unprotected", "every port"),
             ("com.docker.network.bridge.inhibit_ipv4", "true", "not built yet"),
             ("com.docker.network.enable_ipv6", "true", "not built yet"),
             ("isolate", "false", "do not reach each other"),

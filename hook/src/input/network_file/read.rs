@@ -10,7 +10,7 @@ use super::keys::{Keys, Read, address, list, named, number, parsed, text, yes_or
 use super::{Definition, definable};
 use crate::input::config::is_for_hosts;
 use crate::input::toml_text;
-use crate::model::{Gateway, InterfaceName, Invalid, Masquerade, Options, StaticRoute, Subnet};
+use crate::model::{Gateway, GatewayMode, InterfaceName, Invalid, Masquerade, Options, StaticRoute, Subnet};
 
 /// Reads the text of the file at `path`, which defines the network `name`.
 ///
@@ -22,7 +22,6 @@ pub fn parse(text: &str, path: &str, name: &str) -> Result<Definition, Invalid> 
     let table: toml::Table = toml::from_str(text).map_err(|error| toml_text::mistake(&place, text, &error))?;
     let mut keys = Keys::of(place, table);
     keys.take("driver", driver)?;
-    keys.take("mode", mode)?;
     let definition = Definition {
         name,
         link: keys.take("bridge", parsed)?,
@@ -45,6 +44,7 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
         internal: keys.take("internal", yes_or_no)?.unwrap_or(default.internal),
         icc: keys.take("icc", yes_or_no)?.unwrap_or(default.icc),
         masquerade: keys.take("masquerade", masquerade)?.unwrap_or_default(),
+        mode: keys.take("mode", parsed)?.unwrap_or_default(),
         host_binding: keys.take("host_binding", address)?,
         interface_prefix: keys.take("interface_prefix", prefix)?,
         trusted_interfaces: keys.take("trusted_interfaces", list(parsed))?.unwrap_or_default(),
@@ -61,16 +61,7 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
 /// What no key alone can be wrong with. The error names the key as the file calls it.
 pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
     let Definition { subnets, options, .. } = definition;
-    // Without effect, the first would leave ports open that were to be this host's alone.
-    let unbuilt = "is not built yet";
-    if let Some(address) = options.host_binding {
-        let why =
-            format!("{unbuilt}; name the address with each published port, or publish_default_address in config.toml");
-        return Err(Invalid::new("host_binding", address, why));
-    }
-    if let Some(link) = options.trusted_interfaces.first() {
-        return Err(Invalid::new("trusted_interfaces", link, unbuilt));
-    }
+    check_ways_in(options)?;
     for (nth, subnet) in subnets.iter().enumerate() {
         let before = &subnets[..nth];
         if let Some(other) = before.iter().find(|other| overlap(&other.range, &subnet.range)) {
@@ -93,6 +84,28 @@ pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// How others may reach the network.
+fn check_ways_in(options: &Options) -> Result<(), Invalid> {
+    let Options { internal, masquerade, mode, host_binding, .. } = options;
+    let wrong = |why: &str| Err(Invalid::new("mode", mode, why));
+    match mode {
+        GatewayMode::Isolated if !internal => wrong("is for internal networks alone; say internal, too"),
+        GatewayMode::Routed if *internal => wrong("leads to other hosts, and an internal network does not"),
+        GatewayMode::Routed if matches!(masquerade, Masquerade::Outbound(_)) => {
+            wrong("leaves containers their own addresses outside, and masquerade gives them one of the host's")
+        }
+        _ => match host_binding {
+            Some(IpAddr::V6(address)) => {
+                Err(Invalid::new("host_binding", address, "is an address of IPv6, which is not built yet"))
+            }
+            Some(IpAddr::V4(address)) if address.is_multicast() || address.is_broadcast() => {
+                Err(Invalid::new("host_binding", address, "is no address of a host"))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
 fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
@@ -102,14 +115,6 @@ fn driver(value: &Value) -> Read<()> {
         "bridge" => Ok(()),
         "macvlan" | "ipvlan" | "overlay" => Err("is not built yet; there is bridge".into()),
         _ => Err("is no driver; there is bridge".into()),
-    }
-}
-
-pub(super) fn mode(value: &Value) -> Read<()> {
-    match text(value)? {
-        "nat" => Ok(()),
-        "routed" | "isolated" => Err("is not built yet; there is nat".into()),
-        _ => Err("is no mode; there is nat".into()),
     }
 }
 

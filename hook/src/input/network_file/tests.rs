@@ -10,7 +10,10 @@ mtu = 1400
 internal = true
 icc = false
 masquerade = "192.0.2.1"
+mode = "isolated"
+host_binding = "127.0.0.1"
 interface_prefix = "net"
+trusted_interfaces = ["vpn0", "vpn1"]
 dns = ["192.0.2.53", "2001:db8::53"]
 # ocinet network prune removes the files that have this.
 created = 2026-11-27T05:40:16Z
@@ -56,12 +59,15 @@ fn every_mistake_is_named_with_file_key_and_value() {
     let rows = [
         ("nonsense", "line 1", "nonsense"),
         ("mtu = 1\nmtu = 2", "line 2", "mtu = 2"),
-        ("subnett = \"10.0.0.0/24\"", "subnett \"10.0.0.0/24\"", "there are driver, mode, bridge, subnet"),
+        ("subnett = \"10.0.0.0/24\"", "subnett \"10.0.0.0/24\"", "there are driver, bridge, subnet"),
         ("driver = \"overlay\"", "driver \"overlay\"", "not built yet"),
         ("driver = \"brigde\"", "driver \"brigde\"", "there is bridge"),
         ("driver = 7", "driver \"7\"", "quotes"),
-        ("mode = \"routed\"", "mode \"routed\"", "not built yet"),
-        ("mode = \"x\"", "mode \"x\"", "there is nat"),
+        ("mode = \"x\"", "mode \"x\"", "there are nat, routed"),
+        ("mode = \"nat-unprotected\"", "mode \"nat-unprotected\"", "every port"),
+        ("mode = \"isolated\"", "mode \"isolated\"", "internal networks alone"),
+        ("mode = \"routed\"\ninternal = true", "mode \"routed\"", "does not"),
+        ("mode = \"routed\"\nmasquerade = \"192.0.2.1\"", "mode \"routed\"", "masquerade"),
         ("bridge = \"abcdefghijklmnop\"", "bridge \"abcdefghijklmnop\"", "15 bytes"),
         ("bridge = true", "bridge \"true\"", "quotes"),
         ("mtu = \"1400\"", "mtu \"1400\"", "no number from 68 to 65535"),
@@ -72,8 +78,8 @@ fn every_mistake_is_named_with_file_key_and_value() {
         ("icc = 1", "icc \"1\"", "neither true nor false"),
         ("masquerade = \"maybe\"", "masquerade \"maybe\"", "on, off"),
         ("masquerade = 1", "masquerade \"1\"", "quotes"),
-        ("host_binding = \"127.0.0.1\"", "host_binding \"127.0.0.1\"", "not built yet; name"),
-        ("trusted_interfaces = [\"vpn0\"]", "trusted_interfaces \"vpn0\"", "not built yet"),
+        ("host_binding = \"fd00::1\"", "host_binding \"fd00::1\"", "not built yet"),
+        ("host_binding = \"224.0.0.1\"", "host_binding \"224.0.0.1\"", "no address of a host"),
         ("host_binding = \"web\"", "host_binding \"web\"", "no address"),
         ("host_binding = \"0.0.0.0\"", "host_binding \"0.0.0.0\"", "no address"),
         ("interface_prefix = \"a/b\"", "interface_prefix \"a/b\"", "character"),

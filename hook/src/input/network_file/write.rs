@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Definition;
-use crate::model::{Masquerade, StaticRoute, Subnet};
+use crate::model::{GatewayMode, Masquerade, StaticRoute, Subnet};
 
 impl Definition {
     /// The text of its file.
@@ -44,6 +44,9 @@ impl Definition {
         }
         if options.masquerade != Masquerade::On {
             line(text, "masquerade", &quoted(options.masquerade));
+        }
+        if options.mode != GatewayMode::Nat {
+            line(text, "mode", &quoted(options.mode));
         }
         options.host_binding.iter().for_each(|address| line(text, "host_binding", &quoted(address)));
         options.interface_prefix.iter().for_each(|prefix| line(text, "interface_prefix", &quoted(prefix)));

@@ -61,7 +61,14 @@ fn host_row(connection: &Connection, version: u32) -> Result<HostRow> {
     };
     let former_firewalls = kinds(&former)?;
     let firewall = kinds(&now)?.pop();
-    Ok(HostRow { firewall, former_firewalls, forwarding, respect_host_firewall, has_internal: false })
+    Ok(HostRow {
+        firewall,
+        former_firewalls,
+        forwarding,
+        respect_host_firewall,
+        has_internal: false,
+        has_addressed: false,
+    })
 }
 
 fn kinds(words: &str) -> Result<Vec<Kind>> {

@@ -32,6 +32,11 @@ impl Iptables {
         // All that may hold them, whatever the base calls for now: the input loop may have been given up since they
         // were added. A table that the kernel lacks cannot be named in a document. No copy of a packet is sent around
         // for a port that leads nowhere any more, so `security` is the first.
+        let at_containers: Vec<Publish> =
+            ports.iter().filter(|port| port.reached_by.has_container()).cloned().collect();
+        if !at_containers.is_empty() && !self.holding(&[Table::Filter], rules::is_ours)?.is_empty() {
+            self.remove_there(Table::Filter, &at_containers, AT_ONCE)?;
+        }
         let tables = self.holding(&[Table::Security, Table::Mangle, Table::Nat], rules::is_ours)?;
         if tables.is_empty() {
             return Ok(());

@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
     use crate::firewall::nftables::encoded_ports;
-    use crate::firewall::{Base, InputLoop, Publish};
+    use crate::firewall::{Base, InputLoop, Publish, ReachedBy};
     use crate::model::{HostAddress, Protocol};
 
     fn ports(count: u16, label: &str) -> Vec<Publish> {
@@ -171,6 +171,7 @@ mod tests {
             host_address: HostAddress::V4([192, 0, 2, 1].into()),
             host_port,
             target: ([10, 90, 0, 2], host_port).into(),
+            reached_by: ReachedBy::Host,
             masquerade: false,
             label: label.into(),
         };

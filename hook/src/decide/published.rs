@@ -1,0 +1,110 @@
+//! What published ports get of the network to which they lead. Pure.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::input::{HostPort, PublishRequest, named_twice};
+use crate::model::{GatewayMode, Invalid, Network, PortMapping};
+
+/// What a network decides of the ports that lead to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PublishedBy {
+    /// The host's address for those that name none.
+    host_binding: Option<IpAddr>,
+    /// Whether they are reached at the container's address, so that they hold no port of the host.
+    pub routed: bool,
+}
+
+impl PublishedBy {
+    /// What `network` decides.
+    pub fn of(network: &Network) -> Self {
+        let options = &network.options;
+        Self { host_binding: options.host_binding, routed: options.mode == GatewayMode::Routed }
+    }
+
+    /// `requests` with the network's address where they name none.
+    ///
+    /// # Errors
+    /// Where two name the same port then.
+    pub fn bound<'r>(&self, requests: &'r [PublishRequest]) -> Result<Cow<'r, [PublishRequest]>, Invalid> {
+        let Some(address) = self.host_binding else { return Ok(requests.into()) };
+        let bound = |request: &PublishRequest| match request.names_address {
+            true => request.clone(),
+            false => PublishRequest { host_address: Some(address).into(), ..request.clone() },
+        };
+        let bound: Vec<PublishRequest> = requests.iter().map(bound).collect();
+        match named_twice(&bound) {
+            Some((protocol, port)) => {
+                let why = format!("is named twice with host_binding {address} of the network");
+                Err(Invalid::new("annotation io.ocinet.publish: host port", format!("{port}/{protocol}"), why))
+            }
+            None => Ok(bound.into()),
+        }
+    }
+}
+
+/// The ports of containers that `requests` publish in a routed network. The ports of the host are those that were asked
+/// for, and nothing leads there.
+pub fn routed(requests: &[PublishRequest]) -> Vec<PortMapping> {
+    let mut mappings: Vec<PortMapping> = Vec::new();
+    for PublishRequest { protocol, host_address, host_port, container_ports, .. } in requests {
+        let first = match host_port {
+            HostPort::Exactly(range) => *range.start(),
+            HostPort::Free | HostPort::OneOf(_) => *container_ports.start(),
+        };
+        for (container_port, nth) in container_ports.clone().zip(0..) {
+            let (protocol, host_address) = (*protocol, *host_address);
+            let mapping = PortMapping { protocol, host_address, host_port: first + nth, container_port, count: 1 };
+            if !mappings.last_mut().is_some_and(|last| last.absorb(&mapping)) {
+                mappings.push(mapping);
+            }
+        }
+    }
+    mappings
+}
+
+/// Those of `requests` that name something of the host, which has no meaning in a routed network.
+pub fn without_meaning(requests: &[PublishRequest]) -> impl Iterator<Item = &PublishRequest> {
+    requests.iter().filter(|request| request.names_address || !matches!(request.host_port, HostPort::Free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::parse_publish;
+    use crate::model::{HostAddress, InterfaceName, Subnet};
+
+    fn network(change: fn(&mut Network)) -> Network {
+        let subnet = Subnet::with_first_gateway("10.64.0.0/24".parse().unwrap()).unwrap();
+        let link: InterfaceName = "ocn-7".parse().unwrap();
+        let mut network = Network::of_bridge("web".parse().unwrap(), link, vec![subnet]);
+        change(&mut network);
+        network
+    }
+
+    fn requests(text: &str) -> Vec<PublishRequest> {
+        parse_publish(text, HostAddress::Any, || Ok(Vec::new())).unwrap()
+    }
+
+    #[test]
+    fn the_networks_address_is_for_those_that_name_none() {
+        let by = PublishedBy::of(&network(|network| network.options.host_binding = "127.0.0.1".parse().ok()));
+        let all = requests("8080:80,0.0.0.0:81:81,192.0.2.1::82");
+        let addresses: Vec<_> = by.bound(&all).unwrap().iter().map(|one| one.host_address.ip().to_string()).collect();
+        assert_eq!(addresses, ["127.0.0.1", "0.0.0.0", "192.0.2.1"]);
+        let elsewhere = HostAddress::V4([192, 0, 2, 1].into());
+        let other = parse_publish("127.0.0.1:80:80,80:81", elsewhere, || Ok(Vec::new())).unwrap();
+        let error = by.bound(&other).unwrap_err().to_string();
+        assert!(error.contains("80/tcp") && error.contains("twice"), "{error}");
+        let all = requests("80:80");
+        assert!(matches!(PublishedBy::of(&network(|_| ())).bound(&all).unwrap(), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_routed_port_is_the_containers() {
+        let routed = routed(&requests("8080-8081:80-81,53/udp"));
+        let shown: Vec<String> = routed.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["0.0.0.0:8080-8081->80-81/tcp", "0.0.0.0:53->53/udp"]);
+        assert_eq!(without_meaning(&requests("8080:80,80,127.0.0.1::81")).count(), 2);
+    }
+}

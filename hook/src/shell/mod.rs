@@ -10,7 +10,7 @@ mod uplinks;
 
 pub use files::{files, hostname};
 pub use firewall::{load, port};
-pub use pass::{accept_in, firewalld_zone};
+pub use pass::{accept_bridge, accept_in, firewalld_zone};
 pub use steps::{endpoint_step, in_sandbox, input_loop, network_step, sandbox_step, setting};
 pub use uplinks::keep_uplinks;
 

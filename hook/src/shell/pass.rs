@@ -1,7 +1,7 @@
 //! Commands by which the operator lets our packets through the firewalls of other programs.
 
 use super::word;
-use crate::firewall::pass::{FORWARD, ForeignDrop, Variant, ZONE};
+use crate::firewall::pass::{Closed, FORWARD, ForeignDrop, PassPlace, Variant, ZONE};
 use crate::model::InterfaceName;
 
 /// The command that lets pass what `bridge` forwards.
@@ -14,6 +14,22 @@ pub fn accept_in(chain: &ForeignDrop, bridge: &InterfaceName) -> String {
         ForeignDrop::Legacy => format!("{} -w -I {FORWARD} -{side} {bridge} -j ACCEPT", Variant::Legacy.program()),
     };
     format!("{} && {}", one('i'), one('o'))
+}
+
+/// The command that lets pass what `bridge` forwards, and what is sent to it; ocinet's own rules judge it still.
+pub fn accept_bridge(closed: Closed, bridge: &InterfaceName) -> String {
+    let bridge = word(bridge.as_str());
+    match closed {
+        Closed::Iptables(variant, PassPlace::DockerUser) => {
+            let program = variant.program();
+            let one = |side| format!("{program} -w -I DOCKER-USER -{side} {bridge} -j ACCEPT");
+            format!("{} && {}", one('i'), one('o'))
+        }
+        Closed::Iptables(..) => format!("ufw route allow in on {bridge} && ufw route allow out on {bridge}"),
+        Closed::Firewalld => {
+            format!("firewall-cmd --zone=trusted --add-interface={bridge}, which opens the host to it")
+        }
+    }
 }
 
 /// The commands that make our zone of firewalld.

@@ -23,6 +23,9 @@ pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
         let rules = host.chains(program).rules("nat")?;
         let ours = rules.iter().filter(|line| line.starts_with("-A OCINET-") && line.contains("-j DNAT"));
         elements.extend(ours.map(|line| from_rule(line).with_context(|| line.clone())).collect::<Result<Vec<_>>>()?);
+        let rules = host.chains(program).rules("filter")?;
+        let ours = rules.iter().filter(|line| line.ends_with("-j RETURN") && line.contains("--comment"));
+        elements.extend(ours.filter_map(|line| at_container(line)));
     }
     Ok(elements)
 }
@@ -37,7 +40,16 @@ fn from_rule(line: &str) -> Option<(String, String)> {
     Some((key, after("--comment")?.trim_matches('"').to_owned()))
 }
 
-/// The elements of the `publish` maps.
+/// Reads a rule for a port that is reached at its container's address.
+fn at_container(line: &str) -> Option<(String, String)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let after = |flag| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
+    let kind = after("-A")?.strip_prefix("OCINET-")?.to_lowercase();
+    let key = format!("{kind} {} . {} . {}", after("-d")?.trim_end_matches("/32"), after("-p")?, after("--dport")?);
+    Some((key, after("--comment")?.trim_matches('"').to_owned()))
+}
+
+/// The elements of the `publish` maps, and of the sets of ports that are reached at their containers' addresses.
 fn in_maps(host: &Place) -> Result<Elements> {
     let ruleset: Value = host.json("nft --json list ruleset")?;
     let objects = ruleset["nftables"].as_array().context("nft prints an array")?;
@@ -45,7 +57,16 @@ fn in_maps(host: &Place) -> Result<Elements> {
         |map: &&Value| map["table"] == "ocinet" && map["name"].as_str().is_some_and(|name| name.starts_with("publish"));
     let maps = objects.iter().map(|object| &object["map"]).filter(ours);
     let elements = maps.filter_map(|map| map["elem"].as_array()).flatten();
-    Ok(elements.map(|element| read(&element[0], &element[1])).collect())
+    let mut all: Elements = elements.map(|element| read(&element[0], &element[1])).collect();
+    for set in objects.iter().map(|object| &object["set"]) {
+        let name = set["name"].as_str().unwrap_or_default();
+        let Some((kind, _)) = name.split_once("4_ports") else { continue };
+        for element in set["elem"].as_array().into_iter().flatten() {
+            let comment = element["elem"]["comment"].as_str().unwrap_or_default();
+            all.insert(format!("{kind} {}", concatenation(&element["elem"]["val"])), comment.to_owned());
+        }
+    }
+    Ok(all)
 }
 
 /// The elements that `sandboxes` demand.
@@ -53,7 +74,17 @@ pub(super) fn in_store(sandboxes: &[Sandbox]) -> Elements {
     let mut elements = Elements::new();
     for sandbox in sandboxes {
         let Some(address) = sandbox.publishing_address() else { continue };
+        let publishing = sandbox.endpoints.iter().find_map(|endpoint| {
+            endpoint.publishing.as_deref().filter(|publishing| ["routed", "trusted"].contains(publishing))
+        });
         for port in &sandbox.publish {
+            if let Some(kind) = publishing {
+                let key = |(_, inner)| format!("{kind} {address} . {} . {inner}", port.protocol);
+                elements.extend(port.pairs().map(|pair| (key(pair), sandbox.name.clone())));
+            }
+            if publishing == Some("routed") {
+                continue;
+            }
             let host = port.host_address.map(|address| format!("{address} . ")).unwrap_or_default();
             for (outer, inner) in port.pairs() {
                 let key = format!("{host}{} . {outer} : {address} . {inner}", port.protocol);

@@ -301,3 +301,59 @@ fn an_open_door_costs_no_process() -> Result<()> {
         })
     })
 }
+
+/// What no pass lets through is refused with a line that says so, unless a rule of the operator's names the bridge: ports
+/// that are reached at their containers' addresses, and bridges with names of others. A network that is not masqueraded
+/// needs no more than the pass.
+#[test]
+fn what_no_pass_lets_through_is_refused() -> Result<()> {
+    let define = |name: &str, n: u8, bridge: &str, more: &str| {
+        format!(
+            "mkdir -p /etc/ocinet/networks
+             printf '%s\\n' 'bridge = \"{bridge}\"' '{more}' '[[subnet]]' 'range = \"10.64.{n}.0/24\"' \
+                 >/etc/ocinet/networks/{name}.toml\n"
+        )
+    };
+    let networks = define("routed", 1, "ocn-1", "mode = \"routed\"")
+        + &define("trusting", 2, "ocn-2", "trusted_interfaces = [\"uplink\"]")
+        + &define("named", 3, "shop0", "")
+        + &define("plain", 4, "ocn-4", "masquerade = \"off\"")
+        + "ip -netns peer route add 10.64.0.0/16 via 198.51.100.1\n";
+    every([Docker(Here, Nft), Ufw(Nft), Firewalld(Here)], |&neighbour| {
+        let host = Host::new(neighbour.host()?.prepare(&networks))?;
+        let _server = host.peer().serve("world", &["7000"])?;
+        for (network, words) in [("routed", "own addresses"), ("trusting", "own addresses"), ("named", "shop0")] {
+            let error = host.container("web").network(network).publish("8080:80").refused()?.stderr;
+            ensure!(error.contains(words) && error.contains(network), "{network}: {error}");
+            ensure!(host.settled_sandboxes()?.is_empty(), "{network}");
+        }
+        // Without ports it sends with its own address, and gets its answers.
+        for network in ["routed", "plain"] {
+            let out = host.container("out").network(network).run()?;
+            let address = out.sandbox()?.address().context("an address")?;
+            out.reaches(Tcp, format!("{PEER}:7000"))?.is("world")?.seen_from(address)?;
+            out.delete()?;
+        }
+        let plain = host.container("plain").network("plain").publish("8080:80").run()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("plain")?;
+        plain.delete()?;
+        if let Docker(..) = neighbour {
+            let program = neighbour.program();
+            for side in ["-i ocn-1", "-o ocn-1", "-i shop0", "-o shop0"] {
+                host.sh(&format!("{program} -I DOCKER-USER {side} -j ACCEPT"))?;
+            }
+            let routed = host.container("routed").network("routed").publish("8080:80").run()?;
+            let address = routed.sandbox()?.address().context("an address")?;
+            host.peer().reaches(Tcp, format!("{address}:80"))?.is("routed")?;
+            let named = host.container("named").network("named").publish("8081:80").run()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8081"))?.is("named")?;
+            named.reaches(Tcp, format!("{PEER}:7000"))?.is("world")?;
+            host.sh(&format!("{program} -F DOCKER-USER"))?;
+            let told = host.ocinet("doctor")?.exits(1)?.stdout;
+            ensure!(told.contains("own addresses") && told.contains("shop0"), "{told}");
+            named.delete()?;
+            routed.delete()?;
+        }
+        Ok(())
+    })
+}

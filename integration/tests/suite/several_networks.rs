@@ -3,6 +3,7 @@
 mod engines;
 mod hundred;
 mod isolation;
+mod ways_in;
 
 use std::fmt::Write;
 

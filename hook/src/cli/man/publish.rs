@@ -57,7 +57,9 @@ const FORMS: [(&str, &str); 11] = [
 const REACH: [&str; 3] = [
     "A published port is reached from the network, from the host by any of its addresses and by 127.0.0.1, from other \
      containers, and from the container itself through the host's address.",
-    "Without HOST-ADDRESS it is published on every IPv4 address of the host; `publish_default_address` changes that. \
+    "Without HOST-ADDRESS it is published on every IPv4 address of the host; `publish_default_address` changes that, \
+     and so does `host_binding` of the network to which the ports lead. In a routed network they are reached at the \
+     container's own address, and no port of the host leads there. \
      Whether the host's own firewall rules apply is the setting `published_ports`. See ocinet-config(5) for both.",
     "With the networks `host` and `none`, published ports have no effect, and a warning says so. With \
      `container:CONTAINER` they are refused: publish them with that container.",

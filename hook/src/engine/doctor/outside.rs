@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
-use crate::engine::rules::Passes;
+use crate::engine::rules::{Passes, Unpassed};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::pass::MissingPass;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, Listeners, Uplink};
-use crate::model::{Network, Sandbox};
+use crate::model::{GatewayMode, Network, Sandbox};
 use crate::shell;
 use crate::store::Forwarding;
 
@@ -101,6 +101,13 @@ fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = survey.missing_passes().into_iter().map(finding).collect();
     for network in networks {
         let Some(bridge) = network.link() else { continue };
+        let options = &network.options;
+        let is_routed = options.mode == GatewayMode::Routed || !options.trusted_interfaces.is_empty();
+        if let Some(Unpassed { subject, trouble, remedy }) =
+            passes.unpassed(&survey, network, is_routed && !options.internal)?
+        {
+            findings.push(Finding::yours(subject, trouble, remedy));
+        }
         for foreign in passes.obstacles(&survey, bridge)? {
             let trouble = format!("of another program drops what {bridge} forwards");
             findings.push(Finding::yours(

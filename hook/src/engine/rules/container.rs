@@ -30,7 +30,8 @@ impl Rules {
             drop(lock);
             // Loads all that the store says, this sandbox's ports included.
             self.forward(store, links)?;
-            return self.passes.add_missing(&self.locks, &bridges);
+            let survey = self.passes.add_missing(&self.locks, &bridges)?;
+            return self.passes.refuse_unpassed(&survey, sandbox, networks);
         }
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
         let ports = publish_needs(sandbox);
@@ -40,7 +41,8 @@ impl Rules {
         if !whole {
             self.load_for(sandbox, needs, store, links)?;
         }
-        self.passes.add_missing(&self.locks, &bridges)
+        let survey = self.passes.add_missing(&self.locks, &bridges)?;
+        self.passes.refuse_unpassed(&survey, sandbox, networks)
     }
 
     /// Loads the ruleset where anything of it, or a published port of `sandbox`, is missing, and lets the host forward.
@@ -56,7 +58,7 @@ impl Rules {
             self.forward(store, links)?;
         }
         self.load_for(sandbox, Vec::from_iter(NetworkNeeds::of(network)), store, links)?;
-        self.passes.add_missing(&self.locks, &[link])
+        self.passes.add_missing(&self.locks, &[link]).map(drop)
     }
 
     /// Lets no published port lead to `sandbox` any more. The caller shares the firewall's lock, and has read `row`

@@ -18,5 +18,5 @@ mod ruleset;
 
 pub(super) use forwarding::forward_no_more;
 pub(super) use input_loop::{input_loop_by, is_input_loop_as_needed};
-pub(super) use pass::Passes;
+pub(super) use pass::{Passes, Unpassed};
 pub(super) use ruleset::Rules;

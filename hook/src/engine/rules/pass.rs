@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use slog::{Logger, info, warn};
 
-use crate::engine::Result;
 use crate::engine::locks::alone_at_firewall;
-use crate::firewall::pass::{ForeignDrop, MissingPass, Survey};
+use crate::engine::{Error, Result};
+use crate::firewall::pass::{self, Closed, ForeignDrop, MissingPass, Survey};
 use crate::kernel::{self, ForeignFirewalls, LockFile};
-use crate::model::InterfaceName;
+use crate::model::{InterfaceName, Network, Publishing, Sandbox};
 use crate::shell;
 
 /// The passes, and what reads the firewalls that they are in.
@@ -19,13 +19,39 @@ pub(in crate::engine) struct Passes {
     log: Logger,
 }
 
+/// That there is no pass for a network.
+pub(in crate::engine) struct Unpassed {
+    /// The firewall.
+    pub subject: String,
+    /// What it does.
+    pub trouble: String,
+    /// What a person can do.
+    pub remedy: String,
+}
+
+impl Unpassed {
+    fn of(closed: Closed, network: &Network, bridge: &InterfaceName) -> Self {
+        let name = &network.name;
+        let accept = shell::accept_bridge(closed, bridge);
+        let (trouble, instead) = if pass::is_known(bridge) {
+            let trouble = format!("drops what others send to the containers of network {name} at their own addresses");
+            (trouble, "publish their ports in mode nat without trusted_interfaces".to_owned())
+        } else {
+            let trouble = format!("drops what {bridge} of network {name} forwards: its pass is for ocinet* and ocn-*");
+            (trouble, "give the bridge such a name".to_owned())
+        };
+        Self { subject: closed.subject(), trouble, remedy: format!("{instead}, or let it pass: {accept}") }
+    }
+}
+
 impl Passes {
     pub fn new(log: &Logger) -> Self {
         Self { firewalls: None, log: log.clone() }
     }
 
-    /// Adds every missing pass, and warns of drops that have no place for one and concern one of `bridges`.
-    pub fn add_missing(&mut self, locks: &LockFile, bridges: &[&InterfaceName]) -> Result<()> {
+    /// Adds every missing pass, and warns of drops that have no place for one and concern one of `bridges`. Returns what
+    /// the other programs' firewalls do then.
+    pub fn add_missing(&mut self, locks: &LockFile, bridges: &[&InterfaceName]) -> Result<Survey> {
         let mut survey = self.survey()?;
         if !survey.missing_passes().is_empty() {
             let _alone = alone_at_firewall(locks)?;
@@ -42,7 +68,44 @@ impl Passes {
                 warn!(self.log, "chain {place} of another program {what}");
             }
         }
+        Ok(survey)
+    }
+
+    /// Refuses a container that no pass lets through: on a bridge that none is for, or with ports that are reached at
+    /// its own address.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], which names the firewall.
+    pub fn refuse_unpassed(&mut self, survey: &Survey, sandbox: &Sandbox, networks: &[Network]) -> Result<()> {
+        for network in networks {
+            let is_addressed = !sandbox.publish.is_empty()
+                && sandbox.endpoints.iter().any(|endpoint| {
+                    let is_there = matches!(endpoint.publishing, Publishing::Routed | Publishing::Trusted);
+                    endpoint.network == network.name && is_there
+                });
+            if let Some(Unpassed { subject, trouble, remedy }) = self.unpassed(survey, network, is_addressed)? {
+                return Err(Error::Conflict(format!("{subject} {trouble}; {remedy}")));
+            }
+        }
         Ok(())
+    }
+
+    /// The first firewall through which there is no pass for `network`; `is_addressed` where its containers are to be
+    /// reached at their own addresses.
+    pub fn unpassed(&mut self, survey: &Survey, network: &Network, is_addressed: bool) -> Result<Option<Unpassed>> {
+        let Some(bridge) = network.link().filter(|bridge| is_addressed || !pass::is_known(bridge)) else {
+            return Ok(None);
+        };
+        for closed in survey.closed() {
+            let mut is_decided = false;
+            for place in closed.decisions() {
+                is_decided = is_decided || self.firewalls()?.mentions(&place, bridge)?;
+            }
+            if !is_decided {
+                return Ok(Some(Unpassed::of(closed, network, bridge)));
+            }
+        }
+        Ok(None)
     }
 
     fn add(&self, missing: MissingPass) {

@@ -23,6 +23,9 @@ const DOCKER_USER: &str = "DOCKER-USER";
 const UFW_AFTER: &str = "ufw-after-forward";
 const UFW_REJECT: &str = "ufw-reject-forward";
 
+/// The chains in which operators have rules about what is forwarded.
+pub const OPERATORS_CHAINS: [&str; 4] = [FORWARD, DOCKER_USER, "ufw-user-forward", "ufw-before-forward"];
+
 /// What the chain holds. The bridges of Docker are called `docker0`, `docker_gwbridge` and `br-` with a number.
 const RULES: [&str; 8] = [
     "-i docker+ -j RETURN",

@@ -5,16 +5,22 @@
 //! keeps for others. A pass changes none of the other program's rules, and our own rules still judge every packet that
 //! it lets through.
 //!
+//! A pass is for bridges with our names, and for what was published by ports of the host or is answered. What is sent to a
+//! container's own address, in a routed network or from a trusted link, would need an accept for each port, and so would
+//! each bridge of another name: such an attach is refused, unless a rule of the operator names the bridge.
+//!
 //! Every attach asks the kernel whether the passes are there. The store does not remember it, since the other program
 //! removes a pass when it reloads its rules.
 
 mod firewalld;
 mod iptables;
 
+use crate::model::InterfaceName;
+
 pub use firewalld::{
     FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, ZONE, ZONE_FILES, ZONE_INTERFACES, admits, holds, zone_command,
 };
-pub use iptables::{FORWARD, Filter, PASS_CHAIN, PassPlace, Variant, removing};
+pub use iptables::{FORWARD, Filter, OPERATORS_CHAINS, PASS_CHAIN, PassPlace, Variant, removing};
 
 /// What other programs' firewalls do with forwarded packets, as read from the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,11 +34,54 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// The firewalls that drop what is forwarded, but for what a pass lets through.
+    pub fn closed(&self) -> Vec<Closed> {
+        let of = |filter: &Filter| Some(Closed::Iptables(filter.variant, filter.place()?));
+        let filters = self.filters.iter().filter_map(of);
+        filters.chain(self.firewalld.map(|_| Closed::Firewalld)).collect()
+    }
+
     /// The passes that are needed and not there.
     pub fn missing_passes(&self) -> Vec<MissingPass> {
         let filters = self.filters.iter().filter(|filter| !filter.is_open());
         let filters = filters.filter_map(|filter| Some(MissingPass::Iptables(filter.variant, filter.place()?)));
         filters.chain(self.firewalld.filter(|firewalld| !firewalld.is_open).map(MissingPass::Firewalld)).collect()
+    }
+}
+
+/// Whether `bridge` has a name by which the passes know our bridges.
+pub fn is_known(bridge: &InterfaceName) -> bool {
+    ["ocinet", "ocn-"].iter().any(|beginning| bridge.as_str().starts_with(beginning))
+}
+
+/// A firewall that drops what is forwarded, but for what a pass lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// That of Docker or ufw.
+    Iptables(Variant, PassPlace),
+    /// firewalld.
+    Firewalld,
+}
+
+impl Closed {
+    /// The firewall, for messages.
+    pub fn subject(self) -> String {
+        match self {
+            Self::Iptables(variant, place) => MissingPass::Iptables(variant, place).subject(),
+            Self::Firewalld => "firewalld".into(),
+        }
+    }
+
+    /// Where a rule that names a bridge shows that the operator has decided about it. In the old iptables, our own rules
+    /// cannot be told from the operator's.
+    pub fn decisions(self) -> Vec<ForeignDrop> {
+        let (family, table, chains) = match self {
+            Self::Iptables(Variant::Nft, _) => ("ip", "filter", &OPERATORS_CHAINS[..]),
+            Self::Iptables(Variant::Legacy, _) => return Vec::new(),
+            Self::Firewalld => ("inet", FIREWALLD_TABLE, &FIREWALLD_ZONES[..]),
+        };
+        let one = |chain: &&str| ForeignDrop::Nft { family, table: table.into(), chain: (*chain).into() };
+        chains.iter().map(one).collect()
     }
 }
 

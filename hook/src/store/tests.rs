@@ -6,8 +6,8 @@ use super::key::EntryKey;
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
-    Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, PortMapping, Protocol, Publishing, Route, Sandbox,
-    State, Subnet, Wire,
+    Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, Network, PortMapping, Protocol, Publishing, Route,
+    Sandbox, State, Subnet, Wire,
 };
 
 mod damage;
@@ -145,6 +145,52 @@ fn ports_overlap_as_addresses_do() {
 }
 
 /// Runs are found by where they begin, and single ports by their number, also where many stand close together.
+/// Its published ports are reached at the container's address, and no port of the host leads there.
+#[test]
+fn a_container_of_a_routed_network_holds_no_port_of_the_host() {
+    let scratch = Scratch::new("routed");
+    let mut store = scratch.open("a");
+    let ports = [(HostAddress::Any, 8080, 1)];
+    let [mut routed, mut other] = [sandbox("a", 2, &ports), sandbox("b", 3, &ports)];
+    routed.endpoints[0].publishing = Publishing::Routed;
+    insert(&mut store, &mut routed).unwrap();
+    insert(&mut store, &mut other).unwrap();
+    let holder = store.read().port_holder(Protocol::Tcp, HostAddress::Any, 8080, 8080).unwrap();
+    assert_eq!(holder.map(|owner| owner.number), Some(other.number));
+    store.read().integrity().unwrap();
+}
+
+/// What every attach reads says which rules the networks call for.
+#[test]
+fn the_hosts_row_says_which_rules_the_networks_call_for() {
+    let scratch = Scratch::new("rules");
+    let mut store = scratch.open("a");
+    let network = |name: &str, change: fn(&mut crate::model::Options)| {
+        let subnet = Subnet::with_first_gateway("10.64.0.0/24".parse().unwrap()).unwrap();
+        let link = format!("ocn-{name}").parse().unwrap();
+        let mut network = Network::of_bridge(name.parse().unwrap(), link, vec![subnet]);
+        change(&mut network.options);
+        network
+    };
+    let rows = [
+        (network("plain", |_| ()), (false, false)),
+        (network("inside", |options| options.internal = true), (true, false)),
+        (network("off", |options| options.masquerade = crate::model::Masquerade::Off), (false, true)),
+        (network("routed", |options| options.mode = crate::model::GatewayMode::Routed), (false, true)),
+        (network("office", |options| options.trusted_interfaces = vec!["vpn0".parse().unwrap()]), (false, true)),
+    ];
+    let said = |store: &Store| {
+        let row = store.read().host_row().unwrap();
+        (row.has_internal, row.has_addressed)
+    };
+    for (network, expected) in rows {
+        store.write(|write| write.add_network(&network)).unwrap();
+        assert_eq!(said(&store), expected, "{}", network.name);
+        store.write(|write| write.remove_network(&network.name)).unwrap();
+        assert_eq!(said(&store), (false, false), "{}", network.name);
+    }
+}
+
 #[test]
 fn one_question_reads_no_more_than_what_is_near() {
     let scratch = Scratch::new("walk");

@@ -182,6 +182,32 @@ pub fn hosts(identity: &Identity, hostname: &HostName, addresses: &[IpAddr], gat
     text
 }
 
+/// The same file, made by [`hosts`], where the container's addresses and the gateway have changed from the first to the
+/// second of each pair. Other lines stay.
+pub fn hosts_moved(text: &str, addresses: [&[IpAddr]; 2], gateways: [Option<IpAddr>; 2]) -> String {
+    let [before, after] = addresses.map(|all| if all.is_empty() { vec![LOCALHOST] } else { all.to_vec() });
+    let [gateway, next] = gateways.map(|gateway| gateway.unwrap_or(LOCALHOST));
+    let (mut moved, mut own) = (String::new(), None);
+    for line in text.lines() {
+        let (address, names) = line.split_once('\t').unwrap_or((line, ""));
+        let is = |other: &IpAddr| address.parse().is_ok_and(|address: IpAddr| address == *other);
+        let is_localhost = names.split(' ').next() == Some("localhost");
+        // The container's own names come first; a name for the host may have the same address.
+        if !is_localhost && before.iter().any(is) && own.is_none_or(|own| own == names) {
+            if own.replace(names).is_none() {
+                after.iter().for_each(|address| {
+                    let _ = writeln!(moved, "{address}\t{names}");
+                });
+            }
+        } else if !is_localhost && own.is_some() && is(&gateway) {
+            let _ = writeln!(moved, "{next}\t{names}");
+        } else {
+            let _ = writeln!(moved, "{line}");
+        }
+    }
+    moved
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +235,29 @@ mod tests {
         assert_eq!(of(Reach::Host), host.nameservers.join(" "));
         let wanted = ResolverChoice { dns: vec!["2001:db8::9".parse().unwrap()], ..ResolverChoice::default() };
         assert_eq!(host.for_container(&wanted, &[], V4).nameservers, ["2001:db8::9"], "as asked for");
+    }
+
+    /// From any addresses to any others and back, the file is as it would be at an attach.
+    #[test]
+    fn hosts_follow_the_networks() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut identity = identity();
+        identity.hosts.push(("db".parse().unwrap(), HostTarget::Address(ip("192.0.2.9"))));
+        let states: [(Vec<IpAddr>, Option<IpAddr>); 4] = [
+            (vec![ip("10.90.0.2")], Some(ip("10.90.0.1"))),
+            (vec![ip("10.64.0.2"), ip("10.90.0.2")], Some(ip("10.64.0.1"))),
+            (vec![ip("10.64.1.2")], None),
+            (vec![], None),
+        ];
+        let hostname = "www".parse().unwrap();
+        let made =
+            |(addresses, gateway): &(Vec<IpAddr>, Option<IpAddr>)| hosts(&identity, &hostname, addresses, *gateway);
+        for from in &states {
+            for to in &states {
+                let moved = hosts_moved(&made(from), [&from.0, &to.0], [from.1, to.1]);
+                assert_eq!(moved, made(to), "{from:?} to {to:?}");
+            }
+        }
     }
 
     #[test]

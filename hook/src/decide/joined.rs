@@ -1,6 +1,7 @@
 //! What is decided of all connections of a container together: what its interfaces are called, which of its endpoints
 //! has the default route, and to which its published ports lead. Pure.
 
+use crate::decide::plan;
 use crate::decide::request::EndpointRequest;
 use crate::model::{Endpoint, GatewayMode, InterfaceName, Invalid, Network, NetworkName, Publishing, Route};
 
@@ -127,10 +128,33 @@ fn directly(network: &Network) -> Publishing {
     }
 }
 
+/// Decides the same anew for the endpoints of a container that runs, each on the network in its place. A network `via`
+/// that it has left decides no more.
+pub fn rearrange(
+    endpoints: &mut [Endpoint],
+    networks: &[Network],
+    via: Option<&NetworkName>,
+    leads_elsewhere: bool,
+) -> Result<(), Invalid> {
+    for (endpoint, network) in endpoints.iter_mut().zip(networks) {
+        endpoint.routes = plan::default_routes(network, &endpoint.addresses);
+    }
+    let priorities: Vec<i32> = endpoints.iter().map(|endpoint| endpoint.gw_priority).collect();
+    let via = via.filter(|via| networks.iter().any(|network| network.name == **via));
+    arrange(endpoints, &priorities, networks, via, leads_elsewhere)
+}
+
+/// The name of the interface of a further connection of a container that has `others`.
+pub fn further_interface(connection: &EndpointRequest, network: &Network, others: &[Endpoint]) -> InterfaceName {
+    let prefix = network.options.interface_prefix.as_ref().map_or(PREFIX, InterfaceName::as_str);
+    let is_free = |name: &InterfaceName| !others.iter().any(|other| other.interface == *name);
+    let mut all = (0..=others.len()).filter_map(|number| format!("{prefix}{number}").parse().ok());
+    connection.interface.clone().or_else(|| all.find(is_free)).unwrap_or_else(default_interface)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::plan;
     use crate::model::Subnet;
 
     fn networks(names: &str) -> Vec<Network> {

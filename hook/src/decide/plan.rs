@@ -9,7 +9,6 @@ use crate::driver::{self, Undo};
 use crate::input::{HostPort, PublishRequest};
 use crate::model::{
     Endpoint, HostAddress, InterfaceName, Mac, Network, PortMapping, Protocol, Publishing, Route, Sandbox, State,
-    Subnet,
 };
 
 /// Free ports of the host for requests that leave the choice to us: what the host was asked before anything is decided.
@@ -135,8 +134,6 @@ pub fn endpoint(
     interface: InterfaceName,
     nth: u8,
 ) -> Endpoint {
-    let is_in = |subnet: &&Subnet| subnet.range.contains(&address.addr());
-    let gateway = network.subnets.iter().find(is_in).and_then(|subnet| subnet.gateway.address());
     Endpoint {
         number: 0,
         state: State::Attaching,
@@ -146,10 +143,18 @@ pub fn endpoint(
         mac: connection.mac.unwrap_or_else(|| Mac::of(address.addr())),
         mtu: connection.mtu.unwrap_or(network.options.mtu),
         addresses: vec![address],
-        routes: gateway.into_iter().map(Route::Default).collect(),
+        routes: default_routes(network, &[address]),
         publishing: Publishing::Direct,
+        gw_priority: connection.gw_priority.unwrap_or_default(),
         unguarded: connection.unguarded == Some(true),
     }
+}
+
+/// The default routes that an endpoint of `network` with these addresses could have.
+pub fn default_routes(network: &Network, addresses: &[IpNet]) -> Vec<Route> {
+    let subnet_of = |address: &IpNet| network.subnets.iter().find(|subnet| subnet.range.contains(&address.addr()));
+    let gateways = addresses.iter().filter_map(subnet_of).filter_map(|subnet| subnet.gateway.address());
+    gateways.map(Route::Default).collect()
 }
 
 /// The links on the host of all endpoints of `sandbox`, to be looked for and to be shut. A detach shuts all of them

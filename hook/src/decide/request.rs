@@ -96,6 +96,14 @@ impl Wiring {
         }
     }
 
+    /// The ports that are to be published.
+    pub fn asked_ports(&self) -> &[PublishRequest] {
+        match self {
+            Self::Networks { publish, .. } => publish,
+            Self::Host | Self::None | Self::Member(_) => &[],
+        }
+    }
+
     /// Has the published ports reach the container by the network `name`.
     fn publish_by(&mut self, name: &str) -> Result<(), Invalid> {
         let wrong = |why| Err(Invalid::new("", name, why));

@@ -307,4 +307,11 @@ pub enum SandboxStep {
         /// The next hop.
         gateway: IpAddr,
     },
+    /// The default route by `from`, if the namespace has that, goes by `to` from then on.
+    MoveDefaultRoute {
+        /// The next hop so far.
+        from: IpAddr,
+        /// The next hop from then on, of the same family; none where the route ends.
+        to: Option<IpAddr>,
+    },
 }

@@ -71,6 +71,7 @@ impl DrainingEndpoint {
             namespace: Namespace { cookie, locator, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None },
             endpoints: vec![endpoint],
             publish: Vec::new(),
+            publish_via: None,
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct Endpoint {
     /// What it has to do with published ports.
     #[serde(default, skip_serializing_if = "Publishing::is_direct")]
     pub publishing: Publishing,
+    /// Of several endpoints, the one with the highest has the default route.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gw_priority: i32,
     /// Whether the container may send with every address, as it asked to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unguarded: bool,
@@ -53,6 +56,11 @@ pub enum Publishing {
     Routed,
     /// None leads to it.
     Off,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 impl Publishing {

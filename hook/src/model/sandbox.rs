@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, ContainerId, ContainerName, Endpoint, Key, PortMapping, Publishing, State};
+use super::{Alias, ContainerId, ContainerName, Endpoint, Key, NetworkName, PortMapping, Publishing, State};
 
 /// How a container is wired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +133,9 @@ pub struct Sandbox {
     pub endpoints: Vec<Endpoint>,
     /// The published ports; they lead to the first endpoint that they can lead to.
     pub publish: Vec<PortMapping>,
+    /// The network by which they reach the container; none where its default route decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish_via: Option<NetworkName>,
 }
 
 impl Sandbox {
@@ -174,6 +177,19 @@ impl Sandbox {
     /// The endpoints that the container has, or is about to have.
     pub fn wired_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().filter(|endpoint| endpoint.state.is_wired())
+    }
+
+    /// The container's own addresses: that of the endpoint with the default route first.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.endpoints.iter().partition(|endpoint| endpoint.gateways().next().is_some());
+        let all = first.into_iter().chain(rest).filter(|endpoint| endpoint.state.is_wired());
+        all.flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr).collect()
+    }
+
+    /// The next hop of its default route, where one of its endpoints has that.
+    pub fn gateway(&self) -> Option<IpAddr> {
+        self.endpoints.iter().find_map(|endpoint| endpoint.gateways().next())
     }
 
     /// Says of the sandbox and of its endpoints how far they have come.

@@ -77,6 +77,10 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
             vec![format!("ip route add {to} via {via}{metric}")]
         }
         SandboxStep::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
+        SandboxStep::MoveDefaultRoute { from, to } => {
+            let add = to.map(|to| format!("ip route add default via {to}"));
+            std::iter::once(format!("ip route del default via {from}")).chain(add).collect()
+        }
     }
 }
 

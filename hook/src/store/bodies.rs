@@ -115,7 +115,7 @@ pub(super) fn ports_of(sandbox: &Sandbox, number: u32) -> impl Iterator<Item = (
 
 /// What exists once and `endpoint` of the sandbox with that number has. The entries stay as they are when it begins to
 /// drain.
-fn leases_of(endpoint: &Endpoint, sandbox: u32) -> Result<impl Iterator<Item = (EntryKey, Vec<u8>)>> {
+pub(super) fn leases_of(endpoint: &Endpoint, sandbox: u32) -> Result<impl Iterator<Item = (EntryKey, Vec<u8>)>> {
     let body = [sandbox.to_be_bytes(), number_of(endpoint.number)?.to_be_bytes()].concat();
     Ok(leased_by(endpoint).map(move |key| (key, body.clone())))
 }

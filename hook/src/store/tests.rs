@@ -61,6 +61,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         addresses: vec![address.parse().unwrap()],
         routes: vec![Route::Default("10.90.0.1".parse().unwrap())],
         publishing: Publishing::Direct,
+        gw_priority: 0,
         unguarded: false,
     };
     let publish = ports.iter().map(|&(host_address, host_port, count)| PortMapping {
@@ -89,6 +90,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         },
         endpoints: vec![endpoint],
         publish: publish.collect(),
+        publish_via: None,
     }
 }
 

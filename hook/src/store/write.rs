@@ -5,14 +5,14 @@ use std::ops::{ControlFlow, Deref};
 use rusqlite::Connection;
 
 use super::bodies::{
-    Last, Past, entries_of, entries_of_draining, json, keys_of, keys_of_draining, number_of, ports_of,
+    Last, Past, entries_of, entries_of_draining, json, keys_of, keys_of_draining, leases_of, number_of, ports_of,
 };
 use super::key::{EntryKey, Span, address_bytes};
 use super::read::Read;
 use super::version::VERSION;
 use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
-use crate::model::{DrainingEndpoint, Network, NetworkName, Options, Sandbox, State};
+use crate::model::{DrainingEndpoint, Endpoint, Network, NetworkName, Options, Sandbox, State};
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
 pub(super) const CHANGES: u64 = 1024;
@@ -162,8 +162,62 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails.
     pub fn set_state(&self, sandbox: &mut Sandbox, state: State) -> Result<()> {
-        let number = number_of(sandbox.number)?;
         sandbox.set_state(state);
+        self.set_sandbox(sandbox)
+    }
+
+    /// Adds `endpoint` to `sandbox` with all its leases, and numbers it.
+    ///
+    /// # Errors
+    /// [`Error::is_taken`](super::Error::is_taken) where another holds one of its leases.
+    pub fn connect(&self, sandbox: &mut Sandbox, mut endpoint: Endpoint) -> Result<()> {
+        let number = number_of(sandbox.number)?;
+        let mut last = self.last()?;
+        endpoint.number = last.next()?.into();
+        let leases: Vec<_> = leases_of(&endpoint, number)?.collect();
+        self.entries.add_all(leases.iter().map(|(key, body)| (key, &body[..])))?;
+        sandbox.endpoints.push(endpoint);
+        self.entries.put(&EntryKey::Sandbox(number), &json(sandbox)?)?;
+        self.note(number, last)
+    }
+
+    /// Has the endpoint of that number drain, which `sandbox` has no more then; none there is no error.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn disconnect(&self, sandbox: &mut Sandbox, endpoint: i64) -> Result<Option<DrainingEndpoint>> {
+        let Some(at) = sandbox.endpoints.iter().position(|one| one.number == endpoint) else { return Ok(None) };
+        let leaving = sandbox.endpoints.remove(at);
+        let draining = DrainingEndpoint::of(sandbox, &leaving);
+        let number = number_of(endpoint)?;
+        self.entries.add(&EntryKey::Draining(number), &json(&draining)?)?;
+        let body = number.to_be_bytes();
+        self.entries.add_all(keys_of_draining(&draining, number).iter().map(|key| (key, &body[..])))?;
+        self.set_sandbox(sandbox)?;
+        Ok(Some(draining))
+    }
+
+    /// Changes what is decided of the endpoints of a sandbox, and with it whether its published ports are ports of the
+    /// host.
+    ///
+    /// # Errors
+    /// [`Error::is_taken`](super::Error::is_taken) where another holds one of these by now.
+    pub fn set_arranged(&self, before: &Sandbox, after: &Sandbox) -> Result<()> {
+        let number = number_of(after.number)?;
+        let of = |sandbox| ports_of(sandbox, number).collect::<Vec<_>>();
+        let (old, new) = (of(before), of(after));
+        old.iter().filter(|port| !new.contains(port)).try_for_each(|(key, _)| self.entries.remove(key))?;
+        let added = new.iter().filter(|port| !old.contains(port));
+        self.entries.add_all(added.map(|(key, body)| (key, &body[..])))?;
+        self.set_sandbox(after)
+    }
+
+    /// Changes what `sandbox` says; what it leases stays the same.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_sandbox(&self, sandbox: &Sandbox) -> Result<()> {
+        let number = number_of(sandbox.number)?;
         self.entries.put(&EntryKey::Sandbox(number), &json(sandbox)?)?;
         self.note(number, self.last()?)
     }

@@ -153,6 +153,7 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         publish: ports,
         adopted: None,
         resolver: Some(request.identity.resolver.clone().into()),
+        publish_via: None,
     };
     assert_eq!(request.key(), sandbox.key());
     let stored = serde_json::to_string(&sandbox).expect("a record is JSON");

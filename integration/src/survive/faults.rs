@@ -131,6 +131,7 @@ impl Disturbed<'_> {
                 nothing_of(host, &container)?;
             }
             Scene::Create | Scene::Remove => made_is_whole_or_gone(host, self.scene, code)?,
+            Scene::Connect | Scene::Disconnect if !was_killed => whole_after_gc(host, &container)?,
             Scene::Detach | Scene::DetachKept | Scene::DetachNetworks
                 if code == 0 && self.fault.whose == Whose::Own =>
             {
@@ -194,6 +195,12 @@ fn whole(host: &Host, container: &Container<'_>) -> Result<()> {
     let guard = host.sh(&format!("tc filter show dev {} ingress", container.host_interface()?))?;
     ensure!(guard.contains("bpf"), "its link is not guarded");
     host.ocinet("doctor")?.success().map(drop)
+}
+
+/// A connect or disconnect that failed is taken back, be it by a collection.
+fn whole_after_gc(host: &Host, container: &Container<'_>) -> Result<()> {
+    host.ocinet("gc")?.success()?;
+    whole(host, container)
 }
 
 /// After a call that succeeded the network is there, or gone; after one that failed, `create` has left nothing.

@@ -38,6 +38,10 @@ pub enum Scene {
     AttachNetworks,
     /// A detach from three networks.
     DetachNetworks,
+    /// `network connect` of a running container, to which its default route and its port move.
+    Connect,
+    /// `network disconnect` from the network that has them.
+    Disconnect,
     /// `network create`.
     Create,
     /// `network rm` of a network that had a container.
@@ -46,7 +50,7 @@ pub enum Scene {
 
 impl Scene {
     /// Every scene in which a call is killed.
-    pub const KILLS: [Self; 11] = [
+    pub const KILLS: [Self; 13] = [
         Self::FirstAttach,
         Self::Attach,
         Self::AttachBeside,
@@ -56,12 +60,14 @@ impl Scene {
         Self::Collect,
         Self::AttachNetworks,
         Self::DetachNetworks,
+        Self::Connect,
+        Self::Disconnect,
         Self::Create,
         Self::Remove,
     ];
 
     /// Every scene in which system calls fail.
-    pub const FAULTS: [Self; 14] = [
+    pub const FAULTS: [Self; 16] = [
         Self::FirstAttach,
         Self::Attach,
         Self::Rollback,
@@ -74,6 +80,8 @@ impl Scene {
         Self::Reset,
         Self::AttachNetworks,
         Self::DetachNetworks,
+        Self::Connect,
+        Self::Disconnect,
         Self::Create,
         Self::Remove,
     ];
@@ -94,6 +102,8 @@ impl Scene {
             Self::Reset => "reset",
             Self::AttachNetworks => "attach to three networks",
             Self::DetachNetworks => "detach from three networks",
+            Self::Connect => "network connect",
+            Self::Disconnect => "network disconnect",
             Self::Create => "network create",
             Self::Remove => "network rm",
         }
@@ -153,7 +163,7 @@ impl Scene {
     /// What the container joins.
     pub(super) fn network(self) -> &'static str {
         match self {
-            Self::AttachNetworks | Self::DetachNetworks => network::THREE,
+            Self::AttachNetworks | Self::DetachNetworks | Self::Disconnect => network::THREE,
             _ => "bridge",
         }
     }
@@ -161,7 +171,11 @@ impl Scene {
     /// The settings of its host.
     pub(super) fn settings(self, settings: &Settings) -> Settings {
         let settings = settings.clone();
-        if self.network() == network::THREE { settings.prepare(network::DEFINE) } else { settings }
+        if self == Self::Connect || self.network() == network::THREE {
+            settings.prepare(network::DEFINE)
+        } else {
+            settings
+        }
     }
 
     /// The container of this scene, with one published port.
@@ -175,6 +189,10 @@ impl Scene {
     pub(super) fn call(self, container: &Container<'_>) -> Call {
         let (argv, stage) = match self {
             Self::Detach | Self::DetachKept | Self::DetachNetworks => ([OCINET, "hook", "poststop"], "poststop"),
+            Self::Connect => {
+                return command(&[OCINET, "network", "connect", "--gw-priority", "1", "own", "web"]);
+            }
+            Self::Disconnect => return command(&[OCINET, "network", "disconnect", "bridge", "web"]),
             Self::Create => return command(&[OCINET, "network", "create", network::MADE]),
             Self::Remove => return command(&[OCINET, "network", "rm", network::MADE]),
             Self::Collect => return command(&[OCINET, "gc"]),
@@ -229,6 +247,8 @@ impl Scene {
                 | Self::Detach
                 | Self::DetachKept
                 | Self::DetachNetworks
+                | Self::Connect
+                | Self::Disconnect
                 | Self::Collect
         )
     }

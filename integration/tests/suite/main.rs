@@ -13,6 +13,7 @@ mod called;
 mod collected;
 mod commands;
 mod conflicts;
+mod connect;
 mod containerd;
 mod containerd_life;
 mod containerd_pods;

@@ -1,6 +1,8 @@
 //! `ocinet network`: Docker's commands and formats.
 
+mod connect;
 mod create;
+mod disconnect;
 mod docker;
 mod filter;
 mod inspect;
@@ -31,6 +33,19 @@ pub enum Command {
         after_help = "Examples:\n  ocinet network inspect bridge\n  ocinet network inspect -f '{{range .IPAM.Config}}{{.Subnet}}{{end}}' bridge"
     )]
     Inspect(inspect::Arguments),
+    /// Connect a container that runs to a network
+    ///
+    /// Its default route and its published ports go to the network where they would have gone at its start. A connect
+    /// that moves neither cuts no connection; one that does cuts those that went through them.
+    #[command(
+        after_help = "Examples:\n  ocinet network connect backend web\n  ocinet network connect --ip 10.64.7.9 --gw-priority 1 frontend web"
+    )]
+    Connect(connect::Arguments),
+    /// Disconnect a container that runs from a network
+    ///
+    /// What led to it by that network goes to the next one that it is on. On none, it keeps its loopback interface.
+    #[command(after_help = "Example:\n  ocinet network disconnect backend web")]
+    Disconnect(disconnect::Arguments),
     /// Define a network, and print its id; it is made when the first container joins it
     ///
     /// The definition is the file NAME.toml in /etc/ocinet/networks, with everything in it that was chosen: the network
@@ -62,7 +77,9 @@ impl Command {
         match self {
             Self::Ls(arguments) => arguments.run(options, log),
             Self::Inspect(arguments) => arguments.run(options, log),
+            Self::Connect(arguments) => arguments.run(options, log),
             Self::Create(arguments) => arguments.run(options, log),
+            Self::Disconnect(arguments) => arguments.run(options, log),
             Self::Rm(arguments) => arguments.run(options, log),
             Self::Prune(arguments) => arguments.run(options, log),
             Self::Update(arguments) => arguments.run(options, log),

@@ -65,6 +65,13 @@ impl Engine {
     fn examine_links(&mut self, sandbox: &Sandbox, subject: &str) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for Connected { endpoint, network, steps } in self.connected(sandbox)? {
+            if endpoint.state != State::Attached {
+                findings.push(Finding::ours(
+                    subject,
+                    format!("was left {} to network {}", endpoint.state, endpoint.network),
+                ));
+                continue;
+            }
             if network.is_none() {
                 let trouble = format!("is on network {}, of which nothing is known any more", endpoint.network);
                 findings.push(Finding::yours(subject, trouble, "start it again"));

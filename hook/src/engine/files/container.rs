@@ -121,12 +121,7 @@ impl ContainerFiles {
         let identity = &request.identity;
         Ok(match file {
             File::HostName => format!("{hostname}\n"),
-            File::Hosts => {
-                let addresses: Vec<IpAddr> =
-                    sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|net| net.addr()).collect();
-                let gateway = sandbox.endpoints.iter().find_map(|endpoint| endpoint.gateways().next());
-                files::hosts(identity, hostname, &addresses, gateway)
-            }
+            File::Hosts => files::hosts(identity, hostname, &sandbox.own_addresses(), sandbox.gateway()),
             File::ResolvConf => {
                 let reach = Reach::of(sandbox);
                 let host = host_resolver(reach, |error| {

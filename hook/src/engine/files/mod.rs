@@ -4,6 +4,7 @@
 mod collect;
 mod container;
 mod for_spec;
+mod hosts;
 mod name_servers;
 
 pub use for_spec::{discard_files_of, files_to_fill};

@@ -139,6 +139,9 @@ impl Engine {
         lock.inherit()?;
         let Some(sandbox) = self.store.read().sandbox(listed.number)? else { return Ok(true) };
         if verdict(sandbox.state, || self.life(&sandbox)) == Verdict::Keep {
+            if self.complete_disconnects(sandbox.number)? {
+                info!(self.log, "took a connection back that was cut off"; "container" => %sandbox.container);
+            }
             return Ok(false);
         }
         info!(self.log, "collecting"; "container" => %sandbox.container, "state" => %sandbox.state);

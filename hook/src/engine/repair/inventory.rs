@@ -223,6 +223,7 @@ fn sandbox(key: Key, container: &str, seen: &SeenLink) -> Sandbox {
         namespace: seen.namespace.as_ref().map_or_else(unseen, |found| recognised(key, found)),
         endpoints: Vec::new(),
         publish: Vec::new(),
+        publish_via: None,
     }
 }
 
@@ -257,6 +258,7 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
         addresses: address.into_iter().collect(),
         routes: network.subnets.iter().filter_map(|subnet| subnet.gateway.address()).map(Route::Default).collect(),
         publishing: Publishing::Direct,
+        gw_priority: 0,
         unguarded: *unguarded,
     }
 }

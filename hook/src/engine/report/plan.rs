@@ -127,7 +127,7 @@ impl Engine {
         });
         granted.map_err(|conflict| match conflict {
             LeaseConflict::Failed(error) => error,
-            LeaseConflict::Held { by, what } => match self.refuse_held(by, &what, request) {
+            LeaseConflict::Held { by, what } => match self.refuse_held(by, &what, request.wiring.asked_ports()) {
                 Err(error) => error,
                 Ok(()) => Error::Conflict("a port was taken meanwhile; try again".into()),
             },

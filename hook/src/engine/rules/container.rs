@@ -3,7 +3,7 @@
 use super::ruleset::Rules;
 use crate::engine::Result;
 use crate::engine::locks::FirewallLock;
-use crate::firewall::{Change, NetworkNeeds, publish_needs};
+use crate::firewall::{Change, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, HostLinks};
 use crate::model::{InterfaceName, Network, Sandbox};
 use crate::store::{HostRow, Store};
@@ -13,6 +13,49 @@ impl Rules {
     pub fn open_for(
         &mut self,
         sandbox: &Sandbox,
+        networks: &[Network],
+        firewall_lock: FirewallLock,
+        store: &mut Store,
+        links: &mut HostLinks,
+    ) -> Result<()> {
+        self.open(sandbox, &publish_needs(sandbox), networks, firewall_lock, store, links)
+    }
+
+    /// Puts in place what a further endpoint of `sandbox` on `network` needs, to which no published port leads yet.
+    /// `firewall_lock` was taken before its lease was written.
+    pub fn open_network(
+        &mut self,
+        sandbox: &Sandbox,
+        network: &Network,
+        firewall_lock: FirewallLock,
+        store: &mut Store,
+        links: &mut HostLinks,
+    ) -> Result<()> {
+        self.open(sandbox, &[], std::slice::from_ref(network), firewall_lock, store, links)
+    }
+
+    /// Has the published ports of a container lead where `after` says, and no more where `before` said. The store says
+    /// the former already, in a transaction under `firewall_lock`.
+    pub fn move_ports(
+        &mut self,
+        before: &Sandbox,
+        after: &Sandbox,
+        firewall_lock: FirewallLock,
+        store: &Store,
+        links: &mut HostLinks,
+    ) -> Result<()> {
+        let FirewallLock { row, lock } = firewall_lock;
+        let (base, remove, add) = (self.base(&row, links)?, publish_needs(before), publish_needs(after));
+        let change = Change { base, networks: &[], add: &add, remove: &remove };
+        let whole = self.keeper.backend_of(&row)?.apply(&change)?;
+        drop(lock);
+        if whole { Ok(()) } else { self.reload_if_different(store, links) }
+    }
+
+    fn open(
+        &mut self,
+        sandbox: &Sandbox,
+        ports: &[Publish],
         networks: &[Network],
         firewall_lock: FirewallLock,
         store: &mut Store,
@@ -28,18 +71,17 @@ impl Rules {
         }
         if !kernel::forwarding()? {
             drop(lock);
-            // Loads all that the store says, this sandbox's ports included.
+            // Loads all that the store says, these ports included.
             self.forward(store, links)?;
             let survey = self.passes.add_missing(&self.locks, &bridges)?;
             return self.passes.refuse_unpassed(&survey, sandbox, networks);
         }
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
-        let ports = publish_needs(sandbox);
-        let change = Change { base: self.base(&row, links)?, networks: &needs, add: &ports, remove: &[] };
+        let change = Change { base: self.base(&row, links)?, networks: &needs, add: ports, remove: &[] };
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);
         if !whole {
-            self.load_for(sandbox, needs, store, links)?;
+            self.load_for(ports.to_vec(), needs, store, links)?;
         }
         let survey = self.passes.add_missing(&self.locks, &bridges)?;
         self.passes.refuse_unpassed(&survey, sandbox, networks)
@@ -57,7 +99,7 @@ impl Rules {
         if !kernel::forwarding()? {
             self.forward(store, links)?;
         }
-        self.load_for(sandbox, Vec::from_iter(NetworkNeeds::of(network)), store, links)?;
+        self.load_for(publish_needs(sandbox), Vec::from_iter(NetworkNeeds::of(network)), store, links)?;
         self.passes.add_missing(&self.locks, &[link]).map(drop)
     }
 

@@ -13,7 +13,7 @@ use crate::engine::locks::alone_at_firewall;
 use crate::firewall::{Base, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, HostLinks, LockFile};
-use crate::model::{InterfaceName, Network, Sandbox};
+use crate::model::{InterfaceName, Network};
 use crate::store::{Forwarding, HostRow, Store};
 
 /// The rules of the host's firewall, and the passes through others.
@@ -66,18 +66,17 @@ impl Rules {
         Ok(is_input_loop_as_needed(all.base.input_loop, links)? && self.keeper.backend_of(row)?.matches(all)?)
     }
 
-    /// Loads the ruleset where the firewall does not hold the ports of `sandbox`, or not all of `networks`.
+    /// Loads the ruleset where the firewall does not hold all of the ports in `publish`, or of `networks`.
     pub(super) fn load_for(
         &mut self,
-        sandbox: &Sandbox,
+        publish: Vec<Publish>,
         networks: Vec<NetworkNeeds>,
         store: &Store,
         links: &mut HostLinks,
     ) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
         let row = store.read().host_row()?;
-        let (base, publish) = (self.base(&row, links)?, publish_needs(sandbox));
-        let part = Needs { base, networks, publish, sources: Vec::new() };
+        let part = Needs { base: self.base(&row, links)?, networks, publish, sources: Vec::new() };
         // A process that loaded it while we waited has read our sandbox, too.
         if self.keeper.backend_of(&row)?.holds(&part)? { Ok(()) } else { self.load(&row, store, links) }
     }

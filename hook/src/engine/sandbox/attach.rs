@@ -11,14 +11,14 @@ use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Place, Process, perform};
 use crate::model::{
-    Alias, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
+    Alias, Endpoint, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
 };
 
 /// How often a lease is tried again.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 
 /// How many names of a link are tried before the attach fails.
-const NAMES: u8 = 4;
+pub(super) const NAMES: u8 = 4;
 
 /// What is to be wired.
 pub(in crate::engine) struct AttachTarget {
@@ -191,29 +191,41 @@ impl Engine {
         let facts = Facts { alias: sandbox.alias(), guarded };
         let _turn = self.locks.exclusive(Place::Links)?;
         for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
-            let steps = driver::steps(network, endpoint, &facts);
-            for step in &steps.network {
-                self.ensure_shared(network, step)?;
-            }
-            let mut peer = None;
-            for step in &steps.endpoint {
-                let connected = perform::connect(&mut self.links, step, netns)?;
-                peer = connected.peer;
-                if !connected.is_guarded {
-                    let why = kernel::NO_GUARD;
-                    warn!(self.log, "nothing keeps the container from sending under its neighbours' names: {why}");
-                }
-            }
-            self.step("links");
-            perform::inside(netns, &steps.sandbox, peer)?;
-            self.step("sandbox");
+            self.wire_endpoint(endpoint, network, &facts, netns)?;
         }
+        Ok(())
+    }
+
+    /// Connects one endpoint to its network. The caller holds the lock of the links.
+    pub(in crate::engine) fn wire_endpoint(
+        &mut self,
+        endpoint: &Endpoint,
+        network: &Network,
+        facts: &Facts,
+        netns: &Netns,
+    ) -> Result<()> {
+        let steps = driver::steps(network, endpoint, facts);
+        for step in &steps.network {
+            self.ensure_shared(network, step)?;
+        }
+        let mut peer = None;
+        for step in &steps.endpoint {
+            let connected = perform::connect(&mut self.links, step, netns)?;
+            peer = connected.peer;
+            if !connected.is_guarded {
+                let why = kernel::NO_GUARD;
+                warn!(self.log, "nothing keeps the container from sending under its neighbours' names: {why}");
+            }
+        }
+        self.step("links");
+        perform::inside(netns, &steps.sandbox, peer)?;
+        self.step("sandbox");
         Ok(())
     }
 
     /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with
     /// a reset.
-    fn forget_earlier_flows(&mut self, sandbox: &Sandbox) {
+    pub(in crate::engine) fn forget_earlier_flows(&mut self, sandbox: &Sandbox) {
         let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
         let ports: Vec<(HostAddress, u16)> =
             udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();

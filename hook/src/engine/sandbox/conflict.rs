@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use super::lease::no_address;
 use super::outcome::{LeaseConflict, Outcome, Wanted};
 use crate::decide::liveness::Life;
-use crate::decide::request::{Request, Wiring};
+use crate::decide::request::Request;
 use crate::engine::{Engine, Error, Result};
-use crate::input::HostPort;
+use crate::input::{HostPort, PublishRequest};
 use crate::model::{Namespace, Sandbox, State};
 use crate::store::Holder;
 
@@ -25,17 +25,18 @@ impl Engine {
         match conflict {
             LeaseConflict::Earlier(sandbox) => Ok(self.handle_earlier(*sandbox, namespace)?.map(Outcome::Stands)),
             LeaseConflict::Owned(owner) => self.handle_owned(*owner),
-            other => self.make_room(other, request).map(|()| None),
+            other => self.make_room(other, request.wiring.asked_ports()).map(|()| None),
         }
     }
 
-    fn make_room(&mut self, conflict: LeaseConflict, request: &Request) -> Result<()> {
+    /// Makes room for a lease that asks to publish what `asked` says.
+    pub(in crate::engine) fn make_room(&mut self, conflict: LeaseConflict, asked: &[PublishRequest]) -> Result<()> {
         match conflict {
             LeaseConflict::NoNetwork(name) => self.define_network(&name),
             // Where an endpoint is on it now, it stays as it is.
             LeaseConflict::Redefined(name) => self.forget_network(&name).map(drop),
             LeaseConflict::Draining(number) => self.await_drained(number),
-            LeaseConflict::Held { by, what } if !self.make_free(by)? => self.refuse_held(by, &what, request),
+            LeaseConflict::Held { by, what } if !self.make_free(by)? => self.refuse_held(by, &what, asked),
             LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
             LeaseConflict::Failed(error) => Err(error),
             LeaseConflict::Held { .. }
@@ -48,7 +49,7 @@ impl Engine {
 
     /// The error about something that `by` holds; none where that is gone, or another took a port that the request did
     /// not name.
-    pub(in crate::engine) fn refuse_held(&self, by: Holder, what: &Wanted, request: &Request) -> Result<()> {
+    pub(in crate::engine) fn refuse_held(&self, by: Holder, what: &Wanted, asked: &[PublishRequest]) -> Result<()> {
         let read = self.store.read();
         let draining = by.endpoint.map(|number| read.draining(number)).transpose()?.flatten();
         let owner = match (draining, read.sandbox(by.sandbox)?) {
@@ -59,7 +60,7 @@ impl Engine {
         Err(Error::Conflict(match what {
             Wanted::Address(address) => format!("address {address} is leased to container {owner}"),
             Wanted::Mac(mac) => format!("MAC address {mac} is leased to container {owner}"),
-            Wanted::Port { port, .. } if !names_port(request, *port) => return Ok(()),
+            Wanted::Port { port, .. } if !names_port(asked, *port) => return Ok(()),
             Wanted::Port { protocol, address, port } => {
                 let free = self.next_free_port(*protocol, *address, *port);
                 format!("{}/{protocol} is published by container {owner}{free}", SocketAddr::new(address.ip(), *port))
@@ -71,6 +72,9 @@ impl Engine {
     /// out of the way.
     fn handle_earlier(&mut self, sandbox: Sandbox, namespace: &Namespace) -> Result<Option<Sandbox>> {
         if sandbox.namespace.cookie == namespace.cookie {
+            if sandbox.state == State::Attached && self.complete_disconnects(sandbox.number)? {
+                return Ok(None);
+            }
             if sandbox.state == State::Attached && self.stands_again(&sandbox)? {
                 return Ok(Some(sandbox));
             }
@@ -97,9 +101,8 @@ impl Engine {
     }
 }
 
-fn names_port(request: &Request, port: u16) -> bool {
-    let Wiring::Networks { publish, .. } = &request.wiring else { return false };
-    publish.iter().any(|entry| matches!(&entry.host_port, HostPort::Exactly(range) if range.contains(&port)))
+fn names_port(asked: &[PublishRequest], port: u16) -> bool {
+    asked.iter().any(|entry| matches!(&entry.host_port, HostPort::Exactly(range) if range.contains(&port)))
 }
 
 /// That the container of `sandbox` is not proved to be dead, and another one of its key cannot be.

@@ -152,6 +152,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
         remember_mac(store, network, endpoint)?;
     }
     let mut sandbox = intent(request, namespace, endpoints, mappings);
+    sandbox.publish_via = publish_via.cloned();
     if let Some(resolver) = sandbox.resolver.as_mut().filter(|resolver| resolver.dns.is_empty()) {
         resolver.dns = networks.iter().flat_map(|network| network.options.dns.clone()).collect();
     }
@@ -160,7 +161,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
 }
 
 /// The network `name` as it is now, with the MTU of the host's way out unless its own is fixed.
-fn network_of(
+pub(in crate::engine) fn network_of(
     store: &Write<'_>,
     name: &NetworkName,
     definition: Option<&Network>,
@@ -178,7 +179,7 @@ fn network_of(
 }
 
 /// The endpoint of `connection`, with an address and a MAC address that no other has.
-fn endpoint(
+pub(in crate::engine) fn endpoint(
     store: &Write<'_>,
     key: &Key,
     connection: &EndpointRequest,
@@ -254,6 +255,7 @@ pub(in crate::engine) fn intent(
         namespace: namespace.clone(),
         endpoints,
         publish,
+        publish_via: None,
     }
 }
 

@@ -5,7 +5,9 @@ mod ahead;
 mod attach;
 mod bundle;
 mod conflict;
+mod connect;
 mod detach;
+mod disconnect;
 #[cfg(test)]
 mod fixture;
 mod lease;
@@ -13,6 +15,7 @@ mod member;
 mod outcome;
 mod ports;
 mod prepare;
+mod rearrange;
 #[cfg(test)]
 mod second_driver;
 

@@ -150,6 +150,16 @@ impl Conntrack {
         })
     }
 
+    /// Deletes the flows that were led to the container at `address` by another one: those of its published ports.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub fn forget_flows_led_to(&mut self, address: IpAddr) -> Result<()> {
+        let led_to = ConntrackAttribute::CtaTupleReply(vec![Tuple::Ip(vec![IPTuple::SourceAddress(address)])]);
+        let is_led = |flow: &Flow| flow.answers_from == address && flow.destination != address;
+        self.forget(address, Some((&led_to, filter(FILTER_REPLY, SOURCE_ADDRESS))), is_led)
+    }
+
     /// The sockets whose closing takes the kernel long after elements of the firewall were deleted.
     pub fn slow_sockets(&self) -> [BorrowedFd<'_>; 2] {
         [self.listing.as_fd(), self.forgetting.as_fd()]

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::NeighbourFlags;
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
@@ -39,6 +39,7 @@ fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Resul
         SandboxStep::Announce { name, address } => announce(netlink, name, index, *address),
         SandboxStep::Route(route) => static_route(netlink, route),
         SandboxStep::DefaultRoute { gateway } => default_route(netlink, *gateway),
+        SandboxStep::MoveDefaultRoute { from, to } => move_default_route(netlink, *from, *to),
     }
 }
 
@@ -141,15 +142,28 @@ fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
     if has_default_route(netlink, gateway).doing(|| "list the routes in the container".into())? {
         return Ok(());
     }
-    let route = match gateway {
-        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(v4).build(),
-        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(v6).build(),
-    };
-    match netlink.request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL) {
+    match netlink.request(RouteNetlinkMessage::NewRoute(default_by(gateway)), NLM_F_CREATE | NLM_F_EXCL) {
         Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => {
             Err(Error::refused(format!("route everything via {gateway} in the container"), error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Another default route than the one by `from` is another program's, or the container's own, and stays.
+fn move_default_route(netlink: &mut Netlink, from: IpAddr, to: Option<IpAddr>) -> Result<()> {
+    let what = || format!("take the default route via {from} away in the container");
+    match netlink.request(RouteNetlinkMessage::DelRoute(default_by(from)), 0) {
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+        result => result.map(drop).doing(what)?,
+    }
+    to.map_or(Ok(()), |to| default_route(netlink, to))
+}
+
+fn default_by(gateway: IpAddr) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(v4).build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(v6).build(),
     }
 }
 

@@ -131,6 +131,7 @@ impl SandboxRow {
             namespace: self.namespace.into(),
             endpoints: self.endpoints.into_iter().map(|row| row.endpoint(self.state)).collect(),
             publish: self.publish.into_iter().map(PortMapping::from).collect(),
+            publish_via: None,
         }
     }
 }
@@ -166,6 +167,7 @@ impl EndpointRow {
             addresses,
             routes,
             publishing: Publishing::Direct,
+            gw_priority: 0,
             unguarded: false,
         }
     }

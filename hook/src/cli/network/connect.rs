@@ -1,0 +1,76 @@
+use std::net::IpAddr;
+
+use slog::Logger;
+
+use ocinet::decide::request::EndpointRequest;
+use ocinet::engine::{Engine, Result, not_attached};
+use ocinet::log::with_journal;
+use ocinet::model::{InterfaceName, Invalid, Mac};
+
+use super::{find, views};
+use crate::cli::Options;
+
+/// Connect a container that runs to a network.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The network's name or id
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    /// The container's id, its name, or the beginning of its id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+    /// Its address on the network; without it, the one that it had, or the next free one
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<IpAddr>,
+    /// Its MAC address; without it, one that follows from the IP address
+    #[arg(long, visible_alias = "mac", value_name = "ADDRESS")]
+    mac_address: Option<Mac>,
+    /// The name of the interface in the container; without it, the first of eth0, eth1 and so on that is free
+    #[arg(long, value_name = "NAME")]
+    interface: Option<InterfaceName>,
+    /// The largest packet, in bytes; without it, the network's
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<u32>,
+    /// Of several networks, the one with the highest has the default route; without it, 0
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    gw_priority: Option<i32>,
+    /// Names are not built yet
+    #[arg(long, hide = true, value_name = "NAME")]
+    alias: Vec<String>,
+    /// IPv6 is not built yet
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    ip6: Option<String>,
+}
+
+impl Arguments {
+    pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let unbuilt = self.alias.first().map(|name| ("--alias", name)).or(self.ip6.as_ref().map(|ip| ("--ip6", ip)));
+        if let Some((option, value)) = unbuilt {
+            return Err(Invalid::new(option, value, "is not built yet").into());
+        }
+        let network = find(&views(options, log)?, &self.network)?.name.clone();
+        let request = self.request(&network)?;
+        let log = with_journal(log);
+        if options.engine_to_look(&log)?.is_none() {
+            return Err(not_attached(&self.container, &[]));
+        }
+        let mut engine = Engine::open(&options.state_dir, options.config()?, log)?;
+        let connected = engine.connect(&self.container, &request);
+        engine.close();
+        connected.map(drop)
+    }
+
+    /// What is asked for, read as an annotation would be.
+    fn request(&self, network: &str) -> Result<EndpointRequest> {
+        let options = [
+            ("ip", self.ip.map(|ip| ip.to_string())),
+            ("mac", self.mac_address.map(|mac| mac.to_string())),
+            ("interface", self.interface.as_ref().map(ToString::to_string)),
+            ("mtu", self.mtu.map(|mtu| mtu.to_string())),
+            ("gw-priority", self.gw_priority.map(|priority| priority.to_string())),
+        ];
+        let given: Vec<String> =
+            options.into_iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}"))).collect();
+        Ok(format!("{network}:{}", given.join(",")).parse::<EndpointRequest>()?)
+    }
+}

@@ -1,0 +1,40 @@
+use slog::Logger;
+
+use ocinet::engine::{Error, Result, not_attached};
+use ocinet::log::with_journal;
+use ocinet::model::Invalid;
+
+use crate::cli::Options;
+
+/// Disconnect a container that runs from a network.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The network's name
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    /// The container's id, its name, or the beginning of its id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+    /// Pass over a container that is not on the network, or is not there
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let network = self.network.parse().map_err(|error: Invalid| error.within("network"))?;
+        let log = with_journal(log);
+        let disconnected = match options.engine_to_undo(&log)? {
+            None => Err(not_attached(&self.container, &[])),
+            Some(mut engine) => {
+                let disconnected = engine.disconnect(&self.container, &network);
+                engine.close();
+                disconnected
+            }
+        };
+        match disconnected {
+            Err(Error::NotFound(_)) if self.force => Ok(()),
+            disconnected => disconnected,
+        }
+    }
+}

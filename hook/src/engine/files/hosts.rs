@@ -1,0 +1,29 @@
+//! The `/etc/hosts` of containers that run: it follows the networks that they are on.
+
+use super::ContainerFiles;
+use crate::decide::files::{self, File};
+use crate::engine::Result;
+use crate::kernel;
+use crate::model::Sandbox;
+
+/// Longer than any that we write.
+const MAX_BYTES: usize = 1 << 20;
+
+impl ContainerFiles {
+    /// Brings the container's own addresses in its file up to date, from those of `before` to those of `after`. A file
+    /// that is none of ours stays. The caller holds the lock of the sandbox.
+    pub fn rewrite_hosts(&self, before: &Sandbox, after: &Sandbox) -> Result<()> {
+        let path = self.of(&after.key()).join(File::Hosts.name());
+        let Some(there) = kernel::read_regular(&path, MAX_BYTES)? else { return Ok(()) };
+        let there = String::from_utf8_lossy(&there);
+        let text = files::hosts_moved(
+            &there,
+            [&before.own_addresses(), &after.own_addresses()],
+            [before.gateway(), after.gateway()],
+        );
+        if text != there {
+            kernel::rewrite(&path, &text)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! Connecting a container that runs to a further network: the attach of one endpoint.
+//!
+//! The endpoint is wired first, while no default route and no published port leads to it. Then the container is
+//! rearranged (`rearrange.rs`), and at last the endpoint is said to be attached. A connection that was cut off is taken
+//! back by the next command that works on the container, and by collection.
+
+use slog::{debug, info};
+
+use super::attach::{NAMES, TRIES};
+use super::lease::{endpoint, network_of};
+use super::outcome::{LeaseConflict, Leased};
+use crate::decide::joined;
+use crate::decide::liveness::Sight;
+use crate::decide::request::EndpointRequest;
+use crate::driver::Facts;
+use crate::engine::locks::{FirewallLock, alone_at, change_at_firewall};
+use crate::engine::network::remember_mac;
+use crate::engine::{Engine, Error, Result};
+use crate::kernel::{self, Lock, Netns, Place};
+use crate::model::{Alias, Endpoint, Mode, Network, Publishing, Sandbox, State};
+
+/// An endpoint that is stored and is to be wired.
+struct Connection {
+    /// The sandbox with the endpoint, which is the last of it.
+    sandbox: Sandbox,
+    network: Network,
+    /// Held since the lease was written, until the kernel has the network's rules.
+    firewall_lock: FirewallLock,
+}
+
+impl Engine {
+    /// Connects the container that runs and is called `container`, by its id, its name or the beginning of its id, as
+    /// `request` asks.
+    ///
+    /// # Errors
+    /// With nothing left of it. [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where it does
+    /// not run, is on that network, or another has what is asked for.
+    pub fn connect(&mut self, container: &str, request: &EndpointRequest) -> Result<Sandbox> {
+        self.links.permitted()?;
+        let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
+        self.rules.keeper.backend_of(&row)?.ready()?;
+        let (sandbox, _alone) = self.running(container)?;
+        let netns = self.namespace_of(&sandbox)?;
+        self.complete_disconnects(sandbox.number)?;
+        let mut nth = 0;
+        loop {
+            match self.connect_once(sandbox.number, request, &netns, nth) {
+                Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if nth < NAMES && !Alias::is_ours(&alias) => {
+                    nth += 1;
+                }
+                Ok(sandbox) => {
+                    info!(self.log, "connected"; "container" => %sandbox.container, "network" => %request.network);
+                    return Ok(sandbox);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The one sandbox of networks that is called so and is attached, as it is now, with its lock.
+    pub(in crate::engine) fn running(&mut self, container: &str) -> Result<(Sandbox, Lock)> {
+        let listed = match &self.sandboxes_of(container)?[..] {
+            [sandbox] => sandbox.clone(),
+            several => {
+                let all: Vec<String> =
+                    several.iter().map(|one| format!("{} of {}", one.container, one.bundle)).collect();
+                return Err(Error::Conflict(format!("several containers are called so: {}", all.join(", "))));
+            }
+        };
+        let gone = || Error::NotFound(format!("container {} was detached meanwhile", listed.container));
+        let (sandbox, alone) = alone_at(&self.locks, &self.store, &listed)?.ok_or_else(gone)?;
+        let why = match (sandbox.mode, sandbox.state) {
+            (Mode::Networks, State::Attached) => return Ok((sandbox, alone)),
+            (Mode::Host, _) => "has the host's own network, which it cannot leave".to_owned(),
+            (Mode::None, _) => {
+                "was started with network none; start it on a network to connect it to others".to_owned()
+            }
+            (Mode::Networks, state) => format!("is {state}"),
+        };
+        Err(Error::Conflict(format!("container {} {why}", sandbox.container)))
+    }
+
+    /// The network namespace of a container that runs.
+    pub(in crate::engine) fn namespace_of(&self, sandbox: &Sandbox) -> Result<Netns> {
+        let why = match Netns::look(&sandbox.namespace, &self.origin) {
+            Sight::Alive(netns) => return Ok(netns),
+            Sight::Gone => "does not run any more".to_owned(),
+            Sight::Missing(why) | Sight::Hidden(why) | Sight::Failed(why) => {
+                format!("cannot be looked at, so it stays as it is: {why}")
+            }
+        };
+        Err(Error::Conflict(format!("container {} {why}", sandbox.container)))
+    }
+
+    /// One try, with the `nth` of the names that its link can have.
+    fn connect_once(&mut self, number: i64, request: &EndpointRequest, netns: &Netns, nth: u8) -> Result<Sandbox> {
+        let connection = self.lease_connection_in_turn(number, request, nth)?;
+        self.step("lease");
+        let endpoint = connection.sandbox.endpoints.last().map(|endpoint| endpoint.number).unwrap_or_default();
+        let connected = self.wire_connection(connection, netns).and_then(|()| {
+            self.rearrange(number, Some(netns), |_| {})?;
+            self.seal_connection(number, endpoint)
+        });
+        connected.map_err(|error| {
+            debug!(self.log, "taking the connection back"; "error" => %error);
+            error.after(self.leave(number, endpoint, Some(netns)))
+        })
+    }
+
+    /// Says in the store and to the container that the endpoint is there.
+    fn seal_connection(&mut self, number: i64, endpoint: i64) -> Result<Sandbox> {
+        let (before, after) = self.store.write(|store| {
+            let gone = || Error::NotFound("the container was detached meanwhile".into());
+            let before = store.sandbox(number)?.ok_or_else(gone)?;
+            let mut after = before.clone();
+            after.endpoints.iter_mut().filter(|one| one.number == endpoint).for_each(|one| one.state = State::Attached);
+            store.set_sandbox(&after)?;
+            Ok::<_, Error>((before, after))
+        })?;
+        self.step("seal");
+        self.files.rewrite_hosts(&before, &after)?;
+        self.step("files");
+        Ok(after)
+    }
+
+    fn lease_connection_in_turn(&mut self, number: i64, request: &EndpointRequest, nth: u8) -> Result<Connection> {
+        for _ in 0..TRIES {
+            match self.lease_connection(number, request, nth) {
+                Ok(connection) => return Ok(connection),
+                Err(conflict) => self.make_room(conflict, &[])?,
+            }
+        }
+        Err(Error::Conflict(format!("lost {TRIES} races for what is asked for on {}; try again", request.network)))
+    }
+
+    /// Leases what `request` asks for, and writes the intent.
+    fn lease_connection(&mut self, number: i64, request: &EndpointRequest, nth: u8) -> Leased<Connection> {
+        let definition = self.definitions_of(std::slice::from_ref(request))?.pop().flatten();
+        let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
+        let lock = change_at_firewall(&self.locks)?;
+        let (sandbox, network, row) = self.store.write(|store| {
+            let gone = || Error::NotFound("the container was detached meanwhile".into());
+            let mut sandbox = store.sandbox(number)?.ok_or_else(gone)?;
+            if sandbox.endpoints.iter().any(|endpoint| endpoint.network == request.network) {
+                let on = format!("container {} is on network {} already", sandbox.container, request.network);
+                return Err(LeaseConflict::Failed(Error::Conflict(on)));
+            }
+            // Its interface may still have the name that the new one gets, and its address comes back with it.
+            if let Some(number) = store.draining_in(sandbox.namespace.cookie)? {
+                return Err(LeaseConflict::Draining(number));
+            }
+            let mut network = network_of(store, &request.network, definition.as_ref(), mtu)?;
+            let interface = joined::further_interface(request, &network, &sandbox.endpoints);
+            if sandbox.endpoints.iter().any(|endpoint| endpoint.interface == interface) {
+                let taken = format!("container {} has an interface {interface} already", sandbox.container);
+                return Err(LeaseConflict::Failed(Error::Conflict(taken)));
+            }
+            let mut added = endpoint(store, &sandbox.key(), request, &network, interface, nth)?;
+            // Nothing leads to it before it is wired.
+            (added.routes, added.publishing) = (Vec::new(), Publishing::Off);
+            remember_mac(store, &mut network, &added)?;
+            store.connect(&mut sandbox, added)?;
+            Ok::<_, LeaseConflict>((sandbox, network, store.host_row()?))
+        })?;
+        Ok(Connection { sandbox, network, firewall_lock: FirewallLock { lock, row } })
+    }
+
+    fn wire_connection(&mut self, connection: Connection, netns: &Netns) -> Result<()> {
+        let Connection { sandbox, network, firewall_lock } = connection;
+        let Some(added) = sandbox.endpoints.last() else { return Ok(()) };
+        let facts =
+            Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind_of(&firewall_lock.row)?.has_rules() };
+        self.rules.open_network(&sandbox, &network, firewall_lock, &mut self.store, &mut self.links)?;
+        self.step("firewall");
+        let _turn = self.locks.exclusive(Place::Links)?;
+        self.wire_endpoint(added, &network, &facts, netns)
+    }
+
+    /// Takes away an endpoint of a container that runs, to which nothing leads any more: its link is shut at once, and
+    /// deleted when the engine is closed.
+    pub(in crate::engine) fn leave(&mut self, number: i64, endpoint: i64, netns: Option<&Netns>) -> Result<()> {
+        let is_it = |one: &&Endpoint| one.number == endpoint;
+        let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(()) };
+        let Some(leaving) = sandbox.endpoints.iter().find(is_it).cloned() else { return Ok(()) };
+        let going = |sandbox: &mut Sandbox| {
+            let all = sandbox.endpoints.iter_mut();
+            all.filter(|one| one.number == endpoint).for_each(|one| one.state = State::Detaching);
+        };
+        self.rearrange(number, netns, going)?;
+        for step in crate::driver::undo(&leaving, &sandbox.alias()) {
+            kernel::perform::shut(&mut self.links, &step)?;
+        }
+        self.step("links");
+        let lock = self.locks.exclusive(Place::Drain(endpoint))?;
+        let mut after = sandbox.clone();
+        let draining = self.store.write(|store| {
+            let Some(now) = store.sandbox(number)? else { return Ok(None) };
+            after = now;
+            store.disconnect(&mut after, endpoint)
+        })?;
+        self.drains.waiting.extend(draining.map(|draining| (draining, lock)));
+        self.step("store");
+        self.files.rewrite_hosts(&sandbox, &after)
+    }
+}

@@ -1,0 +1,48 @@
+//! Disconnecting a container that runs from a network: the detach of one endpoint.
+
+use slog::info;
+
+use crate::engine::{Engine, Error, Result};
+use crate::kernel::Netns;
+use crate::model::{NetworkName, Sandbox};
+
+impl Engine {
+    /// Disconnects the container that is called `container` from `network`. What leads to it by that network goes to the
+    /// next one that it is on. The link is deleted when the engine is closed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such container, or it is not on that network; [`Error::Conflict`] where it
+    /// does not run.
+    pub fn disconnect(&mut self, container: &str, network: &NetworkName) -> Result<()> {
+        let (sandbox, _alone) = self.running(container)?;
+        let found = sandbox.endpoints.iter().find(|endpoint| endpoint.network == *network);
+        let Some(endpoint) = found.map(|endpoint| endpoint.number) else {
+            return Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container)));
+        };
+        let netns = self.namespace_of(&sandbox)?;
+        self.leave(sandbox.number, endpoint, Some(&netns))?;
+        info!(self.log, "disconnected"; "container" => %sandbox.container, "network" => %network);
+        Ok(())
+    }
+
+    /// Goes on with connects and disconnects of a container that were cut off: the endpoint goes. True where there were
+    /// any. The caller holds the sandbox's lock.
+    pub(in crate::engine) fn complete_disconnects(&mut self, number: i64) -> Result<bool> {
+        let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(false) };
+        let unfinished: Vec<i64> = unfinished(&sandbox).collect();
+        if unfinished.is_empty() {
+            return Ok(false);
+        }
+        let netns: Option<Netns> = self.namespace_of(&sandbox).ok();
+        for endpoint in &unfinished {
+            self.leave(number, *endpoint, netns.as_ref())?;
+        }
+        Ok(true)
+    }
+}
+
+/// The endpoints of an attached sandbox that are not attached.
+fn unfinished(sandbox: &Sandbox) -> impl Iterator<Item = i64> {
+    let is_between = |endpoint: &&crate::model::Endpoint| endpoint.state != crate::model::State::Attached;
+    sandbox.endpoints.iter().filter(is_between).map(|endpoint| endpoint.number)
+}

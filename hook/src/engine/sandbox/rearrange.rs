@@ -1,0 +1,100 @@
+//! The default route and the published ports of a container that runs, after one of its endpoints has come or is about
+//! to go.
+//!
+//! The store says first where they lead. Then the container's own route moves, then the elements of the firewall, and
+//! at last the flows of the old target are forgotten: TCP clients get a reset with their next packet. What does not
+//! change is not touched.
+
+use std::net::IpAddr;
+
+use crate::decide::joined;
+use crate::driver::SandboxStep;
+use crate::engine::locks::{FirewallLock, change_at_firewall};
+use crate::engine::{Engine, Error, Result};
+use crate::firewall::publish_needs;
+use crate::kernel::{Netns, Place, perform};
+use crate::model::{Endpoint, Network, Publishing, Sandbox};
+use crate::store::Write;
+
+impl Engine {
+    /// Changes the states of the endpoints of a sandbox as `mark` does, and gives the default route and the published
+    /// ports to those that are to have them. `netns` is its namespace; none where that is gone. The caller holds the
+    /// sandbox's lock.
+    pub(in crate::engine) fn rearrange(
+        &mut self,
+        number: i64,
+        netns: Option<&Netns>,
+        mark: impl Fn(&mut Sandbox),
+    ) -> Result<Sandbox> {
+        let lock = change_at_firewall(&self.locks)?;
+        let deletion = self.locks.shared(Place::Deletion)?;
+        let (before, after, row) = self.store.write(|store| {
+            let gone = || Error::NotFound("the container was detached meanwhile".into());
+            let before = store.sandbox(number)?.ok_or_else(gone)?;
+            let mut after = before.clone();
+            mark(&mut after);
+            arrange(store, &mut after)?;
+            if after != before {
+                store.set_arranged(&before, &after)?;
+            }
+            Ok::<_, Error>((before, after, store.host_row()?))
+        })?;
+        if let Some(netns) = netns {
+            for step in moved_routes(&before, &after) {
+                perform::inside(netns, &[step], None)?;
+            }
+        }
+        self.step("route");
+        if publish_needs(&before) == publish_needs(&after) {
+            return Ok(after);
+        }
+        if self.rules.keeper.kind_of(&row)?.has_rules() {
+            self.drains.deletion_lock = Some(deletion);
+            let firewall_lock = FirewallLock { lock, row };
+            self.rules.move_ports(&before, &after, firewall_lock, &self.store, &mut self.links)?;
+        }
+        let target = |sandbox: &Sandbox| sandbox.publishable().find(IpAddr::is_ipv4);
+        if let Some(old) = target(&before).filter(|old| Some(*old) != target(&after)) {
+            let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_led_to(old));
+            self.warn_of(forgotten);
+        }
+        self.forget_earlier_flows(&after);
+        self.step("ports");
+        Ok(after)
+    }
+}
+
+/// Decides for those endpoints of `sandbox` that it is to have; to the others nothing leads.
+fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Result<()> {
+    // Where the default route was none of ours, its published ports were masqueraded without being asked for.
+    let leads_elsewhere = sandbox.publish_via.is_none()
+        && sandbox.endpoints.iter().any(|endpoint| endpoint.publishing == Publishing::Masqueraded);
+    let (mut staying, mut networks): (Vec<Endpoint>, Vec<Network>) = (Vec::new(), Vec::new());
+    for endpoint in sandbox.wired_endpoints() {
+        let network = store.network(&endpoint.network)?;
+        let unknown = || Error::Conflict(format!("nothing is known of network {} any more", endpoint.network));
+        networks.push(network.ok_or_else(unknown)?);
+        staying.push(endpoint.clone());
+    }
+    joined::rearrange(&mut staying, &networks, sandbox.publish_via.as_ref(), leads_elsewhere)?;
+    for endpoint in &mut sandbox.endpoints {
+        match staying.iter().find(|one| one.number == endpoint.number) {
+            Some(arranged) => endpoint.clone_from(arranged),
+            None => (endpoint.routes, endpoint.publishing) = (Vec::new(), Publishing::Off),
+        }
+    }
+    Ok(())
+}
+
+/// What has to be done in the container for the default route, of either family.
+fn moved_routes(before: &Sandbox, after: &Sandbox) -> Vec<SandboxStep> {
+    let gateway = |sandbox: &Sandbox, is_v4: bool| {
+        sandbox.endpoints.iter().flat_map(Endpoint::gateways).find(|gateway| gateway.is_ipv4() == is_v4)
+    };
+    let of_family = |is_v4| match (gateway(before, is_v4), gateway(after, is_v4)) {
+        (Some(from), to) if Some(from) != to => Some(SandboxStep::MoveDefaultRoute { from, to }),
+        (None, Some(gateway)) => Some(SandboxStep::DefaultRoute { gateway }),
+        _ => None,
+    };
+    [true, false].into_iter().filter_map(of_family).collect()
+}

@@ -10,7 +10,7 @@ use crate::decide::identity::Identity;
 use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, NetworkNamespace, State};
 use crate::input::{PublishRequest, exposed_ports, parse_publish};
-use crate::model::{ContainerId, HostAddress, InterfaceName, Invalid, Key, Mac, Mode, NetworkName};
+use crate::model::{ContainerId, HostAddress, InterfaceName, Invalid, KeptConnection, Key, Mac, Mode, NetworkName};
 
 /// What one container asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,13 @@ impl Wiring {
         }
     }
 
+    /// Adds connections that are kept from earlier, which come after those that were asked for.
+    pub fn join(&mut self, kept: &[KeptConnection]) {
+        if let Self::Networks { connections, .. } = self {
+            connections.extend(kept.iter().cloned().map(EndpointRequest::from));
+        }
+    }
+
     /// The ports that are to be published.
     pub fn asked_ports(&self) -> &[PublishRequest] {
         match self {
@@ -140,6 +147,20 @@ pub struct EndpointRequest {
     pub gw_priority: Option<i32>,
     /// `guard=off`: whether it may send with every address; no without it.
     pub unguarded: Option<bool>,
+}
+
+impl From<KeptConnection> for EndpointRequest {
+    fn from(kept: KeptConnection) -> Self {
+        let KeptConnection { network, addresses, mac, interface, mtu, gw_priority } = kept;
+        Self { network, addresses, mac, interface, mtu, gw_priority, unguarded: None }
+    }
+}
+
+impl From<&EndpointRequest> for KeptConnection {
+    fn from(request: &EndpointRequest) -> Self {
+        let EndpointRequest { network, addresses, mac, interface, mtu, gw_priority, unguarded: _ } = request.clone();
+        Self { network, addresses, mac, interface, mtu, gw_priority }
+    }
 }
 
 impl Request {

@@ -31,7 +31,7 @@ pub use network::{Definitions, Lifetime, default_network};
 pub use repair::Collected;
 pub use report::{NetworkKind, NetworkView, Plan};
 pub use resolve::not_attached;
-pub use sandbox::{NetnsOwner, OpenBundle, Outcome, bundle_of, edit_for};
+pub use sandbox::{Kept, NetnsOwner, OpenBundle, Outcome, bundle_of, edit_for};
 pub use settings::settings;
 
 use std::path::PathBuf;

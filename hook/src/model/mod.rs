@@ -5,6 +5,7 @@ mod draining;
 mod endpoint;
 mod id;
 mod invalid;
+mod kept;
 mod network;
 mod network_options;
 mod port;
@@ -17,6 +18,7 @@ pub use draining::DrainingEndpoint;
 pub use endpoint::{Endpoint, Publishing, Route, Wire};
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
+pub use kept::KeptConnection;
 #[cfg(test)]
 pub use network::Slice;
 pub use network::{Bridge, Driver, Gateway, Network, Subnet};

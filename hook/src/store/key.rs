@@ -41,6 +41,8 @@ pub(super) enum EntryKey {
     DrainingOf(Key, u32),
     /// A draining endpoint whose namespace has this cookie: its number.
     DrainingIn(u64, u32),
+    /// The connections of a container that are made again with its next start, as JSON.
+    Kept(Key),
     /// The addresses that a container had, as JSON. There are [`PLACES`] for all containers.
     Past(u16),
     /// The lease of an address in a network: the sandbox's number and the endpoint's.
@@ -87,6 +89,7 @@ const DRAINING: u8 = 0x23;
 const DRAINING_OF: u8 = 0x24;
 const DRAINING_IN: u8 = 0x25;
 const PAST: u8 = 0x26;
+const KEPT: u8 = 0x27;
 const ADDRESS: u8 = 0x30;
 const MAC: u8 = 0x31;
 const LINK: u8 = 0x32;
@@ -119,6 +122,7 @@ impl EntryKey {
             Self::Draining(number) => joined(DRAINING, &[&number.to_be_bytes()]),
             Self::DrainingOf(key, number) => joined(DRAINING_OF, &[&key.bytes(), &number.to_be_bytes()]),
             Self::DrainingIn(cookie, number) => joined(DRAINING_IN, &[&cookie.to_be_bytes(), &number.to_be_bytes()]),
+            Self::Kept(key) => joined(KEPT, &[&key.bytes()]),
             Self::Past(place) => joined(PAST, &[&place.to_be_bytes()]),
             Self::Address(network, address) => [text(ADDRESS, network.as_str()), address_bytes(*address)].concat(),
             Self::Mac(network, mac) => [&text(MAC, network.as_str())[..], &mac.0].concat(),
@@ -145,6 +149,7 @@ impl EntryKey {
             DRAINING => Self::Draining(u32::from_be_bytes(rest.array()?)),
             DRAINING_OF => Self::DrainingOf(rest.array()?.into(), u32::from_be_bytes(rest.array()?)),
             DRAINING_IN => Self::DrainingIn(u64::from_be_bytes(rest.array()?), u32::from_be_bytes(rest.array()?)),
+            KEPT => Self::Kept(rest.array()?.into()),
             PAST => Self::Past(u16::from_be_bytes(rest.array()?)),
             ADDRESS => Self::Address(rest.text()?.parse().ok()?, Option::from(rest.address()?)?),
             MAC => Self::Mac(rest.text()?.parse().ok()?, Mac(rest.array()?)),
@@ -193,6 +198,11 @@ impl Span {
     /// The sandboxes in the namespace of that cookie.
     pub fn sandboxes_in(cookie: u64) -> Self {
         Self::between(&EntryKey::SandboxIn(cookie, 0), &EntryKey::SandboxIn(cookie, u32::MAX))
+    }
+
+    /// The connections that are kept.
+    pub fn kept() -> Self {
+        Self { first: vec![KEPT], below: vec![KEPT + 1] }
     }
 
     /// The leases of addresses in a network.
@@ -347,6 +357,7 @@ mod tests {
             EntryKey::DrainingIn(7, 3),
             EntryKey::Past(0),
             EntryKey::Past(0x100),
+            EntryKey::Kept(key(7)),
         ];
         keys.extend(leases_in_order());
         keys.extend([EntryKey::Change(1), EntryKey::Change(1 << 40), EntryKey::Change(u64::MAX)]);

@@ -3,12 +3,13 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::bodies::{Holder, Last, Past, leased_by, number, parsed};
+use super::bodies::{Holder, Kept, Last, Past, leased_by, number, parsed};
 use super::entries::{Entries, damaged};
 use super::key::{EntryKey, Span, address};
 use super::{Error, HostRow, Result};
 use crate::model::{
-    DrainingEndpoint, Endpoint, HostAddress, Key, Mac, Network, NetworkName, PortMapping, Protocol, Sandbox,
+    DrainingEndpoint, Endpoint, HostAddress, KeptConnection, Key, Mac, Network, NetworkName, PortMapping, Protocol,
+    Sandbox,
 };
 
 /// The holder of a port that is asked for.
@@ -207,6 +208,33 @@ impl<'c> Read<'c> {
         let place = EntryKey::past_of(key);
         let past = self.entries.get(&place)?.map(|body| parsed::<Past>(&place, &body)).transpose()?;
         Ok(past.filter(|past| past.key == *key))
+    }
+
+    /// The connections that are made again with the next start of the container of `key`.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn kept_connections(&self, key: &Key) -> Result<Vec<KeptConnection>> {
+        Ok(self.kept(key)?.connections)
+    }
+
+    pub(super) fn kept(&self, key: &Key) -> Result<Kept> {
+        let place = EntryKey::Kept(*key);
+        Ok(self.entries.get(&place)?.map(|body| parsed(&place, &body)).transpose()?.unwrap_or_default())
+    }
+
+    /// The containers of which connections are kept, each with its bundle directory.
+    ///
+    /// # Errors
+    /// When the store fails or an entry is damaged.
+    pub fn keeping(&self) -> Result<Vec<(Key, String)>> {
+        let mut all = Vec::new();
+        self.entries.scan(&Span::kept(), |place, body| {
+            let EntryKey::Kept(key) = place else { return Err(misplaced(&place)) };
+            all.push((key, parsed::<Kept>(&place, body)?.bundle));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(all)
     }
 
     /// Who holds `address` in `network`.

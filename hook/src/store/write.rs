@@ -12,7 +12,7 @@ use super::read::Read;
 use super::version::VERSION;
 use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
-use crate::model::{DrainingEndpoint, Endpoint, Network, NetworkName, Options, Sandbox, State};
+use crate::model::{DrainingEndpoint, Endpoint, KeptConnection, Key, Network, NetworkName, Options, Sandbox, State};
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
 pub(super) const CHANGES: u64 = 1024;
@@ -58,6 +58,9 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails or the entry is damaged.
     pub fn remove_network(&self, name: &NetworkName) -> Result<()> {
+        for (key, _) in self.keeping()? {
+            self.keep_no_more(&key, Some(name))?;
+        }
         let Some(network) = self.network(name)? else { return Ok(()) };
         for key in [EntryKey::Network(name.clone()), EntryKey::LastAddress(name.clone())] {
             self.entries.remove(&key)?;
@@ -179,6 +182,37 @@ impl<'c> Write<'c> {
         sandbox.endpoints.push(endpoint);
         self.entries.put(&EntryKey::Sandbox(number), &json(sandbox)?)?;
         self.note(number, last)
+    }
+
+    /// Keeps a connection of `sandbox`, so that it is made again with the container's next start, in place of one to the
+    /// same network. Nothing is kept of one whose bundle is not known.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn keep(&self, sandbox: &Sandbox, connection: &KeptConnection) -> Result<()> {
+        if sandbox.bundle.is_empty() {
+            return Ok(());
+        }
+        let mut kept = self.kept(&sandbox.key())?;
+        kept.connections.retain(|other| other.network != connection.network);
+        kept.connections.push(connection.clone());
+        kept.bundle.clone_from(&sandbox.bundle);
+        self.entries.put(&EntryKey::Kept(sandbox.key()), &json(&kept)?)
+    }
+
+    /// Keeps no connection of the container of `key` to `network` any more; to none at all where it is `None`.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn keep_no_more(&self, key: &Key, network: Option<&NetworkName>) -> Result<()> {
+        let mut kept = self.kept(key)?;
+        let before = kept.connections.len();
+        kept.connections.retain(|connection| network.is_some_and(|network| connection.network != *network));
+        match kept.connections.len() {
+            0 => self.entries.remove(&EntryKey::Kept(*key)),
+            after if after == before => Ok(()),
+            _ => self.entries.put(&EntryKey::Kept(*key), &json(&kept)?),
+        }
     }
 
     /// Has the endpoint of that number drain, which `sandbox` has no more then; none there is no error.

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use slog::Logger;
 
 use ocinet::decide::request::EndpointRequest;
-use ocinet::engine::{Engine, Result, not_attached};
+use ocinet::engine::{Engine, Kept, Result, not_attached};
 use ocinet::log::with_journal;
 use ocinet::model::{InterfaceName, Invalid, Mac};
 
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Of several networks, the one with the highest has the default route; without it, 0
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     gw_priority: Option<i32>,
+    /// Do not connect it again with its next start
+    #[arg(long)]
+    once: bool,
     /// Names are not built yet
     #[arg(long, hide = true, value_name = "NAME")]
     alias: Vec<String>,
@@ -55,7 +58,8 @@ impl Arguments {
             return Err(not_attached(&self.container, &[]));
         }
         let mut engine = Engine::open(&options.state_dir, options.config()?, log)?;
-        let connected = engine.connect(&self.container, &request);
+        let kept = if self.once { Kept::Once } else { Kept::OverRestarts };
+        let connected = engine.connect(&self.container, &request, kept);
         engine.close();
         connected.map(drop)
     }

@@ -1,9 +1,12 @@
+use std::path::Path;
+
 use slog::{info, warn};
 
 use crate::decide::liveness::{Life, Verdict, verdict};
 use crate::engine::files;
 use crate::engine::locks::{alone_at, place_of, place_of_draining};
 use crate::engine::{Engine, Error, Failures, Result};
+use crate::kernel;
 use crate::model::{DrainingEndpoint, Sandbox, State, quoted};
 use crate::store::Holder;
 
@@ -54,7 +57,19 @@ impl Engine {
             }
         }
         files::collect(&self.files, &self.store, &self.locks, &mut collected.failures)?;
+        let forgotten = self.keep_nothing_of_the_gone();
+        collected.failures.note("connections that are kept", forgotten)?;
         Ok(collected)
+    }
+
+    /// Keeps no connections of containers whose bundles are gone. A bundle that cannot be looked at is not gone.
+    fn keep_nothing_of_the_gone(&mut self) -> Result<()> {
+        for (key, bundle) in self.store.read().keeping()? {
+            if kernel::is_gone(Path::new(&bundle)) && self.store.read().find(&key)?.is_none() {
+                self.store.write(|store| store.keep_no_more(&key, None))?;
+            }
+        }
+        Ok(())
     }
 
     /// Collects the sandbox of that number if it is dead, so that what it holds is free. True when it went.

@@ -136,6 +136,7 @@ impl Engine {
             | LeaseConflict::Owned(_)
             | LeaseConflict::Draining(_)
             | LeaseConflict::Moved
+            | LeaseConflict::Kept(_)
             | LeaseConflict::NoNetwork(_)
             | LeaseConflict::Redefined(_) => {
                 Error::Conflict(format!("container {} is in the way of its own plan", request.container))

@@ -1,17 +1,19 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use slog::{debug, info, warn};
 
-use super::outcome::{Lease, Outcome};
+use super::outcome::{Lease, LeaseConflict, Outcome};
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::locks::{FirewallLock, alone_at_sandbox};
 use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
-use crate::input::NetworkNamespace;
+use crate::input::{NetworkNamespace, config};
 use crate::kernel::{self, Netns, Place, Process, perform};
 use crate::model::{
-    Alias, Endpoint, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
+    Alias, Endpoint, HostAddress, Invalid, KeptConnection, Key, Mode, Namespace, NetnsLocator, Network, Protocol,
+    Sandbox, State,
 };
 
 /// How often a lease is tried again.
@@ -93,18 +95,41 @@ impl Engine {
 
     /// Leases, and resolves the conflicts that are met, one after the other.
     fn lease_in_turn(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Result<Lease> {
+        let mut request = Cow::Borrowed(request);
         // Each network may have to be defined first, and each endpoint from before to be drained.
         let tries = TRIES + 3 * request.wiring.connections().len();
         for _ in 0..tries {
-            let conflict = match self.lease(request, target, nth) {
+            let conflict = match self.lease(&request, target, nth) {
                 Ok(lease) => return Ok(lease),
+                Err(LeaseConflict::Kept(kept)) => {
+                    let kept = self.still_defined(&request.key(), kept)?;
+                    request.to_mut().wiring.join(&kept);
+                    continue;
+                }
                 Err(conflict) => conflict,
             };
-            if let Some(outcome) = self.resolve(conflict, request, &target.namespace)? {
+            if let Some(outcome) = self.resolve(conflict, &request, &target.namespace)? {
                 return Ok(Lease::Done(outcome));
             }
         }
         Err(Error::Conflict(format!("lost {tries} races for what container {} asks for; try again", request.container)))
+    }
+
+    /// Those of the connections that are kept of the container of `key` whose network is still defined; the others are
+    /// kept no more.
+    fn still_defined(&mut self, key: &Key, kept: Vec<KeptConnection>) -> Result<Vec<KeptConnection>> {
+        let definitions = self.definitions();
+        let mut there = Vec::new();
+        for connection in kept {
+            let name = &connection.network;
+            if *name == config::default_bridge() || definitions.exists(name)? {
+                there.push(connection);
+                continue;
+            }
+            warn!(self.log, "the container is not connected to network {name} again, which is not defined any more");
+            self.store.write(|store| store.keep_no_more(key, Some(name)))?;
+        }
+        Ok(there)
     }
 
     /// A link of another program keeps its name, and ours gets another.

@@ -41,6 +41,7 @@ impl Engine {
             LeaseConflict::Failed(error) => Err(error),
             LeaseConflict::Held { .. }
             | LeaseConflict::Moved
+            | LeaseConflict::Kept(_)
             | LeaseConflict::NoAddress(_)
             | LeaseConflict::Earlier(_)
             | LeaseConflict::Owned(_) => Ok(()),

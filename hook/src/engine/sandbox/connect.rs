@@ -28,6 +28,15 @@ struct Connection {
     firewall_lock: FirewallLock,
 }
 
+/// How long a connection that is made while its container runs is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is made again with each start of the container, until it is disconnected or its bundle is gone.
+    OverRestarts,
+    /// Until the container is deleted.
+    Once,
+}
+
 impl Engine {
     /// Connects the container that runs and is called `container`, by its id, its name or the beginning of its id, as
     /// `request` asks.
@@ -35,7 +44,7 @@ impl Engine {
     /// # Errors
     /// With nothing left of it. [`Error::NotFound`] where there is no such container, [`Error::Conflict`] where it does
     /// not run, is on that network, or another has what is asked for.
-    pub fn connect(&mut self, container: &str, request: &EndpointRequest) -> Result<Sandbox> {
+    pub fn connect(&mut self, container: &str, request: &EndpointRequest, lifetime: Kept) -> Result<Sandbox> {
         self.links.permitted()?;
         let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
         self.rules.keeper.backend_of(&row)?.ready()?;
@@ -49,6 +58,9 @@ impl Engine {
                     nth += 1;
                 }
                 Ok(sandbox) => {
+                    if lifetime == Kept::OverRestarts {
+                        self.store.write(|store| store.keep(&sandbox, &request.into()))?;
+                    }
                     info!(self.log, "connected"; "container" => %sandbox.container, "network" => %request.network);
                     return Ok(sandbox);
                 }

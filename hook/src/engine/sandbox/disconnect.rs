@@ -20,6 +20,8 @@ impl Engine {
             return Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container)));
         };
         let netns = self.namespace_of(&sandbox)?;
+        // First, so that one that is cut off does not come back.
+        self.store.write(|store| store.keep_no_more(&sandbox.key(), Some(network)))?;
         self.leave(sandbox.number, endpoint, Some(&netns))?;
         info!(self.log, "disconnected"; "container" => %sandbox.container, "network" => %network);
         Ok(())

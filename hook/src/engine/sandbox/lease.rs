@@ -80,6 +80,7 @@ impl Engine {
             check_unleased(store, request, namespace)?;
             let draining = store.draining_of(&request.key())?;
             refuse_while_draining(&draining, wanted.joining.connections)?;
+            refuse_without_kept(store, &request.key(), wanted.joining.connections)?;
             Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, draining))
         })?;
         self.take_up(draining)?;
@@ -214,6 +215,13 @@ fn check_unleased(store: &Write<'_>, request: &Request, namespace: &Namespace) -
         Some(number) => Err(LeaseConflict::Draining(number)),
         None => Ok(()),
     }
+}
+
+/// A container that was connected to further networks while it ran joins them again.
+fn refuse_without_kept(store: &Write<'_>, key: &Key, connections: &[EndpointRequest]) -> Leased<()> {
+    let mut kept = store.kept_connections(key)?;
+    kept.retain(|kept| !connections.iter().any(|one| one.network == kept.network));
+    if kept.is_empty() { Ok(()) } else { Err(LeaseConflict::Kept(kept)) }
 }
 
 /// A container that comes back while it still drains waits, since it gets the address that it had.

@@ -20,6 +20,7 @@ mod rearrange;
 mod second_driver;
 
 pub use bundle::bundle_of;
+pub use connect::Kept;
 pub use member::NetnsOwner;
 pub use outcome::Outcome;
 pub use prepare::{OpenBundle, edit_for};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::engine::Error;
 use crate::engine::locks::FirewallLock;
-use crate::model::{HostAddress, Network, NetworkName, Protocol, Sandbox};
+use crate::model::{HostAddress, KeptConnection, Network, NetworkName, Protocol, Sandbox};
 use crate::store::Holder;
 
 /// How an attach ended well.
@@ -43,6 +43,8 @@ pub(in crate::engine) enum LeaseConflict {
     /// An earlier endpoint in this namespace drains, of this number: its interface may have the name that the new one
     /// wants.
     Draining(i64),
+    /// The container has connections that are kept, beside those that were asked for.
+    Kept(Vec<KeptConnection>),
     /// The network is not defined yet.
     NoNetwork(NetworkName),
     /// No endpoint is on the network, and its definition was changed.

@@ -144,6 +144,11 @@ pub fn names_in(path: &Path) -> Result<Vec<String>> {
     }
 }
 
+/// Whether there is certainly nothing at `path`.
+pub fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// The number of bytes that are free on the file system of `path`; 0 if no further file can be made, and the maximum if
 /// the kernel does not know.
 pub fn room_beside(path: &Path) -> u64 {

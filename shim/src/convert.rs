@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ocinet::decide::request::EndpointRequest;
 use ocinet::engine::{Error, NetworkKind, NetworkView, Remedy};
 use ocinet::input::network_file::Draft;
 use ocinet::kernel;
@@ -127,6 +128,16 @@ pub fn draft(request: CreateNetworkRequest) -> Result<Draft, Invalid> {
     }
     request.routes.iter().try_for_each(|route| draft.set("route", route))?;
     Ok(draft)
+}
+
+/// What a call asks for of a further endpoint, in the grammar of an annotation.
+pub fn connection(request: &ConnectRequest) -> Result<EndpointRequest, Invalid> {
+    let is_wrong = |text: &&String| text.contains([',', ' ', '=']);
+    if let Some(text) = request.options.iter().flat_map(|(key, value)| [key, value]).find(is_wrong) {
+        return Err(Invalid::new("options", text, "has a character that no option has"));
+    }
+    let options: Vec<String> = request.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{}:{}", request.network, options.join(",")).parse()
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Invalid> {

@@ -133,6 +133,52 @@ fn networks_of_ones_own() -> Result<()> {
     })
 }
 
+/// A container that runs joins and leaves a network by calls.
+#[test]
+fn connect_and_disconnect() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        host.ocinet("network create back")?.success()?;
+        let web = host.container("web").publish("8080:80").run()?;
+        let sibling = host.container("sibling").network("back").run()?;
+        let request = |options: &[(&str, &str)]| ConnectRequest {
+            network: "back".into(),
+            container: "web".into(),
+            options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..Default::default()
+        };
+        let rows = [
+            ("ip", "10.90.0.9", Code::INVALID_ARGUMENT, "10.90.0.9"),
+            ("speed", "9", Code::INVALID_ARGUMENT, "speed"),
+            ("ip", "10.64.0.9,mtu=9", Code::INVALID_ARGUMENT, "options"),
+            ("interface", "eth0", Code::ALREADY_EXISTS, "eth0"),
+        ];
+        every(rows, |(key, value, expected, word)| {
+            let request = request(&[(key, value)]);
+            let (code, why) = service.refused(async |client| client.connect(forever(), &request).await)?;
+            ensure!(code == *expected && why.contains(word), "{code:?}: {why}");
+            Ok(())
+        })?;
+        let wanted = request(&[("ip", "10.64.0.9"), ("gw-priority", "1")]);
+        let connected = service.call(async |client| client.connect(forever(), &wanted).await)?;
+        ensure!(connected.container.endpoints[1].addresses == ["10.64.0.9/24"], "{connected}");
+        ensure!(connected.container.endpoints[1].gateways == ["10.64.0.1"], "it has the default route: {connected}");
+        sibling.reaches(Tcp, "10.64.0.9:80")?.is("web")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let leave = DisconnectRequest { network: "back".into(), container: "web".into(), ..Default::default() };
+        service.call(async |client| client.disconnect(forever(), &leave).await)?;
+        sibling.cannot_reach(Tcp, "10.64.0.9:80")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let (code, why) = service.refused(async |client| client.disconnect(forever(), &leave).await)?;
+        ensure!(code == Code::NOT_FOUND && why.contains("back"), "{code:?}: {why}");
+        web.delete()?;
+        sibling.delete()?;
+        host.settled_sandboxes()?;
+        host.ocinet("network rm back")?.success()?;
+        host.sh("rmdir /etc/ocinet/networks").map(drop)
+    })
+}
+
 /// What a call says wrongly of a network is refused in words that name it, and nothing is written.
 #[test]
 fn networks_that_cannot_be_had() -> Result<()> {

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ocinet::decide::request::Request;
-use ocinet::engine::{Definitions, Engine, Lifetime, NetworkView, Outcome, Result, bundle_of, not_attached, settings};
+use ocinet::engine::{
+    Definitions, Engine, Kept, Lifetime, NetworkView, Outcome, Result, bundle_of, not_attached, settings,
+};
 use ocinet::input::State;
 use ocinet::input::config::Config;
 use ocinet::input::network_file;
-use ocinet::model::{Key, Sandbox};
+use ocinet::model::{Invalid, Key, Sandbox};
 use ocinet_proto::protobuf::Message;
 use ocinet_proto::v1::*;
 use serde_json::json;
@@ -135,6 +137,27 @@ impl Host {
         definitions
             .remove(Engine::open_used(&self.state_dir, Config::unread(&self.config_dir), self.log.clone())?, &name)?;
         Ok(RemoveNetworkResponse::new())
+    }
+
+    pub fn connect(&self, request: ConnectRequest) -> Result<ConnectResponse> {
+        let wanted = convert::connection(&request)?;
+        if self.engine()?.is_none() {
+            return Err(not_attached(&request.container, &[]));
+        }
+        let mut engine = Engine::open(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
+        let kept = if request.once { Kept::Once } else { Kept::OverRestarts };
+        let connected = engine.connect(&request.container, &wanted, kept);
+        engine.close();
+        Ok(ConnectResponse { container: Some(convert::container(&connected?)).into(), ..Default::default() })
+    }
+
+    pub fn disconnect(&self, request: &DisconnectRequest) -> Result<DisconnectResponse> {
+        let network = request.network.parse().map_err(|error: Invalid| error.within("network"))?;
+        let opened = Engine::open_used(&self.state_dir, Config::unread(&self.config_dir), self.log.clone())?;
+        let Some(mut engine) = opened else { return Err(not_attached(&request.container, &[])) };
+        let disconnected = engine.disconnect(&request.container, &network);
+        engine.close();
+        disconnected.map(|()| DisconnectResponse::new())
     }
 
     pub fn check(&self) -> Result<CheckResponse> {

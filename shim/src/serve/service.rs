@@ -96,6 +96,14 @@ impl NetworkService for Service {
         self.call(move |host| host.remove_network(&request)).await
     }
 
+    async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
+        self.call(|host| host.connect(request)).await
+    }
+
+    async fn disconnect(&self, _: &TtrpcContext, request: DisconnectRequest) -> ttrpc::Result<DisconnectResponse> {
+        self.call(move |host| host.disconnect(&request)).await
+    }
+
     async fn check(&self, _: &TtrpcContext, _: CheckRequest) -> ttrpc::Result<CheckResponse> {
         self.call(Host::check).await
     }

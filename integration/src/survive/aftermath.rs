@@ -49,9 +49,9 @@ fn end(host: &Host, container: &mut Container<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A new container asks for the port, and for every address that the first one has.
+/// A new container asks for the port, and for every address that the first one has, be it that it drains.
 fn heir(host: &Host) -> Result<()> {
-    let held = host.sandboxes()?.into_iter().next().map(|sandbox| sandbox.endpoints).unwrap_or_default();
+    let held: Vec<_> = host.sandboxes()?.into_iter().flat_map(|sandbox| sandbox.endpoints).collect();
     let claim = |endpoint: &crate::Endpoint| {
         let address = endpoint.addresses.first().map_or("", |address| address.split('/').next().unwrap_or_default());
         format!("{}:ip={address}", endpoint.network)

@@ -2,9 +2,11 @@
 
 use slog::info;
 
+use crate::decide::plan;
+use crate::driver::SandboxStep;
 use crate::engine::{Engine, Error, Result};
-use crate::kernel::Netns;
-use crate::model::{NetworkName, Sandbox};
+use crate::kernel::{Netns, perform};
+use crate::model::{NetworkName, Route, Sandbox, State};
 
 impl Engine {
     /// Disconnects the container that is called `container` from `network`. What leads to it by that network goes to the
@@ -39,12 +41,27 @@ impl Engine {
         for endpoint in &unfinished {
             self.leave(number, *endpoint, netns.as_ref())?;
         }
+        self.follow_the_store(&sandbox, netns.as_ref())?;
         Ok(true)
+    }
+
+    /// Has the default route and the published ports of a container lead where the store says, whatever was moved before
+    /// a connect or disconnect of `before` was cut off.
+    fn follow_the_store(&mut self, before: &Sandbox, netns: Option<&Netns>) -> Result<()> {
+        self.rules.reload_if_different(&self.store, &mut self.links)?;
+        let (Some(netns), Some(now)) = (netns, self.store.read().sandbox(before.number)?) else { return Ok(()) };
+        for endpoint in before.endpoints.iter().filter(|endpoint| endpoint.state != State::Attached) {
+            let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
+            for Route::Default(from) in plan::default_routes(&network, &endpoint.addresses) {
+                let to = now.gateway().filter(|to| to.is_ipv4() == from.is_ipv4());
+                perform::inside(netns, &[SandboxStep::MoveDefaultRoute { from, to }], None)?;
+            }
+        }
+        Ok(())
     }
 }
 
 /// The endpoints of an attached sandbox that are not attached.
 fn unfinished(sandbox: &Sandbox) -> impl Iterator<Item = i64> {
-    let is_between = |endpoint: &&crate::model::Endpoint| endpoint.state != crate::model::State::Attached;
-    sandbox.endpoints.iter().filter(is_between).map(|endpoint| endpoint.number)
+    sandbox.endpoints.iter().filter(|endpoint| endpoint.state != State::Attached).map(|endpoint| endpoint.number)
 }

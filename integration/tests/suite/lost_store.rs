@@ -211,7 +211,7 @@ fn a_store_of_a_newer_version_is_left_alone() -> Result<()> {
         let later = "ALTER TABLE entry_8 RENAME TO later; PRAGMA user_version = 99; PRAGMA application_id = 0x6f630063";
         place(host, &made("later", |store| store.execute_batch(later), &before)?)?;
         every(["ps", "gc"], |command| {
-            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 7", "newer"]).map(drop)
+            host.ocinet(command)?.exits(1)?.is_one_line()?.says(&["version 99", "version 8", "newer"]).map(drop)
         })?;
         host.container("web").refused()?.exits(1)?.is_one_line()?.says(&["version 99"])?;
         kept.hook("poststop")?.exits(1)?.is_one_line()?.says(&["version 99"])?;

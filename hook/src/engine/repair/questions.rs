@@ -32,10 +32,13 @@ impl Engine {
         let (mut all, draining) = self.read(|store| {
             store.at_one_moment(|store| Ok((store.sandboxes_after(after, count)?, store.all_draining()?)))
         })?;
-        // One that has left a network is still there itself.
-        let is_remain = |one: &Sandbox| one.number > after && !all.iter().any(|other| other.number == one.number);
-        let remains: Vec<_> = DrainingEndpoint::remains(draining).into_iter().filter(is_remain).collect();
-        all.extend(remains);
+        for remain in DrainingEndpoint::remains(draining).into_iter().filter(|sandbox| sandbox.number > after) {
+            // One that has left a network is still there itself.
+            match all.iter_mut().find(|sandbox| sandbox.number == remain.number) {
+                Some(sandbox) => sandbox.endpoints.extend(remain.endpoints),
+                None => all.push(remain),
+            }
+        }
         all.sort_by_key(|sandbox| sandbox.number);
         all.truncate(count as usize);
         Ok(all)

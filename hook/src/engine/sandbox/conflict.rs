@@ -77,6 +77,8 @@ impl Engine {
                 return Ok(None);
             }
             if sandbox.state == State::Attached && self.stands_again(&sandbox)? {
+                let draining = self.store.read().draining_of(&sandbox.key())?;
+                self.take_up(draining)?;
                 return Ok(Some(sandbox));
             }
         } else {

@@ -32,13 +32,7 @@ impl Engine {
         let (mut all, draining) = self.read(|store| {
             store.at_one_moment(|store| Ok((store.sandboxes_after(after, count)?, store.all_draining()?)))
         })?;
-        for remain in DrainingEndpoint::remains(draining).into_iter().filter(|sandbox| sandbox.number > after) {
-            // One that has left a network is still there itself.
-            match all.iter_mut().find(|sandbox| sandbox.number == remain.number) {
-                Some(sandbox) => sandbox.endpoints.extend(remain.endpoints),
-                None => all.push(remain),
-            }
-        }
+        all.extend(DrainingEndpoint::remains(draining).into_iter().filter(|sandbox| sandbox.number > after));
         all.sort_by_key(|sandbox| sandbox.number);
         all.truncate(count as usize);
         Ok(all)

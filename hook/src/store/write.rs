@@ -58,9 +58,6 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails or the entry is damaged.
     pub fn remove_network(&self, name: &NetworkName) -> Result<()> {
-        for (key, _) in self.keeping()? {
-            self.keep_no_more(&key, Some(name))?;
-        }
         let Some(network) = self.network(name)? else { return Ok(()) };
         for key in [EntryKey::Network(name.clone()), EntryKey::LastAddress(name.clone())] {
             self.entries.remove(&key)?;
@@ -198,6 +195,14 @@ impl<'c> Write<'c> {
         kept.connections.push(connection.clone());
         kept.bundle.clone_from(&sandbox.bundle);
         self.entries.put(&EntryKey::Kept(sandbox.key()), &json(&kept)?)
+    }
+
+    /// Keeps no connection to `network` any more, of any container.
+    ///
+    /// # Errors
+    /// When the store fails or an entry is damaged.
+    pub fn keep_none_to(&self, network: &NetworkName) -> Result<()> {
+        self.keeping()?.iter().try_for_each(|(key, _)| self.keep_no_more(key, Some(network)))
     }
 
     /// Keeps no connection of the container of `key` to `network` any more; to none at all where it is `None`.

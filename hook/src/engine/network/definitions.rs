@@ -193,7 +193,11 @@ impl Changing<'_> {
     /// When the file cannot be removed.
     pub fn remove(&self, name: &NetworkName) -> Result<()> {
         for lifetime in [Lifetime::Lasting, Lifetime::ThisBoot] {
-            kernel::remove_file(&self.definitions.path(name, lifetime))?;
+            let path = self.definitions.path(name, lifetime);
+            // A file system that cannot be written refuses also for a file that is not there.
+            if !kernel::is_gone(&path) {
+                kernel::remove_file(&path)?;
+            }
         }
         self.definitions.remove_drafts()
     }

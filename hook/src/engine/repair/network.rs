@@ -25,6 +25,7 @@ impl Definitions {
             if !engine.forget_network(name)? {
                 engine.refuse_network_in_use(name)?;
             }
+            engine.store.write(|store| store.keep_none_to(name))?;
         }
         changing.remove(name)
     }

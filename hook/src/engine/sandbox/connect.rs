@@ -17,7 +17,7 @@ use crate::engine::locks::{FirewallLock, alone_at, change_at_firewall};
 use crate::engine::network::remember_mac;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
-use crate::model::{Alias, Endpoint, Mode, Network, Publishing, Sandbox, State};
+use crate::model::{Alias, Endpoint, KeptConnection, Mode, Network, Publishing, Sandbox, State};
 
 /// An endpoint that is stored and is to be wired.
 struct Connection {
@@ -53,14 +53,11 @@ impl Engine {
         self.complete_disconnects(sandbox.number)?;
         let mut nth = 0;
         loop {
-            match self.connect_once(sandbox.number, request, &netns, nth) {
+            match self.connect_once(sandbox.number, request, lifetime, &netns, nth) {
                 Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if nth < NAMES && !Alias::is_ours(&alias) => {
                     nth += 1;
                 }
                 Ok(sandbox) => {
-                    if lifetime == Kept::OverRestarts {
-                        self.store.write(|store| store.keep(&sandbox, &request.into()))?;
-                    }
                     info!(self.log, "connected"; "container" => %sandbox.container, "network" => %request.network);
                     return Ok(sandbox);
                 }
@@ -105,13 +102,20 @@ impl Engine {
     }
 
     /// One try, with the `nth` of the names that its link can have.
-    fn connect_once(&mut self, number: i64, request: &EndpointRequest, netns: &Netns, nth: u8) -> Result<Sandbox> {
+    fn connect_once(
+        &mut self,
+        number: i64,
+        request: &EndpointRequest,
+        lifetime: Kept,
+        netns: &Netns,
+        nth: u8,
+    ) -> Result<Sandbox> {
         let connection = self.lease_connection_in_turn(number, request, nth)?;
         self.step("lease");
         let endpoint = connection.sandbox.endpoints.last().map(|endpoint| endpoint.number).unwrap_or_default();
         let connected = self.wire_connection(connection, netns).and_then(|()| {
             self.rearrange(number, Some(netns), |_| {})?;
-            self.seal_connection(number, endpoint)
+            self.seal_connection(number, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))
         });
         connected.map_err(|error| {
             debug!(self.log, "taking the connection back"; "error" => %error);
@@ -119,14 +123,15 @@ impl Engine {
         })
     }
 
-    /// Says in the store and to the container that the endpoint is there.
-    fn seal_connection(&mut self, number: i64, endpoint: i64) -> Result<Sandbox> {
+    /// Says in the store and to the container that the endpoint is there, and that its connection is `kept`.
+    fn seal_connection(&mut self, number: i64, endpoint: i64, kept: Option<KeptConnection>) -> Result<Sandbox> {
         let (before, after) = self.store.write(|store| {
             let gone = || Error::NotFound("the container was detached meanwhile".into());
             let before = store.sandbox(number)?.ok_or_else(gone)?;
             let mut after = before.clone();
             after.endpoints.iter_mut().filter(|one| one.number == endpoint).for_each(|one| one.state = State::Attached);
             store.set_sandbox(&after)?;
+            kept.as_ref().map_or(Ok(()), |kept| store.keep(&after, kept))?;
             Ok::<_, Error>((before, after))
         })?;
         self.step("seal");

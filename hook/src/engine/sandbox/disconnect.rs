@@ -16,7 +16,16 @@ impl Engine {
     /// [`Error::NotFound`] where there is no such container, or it is not on that network; [`Error::Conflict`] where it
     /// does not run.
     pub fn disconnect(&mut self, container: &str, network: &NetworkName) -> Result<()> {
-        let (sandbox, _alone) = self.running(container)?;
+        let (mut sandbox, _alone) = self.running(container)?;
+        let is_on = |sandbox: &Sandbox| sandbox.endpoints.iter().any(|endpoint| endpoint.network == *network);
+        let was_on = is_on(&sandbox);
+        if self.complete_disconnects(sandbox.number)? {
+            sandbox = self.store.read().sandbox(sandbox.number)?.unwrap_or(sandbox);
+            if was_on && !is_on(&sandbox) {
+                self.store.write(|store| store.keep_no_more(&sandbox.key(), Some(network)))?;
+                return Ok(());
+            }
+        }
         let found = sandbox.endpoints.iter().find(|endpoint| endpoint.network == *network);
         let Some(endpoint) = found.map(|endpoint| endpoint.number) else {
             return Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container)));
@@ -54,7 +63,7 @@ impl Engine {
             let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
             for Route::Default(from) in plan::default_routes(&network, &endpoint.addresses) {
                 let to = now.gateway().filter(|to| to.is_ipv4() == from.is_ipv4());
-                perform::inside(netns, &[SandboxStep::MoveDefaultRoute { from, to }], None)?;
+                self.warn_of(perform::inside(netns, &[SandboxStep::MoveDefaultRoute { from, to }], None));
             }
         }
         Ok(())

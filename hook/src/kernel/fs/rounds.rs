@@ -4,6 +4,7 @@
 //! find it done. Two numbers in the lock file say how many rounds have begun, and which one was the last to complete.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::{Lock, LockFile, Place};
@@ -24,13 +25,16 @@ impl LockFile {
         place: Place,
         work: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<Lock, E> {
-        // The lock file cannot be replaced meanwhile, but one that cannot be read has no numbers.
-        let arrival = File::open(self.path()).map_or(0, |file| number(&file, BEGUN));
+        // Where it cannot be read, no round is known to be later.
+        let arrival = File::open(self.path()).ok().and_then(|file| number(&file, BEGUN));
         let lock = self.exclusive(place)?;
-        if number(lock.file(), COMPLETED) > arrival {
+        let (begun, completed) = (number(lock.file(), BEGUN), number(lock.file(), COMPLETED));
+        // A round that was completed has begun: other numbers are damaged.
+        let is_done = completed > arrival && completed <= begun;
+        if arrival.is_some() && is_done {
             return Ok(lock);
         }
-        let round = number(lock.file(), BEGUN) + 1;
+        let round = begun.unwrap_or_default().wrapping_add(1);
         // A round that is not noted at its beginning could be taken for a later one.
         let noted = lock.file().write_all_at(&round.to_ne_bytes(), BEGUN).is_ok();
         work()?;
@@ -42,10 +46,14 @@ impl LockFile {
     }
 }
 
-/// The number at that place; 0 where the file is too short.
-fn number(file: &File, at: u64) -> u64 {
+/// The number at that place: 0 in a file that ends before, none where it cannot be read.
+fn number(file: &File, at: u64) -> Option<u64> {
     let mut bytes = [0; 8];
-    file.read_exact_at(&mut bytes, at).map_or(0, |()| u64::from_ne_bytes(bytes))
+    match file.read_exact_at(&mut bytes, at) {
+        Ok(()) => Some(u64::from_ne_bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Some(0),
+        Err(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +106,25 @@ mod tests {
             drop(held);
         });
         assert_eq!(rounds.load(Ordering::SeqCst), 3, "twenty that waited need one");
+        fs::remove_file(file.path()).unwrap();
+    }
+
+    /// Also where the numbers are damaged, each that comes has the work done.
+    #[test]
+    fn damaged_numbers_serve_none() {
+        let file = file("damaged-rounds");
+        for (begun, completed) in [(0, u64::MAX), (5, 9), (u64::MAX, u64::MAX), (u64::MAX, 0), (7, 7)] {
+            fs::write(file.path(), [u64::to_ne_bytes(begun), u64::to_ne_bytes(completed)].concat()).unwrap();
+            for _ in 0..3 {
+                let mut done = false;
+                let work = || {
+                    done = true;
+                    Ok::<(), Error>(())
+                };
+                drop(file.join_round(Place::Flows, work).unwrap());
+                assert!(done, "{begun} {completed}");
+            }
+        }
         fs::remove_file(file.path()).unwrap();
     }
 

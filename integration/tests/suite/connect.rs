@@ -252,6 +252,25 @@ fn killed_in_the_middle() -> Result<()> {
     Ok(())
 }
 
+/// A container that goes after a disconnect was killed in the middle leaves no rule, whichever firewall has it.
+#[test]
+fn it_goes_after_a_move_that_was_cut_off() -> Result<()> {
+    every(Firewall::ALL, |firewall| {
+        Settings::default().firewall(*firewall).prepare(DEFINE).test(|host| {
+            for delay in 4..24 {
+                let web = host.container("web").network("front;back").publish("8080:80").run()?;
+                host.sh(&format!(
+                    "timeout -s KILL 0.0{delay:02} {OCINET} network disconnect front web >/dev/null 2>&1 || true"
+                ))?;
+                web.delete()?;
+                host.settled_sandboxes()?;
+                host.check().with_context(|| format!("killed after {delay} ms"))?;
+            }
+            Ok(())
+        })
+    })
+}
+
 /// Many at once: on one container, on several, and beside detach, gc and the removal of the network.
 #[test]
 fn many_at_once() -> Result<()> {

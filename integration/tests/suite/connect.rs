@@ -271,6 +271,37 @@ fn it_goes_after_a_move_that_was_cut_off() -> Result<()> {
     })
 }
 
+/// A connect whose iptables fails while it moves a port is taken back: the port leads where it led, by one rule.
+#[test]
+fn iptables_fails_while_a_port_moves() -> Result<()> {
+    for (firewall, restore) in
+        [(Firewall::IptablesNft, "iptables-nft-restore"), (Firewall::IptablesLegacy, "iptables-legacy-restore")]
+    {
+        Settings::default().firewall(firewall).prepare(DEFINE).test(|host| {
+            let _other = host.container("other").network("front").run()?;
+            let web = host.container("web").publish("8080:80").run()?;
+            let before = route(&web)?;
+            host.sh(&format!(
+                "mount -t tmpfs tmpfs /usr/local/sbin
+                 printf '%s\n' '#!/bin/sh' 'cat >/tmp/document.$$' \
+                     'if grep -q \"dport 8080 \" /tmp/document.$$ && mkdir /tmp/failed 2>/dev/null; then exit 70; fi' \
+                     'exec /usr/sbin/{restore} \"$@\" </tmp/document.$$' >/usr/local/sbin/{restore}
+                 chmod 755 /usr/local/sbin/{restore}"
+            ))?;
+            network(host, "connect --gw-priority 1 front web")?.exits(1)?.says(&[restore, "70"])?;
+            host.sh("umount --lazy /usr/local/sbin; rmdir /tmp/failed; rm /tmp/document.*")?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            ensure!(route(&web)? == before, "{}", route(&web)?);
+            host.settled_sandboxes()?;
+            host.check()?;
+            web.delete()?;
+            host.settled_sandboxes()?;
+            host.check()
+        })?;
+    }
+    Ok(())
+}
+
 /// Many at once: on one container, on several, and beside detach, gc and the removal of the network.
 #[test]
 fn many_at_once() -> Result<()> {

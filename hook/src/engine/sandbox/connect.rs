@@ -119,8 +119,15 @@ impl Engine {
         });
         connected.map_err(|error| {
             debug!(self.log, "taking the connection back"; "error" => %error);
-            error.after(self.leave(number, endpoint, Some(netns)))
+            error.after(self.take_back(number, endpoint, netns))
         })
+    }
+
+    /// Takes away an endpoint whose connection failed. A firewall program that failed may have moved a part of the
+    /// published ports: with iptables, moving them again would double a rule.
+    fn take_back(&mut self, number: i64, endpoint: i64, netns: &Netns) -> Result<()> {
+        self.leave(number, endpoint, Some(netns))?;
+        self.rules.reload_if_different(&self.store, &mut self.links)
     }
 
     /// Says in the store and to the container that the endpoint is there, and that its connection is `kept`.

@@ -2,6 +2,8 @@
 //! ours without changing it.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::service::Service;
@@ -139,6 +141,36 @@ fn nothing_is_wrong_with_a_healthy_host() -> Result<()> {
         let json: Vec<serde_json::Value> = serde_json::from_str(&host.ocinet("doctor --json")?.success()?)?;
         ensure!(json.iter().all(|finding| finding["kind"] == "note"), "{json:?}");
         Ok(())
+    })
+}
+
+/// What comes and goes while the doctor looks is no fault.
+#[test]
+fn attaches_and_detaches_are_no_fault() -> Result<()> {
+    alone().test(|host| {
+        host.container("first").run()?.delete()?;
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let churn = |name: &'static str| {
+                let done = &done;
+                scope.spawn(move || -> Result<()> {
+                    while !done.load(Ordering::Relaxed) {
+                        host.container(name).publish("80").run()?.delete()?;
+                    }
+                    Ok(())
+                })
+            };
+            let workers = ["one", "two", "three", "four", "five", "six"].map(churn);
+            let looked = (0..60).try_for_each(|_| {
+                let said = host.ocinet("doctor")?;
+                ensure!(!said.stdout.contains("belongs to no container"), "{said}");
+                Ok(())
+            });
+            done.store(true, Ordering::Relaxed);
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))?;
+            looked
+        })?;
+        host.settles()
     })
 }
 

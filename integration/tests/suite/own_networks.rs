@@ -1,6 +1,8 @@
 //! Networks of one's own: their definitions, and the commands that write, show and remove them. No kernel object follows
 //! from any of it before a container joins.
 
+mod by_hand;
+
 use std::collections::BTreeSet;
 use std::thread;
 
@@ -203,44 +205,6 @@ fn a_pool_is_exhausted() -> Result<()> {
         create(host, &["one-more"])?;
         ensure!(file(host, "one-more")?.contains(ranges[1]), "what was given back");
         Ok(())
-    })
-}
-
-/// Files that a person wrote: each mistake is told with its place, and what else there is stays usable.
-#[test]
-fn files_by_hand() -> Result<()> {
-    story(Settings::default(), |host| {
-        host.sh(&format!(
-            "mkdir -p {FILES}; cd {FILES}; echo 'mtu = 9' >small.toml; echo 'colour = \"red\"' >red.toml; echo '[' >torn.toml
-             echo >bridge.toml; echo >'a b.toml'; mkdir folder.toml; echo junk >README; echo >.hidden.toml
-             printf '[[subnet]]\\nrange = \"10.70.0.0/24\"\\n[labels]\\nby = \"hand\"\\n' >good.toml; echo >open.toml"
-        ))?;
-        let listed = network(host, &["ls", "--format", "{{.Name}}"])?.exits(0)?;
-        let names: Vec<_> = listed.stdout.lines().collect();
-        ensure!(names == ["bridge", "good", "host", "none", "open"], "{listed}");
-        let places = [
-            "small.toml: mtu \"9\"",
-            "red.toml: colour \"red\"",
-            "torn.toml, line 1",
-            "bridge.toml",
-            "a b.toml",
-            "folder.toml",
-        ];
-        every(places, |place| {
-            let lines = listed.stderr.lines().filter(|line| line.contains(place));
-            ensure!(lines.count() == 1, "{listed}");
-            Ok(())
-        })?;
-        ensure!(listed.stderr.lines().count() == places.len(), "{listed}");
-        let found: Value = host.json(&format!("{OCINET} network inspect good open 2>/dev/null"))?;
-        ensure!(found[0]["Labels"] == json!({"by": "hand"}) && found[0].get("Created").is_none(), "{found:#}");
-        ensure!(found[1]["IPAM"]["Config"] == json!([]), "it is chosen when a container joins: {found:#}");
-        network(host, &["create", "--subnet=10.70.0.0/28", "n"])?.exits(3)?.says(&["good"])?;
-        network(host, &["prune", "-f"])?.success()?;
-        ensure!(host.sh(&format!("ls {FILES}"))?.contains("good.toml"), "no command wrote it");
-        // Also what is wrong can be removed by its name.
-        every(["good", "red", "torn", "open"], |name| network(host, &["rm", name])?.success().map(drop))?;
-        network(host, &["rm", "bridge"])?.exits(2)?.is_one_line().map(drop)
     })
 }
 

@@ -33,7 +33,8 @@ impl Engine {
             }
         }
         findings.extend(self.examine_draining()?);
-        findings.extend(self.strays(&sandboxes)?);
+        let stray = |link: InterfaceName| Finding::ours(format!("link {link}"), NO_OWNER);
+        findings.extend(self.stray_links()?.into_iter().map(stray));
         let stray = |(link, address)| Finding::ours(format!("neighbour entry {address} of {link}"), NO_OWNER);
         findings.extend(self.stray_neighbours()?.into_iter().map(stray));
         Ok(findings)
@@ -98,16 +99,27 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Links with our alias that the store does not name.
-    fn strays(&mut self, sandboxes: &[Sandbox]) -> Result<Vec<Finding>> {
-        let draining = self.store.read().all_draining()?;
-        let standing = || sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
-        let endpoints = || standing().chain(draining.iter().map(|draining| &draining.endpoint));
-        let is_known = |name: &InterfaceName| endpoints().any(|endpoint| endpoint.wire.host_link() == Some(name));
-        let links = self.links.all_ours()?;
+    /// Links of endpoints that the store does not name.
+    fn stray_links(&mut self) -> Result<Vec<InterfaceName>> {
+        let mut stray = self.links_of_endpoints()?;
+        let (sandboxes, draining) =
+            self.store.read().at_one_moment(|store| Ok((store.sandboxes()?, store.all_draining()?)))?;
+        let standing = sandboxes.iter().flat_map(|sandbox| &sandbox.endpoints);
+        let endpoints: Vec<&Endpoint> = standing.chain(draining.iter().map(|draining| &draining.endpoint)).collect();
+        stray.retain(|link| !endpoints.iter().any(|endpoint| endpoint.wire.host_link() == Some(link)));
+        if !stray.is_empty() {
+            // An endpoint is stored before its link is made, and for longer than that lasts: one that came or went
+            // meanwhile is not in both lists.
+            let still = self.links_of_endpoints()?;
+            stray.retain(|link| still.contains(link));
+        }
+        Ok(stray)
+    }
+
+    fn links_of_endpoints(&mut self) -> Result<Vec<InterfaceName>> {
         let is_endpoints = |alias: &Alias| matches!(alias, Alias::Endpoint { .. } | Alias::Draining { .. });
-        let stray = links.iter().filter(|link| is_endpoints(&link.alias) && !is_known(&link.name));
-        Ok(stray.map(|link| Finding::ours(format!("link {}", link.name), NO_OWNER)).collect())
+        let links = self.links.all_ours()?.into_iter();
+        Ok(links.filter(|link| is_endpoints(&link.alias)).map(|link| link.name).collect())
     }
 
     /// What the endpoints of the networks in use share.

@@ -127,10 +127,12 @@ impl Definitions {
     /// Removes what killed commands left of files that they were writing.
     ///
     /// # Errors
-    /// When a folder cannot be read, or another ocinet keeps it locked.
+    /// When a folder cannot be read, or another process changes definitions for longer than 20 seconds.
     pub fn remove_drafts(&self) -> Result<()> {
         for directory in [&self.lasting, &self.passing] {
-            kernel::remove_drafts(directory)?;
+            if kernel::has_drafts(directory)? {
+                return self.change()?.remove_drafts();
+            }
         }
         Ok(())
     }
@@ -199,7 +201,14 @@ impl Changing<'_> {
                 kernel::remove_file(&path)?;
             }
         }
-        self.definitions.remove_drafts()
+        self.remove_drafts()
+    }
+
+    fn remove_drafts(&self) -> Result<()> {
+        for directory in [&self.definitions.lasting, &self.definitions.passing] {
+            kernel::remove_drafts(directory)?;
+        }
+        Ok(())
     }
 
     fn lifetime(&self, name: &NetworkName) -> Result<Lifetime> {
@@ -231,7 +240,9 @@ fn names(directory: &Path) -> Result<Vec<String>> {
 fn read(directory: &Path, name: &str) -> Result<Option<(String, Definition)>> {
     let path = directory.join(format!("{name}.toml"));
     let Some(bytes) = kernel::read_regular(&path, network_file::MAX_BYTES)? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let text = String::from_utf8_lossy(&bytes);
+    // Some editors begin a file so. In the middle of one it is no TOML.
+    let text = text.trim_start_matches('\u{feff}').to_owned();
     let definition = network_file::parse(&text, &path.to_string_lossy(), name)?;
     Ok(Some((text, definition)))
 }

@@ -74,8 +74,8 @@ pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
         if to.addr().is_ipv4() != via.is_ipv4() {
             return wrong(via, format!("is of another family than {to}"));
         }
-        if !subnets.is_empty() && !subnets.iter().any(|subnet| subnet.range.contains(via)) {
-            return wrong(via, "is in no range of the network".into());
+        if !subnets.iter().any(|subnet| subnet.range.contains(via)) {
+            return wrong(via, "is in no range of the network; say the range that it is in, too".into());
         }
         if subnets.iter().any(|subnet| subnet.range.contains(to)) {
             return wrong(to, "is in the network's own range".into());

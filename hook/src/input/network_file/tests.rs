@@ -125,6 +125,7 @@ fn every_mistake_is_named_with_file_key_and_value() {
         ("[[route]]\nto = \"0.0.0.0/0\"\nvia = \"10.64.3.9\"", "route 1: to \"0.0.0.0/0\"", "default route"),
         ("[[route]]\nto = \"10.0.0.1/9\"\nvia = \"10.64.3.9\"", "route 1: to \"10.0.0.1/9\"", "host bits"),
         ("[[route]]\nto = \"10.0.0.0/9\"\nvia = \"fd00::1\"", "route \"fd00::1\"", "family"),
+        ("[[route]]\nto = \"10.0.0.0/9\"\nvia = \"10.9.9.9\"", "route \"10.9.9.9\"", "say the range"),
         (
             "[[subnet]]\nrange = \"10.64.3.0/24\"\n[[route]]\nto = \"10.0.0.0/9\"\nvia = \"10.9.9.9\"",
             "route \"10.9.9.9\"",

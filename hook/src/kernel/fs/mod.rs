@@ -16,7 +16,7 @@ pub use file::{
     boot_id, check_state_dir, is_gone, names_in, now, read_regular, read_stdin, remove_file, room_beside, state_dir,
 };
 pub use lock::{Lock, LockFile, Place};
-pub use replace::{Replaceable, remove_drafts, write_lasting, write_public};
+pub use replace::{Replaceable, has_drafts, remove_drafts, write_lasting, write_public};
 pub use socket::{is_listened_on, is_listened_to, remove_socket};
 pub use watch::{Seen, Watch};
 

@@ -41,16 +41,17 @@ pub fn write_public(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Writes a file that all users can read and that outlives a loss of power. After an error the file is unchanged. A
-/// missing directory is made.
+/// missing directory is made. The caller holds a lock against others who write there: a lock of the directory itself
+/// can be held by every user who can read it.
 ///
 /// # Errors
-/// When the kernel refuses, or another ocinet keeps the directory locked.
+/// When the kernel refuses.
 pub fn write_lasting(path: &Path, text: &str) -> Result<()> {
     let what = || format!("write {}", path.display());
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename).doing(what)?;
     let directory = path.parent().ok_or(io::ErrorKind::InvalidFilename).doing(what)?;
     fs::create_dir_all(directory).doing(what)?;
-    let folder = Folder::lock(directory)?;
+    let folder = Folder::open(directory)?;
     folder.remove_drafts(directory)?;
     folder.put(name, &what, |draft| {
         fchmod(draft, Mode::from_raw_mode(0o644)).doing(what)?;
@@ -61,30 +62,42 @@ pub fn write_lasting(path: &Path, text: &str) -> Result<()> {
     fsync(&folder.0).doing(what)
 }
 
-/// Removes what killed processes left of files that they were writing into `directory`. None there is no error.
+/// Whether a process has written a file into `directory` and not yet put it in place. None there is no error.
 ///
 /// # Errors
-/// When the kernel refuses, or another ocinet keeps the directory locked.
+/// When the kernel refuses.
+pub fn has_drafts(directory: &Path) -> Result<bool> {
+    Ok(names_in(directory)?.iter().any(|name| is_draft(name)))
+}
+
+/// Removes what killed processes left of files that they were writing into `directory`. None there is no error. The
+/// caller holds a lock against others who write there.
+///
+/// # Errors
+/// When the kernel refuses.
 pub fn remove_drafts(directory: &Path) -> Result<()> {
-    if names_in(directory)?.iter().any(|name| is_draft(name)) {
-        Folder::lock(directory)?.remove_drafts(directory)?;
-    }
-    Ok(())
+    if has_drafts(directory)? { Folder::open(directory)?.remove_drafts(directory) } else { Ok(()) }
 }
 
 fn is_draft(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(DRAFT)
 }
 
-/// A folder, locked against other processes of ocinet.
+/// A folder in which no other process of ocinet writes.
 struct Folder(OwnedFd);
 
 impl Folder {
-    fn lock(path: &Path) -> Result<Self> {
+    /// Opens it; the caller has a lock for it.
+    fn open(path: &Path) -> Result<Self> {
         let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat(CWD, path, open, Mode::empty()).doing(|| format!("open {}", path.display()))?;
-        lock(&folder, path)?;
-        Ok(Self(folder))
+        openat(CWD, path, open, Mode::empty()).doing(|| format!("open {}", path.display())).map(Self)
+    }
+
+    /// Opens and locks it.
+    fn lock(path: &Path) -> Result<Self> {
+        let folder = Self::open(path)?;
+        lock(&folder.0, path)?;
+        Ok(folder)
     }
 
     /// Removes what killed processes left of files that they were writing into this folder, which lies at `path`.

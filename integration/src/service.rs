@@ -138,6 +138,8 @@ impl Follower<'_> {
             let sign = match event.kind.enum_value_or_default() {
                 Kind::KIND_ATTACHED => '+',
                 Kind::KIND_DETACHED => '-',
+                Kind::KIND_CONNECTED => return Ok((format!("{}+{}", event.container.id, event.network), event)),
+                Kind::KIND_DISCONNECTED => return Ok((format!("{}-{}", event.container.id, event.network), event)),
                 Kind::KIND_NETWORK_CREATED => return Ok((format!("+network {}", event.network), event)),
                 Kind::KIND_NETWORK_REMOVED => return Ok((format!("-network {}", event.network), event)),
                 _ => continue,

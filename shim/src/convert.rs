@@ -198,6 +198,11 @@ pub fn detached(known: Known) -> Event {
     event(event::Kind::KIND_DETACHED, Some(Container { record: number, id, bundle, name, ..Default::default() }))
 }
 
+/// The event that a container which runs was connected or disconnected.
+pub fn connection_event(kind: event::Kind, sandbox: &model::Sandbox, network: &model::NetworkName) -> Event {
+    Event { network: network.to_string(), ..event(kind, Some(container(sandbox))) }
+}
+
 /// The event that the network `name` was created or removed.
 pub fn network_event(kind: event::Kind, name: &model::NetworkName) -> Event {
     Event { network: name.to_string(), ..event(kind, None) }

@@ -97,6 +97,10 @@ fn text(event: &Event) -> Option<String> {
     let word = match event.kind.enum_value() {
         Ok(Kind::KIND_ATTACHED) => "attached",
         Ok(Kind::KIND_DETACHED) => "detached",
+        Ok(kind @ (Kind::KIND_CONNECTED | Kind::KIND_DISCONNECTED)) => {
+            let (word, way) = if kind == Kind::KIND_CONNECTED { ("connected", "to") } else { ("disconnected", "from") };
+            return Some(shown(&format!("{time} {word} {} {way} network {}", event.container.id, event.network)));
+        }
         Ok(Kind::KIND_NETWORK_CREATED) => return Some(shown(&format!("{time} created network {}", event.network))),
         Ok(Kind::KIND_NETWORK_REMOVED) => return Some(shown(&format!("{time} removed network {}", event.network))),
         _ => return None,
@@ -135,6 +139,8 @@ mod tests {
         (event.kind, event.container) = (Kind::KIND_ATTACHED.into(), Some(container).into());
         let line = "1970-01-01T00:00:01Z attached web 10.90.0.2/16 0.0.0.0:8080->80/tcp [::1]:8080-8082->80-82/tcp";
         assert_eq!(text(&event).as_deref(), Some(line));
+        (event.kind, event.network) = (Kind::KIND_DISCONNECTED.into(), "front".into());
+        assert_eq!(text(&event).as_deref(), Some("1970-01-01T00:00:01Z disconnected web from network front"));
         event = Event { kind: Kind::KIND_NETWORK_CREATED.into(), network: "front".into(), ..Default::default() };
         assert_eq!(text(&event).as_deref(), Some("1970-01-01T00:00:00Z created network front"));
     }

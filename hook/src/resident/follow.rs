@@ -1,4 +1,5 @@
-//! Following the attaches and detaches on this host, and the definitions of networks, by any process.
+//! Following the attaches and detaches on this host, the connections made and ended meanwhile, and the definitions of
+//! networks, by any process.
 //!
 //! A process that writes to the store deletes its journal to commit, and closes the file when it is done: both can be
 //! watched. The store lists the sandboxes that were written since the last look. If the list is not complete, the whole
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use slog::{Logger, warn};
 
+use super::change::{Change, Known};
 use crate::engine::{Definitions, Error, Result, this_host};
 use crate::kernel::{LockFile, Watch};
-use crate::model::{ContainerId, ContainerName, Key, NetworkName, Sandbox, State};
+use crate::model::{NetworkName, Sandbox, State};
 use crate::store::{self, Changes, Host, Reader, Writing};
 
 /// A hook makes all its writes within this time, so one look at the store sees all of them.
@@ -44,41 +46,6 @@ pub struct Follower {
     /// Whether the last look failed.
     failed: bool,
     log: Logger,
-}
-
-/// A change that is reported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A container is attached.
-    Attached(Sandbox),
-    /// It is no longer attached.
-    Detached(Known),
-    /// A network is defined.
-    NetworkCreated(NetworkName),
-    /// Its definition is gone.
-    NetworkRemoved(NetworkName),
-}
-
-/// The remembered data of an attached container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// The number its sandbox has, or had.
-    pub number: i64,
-    /// The container's id.
-    pub container: ContainerId,
-    /// Its bundle directory.
-    pub bundle: String,
-    /// Its name.
-    pub name: ContainerName,
-    /// What its sandbox is found by.
-    key: Key,
-}
-
-impl From<&Sandbox> for Known {
-    fn from(sandbox: &Sandbox) -> Self {
-        let (container, bundle, name) = (sandbox.container.clone(), sandbox.bundle.clone(), sandbox.name.clone());
-        Self { number: sandbox.number, container, bundle, name, key: sandbox.key() }
-    }
 }
 
 impl Follower {
@@ -173,8 +140,10 @@ impl Follower {
             }
             stays
         });
-        for (number, sandbox) in standing {
-            if sandbox.state == State::Attached && !self.told.contains_key(&number) {
+        for (number, sandbox) in standing.into_iter().filter(|(_, sandbox)| sandbox.state == State::Attached) {
+            if let Some(known) = self.told.get_mut(&number) {
+                changes.extend(known.follow(&sandbox));
+            } else {
                 self.told.insert(number, Known::from(&sandbox));
                 changes.push(Change::Attached(sandbox));
             }
@@ -207,8 +176,9 @@ impl Follower {
         let told = std::mem::take(&mut self.told).into_values();
         let mut told: BTreeMap<String, Known> = told.map(|known| (known.key.hex(), known)).collect();
         for (number, sandbox) in standing {
-            if let Some(known) = told.remove(&sandbox.key().hex()) {
-                self.told.insert(*number, Known { number: *number, ..known });
+            if let Some(mut known) = told.remove(&sandbox.key().hex()) {
+                known.number = *number;
+                self.told.insert(*number, known);
             }
         }
         // No sandbox has such a number, so these are then reported as detached.
@@ -257,6 +227,8 @@ mod tests {
             let words = changes.iter().map(|change| match change {
                 Change::Attached(sandbox) => format!("+{}", sandbox.container),
                 Change::Detached(known) => format!("-{}", known.container),
+                Change::Connected(sandbox, network) => format!("{}+{network}", sandbox.container),
+                Change::Disconnected(sandbox, network) => format!("{}-{network}", sandbox.container),
                 Change::NetworkCreated(name) => format!("+network {name}"),
                 Change::NetworkRemoved(name) => format!("-network {name}"),
             });

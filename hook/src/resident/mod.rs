@@ -1,14 +1,16 @@
 //! What every resident process needs: to be the only one on its host, to be started on demand, to leave the control
 //! groups and mounts of its starter, and to follow attaches and detaches.
 
+mod change;
 mod claim;
 mod demand;
 mod follow;
 mod leave;
 
+pub use change::{Change, Known};
 pub use claim::{Claim, is_taken};
 pub use demand::ensure;
-pub use follow::{Change, Follower, Known};
+pub use follow::Follower;
 pub use leave::leave_starter;
 
 use crate::kernel::Place;

@@ -47,6 +47,30 @@ fn everybodys_changes_are_told() -> Result<()> {
     })
 }
 
+/// Connects and disconnects by commands: each is told once. One that fails is not.
+#[test]
+fn connections_are_told() -> Result<()> {
+    Settings::default().test(|host| {
+        let service = Service::start(host, &[])?;
+        let mut follower = service.follow()?;
+        let network = |arguments: &str| host.ocinet(&format!("network {arguments}"));
+        network("create front")?.success()?;
+        let web = host.container("web").publish("8080:80").run()?;
+        network("connect front web")?.success()?;
+        network("connect front web")?.exits(3)?;
+        network("disconnect front web")?.success()?;
+        web.delete()?;
+        for expected in ["+network front", "+web", "web+front", "web-front", "-web"] {
+            let (change, event) = follower.change()?;
+            ensure!(change == expected, "expected {expected}: {event}");
+            ensure!(expected != "web+front" || event.container.endpoints.len() == 2, "{event}");
+        }
+        host.settles()?;
+        network("rm front")?.success()?;
+        host.sh("rmdir /etc/ocinet/networks").map(drop)
+    })
+}
+
 /// A failed attach, or a repeated one, gives no event.
 #[test]
 fn what_changes_nothing_is_not_told() -> Result<()> {

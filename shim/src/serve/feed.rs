@@ -6,7 +6,8 @@ use std::thread;
 use ocinet::engine::Result;
 use ocinet::kernel;
 use ocinet::resident::{Change, Follower};
-use ocinet_proto::v1::{Event, event};
+use ocinet_proto::v1::Event;
+use ocinet_proto::v1::event::Kind;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::convert;
@@ -59,7 +60,11 @@ fn event_of(change: Change) -> Event {
     match change {
         Change::Attached(sandbox) => convert::attached(&sandbox),
         Change::Detached(known) => convert::detached(known),
-        Change::NetworkCreated(name) => convert::network_event(event::Kind::KIND_NETWORK_CREATED, &name),
-        Change::NetworkRemoved(name) => convert::network_event(event::Kind::KIND_NETWORK_REMOVED, &name),
+        Change::Connected(sandbox, network) => convert::connection_event(Kind::KIND_CONNECTED, &sandbox, &network),
+        Change::Disconnected(sandbox, network) => {
+            convert::connection_event(Kind::KIND_DISCONNECTED, &sandbox, &network)
+        }
+        Change::NetworkCreated(name) => convert::network_event(Kind::KIND_NETWORK_CREATED, &name),
+        Change::NetworkRemoved(name) => convert::network_event(Kind::KIND_NETWORK_REMOVED, &name),
     }
 }

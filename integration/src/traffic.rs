@@ -128,6 +128,11 @@ impl Place {
         self.output(&[PROBE, "flood", address, &count.to_string()])?.success().map(drop)
     }
 
+    /// A client that makes 100 connections a second to `address` for so many seconds.
+    pub fn knock(&self, address: &str, seconds: u32) -> Result<Knocking> {
+        Ok(Knocking(self.background(&[PROBE, "knock", address, &seconds.to_string()])?))
+    }
+
     fn ask(&self, proto: Proto, address: &str, patience: &str) -> Result<Output> {
         self.output(&[PROBE, "ask", proto.name(), address, patience])
     }
@@ -165,5 +170,25 @@ impl Watch {
             ensure!(heard != name, "the client heard {name}");
         }
         Ok(())
+    }
+}
+
+/// A client that makes 100 connections a second.
+#[derive(Debug)]
+pub struct Knocking(Background);
+
+impl Knocking {
+    /// Waits for its end: how many connections it made, how many of them had no answer, and for how long at most none
+    /// that began had one.
+    pub fn end(mut self) -> Result<(usize, usize, Duration)> {
+        let line = self.0.line()?;
+        let words: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let [made, lost, longest] = words[..] else { bail!("{line:?} is no result") };
+        Ok((made.try_into()?, lost.try_into()?, Duration::from_millis(longest)))
+    }
+
+    /// Whether it has come to its end.
+    pub fn has_ended(&self) -> Result<bool> {
+        self.0.has_said()
     }
 }

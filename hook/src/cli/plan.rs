@@ -4,15 +4,25 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use ocinet::decide::request::Request;
-use ocinet::engine::{Engine, Result, bundle_of};
+use ocinet::engine::{Engine, Plan, Result, bundle_of};
 use ocinet::input::State;
 use ocinet::model::{ContainerId, Invalid};
 
+use super::network::Connection;
 use super::{Options, print, print_json};
 
 /// Show what an attach would do.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
+    #[command(flatten)]
+    attach: Option<Attach>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Attach {
     /// The bundle directory
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
@@ -24,8 +34,43 @@ pub struct Arguments {
     json: bool,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what `network connect` would do
+    Connect(Connect),
+}
+
+#[derive(Debug, clap::Args)]
+struct Connect {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON: the record as it would be, and the commands
+    #[arg(long)]
+    json: bool,
+}
+
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        match (self.command, self.attach) {
+            (Some(Command::Connect(connect)), _) => connect.run(options, log),
+            (None, Some(attach)) => attach.run(options, log),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Connect {
+    fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let (container, request) = self.connection.read(options, log)?;
+        show(
+            &Engine::plan_connection(&options.state_dir, options.config()?, log.clone(), &container, &request)?,
+            self.json,
+        )
+    }
+}
+
+impl Attach {
+    fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let shown = self.bundle.display().to_string();
         let wrong = |why: &str| Invalid::new("bundle", &shown, why);
         let path = self.bundle.canonicalize().map_err(|error| wrong(&error.to_string()))?;
@@ -40,9 +85,13 @@ impl Arguments {
             return Err(wrong(why).into());
         };
         let plan = Engine::plan(&options.state_dir, config, log.clone(), &request)?;
-        if self.json {
-            return print_json(&serde_json::json!({ "record": plan.sandbox, "commands": plan.commands }));
-        }
-        print(&(plan.commands.join("\n") + "\n"))
+        show(&plan, self.json)
     }
+}
+
+fn show(plan: &Plan, json: bool) -> Result<()> {
+    if json {
+        return print_json(&serde_json::json!({ "record": plan.sandbox, "commands": plan.commands }));
+    }
+    print(&(plan.commands.join("\n") + "\n"))
 }

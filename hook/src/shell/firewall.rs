@@ -1,5 +1,7 @@
 //! The rules of the firewall as commands.
 
+use std::net::IpAddr;
+
 use super::word;
 use crate::firewall::{Base, Kind, Needs, Publish, iptables, nftables};
 
@@ -18,6 +20,28 @@ pub fn port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
             .collect(),
         Kind::None => Vec::new(),
     }
+}
+
+/// No published port there any more.
+pub fn no_port(kind: Kind, port: &Publish, base: &Base) -> Vec<String> {
+    match kind {
+        Kind::Nftables => {
+            let delete = |element: nftables::Element| {
+                let braces = format!("{{ {} }}", element.key_text());
+                format!("nft delete element {} {}", element.set.place(), word(&braces))
+            };
+            nftables::port_elements(port, base).into_iter().map(delete).collect()
+        }
+        Kind::IptablesNft | Kind::IptablesLegacy => {
+            iptables::rules_of(port, base).map(|(table, rule)| format!("iptables -t {table} -D {rule}")).collect()
+        }
+        Kind::None => Vec::new(),
+    }
+}
+
+/// The connections that were led to `target` are forgotten; none there is no error.
+pub fn no_flows(target: IpAddr) -> String {
+    format!("conntrack -D --reply-src {target} || true")
 }
 
 /// The program that puts `all` in place where `kind` keeps the rules, and its input. It takes for granted that nothing

@@ -9,7 +9,7 @@ mod steps;
 mod uplinks;
 
 pub use files::{files, hostname};
-pub use firewall::{load, port};
+pub use firewall::{load, no_flows, no_port, port};
 pub use pass::{accept_bridge, accept_in, firewalld_zone};
 pub use steps::{endpoint_step, in_sandbox, input_loop, network_step, sandbox_step, setting};
 pub use uplinks::keep_uplinks;

@@ -27,7 +27,8 @@ const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
        probe ask tcp|udp ADDRESS:PORT MILLISECONDS
        probe keep-asking ADDRESS:PORT SOURCE-PORT
        probe hold tcp|udp ADDRESS:PORT SOURCE-PORT
-       probe flood ADDRESS COUNT";
+       probe flood ADDRESS COUNT
+       probe knock ADDRESS:PORT SECONDS";
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -47,6 +48,7 @@ fn main() -> Outcome {
         ["keep-asking", address, port] => keep_asking(address.parse()?, port.parse()?),
         ["hold", protocol, address, port] => hold(protocol, address.parse()?, port.parse()?),
         ["flood", address, count] => flood(address.parse()?, count.parse()?),
+        ["knock", address, seconds] => knock(address.parse()?, seconds.parse()?),
         _ => Err(USAGE.into()),
     }
 }
@@ -285,6 +287,35 @@ fn flood(address: Ipv4Addr, count: u16) -> Outcome {
     for port in 1..=count {
         socket.send_to(b"x", (address, port))?;
     }
+    Ok(())
+}
+
+/// Makes 100 connections a second, each with a request of its own. Prints how many, how many of them had no answer within
+/// 900 ms, and the longest time in milliseconds in which none that began was answered.
+fn knock(server: SocketAddr, seconds: u32) -> Outcome {
+    const BETWEEN: Duration = Duration::from_millis(10);
+    // A segment that is lost comes again after a second (RFC 6298, section 2.1), which must not hide the loss.
+    const PATIENCE: Duration = Duration::from_millis(900);
+    let begin = Instant::now();
+    let asking: Vec<_> = (0..seconds * 100)
+        .map(|nth| {
+            thread::sleep((BETWEEN * nth).saturating_sub(begin.elapsed()));
+            let began = begin.elapsed();
+            thread::spawn(move || (began, ask_tcp(server, PATIENCE).is_ok()))
+        })
+        .collect();
+    let asked: Vec<(Duration, bool)> = asking.into_iter().filter_map(|thread| thread.join().ok()).collect();
+    let (mut longest, mut since) = (Duration::ZERO, None);
+    for (began, answered) in &asked {
+        if *answered {
+            longest = since.take().map_or(longest, |since| longest.max(*began - since));
+        } else {
+            since.get_or_insert(*began);
+        }
+    }
+    longest = since.map_or(longest, |since| longest.max(begin.elapsed() - since));
+    let lost = asked.iter().filter(|(_, answered)| !answered).count();
+    println!("{} {lost} {}", asked.len(), longest.as_millis());
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Containers that run join and leave networks.
 
+mod under_traffic;
+
 use std::thread;
 
 use anyhow::{Context, Result, ensure};

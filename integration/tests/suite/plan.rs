@@ -150,6 +150,33 @@ fn typed(settings: Settings, image: &str, networks: &str) -> Result<()> {
     })
 }
 
+/// The lines of a plan to connect a container that runs: it is on the network, and its port leads there.
+#[test]
+fn the_lines_of_a_connect_work_as_typed() -> Result<()> {
+    let define = "mkdir -p /etc/ocinet/networks
+        printf 'bridge = \"ocn-1\"\n[[subnet]]\nrange = \"10.64.1.0/24\"\n' >/etc/ocinet/networks/own.toml";
+    Firewall::ALL.into_iter().try_for_each(|firewall| {
+        Settings::default().runtime(Runtime::Runc).firewall(firewall).prepare(define).test(|host| {
+            let web = host.container("web").publish("8080:80").run()?;
+            let before = host.sandboxes()?;
+            let lines = host.unchanged_by(|| host.ocinet("plan connect --gw-priority 1 own web"))?.success()?;
+            let json: Plan = serde_json::from_str(&host.ocinet("plan connect --json own web")?.success()?)?;
+            ensure!(json.sandbox.endpoints.len() == 2 && host.sandboxes()? == before, "{json:#?}");
+            fs::write(host.path("/mnt/lines"), &lines)?;
+            host.sh(&format!("PID={}; set -x; . /mnt/lines", web.pid())).with_context(|| lines.clone())?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            ensure!(web.sh("ip -4 route show default")?.contains("via 10.64.1.1 dev eth1"), "{lines}");
+            ensure!(web.exec(&["cat", "/etc/hosts"])?.contains("10.64.1.2"), "{lines}");
+            let rules = host.sh("nft list ruleset; iptables-legacy-save -t nat")?;
+            ensure!(!rules.contains("10.90.0.2:80") && !rules.contains("10.90.0.2 . 80"), "{rules}");
+            web.delete()?;
+            host.settles()?;
+            host.ocinet("doctor --fix")?.success()?;
+            host.ocinet("plan connect own web")?.exits(5)?.is_one_line().map(drop)
+        })
+    })
+}
+
 /// The plan fails with the same line and exit code as the attach.
 #[test]
 fn a_plan_fails_as_the_attach_would() -> Result<()> {

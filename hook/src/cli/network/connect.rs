@@ -13,12 +13,22 @@ use crate::cli::Options;
 /// Connect a container that runs to a network.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// Do not connect it again with its next start
+    #[arg(long)]
+    once: bool,
+}
+
+/// What is to be connected, and how.
+#[derive(Debug, clap::Args)]
+pub struct Connection {
     /// The network's name or id
     #[arg(value_name = "NETWORK")]
     network: String,
     /// The container's id, its name, or the beginning of its id
     #[arg(value_name = "CONTAINER")]
-    container: String,
+    pub container: String,
     /// Its address on the network; without it, the one that it had, or the next free one
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
@@ -34,9 +44,6 @@ pub struct Arguments {
     /// Of several networks, the one with the highest has the default route; without it, 0
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     gw_priority: Option<i32>,
-    /// Do not connect it again with its next start
-    #[arg(long)]
-    once: bool,
     /// Names are not built yet
     #[arg(long, hide = true, value_name = "NAME")]
     alias: Vec<String>,
@@ -47,21 +54,31 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
+        let (container, request) = self.connection.read(options, log)?;
+        let mut engine = Engine::open(&options.state_dir, options.config()?, with_journal(log))?;
+        let kept = if self.once { Kept::Once } else { Kept::OverRestarts };
+        let connected = engine.connect(&container, &request, kept);
+        engine.close();
+        connected.map(drop)
+    }
+}
+
+impl Connection {
+    /// The container, and what is asked for.
+    ///
+    /// # Errors
+    /// Where the network does not exist, no container was attached on this host, or a value cannot be had.
+    pub fn read(self, options: &Options, log: &Logger) -> Result<(String, EndpointRequest)> {
         let unbuilt = self.alias.first().map(|name| ("--alias", name)).or(self.ip6.as_ref().map(|ip| ("--ip6", ip)));
         if let Some((option, value)) = unbuilt {
             return Err(Invalid::new(option, value, "is not built yet").into());
         }
         let network = find(&views(options, log)?, &self.network)?.name.clone();
         let request = self.request(&network)?;
-        let log = with_journal(log);
-        if options.engine_to_look(&log)?.is_none() {
+        if options.engine_to_look(log)?.is_none() {
             return Err(not_attached(&self.container, &[]));
         }
-        let mut engine = Engine::open(&options.state_dir, options.config()?, log)?;
-        let kept = if self.once { Kept::Once } else { Kept::OverRestarts };
-        let connected = engine.connect(&self.container, &request, kept);
-        engine.close();
-        connected.map(drop)
+        Ok((self.container, request))
     }
 
     /// What is asked for, read as an annotation would be.

@@ -12,6 +12,8 @@ mod rm;
 mod template;
 mod update;
 
+pub(super) use connect::Connection;
+
 use slog::Logger;
 
 use ocinet::engine::{Error, NetworkView, Result};

@@ -1,6 +1,7 @@
-//! Answers that change nothing: what an attach would do, and what networks there are.
+//! Answers that change nothing: what an attach or a connect would do, and what networks there are.
 
 mod plan;
+mod plan_connection;
 mod view;
 
 pub use plan::Plan;

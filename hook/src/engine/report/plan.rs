@@ -5,17 +5,18 @@ use std::path::Path;
 use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
-use crate::decide::request::{Request, Wiring};
+use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::rules::input_loop_by;
 use crate::engine::sandbox::{Joining, LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
-use crate::input::NetworkNamespace;
 use crate::input::config::Config;
+use crate::input::{NetworkNamespace, PublishRequest};
+
 use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
-use crate::model::{Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
+use crate::model::{ContainerId, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed};
 
 /// What an attach would do now.
@@ -90,18 +91,7 @@ impl Engine {
         joining: Joining<'_>,
     ) -> Result<(Sandbox, Vec<Network>)> {
         let definitions = self.definitions_of(joining.connections)?;
-        let mut new = Vec::new();
-        for (connection, definition) in joining.connections.iter().zip(&definitions) {
-            let name = &connection.network;
-            let read = self.store.read();
-            let stands = match (read.network(name)?, definition) {
-                (Some(known), Some(definition)) => known.is_as_defined(definition) || read.is_network_used(name)?,
-                (known, _) => known.is_some(),
-            };
-            if !stands {
-                new.push(self.new_network(name)?);
-            }
-        }
+        let new = self.networks_to_define(joining.connections, &definitions)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let published_by = self.published_by(joining, &definitions, &new, false)?;
         let mappings = self.choose_ports(joining.publish, &published_by)?;
@@ -125,9 +115,35 @@ impl Engine {
             };
             grant(store, wanted)
         });
-        granted.map_err(|conflict| match conflict {
+        granted.map_err(|conflict| self.refusal(conflict, &request.container, request.wiring.asked_ports()))
+    }
+
+    /// Those networks that would be defined, or defined anew, by their first container.
+    pub(super) fn networks_to_define(
+        &mut self,
+        connections: &[EndpointRequest],
+        definitions: &[Option<Network>],
+    ) -> Result<Vec<Network>> {
+        let mut new = Vec::new();
+        for (connection, definition) in connections.iter().zip(definitions) {
+            let name = &connection.network;
+            let read = self.store.read();
+            let stands = match (read.network(name)?, definition) {
+                (Some(known), Some(definition)) => known.is_as_defined(definition) || read.is_network_used(name)?,
+                (known, _) => known.is_some(),
+            };
+            if !stands {
+                new.push(self.new_network(name)?);
+            }
+        }
+        Ok(new)
+    }
+
+    /// The error that what was asked for cannot be had, `asked` of published ports.
+    pub(super) fn refusal(&self, conflict: LeaseConflict, container: &ContainerId, asked: &[PublishRequest]) -> Error {
+        match conflict {
             LeaseConflict::Failed(error) => error,
-            LeaseConflict::Held { by, what } => match self.refuse_held(by, &what, request.wiring.asked_ports()) {
+            LeaseConflict::Held { by, what } => match self.refuse_held(by, &what, asked) {
                 Err(error) => error,
                 Ok(()) => Error::Conflict("a port was taken meanwhile; try again".into()),
             },
@@ -139,13 +155,13 @@ impl Engine {
             | LeaseConflict::Kept(_)
             | LeaseConflict::NoNetwork(_)
             | LeaseConflict::Redefined(_) => {
-                Error::Conflict(format!("container {} is in the way of its own plan", request.container))
+                Error::Conflict(format!("container {container} is in the way of its own plan"))
             }
-        })
+        }
     }
 
     /// What connects the container. What an earlier attach has made is not made again.
-    fn wire_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
+    pub(super) fn wire_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
         let facts = Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind(&self.store)?.has_rules() };
         let mut commands = Vec::new();
         for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
@@ -161,7 +177,7 @@ impl Engine {
         Ok(commands)
     }
 
-    fn firewall_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
+    pub(super) fn firewall_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
         let row = self.store.read().host_row()?;
         let kind = self.rules.keeper.kind_of(&row)?;
         if kind == Kind::None {

@@ -18,6 +18,7 @@ use crate::engine::network::remember_mac;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
 use crate::model::{Alias, Endpoint, KeptConnection, Mode, Network, Publishing, Sandbox, State};
+use crate::store::Write;
 
 /// An endpoint that is stored and is to be wired.
 struct Connection {
@@ -68,25 +69,30 @@ impl Engine {
 
     /// The one sandbox of networks that is called so and is attached, as it is now, with its lock.
     pub(in crate::engine) fn running(&mut self, container: &str) -> Result<(Sandbox, Lock)> {
-        let listed = match &self.sandboxes_of(container)?[..] {
-            [sandbox] => sandbox.clone(),
+        let listed = self.the_one(container)?;
+        let gone = || Error::NotFound(format!("container {} was detached meanwhile", listed.container));
+        let (sandbox, alone) = alone_at(&self.locks, &self.store, &listed)?.ok_or_else(gone)?;
+        refuse_unconnectable(&sandbox)?;
+        Ok((sandbox, alone))
+    }
+
+    /// The same without its lock, for who changes nothing.
+    pub(in crate::engine) fn seen_running(&mut self, container: &str) -> Result<Sandbox> {
+        let sandbox = self.the_one(container)?;
+        refuse_unconnectable(&sandbox)?;
+        self.namespace_of(&sandbox)?;
+        Ok(sandbox)
+    }
+
+    fn the_one(&mut self, container: &str) -> Result<Sandbox> {
+        match &self.sandboxes_of(container)?[..] {
+            [sandbox] => Ok(sandbox.clone()),
             several => {
                 let all: Vec<String> =
                     several.iter().map(|one| format!("{} of {}", one.container, one.bundle)).collect();
-                return Err(Error::Conflict(format!("several containers are called so: {}", all.join(", "))));
+                Err(Error::Conflict(format!("several containers are called so: {}", all.join(", "))))
             }
-        };
-        let gone = || Error::NotFound(format!("container {} was detached meanwhile", listed.container));
-        let (sandbox, alone) = alone_at(&self.locks, &self.store, &listed)?.ok_or_else(gone)?;
-        let why = match (sandbox.mode, sandbox.state) {
-            (Mode::Networks, State::Attached) => return Ok((sandbox, alone)),
-            (Mode::Host, _) => "has the host's own network, which it cannot leave".to_owned(),
-            (Mode::None, _) => {
-                "was started with network none; start it on a network to connect it to others".to_owned()
-            }
-            (Mode::Networks, state) => format!("is {state}"),
-        };
-        Err(Error::Conflict(format!("container {} {why}", sandbox.container)))
+        }
     }
 
     /// The network namespace of a container that runs.
@@ -163,27 +169,7 @@ impl Engine {
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let lock = change_at_firewall(&self.locks)?;
         let (sandbox, network, row) = self.store.write(|store| {
-            let gone = || Error::NotFound("the container was detached meanwhile".into());
-            let mut sandbox = store.sandbox(number)?.ok_or_else(gone)?;
-            if sandbox.endpoints.iter().any(|endpoint| endpoint.network == request.network) {
-                let on = format!("container {} is on network {} already", sandbox.container, request.network);
-                return Err(LeaseConflict::Failed(Error::Conflict(on)));
-            }
-            // Its interface may still have the name that the new one gets, and its address comes back with it.
-            if let Some(number) = store.draining_in(sandbox.namespace.cookie)? {
-                return Err(LeaseConflict::Draining(number));
-            }
-            let mut network = network_of(store, &request.network, definition.as_ref(), mtu)?;
-            let interface = joined::further_interface(request, &network, &sandbox.endpoints);
-            if sandbox.endpoints.iter().any(|endpoint| endpoint.interface == interface) {
-                let taken = format!("container {} has an interface {interface} already", sandbox.container);
-                return Err(LeaseConflict::Failed(Error::Conflict(taken)));
-            }
-            let mut added = endpoint(store, &sandbox.key(), request, &network, interface, nth)?;
-            // Nothing leads to it before it is wired.
-            (added.routes, added.publishing) = (Vec::new(), Publishing::Off);
-            remember_mac(store, &mut network, &added)?;
-            store.connect(&mut sandbox, added)?;
+            let (sandbox, network) = add_endpoint(store, number, request, definition.as_ref(), mtu, nth)?;
             Ok::<_, LeaseConflict>((sandbox, network, store.host_row()?))
         })?;
         Ok(Connection { sandbox, network, firewall_lock: FirewallLock { lock, row } })
@@ -226,4 +212,48 @@ impl Engine {
         self.step("store");
         self.files.rewrite_hosts(&sandbox, &after)
     }
+}
+
+/// Refuses a container that is on no networks, or does not run.
+fn refuse_unconnectable(sandbox: &Sandbox) -> Result<()> {
+    let why = match (sandbox.mode, sandbox.state) {
+        (Mode::Networks, State::Attached) => return Ok(()),
+        (Mode::Host, _) => "has the host's own network, which it cannot leave".to_owned(),
+        (Mode::None, _) => "was started with network none; start it on a network to connect it to others".to_owned(),
+        (Mode::Networks, state) => format!("is {state}"),
+    };
+    Err(Error::Conflict(format!("container {} {why}", sandbox.container)))
+}
+
+/// Adds an endpoint as `request` asks to the sandbox of that number, with all that it leases. It is the last of the
+/// sandbox, and nothing leads to it yet. `mtu` is that of the host's uplink, and `nth` counts the names of its link.
+pub(in crate::engine) fn add_endpoint(
+    store: &Write<'_>,
+    number: i64,
+    request: &EndpointRequest,
+    definition: Option<&Network>,
+    mtu: Option<u32>,
+    nth: u8,
+) -> Leased<(Sandbox, Network)> {
+    let gone = || Error::NotFound("the container was detached meanwhile".into());
+    let mut sandbox = store.sandbox(number)?.ok_or_else(gone)?;
+    if sandbox.endpoints.iter().any(|endpoint| endpoint.network == request.network) {
+        let on = format!("container {} is on network {} already", sandbox.container, request.network);
+        return Err(LeaseConflict::Failed(Error::Conflict(on)));
+    }
+    // Its interface may still have the name that the new one gets, and its address comes back with it.
+    if let Some(number) = store.draining_in(sandbox.namespace.cookie)? {
+        return Err(LeaseConflict::Draining(number));
+    }
+    let mut network = network_of(store, &request.network, definition, mtu)?;
+    let interface = joined::further_interface(request, &network, &sandbox.endpoints);
+    if sandbox.endpoints.iter().any(|endpoint| endpoint.interface == interface) {
+        let taken = format!("container {} has an interface {interface} already", sandbox.container);
+        return Err(LeaseConflict::Failed(Error::Conflict(taken)));
+    }
+    let mut added = endpoint(store, &sandbox.key(), request, &network, interface, nth)?;
+    (added.routes, added.publishing) = (Vec::new(), Publishing::Off);
+    remember_mac(store, &mut network, &added)?;
+    store.connect(&mut sandbox, added)?;
+    Ok((sandbox, network))
 }

@@ -25,5 +25,7 @@ pub use member::NetnsOwner;
 pub use outcome::Outcome;
 pub use prepare::{OpenBundle, edit_for};
 
+pub(super) use connect::add_endpoint;
 pub(super) use lease::{Joining, LeaseRequest, grant, intent, no_address};
 pub(super) use outcome::LeaseConflict;
+pub(super) use rearrange::{arrange, moved_routes};

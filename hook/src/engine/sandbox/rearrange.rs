@@ -66,7 +66,7 @@ impl Engine {
 }
 
 /// Decides for those endpoints of `sandbox` that it is to have; to the others nothing leads.
-fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Result<()> {
+pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Result<()> {
     // Where the default route was none of ours, its published ports were masqueraded without being asked for.
     let leads_elsewhere = sandbox.publish_via.is_none()
         && sandbox.endpoints.iter().any(|endpoint| endpoint.publishing == Publishing::Masqueraded);
@@ -88,7 +88,7 @@ fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Result<()> {
 }
 
 /// What has to be done in the container for the default route, of either family.
-fn moved_routes(before: &Sandbox, after: &Sandbox) -> Vec<SandboxStep> {
+pub(in crate::engine) fn moved_routes(before: &Sandbox, after: &Sandbox) -> Vec<SandboxStep> {
     let gateway = |sandbox: &Sandbox, is_v4: bool| {
         sandbox.endpoints.iter().flat_map(Endpoint::gateways).find(|gateway| gateway.is_ipv4() == is_v4)
     };

@@ -148,10 +148,14 @@ impl Element {
 
     /// As `nft` reads it.
     pub fn text(&self) -> String {
-        let joined = |fields: &[Field]| fields.iter().map(Field::text).collect::<Vec<_>>().join(" . ");
         let comment = self.comment.as_ref().map(|comment| format!(" comment \"{comment}\"")).unwrap_or_default();
-        let data = if self.data.is_empty() { String::new() } else { format!(" : {}", joined(&self.data)) };
-        joined(&self.key) + &comment + &data
+        let data = if self.data.is_empty() { String::new() } else { format!(" : {}", text_of(&self.data)) };
+        self.key_text() + &comment + &data
+    }
+
+    /// Its key, by which `nft` deletes it.
+    pub fn key_text(&self) -> String {
+        text_of(&self.key)
     }
 
     /// As the kernel takes it.
@@ -163,6 +167,10 @@ impl Element {
         let (key, data) = (joined(&self.key), joined(&self.data));
         Encoded { set: self.set, key, data, userdata: userdata.unwrap_or_default() }
     }
+}
+
+fn text_of(fields: &[Field]) -> String {
+    fields.iter().map(Field::text).collect::<Vec<_>>().join(" . ")
 }
 
 /// The bytes of several fields: then each is padded to a register (`NFT_REG32_SIZE`).

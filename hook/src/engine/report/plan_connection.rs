@@ -1,0 +1,93 @@
+//! The look before a connect.
+
+use std::path::Path;
+use std::slice;
+
+use slog::Logger;
+
+use super::Plan;
+use crate::decide::request::EndpointRequest;
+use crate::engine::sandbox::{LeaseConflict, add_endpoint, arrange, moved_routes};
+use crate::engine::{Engine, Error, Result};
+use crate::firewall::publish_needs;
+use crate::input::config::Config;
+use crate::model::{Network, Sandbox};
+use crate::shell::{self, fed, word};
+
+/// What a connect would make of a sandbox.
+struct Rehearsed {
+    /// With the new endpoint, to which nothing leads yet.
+    added: Sandbox,
+    /// With what leads to it.
+    arranged: Sandbox,
+    network: Network,
+}
+
+impl Engine {
+    /// What connecting the container that runs and is called `container` as `request` asks would do. Nothing is changed,
+    /// nothing leased.
+    ///
+    /// # Errors
+    /// Those that the connect would meet.
+    pub fn plan_connection(
+        state_dir: &Path,
+        config: Config,
+        log: Logger,
+        container: &str,
+        request: &EndpointRequest,
+    ) -> Result<Plan> {
+        let mut engine = Self::open_to_plan(state_dir, config, log)?;
+        let before = engine.seen_running(container)?;
+        let Rehearsed { added, arranged, network } = engine.rehearse_connection(&before, request)?;
+        let networks = slice::from_ref(&network);
+        let unpublished = Sandbox { publish: Vec::new(), ..arranged.clone() };
+        let mut commands = engine.firewall_commands(&unpublished, networks)?;
+        let alone = Sandbox { endpoints: added.endpoints.last().cloned().into_iter().collect(), ..added.clone() };
+        commands.extend(engine.wire_commands(&alone, networks)?);
+        commands.extend(shell::in_sandbox(&moved_routes(&before, &arranged)));
+        commands.extend(engine.commands_for_moved_ports(&before, &arranged)?);
+        if let Some((path, text)) = engine.files.moved_hosts(&before, &arranged)? {
+            commands.push(fed(&format!("cat >{}", word(&path.to_string_lossy())), &text));
+        }
+        Ok(Plan { sandbox: arranged, commands })
+    }
+
+    /// Leases in a transaction of which nothing is kept.
+    fn rehearse_connection(&mut self, sandbox: &Sandbox, request: &EndpointRequest) -> Result<Rehearsed> {
+        let definitions = self.definitions_of(slice::from_ref(request))?;
+        let new = self.networks_to_define(slice::from_ref(request), &definitions)?;
+        let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
+        let definition = definitions.into_iter().next().flatten();
+        let rehearsed = self.store.rehearse(|store| {
+            for network in &new {
+                store.remove_network(&network.name)?;
+                store.add_network(network)?;
+            }
+            let (added, network) = add_endpoint(store, sandbox.number, request, definition.as_ref(), mtu, 0)?;
+            let mut arranged = added.clone();
+            arrange(store, &mut arranged)?;
+            Ok::<_, LeaseConflict>(Rehearsed { added, arranged, network })
+        });
+        rehearsed.map_err(|conflict| match conflict {
+            LeaseConflict::Draining(_) => {
+                let why = "just left a network, and its link is not gone yet; try again";
+                Error::Conflict(format!("container {} {why}", sandbox.container))
+            }
+            conflict => self.refusal(conflict, &sandbox.container, &[]),
+        })
+    }
+
+    /// What leads the published ports of `before` to where they are in `after`.
+    fn commands_for_moved_ports(&mut self, before: &Sandbox, after: &Sandbox) -> Result<Vec<String>> {
+        let (old, new) = (publish_needs(before), publish_needs(after));
+        if old == new {
+            return Ok(Vec::new());
+        }
+        let row = self.store.read().host_row()?;
+        let (kind, base) = (self.rules.keeper.kind_of(&row)?, self.rules.base(&row, &mut self.links)?);
+        let mut commands: Vec<String> = old.iter().flat_map(|port| shell::no_port(kind, port, &base)).collect();
+        commands.extend(new.iter().flat_map(|port| shell::port(kind, port, &base)));
+        commands.extend(old.first().map(|port| shell::no_flows(port.target.ip())));
+        Ok(commands)
+    }
+}

@@ -1,9 +1,9 @@
 use std::net::SocketAddr;
 
-use slog::Logger;
+use slog::{Logger, warn};
 
 use ocinet::engine::{Error, Result};
-use ocinet::model::{Invalid, PortMapping, Protocol};
+use ocinet::model::{Invalid, PortMapping, Protocol, Sandbox};
 
 use super::inspect::sandboxes;
 use super::{Options, print, print_json};
@@ -25,8 +25,9 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let only = self.port.as_deref().map(parse).transpose()?;
-        let mappings: Vec<PortMapping> =
-            sandboxes(&self.container, options, log)?.into_iter().flat_map(|sandbox| sandbox.reached_ports()).collect();
+        let sandboxes = sandboxes(&self.container, options, log)?;
+        let dormant = sandboxes.iter().any(Sandbox::has_dormant_ports);
+        let mappings: Vec<PortMapping> = sandboxes.iter().flat_map(Sandbox::reached_ports).collect();
         let single = mappings.iter().flat_map(|mapping| {
             mapping.pairs().map(|(host_port, container_port)| PortMapping {
                 host_port,
@@ -44,6 +45,9 @@ impl Arguments {
         }
         if self.json {
             return print_json(&shown);
+        }
+        if dormant {
+            warn!(log, "they lead nowhere now: none of the networks of container {} can publish", self.container);
         }
         print(&shown.iter().map(|one| line(one, only.is_some())).collect::<String>())
     }

@@ -3,7 +3,7 @@ use slog::Logger;
 
 use ocinet::decide::liveness::Life;
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Sandbox, State};
+use ocinet::model::{Mode, Sandbox, State};
 
 use super::table::Table;
 use super::{Options, print_json, print_table};
@@ -72,9 +72,10 @@ fn addresses(sandbox: &Sandbox) -> String {
     addresses.map(|address| address.addr().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// The networks that it is on; without any, its mode.
+/// The networks that it is on. One that has left its last network is on none of them; other modes have none.
 fn networks(sandbox: &Sandbox) -> String {
     match &sandbox.endpoints[..] {
+        [] if sandbox.mode == Mode::Networks => "-".into(),
         [] => sandbox.mode.to_string(),
         endpoints => endpoints.iter().map(|endpoint| endpoint.network.as_str()).collect::<Vec<_>>().join(", "),
     }

@@ -18,7 +18,7 @@ pub use draining::DrainingEndpoint;
 pub use endpoint::{Endpoint, Publishing, Route, Wire};
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
-pub use kept::KeptConnection;
+pub use kept::{KeptConnection, KeptContainer};
 #[cfg(test)]
 pub use network::Slice;
 pub use network::{Bridge, Driver, Gateway, Network, Subnet};

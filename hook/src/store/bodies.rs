@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Result;
 use super::entries::damaged;
 use super::key::{EntryKey, PortsKey};
-use crate::model::{DrainingEndpoint, Endpoint, KeptConnection, Key, NetworkName, Sandbox};
+use crate::model::{DrainingEndpoint, Endpoint, Key, NetworkName, Sandbox};
 
 /// The last numbers that were given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,14 +61,6 @@ impl Holder {
 pub(super) struct Past {
     pub key: Key,
     pub addresses: BTreeMap<NetworkName, Vec<IpAddr>>,
-}
-
-/// The connections that are made again with the next start of a container.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// Its bundle directory, with which they go.
-    pub bundle: String,
-    pub connections: Vec<KeptConnection>,
 }
 
 /// The number with which bodies of entries begin that lead to a sandbox or an endpoint.

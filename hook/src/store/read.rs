@@ -3,13 +3,13 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::bodies::{Holder, Kept, Last, Past, leased_by, number, parsed};
+use super::bodies::{Holder, Last, Past, leased_by, number, parsed};
 use super::entries::{Entries, damaged};
 use super::key::{EntryKey, Span, address};
 use super::{Error, HostRow, Result};
 use crate::model::{
-    DrainingEndpoint, Endpoint, HostAddress, KeptConnection, Key, Mac, Network, NetworkName, PortMapping, Protocol,
-    Sandbox,
+    DrainingEndpoint, Endpoint, HostAddress, KeptConnection, KeptContainer, Key, Mac, Network, NetworkName,
+    PortMapping, Protocol, Sandbox,
 };
 
 /// The holder of a port that is asked for.
@@ -215,23 +215,23 @@ impl<'c> Read<'c> {
     /// # Errors
     /// When the store fails or the entry is damaged.
     pub fn kept_connections(&self, key: &Key) -> Result<Vec<KeptConnection>> {
-        Ok(self.kept(key)?.connections)
+        Ok(self.kept(key)?.map(|kept| kept.connections).unwrap_or_default())
     }
 
-    pub(super) fn kept(&self, key: &Key) -> Result<Kept> {
+    pub(super) fn kept(&self, key: &Key) -> Result<Option<KeptContainer>> {
         let place = EntryKey::Kept(*key);
-        Ok(self.entries.get(&place)?.map(|body| parsed(&place, &body)).transpose()?.unwrap_or_default())
+        self.entries.get(&place)?.map(|body| parsed(&place, &body)).transpose()
     }
 
-    /// The containers of which connections are kept, each with its bundle directory.
+    /// The containers of which connections are kept, be they attached or not.
     ///
     /// # Errors
     /// When the store fails or an entry is damaged.
-    pub fn keeping(&self) -> Result<Vec<(Key, String)>> {
+    pub fn keeping(&self) -> Result<Vec<(Key, KeptContainer)>> {
         let mut all = Vec::new();
         self.entries.scan(&Span::kept(), |place, body| {
             let EntryKey::Kept(key) = place else { return Err(misplaced(&place)) };
-            all.push((key, parsed::<Kept>(&place, body)?.bundle));
+            all.push((key, parsed(&place, body)?));
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(all)

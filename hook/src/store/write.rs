@@ -12,7 +12,9 @@ use super::read::Read;
 use super::version::VERSION;
 use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
-use crate::model::{DrainingEndpoint, Endpoint, KeptConnection, Key, Network, NetworkName, Options, Sandbox, State};
+use crate::model::{
+    DrainingEndpoint, Endpoint, KeptConnection, KeptContainer, Key, Network, NetworkName, Options, Sandbox, State,
+};
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
 pub(super) const CHANGES: u64 = 1024;
@@ -190,10 +192,11 @@ impl<'c> Write<'c> {
         if sandbox.bundle.is_empty() {
             return Ok(());
         }
-        let mut kept = self.kept(&sandbox.key())?;
-        kept.connections.retain(|other| other.network != connection.network);
-        kept.connections.push(connection.clone());
-        kept.bundle.clone_from(&sandbox.bundle);
+        let mut connections = self.kept_connections(&sandbox.key())?;
+        connections.retain(|other| other.network != connection.network);
+        connections.push(connection.clone());
+        let (container, name, bundle) = (sandbox.container.clone(), sandbox.name.clone(), sandbox.bundle.clone());
+        let kept = KeptContainer { container, name, bundle, connections };
         self.entries.put(&EntryKey::Kept(sandbox.key()), &json(&kept)?)
     }
 
@@ -210,7 +213,7 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails or the entry is damaged.
     pub fn keep_no_more(&self, key: &Key, network: Option<&NetworkName>) -> Result<()> {
-        let mut kept = self.kept(key)?;
+        let Some(mut kept) = self.kept(key)? else { return Ok(()) };
         let before = kept.connections.len();
         kept.connections.retain(|connection| network.is_some_and(|network| connection.network != *network));
         match kept.connections.len() {

@@ -313,7 +313,8 @@ fn knock(server: SocketAddr, seconds: u32) -> Outcome {
             since.get_or_insert(*began);
         }
     }
-    longest = since.map_or(longest, |since| longest.max(begin.elapsed() - since));
+    let last = asked.last().map_or(Duration::ZERO, |(began, _)| *began);
+    longest = since.map_or(longest, |since| longest.max(last - since));
     let lost = asked.iter().filter(|(_, answered)| !answered).count();
     println!("{} {lost} {}", asked.len(), longest.as_millis());
     Ok(())

@@ -1,5 +1,6 @@
 //! Containers that run join and leave networks.
 
+mod kept;
 mod under_traffic;
 
 use std::thread;
@@ -140,45 +141,6 @@ fn ports_sleep_and_wake_and_the_last_network_may_go() -> Result<()> {
         host.check()?;
         web.delete()?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))
-    })
-}
-
-/// What was connected is connected again with each start, with the same address, until it is disconnected; `--once` is
-/// not kept. A network that is gone is no hindrance, and with its bundle all is forgotten of a container.
-#[test]
-fn a_connection_is_kept_over_restarts() -> Result<()> {
-    every([Runtime::Bare, Runtime::Runc, Runtime::Crun], |runtime| {
-        Settings::default().runtime(*runtime).prepare(DEFINE).test(|host| {
-            let mut web = host.container("web").publish("8080:80").run()?;
-            network(host, "connect --once back web")?.exits(0)?;
-            network(host, "connect --gw-priority 1 --interface lan0 front web")?.exits(0)?;
-            network(host, "create made")?.success()?;
-            network(host, "connect made web")?.exits(0)?;
-            let front = joined(&web)?[2].clone();
-            ensure!(front.starts_with("front lan0 "), "{:?}", joined(&web)?);
-            for _ in 0..2 {
-                web.restart()?;
-                let now = joined(&web)?;
-                ensure!(now.len() == 3 && now.contains(&front), "{now:?} without {front}");
-                ensure!(route(&web)? == "default via 10.64.1.1 dev lan0", "{}", route(&web)?);
-                host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
-            }
-            network(host, "rm made")?.exits(3)?.says(&["web"])?;
-            network(host, "disconnect made web")?.exits(0)?;
-            web.restart()?;
-            ensure!(joined(&web)?.len() == 2, "{:?}", joined(&web)?);
-            network(host, "connect made web")?.exits(0)?;
-            host.sh("rm /etc/ocinet/networks/made.toml")?;
-            web.restart()?;
-            ensure!(joined(&web)?.len() == 2, "its network has no definition: {:?}", joined(&web)?);
-            network(host, "rm --force made")?.success()?;
-            let bundle = web.bundle().to_owned();
-            web.delete()?;
-            host.sh(&format!("mv {bundle} /mnt/aside"))?;
-            host.ocinet("gc")?.success()?;
-            host.sh(&format!("mv /mnt/aside {bundle}"))?;
-            host.settles()
-        })
     })
 }
 

@@ -4,12 +4,13 @@ use ocinet::engine::{Error, Result, not_attached};
 use ocinet::log::with_journal;
 use ocinet::model::Invalid;
 
+use super::{find, views};
 use crate::cli::Options;
 
 /// Disconnect a container that runs from a network.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The network's name
+    /// The network's name or id
     #[arg(value_name = "NETWORK")]
     network: String,
     /// The container's id, its name, or the beginning of its id
@@ -22,7 +23,10 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let network = self.network.parse().map_err(|error: Invalid| error.within("network"))?;
+        // One that is not defined any more has its name only.
+        let views = views(options, log)?;
+        let name = find(&views, &self.network).map_or(&self.network, |view| &view.name);
+        let network = name.parse().map_err(|error: Invalid| error.within("network"))?;
         let log = with_journal(log);
         let disconnected = match options.engine_to_undo(&log)? {
             None => Err(not_attached(&self.container, &[])),

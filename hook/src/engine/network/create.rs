@@ -43,6 +43,12 @@ impl Definitions {
         }
         let mut definition = draft.definition(name)?;
         let mut links = HostLinks::open()?;
+        if let Some(link) = &definition.link
+            && links.is_of_others(link)?
+        {
+            let why = "is a link of this host that is not ocinet's; give the network's bridge another name";
+            return Err(Error::Conflict(format!("bridge {link} {why}")));
+        }
         let networks = with_default(networks, &sound, config, &mut links);
         let others = Others::than(&definition.name, &networks, &sound);
         for Hidden { range, route } in others.complete(&mut definition, config, &mut links)? {

@@ -123,7 +123,7 @@ pub(in crate::engine) fn not_defined(name: &NetworkName) -> Error {
 /// The error that a container asks for a network which does not exist; `others` do.
 pub(in crate::engine) fn no_such(name: &NetworkName, others: &[Definition]) -> Error {
     let others = others.iter().map(|definition| definition.name.as_str());
-    let why = match similar(name.as_str(), ["bridge", "host", "none"].into_iter().chain(others)) {
+    let why = match similar(name.as_str(), std::iter::once("bridge").chain(others)) {
         Some(near) => format!("does not exist; did you mean {near}?"),
         None => format!("does not exist; to make it: ocinet network create {name}"),
     };

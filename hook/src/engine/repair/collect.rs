@@ -64,8 +64,8 @@ impl Engine {
 
     /// Keeps no connections of containers whose bundles are gone. A bundle that cannot be looked at is not gone.
     fn keep_nothing_of_the_gone(&mut self) -> Result<()> {
-        for (key, bundle) in self.store.read().keeping()? {
-            if kernel::is_gone(Path::new(&bundle)) && self.store.read().find(&key)?.is_none() {
+        for (key, kept) in self.store.read().keeping()? {
+            if kernel::is_gone(Path::new(&kept.bundle)) && self.store.read().find(&key)?.is_none() {
                 self.store.write(|store| store.keep_no_more(&key, None))?;
             }
         }

@@ -11,7 +11,7 @@ use crate::engine::rules::input_loop_by;
 use crate::engine::sandbox::{Joining, LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
-use crate::input::config::Config;
+use crate::input::config::{self, Config};
 use crate::input::{NetworkNamespace, PublishRequest};
 
 use crate::kernel::perform::{self, NetworkFault};
@@ -37,6 +37,7 @@ impl Engine {
     pub fn plan(state_dir: &Path, config: Config, log: Logger, request: &Request) -> Result<Plan> {
         let mut engine = Self::open_to_plan(state_dir, config, log)?;
         engine.refuse_planned_place(request)?;
+        let request = &engine.with_kept(request)?;
         // The container is yet to be.
         let locator = NetnsLocator::Process { pid: 0, started: 0 };
         let namespace = Namespace { cookie: 0, locator, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None };
@@ -65,6 +66,27 @@ impl Engine {
         };
         commands.extend(engine.file_commands(request, &sandbox)?);
         Ok(Plan { sandbox, commands })
+    }
+
+    /// `request` with the connections that are kept of its container, which may not be attached.
+    fn with_kept(&mut self, request: &Request) -> Result<Request> {
+        let (read, definitions) = (self.store.read(), self.definitions());
+        if read.find(&request.key())?.is_some() {
+            let id = shown(request.container.as_str());
+            let why = "is attached; ocinet inspect shows it, and its next start can be planned when it is deleted";
+            return Err(Error::Conflict(format!("container {id} {why}")));
+        }
+        let mut kept = read.kept_connections(&request.key())?;
+        kept.retain(|kept| !request.wiring.connections().iter().any(|one| one.network == kept.network));
+        let mut there = Vec::new();
+        for kept in kept {
+            if kept.network == config::default_bridge() || definitions.exists(&kept.network)? {
+                there.push(kept);
+            }
+        }
+        let mut request = request.clone();
+        request.wiring.join(&there);
+        Ok(request)
     }
 
     /// Refuses what the attach would refuse of the network namespace that the container is going to have.
@@ -99,6 +121,10 @@ impl Engine {
             for network in &new {
                 store.remove_network(&network.name)?;
                 store.add_network(network)?;
+            }
+            // By then it will be gone, and its addresses will be remembered.
+            for draining in store.draining_of(&request.key())? {
+                store.remove_draining(&draining)?;
             }
             let leads_elsewhere = false;
             let nth = 0;

@@ -12,8 +12,8 @@ use crate::engine::{Engine, Error, Result};
 use crate::input::{NetworkNamespace, config};
 use crate::kernel::{self, Netns, Place, Process, perform};
 use crate::model::{
-    Alias, Endpoint, HostAddress, Invalid, KeptConnection, Key, Mode, Namespace, NetnsLocator, Network, Protocol,
-    Sandbox, State,
+    Alias, Endpoint, HostAddress, Invalid, KeptConnection, Key, Mode, Namespace, NetnsLocator, Network, NetworkName,
+    Protocol, Sandbox, State,
 };
 
 /// How often a lease is tried again.
@@ -95,7 +95,7 @@ impl Engine {
 
     /// Leases, and resolves the conflicts that are met, one after the other.
     fn lease_in_turn(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Result<Lease> {
-        let mut request = Cow::Borrowed(request);
+        let (mut request, mut rejoined) = (Cow::Borrowed(request), Vec::new());
         // Each network may have to be defined first, and each endpoint from before to be drained.
         let tries = TRIES + 3 * request.wiring.connections().len();
         for _ in 0..tries {
@@ -104,11 +104,13 @@ impl Engine {
                 Err(LeaseConflict::Kept(kept)) => {
                     let kept = self.still_defined(&request.key(), kept)?;
                     request.to_mut().wiring.join(&kept);
+                    rejoined.extend(kept.into_iter().map(|kept| kept.network));
                     continue;
                 }
                 Err(conflict) => conflict,
             };
-            if let Some(outcome) = self.resolve(conflict, &request, &target.namespace)? {
+            let resolved = self.resolve(conflict, &request, &target.namespace);
+            if let Some(outcome) = resolved.map_err(|error| naming_kept(error, &rejoined, &request))? {
                 return Ok(Lease::Done(outcome));
             }
         }
@@ -359,4 +361,15 @@ impl Engine {
         };
         Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why}{place}")).into())
     }
+}
+
+/// The same error, with the networks that the container joins since it was connected to them while it ran.
+fn naming_kept(error: Error, rejoined: &[NetworkName], request: &Request) -> Error {
+    let (Error::Conflict(why), [first, ..]) = (&error, rejoined) else { return error };
+    let names: Vec<&str> = rejoined.iter().map(NetworkName::as_str).collect();
+    Error::Conflict(format!(
+        "{why}; it joins {} since it was connected while it ran, until ocinet network disconnect {first} {}",
+        names.join(", "),
+        request.container
+    ))
 }

@@ -51,10 +51,13 @@ impl Engine {
         self.rules.keeper.backend_of(&row)?.ready()?;
         let (sandbox, _alone) = self.running(container)?;
         let netns = self.namespace_of(&sandbox)?;
-        self.complete_disconnects(sandbox.number)?;
+        let sandbox = match self.complete_disconnects(sandbox.number)? {
+            true => self.store.read().sandbox(sandbox.number)?.unwrap_or(sandbox),
+            false => sandbox,
+        };
         let mut nth = 0;
         loop {
-            match self.connect_once(sandbox.number, request, lifetime, &netns, nth) {
+            match self.connect_once(&sandbox, request, lifetime, &netns, nth) {
                 Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if nth < NAMES && !Alias::is_ours(&alias) => {
                     nth += 1;
                 }
@@ -107,21 +110,26 @@ impl Engine {
         Err(Error::Conflict(format!("container {} {why}", sandbox.container)))
     }
 
-    /// One try, with the `nth` of the names that its link can have.
+    /// One try for `before`, with the `nth` of the names that its link can have.
     fn connect_once(
         &mut self,
-        number: i64,
+        before: &Sandbox,
         request: &EndpointRequest,
         lifetime: Kept,
         netns: &Netns,
         nth: u8,
     ) -> Result<Sandbox> {
+        let number = before.number;
         let connection = self.lease_connection_in_turn(number, request, nth)?;
         self.step("lease");
         let endpoint = connection.sandbox.endpoints.last().map(|endpoint| endpoint.number).unwrap_or_default();
         let connected = self.wire_connection(connection, netns).and_then(|()| {
             self.rearrange(number, Some(netns), |_| {})?;
-            self.seal_connection(number, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))
+            let sealed =
+                self.seal_connection(number, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))?;
+            self.files.rewrite_hosts(before, &sealed)?;
+            self.step("files");
+            Ok(sealed)
         });
         connected.map_err(|error| {
             debug!(self.log, "taking the connection back"; "error" => %error);
@@ -136,21 +144,22 @@ impl Engine {
         self.rules.reload_if_different(&self.store, &mut self.links)
     }
 
-    /// Says in the store and to the container that the endpoint is there, and that its connection is `kept`.
+    /// Says in the store that the endpoint is there, and that its connection is `kept`.
     fn seal_connection(&mut self, number: i64, endpoint: i64, kept: Option<KeptConnection>) -> Result<Sandbox> {
-        let (before, after) = self.store.write(|store| {
+        let sealed = self.store.write(|store| {
             let gone = || Error::NotFound("the container was detached meanwhile".into());
-            let before = store.sandbox(number)?.ok_or_else(gone)?;
-            let mut after = before.clone();
-            after.endpoints.iter_mut().filter(|one| one.number == endpoint).for_each(|one| one.state = State::Attached);
-            store.set_sandbox(&after)?;
-            kept.as_ref().map_or(Ok(()), |kept| store.keep(&after, kept))?;
-            Ok::<_, Error>((before, after))
+            let mut sandbox = store.sandbox(number)?.ok_or_else(gone)?;
+            sandbox
+                .endpoints
+                .iter_mut()
+                .filter(|one| one.number == endpoint)
+                .for_each(|one| one.state = State::Attached);
+            store.set_sandbox(&sandbox)?;
+            kept.as_ref().map_or(Ok(()), |kept| store.keep(&sandbox, kept))?;
+            Ok::<_, Error>(sandbox)
         })?;
         self.step("seal");
-        self.files.rewrite_hosts(&before, &after)?;
-        self.step("files");
-        Ok(after)
+        Ok(sealed)
     }
 
     fn lease_connection_in_turn(&mut self, number: i64, request: &EndpointRequest, nth: u8) -> Result<Connection> {

@@ -6,23 +6,32 @@ use crate::decide::plan;
 use crate::driver::SandboxStep;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{Netns, perform};
-use crate::model::{NetworkName, Route, Sandbox, State};
+use crate::model::{Key, NetworkName, Route, Sandbox, State, quoted};
 
 impl Engine {
     /// Disconnects the container that is called `container` from `network`. What leads to it by that network goes to the
-    /// next one that it is on. The link is deleted when the engine is closed.
+    /// next one that it is on. The link is deleted when the engine is closed. Of a container that does not run, the
+    /// connection is not made again with its next start.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such container, or it is not on that network; [`Error::Conflict`] where it
-    /// does not run.
+    /// does not run, and no connection of it to that network is kept.
     pub fn disconnect(&mut self, container: &str, network: &NetworkName) -> Result<()> {
-        let (mut sandbox, _alone) = self.running(container)?;
+        let (mut sandbox, _alone) = match self.running(container) {
+            Err(Error::NotFound(_)) if self.keep_no_more_by_name(container, network)? => return Ok(()),
+            running => running?,
+        };
+        // First, so that one that is cut off does not come back.
+        let was_kept = self.keep_no_more(&sandbox.key(), network)?;
+        let netns = match self.namespace_of(&sandbox) {
+            Err(Error::Conflict(_)) if was_kept => return Ok(()),
+            found => found?,
+        };
         let is_on = |sandbox: &Sandbox| sandbox.endpoints.iter().any(|endpoint| endpoint.network == *network);
         let was_on = is_on(&sandbox);
         if self.complete_disconnects(sandbox.number)? {
             sandbox = self.store.read().sandbox(sandbox.number)?.unwrap_or(sandbox);
             if was_on && !is_on(&sandbox) {
-                self.store.write(|store| store.keep_no_more(&sandbox.key(), Some(network)))?;
                 return Ok(());
             }
         }
@@ -30,12 +39,33 @@ impl Engine {
         let Some(endpoint) = found.map(|endpoint| endpoint.number) else {
             return Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container)));
         };
-        let netns = self.namespace_of(&sandbox)?;
-        // First, so that one that is cut off does not come back.
-        self.store.write(|store| store.keep_no_more(&sandbox.key(), Some(network)))?;
         self.leave(sandbox.number, endpoint, Some(&netns))?;
         info!(self.log, "disconnected"; "container" => %sandbox.container, "network" => %network);
         Ok(())
+    }
+
+    /// Keeps no connection to `network` any more of the container that is not attached and is called so. False where it
+    /// had none.
+    fn keep_no_more_by_name(&mut self, container: &str, network: &NetworkName) -> Result<bool> {
+        let keeping = self.store.read().keeping()?;
+        let mut called = keeping.iter().filter(|(_, kept)| kept.is_called(container) && kept.has(network));
+        match (called.next(), called.next()) {
+            (None, _) => Ok(false),
+            (Some((key, _)), None) => self.keep_no_more(key, network),
+            (Some(_), Some(_)) => Err(Error::Conflict(format!(
+                "several containers with a connection to {network} are called {}; say the whole id of one",
+                quoted(container)
+            ))),
+        }
+    }
+
+    /// True where one was kept.
+    fn keep_no_more(&mut self, key: &Key, network: &NetworkName) -> Result<bool> {
+        let is_kept = self.store.read().kept_connections(key)?.iter().any(|kept| kept.network == *network);
+        if is_kept {
+            self.store.write(|store| store.keep_no_more(key, Some(network)))?;
+        }
+        Ok(is_kept)
     }
 
     /// Goes on with connects and disconnects of a container that were cut off: the endpoint goes. True where there were

@@ -98,7 +98,9 @@ impl HostLinks {
         let _making = locks.exclusive(Place::Bridges)?;
         match self.find(name)? {
             Some(link) if !is_our_bridge(&link, mac) => {
-                return Err(Error::Busy(format!("interface {name} is there and is not ours; rename it or remove it")));
+                return Err(Error::Busy(format!(
+                    "interface {name} is there and is not ours; give the network's bridge another name, or rename that interface"
+                )));
             }
             Some(link) if read::mac(&link) != Some(mac) => self.set_mac(link.header.index, bridge)?,
             Some(_) => {}

@@ -47,6 +47,14 @@ impl HostLinks {
             .collect())
     }
 
+    /// Whether there is a link `name` that has no alias of ours.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_of_others(&mut self, name: &InterfaceName) -> Result<bool> {
+        Ok(self.find(name)?.is_some_and(|link| ours(link).is_none()))
+    }
+
     /// The addresses of the link `name` with their prefixes; none where it is gone.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ struct Attach {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show what `network connect` would do
+    #[command(after_help = "Example:\n  ocinet plan connect backend web")]
     Connect(Connect),
 }
 
@@ -81,7 +82,7 @@ impl Attach {
         let spec = bundle_of(&state)?;
         let config = options.config()?;
         let Some(request) = Request::new(&state, &spec, &config)? else {
-            let why = "has no io.ocinet.* annotation: the hook would do nothing";
+            let why = "has no io.ocinet.* annotation: the hook would do nothing; ocinet prepare adds some";
             return Err(wrong(why).into());
         };
         let plan = Engine::plan(&options.state_dir, config, log.clone(), &request)?;

@@ -130,7 +130,7 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
     story(Settings::default().prepare("ip route add 10.80.0.0/16 via 198.51.100.2"), |host| {
         create(host, &["--subnet=10.70.0.0/16", "taken"])?;
         let long = "x".repeat(300);
-        let rows: [(&[&str], i32, &str); 42] = [
+        let rows: [(&[&str], i32, &str); 43] = [
             (&["host"], 2, "host"),
             (&["none"], 2, "none"),
             (&["bridge"], 2, "bridge"),
@@ -170,6 +170,7 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
             (&["-o=com.docker.network.bridge.host_binding_ipv4=fd00::1", "n"], 2, "host_binding"),
             (&["-o=trusted_interfaces=a b", "n"], 2, "trusted_interfaces"),
             (&["-o=bridge=ocinet0", "n"], 2, "ocinet0"),
+            (&["-o=bridge=uplink", "n"], 3, "another name"),
             (&["-o=bridge=much-too-long-a-name", "n"], 2, "15"),
             (&["--from=/none.json", "n"], 5, "none.json"),
             (&[], 2, "NAME"),

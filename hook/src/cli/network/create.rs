@@ -99,7 +99,7 @@ impl Arguments {
         refuse_unbuilt("--driver", &self.driver, &["bridge"])?;
         refuse_unbuilt("--ipam-driver", &self.ipam_driver, &["default", "host-local"])?;
         if self.ipv6 {
-            return Err(Invalid::new("--ipv6", "", "is not built yet").into());
+            return Err(Invalid::new("--ipv6", true, "is not built yet").into());
         }
         if !self.subnet.is_empty() {
             // In place of those of the file.

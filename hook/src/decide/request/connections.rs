@@ -79,7 +79,11 @@ impl std::str::FromStr for EndpointRequest {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let (name, options) = text.split_once(':').unwrap_or((text, ""));
         if name.contains([',', '=']) {
-            return Err(Invalid::new("", text, "has options without a colon before them, as in bridge:ip=10.90.0.5"));
+            return Err(Invalid::new(
+                "",
+                text,
+                "is no network: several are separated by ; and the options of one follow a colon, as in bridge:ip=10.90.0.5;backend",
+            ));
         }
         let mut request = Self::on(name)?;
         for option in options.split([',', ' ']).filter(|option| !option.is_empty()) {
@@ -174,7 +178,7 @@ mod tests {
         for (text, part) in [
             ("a;a", "\"a\": is named twice"),
             ("a;", "is no network name"),
-            ("a;host", "\"host\": means something else"),
+            ("a;host", "\"host\": is no network of"),
             ("a;container:b", "\"container\": means"),
             ("a:interface=x;b:interface=x", "interface \"x\": is wanted on two"),
             ("a:guard=none", "guard \"none\": is neither"),

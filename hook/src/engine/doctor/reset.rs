@@ -158,7 +158,7 @@ impl Engine {
         let (number, names) = (attached.len(), attached.iter().take(5).cloned().collect::<Vec<_>>().join(", "));
         let more = if number > 5 { ", ..." } else { "" };
         Err(Error::Conflict(format!(
-            "{number} containers run and would lose their network ({names}{more}); stop them, or say --force"
+            "containers that run would lose their network, {number} in all ({names}{more}); stop them, or say --force"
         )))
     }
 }

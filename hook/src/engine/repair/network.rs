@@ -41,7 +41,9 @@ impl Engine {
         if containers.is_empty() {
             return Ok(());
         }
-        Err(Error::Conflict(format!("network {name} is in use by {}; delete them first", containers.join(", "))))
+        let all = containers.join(", ");
+        let remedy = format!("delete them, or disconnect them: ocinet network disconnect {name} {}", containers[0]);
+        Err(Error::Conflict(format!("network {name} is in use by {all}; {remedy}")))
     }
 
     /// Takes a network on which no endpoint is off the host and out of the store: its rules, what its endpoints shared,

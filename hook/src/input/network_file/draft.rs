@@ -96,7 +96,7 @@ impl Draft {
         let parts = parts.chain(pools.iter().map(|pool| ("ip-range", pool.addr())));
         let mut parts = parts.chain(aux.iter().map(|(_, address)| ("aux-address", *address)));
         if let Some((part, address)) = parts.find(|(_, address)| is_homeless(address)) {
-            return Err(Invalid::new(part, address, "is in no subnet of the network; say that with --subnet"));
+            return Err(Invalid::new(part, address, "is in no subnet of the network; name that subnet with --subnet"));
         }
         let one = |range: &IpNet| -> Result<Subnet, Invalid> {
             let gateway = only("gateway", range, gateways.iter().filter(|address| within(range, address)))?;

@@ -1,9 +1,11 @@
 //! Several networks for containers of podman and containerd: annotations are all that they need.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use ocinet_integration::containerd::with_containerd;
 use ocinet_integration::podman::with_podman;
-use ocinet_integration::{Host, OCINET, Place, Proto::Tcp, Sandbox, UPLINK};
+use ocinet_integration::{Endpoint, Host, OCINET, Place, Proto::Tcp, Sandbox, UPLINK};
 
 /// Runs `story` on a host with the networks front and back, and an internal one, which it removes afterwards.
 fn with_networks(host: &Host, story: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -45,15 +47,18 @@ fn containers_of_podman() -> Result<()> {
             let address = db.sandbox()?.address().map(|address| address.to_string()).unwrap_or_default();
             web.reaches(Tcp, format!("{address}:80"))?.is("db")?;
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.ocinet(&format!("network disconnect bridge {}", web.id))?.success()?;
+            host.ocinet(&format!("network connect --gw-priority 1 bridge {}", &web.id[..12]))?.success()?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            ensure!(web.sh("ip -4 route show default")?.contains("via 10.90.0.1 dev eth2"), "it has its route again");
             let before = web.sandbox()?.endpoints;
             web.ends_by("restart -t 0")?;
             web.found()?;
             is_on(&web, &web.sandbox()?, &networks, "10.90.0.1")?;
-            let addresses = |sandbox: Sandbox| sandbox.endpoints.into_iter().map(|endpoint| endpoint.addresses);
-            ensure!(
-                addresses(web.sandbox()?).eq(before.into_iter().map(|endpoint| endpoint.addresses)),
-                "other addresses"
-            );
+            let addresses = |endpoints: Vec<Endpoint>| -> BTreeMap<String, Vec<String>> {
+                endpoints.into_iter().map(|endpoint| (endpoint.network, endpoint.addresses)).collect()
+            };
+            ensure!(addresses(web.sandbox()?.endpoints) == addresses(before), "other addresses");
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
             web.ends_by("rm -f -t 0")?;
             db.ends_by("rm -f -t 0")
@@ -68,10 +73,18 @@ fn containers_of_containerd() -> Result<()> {
             let flags = "--annotation 'io.ocinet.network=front;shut' --annotation io.ocinet.publish=8080:80";
             let web = containerd.run("web", flags, "80")?;
             let sandbox = web.sandbox()?;
+            let front = sandbox.address().map(|address| address.to_string()).unwrap_or_default();
             is_on(&web, &sandbox, &["front", "shut"], "10.64.0.1")?;
             let db = containerd.run("db", "--annotation io.ocinet.network=shut", "80")?;
+            host.ocinet("network connect --gw-priority 1 back web")?.success()?;
+            is_on(&web, &web.sandbox()?, &["front", "shut", "back"], "10.64.1.1")?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            host.ocinet("network disconnect front web")?.success()?;
+            host.ocinet("network connect front web")?.success()?;
+            host.ocinet("network disconnect back web")?.success()?;
+            ensure!(web.sh("ip -4 route show default")?.contains("via 10.64.0.1 dev eth0"), "the route goes back");
             web.reaches(Tcp, format!("{}:80", db.address()?))?.is("db")?;
-            db.cannot_reach(Tcp, format!("{}:80", web.address()?))?;
+            db.cannot_reach(Tcp, format!("{front}:80"))?;
             host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
             web.delete()?;
             db.delete()

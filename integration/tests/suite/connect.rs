@@ -266,11 +266,14 @@ fn iptables_fails_while_a_port_moves() -> Result<()> {
     Ok(())
 }
 
+/// How many commands come at once.
+const CROWD: usize = 50;
+
 /// Many at once: on one container, on several, and beside detach, gc and the removal of the network.
 #[test]
 fn many_at_once() -> Result<()> {
     Settings::default().prepare(DEFINE).test(|host| {
-        let containers = (0..6).map(|n| host.container(&format!("c{n}")).run()).collect::<Result<Vec<_>>>()?;
+        let containers = (0..CROWD).map(|n| host.container(&format!("c{n}")).run()).collect::<Result<Vec<_>>>()?;
         let at_once = |commands: Vec<String>| -> Result<Vec<Output>> {
             thread::scope(|scope| {
                 let run = |command: String| scope.spawn(move || host.ocinet(&command));
@@ -278,16 +281,17 @@ fn many_at_once() -> Result<()> {
                 running.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("panic"))?).collect()
             })
         };
-        for _ in 0..3 {
-            let same = at_once(vec!["network connect back c0".into(); 5])?;
+        for _ in 0..2 {
+            let same = at_once(vec!["network connect back c0".into(); CROWD])?;
             ensure!(same.iter().filter(|output| output.code == 0).count() == 1, "{same:?}");
-            let all = (1..6).map(|n| format!("network connect back c{n}")).chain(["gc".into(), "doctor --fix".into()]);
+            let all =
+                (1..CROWD).map(|n| format!("network connect back c{n}")).chain(["gc".into(), "doctor --fix".into()]);
             every(at_once(all.collect())?, |output| {
                 ensure!(output.code == 0, "{output}");
                 Ok(())
             })?;
             host.check()?;
-            let leave = (0..6).map(|n| format!("network disconnect back c{n}")).chain(["gc".into()]);
+            let leave = (0..CROWD).map(|n| format!("network disconnect back c{n}")).chain(["gc".into()]);
             every(at_once(leave.collect())?, |output| {
                 ensure!(output.code == 0, "{output}");
                 Ok(())

@@ -141,10 +141,8 @@ impl Host {
 
     pub fn connect(&self, request: ConnectRequest) -> Result<ConnectResponse> {
         let wanted = convert::connection(&request)?;
-        if self.engine()?.is_none() {
-            return Err(not_attached(&request.container, &[]));
-        }
-        let mut engine = Engine::open(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
+        let opened = Engine::open_used(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
+        let Some(mut engine) = opened else { return Err(not_attached(&request.container, &[])) };
         let kept = if request.once { Kept::Once } else { Kept::OverRestarts };
         let connected = engine.connect(&request.container, &wanted, kept);
         engine.close();

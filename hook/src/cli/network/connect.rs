@@ -5,9 +5,9 @@ use slog::Logger;
 use ocinet::decide::request::EndpointRequest;
 use ocinet::engine::{Engine, Kept, Result, not_attached};
 use ocinet::log::with_journal;
-use ocinet::model::{InterfaceName, Invalid, Mac};
+use ocinet::model::{InterfaceName, Invalid, Mac, NetworkName};
 
-use super::{find, views};
+use super::name_of;
 use crate::cli::Options;
 
 /// Connect a container that runs to a network.
@@ -55,7 +55,8 @@ pub struct Connection {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let (container, request) = self.connection.read(options, log)?;
-        let mut engine = Engine::open(&options.state_dir, options.config()?, with_journal(log))?;
+        let opened = Engine::open_used(&options.state_dir, options.config()?, with_journal(log))?;
+        let mut engine = opened.ok_or_else(|| not_attached(&container, &[]))?;
         let kept = if self.once { Kept::Once } else { Kept::OverRestarts };
         let connected = engine.connect(&container, &request, kept);
         engine.close();
@@ -67,22 +68,18 @@ impl Connection {
     /// The container, and what is asked for.
     ///
     /// # Errors
-    /// Where the network does not exist, no container was attached on this host, or a value cannot be had.
+    /// Where the network does not exist, or a value cannot be had.
     pub fn read(self, options: &Options, log: &Logger) -> Result<(String, EndpointRequest)> {
         let unbuilt = self.alias.first().map(|name| ("--alias", name)).or(self.ip6.as_ref().map(|ip| ("--ip6", ip)));
         if let Some((option, value)) = unbuilt {
             return Err(Invalid::new(option, value, "is not built yet").into());
         }
-        let network = find(&views(options, log)?, &self.network)?.name.clone();
-        let request = self.request(&network)?;
-        if options.engine_to_look(log)?.is_none() {
-            return Err(not_attached(&self.container, &[]));
-        }
+        let request = self.request(&name_of(&self.network, options, log)?)?;
         Ok((self.container, request))
     }
 
     /// What is asked for, read as an annotation would be.
-    fn request(&self, network: &str) -> Result<EndpointRequest> {
+    fn request(&self, network: &NetworkName) -> Result<EndpointRequest> {
         let options = [
             ("ip", self.ip.map(|ip| ip.to_string())),
             ("mac", self.mac_address.map(|mac| mac.to_string())),

@@ -4,7 +4,7 @@ use ocinet::engine::{Error, Result, not_attached};
 use ocinet::log::with_journal;
 use ocinet::model::Invalid;
 
-use super::{find, views};
+use super::name_of;
 use crate::cli::Options;
 
 /// Disconnect a container that runs from a network.
@@ -24,9 +24,9 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         // One that is not defined any more has its name only.
-        let views = views(options, log)?;
-        let name = find(&views, &self.network).map_or(&self.network, |view| &view.name);
-        let network = name.parse().map_err(|error: Invalid| error.within("network"))?;
+        // It may be on a network that is not defined any more.
+        let network = name_of(&self.network, options, log)
+            .or_else(|_| self.network.parse().map_err(|error: Invalid| error.within("network")))?;
         let log = with_journal(log);
         let disconnected = match options.engine_to_undo(&log)? {
             None => Err(not_attached(&self.container, &[])),

@@ -17,7 +17,8 @@ pub(super) use connect::Connection;
 use slog::Logger;
 
 use ocinet::engine::{Error, NetworkView, Result};
-use ocinet::model::quoted;
+use ocinet::input::config::default_bridge;
+use ocinet::model::{NetworkName, quoted};
 
 use super::Options;
 
@@ -92,6 +93,15 @@ impl Command {
 /// All networks of this host.
 fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
     NetworkView::all(options.engine_to_look(log)?, &options.definitions(), || options.config(), log)
+}
+
+/// The name of the network that is called so or, where none is, has that id or the beginning of it. Of a name that has a
+/// definition nothing else is looked at.
+fn name_of(text: &str, options: &Options, log: &Logger) -> Result<NetworkName> {
+    match text.parse() {
+        Ok(name) if name == default_bridge() || options.definitions().exists(&name)? => Ok(name),
+        _ => Ok(find(&views(options, log)?, text)?.name.parse()?),
+    }
 }
 
 /// The network of that name, or else of that id or beginning of it.

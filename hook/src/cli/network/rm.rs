@@ -3,7 +3,7 @@ use slog::Logger;
 use ocinet::engine::{Error, Failures, Result};
 use ocinet::model::{Invalid, NetworkName};
 
-use super::{find, views};
+use super::name_of;
 use crate::cli::{Options, print};
 
 /// Remove networks.
@@ -38,12 +38,8 @@ fn remove(text: &str, options: &Options, log: &Logger) -> Result<NetworkName> {
     if ["bridge", "host", "none"].contains(&text) {
         return Err(Invalid::new("network", text, "is one of the three that every host has").into());
     }
-    let definitions = options.definitions();
     // Also a file with which something is wrong, of which there is no view.
-    let name = match text.parse() {
-        Ok(name) if definitions.exists(&name)? => name,
-        _ => find(&views(options, log)?, text)?.name.parse()?,
-    };
-    definitions.remove(options.engine_to_undo(log)?, &name)?;
+    let name = name_of(text, options, log)?;
+    options.definitions().remove(options.engine_to_undo(log)?, &name)?;
     Ok(name)
 }

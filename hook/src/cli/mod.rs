@@ -5,6 +5,7 @@ mod doctor;
 mod gc;
 mod hook;
 mod inspect;
+mod listing;
 mod man;
 mod network;
 mod plan;
@@ -15,6 +16,7 @@ mod prepare;
 mod ps;
 mod reset;
 mod table;
+mod template;
 mod warm;
 
 use std::ffi::OsString;
@@ -126,9 +128,12 @@ pub enum Command {
     Plan(plan::Arguments),
     /// List containers, their addresses and published ports
     ///
-    /// See the states of containers in ocinet(1) for the column STATE. A container that shares another one's network is
+    /// See the states of containers in ocinet(1) for the column STATUS. A container that shares another one's network is
     /// not shown.
-    #[command(visible_alias = "ls", after_help = "Example:\n  ocinet ps")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  ocinet ps\n  ocinet ps --filter network=backend --format '{{.Names}}\\t{{.Addresses}}'"
+    )]
     Ps(ps::Arguments),
     /// Show all about a container's network
     #[command(after_help = "Example:\n  ocinet inspect web --json")]

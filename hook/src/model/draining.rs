@@ -68,6 +68,7 @@ impl DrainingEndpoint {
             name,
             mode: Mode::Networks,
             state: State::Draining,
+            since: None,
             namespace: Namespace { cookie, locator, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None },
             endpoints: vec![endpoint],
             publish: Vec::new(),

@@ -127,6 +127,9 @@ pub struct Sandbox {
     pub mode: Mode,
     /// How far that has come; never [`State::Draining`], which endpoints alone are.
     pub state: State,
+    /// When its attach began, in seconds since 1970; none where that is not known any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
     /// The network namespace.
     pub namespace: Namespace,
     /// The connections; empty in `host` and `none` mode.

@@ -81,6 +81,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         resolver: None,
         mode: Mode::Networks,
         state: State::Attaching,
+        since: Some(1000),
         namespace: Namespace {
             cookie: last_octet.into(),
             locator: NetnsLocator::Process { pid: 2, started: 3 },

@@ -142,6 +142,7 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         name: request.identity.name.clone(),
         mode: request.wiring.mode(),
         state: Progress::Attaching,
+        since: None,
         namespace: Namespace {
             cookie: 1,
             locator: NetnsLocator::Process { pid: 42, started: 1 },

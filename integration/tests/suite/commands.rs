@@ -102,6 +102,43 @@ fn looking_makes_nothing() -> Result<()> {
     })
 }
 
+/// How a container is now, in the table, by filters and by templates; a link that is set down damages it.
+#[test]
+fn ps_tells_the_truth() -> Result<()> {
+    let prepare = "mkdir -p /etc/ocinet/networks; printf 'bridge = \"ocn-1\"\\n[[subnet]]\\nrange = \"10.70.0.0/24\"\\n' >/etc/ocinet/networks/own.toml";
+    Settings::default().prepare(prepare).test(|host| {
+        let long = "0123456789abcdef".repeat(4);
+        let web = host.container(&long).network("bridge;own").publish("8080:80").run()?;
+        let dead = host.container("dead").run()?;
+        dead.abandon()?;
+        let ps = |arguments: &str| host.ocinet(&format!("ps {arguments}"))?.success();
+        let table = ps("")?;
+        let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        ensure!(rows[1][0] == "0123456789ab" && rows[1][2] == "bridge" && rows[1].last() == Some(&"up"), "{table}");
+        ensure!(rows[2] == ["own", "10.70.0.2"] && rows[3][0] == "dead" && rows[3].last() == Some(&"dead"), "{table}");
+        ensure!(ps("--no-trunc --quiet")? == format!("{long}\ndead\n"), "{}", ps("-q")?);
+        for (filter, ids) in [
+            ("status=up", "0123456789ab\n"),
+            ("status=dead", "dead\n"),
+            ("network=own", "0123456789ab\n"),
+            ("port=8080", "0123456789ab\n"),
+            ("port=8080/udp", ""),
+            ("name=dea", "dead\n"),
+        ] {
+            ensure!(ps(&format!("-q --filter {filter}"))? == ids, "{filter}: {}", ps(&format!("-q -f {filter}"))?);
+        }
+        let fields = ps("--format {{.Names}}/{{.Networks}}/{{.Addresses}}/{{.Ports}} -f status=up")?;
+        ensure!(fields == format!("{long}/bridge,own/10.90.0.2, 10.70.0.2/0.0.0.0:8080->80/tcp\n"), "{fields}");
+        host.ocinet("ps --filter colour=red")?.exits(2)?.is_one_line()?;
+        host.sh(&format!("ip link set {} down", web.host_interface()?))?;
+        ensure!(ps("--format {{.Status}} --filter network=own")? == "damaged\n", "{}", ps("")?);
+        host.ocinet("gc")?.success()?;
+        host.ocinet("doctor --fix")?.success()?;
+        ensure!(ps("--format {{.Status}}")? == "up\n", "{}", ps("")?);
+        web.delete()
+    })
+}
+
 /// Commands that only look do not repair a damaged store.
 #[test]
 fn looking_mends_nothing() -> Result<()> {

@@ -133,7 +133,7 @@ fn ports_sleep_and_wake_and_the_last_network_may_go() -> Result<()> {
         ensure!(joined(&web)?.is_empty() && route(&web)?.is_empty(), "{:?}", joined(&web)?);
         host.ocinet("gc")?.success()?;
         host.ocinet("doctor --fix")?.success()?;
-        ensure!(host.ocinet("ps")?.stdout.contains("attached"), "it lives: {}", host.ocinet("ps")?);
+        ensure!(host.ocinet("ps")?.stdout.contains(" up"), "it lives: {}", host.ocinet("ps")?);
         web.reaches(Tcp, "127.0.0.1:80")?.is("web")?;
         network(host, "connect front web")?.exits(0)?;
         ensure!(joined(&web)?[0].starts_with("front eth0 "), "{:?}", joined(&web)?);

@@ -8,7 +8,7 @@ pub(super) fn parts() -> Vec<Part> {
     parts.extend(NAMES.iter().map(|text| Part::paragraph(text)));
     parts.extend([
         Part::Section("States of containers"),
-        Part::paragraph("`ocinet ps` shows them in the column STATE, and `ocinet ps --json` in the field `status`:"),
+        Part::paragraph("`ocinet ps` shows them in the column STATUS, and `ocinet ps --json` in the field `status`:"),
         Part::table(["state", "meaning"], &STATES),
         Part::Section("What changes nothing"),
     ]);
@@ -34,9 +34,14 @@ const NAMES: [&str; 3] = [
     "Ids are unique only within one root directory of a runtime, so `inspect --json` prints an array.",
 ];
 
-const STATES: [(&str, &str); 6] = [
+const STATES: [(&str, &str); 7] = [
     ("`attaching`", "A hook is at work. Where it was killed, `ocinet gc` takes away what it made."),
-    ("`attached`", "It is wired, and its process runs. Under containerd it stays so until its task is deleted."),
+    ("`up`", "It is wired, and its process runs. Under containerd it stays so until its task is deleted."),
+    (
+        "`damaged`",
+        "It runs, and a link of it is missing, set down or without its guard: `ocinet doctor` says which. Rules of the \
+         firewall and files are not looked at.",
+    ),
     (
         "`dead`",
         "It was attached, and its process has ended. It keeps its address and ports until its runtime deletes it, \

@@ -3,8 +3,8 @@ use slog::Logger;
 use ocinet::engine::Result;
 use ocinet::kernel;
 
-use super::template::Template;
 use super::{docker, find, views};
+use crate::cli::template::Template;
 use crate::cli::{Options, print, print_json};
 
 /// Show all about networks, as JSON.

@@ -4,11 +4,11 @@ use slog::Logger;
 
 use ocinet::engine::{NetworkKind, NetworkView, Result};
 use ocinet::kernel;
-use ocinet::model::{Subnet, shown, shown_json};
+use ocinet::model::Subnet;
 
 use super::filter::{self, Filters};
-use super::template::Template;
 use super::{docker, views};
+use crate::cli::listing;
 use crate::cli::table::Table;
 use crate::cli::{Options, print, print_json, print_table};
 
@@ -52,7 +52,7 @@ impl Arguments {
             return print(&views.iter().map(|view| format!("{}\n", self.id(view))).collect::<String>());
         }
         if let Some(format) = &self.format {
-            return self.formatted(format, &views);
+            return listing::formatted(format, views.iter().map(|view| self.row(view)), head);
         }
         let lines: Vec<Line> = views.into_iter().map(line).collect();
         if self.json {
@@ -64,25 +64,6 @@ impl Arguments {
             table.row([name, driver.into(), ranges.join(", "), containers.to_string()]);
         }
         print_table(&table)
-    }
-
-    fn formatted(&self, format: &str, views: &[NetworkView]) -> Result<()> {
-        let rows = views.iter().map(|view| self.row(view));
-        if format == "json" {
-            return print(&rows.map(|row| format!("{}\n", shown_json(&row.to_string()))).collect::<String>());
-        }
-        let (template, is_table) = match format.strip_prefix("table ") {
-            Some(rest) => (rest, true),
-            None => (format, false),
-        };
-        let template = Template::parse(template)?;
-        let heads = template.fields().iter().map(|field| head(field)).collect::<Vec<_>>().join("\t");
-        let mut lines = rows.map(|row| Ok(template.render(&row)?)).collect::<Result<Vec<_>>>()?;
-        if !is_table {
-            return print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-        }
-        lines.insert(0, heads);
-        print(&aligned(&lines))
     }
 
     fn id(&self, view: &NetworkView) -> String {
@@ -119,19 +100,6 @@ fn head(field: &str) -> String {
         "CreatedAt" => "CREATED AT".into(),
         other => other.to_uppercase(),
     }
-}
-
-/// Lines whose parts between tabs are as wide as the widest of their column.
-fn aligned(lines: &[String]) -> String {
-    let rows: Vec<Vec<String>> = lines.iter().map(|line| line.split('\t').map(shown).collect()).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let row = |cells: &Vec<String>| {
-        let padded: String = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}   ")).collect();
-        format!("{}\n", padded.trim_end())
-    };
-    rows.iter().map(row).collect()
 }
 
 fn line(NetworkView { name, kind, sandboxes, .. }: NetworkView) -> Line {

@@ -9,7 +9,6 @@ mod inspect;
 mod ls;
 mod prune;
 mod rm;
-mod template;
 mod update;
 
 pub(super) use connect::Connection;

@@ -220,6 +220,7 @@ fn sandbox(key: Key, container: &str, seen: &SeenLink) -> Sandbox {
         resolver: None,
         mode: Mode::Networks,
         state: State::Attached,
+        since: None,
         namespace: seen.namespace.as_ref().map_or_else(unseen, |found| recognised(key, found)),
         endpoints: Vec::new(),
         publish: Vec::new(),

@@ -3,7 +3,7 @@
 use crate::driver::{self, EndpointStep};
 use crate::engine::{Engine, Result};
 use crate::kernel::perform::{self, EndpointFault};
-use crate::model::{Endpoint, Network, Sandbox};
+use crate::model::{Endpoint, Network, Sandbox, State};
 
 /// An endpoint with what connects it on the host.
 pub(in crate::engine) struct Connected<'s> {
@@ -35,6 +35,40 @@ impl Engine {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a link of an attached sandbox is missing, or not as it was made; none where the sandbox went meanwhile.
+    /// Its rules and files are not looked at.
+    ///
+    /// # Errors
+    /// When the kernel or the store cannot be asked.
+    pub fn is_damaged(&mut self, sandbox: &Sandbox) -> Result<Option<bool>> {
+        if !self.has_fault(sandbox)? {
+            return Ok(Some(false));
+        }
+        // A detach, or a disconnect, may have begun since the store was read.
+        match self.store.read().sandbox(sandbox.number)? {
+            Some(now) if now == *sandbox => Ok(Some(true)),
+            Some(now) => Ok(Some(now.state == State::Attached && self.has_fault(&now)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn has_fault(&mut self, sandbox: &Sandbox) -> Result<bool> {
+        for Connected { endpoint, network, steps } in self.connected(sandbox)? {
+            if endpoint.state != State::Attached {
+                continue;
+            }
+            for step in &steps {
+                if perform::endpoint_fault(&mut self.links, step)?.is_some() {
+                    return Ok(true);
+                }
+            }
+            if network.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What connects each endpoint of `sandbox`.

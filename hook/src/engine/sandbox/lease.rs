@@ -15,7 +15,7 @@ use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::engine::network::remember_mac;
 use crate::engine::{Engine, Error, Result};
 use crate::input::{NetworkNamespace, PublishRequest, config};
-use crate::kernel::perform;
+use crate::kernel::{self, perform};
 use crate::model::{
     DrainingEndpoint, Endpoint, InterfaceName, Key, Namespace, Network, NetworkName, PortMapping, Publishing, Sandbox,
     State,
@@ -260,6 +260,7 @@ pub(in crate::engine) fn intent(
         name: request.identity.name.clone(),
         mode: request.wiring.mode(),
         state: State::Attaching,
+        since: Some(kernel::now()),
         namespace: namespace.clone(),
         endpoints,
         publish,

@@ -128,6 +128,7 @@ impl SandboxRow {
             name: self.name,
             mode: self.mode,
             state: self.state,
+            since: None,
             namespace: self.namespace.into(),
             endpoints: self.endpoints.into_iter().map(|row| row.endpoint(self.state)).collect(),
             publish: self.publish.into_iter().map(PortMapping::from).collect(),

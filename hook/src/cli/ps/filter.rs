@@ -1,0 +1,114 @@
+//! `--filter KEY=VALUE` of `ps`, as Docker has it for containers.
+
+use ocinet::model::{Invalid, PortMapping, Protocol};
+
+use super::line::Line;
+
+/// What is asked of a container.
+#[derive(Debug, PartialEq, Eq)]
+enum Question {
+    Id(String),
+    Name(String),
+    Network(String),
+    /// A port of the host.
+    Port(u16, Protocol),
+    Status(String),
+}
+
+/// Questions of which a container has to answer one of each kind.
+#[derive(Debug, Default)]
+pub(super) struct Filters(Vec<Question>);
+
+impl Filters {
+    /// Reads filters.
+    ///
+    /// # Errors
+    /// When one is none.
+    pub fn parse(filters: &[String]) -> Result<Self, Invalid> {
+        filters.iter().map(|filter| question(filter)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether the container is asked for.
+    pub fn accept(&self, line: &Line) -> bool {
+        let kind = std::mem::discriminant::<Question>;
+        let is_met = |question: &Question| {
+            self.0.iter().filter(|other| kind(other) == kind(question)).any(|other| other.is_met_by(line))
+        };
+        self.0.iter().all(is_met)
+    }
+}
+
+impl Question {
+    fn is_met_by(&self, line: &Line) -> bool {
+        let sandbox = &line.sandbox;
+        match self {
+            Self::Id(id) => sandbox.container.as_str().contains(id),
+            Self::Name(name) => sandbox.name.as_str().contains(name),
+            Self::Network(network) => {
+                let mut networks = sandbox.endpoints.iter().map(|endpoint| endpoint.network.as_str());
+                networks.any(|name| name == network)
+                    || sandbox.endpoints.is_empty() && sandbox.mode.to_string() == *network
+            }
+            Self::Port(port, protocol) => {
+                let has = |mapping: &PortMapping| {
+                    mapping.protocol == *protocol && (mapping.host_port..=mapping.last_host_port()).contains(port)
+                };
+                sandbox.reached_ports().iter().any(has)
+            }
+            Self::Status(status) => line.status == *status,
+        }
+    }
+}
+
+fn question(filter: &str) -> Result<Question, Invalid> {
+    let wrong = |why: &str| Invalid::new("--filter", filter, why);
+    let (key, value) = filter.split_once('=').ok_or_else(|| wrong("is not of the form KEY=VALUE"))?;
+    let text = value.to_owned();
+    Ok(match key {
+        "id" => Question::Id(text),
+        "name" => Question::Name(text),
+        "network" => Question::Network(text),
+        // Docker's is the container's port; it has `publish` for the host's.
+        "port" | "publish" => {
+            let (port, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
+            let port = port.parse().map_err(|_| wrong("is no port from 1 to 65535, with /udp or /sctp behind it"))?;
+            Question::Port(port, protocol.parse().map_err(|error: Invalid| wrong(&error.why))?)
+        }
+        "status" => Question::Status(text),
+        _ => return Err(wrong("is none of id=, name=, network=, port=, status=")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::tests::{line, port};
+    use super::*;
+
+    #[test]
+    fn one_of_each_kind() {
+        let line = line("0123web", &["front", "back"], &[port(8080)]);
+        let accepts = |filters: &[&str]| {
+            let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
+            Filters::parse(&filters).unwrap().accept(&line)
+        };
+        for yes in
+            [&[][..], &["id=123"], &["name=ho"], &["network=back"], &["port=8080"], &["status=up", "status=dead"]]
+        {
+            assert!(accepts(yes), "{yes:?}");
+        }
+        for no in [&["id=9"][..], &["name=web"], &["network=ba"], &["port=8080/udp"], &["port=80"], &["status=dead"]] {
+            assert!(!accepts(no), "{no:?}");
+        }
+        assert!(accepts(&["network=x", "network=front", "port=8080"]) && !accepts(&["network=x", "port=8080"]));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (filter, why) in
+            [("web", "KEY=VALUE"), ("colour=red", "none of id="), ("port=x", "65535"), ("port=1/x", "x")]
+        {
+            let error = Filters::parse(&[filter.to_owned()]).unwrap_err();
+            assert!(error.value == filter && error.to_string().contains(why), "{error}");
+        }
+    }
+}

@@ -136,7 +136,7 @@ pub enum Command {
     )]
     Ps(ps::Arguments),
     /// Show all about a container's network
-    #[command(after_help = "Example:\n  ocinet inspect web --json")]
+    #[command(after_help = "Examples:\n  ocinet inspect web\n  ocinet inspect web --format '{{.Addresses}}'")]
     Inspect(inspect::Arguments),
     /// Show a container's published ports
     #[command(after_help = "Example:\n  ocinet port web 80/tcp")]

@@ -38,6 +38,10 @@ fn the_commands_agree() -> Result<()> {
         ensure!(ports.contains("80/tcp -> 0.0.0.0:8080") && ports.contains("127.0.0.1:9002"), "{ports}");
         let inspected: Vec<Sandbox> = host.json(&format!("{OCINET} inspect web --json"))?;
         ensure!(inspected == [web.sandbox()?], "{inspected:#?}");
+        let of = |template: &str| host.output(&[OCINET, "inspect", "web", "--format", template])?.success();
+        ensure!(of("{{.Addresses}} {{.Status}}")? == format!("{address} up\n"), "{}", of("{{.Addresses}}")?);
+        let dockers = "{{.NetworkSettings.IPAddress}} {{range $name, $it := .NetworkSettings.Networks}}{{$name}} {{$it.MacAddress}}{{end}}";
+        ensure!(of(dockers)? == format!("{address} bridge {}\n", web.sandbox()?.endpoints[0].mac), "{}", of(dockers)?);
         let listed: Vec<Publish> = host.json(&format!("{OCINET} port web --json"))?;
         let pairs = |ports: &[Publish]| ports.iter().flat_map(Publish::pairs).collect::<Vec<_>>();
         ensure!(pairs(&listed) == pairs(&web.sandbox()?.publish), "{listed:#?}");

@@ -18,7 +18,7 @@ const LONG: usize = 64;
 
 /// A container as it is printed.
 #[derive(Debug, Serialize)]
-pub(super) struct Line {
+pub(in crate::cli) struct Line {
     #[serde(flatten)]
     pub sandbox: Sandbox,
     /// How it is now, which is not in the store.

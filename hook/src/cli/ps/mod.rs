@@ -7,7 +7,7 @@ use ocinet::engine::Result;
 use ocinet::kernel;
 
 use self::filter::Filters;
-use self::line::Line;
+pub(super) use self::line::Line;
 use super::table::Table;
 use super::{Options, listing, print, print_json, print_table};
 

@@ -3,7 +3,7 @@
 use super::RebuildContext;
 use crate::decide::liveness::Life;
 use crate::engine::{Engine, Error, Result, alive, resolve};
-use crate::model::{ContainerId, DrainingEndpoint, Network, Sandbox};
+use crate::model::{ContainerId, DrainingEndpoint, KeptConnection, Network, Sandbox};
 use crate::store::{self, Read};
 
 impl Engine {
@@ -49,6 +49,14 @@ impl Engine {
         let meant =
             resolve::meant(id.as_str(), &all, |sandbox| alive::is_dead(&mut self.links, &self.origin, sandbox))?;
         Ok(meant.into_iter().cloned().collect())
+    }
+
+    /// The connections of a container that are made again with its next start.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn kept_connections(&self, sandbox: &Sandbox) -> Result<Vec<KeptConnection>> {
+        Ok(self.store.read().kept_connections(&sandbox.key())?)
     }
 
     /// Whether the sandbox lives. What cannot be looked at is unknown.

@@ -52,6 +52,7 @@ fn it_can_be_ended_while_the_container_is_away() -> Result<()> {
         let mut web = host.container("web").annotation("io.ocinet.name", "shop").run()?;
         network(host, "connect --ip 10.64.1.9 front web")?.success()?;
         network(host, "connect back web")?.success()?;
+        ensure!(host.ocinet("inspect web")?.stdout.contains("kept         network back"), "it is shown");
         let bundle = web.bundle().to_owned();
         let plan = || host.ocinet(&format!("plan {bundle} --id web"));
         plan()?.exits(3)?.is_one_line()?.says(&["web", "is attached"])?;

@@ -2,6 +2,7 @@
 
 mod completion;
 mod doctor;
+mod events;
 mod gc;
 mod hook;
 mod inspect;
@@ -144,6 +145,13 @@ pub enum Command {
     /// Define networks, and show them and who is on them
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
     Network(Box<network::Command>),
+    /// Follow what is attached, detached, connected and disconnected on this host, and its networks
+    ///
+    /// A line for each, until interrupted, or until `ocinet reset`. What was attached before is not told.
+    #[command(
+        after_help = "Examples:\n  ocinet events\n  ocinet events --filter container=web --filter event=detached --json"
+    )]
+    Events(events::Arguments),
     /// Take away what dead containers left behind
     ///
     /// It also loads rules that were flushed, and renews the name servers of running containers. A timer runs it every
@@ -199,6 +207,7 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
+            Self::Events(arguments) => arguments.run(options, log),
             Self::Gc(arguments) => arguments.run(options, log),
             Self::Doctor(arguments) => return arguments.run(options, log),
             Self::Reset(arguments) => arguments.run(options, log),

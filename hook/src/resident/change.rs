@@ -35,7 +35,7 @@ pub struct Known {
     /// What its sandbox is found by.
     pub(super) key: Key,
     /// The networks that it was on.
-    networks: BTreeSet<NetworkName>,
+    pub networks: BTreeSet<NetworkName>,
 }
 
 impl From<&Sandbox> for Known {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ocinet_integration::service::{SHIM, Service, forever};
-use ocinet_integration::{Background, Settings, eventually};
+use ocinet_integration::{Background, OCINET, Settings, eventually};
 use ocinet_proto::v1::*;
 use serde_json::Value;
 
@@ -67,6 +67,53 @@ fn connections_are_told() -> Result<()> {
         }
         host.settles()?;
         network("rm front")?.success()?;
+        host.sh("rmdir /etc/ocinet/networks").map(drop)
+    })
+}
+
+/// `ocinet events` needs no service: it prints the same from the store, for whom it is asked.
+#[test]
+fn events_need_no_service() -> Result<()> {
+    Settings::default().test(|host| {
+        let mut all = host.background(&[OCINET, "events"])?;
+        let mut some =
+            host.background(&[OCINET, "events", "--json", "--filter", "container=web", "--filter", "event=detached"])?;
+        // It prints nothing at its start.
+        eventually("both follow", || {
+            host.container("prelude").network("none").run()?.delete()?;
+            host.container("web").network("none").run()?.delete()?;
+            Ok(all.has_said()? && some.has_said()?)
+        })?;
+        host.ocinet("network create front")?.success()?;
+        let mark = "created network front";
+        while !all.line()?.ends_with(mark) {}
+        let web = host.container("web").publish("8080:80").run()?;
+        let address = web.sandbox()?.address().map(|address| address.to_string()).unwrap_or_default();
+        host.ocinet("network connect front web")?.success()?;
+        host.ocinet("network disconnect front web")?.success()?;
+        web.delete()?;
+        host.settles()?;
+        host.ocinet("network rm front")?.success()?;
+        for expected in [
+            format!("Z attached web {address} 0.0.0.0:8080->80/tcp"),
+            "Z connected web to network front".into(),
+            "Z disconnected web from network front".into(),
+            "Z detached web".into(),
+            "Z removed network front".into(),
+        ] {
+            let line = all.line()?;
+            ensure!(line.ends_with(&expected), "{line:?} instead of {expected}");
+        }
+        loop {
+            let event: Value = serde_json::from_str(&some.line()?)?;
+            ensure!(event["event"] == "detached" && event["container"] == "web", "{event}");
+            if event["networks"] == serde_json::json!(["bridge"]) {
+                break;
+            }
+        }
+        host.ocinet("events --filter colour=red")?.exits(2)?.is_one_line()?;
+        host.ocinet("reset --force")?.success()?;
+        ensure!(all.line().is_err() && some.line().is_err(), "they end with a reset");
         host.sh("rmdir /etc/ocinet/networks").map(drop)
     })
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::input::{HostPort, PublishRequest, named_twice};
-use crate::model::{GatewayMode, Invalid, Network, PortMapping};
+use crate::model::{GatewayMode, HostAddress, Invalid, Network, PortMapping};
 
 /// What a network decides of the ports that lead to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +20,14 @@ impl PublishedBy {
     pub fn of(network: &Network) -> Self {
         let options = &network.options;
         Self { host_binding: options.host_binding, routed: options.mode == GatewayMode::Routed }
+    }
+
+    /// Whether ports that were chosen for another network can lead to this one as they are: those of a routed network
+    /// hold no port of the host, and those on every address of the host are open to more than a network with an address
+    /// for them lets in.
+    pub fn takes(&self, mappings: &[PortMapping], chosen_as_routed: bool) -> bool {
+        let is_open = |mapping: &PortMapping| mapping.host_address == HostAddress::Any;
+        self.routed == chosen_as_routed && (self.host_binding.is_none() || !mappings.iter().any(is_open))
     }
 
     /// `requests` with the network's address where they name none.

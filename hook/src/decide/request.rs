@@ -96,10 +96,17 @@ impl Wiring {
         }
     }
 
-    /// Adds connections that are kept from earlier, which come after those that were asked for.
+    /// Adds connections that are kept from earlier, which come after those that were asked for. One whose interface has
+    /// a name that is asked for now gets another.
     pub fn join(&mut self, kept: &[KeptConnection]) {
         if let Self::Networks { connections, .. } = self {
-            connections.extend(kept.iter().cloned().map(EndpointRequest::from));
+            for mut further in kept.iter().cloned().map(EndpointRequest::from) {
+                let is_named = |one: &EndpointRequest| one.interface.is_some() && one.interface == further.interface;
+                if connections.iter().any(is_named) {
+                    further.interface = None;
+                }
+                connections.push(further);
+            }
         }
     }
 

@@ -73,6 +73,8 @@ impl DrainingEndpoint {
             endpoints: vec![endpoint],
             publish: Vec::new(),
             publish_via: None,
+            routed: false,
+            leads_elsewhere: false,
         }
     }
 }

@@ -139,6 +139,12 @@ pub struct Sandbox {
     /// The network by which they reach the container; none where its default route decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish_via: Option<NetworkName>,
+    /// Whether they were chosen for a routed network, so that they hold no port of the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub routed: bool,
+    /// Whether its namespace had a default route of another program, so that published ports are masqueraded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leads_elsewhere: bool,
 }
 
 impl Sandbox {
@@ -188,6 +194,11 @@ impl Sandbox {
             self.endpoints.iter().partition(|endpoint| endpoint.gateways().next().is_some());
         let all = first.into_iter().chain(rest).filter(|endpoint| endpoint.state.is_wired());
         all.flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr).collect()
+    }
+
+    /// The addresses of all its endpoints, also of those that leave.
+    pub fn every_address(&self) -> Vec<IpAddr> {
+        self.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr).collect()
     }
 
     /// The next hop of its default route, where one of its endpoints has that.

@@ -105,7 +105,7 @@ pub(super) fn keys_of_draining(draining: &DrainingEndpoint, number: u32) -> [Ent
 
 /// The ports of the host that `sandbox` holds.
 pub(super) fn ports_of(sandbox: &Sandbox, number: u32) -> impl Iterator<Item = (EntryKey, Vec<u8>)> {
-    let held = if sandbox.is_routed() { &[][..] } else { &sandbox.publish };
+    let held = if sandbox.routed { &[][..] } else { &sandbox.publish };
     held.iter().map(move |mapping| {
         let (protocol, first, last) = (mapping.protocol, mapping.host_port, mapping.last_host_port());
         let key = PortsKey { protocol, several: last > first, first, address: mapping.host_address };

@@ -92,6 +92,8 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         endpoints: vec![endpoint],
         publish: publish.collect(),
         publish_via: None,
+        routed: false,
+        leads_elsewhere: false,
     }
 }
 
@@ -147,7 +149,6 @@ fn ports_overlap_as_addresses_do() {
     assert_eq!(runs(one, 8050, 8999), [(8000, 8099)]);
 }
 
-/// Runs are found by where they begin, and single ports by their number, also where many stand close together.
 /// Its published ports are reached at the container's address, and no port of the host leads there.
 #[test]
 fn a_container_of_a_routed_network_holds_no_port_of_the_host() {
@@ -155,7 +156,7 @@ fn a_container_of_a_routed_network_holds_no_port_of_the_host() {
     let mut store = scratch.open("a");
     let ports = [(HostAddress::Any, 8080, 1)];
     let [mut routed, mut other] = [sandbox("a", 2, &ports), sandbox("b", 3, &ports)];
-    routed.endpoints[0].publishing = Publishing::Routed;
+    routed.routed = true;
     insert(&mut store, &mut routed).unwrap();
     insert(&mut store, &mut other).unwrap();
     let holder = store.read().port_holder(Protocol::Tcp, HostAddress::Any, 8080, 8080).unwrap();
@@ -194,6 +195,7 @@ fn the_hosts_row_says_which_rules_the_networks_call_for() {
     }
 }
 
+/// Runs are found by where they begin, and single ports by their number, also where many stand close together.
 #[test]
 fn one_question_reads_no_more_than_what_is_near() {
     let scratch = Scratch::new("walk");

@@ -239,21 +239,6 @@ impl<'c> Write<'c> {
         Ok(Some(draining))
     }
 
-    /// Changes what is decided of the endpoints of a sandbox, and with it whether its published ports are ports of the
-    /// host.
-    ///
-    /// # Errors
-    /// [`Error::is_taken`](super::Error::is_taken) where another holds one of these by now.
-    pub fn set_arranged(&self, before: &Sandbox, after: &Sandbox) -> Result<()> {
-        let number = number_of(after.number)?;
-        let of = |sandbox| ports_of(sandbox, number).collect::<Vec<_>>();
-        let (old, new) = (of(before), of(after));
-        old.iter().filter(|port| !new.contains(port)).try_for_each(|(key, _)| self.entries.remove(key))?;
-        let added = new.iter().filter(|port| !old.contains(port));
-        self.entries.add_all(added.map(|(key, body)| (key, &body[..])))?;
-        self.set_sandbox(after)
-    }
-
     /// Changes what `sandbox` says; what it leases stays the same.
     ///
     /// # Errors

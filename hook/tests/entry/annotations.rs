@@ -155,6 +155,8 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         adopted: None,
         resolver: Some(request.identity.resolver.clone().into()),
         publish_via: None,
+        routed: false,
+        leads_elsewhere: false,
     };
     assert_eq!(request.key(), sandbox.key());
     let stored = serde_json::to_string(&sandbox).expect("a record is JSON");

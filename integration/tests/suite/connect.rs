@@ -1,5 +1,6 @@
 //! Containers that run join and leave networks.
 
+mod elsewhere;
 mod kept;
 mod under_traffic;
 

@@ -32,12 +32,13 @@ impl Engine {
         let sandboxes = self.store.read().sandboxes()?;
         let (mut listeners, uplink) = (Listeners::of_many(), self.links.uplink()?);
         for sandbox in sandboxes.iter().filter(|sandbox| sandbox.state.is_wired()) {
-            if !sandbox.is_routed() {
+            if !sandbox.routed && !sandbox.has_dormant_ports() {
                 findings.extend(vanished_addresses(sandbox)?);
                 findings.extend(shadowed_listeners(sandbox, &mut listeners)?);
             }
             if sandbox.has_dormant_ports() {
-                let trouble = "publishes ports that lead nowhere: it is on no network that is not internal";
+                let trouble =
+                    "publishes ports that lead nowhere: none of its networks can have them as they were chosen";
                 findings.push(Finding::note(format!("container {}", sandbox.container), trouble));
             }
             findings.extend(sandbox.endpoints.iter().filter(|endpoint| endpoint.unguarded).map(|endpoint| {

@@ -12,7 +12,7 @@ use crate::model::Sandbox;
 const MAX_BYTES: usize = 1 << 20;
 
 impl ContainerFiles {
-    /// Brings the container's own addresses in its file up to date, from those of `before` to those of `after`. A file
+    /// Brings the container's own addresses in its file up to date, from all of `before` to those of `after`. A file
     /// that is none of ours stays. The caller holds the lock of the sandbox.
     pub fn rewrite_hosts(&self, before: &Sandbox, after: &Sandbox) -> Result<()> {
         match self.moved_hosts(before, after)? {
@@ -28,7 +28,7 @@ impl ContainerFiles {
         let there = String::from_utf8_lossy(&there);
         let text = files::hosts_moved(
             &there,
-            [&before.own_addresses(), &after.own_addresses()],
+            [&before.every_address(), &after.own_addresses()],
             [before.gateway(), after.gateway()],
         );
         Ok((text != there).then_some((path, text)))

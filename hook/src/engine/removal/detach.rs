@@ -25,9 +25,11 @@ impl Engine {
     /// Detaches a sandbox whose lock the caller holds. Nothing leads to its container any more then; its addresses
     /// stay leased until its links and flows are gone, which is left for [`Engine::finish`] or [`Engine::close`].
     pub(in crate::engine) fn detach_sandbox(&mut self, mut sandbox: Sandbox) -> Result<()> {
-        // A connect or disconnect was cut off: ports may still lead where the store does not say any more.
-        let was_moving = sandbox.state == State::Attached
-            && sandbox.endpoints.iter().any(|endpoint| endpoint.state != State::Attached);
+        // A connect or disconnect was cut off, or a detach that would have seen so: ports may still lead where the store
+        // does not say any more.
+        let was_moving = sandbox.state == State::Detaching
+            || sandbox.state == State::Attached
+                && sandbox.endpoints.iter().any(|endpoint| endpoint.state != State::Attached);
         if !sandbox.publish.is_empty() {
             self.withdraw(&mut sandbox)?;
             if was_moving {

@@ -225,6 +225,8 @@ fn sandbox(key: Key, container: &str, seen: &SeenLink) -> Sandbox {
         endpoints: Vec::new(),
         publish: Vec::new(),
         publish_via: None,
+        routed: false,
+        leads_elsewhere: false,
     }
 }
 
@@ -280,6 +282,7 @@ fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterfa
 /// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with.
 fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
     let Some(address) = sandbox.publishable().find(IpAddr::is_ipv4) else { return };
+    sandbox.routed = sandbox.is_routed();
     let is_reached = |port: &&Publish| port.reached_by.has_host() != sandbox.is_routed();
     let to_it = published.iter().filter(|port| port.target.ip() == address).filter(is_reached);
     let mut ours: Vec<&Publish> = to_it.collect();

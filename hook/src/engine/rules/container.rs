@@ -5,7 +5,7 @@ use crate::engine::Result;
 use crate::engine::locks::FirewallLock;
 use crate::firewall::{Change, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::{self, HostLinks};
-use crate::model::{InterfaceName, Network, Sandbox};
+use crate::model::{Endpoint, InterfaceName, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
 
 impl Rules {
@@ -50,6 +50,23 @@ impl Rules {
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);
         if whole { Ok(()) } else { self.reload_if_different(store, links) }
+    }
+
+    /// Refuses a container whose ports were moved to `network` and are reached there at its own address, where no pass
+    /// lets them through.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`](crate::engine::Error::Conflict), which names the firewall.
+    pub fn refuse_unpassed(&mut self, sandbox: &Sandbox, network: &Network, store: &Store) -> Result<()> {
+        let is_addressed = |endpoint: &Endpoint| {
+            endpoint.network == network.name && matches!(endpoint.publishing, Publishing::Routed | Publishing::Trusted)
+        };
+        let Some(link) = network.link().filter(|_| sandbox.endpoints.iter().any(is_addressed)) else { return Ok(()) };
+        if sandbox.publish.is_empty() || !self.keeper.kind(store)?.has_rules() {
+            return Ok(());
+        }
+        let survey = self.passes.add_missing(&self.locks, &[link])?;
+        self.passes.refuse_unpassed(&survey, sandbox, std::slice::from_ref(network))
     }
 
     fn open(

@@ -17,7 +17,7 @@ use crate::engine::locks::{FirewallLock, alone_at, change_at_firewall};
 use crate::engine::network::remember_mac;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
-use crate::model::{Alias, Endpoint, KeptConnection, Mode, Network, Publishing, Sandbox, State};
+use crate::model::{Alias, KeptConnection, Mode, Network, Publishing, Sandbox, State};
 use crate::store::Write;
 
 /// An endpoint that is stored and is to be wired.
@@ -120,28 +120,39 @@ impl Engine {
         nth: u8,
     ) -> Result<Sandbox> {
         let number = before.number;
-        let connection = self.lease_connection_in_turn(number, request, nth)?;
+        let leased = self.lease_connection_in_turn(number, request, nth);
+        let connection = leased.map_err(|error| match error {
+            // The commit may have been made all the same.
+            Error::Store(_) => error.after(self.complete_disconnects(number).map(drop)),
+            error => error,
+        })?;
         self.step("lease");
         let endpoint = connection.sandbox.endpoints.last().map(|endpoint| endpoint.number).unwrap_or_default();
+        let network = connection.network.clone();
         let connected = self.wire_connection(connection, netns).and_then(|()| {
-            self.rearrange(number, Some(netns), |_| {})?;
-            let sealed =
-                self.seal_connection(number, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))?;
-            self.files.rewrite_hosts(before, &sealed)?;
+            let arranged = self.rearrange(number, Some(netns), |_| {})?;
+            self.rules.refuse_unpassed(&arranged, &network, &self.store)?;
+            self.files.rewrite_hosts(before, &arranged)?;
             self.step("files");
-            Ok(sealed)
+            self.seal_connection(number, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))
         });
         connected.map_err(|error| {
             debug!(self.log, "taking the connection back"; "error" => %error);
-            error.after(self.take_back(number, endpoint, netns))
+            error.after(self.take_back(before, endpoint, netns))
         })
     }
 
-    /// Takes away an endpoint whose connection failed. A firewall program that failed may have moved a part of the
-    /// published ports: with iptables, moving them again would double a rule.
-    fn take_back(&mut self, number: i64, endpoint: i64, netns: &Netns) -> Result<()> {
-        self.leave(number, endpoint, Some(netns))?;
-        self.rules.reload_if_different(&self.store, &mut self.links)
+    /// Takes away an endpoint whose connection failed, and keeps none of it: its last write may have been made all the
+    /// same.
+    fn take_back(&mut self, before: &Sandbox, endpoint: i64, netns: &Netns) -> Result<()> {
+        let network = |sandbox: &Sandbox| {
+            sandbox.endpoints.iter().find(|one| one.number == endpoint).map(|endpoint| endpoint.network.clone())
+        };
+        if let Some(network) = self.store.read().sandbox(before.number)?.as_ref().and_then(network) {
+            self.store.write(|store| store.keep_no_more(&before.key(), Some(&network)))?;
+        }
+        self.rearrange(before.number, Some(netns), leaving(&[endpoint]))?;
+        self.complete_disconnects(before.number).map(drop)
     }
 
     /// Says in the store that the endpoint is there, and that its connection is `kept`.
@@ -196,30 +207,34 @@ impl Engine {
     }
 
     /// Takes away an endpoint of a container that runs, to which nothing leads any more: its link is shut at once, and
-    /// deleted when the engine is closed.
-    pub(in crate::engine) fn leave(&mut self, number: i64, endpoint: i64, netns: Option<&Netns>) -> Result<()> {
-        let is_it = |one: &&Endpoint| one.number == endpoint;
+    /// deleted when the engine is closed. `before` is the sandbox before anything moved. All that a later command would
+    /// have to repeat comes before the store says that the endpoint is gone.
+    pub(in crate::engine) fn leave(&mut self, before: &Sandbox, endpoint: i64) -> Result<()> {
+        let number = before.number;
         let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(()) };
-        let Some(leaving) = sandbox.endpoints.iter().find(is_it).cloned() else { return Ok(()) };
-        let going = |sandbox: &mut Sandbox| {
-            let all = sandbox.endpoints.iter_mut();
-            all.filter(|one| one.number == endpoint).for_each(|one| one.state = State::Detaching);
-        };
-        self.rearrange(number, netns, going)?;
+        let Some(leaving) = sandbox.endpoints.iter().find(|one| one.number == endpoint).cloned() else { return Ok(()) };
         for step in crate::driver::undo(&leaving, &sandbox.alias()) {
             kernel::perform::shut(&mut self.links, &step)?;
         }
         self.step("links");
+        self.files.rewrite_hosts(before, &sandbox)?;
+        self.step("files");
         let lock = self.locks.exclusive(Place::Drain(endpoint))?;
-        let mut after = sandbox.clone();
         let draining = self.store.write(|store| {
-            let Some(now) = store.sandbox(number)? else { return Ok(None) };
-            after = now;
-            store.disconnect(&mut after, endpoint)
+            let Some(mut now) = store.sandbox(number)? else { return Ok(None) };
+            store.disconnect(&mut now, endpoint)
         })?;
         self.drains.waiting.extend(draining.map(|draining| (draining, lock)));
         self.step("store");
-        self.files.rewrite_hosts(&sandbox, &after)
+        Ok(())
+    }
+}
+
+/// Says of those endpoints that they leave.
+pub(in crate::engine) fn leaving(endpoints: &[i64]) -> impl Fn(&mut Sandbox) {
+    move |sandbox| {
+        let all = sandbox.endpoints.iter_mut().filter(|one| endpoints.contains(&one.number));
+        all.for_each(|one| one.state = State::Detaching);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use slog::info;
 
+use super::connect::leaving;
+use crate::decide::liveness::Life;
 use crate::decide::plan;
 use crate::driver::SandboxStep;
 use crate::engine::{Engine, Error, Result};
@@ -39,7 +41,8 @@ impl Engine {
         let Some(endpoint) = found.map(|endpoint| endpoint.number) else {
             return Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container)));
         };
-        self.leave(sandbox.number, endpoint, Some(&netns))?;
+        self.rearrange(sandbox.number, Some(&netns), leaving(&[endpoint]))?;
+        self.leave(&sandbox, endpoint)?;
         info!(self.log, "disconnected"; "container" => %sandbox.container, "network" => %network);
         Ok(())
     }
@@ -76,12 +79,24 @@ impl Engine {
         if unfinished.is_empty() {
             return Ok(false);
         }
-        let netns: Option<Netns> = self.namespace_of(&sandbox).ok();
-        for endpoint in &unfinished {
-            self.leave(number, *endpoint, netns.as_ref())?;
-        }
+        let netns = self.netns_if_alive(&sandbox)?;
+        self.rearrange(number, netns.as_ref(), leaving(&unfinished))?;
+        // Before the store forgets them: a command that goes on after this one was cut off would see nothing to move.
         self.follow_the_store(&sandbox, netns.as_ref())?;
+        unfinished.iter().try_for_each(|endpoint| self.leave(&sandbox, *endpoint))?;
         Ok(true)
+    }
+
+    /// The namespace of a sandbox; none where it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where it cannot be looked at.
+    fn netns_if_alive(&mut self, sandbox: &Sandbox) -> Result<Option<Netns>> {
+        match self.namespace_of(sandbox) {
+            Ok(netns) => Ok(Some(netns)),
+            Err(_) if self.life(sandbox) == Life::Dead => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Has the default route and the published ports of a container lead where the store says, whatever was moved before

@@ -154,6 +154,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     }
     let mut sandbox = intent(request, namespace, endpoints, mappings);
     sandbox.publish_via = publish_via.cloned();
+    (sandbox.routed, sandbox.leads_elsewhere) = (published_by.routed, leads_elsewhere);
     if let Some(resolver) = sandbox.resolver.as_mut().filter(|resolver| resolver.dns.is_empty()) {
         resolver.dns = networks.iter().flat_map(|network| network.options.dns.clone()).collect();
     }
@@ -265,6 +266,8 @@ pub(in crate::engine) fn intent(
         endpoints,
         publish,
         publish_via: None,
+        routed: false,
+        leads_elsewhere: false,
     }
 }
 

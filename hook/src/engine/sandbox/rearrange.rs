@@ -7,13 +7,16 @@
 
 use std::net::IpAddr;
 
+use slog::warn;
+
 use crate::decide::joined;
+use crate::decide::published::PublishedBy;
 use crate::driver::SandboxStep;
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
 use crate::kernel::{Netns, Place, perform};
-use crate::model::{Endpoint, Network, Publishing, Sandbox};
+use crate::model::{Endpoint, Network, NetworkName, Publishing, Sandbox};
 use crate::store::Write;
 
 impl Engine {
@@ -26,6 +29,7 @@ impl Engine {
         netns: Option<&Netns>,
         mark: impl Fn(&mut Sandbox),
     ) -> Result<Sandbox> {
+        self.rules.finish_moving(&mut self.store, &mut self.links)?;
         let lock = change_at_firewall(&self.locks)?;
         let deletion = self.locks.shared(Place::Deletion)?;
         let (before, after, row) = self.store.write(|store| {
@@ -35,7 +39,7 @@ impl Engine {
             mark(&mut after);
             arrange(store, &mut after)?;
             if after != before {
-                store.set_arranged(&before, &after)?;
+                store.set_sandbox(&after)?;
             }
             Ok::<_, Error>((before, after, store.host_row()?))
         })?;
@@ -46,6 +50,13 @@ impl Engine {
             }
         }
         self.step("route");
+        if after.has_dormant_ports() && !before.has_dormant_ports() {
+            let container = &after.container;
+            warn!(
+                self.log,
+                "the published ports of container {container} lead nowhere: none of its networks can have them as they are"
+            );
+        }
         if publish_needs(&before) == publish_needs(&after) {
             return Ok(after);
         }
@@ -66,10 +77,15 @@ impl Engine {
 }
 
 /// Decides for those endpoints of `sandbox` that it is to have; to the others nothing leads.
+///
+/// Its published ports keep what was chosen for them at its attach. Where the network to which they would lead now
+/// decides otherwise (`PublishedBy`), they lead to the first that takes them as they are, and else nowhere.
 pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Result<()> {
-    // Where the default route was none of ours, its published ports were masqueraded without being asked for.
-    let leads_elsewhere = sandbox.publish_via.is_none()
-        && sandbox.endpoints.iter().any(|endpoint| endpoint.publishing == Publishing::Masqueraded);
+    // A sandbox that was rebuilt, or is of an earlier version, does not say so: then its published ports were
+    // masqueraded without being asked for.
+    let leads_elsewhere = sandbox.leads_elsewhere
+        || sandbox.publish_via.is_none()
+            && sandbox.endpoints.iter().any(|endpoint| endpoint.publishing == Publishing::Masqueraded);
     let (mut staying, mut networks): (Vec<Endpoint>, Vec<Network>) = (Vec::new(), Vec::new());
     for endpoint in sandbox.wired_endpoints() {
         let network = store.network(&endpoint.network)?;
@@ -78,6 +94,17 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
         staying.push(endpoint.clone());
     }
     joined::rearrange(&mut staying, &networks, sandbox.publish_via.as_ref(), leads_elsewhere)?;
+    if !is_taken_as_it_is(sandbox, &staying, &networks) {
+        let mut others = networks.iter().map(|network| &network.name);
+        let is_other = |name: &&NetworkName| {
+            let arranged = joined::rearrange(&mut staying, &networks, Some(name), leads_elsewhere);
+            arranged.is_ok() && is_taken_as_it_is(sandbox, &staying, &networks)
+        };
+        if others.find(is_other).is_none() {
+            joined::rearrange(&mut staying, &networks, sandbox.publish_via.as_ref(), leads_elsewhere)?;
+            staying.iter_mut().for_each(|endpoint| endpoint.publishing = Publishing::Off);
+        }
+    }
     for endpoint in &mut sandbox.endpoints {
         match staying.iter().find(|one| one.number == endpoint.number) {
             Some(arranged) => endpoint.clone_from(arranged),
@@ -85,6 +112,18 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
         }
     }
     Ok(())
+}
+
+/// Whether the published ports of `before` can lead where they would lead to those `endpoints`, each on the network in
+/// its place. Where they stay they are as they were asked for.
+fn is_taken_as_it_is(before: &Sandbox, endpoints: &[Endpoint], networks: &[Network]) -> bool {
+    let target = endpoints.iter().zip(networks).find(|(endpoint, _)| endpoint.publishing != Publishing::Off);
+    let stays = |number| before.publishing_endpoints().any(|endpoint| endpoint.number == number);
+    target.is_none_or(|(endpoint, network)| {
+        before.publish.is_empty()
+            || stays(endpoint.number)
+            || PublishedBy::of(network).takes(&before.publish, before.routed)
+    })
 }
 
 /// What has to be done in the container for the default route, of either family.

@@ -133,6 +133,8 @@ impl SandboxRow {
             endpoints: self.endpoints.into_iter().map(|row| row.endpoint(self.state)).collect(),
             publish: self.publish.into_iter().map(PortMapping::from).collect(),
             publish_via: None,
+            routed: false,
+            leads_elsewhere: false,
         }
     }
 }

@@ -43,7 +43,7 @@ impl Joined {
         if arranged.is_err() {
             let _ = joined::arrange(&mut endpoints, &priorities, &networks, None, leads_elsewhere);
         }
-        sandbox.endpoints = endpoints;
+        (sandbox.endpoints, sandbox.leads_elsewhere) = (endpoints, leads_elsewhere);
         sandbox
     }
 }

@@ -26,7 +26,8 @@ impl Engine {
         // First, so that one that is cut off does not come back.
         let was_kept = self.keep_no_more(&sandbox.key(), network)?;
         let netns = match self.namespace_of(&sandbox) {
-            Err(Error::Conflict(_)) if was_kept => return Ok(()),
+            // Its endpoint goes with it. One that cannot be looked at may be on the network.
+            Err(_) if was_kept && self.life(&sandbox) == Life::Dead => return Ok(()),
             found => found?,
         };
         let is_on = |sandbox: &Sandbox| sandbox.endpoints.iter().any(|endpoint| endpoint.network == *network);

@@ -57,7 +57,7 @@ impl Error {
     }
 
     /// Whether it says that the store is not, or not any more, the host's.
-    pub(super) fn is_store_lost(&self) -> bool {
+    pub fn is_store_lost(&self) -> bool {
         match self {
             Self::Store(error) => error.is_damage() || matches!(error, store::Error::Replaced(_)),
             // A link of ours has an address that the store gave out once more.

@@ -23,7 +23,6 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        // One that is not defined any more has its name only.
         // It may be on a network that is not defined any more.
         let network = name_of(&self.network, options, log)
             .or_else(|_| self.network.parse().map_err(|error: Invalid| error.within("network")))?;

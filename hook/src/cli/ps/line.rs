@@ -35,10 +35,13 @@ impl Line {
             State::Attached => match engine.life(&sandbox) {
                 Life::Dead => "dead".into(),
                 Life::Unknown(_) => "unknown".into(),
-                Life::Alive => match engine.is_damaged(&sandbox)? {
-                    Some(true) => "damaged".into(),
-                    Some(false) => UP.into(),
-                    None => return Ok(None),
+                Life::Alive => match engine.is_damaged(&sandbox) {
+                    Ok(Some(true)) => "damaged".into(),
+                    Ok(Some(false)) => UP.into(),
+                    Ok(None) => return Ok(None),
+                    // The others are listed all the same.
+                    Err(error) if !error.is_store_lost() => "unknown".into(),
+                    Err(error) => return Err(error),
                 },
             },
             state => state.to_string(),

@@ -7,8 +7,10 @@
 //! firewall. It is a classic BPF program (bpf(4) of BSD, linux/filter.h). No jump goes back, so it can be read from top
 //! to bottom.
 
+mod version6;
+
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::Mac;
 
@@ -46,6 +48,7 @@ const AND: u16 = 0x54;
 const IF_EQUAL: u16 = 0x15;
 const IF_AT_LEAST: u16 = 0x35;
 const IF_ANY_BIT: u16 = 0x45;
+const JUMP: u16 = 0x05;
 const RETURN: u16 = 0x06;
 
 // Verdicts (linux/pkt_cls.h). `TC_ACT_UNSPEC` lets another program's filter decide about a frame that passes.
@@ -56,6 +59,9 @@ const TC_ACT_SHOT: u32 = 2;
 const NEXT: u8 = 0;
 const DROP: u8 = u8::MAX;
 const PASS: u8 = u8::MAX - 1;
+
+/// How many instructions [`FilterProgram::finish`] adds.
+const VERDICTS: u32 = 2;
 
 /// The offsets of the fields of a frame: Ethernet, then IPv4 (RFC 791) or ARP (RFC 826).
 mod at {
@@ -84,37 +90,36 @@ const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 const ADDRESSES: usize = 64;
 
 impl FilterProgram {
-    /// Lets a container with `mac` and the IPv4 ones of `addresses` send only IPv4 and ARP with these as the sender,
-    /// without a VLAN tag, to one station, to all, or to an IPv4 group. A network without IPv6 needs nothing else.
+    /// Lets a container with `mac` send only IPv4 and ARP with the IPv4 ones of `addresses` as the sender, and where it
+    /// has others, IPv6 with these: without a VLAN tag, to one station, to all, or to a group of its families.
     pub fn of_port(mac: Mac, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        let v4 = addresses.into_iter().filter_map(|address| match address {
-            IpAddr::V4(v4) => Some(u32::from(v4)),
-            IpAddr::V6(_) => None,
-        });
-        let addresses: Vec<u32> = v4.take(ADDRESSES).collect();
-        let ipv4 = is_from(&addresses);
+        let (mut v4, mut v6): (Vec<u32>, Vec<Ipv6Addr>) = (Vec::new(), Vec::new());
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => v4.push(address.into()),
+                IpAddr::V6(address) => v6.push(address),
+            }
+        }
+        v4.truncate(ADDRESSES);
         let mut program = Self(Vec::new());
         program.require_length(at::IPV4_END);
         program.add(LOAD_WORD, VLAN_TAG_PRESENT);
         program.require(0);
-        program.require_destination();
+        program.require_destination(!v6.is_empty());
         program.require_mac(at::SOURCE_MAC, mac);
         program.add(LOAD_HALF, at::ETHERTYPE);
-        let skip = u8::try_from(ipv4.0.len()).expect("fewer instructions than a jump can skip");
-        program.branch(IF_EQUAL, 0x0800, NEXT, skip);
-        program.0.extend(ipv4.0);
-        program.require(0x0806);
-        program.require_length(at::ARP_END);
-        program.add(LOAD_WORD, at::ARP_FORMAT);
-        program.require(0x0001_0800);
-        program.add(LOAD_HALF, at::ARP_LENGTHS);
-        program.require(0x0604);
-        program.require_mac(at::ARP_SENDER_MAC, mac);
-        program.add(LOAD_WORD, at::ARP_SENDER);
-        // An ARP probe asks whether an address is free, and its sender address is 0 (RFC 5227, section 2.1.1).
-        program.pass_any(&[0]);
-        program.pass_any(&addresses);
-        program.finish()
+        let rest = version4(mac, &v4);
+        if v6.is_empty() {
+            program.0.extend(rest.0);
+            return program.finish();
+        }
+        // Each part ends with verdicts of its own, since a conditional jump does not reach over the other.
+        program.branch(IF_EQUAL, 0x86dd, NEXT, 1);
+        program.add(JUMP, u32::from(rest.count()) + VERDICTS);
+        program.0.extend(rest.0);
+        let mut program = program.finish();
+        program.0.extend(version6::program(mac, &v6).0);
+        program
     }
 
     /// Lets a container with `mac` send everything, as it asked to. That it looks at the MAC address tells a rebuild what
@@ -149,12 +154,17 @@ impl FilterProgram {
         self.branch(IF_AT_LEAST, bytes, NEXT, DROP);
     }
 
-    /// Passes frames to one station, to all of them, or to an IPv4 group (RFC 1112, section 6.4). The bridge itself may
+    /// Passes frames to one station, to all of them, to an IPv4 group (RFC 1112, section 6.4), and where `has_ipv6`, to
+    /// an IPv6 group (RFC 2464, section 7). The bridge itself may
     /// handle a frame to another group: one to 01:80:c2:00:00:00 to 0f is delivered to the host from the port, not from
     /// the bridge, so rules that name the bridge do not match it (`br_handle_frame`, net/bridge/br_input.c).
-    fn require_destination(&mut self) {
+    fn require_destination(&mut self, has_ipv6: bool) {
         // The lowest bit of the first byte marks a group address. It is sent first (IEEE 802, section 8.2).
         const TO_GROUP: u32 = 0x0100_0000;
+        if has_ipv6 {
+            self.add(LOAD_HALF, at::DESTINATION_MAC);
+            self.branch(IF_EQUAL, 0x3333, 7, NEXT);
+        }
         self.add(LOAD_WORD, at::DESTINATION_MAC);
         self.branch(IF_ANY_BIT, TO_GROUP, NEXT, 5);
         self.branch(IF_EQUAL, 0xffff_ffff, NEXT, 2);
@@ -228,6 +238,27 @@ impl FilterProgram {
     }
 }
 
+/// The part that decides about IPv4 and ARP; the accumulator holds the type of the frame.
+fn version4(mac: Mac, addresses: &[u32]) -> FilterProgram {
+    let ipv4 = is_from(addresses);
+    let mut program = FilterProgram(Vec::new());
+    let skip = u8::try_from(ipv4.0.len()).expect("fewer instructions than a jump can skip");
+    program.branch(IF_EQUAL, 0x0800, NEXT, skip);
+    program.0.extend(ipv4.0);
+    program.require(0x0806);
+    program.require_length(at::ARP_END);
+    program.add(LOAD_WORD, at::ARP_FORMAT);
+    program.require(0x0001_0800);
+    program.add(LOAD_HALF, at::ARP_LENGTHS);
+    program.require(0x0604);
+    program.require_mac(at::ARP_SENDER_MAC, mac);
+    program.add(LOAD_WORD, at::ARP_SENDER);
+    // An ARP probe asks whether an address is free, and its sender address is 0 (RFC 5227, section 2.1.1).
+    program.pass_any(&[0]);
+    program.pass_any(addresses);
+    program
+}
+
 /// The part that decides about an IPv4 packet.
 fn is_from(addresses: &[u32]) -> FilterProgram {
     let mut program = FilterProgram(Vec::new());
@@ -252,146 +283,4 @@ impl fmt::Display for FilterProgram {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OWN: [u8; 6] = [2, 12, 10, 90, 0, 2];
-    const OTHER: [u8; 6] = [2, 12, 10, 90, 0, 3];
-
-    /// Whether `frame`, without a VLAN tag, passes: an interpreter of the program like the kernel's
-    /// (`___bpf_prog_run`).
-    fn passes(program: &FilterProgram, frame: &[u8]) -> bool {
-        judges(program, frame, false)
-    }
-
-    fn judges(FilterProgram(instructions): &FilterProgram, frame: &[u8], is_tagged: bool) -> bool {
-        let word = |at: u32, bytes: usize| {
-            let at = at as usize;
-            frame[at..at + bytes].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
-        };
-        let (mut accumulator, mut place) = (0, 0);
-        loop {
-            let Instruction { code, then, otherwise, value } = instructions[place];
-            place += 1;
-            let mut branch = |holds| place += usize::from(if holds { then } else { otherwise });
-            match code {
-                LOAD_WORD if value == VLAN_TAG_PRESENT => accumulator = u32::from(is_tagged),
-                LOAD_WORD => accumulator = word(value, 4),
-                LOAD_HALF => accumulator = word(value, 2),
-                LOAD_LENGTH => accumulator = u32::try_from(frame.len()).unwrap(),
-                AND => accumulator &= value,
-                IF_EQUAL => branch(accumulator == value),
-                IF_AT_LEAST => branch(accumulator >= value),
-                IF_ANY_BIT => branch(accumulator & value != 0),
-                RETURN => return value == TC_ACT_UNSPEC,
-                other => panic!("instruction {other:#x}"),
-            }
-        }
-    }
-
-    fn frame(source: [u8; 6], ethertype: u16, rest: &[u8]) -> Vec<u8> {
-        [&[0xff; 6][..], &source, &ethertype.to_be_bytes(), rest].concat()
-    }
-
-    fn ipv4(mac: [u8; 6], source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
-        frame(mac, 0x0800, &[&[0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0][..], &source, &destination].concat())
-    }
-
-    fn arp(mac: [u8; 6], sender_mac: [u8; 6], sender: [u8; 4]) -> Vec<u8> {
-        frame(mac, 0x0806, &[&[0, 1, 8, 0, 6, 4, 0, 2][..], &sender_mac, &sender, &[0; 10]].concat())
-    }
-
-    #[test]
-    fn only_what_is_ones_own_passes() {
-        let two = ["10.90.0.2", "10.90.0.9", "fd00::2"].map(|address| address.parse().unwrap());
-        let program = FilterProgram::of_port(Mac(OWN), two);
-        let (own, second, other, world) = ([10, 90, 0, 2], [10, 90, 0, 9], [10, 90, 0, 3], [192, 0, 2, 1]);
-        let good = [
-            ipv4(OWN, own, world),
-            ipv4(OWN, second, other),
-            arp(OWN, OWN, own),
-            arp(OWN, OWN, second),
-            arp(OWN, OWN, [0; 4]),
-        ];
-        assert!(good.iter().all(|frame| passes(&program, frame)), "{program}");
-        let bad = [
-            ipv4(OTHER, own, world),
-            ipv4(OWN, other, world),
-            ipv4(OWN, [0; 4], [255; 4]),
-            ipv4(OWN, own, [127, 0, 0, 1]),
-            arp(OTHER, OWN, own),
-            arp(OWN, OTHER, own),
-            arp(OWN, OWN, other),
-            frame(OWN, 0x86dd, &[0; 40]),
-            frame(OWN, 0x8100, &[0; 40]),
-            frame(OWN, 0x0800, &[0; 4]),
-            arp(OWN, OWN, own)[..41].to_vec(),
-            Vec::new(),
-        ];
-        for frame in bad {
-            assert!(!passes(&program, &frame), "{frame:?}");
-        }
-    }
-
-    #[test]
-    fn the_mac_is_read_back_from_the_program() {
-        let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
-        let guard = |is_open| Some(Guard { mac: Mac(OWN), is_open });
-        assert_eq!(FilterProgram::read(&program.bytes()), guard(false));
-        assert_eq!(FilterProgram::read(&FilterProgram::open(Mac(OWN)).bytes()), guard(true));
-        assert_eq!(FilterProgram::mac_in(&program.bytes()[..24]), None);
-        assert_eq!(FilterProgram::mac_in(b"nonsense"), None);
-    }
-
-    #[test]
-    fn an_open_port_lets_all_pass() {
-        let program = FilterProgram::open(Mac(OWN));
-        for frame in [
-            ipv4(OTHER, [10, 90, 0, 3], [127, 0, 0, 1]),
-            arp(OWN, OTHER, [10, 90, 0, 9]),
-            frame(OTHER, 0x86dd, &[0; 40]),
-        ] {
-            assert!(passes(&program, &frame) && judges(&program, &frame, true), "{frame:?}");
-        }
-    }
-
-    #[test]
-    fn a_vlan_tag_beside_the_frame_is_seen() {
-        let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
-        for frame in [ipv4(OWN, [10, 90, 0, 2], [192, 0, 2, 1]), arp(OWN, OWN, [10, 90, 0, 2])] {
-            assert!(judges(&program, &frame, false));
-            assert!(!judges(&program, &frame, true));
-        }
-    }
-
-    #[test]
-    fn a_frame_goes_to_one_station_to_all_or_to_a_group_of_ipv4() {
-        let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
-        for (destination, may_pass) in [
-            ([2, 12, 10, 90, 0, 1], true),
-            ([0xff; 6], true),
-            ([0x01, 0, 0x5e, 0, 0, 251], true),
-            ([0x01, 0, 0x5e, 0x7f, 0xff, 0xff], true),
-            ([0x01, 0, 0x5e, 0x80, 0, 0], false),
-            ([0xff, 0xff, 0xff, 0xff, 0xff, 0xfe], false),
-            ([0x33, 0x33, 0, 0, 0, 1], false),
-            ([0x01, 0x80, 0xc2, 0, 0, 0], false),
-            ([0x01, 0x80, 0xc2, 0, 0, 2], false),
-            ([0x01, 0x80, 0xc2, 0, 0, 0x0f], false),
-            ([0x03, 0, 0x5e, 0, 0, 1], false),
-        ] {
-            for mut frame in [ipv4(OWN, [10, 90, 0, 2], [192, 0, 2, 1]), arp(OWN, OWN, [10, 90, 0, 2])] {
-                frame[..6].copy_from_slice(&destination);
-                assert_eq!(passes(&program, &frame), may_pass, "{destination:x?}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_jump_of_the_largest_program_is_near_enough() {
-        let many = (0..1000).map(|nth| IpAddr::from(Ipv4Addr::from(nth)));
-        let program = FilterProgram::of_port(Mac(OWN), many);
-        assert_eq!(program.bytes().len(), usize::from(program.count()) * 8);
-        assert!(!passes(&program, &ipv4(OWN, [10, 0, 0, 1], [192, 0, 2, 1])));
-    }
-}
+mod tests;

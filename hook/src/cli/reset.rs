@@ -1,5 +1,6 @@
 use slog::Logger;
 
+use ocinet::driver::Setting;
 use ocinet::engine::Result;
 use ocinet::log::with_journal;
 use ocinet::model::shown;
@@ -30,8 +31,9 @@ impl Arguments {
             text +=
                 &format!("left {}, on which a service of ocinet listens: {end}\n", shown(&socket.to_string_lossy()));
         }
-        if reset.forwarding_off {
-            text += "net.ipv4.ip_forward is 0 again; if something else relies on it: sysctl -w net.ipv4.ip_forward=1\n";
+        for setting in reset.forwarding_off.iter().map(Setting::forwarding_of).flat_map(Vec::into_iter) {
+            let name = setting.dotted();
+            text += &format!("{name} is 0 again; if something else relies on it: sysctl -w {name}=1\n");
         }
         print(&text)
     }

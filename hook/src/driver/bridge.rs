@@ -1,4 +1,6 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv6Net};
 
 use super::{BridgeLink, Decisions, EndpointStep, FilterProgram, NetworkStep, Setting, Veth};
 use crate::model::{self, Alias, Endpoint, InterfaceName, Mac, Network, Wire};
@@ -30,7 +32,8 @@ impl Decisions for model::Bridge {
             alias: Alias::Network(network.name.clone()),
             mac,
             mtu: network.options.mtu,
-            addresses: network.host_addresses().collect(),
+            addresses: host_addresses(network),
+            has_ipv6: network.has_ipv6(),
             guarded,
         })]
     }
@@ -68,6 +71,15 @@ impl Decisions for model::Bridge {
     }
 }
 
+/// The link-local address of a bridge with IPv6. Without one the kernel has no sender for its questions about the
+/// neighbours to which it forwards (RFC 4861, section 7.2.2), and forwards nothing.
+const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 64));
+
+/// The addresses of the bridge of `network`.
+fn host_addresses(network: &Network) -> Vec<IpNet> {
+    network.host_addresses().chain(network.has_ipv6().then_some(LINK_LOCAL)).collect()
+}
+
 /// The MAC of the bridge of `network`.
 fn mac(network: &Network) -> Option<Mac> {
     network.subnets.iter().find_map(|subnet| subnet.gateway.of_host()).map(Mac::of)
@@ -75,16 +87,22 @@ fn mac(network: &Network) -> Option<Mac> {
 
 impl BridgeLink {
     /// Its settings, applied before it is up: no address or route from a router advertisement of a container
-    /// (CVE-2020-13401), and no IPv6. Only if our rules guard the network: `route_localnet`, by which the host reaches
+    /// (CVE-2020-13401), and no IPv6 unless the network has it. Only if our rules guard the network: `route_localnet`, by which the host reaches
     /// published ports at 127.0.0.1 (without the rules the containers could use it in the other direction,
     /// CVE-2020-8558), and forwarding, since the host's default for new links may be off.
     pub fn settings(&self) -> Vec<Setting> {
         let of = |family, name, value| Setting::of(family, self.name.as_str(), name, value);
         let mut settings = vec![
             of("ipv6", "accept_ra", "0"),
-            of("ipv6", "disable_ipv6", "1"),
+            of("ipv6", "disable_ipv6", if self.has_ipv6 { "0" } else { "1" }),
             of("ipv4", "route_localnet", if self.guarded { "1" } else { "0" }),
         ];
+        if self.has_ipv6 {
+            settings.push(of("ipv6", "autoconf", "0"));
+            settings.push(of("ipv6", "accept_redirects", "0"));
+            // 1 is `IN6_ADDR_GEN_MODE_NONE`: its link-local address is the one above.
+            settings.push(of("ipv6", "addr_gen_mode", "1"));
+        }
         if self.guarded {
             settings.push(of("ipv4", "forwarding", "1"));
         }

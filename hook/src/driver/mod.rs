@@ -118,7 +118,8 @@ pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
     let neighbours = gateways.filter_map(known);
     steps.extend(neighbours.map(|(address, mac)| SandboxStep::Neighbour { name: name(), address, mac }));
     if decisions.may_be_misremembered(network) {
-        let addresses = endpoint.addresses.iter().map(IpNet::addr);
+        // Other hosts see no question of IPv6 about an address that they do not have.
+        let addresses = endpoint.addresses.iter().map(IpNet::addr).filter(IpAddr::is_ipv4);
         steps.extend(addresses.map(|address| SandboxStep::Announce { name: name(), address }));
     }
     steps.extend(endpoint.routes.iter().map(|Route::Default(gateway)| SandboxStep::DefaultRoute { gateway: *gateway }));
@@ -237,8 +238,10 @@ pub struct BridgeLink {
     /// Its MTU in bytes. A bridge that was never told one follows its smallest port (`br_mtu_auto_adjust`,
     /// net/bridge/br_if.c), so that one container's `mtu=` would hold for all.
     pub mtu: u32,
-    /// The gateway addresses.
+    /// The gateway addresses, and with IPv6 a link-local one.
     pub addresses: Vec<IpNet>,
+    /// Whether its network has IPv6.
+    pub has_ipv6: bool,
     /// Whether rules of ours guard the network.
     pub guarded: bool,
 }

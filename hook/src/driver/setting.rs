@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::model::InterfaceName;
+use crate::model::{Family, InterfaceName};
 
 /// A kernel setting (sysctl(8)) and its required value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +12,13 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// IPv4 forwarding of the host.
-    pub fn forwarding() -> Self {
-        Self { key: "net/ipv4/ip_forward".into(), value: "1" }
+    /// What lets the host forward `family`. Of IPv6, it leaves the host the routes of router advertisements (Linux 6.17):
+    /// for new links, and for those that are there.
+    pub fn forwarding_of(family: Family) -> Vec<Self> {
+        match family {
+            Family::V4 => vec![Self { key: "net/ipv4/ip_forward".into(), value: "1" }],
+            Family::V6 => ["default", "all"].map(|links| Self::of("ipv6", links, "force_forwarding", "1")).into(),
+        }
     }
 
     /// Forwarding of packets that come in by `interface`.
@@ -27,6 +31,21 @@ impl Setting {
         Self::of("ipv6", interface.as_str(), "disable_ipv6", "1")
     }
 
+    /// IPv6 on `interface` of a container, with the addresses that it is given and the link-local one of its MAC alone:
+    /// none from a router advertisement, and each usable at once, without a search for another host that has it.
+    pub fn with_ipv6(interface: &InterfaceName) -> [Self; 6] {
+        let of = |name, value| Self::of("ipv6", interface.as_str(), name, value);
+        [
+            of("disable_ipv6", "0"),
+            of("accept_ra", "0"),
+            of("autoconf", "0"),
+            of("accept_redirects", "0"),
+            of("accept_dad", "0"),
+            // `IN6_ADDR_GEN_MODE_EUI64`, which the guard lets pass.
+            of("addr_gen_mode", "0"),
+        ]
+    }
+
     /// A setting of one interface.
     pub fn of(family: &str, interface: &str, name: &str, value: &'static str) -> Self {
         Self { key: format!("net/{family}/conf/{interface}/{name}"), value }
@@ -35,6 +54,11 @@ impl Setting {
     /// Its name, such as `forwarding`.
     pub fn name(&self) -> &str {
         self.key.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Its name as people write it where no interface's name has a dot, such as `net.ipv4.ip_forward`.
+    pub fn dotted(&self) -> String {
+        self.key.replace('/', ".")
     }
 
     /// Whether it exists only on a kernel and a link with IPv6.

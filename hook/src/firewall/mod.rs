@@ -1,6 +1,5 @@
 //! What networks and endpoints need of the firewall, in domain words. Each backend turns them into rules of its own.
 
-mod family;
 pub mod input_loop;
 pub mod iptables;
 mod needs;
@@ -8,7 +7,6 @@ pub mod nftables;
 pub mod pass;
 mod source;
 
-pub use family::Family;
 pub use input_loop::InputLoop;
 pub use needs::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, publish_needs};
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
@@ -16,6 +14,8 @@ pub use source::{DefaultRoute, LinkAddress, Source, sources};
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
+
+use crate::model::Families;
 
 /// Who keeps our rules. A host has one at a time, and its store says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +90,8 @@ pub struct Inventory {
     pub is_loaded: bool,
     /// The published ports, for when the store has forgotten them.
     pub published: Vec<Publish>,
-    /// Whether forwarding between foreign links is closed.
-    pub closes_forwarding: bool,
+    /// The families of which forwarding between foreign links is closed.
+    pub closes_forwarding: Families,
     /// The operator's chain, where it has rules and therefore stays after [`Backend::unload`].
     pub operators_chain: Option<&'static str>,
 }

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Family, InputLoop, Source};
+use super::{InputLoop, Source};
 use crate::model::{
-    Endpoint, GatewayMode, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping, Protocol, Publishing,
-    Sandbox, Subnet,
+    Endpoint, Families, Family, GatewayMode, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping,
+    Protocol, Publishing, Sandbox, Subnet,
 };
 
 /// Everything the host's firewall must hold.
@@ -27,8 +27,8 @@ pub struct Needs {
 /// What holds on the whole host, whatever its networks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Base {
-    /// Drop what is forwarded between two links of which neither is ours.
-    pub close_forwarding: bool,
+    /// The families of which what is forwarded between two links is dropped, where neither is ours.
+    pub close_forwarding: Families,
     /// Whether packets from outside come to a published port only once the host's own rules have let them in.
     pub input_loop: InputLoop,
     /// Whether a network is internal. Its rules stand before those for established connections, so they are there only
@@ -36,6 +36,15 @@ pub struct Base {
     pub has_internal: bool,
     /// Whether other hosts address the containers of a network. Its rules, too, are there only where they are needed.
     pub has_addressed: bool,
+    /// Whether a network has IPv6, likewise.
+    pub has_ipv6: bool,
+}
+
+impl Base {
+    /// The families that have rules.
+    pub fn families(&self) -> &'static [Family] {
+        if self.has_ipv6 { &Family::ALL } else { &[Family::V4] }
+    }
 }
 
 /// A network: guarded against hosts of the LAN, isolated from other networks, and let out.
@@ -89,6 +98,11 @@ impl NetworkNeeds {
 }
 
 impl NetworkNeeds {
+    /// Whether it has a range of IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.ranges.iter().any(|needs| Family::of(needs.range.addr()) == Family::V6)
+    }
+
     /// Whether other hosts address its containers.
     pub fn is_addressed(&self) -> bool {
         !self.internal && (!self.trusted.is_empty() || self.ranges.iter().any(|needs| !needs.masquerade))
@@ -145,11 +159,11 @@ impl Publish {
         facts(self) == facts(other)
     }
 
-    /// The family of its addresses; none where they are of two, or of one that has no rules.
+    /// The family of its addresses; none where they are of two.
     pub fn family(&self) -> Option<Family> {
         let host: Option<IpAddr> = self.host_address.into();
-        let family = Family::of(self.target.ip())?;
-        host.is_none_or(|host| Family::of(host) == Some(family)).then_some(family)
+        let family = Family::of(self.target.ip());
+        host.is_none_or(|host| Family::of(host) == family).then_some(family)
     }
 }
 
@@ -161,7 +175,7 @@ pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
 /// Those that lead to its first address of `family`.
 fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
     let of_family = |endpoint: &Endpoint| {
-        let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == Some(family))?;
+        let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == family)?;
         Some((address, endpoint.publishing))
     };
     let target = sandbox.publishing_endpoints().find_map(of_family);

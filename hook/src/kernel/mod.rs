@@ -7,6 +7,7 @@ mod child_process;
 mod clock;
 mod error;
 mod firewall;
+mod forwarding;
 mod fs;
 mod in_namespace;
 mod memory;
@@ -26,6 +27,7 @@ pub use firewall::{
     Choice, ForeignFirewalls, add_pass, backend, chains_behind_security, change_zone, choose, loaded, remove_pass,
     suits,
 };
+pub use forwarding::{forwarding, switch_forwarding_off, switch_forwarding_on};
 pub use fs::{
     Lock, LockFile, Place, Replaceable, Seen, Watch, age, boot_id, check_state_dir, has_drafts, is_gone,
     is_listened_on, is_listened_to, make_namespace, move_directory, names_in, namespace_in, now, random_hex,
@@ -44,7 +46,5 @@ pub use page_cache::{
 };
 pub use ports::{FreeRange, is_local};
 pub use start::start;
-pub use sysctl::{
-    forwarding, frames_pass_ip_hooks, is_set, neighbour_limit, set, strict_reverse_path, switch_forwarding_off,
-};
+pub use sysctl::{frames_pass_ip_hooks, is_set, neighbour_limit, set, strict_reverse_path};
 pub use terminal::terminal_columns;

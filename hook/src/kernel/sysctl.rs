@@ -6,24 +6,6 @@ use super::proc;
 use crate::driver::Setting;
 use crate::model::InterfaceName;
 
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
-
-/// Whether this namespace forwards IPv4.
-///
-/// # Errors
-/// When /proc cannot be read.
-pub fn forwarding() -> Result<bool> {
-    Ok(proc::read(FORWARDING).doing(|| format!("read {FORWARDING}"))?.starts_with(b"1"))
-}
-
-/// Switches IPv4 forwarding of this namespace off.
-///
-/// # Errors
-/// When /proc cannot be written, as in a hardened unit.
-pub fn switch_forwarding_off() -> Result<()> {
-    fs::write(FORWARDING, "0").doing(|| format!("write 0 to {FORWARDING}"))
-}
-
 /// Sets `setting` where it is known to have another value: it is written without a look at it.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 mod alias;
 mod draining;
 mod endpoint;
+mod family;
 mod id;
 mod invalid;
 mod kept;
@@ -16,6 +17,7 @@ mod state;
 pub use alias::Alias;
 pub use draining::DrainingEndpoint;
 pub use endpoint::{Endpoint, Publishing, Route, Wire};
+pub use family::{Families, Family};
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
 pub use kept::{KeptConnection, KeptContainer};

@@ -46,6 +46,11 @@ impl Network {
         subnets.iter().filter_map(Subnet::gateway_with_prefix)
     }
 
+    /// Whether one of its ranges is of IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.subnets.iter().any(|subnet| subnet.range.addr().is_ipv6())
+    }
+
     /// The link on the host that its endpoints share; none where its driver has none of its own.
     pub fn link(&self) -> Option<&InterfaceName> {
         match &self.driver {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{PID, word};
 use crate::driver::{BridgeLink, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
@@ -19,7 +21,7 @@ pub fn network_step(step: &NetworkStep) -> Vec<String> {
                 format!("ip link set {name} mtu {mtu}"),
             ];
             lines.extend(bridge.settings().iter().map(setting));
-            lines.extend(addresses.iter().map(|address| format!("ip address add {address} dev {name}")));
+            lines.extend(addresses.iter().map(|address| address_on(address, &name)));
             lines.push(format!("ip link set {name} alias {} up", word(&alias)));
             lines
         }
@@ -63,10 +65,14 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
         SandboxStep::Loopback => vec!["ip link set lo up".into()],
         SandboxStep::Interface { name, addresses } => {
             let v4_only = addresses.iter().all(|address| address.addr().is_ipv4());
-            let quiet = v4_only.then(|| setting(&Setting::without_ipv6(name)));
+            let settings = match v4_only {
+                true => vec![Setting::without_ipv6(name)],
+                false => Setting::with_ipv6(name).to_vec(),
+            };
+            let settings: Vec<String> = settings.iter().map(setting).collect();
             let name = word(name.as_str());
-            let addresses = addresses.iter().map(|address| format!("ip address add {address} dev {name}"));
-            quiet.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
+            let addresses = addresses.iter().map(|address| address_on(address, &name));
+            settings.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
         }
         SandboxStep::Neighbour { name, address, mac } => vec![neighbour(*address, *mac, &word(name.as_str()))],
         SandboxStep::Announce { name, address } => {
@@ -82,6 +88,12 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
             std::iter::once(format!("ip route del default via {from}")).chain(add).collect()
         }
     }
+}
+
+/// The command that gives an address to `link`, a word of the shell.
+fn address_on(address: &IpNet, link: &str) -> String {
+    let nodad = if address.addr().is_ipv6() { " nodad" } else { "" };
+    format!("ip address add {address} dev {link}{nodad}")
 }
 
 /// The command that makes a permanent neighbour entry on `link`, a word of the shell.

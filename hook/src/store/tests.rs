@@ -6,8 +6,8 @@ use super::key::EntryKey;
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
-    Endpoint, HostAddress, Key, Mode, Namespace, NetnsLocator, Network, PortMapping, Protocol, Publishing, Route,
-    Sandbox, State, Subnet, Wire,
+    Endpoint, Family, HostAddress, Key, Mode, Namespace, NetnsLocator, Network, PortMapping, Protocol, Publishing,
+    Route, Sandbox, State, Subnet, Wire,
 };
 
 mod damage;
@@ -404,7 +404,7 @@ fn a_network_remembers_its_last_address() {
             write.add_network(&network)?;
             write.set_last_address(&network.name, "10.90.0.9".parse().unwrap())?;
             assert_eq!(write.last_address(&network.name)?, Some("10.90.0.9".parse().unwrap()));
-            write.set_forwarding(Forwarding::Intended)
+            write.set_forwarding(Family::V4, Forwarding::Intended)
         })
         .unwrap();
     assert_eq!(store.read().networks().unwrap(), [network]);

@@ -13,7 +13,8 @@ use super::version::VERSION;
 use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
 use crate::model::{
-    DrainingEndpoint, Endpoint, KeptConnection, KeptContainer, Key, Network, NetworkName, Options, Sandbox, State,
+    DrainingEndpoint, Endpoint, Family, KeptConnection, KeptContainer, Key, Network, NetworkName, Options, Sandbox,
+    State,
 };
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
@@ -71,13 +72,14 @@ impl<'c> Write<'c> {
     /// Remembers whether the networks in the store call for the rules that `network`, which came or went, may call for.
     fn note_rules_of(&self, network: &Network) -> Result<()> {
         let Options { internal, .. } = *network.options;
-        if !internal && !network.options.is_addressed() {
+        if !internal && !network.options.is_addressed() && !network.has_ipv6() {
             return Ok(());
         }
         let networks = self.networks()?;
         let has_internal = networks.iter().any(|network| network.options.internal);
         let has_addressed = networks.iter().any(|network| network.options.is_addressed());
-        self.set_host_row(&HostRow { has_internal, has_addressed, ..self.host_row()? })
+        let has_ipv6 = networks.iter().any(Network::has_ipv6);
+        self.set_host_row(&HostRow { has_internal, has_addressed, has_ipv6, ..self.host_row()? })
     }
 
     /// Changes a network that is there; its link stays the same.
@@ -88,12 +90,16 @@ impl<'c> Write<'c> {
         self.entries.put(&EntryKey::Network(network.name.clone()), &json(network)?)
     }
 
-    /// Remembers who switched IP forwarding on.
+    /// Remembers who switched forwarding of `family` on.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn set_forwarding(&self, forwarding: Forwarding) -> Result<()> {
-        self.set_host_row(&HostRow { forwarding, ..self.host_row()? })
+    pub fn set_forwarding(&self, family: Family, forwarding: Forwarding) -> Result<()> {
+        let row = self.host_row()?;
+        self.set_host_row(&match family {
+            Family::V4 => HostRow { forwarding, ..row },
+            Family::V6 => HostRow { forwarding6: forwarding, ..row },
+        })
     }
 
     /// Remembers whether the host's own rules decide who from outside reaches a published port.

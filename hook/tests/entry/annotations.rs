@@ -15,7 +15,8 @@ use ocinet::input::PublishRequest;
 use ocinet::input::config::Config;
 use ocinet::input::{Annotations, Bundle, State};
 use ocinet::model::{
-    Endpoint, Invalid, Namespace, NetnsLocator, Network, NetworkName, Sandbox, State as Progress, Subnet,
+    Endpoint, Families, Family, Invalid, Namespace, NetnsLocator, Network, NetworkName, Sandbox, State as Progress,
+    Subnet,
 };
 
 use super::ports::{disjoint, every_port, ports};
@@ -169,8 +170,7 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         assert!(element.userdata.len() <= 256 && element.key.len() % 4 == 0, "{element:?}");
         assert_eq!(element.userdata.iter().filter(|byte| **byte == 0).count(), 2, "{element:?}");
     }
-    let base =
-        Base { close_forwarding: true, input_loop: InputLoop::Unused, has_internal: false, has_addressed: false };
+    let base = Base { close_forwarding: Families::default().with(Family::V4), ..Base::default() };
     let all =
         Needs { base, networks: networks.iter().filter_map(NetworkNeeds::of).collect(), publish, ..Needs::default() };
     shell::only_elements(&all);

@@ -2,12 +2,12 @@
 
 use super::Finding;
 use crate::decide::liveness::Life;
-use crate::driver;
+use crate::driver::{self, Setting};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
-use crate::engine::rules::is_input_loop_as_needed;
+use crate::engine::rules::{is_input_loop_as_needed, not_forwarded};
 use crate::engine::{Engine, Result};
-use crate::firewall::{InputLoop, Kind, input_loop, iptables};
+use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
 use crate::kernel::{self, Place};
@@ -172,8 +172,12 @@ impl Engine {
         }
         findings.extend(self.examine_published_ports(&row)?);
         let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
-        if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
-            findings.push(Finding::ours("sysctl net.ipv4.ip_forward", "is 0: no container reaches the outside"));
+        let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
+        if guarded && !needs.is_empty() {
+            let missing = not_forwarded(needs.iter())?.iter().flat_map(Setting::forwarding_of);
+            findings.extend(missing.map(|setting| {
+                Finding::ours(format!("sysctl {}", setting.dotted()), "is 0: no container reaches the outside")
+            }));
         }
         Ok(findings)
     }

@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
+use crate::driver::Setting;
 use crate::engine::rules::{Passes, Unpassed};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::pass::MissingPass;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, Listeners, Uplink};
-use crate::model::{GatewayMode, Network, Sandbox};
+use crate::model::{Family, GatewayMode, Network, Sandbox};
 use crate::shell;
 use crate::store::Forwarding;
 
@@ -67,10 +68,12 @@ impl Engine {
             _ => format!("is {kind}: {why}"),
         };
         let mut notes = vec![Finding::note("firewall", trouble)];
-        if self.store.read().host_row()?.forwarding != Forwarding::OfOthers {
+        let row = self.store.read().host_row()?;
+        let ours = Family::ALL.into_iter().filter(|family| row.forwarding_of(*family) != Forwarding::OfOthers);
+        for setting in ours.flat_map(Setting::forwarding_of) {
             let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
                 own; close_forwarding = false in config.toml leaves them alone";
-            notes.push(Finding::note("sysctl net.ipv4.ip_forward", trouble));
+            notes.push(Finding::note(format!("sysctl {}", setting.dotted()), trouble));
         }
         if self.config.published_ports == PublishedPorts::RespectHostFirewall {
             let trouble = "obey the host's own rules for what comes in: published_ports = \"respect-host-firewall\"";

@@ -11,7 +11,7 @@ use crate::engine::rules::forward_no_more;
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place, perform};
-use crate::model::{Alias, Key, Sandbox, State};
+use crate::model::{Alias, Families, Key, Sandbox, State};
 use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
@@ -26,7 +26,7 @@ pub struct Reset {
     /// The firewalls of other programs from which our pass was removed.
     pub passes: Vec<String>,
     /// Whether IP forwarding, which we had switched on, is off again.
-    pub forwarding_off: bool,
+    pub forwarding_off: Families,
     /// The chains that stay because the operator has rules in them.
     pub operators_chains: Vec<&'static str>,
     /// The socket of a service that runs, or that a service manager listens on for it: it stays.

@@ -6,9 +6,11 @@ use crate::decide::liveness::Sight;
 use crate::driver;
 use crate::engine::locks::place_of;
 use crate::engine::repair::Connected;
+use crate::engine::rules::not_forwarded;
 use crate::engine::{Engine, Error, Result};
+use crate::firewall::NetworkNeeds;
+use crate::kernel::Netns;
 use crate::kernel::perform::{self, EndpointFault};
-use crate::kernel::{self, Netns};
 use crate::model::{Sandbox, State};
 
 impl Engine {
@@ -40,8 +42,9 @@ impl Engine {
             let restored = self.restore_links(&sandbox);
             failures.note(format!("container {}", sandbox.container), restored)?;
         }
-        if guarded && !self.networks_in_use()?.is_empty() && !kernel::forwarding()? {
-            self.rules.forward(&mut self.store, &mut self.links)?;
+        let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
+        if guarded && !needs.is_empty() {
+            self.rules.forward(not_forwarded(needs.iter())?, &mut self.store, &mut self.links)?;
         }
         self.rules.reload_if_different(&self.store, &mut self.links)?;
         if guarded {

@@ -6,7 +6,7 @@ use crate::driver::Setting;
 use crate::engine::Result;
 use crate::firewall::Kind;
 use crate::kernel::{self, HostLinks};
-use crate::model::{InterfaceName, Network, Sandbox};
+use crate::model::{Family, InterfaceName, Network, Sandbox};
 use crate::shell;
 
 /// Ways out that do not let the containers' packets back in, or that answers may miss.
@@ -24,7 +24,7 @@ pub(super) fn examine(
     for link in out {
         let setting = Setting::forwarding_by(link);
         // Off for the whole host is another finding, and ours to put right.
-        if kernel::forwarding()? && !kernel::is_set(&setting)? {
+        if kernel::forwarding(Family::V4)? && !kernel::is_set(&setting)? {
             let trouble = format!("is 0: what comes in by {link} reaches no container, not even an answer");
             let remedy = shell::setting(&setting).replace(" -qw ", " -w ");
             findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));

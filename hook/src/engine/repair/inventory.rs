@@ -15,8 +15,8 @@ use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
-    Alias, ContainerId, DrainingEndpoint, Endpoint, Gateway, InterfaceName, Key, Mac, Mode, Namespace, NetnsLocator,
-    Network, PortMapping, Publishing, Route, Sandbox, State, Subnet, Wire, quoted,
+    Alias, ContainerId, DrainingEndpoint, Endpoint, Families, Family, Gateway, InterfaceName, Key, Mac, Mode,
+    Namespace, NetnsLocator, Network, PortMapping, Publishing, Route, Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::Forwarding;
 
@@ -52,17 +52,17 @@ pub(super) struct SeenRules {
     pub firewalls: Vec<Kind>,
     /// The published ports in them.
     pub published: Vec<Publish>,
-    /// Whether they close the host to what is not for our networks.
-    pub close_forwarding: bool,
-    /// Whether the host forwards.
-    pub forwards: bool,
+    /// The families of which they close the host to what is not for our networks.
+    pub close_forwarding: Families,
+    /// What the host forwards.
+    pub forwards: Families,
 }
 
 /// What the kernel holds of ours.
 #[derive(Debug)]
 pub(super) struct Inventory {
     pub firewalls: Vec<Kind>,
-    pub forwarding: Forwarding,
+    pub forwarding: Vec<(Family, Forwarding)>,
     pub respect_host_firewall: bool,
     pub networks: Vec<Network>,
     pub sandboxes: Vec<Sandbox>,
@@ -75,7 +75,7 @@ impl Default for Inventory {
     fn default() -> Self {
         Self {
             firewalls: Vec::new(),
-            forwarding: Forwarding::OfOthers,
+            forwarding: Vec::new(),
             respect_host_firewall: false,
             networks: Vec::new(),
             sandboxes: Vec::new(),
@@ -90,7 +90,7 @@ impl Inventory {
     pub fn of(seen: &Seen, config: &Config) -> Self {
         let Seen { links, rules, definitions } = seen;
         // Rules close only what is ours, be it that it was still to be switched on.
-        let forwarding = match (rules.close_forwarding, rules.forwards) {
+        let forwarding = |family| match (rules.close_forwarding.contains(family), rules.forwards.contains(family)) {
             (false, _) => Forwarding::OfOthers,
             (true, false) => Forwarding::Intended,
             (true, true) => Forwarding::Ours,
@@ -105,7 +105,7 @@ impl Inventory {
         });
         let mut found = Self {
             firewalls: rules.firewalls.clone(),
-            forwarding,
+            forwarding: Family::ALL.map(|family| (family, forwarding(family))).into(),
             respect_host_firewall: links.iter().any(|seen| seen.link.alias == Alias::InputLoop),
             networks: bridges.values().cloned().collect(),
             reports: lost.collect(),
@@ -383,11 +383,16 @@ mod tests {
 
     #[test]
     fn what_closes_the_host_tells_who_switched_forwarding_on() {
-        let of = |close_forwarding, forwards| {
+        let of = |close_forwarding: &[Family], forwards: &[Family]| {
+            let [close_forwarding, forwards] =
+                [close_forwarding, forwards].map(|families| families.iter().copied().collect());
             let rules = SeenRules { close_forwarding, forwards, ..SeenRules::default() };
-            Inventory::of(&Seen { rules, ..Seen::default() }, &Config::default()).forwarding
+            let found = Inventory::of(&Seen { rules, ..Seen::default() }, &Config::default()).forwarding;
+            found.into_iter().map(|(_, forwarding)| forwarding).collect::<Vec<_>>()
         };
-        assert_eq!((of(false, true), of(true, false)), (Forwarding::OfOthers, Forwarding::Intended));
-        assert_eq!(of(true, true), Forwarding::Ours);
+        let (v4, v6) = (Family::V4, Family::V6);
+        assert_eq!(of(&[], &[v4]), [Forwarding::OfOthers; 2]);
+        assert_eq!(of(&[v4, v6], &[v6]), [Forwarding::Intended, Forwarding::Ours]);
+        assert_eq!(of(&[v4], &[v4, v6]), [Forwarding::Ours, Forwarding::OfOthers]);
     }
 }

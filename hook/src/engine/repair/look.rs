@@ -8,7 +8,7 @@ use crate::engine::network::Definitions;
 use crate::input::config::{self, Config};
 use crate::input::network_file::Definition;
 use crate::kernel::{self, HostLinks, Origin};
-use crate::model::{Alias, Network};
+use crate::model::{Alias, Families, Family, Network};
 
 /// Everything of ours that the kernel holds. `config` and the files beside it and in `state_dir` tell of networks what
 /// their bridges do not.
@@ -62,11 +62,16 @@ fn definitions(seen: &[SeenLink], config: &Config, state_dir: &Path) -> Result<V
 }
 
 fn rules() -> Result<SeenRules> {
-    let mut rules = SeenRules { forwards: kernel::forwarding()?, ..SeenRules::default() };
+    let mut rules = SeenRules::default();
+    for family in Family::ALL {
+        if kernel::forwarding(family)? {
+            rules.forwards = rules.forwards.with(family);
+        }
+    }
     for (kind, inventory) in kernel::loaded()? {
         rules.firewalls.push(kind);
         rules.published.extend(inventory.published);
-        rules.close_forwarding |= inventory.closes_forwarding;
+        rules.close_forwarding = inventory.closes_forwarding.iter().fold(rules.close_forwarding, Families::with);
     }
     Ok(rules)
 }

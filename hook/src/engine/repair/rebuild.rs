@@ -131,8 +131,10 @@ impl Engine {
 
 /// Adds what `store` does not know, and says how many sandboxes and draining endpoints.
 fn adopt(inventory: &Inventory, store: &Write<'_>) -> store::Result<usize> {
-    if store.host_row()?.forwarding == Forwarding::OfOthers && inventory.forwarding != Forwarding::OfOthers {
-        store.set_forwarding(inventory.forwarding)?;
+    for (family, forwarding) in &inventory.forwarding {
+        if store.host_row()?.forwarding_of(*family) == Forwarding::OfOthers && *forwarding != Forwarding::OfOthers {
+            store.set_forwarding(*family, *forwarding)?;
+        }
     }
     if inventory.respect_host_firewall {
         store.set_respect_host_firewall(true)?;

@@ -6,8 +6,8 @@ use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
-use crate::driver::{self, Facts, SandboxStep};
-use crate::engine::rules::input_loop_by;
+use crate::driver::{self, Facts, SandboxStep, Setting};
+use crate::engine::rules::{input_loop_by, not_forwarded};
 use crate::engine::sandbox::{Joining, LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
@@ -16,7 +16,7 @@ use crate::input::{NetworkNamespace, PublishRequest};
 
 use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
-use crate::model::{ContainerId, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
+use crate::model::{ContainerId, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed};
 
 /// What an attach would do now.
@@ -213,10 +213,13 @@ impl Engine {
         if needs.is_empty() {
             return Ok(Vec::new());
         }
-        let forwards = kernel::forwarding()?;
+        let missing = not_forwarded(needs.iter())?;
         let mut base = self.rules.base(&row, &mut self.links)?;
         base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;
-        base.close_forwarding |= !forwards && self.config.close_forwarding;
+        if self.config.close_forwarding {
+            base.close_forwarding = missing.iter().fold(base.close_forwarding, Families::with);
+        }
+        base.has_ipv6 |= needs.iter().any(NetworkNeeds::has_ipv6);
         base.has_internal |= needs.iter().any(|network| network.internal);
         base.has_addressed |= needs.iter().any(NetworkNeeds::is_addressed);
         let mut commands = Vec::new();
@@ -240,9 +243,8 @@ impl Engine {
             }
             commands.extend(shell::load(kind, &all).map(|(program, input)| fed(program, &input)));
         }
-        if !forwards {
-            commands.push("sysctl -qw net.ipv4.ip_forward=1".into());
-        }
+        let switches = missing.iter().flat_map(Setting::forwarding_of);
+        commands.extend(switches.map(|setting| format!("sysctl -qw {}=1", setting.dotted())));
         Ok(commands)
     }
 

@@ -1,11 +1,12 @@
 //! What one container needs of the rules: at its attach, when it stands and is looked at again, and at its detach.
 
+use super::forwarding::not_forwarded;
 use super::ruleset::Rules;
 use crate::engine::Result;
 use crate::engine::locks::FirewallLock;
 use crate::firewall::{Change, NetworkNeeds, Publish, publish_needs};
-use crate::kernel::{self, HostLinks};
-use crate::model::{Endpoint, InterfaceName, Network, Publishing, Sandbox};
+use crate::kernel::HostLinks;
+use crate::model::{Endpoint, Families, InterfaceName, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
 
 impl Rules {
@@ -86,14 +87,15 @@ impl Rules {
         if bridges.is_empty() {
             return Ok(());
         }
-        if !kernel::forwarding()? {
+        let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
+        let missing = not_forwarded(needs.iter())?;
+        if missing != Families::default() {
             drop(lock);
             // Loads all that the store says, these ports included.
-            self.forward(store, links)?;
+            self.forward(missing, store, links)?;
             let survey = self.passes.add_missing(&self.locks, &bridges)?;
             return self.passes.refuse_unpassed(&survey, sandbox, networks);
         }
-        let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
         let change = Change { base: self.base(&row, links)?, networks: &needs, add: ports, remove: &[] };
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);
@@ -113,10 +115,9 @@ impl Rules {
         links: &mut HostLinks,
     ) -> Result<()> {
         let Some(link) = network.link() else { return Ok(()) };
-        if !kernel::forwarding()? {
-            self.forward(store, links)?;
-        }
-        self.load_for(publish_needs(sandbox), Vec::from_iter(NetworkNeeds::of(network)), store, links)?;
+        let needs = Vec::from_iter(NetworkNeeds::of(network));
+        self.forward(not_forwarded(needs.iter())?, store, links)?;
+        self.load_for(publish_needs(sandbox), needs, store, links)?;
         self.passes.add_missing(&self.locks, &[link]).map(drop)
     }
 

@@ -1,4 +1,5 @@
-//! Switching IP forwarding on and off: once after a boot at the most, so it may take its time.
+//! Switching IP forwarding on and off, of each family by itself: once after a boot at the most, so it may take its
+//! time.
 //!
 //! Two things must hold whatever fails or is killed:
 //!
@@ -11,57 +12,81 @@
 //! between leaves `Intended`, which counts as ours, since forwarding was off before.
 
 use super::ruleset::Rules;
-use crate::driver::Setting;
 use crate::engine::locks::alone_at_firewall;
 use crate::engine::{Error, Result};
+use crate::firewall::{Inventory, NetworkNeeds};
 use crate::kernel::{self, HostLinks};
+use crate::model::{Families, Family};
 use crate::store::{Forwarding, Store};
 
 impl Rules {
-    /// The host forwards, and the firewall holds all that the store says.
-    pub fn forward(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<()> {
+    /// The host forwards all `families`, and the firewall holds all that the store says.
+    pub fn forward(&mut self, families: Families, store: &mut Store, links: &mut HostLinks) -> Result<()> {
+        families.iter().try_for_each(|family| self.forward_family(family, store, links))
+    }
+
+    fn forward_family(&mut self, family: Family, store: &mut Store, links: &mut HostLinks) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
-        let before = store.read().host_row()?.forwarding;
-        if before == Forwarding::OfOthers && self.close_forwarding && !kernel::forwarding()? {
-            store.write(|store| store.set_forwarding(Forwarding::Intended))?;
+        let before = store.read().host_row()?.forwarding_of(family);
+        if before == Forwarding::OfOthers && self.close_forwarding && !kernel::forwarding(family)? {
+            store.write(|store| store.set_forwarding(family, Forwarding::Intended))?;
         }
         if let Err(error) = self.reload_if_different_locked(store, links) {
             // Rules that close the host may be loaded all the same. They are to be known as ours, and so where nothing
             // can be seen.
             let row = store.read().host_row()?;
-            let is_open = self.keeper.backend_of(&row)?.inventory().is_ok_and(|held| !held.closes_forwarding);
-            return Err(if is_open { error.after(forget_intent(store)) } else { error });
+            let closes = |held: Inventory| held.closes_forwarding.contains(family);
+            let is_open = self.keeper.backend_of(&row)?.inventory().is_ok_and(|held| !closes(held));
+            return Err(if is_open { error.after(forget_intent(family, store)) } else { error });
         }
-        match kernel::set(&[Setting::forwarding()]) {
-            Ok(()) if intends_to_forward(store)? => Ok(store.write(|store| store.set_forwarding(Forwarding::Ours))?),
+        match kernel::switch_forwarding_on(family) {
+            Ok(()) if intends_to_forward(family, store)? => {
+                Ok(store.write(|store| store.set_forwarding(family, Forwarding::Ours))?)
+            }
             Ok(()) => Ok(()),
             Err(error) => {
                 // A person may make the host a router later.
-                let undone = forget_intent(store).and_then(|()| self.reload_if_different_locked(store, links));
+                let undone = forget_intent(family, store).and_then(|()| self.reload_if_different_locked(store, links));
                 Err(Error::from(error).after(undone))
             }
         }
     }
 }
 
-fn intends_to_forward(store: &Store) -> Result<bool> {
-    Ok(store.read().host_row()?.forwarding == Forwarding::Intended)
+/// The families of `networks`, and IPv4 in any case, that the host does not forward.
+pub(in crate::engine) fn not_forwarded<'n>(mut networks: impl Iterator<Item = &'n NetworkNeeds>) -> Result<Families> {
+    let needed = if networks.any(NetworkNeeds::has_ipv6) { &Family::ALL[..] } else { &[Family::V4] };
+    let mut missing = Families::default();
+    for family in needed {
+        if !kernel::forwarding(*family)? {
+            missing = missing.with(*family);
+        }
+    }
+    Ok(missing)
+}
+
+fn intends_to_forward(family: Family, store: &Store) -> Result<bool> {
+    Ok(store.read().host_row()?.forwarding_of(family) == Forwarding::Intended)
 }
 
 /// Takes back in the store that we are about to switch forwarding on.
-fn forget_intent(store: &mut Store) -> Result<()> {
-    if !intends_to_forward(store)? {
+fn forget_intent(family: Family, store: &mut Store) -> Result<()> {
+    if !intends_to_forward(family, store)? {
         return Ok(());
     }
-    Ok(store.write(|store| store.set_forwarding(Forwarding::OfOthers))?)
+    Ok(store.write(|store| store.set_forwarding(family, Forwarding::OfOthers))?)
 }
 
-/// Switches forwarding off if we switched it on; true where it did. To be called while the rules still close the host,
-/// and before the store forgets it.
-pub(in crate::engine) fn forward_no_more(store: &Store) -> Result<bool> {
-    let is_ours = store.read().host_row()?.forwarding != Forwarding::OfOthers && kernel::forwarding()?;
-    if is_ours {
-        kernel::switch_forwarding_off()?;
+/// Switches forwarding of those families off of which we switched it on, and says which. To be called while the rules
+/// still close the host, and before the store forgets it.
+pub(in crate::engine) fn forward_no_more(store: &Store) -> Result<Families> {
+    let row = store.read().host_row()?;
+    let mut switched = Families::default();
+    for family in Family::ALL {
+        if row.forwarding_of(family) != Forwarding::OfOthers && kernel::forwarding(family)? {
+            kernel::switch_forwarding_off(family)?;
+            switched = switched.with(family);
+        }
     }
-    Ok(is_ours)
+    Ok(switched)
 }

@@ -4,6 +4,7 @@
 //! new place before they go from the old one, so that nothing opens meanwhile. A move that is cut off is finished by
 //! the next command, to where the store says: a detach and `gc` read no config.toml.
 
+use crate::model::Family;
 use slog::{Logger, info, warn};
 
 use super::forwarding::forward_no_more;
@@ -90,7 +91,9 @@ impl Rules {
 /// Takes back what is safe only with rules of ours.
 fn leave_unguarded(store: &mut Store, links: &mut HostLinks, log: &Logger) -> Result<()> {
     forward_no_more(store)?;
-    store.write(|store| store.set_forwarding(Forwarding::OfOthers))?;
+    store.write(|store| {
+        Family::ALL.into_iter().try_for_each(|family| store.set_forwarding(family, Forwarding::OfOthers))
+    })?;
     for network in store.read().networks()? {
         for step in driver::of_network(&network, Kind::None.has_rules()) {
             perform::ensure_settings(links, &step)?;

@@ -13,7 +13,7 @@ use crate::engine::locks::alone_at_firewall;
 use crate::firewall::{Base, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, HostLinks, LockFile};
-use crate::model::{InterfaceName, Network};
+use crate::model::{Families, Family, InterfaceName, Network};
 use crate::store::{Forwarding, HostRow, Store};
 
 /// The rules of the host's firewall, and the passes through others.
@@ -45,9 +45,12 @@ impl Rules {
     /// What `row` says that holds on the whole host.
     pub fn base(&self, row: &HostRow, links: &mut HostLinks) -> Result<Base> {
         let input_loop = input_loop_of(row, &self.keeper, links)?;
-        let close_forwarding = row.forwarding != Forwarding::OfOthers;
-        let HostRow { has_internal, has_addressed, .. } = *row;
-        Ok(Base { close_forwarding, input_loop, has_internal, has_addressed })
+        let is_closed = |family: &Family| row.forwarding_of(*family) != Forwarding::OfOthers;
+        let close_forwarding: Families = Family::ALL.into_iter().filter(is_closed).collect();
+        let HostRow { has_internal, has_addressed, has_ipv6, .. } = *row;
+        // The host stays closed also when the last network with IPv6 has gone.
+        let has_ipv6 = has_ipv6 || close_forwarding.contains(Family::V6);
+        Ok(Base { close_forwarding, input_loop, has_internal, has_addressed, has_ipv6 })
     }
 
     /// What `row`, the store and, for networks, the host's routes say that the firewall must hold.
@@ -147,6 +150,8 @@ impl Rules {
             if but.is_some() {
                 all.networks.retain(|network| Some(&network.bridge) != but);
                 all.base.has_internal = all.networks.iter().any(|network| network.internal);
+                let is_closed = all.base.close_forwarding.contains(Family::V6);
+                all.base.has_ipv6 = is_closed || all.networks.iter().any(NetworkNeeds::has_ipv6);
                 all.base.has_addressed &= all.networks.iter().any(NetworkNeeds::is_addressed);
             }
             info!(self.log, "loading the ruleset"; "networks" => all.networks.len(), "ports" => all.publish.len());

@@ -105,6 +105,7 @@ mod tests {
     use super::*;
     use crate::firewall::InputLoop;
     use crate::firewall::tests::{network, port};
+    use crate::model::{Families, Family};
     use crate::model::{HostAddress, Protocol};
 
     #[test]
@@ -112,7 +113,8 @@ mod tests {
         let (one, other) = (network("ocinet0", "10.90.0.0/16"), network("ocn-1", "10.91.0.0/24"));
         for input_loop in [InputLoop::Unused, InputLoop::Made { link: 7 }] {
             let has_addressed = input_loop.is_used();
-            let base = Base { close_forwarding: true, input_loop, has_internal: false, has_addressed };
+            let close_forwarding = Families::default().with(Family::V4);
+            let base = Base { close_forwarding, input_loop, has_addressed, ..Base::default() };
             let needs = Needs { base, networks: vec![other.clone(), one.clone()], ..Needs::default() };
             let loaded = load(&needs, &Held::default());
             let has = |line: &str| loaded.lines().any(|loaded| loaded[2..] == line[2..]);

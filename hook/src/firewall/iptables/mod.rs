@@ -33,8 +33,9 @@ use ipnet::IpNet;
 
 use self::port::{asked, at_container, judged, masqueraded as masqueraded_port};
 use self::source::leaving;
-use super::{Base, Family, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
+use super::{Base, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
+use crate::model::Family;
 
 /// The family whose rules these programs keep: ip6tables keeps those of IPv6.
 const FAMILY: Family = Family::V4;
@@ -258,7 +259,7 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
     let from = |bridge, rest: &str| format!("{FORWARD} -i {bridge} {rest}");
     rules.extend(bridges(networks).map(|bridge| from(bridge, "-m conntrack --ctstate INVALID -j DROP")));
     rules.extend(bridges(networks).map(|bridge| from(bridge, "-j RETURN")));
-    if base.close_forwarding {
+    if base.close_forwarding.contains(FAMILY) {
         rules.push(closing());
     }
     rules
@@ -287,8 +288,7 @@ fn keeping_in(network: &NetworkNeeds) -> Vec<String> {
     } else {
         vec![format!("{FORWARD} -i {bridge} -j DROP"), format!("{FORWARD} -o {bridge} -j DROP")]
     };
-    let gateways =
-        ranges.iter().filter_map(|range| range.gateway).filter(|gateway| Family::of(*gateway) == Some(FAMILY));
+    let gateways = ranges.iter().filter_map(|range| range.gateway).filter(|gateway| Family::of(*gateway) == FAMILY);
     rules.extend(gateways.map(|gateway| format!("{INPUT} -d {gateway} -i {bridge} -j RETURN")));
     rules.push(format!("{INPUT} -i {bridge} -j DROP"));
     rules
@@ -352,7 +352,7 @@ fn bridges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &str> {
 
 fn ranges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &RangeNeeds> {
     let ranges = networks.iter().flat_map(|network| &network.ranges);
-    ranges.filter(|needs| Family::of(needs.range.addr()) == Some(FAMILY))
+    ranges.filter(|needs| Family::of(needs.range.addr()) == FAMILY)
 }
 
 /// The links by which others may address a range, each with the range.

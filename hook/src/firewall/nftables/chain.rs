@@ -1,11 +1,12 @@
 //! The chains of the ruleset. What a rule says of one family stands in braces, and such a rule is loaded for each
 //! family, in place of the braces with the words of that.
 
+use crate::model::Family;
 use std::fmt::Write;
 
 use super::words::{Words, words};
 use super::{Table, addressed, input_loop, internal};
-use crate::firewall::{Base, Family};
+use crate::firewall::Base;
 
 /// A chain of the ruleset.
 pub struct Chain {
@@ -114,7 +115,7 @@ impl Chain {
     }
 
     /// As it is loaded.
-    pub(super) fn text(&self, comment: &str) -> String {
+    pub(super) fn text(&self, comment: &str, families: &[Family]) -> String {
         let mut text = format!("    chain {} {{\n", self.name);
         if !comment.is_empty() {
             let _ = writeln!(text, "        comment \"{comment}\"");
@@ -123,7 +124,7 @@ impl Chain {
             let _ = writeln!(text, "        {}", self.base);
         }
         for rule in self.rules {
-            for family in families(rule) {
+            for family in said_for(rule, families) {
                 let _ = writeln!(text, "        {}", said_of(rule, words(*family)));
             }
         }
@@ -131,18 +132,18 @@ impl Chain {
     }
 
     /// The chain's use count in the kernel: its rules and the jumps to it (`struct nft_chain`, nf_tables.h).
-    pub fn uses(&self) -> u32 {
+    pub fn uses(&self, base: &Base) -> u32 {
         let jump = format!("jump {}", self.name);
         let rules = || CHAINS.iter().chain([&PREROUTING]).flat_map(|chain| chain.rules);
         let jumps = rules().filter(|rule| rule.ends_with(&jump));
-        let uses = self.rules.iter().chain(jumps).map(|rule| families(rule).len()).sum::<usize>();
+        let uses = self.rules.iter().chain(jumps).map(|rule| said_for(rule, base.families()).len()).sum::<usize>();
         u32::try_from(uses).expect("a handful of rules")
     }
 }
 
-/// The families that a rule is loaded for; one that says nothing of a family is loaded once.
-fn families(rule: &str) -> &'static [Family] {
-    if rule.contains('{') { &Family::ALL } else { &Family::ALL[..1] }
+/// Those of `families` that a rule is loaded for; one that says nothing of a family is loaded once.
+fn said_for<'f>(rule: &str, families: &'f [Family]) -> &'f [Family] {
+    if rule.contains('{') { families } else { &families[..1] }
 }
 
 /// A rule with the words of a family in place of its braces.
@@ -174,8 +175,10 @@ mod tests {
 
     #[test]
     fn jumps_count_as_uses() {
-        let uses = |name| chains(&Base::default()).find(|chain| chain.name == name).unwrap().uses();
-        assert_eq!((uses("publish"), uses("forward")), (4, 8));
+        let both = Base { has_ipv6: true, ..Base::default() };
+        let uses = |name, base: &Base| chains(base).find(|chain| chain.name == name).unwrap().uses(base);
+        assert_eq!((uses("publish", &Base::default()), uses("forward", &Base::default())), (4, 8));
+        assert_eq!((uses("publish", &both), uses("forward", &both)), (7, 8));
     }
 
     #[test]
@@ -183,12 +186,15 @@ mod tests {
         let internal = Base { input_loop: InputLoop::Made { link: 7 }, has_internal: true, ..Base::default() };
         let addressed = Base { has_addressed: true, ..Base::default() };
         let all = Base { has_addressed: true, ..internal };
-        for chain in chains(&Base::default()).chain(chains(&internal)).chain(chains(&addressed)).chain(chains(&all)) {
-            let text = chain.text("");
+        let all = [Base::default(), internal, addressed, all];
+        let both = all.map(|base| Base { has_ipv6: true, ..base });
+        let each = all.iter().chain(&both).flat_map(|base| chains(base).map(|chain| (chain, base.families())));
+        for (chain, families) in each {
+            let text = chain.text("", families);
             let lines = text.lines().filter(|line| line.starts_with("        "));
             assert!(lines.clone().all(|line| !line.contains(['{', '}'])), "{text}");
             let base = usize::from(!chain.base.is_empty());
-            let rules: usize = chain.rules.iter().map(|rule| families(rule).len()).sum();
+            let rules: usize = chain.rules.iter().map(|rule| said_for(rule, families).len()).sum();
             assert_eq!(lines.count(), base + rules, "{text}");
         }
     }

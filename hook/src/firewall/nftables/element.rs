@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::field::{Field, Type};
 use super::set::{Set, Shape};
-use crate::firewall::{Base, Family, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, Source, comment};
-use crate::model::{HostAddress, InterfaceName, Protocol};
+use crate::firewall::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, Source, comment};
+use crate::model::{Family, HostAddress, InterfaceName, Protocol};
 
 /// An element of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +44,11 @@ pub fn elements(all: &Needs) -> Vec<Element> {
 
 /// Those that `base` calls for.
 pub fn base_elements(base: &Base) -> impl Iterator<Item = Element> + use<> {
-    let closed = base.close_forwarding.then_some(Family::ALL);
-    closed.into_iter().flatten().map(|family| Element::key(Set::Closed, [Field::Family(family)]))
+    let families = base.families();
+    base.close_forwarding
+        .iter()
+        .filter(|family| families.contains(family))
+        .map(|family| Element::key(Set::Closed, [Field::Family(family)]))
 }
 
 /// That by which `bridge` is known as ours.
@@ -67,7 +70,7 @@ fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
         elements.push(Element::key(Set::Routed, [link()]));
     }
     for RangeNeeds { range, gateway, masquerade, outbound } in ranges {
-        let Some(family) = Family::of(range.addr()) else { continue };
+        let family = Family::of(range.addr());
         if let Some(gateway) = gateway.filter(|_| *internal) {
             elements.push(Element::key(Set::Gateways(family), [link(), Field::Address(gateway)]));
         }
@@ -121,7 +124,8 @@ pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
         host.into_iter().chain([Field::Protocol(port.protocol), Field::Port(port.host_port)]).collect();
     // Conntrack calls no packet of UDP invalid to which the host would answer.
     let judged = (port.protocol != Protocol::Udp).then_some(ports);
-    let beside = judged.into_iter().chain(base.input_loop.is_used().then_some(asked));
+    let is_asked = base.input_loop.is_used() && family == Family::V4;
+    let beside = judged.into_iter().chain(is_asked.then_some(asked));
     let beside = beside.map(|set| Element::key(set, key.clone()));
     let container = || Element::key(Set::Masqueraded(family), [Field::Address(port.target.ip())]);
     let beside: Vec<Element> = beside.chain(port.masquerade.then(container)).collect();
@@ -250,6 +254,14 @@ impl Encoded {
         }
     }
 
+    /// The family that the key is; none where it is none.
+    pub fn family(&self) -> Option<Family> {
+        match fields(&self.set.shape().key, &self.key)?[..] {
+            [Field::Family(family)] => Some(family),
+            _ => None,
+        }
+    }
+
     /// Only the key, which is all that a deletion needs.
     pub fn without_data(self) -> Self {
         Self { data: Vec::new(), userdata: Vec::new(), ..self }
@@ -258,9 +270,12 @@ impl Encoded {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
     use crate::firewall::InputLoop;
     use crate::firewall::tests::{self, network};
+    use crate::model::Families;
 
     fn port(host_address: HostAddress, label: &str) -> Publish {
         tests::port(Protocol::Tcp, host_address, label)
@@ -282,10 +297,11 @@ mod tests {
         let straight = Source { gateway: None, ..via.clone() };
         Needs {
             base: Base {
-                close_forwarding: true,
+                close_forwarding: Families::default().with(Family::V4).with(Family::V6),
                 input_loop: InputLoop::Made { link: 7 },
                 has_internal: true,
                 has_addressed: true,
+                has_ipv6: false,
             },
             networks: vec![everything, routed],
             publish: vec![
@@ -349,14 +365,14 @@ mod tests {
             assert_eq!((encoded.key, &encoded.data[..]), (key, data), "{set}");
         }
         let sets: BTreeSet<Set> = elements.iter().map(|element| element.set).collect();
-        assert_eq!(sets, Set::all().collect(), "every set has one");
+        assert_eq!(sets, Set::of(&[Family::V4]).collect(), "every set has one");
     }
 
     #[test]
     fn fields_are_of_the_types_that_their_set_declares() {
         let is_of = |field: &Field, of: &Type| match (field, of) {
-            (Field::Address(address), Type::Address(family)) => Family::of(*address) == Some(*family),
-            (Field::Range(range), Type::Address(family)) => Family::of(range.addr()) == Some(*family),
+            (Field::Address(address), Type::Address(family)) => Family::of(*address) == *family,
+            (Field::Range(range), Type::Address(family)) => Family::of(range.addr()) == *family,
             (Field::Link(_), Type::Link) | (Field::Family(_), Type::Family) => true,
             (Field::Protocol(_), Type::Protocol) | (Field::Port(_), Type::Port) => true,
             _ => false,
@@ -374,14 +390,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_family_has_no_element() {
-        let v6: HostAddress = HostAddress::V6(std::net::Ipv6Addr::LOCALHOST);
+    fn what_is_of_two_families_has_no_element() {
+        let v6: HostAddress = HostAddress::V6(Ipv6Addr::LOCALHOST);
+        assert_eq!(port_elements(&port(v6, "web"), &Base::default()), []);
+    }
+
+    #[test]
+    fn the_elements_of_ipv6_are_in_sets_of_their_own() {
+        let base = Base { has_ipv6: true, ..needs().base };
         let to_v6 = Publish { target: "[fd00::2]:80".parse().unwrap(), ..port(HostAddress::Any, "web") };
-        for port in [port(v6, "web"), to_v6] {
-            assert_eq!(port_elements(&port, &Base::default()), []);
-        }
-        let sets: Vec<Set> = network_elements(&network("ocinet0", "fd00::/64")).iter().map(|e| e.set).collect();
-        assert_eq!(sets, [Set::Bridges, Set::Intra]);
+        let at_one = Publish { host_address: HostAddress::V6(Ipv6Addr::LOCALHOST), masquerade: true, ..to_v6.clone() };
+        let mut network = NetworkNeeds { internal: true, ..network("ocinet0", "fd00::/64") };
+        network.ranges[0].gateway = Some("fd00::1".parse().unwrap());
+        network.ranges[0].outbound = Some("2001:db8::9".parse().unwrap());
+        let all = Needs { base, networks: vec![network], publish: vec![to_v6, at_one], sources: Vec::new() };
+        let lines: Vec<String> = elements(&all).iter().map(|e| format!("{} {}", e.set.name(), e.text())).collect();
+        assert_eq!(
+            lines,
+            [
+                "closed ipv4",
+                "closed ipv6",
+                "bridges \"ocinet0\"",
+                "intra \"ocinet0\" . \"ocinet0\"",
+                "internal \"ocinet0\"",
+                "gateways6 \"ocinet0\" . fd00::1",
+                "nat_subnets6 fd00::/64",
+                "outbound6 fd00::/64 : 2001:db8::9",
+                "networks6 \"ocinet0\" . fd00::/64",
+                "publish6_any tcp . 8080 comment \"web\" : fd00::2 . 80",
+                "ports6_any tcp . 8080",
+                "publish6_addr ::1 . tcp . 8080 comment \"web\" : fd00::2 . 80",
+                "ports6_addr ::1 . tcp . 8080",
+                "masqueraded6 fd00::2",
+            ]
+        );
+        let encoded = encoded_ports(&all.publish, &all.base);
+        assert_eq!(encoded.iter().find_map(Encoded::publish), Some(all.publish[0].clone()));
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The fields of keys and data: each is written as text for `nft` and as bytes for the kernel.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::words;
-use crate::firewall::Family;
-use crate::model::{InterfaceName, Protocol};
+use crate::model::{Family, InterfaceName, Protocol};
 
 /// The type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +57,7 @@ impl Type {
             // `IFNAMSIZ`.
             Self::Link => 16,
             Self::Address(Family::V4) => 4,
+            Self::Address(Family::V6) => 16,
             Self::Family | Self::Protocol => 1,
             Self::Port => 2,
         }
@@ -69,13 +69,20 @@ impl Type {
             Self::Address(Family::V4) => {
                 bytes.first_chunk::<4>().map(|octets| Field::Address(Ipv4Addr::from(*octets).into()))
             }
+            Self::Address(Family::V6) => {
+                bytes.first_chunk::<16>().map(|octets| Field::Address(Ipv6Addr::from(*octets).into()))
+            }
+            Self::Family => {
+                let is_it = |family: &Family| bytes.first() == Some(&words(*family).number);
+                Family::ALL.into_iter().find(is_it).map(Field::Family)
+            }
             Self::Protocol => {
                 let is_it = |protocol: &Protocol| bytes.first() == Some(&protocol.number());
                 Protocol::ALL.into_iter().find(is_it).map(Field::Protocol)
             }
             Self::Port => bytes.first_chunk::<2>().map(|port| Field::Port(u16::from_be_bytes(*port))),
             // Published ports have none.
-            Self::Link | Self::Family => None,
+            Self::Link => None,
         }
     }
 }

@@ -12,6 +12,7 @@
 
 use super::chain::{Chain, PREROUTING};
 use super::{Table, sets};
+use crate::model::Family;
 
 /// The chain `prerouting` of a ruleset with the loop: what comes from outside is translated when it comes out of the
 /// loop alone.
@@ -37,9 +38,12 @@ pub const CHAIN: Chain = Chain {
 /// Takes the table away, be it there or not.
 pub const DELETION: &str = "table ip ocinet {}\ndelete table ip ocinet\n";
 
+/// Those that it is for.
+const FAMILIES: &[Family] = &[Family::V4];
+
 /// The table.
 pub fn table() -> String {
-    format!("table ip ocinet {{\n{}{}}}\n", sets(Table::Ip), CHAIN.text(""))
+    format!("table ip ocinet {{\n{}{}}}\n", sets(Table::Ip, FAMILIES), CHAIN.text("", FAMILIES))
 }
 
 #[cfg(test)]

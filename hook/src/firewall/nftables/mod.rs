@@ -52,6 +52,7 @@ use std::fmt::Write;
 use self::chain::inet_chains;
 use self::words::words;
 use super::{Base, InputLoop, Needs};
+use crate::model::Family;
 
 /// The table's name; its family is `inet`.
 pub const TABLE: &str = "ocinet";
@@ -74,14 +75,15 @@ pub fn version(base: &Base) -> String {
 pub const MARKED: &str = "forward";
 
 fn body(base: &Base, version: &str) -> String {
-    let mut text = sets(Table::Inet);
-    text.extend(inet_chains(base).map(|chain| chain.text(if chain.name == MARKED { version } else { "" })));
+    let mut text = sets(Table::Inet, base.families());
+    let comment = |chain: &Chain| if chain.name == MARKED { version } else { "" };
+    text.extend(inet_chains(base).map(|chain| chain.text(comment(chain), base.families())));
     text
 }
 
-/// The sets of a table.
-fn sets(table: Table) -> String {
-    let of_table = Set::all().map(Set::shape).filter(|shape| shape.table == table);
+/// The sets of a table for `families`.
+fn sets(table: Table, families: &'static [Family]) -> String {
+    let of_table = Set::of(families).map(Set::shape).filter(|shape| shape.table == table);
     of_table.map(|shape| format!("    {}\n", shape.declaration())).collect()
 }
 

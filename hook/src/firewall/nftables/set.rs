@@ -2,7 +2,7 @@
 
 use super::field::Type;
 use super::{TABLE, words};
-use crate::firewall::Family;
+use crate::model::Family;
 
 /// A set or map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,9 +116,14 @@ impl Shape {
 }
 
 impl Set {
-    /// All of them, in the order in which they are declared.
+    /// All of them, in whatever ruleset.
     pub fn all() -> impl Iterator<Item = Self> {
-        let each = |of: fn(Family) -> Self| Family::ALL.map(of);
+        Self::of(&Family::ALL)
+    }
+
+    /// Those of a ruleset for `families`, in the order in which they are declared. The input loop is of IPv4 alone.
+    pub fn of(families: &'static [Family]) -> impl Iterator<Item = Self> {
+        let each = move |of: fn(Family) -> Self| families.iter().map(move |family| of(*family));
         let head = [Self::Bridges, Self::Intra, Self::Internal, Self::Routed].into_iter().chain(each(Self::Gateways));
         let head = head.chain(each(Self::NatSubnets)).chain(each(Self::Networks));
         let of_families: [fn(Family) -> Self; 14] = [
@@ -137,7 +142,8 @@ impl Set {
             Self::AskedAny,
             Self::AskedAddr,
         ];
-        head.chain([Self::Closed]).chain(of_families.into_iter().flat_map(each))
+        let all = head.chain([Self::Closed]).chain(of_families.into_iter().flat_map(each));
+        all.filter(|set| !matches!(set, Self::AskedAny(Family::V6) | Self::AskedAddr(Family::V6)))
     }
 
     /// What the set is made of.

@@ -1,6 +1,6 @@
 //! What rules of one family say otherwise than those of another: a row of words for each.
 
-use crate::firewall::Family;
+use crate::model::Family;
 
 /// The words of a family.
 pub(super) struct Words {
@@ -22,6 +22,18 @@ pub(super) struct Words {
     pub any: &'static str,
 }
 
+const V6: Words = Words {
+    digit: "6",
+    number: 10,
+    nfproto: "ipv6",
+    address: "ipv6_addr",
+    icmp: "ipv6-icmp",
+    header: "ip6",
+    loopback: "::1",
+    // What is led from there to a container has no answer: the kernel drops it on its way to ::1.
+    any: "ip6 daddr != ::1",
+};
+
 const V4: Words = Words {
     digit: "4",
     number: 2,
@@ -37,5 +49,6 @@ const V4: Words = Words {
 pub(super) fn words(family: Family) -> &'static Words {
     match family {
         Family::V4 => &V4,
+        Family::V6 => &V6,
     }
 }

@@ -47,6 +47,8 @@ fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
     let index = index_of(netlink, name, known)?;
     if addresses.iter().all(|address| address.addr().is_ipv4()) {
         disable_ipv6(netlink, name, index)?;
+    } else {
+        enable_ipv6(name)?;
     }
     for address in addresses {
         let message = RouteNetlinkMessage::NewAddress(address_message(index, *address));
@@ -103,6 +105,19 @@ fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Resu
             Err(Error::refused(format!("keep {name} in the container without IPv6"), error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Gives an interface the settings for IPv6. If /proc/sys is read-only, it has the kernel's, and the guards of siblings
+/// let no router advertisement pass.
+fn enable_ipv6(name: &InterfaceName) -> Result<()> {
+    let settings = Setting::with_ipv6(name);
+    if settings.iter().all(|setting| sysctl::write(setting).is_ok()) {
+        return Ok(());
+    }
+    match sysctl::set(&settings) {
+        Err(error) if error.errno() == Some(libc::EROFS) => Ok(()),
+        result => result,
     }
 }
 

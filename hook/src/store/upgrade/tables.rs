@@ -68,6 +68,7 @@ fn host_row(connection: &Connection, version: u32) -> Result<HostRow> {
         respect_host_firewall,
         has_internal: false,
         has_addressed: false,
+        ..HostRow::default()
     })
 }
 

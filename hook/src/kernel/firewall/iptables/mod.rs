@@ -8,6 +8,7 @@ mod encoded;
 mod programs;
 mod removal;
 
+use crate::model::Family;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -304,7 +305,7 @@ impl Backend for Iptables {
         Ok(Inventory {
             is_loaded: true,
             published: held.published(),
-            closes_forwarding: self.closes_forwarding(&held)?,
+            closes_forwarding: self.closes_forwarding(&held)?.then_some(Family::V4).into_iter().collect(),
             operators_chain: held.operator_has_rules().then_some("chain OCINET-OPERATOR of table filter"),
         })
     }

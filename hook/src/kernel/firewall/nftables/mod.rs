@@ -156,7 +156,7 @@ impl Backend for Nftables {
         let parts = |element: Encoded| (element.set, element.key, element.data);
         let expected: BTreeSet<_> = nftables::elements(all).iter().map(Element::encode).map(parts).collect();
         let mut found = BTreeSet::new();
-        for set in Set::all() {
+        for set in Set::of(all.base.families()) {
             found.extend(self.list(set)?.into_iter().map(parts));
         }
         Ok(found == expected)
@@ -191,7 +191,7 @@ impl Backend for Nftables {
         Ok(Inventory {
             is_loaded: true,
             published,
-            closes_forwarding: !self.list(Set::Closed)?.is_empty(),
+            closes_forwarding: self.list(Set::Closed)?.iter().filter_map(Encoded::family).collect(),
             operators_chain: self.operator_has_rules()?.then_some("chain operator of table inet ocinet"),
         })
     }
@@ -234,7 +234,7 @@ fn is_whole(answers: &[NetfilterMessage], base: &Base) -> bool {
     };
     let is_as_made = |chain: &ChainMessage, expected: &Chain| {
         chain.attributes.contains(&ChainAttribute::Name(expected.name.into()))
-            && chain.attributes.contains(&ChainAttribute::Use(expected.uses()))
+            && chain.attributes.contains(&ChainAttribute::Use(expected.uses(base)))
             && (expected.name != nftables::MARKED || is_marked(chain))
     };
     let chains = answers.iter().filter_map(|answer| match &answer.inner {

@@ -218,6 +218,9 @@ fn differing(link: &LinkMessage, bridge: &BridgeLink) -> Vec<Setting> {
         "route_localnet" => v4.map(|v4| v4.route_localnet),
         "accept_ra" => v6.map(|v6| v6.accept_ra),
         "disable_ipv6" => v6.map(|v6| v6.disable_ipv6),
+        "autoconf" => v6.map(|v6| v6.autoconf),
+        "accept_redirects" => v6.map(|v6| v6.accept_redirects),
+        "addr_gen_mode" => v6.map(|v6| v6.addr_gen_mode),
         _ => None,
     };
     let is_well = |setting: &Setting| match current(setting) {

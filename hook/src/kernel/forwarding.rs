@@ -1,0 +1,93 @@
+//! IP forwarding of this namespace.
+//!
+//! Of IPv6, a host that forwards by `forwarding` of all links hears no router advertisements any more, and loses the
+//! default route that it has from one (`rt6_purge_dflt_routers`, net/ipv6/route.c). Linux 6.17 has `force_forwarding`
+//! beside it, which lets what comes in by a link be forwarded and leaves the host a host. Written for all links, it
+//! reaches those that are there, and written as the default, those to come.
+
+use crate::model::Family;
+use std::fs;
+use std::io;
+
+use super::error::{Doing, Error, Result};
+use super::{proc, sysctl};
+use crate::driver::Setting;
+
+const V4: &str = "/proc/sys/net/ipv4/ip_forward";
+const ROUTER: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+const FORCED: [&str; 2] =
+    ["/proc/sys/net/ipv6/conf/default/force_forwarding", "/proc/sys/net/ipv6/conf/all/force_forwarding"];
+
+/// Whether this namespace forwards packets of `family`. A kernel without IPv6 forwards none.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn forwarding(family: Family) -> Result<bool> {
+    match family {
+        Family::V4 => is_one(V4),
+        Family::V6 => Ok(is_one_if_there(ROUTER)? || is_forced()?),
+    }
+}
+
+/// Switches forwarding of `family` on in this namespace, where it is off.
+///
+/// # Errors
+/// When /proc cannot be written, as in a hardened unit; when the kernel has no IPv6, or none that forwards and leaves
+/// the host its routes.
+pub fn switch_forwarding_on(family: Family) -> Result<()> {
+    if forwarding(family)? {
+        return Ok(());
+    }
+    match family {
+        Family::V4 => sysctl::set(&Setting::forwarding_of(family)),
+        Family::V6 if fs::exists(ROUTER).doing(|| format!("look for {ROUTER}"))? => force(),
+        Family::V6 => {
+            let why = "this kernel has no IPv6 (ipv6.disable=1, or no module)";
+            Err(Error::refused("forward IPv6", io::Error::other(why)))
+        }
+    }
+}
+
+/// Switches off what [`switch_forwarding_on`] switched on.
+///
+/// # Errors
+/// When /proc cannot be written.
+pub fn switch_forwarding_off(family: Family) -> Result<()> {
+    match family {
+        Family::V4 => write(V4, "0"),
+        Family::V6 => FORCED.iter().try_for_each(|path| write(path, "0")),
+    }
+}
+
+fn force() -> Result<()> {
+    if fs::exists(FORCED[0]).doing(|| format!("look for {}", FORCED[0]))? {
+        return sysctl::set(&Setting::forwarding_of(Family::V6));
+    }
+    let why = "before Linux 6.17, a host that forwards loses the default route that it has from a router advertisement; \
+        where it has none, or accept_ra of its link is 2: sysctl -w net.ipv6.conf.all.forwarding=1";
+    Err(Error::refused("forward IPv6", io::Error::other(why)))
+}
+
+fn is_forced() -> Result<bool> {
+    for path in FORCED {
+        if !is_one_if_there(path)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_one(path: &str) -> Result<bool> {
+    Ok(proc::read(path).doing(|| format!("read {path}"))?.starts_with(b"1"))
+}
+
+fn is_one_if_there(path: &str) -> Result<bool> {
+    match proc::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        result => Ok(result.doing(|| format!("read {path}"))?.starts_with(b"1")),
+    }
+}
+
+fn write(path: &str, value: &str) -> Result<()> {
+    fs::write(path, value).doing(|| format!("write {value} to {path}"))
+}

@@ -104,9 +104,13 @@ impl Unread {
 }
 
 /// The error code of a verdict of SQLite's integrity check that says not what is wrong, but that a page could not be
-/// read: `unable to get the page. error code=266` (`checkTreePage`, btree.c). A page beyond the end of the file is
+/// read: `unable to get the page. error code=266` (`checkTreePage`, btree.c), and without a code `failed to get page 17`
+/// (`checkList`, which has looked before whether the file can have that page). A page beyond the end of the file is
 /// damage.
 fn failure_of_check(verdict: &str) -> Option<i32> {
+    if verdict.contains("failed to get page") {
+        return Some(ffi::SQLITE_IOERR_READ);
+    }
     let (_, code) = verdict.rsplit_once("error code=")?;
     let code: i32 = code.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     let failed = matches!(code & 0xff, ffi::SQLITE_IOERR | ffi::SQLITE_NOMEM | ffi::SQLITE_BUSY | ffi::SQLITE_CANTOPEN);
@@ -126,6 +130,9 @@ mod tests {
         };
         assert_eq!((verdict(266), verdict(7)), (Some(266), Some(7)));
         assert_eq!((verdict(11), verdict(522)), (None, None));
+        let list = "*** in database main ***\nFreelist: failed to get page 17";
+        assert_eq!(failure_of_check(list), Some(ffi::SQLITE_IOERR_READ));
+        assert_eq!(failure_of_check("Freelist: invalid page number 9999"), None);
         assert_eq!((failure_of_check("ok"), failure_of_check("row 1 missing from index x")), (None, None));
     }
 }

@@ -1,6 +1,6 @@
 //! The output of `ocinet ps --json`, read by its documentation alone.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Deserialize;
 
@@ -77,8 +77,8 @@ pub struct Endpoint {
 pub struct Publish {
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// The one address it is published on; `None` for every address of the host.
-    pub host_address: Option<Ipv4Addr>,
+    /// The one address it is published on, or every address of its family; `None` for every address of the host.
+    pub host_address: Option<IpAddr>,
     /// The port on the host, or the first of several.
     pub host_port: u16,
     /// The port in the container.
@@ -100,10 +100,12 @@ impl Publish {
 }
 
 impl Sandbox {
-    /// The address that published ports lead to; none where they are dormant.
-    pub fn publishing_address(&self) -> Option<Ipv4Addr> {
-        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.publishing.as_deref() != Some("off"))?;
-        endpoint.addresses.first()?.split_once('/')?.0.parse().ok()
+    /// The addresses that published ports lead to; none where they are dormant.
+    pub fn publishing_addresses(&self) -> Vec<IpAddr> {
+        let mut endpoints = self.endpoints.iter();
+        let endpoint = endpoints.find(|endpoint| endpoint.publishing.as_deref() != Some("off"));
+        let addresses = endpoint.map(|endpoint| &endpoint.addresses[..]).unwrap_or_default();
+        addresses.iter().filter_map(|address| address.split_once('/')?.0.parse().ok()).collect()
     }
 
     /// Its endpoint on `network`.

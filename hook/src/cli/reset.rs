@@ -31,9 +31,9 @@ impl Arguments {
             text +=
                 &format!("left {}, on which a service of ocinet listens: {end}\n", shown(&socket.to_string_lossy()));
         }
-        for setting in reset.forwarding_off.iter().map(Setting::forwarding_of).flat_map(Vec::into_iter) {
-            let name = setting.dotted();
-            text += &format!("{name} is 0 again; if something else relies on it: sysctl -w {name}=1\n");
+        for family in reset.forwarding_off.iter() {
+            let (name, words) = (Setting::forwarding_name(family), Setting::forwarding_words(family));
+            text += &format!("{name} is 0 again; if something else relies on it: sysctl -w {words}\n");
         }
         print(&text)
     }

@@ -84,6 +84,14 @@ pub fn next<E>(
     Ok(None)
 }
 
+/// The address of `subnet`, which is of IPv6, that has the IPv4 address `address` in its low 32 bits; none where the
+/// range leaves no room for them, or does not give that one out.
+pub fn embedding(subnet: &Subnet, address: Ipv4Addr) -> Option<IpAddr> {
+    let IpNet::V6(range) = subnet.range else { return None };
+    let whole = Ipv6Addr::from(u128::from(range.network()) | u128::from(u32::from(address)));
+    (range.prefix_len() <= 96).then_some(whole.into()).filter(|address| is_given_out(subnet, *address))
+}
+
 /// Whether `address` is one of those that are given out in `subnet` to containers that ask for none.
 pub fn is_given_out(subnet: &Subnet, address: IpAddr) -> bool {
     let (first, end) = usable(subnet);
@@ -212,6 +220,20 @@ mod tests {
         assert_eq!(next_of("10.0.0.0/29", Some("192.0.2.1"), &[]).as_deref(), Some("10.0.0.2"));
         assert_eq!(next_of("10.0.0.0/30", None, &["10.0.0.2"]), None);
         assert_eq!(next_of("fd00::/64", None, &[]).as_deref(), Some("fd00::2"));
+    }
+
+    #[test]
+    fn the_ipv4_address_is_in_that_of_ipv6() {
+        let of = |range: &str, address: &str| {
+            embedding(&subnet(range), address.parse().unwrap()).map(|address| address.to_string())
+        };
+        assert_eq!(of("fd00:1::/64", "10.64.0.2").as_deref(), Some("fd00:1::a40:2"));
+        assert_eq!(of("fd00:1::/96", "10.64.0.2").as_deref(), Some("fd00:1::a40:2"));
+        assert_eq!(of("fd00:1::/112", "10.64.0.2"), None);
+        assert_eq!(of("10.64.0.0/24", "10.64.0.2"), None);
+        let mut narrow = subnet("fd00:1::/64");
+        narrow.pool = Some("fd00:1::ff00:0/112".parse().unwrap());
+        assert_eq!(embedding(&narrow, "10.64.0.2".parse().unwrap()), None, "it is not given out");
     }
 
     #[test]

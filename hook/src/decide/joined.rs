@@ -3,7 +3,7 @@
 
 use crate::decide::plan;
 use crate::decide::request::EndpointRequest;
-use crate::model::{Endpoint, GatewayMode, InterfaceName, Invalid, Network, NetworkName, Publishing, Route};
+use crate::model::{Endpoint, Family, GatewayMode, InterfaceName, Invalid, Network, NetworkName, Publishing, Route};
 
 /// What the name of an interface begins with, where its network does not say it.
 const PREFIX: &str = "eth";
@@ -35,8 +35,8 @@ pub fn priorities(connections: &[EndpointRequest]) -> Vec<i32> {
 /// Decides which of `endpoints` has the default route, and to which the published ports lead. Each endpoint is on the
 /// network in its place, and has the `gw-priority` there.
 ///
-/// The default route is that of the highest priority, and among equal ones of the first that is listed. Published
-/// ports lead there, too: the answers of a container leave by its default route, and by another link they would have a
+/// The default route of each family is that of the highest priority, and among equal ones of the first that is listed.
+/// Published ports lead where that of IPv4 is, or of IPv6 where there is none of the former: the answers of a container leave by its default route, and by another link they would have a
 /// foreign source. Where that route is none of ours (`leads_elsewhere`), or `via` names another network, the container
 /// sees the gateway as the sender, which it answers by the same link.
 ///
@@ -49,10 +49,11 @@ pub fn arrange(
     via: Option<&NetworkName>,
     leads_elsewhere: bool,
 ) -> Result<(), Invalid> {
-    let has_gateway = |nth: usize| endpoints[nth].gateways().next().is_some();
-    let way_out = way_out(networks, priorities, has_gateway);
+    let has_gateway = |nth: usize, family| endpoints[nth].gateways().any(|gateway| Family::of(gateway) == family);
+    let ways_out = Family::ALL.map(|family| way_out(networks, priorities, |nth| has_gateway(nth, family)));
+    let way_out = ways_out.into_iter().flatten().next();
     let of_ours = way_out.filter(|_| !leads_elsewhere);
-    let can_lead = |nth: usize| has_gateway(nth) && endpoints[nth].wire.host_link().is_some();
+    let can_lead = |nth: usize| endpoints[nth].gateways().next().is_some() && endpoints[nth].wire.host_link().is_some();
     let target = target(networks, via, way_out, of_ours, can_lead)?;
     for (nth, endpoint) in endpoints.iter_mut().enumerate() {
         endpoint.publishing = match target == Some(nth) {
@@ -60,9 +61,8 @@ pub fn arrange(
             true => Publishing::Masqueraded,
             false => Publishing::Off,
         };
-        if way_out != Some(nth) {
-            endpoint.routes.retain(|Route::Default(_)| false);
-        }
+        let has_it = |gateway| Family::ALL.into_iter().zip(ways_out).any(|way| way == (Family::of(gateway), Some(nth)));
+        endpoint.routes.retain(|Route::Default(gateway)| has_it(*gateway));
     }
     Ok(())
 }
@@ -77,10 +77,14 @@ pub fn ports_lead_to<'n>(
     via: Option<&NetworkName>,
     leads_elsewhere: bool,
 ) -> Result<Option<&'n Network>, Invalid> {
-    let has_gateway = |nth: usize| networks[nth].subnets.iter().any(|subnet| subnet.gateway.address().is_some());
-    let way_out = way_out(networks, priorities, has_gateway);
+    let gateways = |nth: usize| networks[nth].subnets.iter().filter_map(|subnet| subnet.gateway.address());
+    let has_gateway = |nth, family| gateways(nth).any(|gateway| Family::of(gateway) == family);
+    let mut ways_out =
+        Family::ALL.into_iter().map(|family| way_out(networks, priorities, |nth| has_gateway(nth, family)));
+    let way_out = ways_out.find_map(|way| way);
     let of_ours = way_out.filter(|_| !leads_elsewhere);
-    Ok(target(networks, via, way_out, of_ours, has_gateway)?.map(|nth| &networks[nth]))
+    let can_lead = |nth| gateways(nth).next().is_some();
+    Ok(target(networks, via, way_out, of_ours, can_lead)?.map(|nth| &networks[nth]))
 }
 
 /// The network that has the default route. Of several that are equal, `max_by_key` has the last.
@@ -177,8 +181,8 @@ mod tests {
         let names = interfaces(&connections, &networks);
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for (nth, (connection, name)) in connections.iter().zip(names).enumerate() {
-            let address = format!("10.64.{nth}.2/24").parse().unwrap();
-            endpoints.push(plan::endpoint(connection, &networks[nth], address, name, 0));
+            let addresses = vec![format!("10.64.{nth}.2/24").parse().unwrap()];
+            endpoints.push(plan::endpoint(connection, &networks[nth], addresses, name, 0));
         }
         let via = via.map(|via| via.parse().unwrap());
         let foreseen = ports_lead_to(&networks, &priorities(&connections), via.as_ref(), elsewhere)?;

@@ -125,25 +125,26 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
     range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
-/// The endpoint of `connection` at `address`, still without a number, as if it was its container's only one; `nth`
+/// The endpoint of `connection` at `addresses`, at least one, still without a number, as if it was its container's only one; `nth`
 /// numbers the names that its link on the host can have.
 pub fn endpoint(
     connection: &EndpointRequest,
     network: &Network,
-    address: IpNet,
+    addresses: Vec<IpNet>,
     interface: InterfaceName,
     nth: u8,
 ) -> Endpoint {
+    let first = addresses[0].addr();
     Endpoint {
         number: 0,
         state: State::Attaching,
         network: network.name.clone(),
-        wire: driver::wire(network, address.addr(), nth),
+        wire: driver::wire(network, first, nth),
         interface,
-        mac: connection.mac.unwrap_or_else(|| Mac::of(address.addr())),
+        mac: connection.mac.unwrap_or_else(|| Mac::of(first)),
         mtu: connection.mtu.unwrap_or(network.options.mtu),
-        addresses: vec![address],
-        routes: default_routes(network, &[address]),
+        routes: default_routes(network, &addresses),
+        addresses,
         publishing: Publishing::Direct,
         gw_priority: connection.gw_priority.unwrap_or_default(),
         unguarded: connection.unguarded == Some(true),
@@ -160,8 +161,7 @@ pub fn default_routes(network: &Network, addresses: &[IpNet]) -> Vec<Route> {
 /// The links on the host of all endpoints of `sandbox`, to be looked for and to be shut. A detach shuts all of them
 /// before anything is forgotten of an address: until then packets could come by another link.
 pub fn links(sandbox: &Sandbox) -> Vec<Undo> {
-    let alias = sandbox.alias();
-    let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &alias));
+    let steps = sandbox.endpoints.iter().flat_map(|endpoint| driver::undo(endpoint, &sandbox.alias(endpoint)));
     steps.filter(|step| matches!(step, Undo::Link { .. })).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Which range and which link a network of one's own gets. Pure: the caller says what is taken.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use sha2::{Digest, Sha256};
 
 use super::ipam::{self, HostRoute, Standing};
@@ -44,6 +44,19 @@ pub fn choose(candidates: impl IntoIterator<Item = IpNet>, taken: &[Taken], rout
         }
     }
     under
+}
+
+/// The range of IPv6 of `network` on this host: a unique local one (RFC 4193), whose 40 bits of the host follow from
+/// `machine`, so that a restart gives the same. `nth` tells those apart that two names would share.
+pub fn unique_local(machine: &[u8], network: &NetworkName, nth: u32) -> IpNet {
+    // What identifies the machine is not to be read from the range (machine-id(5)).
+    let host = Sha256::new().chain_update(b"ocinet").chain_update(machine).finalize();
+    let own = Sha256::new().chain_update(network.as_str()).chain_update(nth.to_be_bytes()).finalize();
+    let mut octets = [0; 16];
+    octets[0] = 0xfd;
+    octets[1..6].copy_from_slice(&host[..5]);
+    octets[6..8].copy_from_slice(&own[..2]);
+    IpNet::V6(Ipv6Net::new_assert(octets.into(), 64))
 }
 
 /// The link of the bridge of `network`: `ocn-` and eight hexadecimal digits, which follow from the name unless another
@@ -94,6 +107,17 @@ mod tests {
     fn a_part_of_a_wider_route_is_the_last_resort() {
         let under = Choice::Under(range("10.64.1.0/24"), range("10.0.0.0/8"));
         assert_eq!(chosen(&["10.64.0.0/24"], &[("10.0.0.0/8", false)]), Some(under));
+    }
+
+    #[test]
+    fn a_range_of_ipv6_is_the_hosts_and_the_networks() {
+        let of = |machine: &[u8], name: &str, nth| unique_local(machine, &name.parse().unwrap(), nth);
+        let range = of(b"m", "web", 0);
+        assert_eq!((range, range.trunc(), range.prefix_len()), (of(b"m", "web", 0), range, 64));
+        assert!(range.to_string().starts_with("fd"));
+        let (IpNet::V6(web), IpNet::V6(db)) = (range, of(b"m", "db", 0)) else { panic!() };
+        assert_eq!(web.addr().octets()[..6], db.addr().octets()[..6], "one host");
+        assert!(web != db && range != of(b"m", "web", 1) && range != of(b"n", "web", 0));
     }
 
     #[test]

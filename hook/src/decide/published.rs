@@ -4,29 +4,46 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::input::{HostPort, PublishRequest, named_twice};
-use crate::model::{GatewayMode, HostAddress, Invalid, Network, PortMapping};
+use crate::model::{Families, Family, GatewayMode, Invalid, Network, PortMapping};
 
 /// What a network decides of the ports that lead to it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishedBy {
     /// The host's address for those that name none.
     host_binding: Option<IpAddr>,
+    /// The families of the addresses to which they lead.
+    pub families: Families,
     /// Whether they are reached at the container's address, so that they hold no port of the host.
     pub routed: bool,
+}
+
+impl Default for PublishedBy {
+    /// What a network of IPv4 decides of which nothing was said.
+    fn default() -> Self {
+        Self { host_binding: None, families: Families::default().with(Family::V4), routed: false }
+    }
 }
 
 impl PublishedBy {
     /// What `network` decides.
     pub fn of(network: &Network) -> Self {
         let options = &network.options;
-        Self { host_binding: options.host_binding, routed: options.mode == GatewayMode::Routed }
+        let routed = options.mode == GatewayMode::Routed;
+        Self { host_binding: options.host_binding, families: network.families(), routed }
+    }
+
+    /// The first of `requests` whose host address is of a family that no address is of to which it leads: rules cannot
+    /// translate one into the other.
+    pub fn untranslatable<'r>(&self, requests: &'r [PublishRequest]) -> Option<&'r PublishRequest> {
+        let can = |request: &&PublishRequest| request.host_address.family().is_none_or(|of| self.families.contains(of));
+        requests.iter().find(|request| !can(request))
     }
 
     /// Whether ports that were chosen for another network can lead to this one as they are: those of a routed network
     /// hold no port of the host, and those on every address of the host are open to more than a network with an address
     /// for them lets in.
     pub fn takes(&self, mappings: &[PortMapping], chosen_as_routed: bool) -> bool {
-        let is_open = |mapping: &PortMapping| mapping.host_address == HostAddress::Any;
+        let is_open = |mapping: &PortMapping| mapping.host_address.one().is_none();
         self.routed == chosen_as_routed && (self.host_binding.is_none() || !mappings.iter().any(is_open))
     }
 

@@ -56,9 +56,18 @@ impl Setting {
         self.key.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Its name as people write it where no interface's name has a dot, such as `net.ipv4.ip_forward`.
-    pub fn dotted(&self) -> String {
-        self.key.replace('/', ".")
+    /// What lets the host forward `family`, as people write it: `net.ipv4.ip_forward=1`.
+    pub fn forwarding_words(family: Family) -> String {
+        let word = |setting: Self| format!("{}={}", setting.key.replace('/', "."), setting.value);
+        Self::forwarding_of(family).into_iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The name of the last of these settings, by which they are called together.
+    pub fn forwarding_name(family: Family) -> &'static str {
+        match family {
+            Family::V4 => "net.ipv4.ip_forward",
+            Family::V6 => "net.ipv6.conf.all.force_forwarding",
+        }
     }
 
     /// Whether it exists only on a kernel and a link with IPv6.

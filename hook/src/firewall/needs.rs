@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::{InputLoop, Source};
 use crate::model::{
-    Endpoint, Families, Family, GatewayMode, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping,
-    Protocol, Publishing, Sandbox, Subnet,
+    Families, Family, GatewayMode, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping, Protocol,
+    Publishing, Sandbox, Subnet,
 };
 
 /// Everything the host's firewall must hold.
@@ -174,11 +174,7 @@ pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
 
 /// Those that lead to its first address of `family`.
 fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
-    let of_family = |endpoint: &Endpoint| {
-        let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == family)?;
-        Some((address, endpoint.publishing))
-    };
-    let target = sandbox.publishing_endpoints().find_map(of_family);
+    let target = sandbox.port_target(family);
     let Some((target, publishing)) = target else { return Vec::new() };
     let reached_by = match publishing {
         Publishing::Trusted => ReachedBy::HostAndContainer,
@@ -187,8 +183,11 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
     };
     let one = |mapping: &PortMapping| {
         let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
+        // The rules of a family tell by themselves of which they are.
+        let is_several = host_address.family().is_none_or(|of| of == family) && host_address.one().is_none();
         let (host_address, is_routed) = match reached_by {
             ReachedBy::Container => (HostAddress::Any, true),
+            _ if is_several => (HostAddress::Any, false),
             _ => (host_address, false),
         };
         mapping.pairs().map(move |(host_port, port)| Publish {

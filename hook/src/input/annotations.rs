@@ -83,8 +83,8 @@ impl Annotations {
         AnnotationKey {
             name: "io.ocinet.publish",
             grammar: "[[HOST-ADDRESS:][HOST-PORT]:]CONTAINER-PORT[/PROTOCOL],...",
-            help: &["Ports of the host that lead to ports of the container, see ocinet-publish(7). IPv4 only in this \
-                 release. Without this key: none."],
+            help: &["Ports of the host that lead to ports of the container, see ocinet-publish(7). Without this \
+                 key: none."],
             example: "8080:80,127.0.0.1:8443:443,9000-9002:9000-9002/udp",
             field: |a| &mut a.publish,
         },

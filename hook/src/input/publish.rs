@@ -175,11 +175,19 @@ fn parse_address(text: &str) -> Result<HostAddress, String> {
     // Rust takes neither 010.0.0.1, which is 8.0.0.1 to some readers, nor 127.1, which is no address to others.
     match text.parse::<IpAddr>().ok() {
         Some(ip) if ip.is_multicast() => Err(format!("has the multicast address {text} as host address")),
-        Some(IpAddr::V6(_)) => Err(format!("has the IPv6 host address {text}; only IPv4 ports are published for now")),
-        Some(ip) => Ok(HostAddress::from(Some(ip))),
-        None => {
-            Err(format!("has {text:?} where a host address is expected: four decimal numbers without leading zeros"))
+        Some(IpAddr::V6(v6)) if v6.is_loopback() => {
+            Err("has the host address [::1], at which nothing can be published yet; 127.0.0.1 can".into())
         }
+        Some(IpAddr::V6(v6)) if v6.is_unicast_link_local() => {
+            Err(format!("has the link-local host address {text}, from which nothing is forwarded"))
+        }
+        Some(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            Err(format!("has the host address {text}; write the IPv4 address as it is"))
+        }
+        Some(ip) => Ok(HostAddress::from(Some(ip))),
+        None => Err(format!(
+            "has {text:?} where a host address is expected: four decimal numbers without leading zeros, or an IPv6 address in brackets"
+        )),
     }
 }
 
@@ -220,8 +228,7 @@ impl HostPorts {
         let PublishRequest { protocol, host_address, host_port: HostPort::Exactly(ports), .. } = request else {
             return None;
         };
-        let overlap = |other: &HostAddress| other == host_address || [other, host_address].contains(&&HostAddress::Any);
-        let others = self.0.iter().filter(|(of, address, _)| of == protocol && overlap(address));
+        let others = self.0.iter().filter(|(of, address, _)| of == protocol && address.overlaps(*host_address));
         let twice = others.filter_map(|(.., ranges)| first_in(ranges, ports)).min();
         if twice.is_none() {
             let is_own = |(of, address, _): &&mut (Protocol, HostAddress, _)| of == protocol && address == host_address;
@@ -246,6 +253,7 @@ fn first_in(ranges: &BTreeMap<u16, u16>, ports: &RangeInclusive<u16>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Family;
 
     fn list_of(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
         parse_list(text, HostAddress::Any, || Ok(vec![parse("53-54/udp", HostAddress::Any).unwrap(), one("80/tcp")]))
@@ -262,13 +270,18 @@ mod tests {
     #[test]
     fn every_form_of_dockers_grammar() {
         let any = HostAddress::Any;
+        let [v4, v6] = Family::ALL.map(HostAddress::AnyOf);
         let local = HostAddress::V4([127, 0, 0, 1].into());
+        let one_v6 = HostAddress::from(Some("2001:db8::1".parse().unwrap()));
         let rows = [
             ("80", any, HostPort::Free, 80..=80, Protocol::Tcp),
             ("80/udp", any, HostPort::Free, 80..=80, Protocol::Udp),
             ("8080:80", any, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Tcp),
             (":80", any, HostPort::Free, 80..=80, Protocol::Tcp),
-            ("0.0.0.0:8080:80", any, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Tcp),
+            ("0.0.0.0:8080:80", v4, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Tcp),
+            ("[::]:8080:80", v6, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Tcp),
+            ("[2001:db8::1]:8080:80/udp", one_v6, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Udp),
+            ("[2001:db8::1]::80", one_v6, HostPort::Free, 80..=80, Protocol::Tcp),
             ("127.0.0.1:8443:443/tcp", local, HostPort::Exactly(8443..=8443), 443..=443, Protocol::Tcp),
             ("127.0.0.1::443", local, HostPort::Free, 443..=443, Protocol::Tcp),
             ("9000-9010:9000-9010", any, HostPort::Exactly(9000..=9010), 9000..=9010, Protocol::Tcp),
@@ -277,7 +290,7 @@ mod tests {
             ("5060:5060/SCTP", any, HostPort::Exactly(5060..=5060), 5060..=5060, Protocol::Sctp),
         ];
         for (text, host_address, host_port, container_ports, protocol) in rows {
-            let names_address = text.contains('.');
+            let names_address = text.contains(['.', '[']);
             assert_eq!(
                 one(text),
                 PublishRequest { protocol, host_address, names_address, host_port, container_ports },
@@ -295,9 +308,14 @@ mod tests {
             .into_iter()
             .map(|r| r.host_address)
             .collect();
-        assert_eq!(addresses, [local, HostAddress::Any, HostAddress::V4([192, 0, 2, 1].into()), local], "a default");
+        assert_eq!(
+            addresses,
+            [local, HostAddress::AnyOf(Family::V4), HostAddress::V4([192, 0, 2, 1].into()), local],
+            "a default"
+        );
         assert_eq!(list_of("80:80, 80:80/udp,127.0.0.1:81:80,127.0.0.2:81:80").unwrap().len(), 4);
         assert_eq!(list_of("80:80  443:443 53:53/udp").unwrap(), list_of("80:80,443:443,53:53/udp").unwrap());
+        assert_eq!(list_of("0.0.0.0:80:80,[::]:80:81").unwrap().len(), 2, "each family has its own");
         assert_eq!(list_of("8080-8090:80,8081:81").unwrap().len(), 2, "one out of a range leaves room");
     }
 
@@ -332,7 +350,11 @@ mod tests {
             ("224.0.0.1:80:80", "multicast"),
             ("::1:80:80", "brackets"),
             ("[::1:80:80", "bracket"),
-            ("[::1]:53:53/udp", "IPv6"),
+            ("[::1]:53:53/udp", "127.0.0.1 can"),
+            ("[fe80::1]:53:53/udp", "link-local"),
+            ("[::ffff:192.0.2.1]:80:80", "as it is"),
+            ("[ff02::1]:80:80", "multicast"),
+            ("8080:80,[::]:8080:81", "twice"),
             ("127.0.0.1:80", "ADDRESS::PORT"),
             ("80:80/icmp", "none of tcp"),
             ("80:80,", "lacks a port"),

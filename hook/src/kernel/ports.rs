@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -109,6 +109,10 @@ fn bound(protocol: Protocol, address: SocketAddr) -> nix::Result<OwnedFd> {
     // it.
     if protocol != Protocol::Udp && address.port() != 0 {
         setsockopt(&probe, ReuseAddr, &true)?;
+    }
+    if address.is_ipv6() {
+        // A socket at 0.0.0.0 is none of another that listens for IPv6 alone.
+        setsockopt(&probe, Ipv6V6Only, &true)?;
     }
     bind(probe.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(probe)

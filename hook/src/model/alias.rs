@@ -1,7 +1,10 @@
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use super::{Invalid, Key, NetworkName};
+use ipnet::IpNet;
+
+use super::{Endpoint, Invalid, Key, NetworkName};
 
 /// What a link of ours carries as its alias (`IFLA_IFALIAS`, shown by `ip link`), so that the kernel alone is enough to
 /// find what is ours and whose it is.
@@ -15,6 +18,8 @@ pub enum Alias {
     Endpoint {
         /// The key of the sandbox it belongs to.
         key: Key,
+        /// Its IPv6 address, where it has one: the name of a link has room for one of IPv4.
+        ipv6: Option<Ipv6Addr>,
         /// The container's id, for people; cut off where the alias would be too long.
         container: String,
     },
@@ -22,6 +27,8 @@ pub enum Alias {
     Draining {
         /// The key of the sandbox it belonged to.
         key: Key,
+        /// Its IPv6 address, likewise.
+        ipv6: Option<Ipv6Addr>,
         /// The container's id, likewise.
         container: String,
     },
@@ -37,17 +44,20 @@ impl Alias {
     /// What tells the alias of a link that drains.
     const DRAINING: &str = "draining:";
 
-    /// The alias of the endpoints of the container `container` with `key`.
-    pub fn endpoint(key: Key, container: &str) -> Self {
-        Self::Endpoint { key, container: cut(container, Self::MAX - Self::PREFIX.len() - key.hex().len() - 1) }
+    /// The alias of the link of `endpoint`, which belongs to the container `container` with `key`.
+    pub fn endpoint(key: Key, endpoint: &Endpoint, container: &str) -> Self {
+        let v6 = |net: &IpNet| if let IpNet::V6(v6) = net { Some(v6.addr()) } else { None };
+        let ipv6 = endpoint.addresses.iter().find_map(v6);
+        let room = Self::MAX - Self::PREFIX.len() - owner(key, ipv6).len() - 1;
+        Self::Endpoint { key, ipv6, container: cut(container, room) }
     }
 
     /// The alias that the link of an endpoint gets when it is shut.
     pub fn draining(&self) -> Self {
         match self.clone() {
-            Self::Endpoint { key, container } => {
-                let room = Self::MAX - Self::PREFIX.len() - Self::DRAINING.len() - key.hex().len() - 1;
-                Self::Draining { key, container: cut(&container, room) }
+            Self::Endpoint { key, ipv6, container } => {
+                let room = Self::MAX - Self::PREFIX.len() - Self::DRAINING.len() - owner(key, ipv6).len() - 1;
+                Self::Draining { key, ipv6, container: cut(&container, room) }
             }
             other => other,
         }
@@ -57,6 +67,20 @@ impl Alias {
     pub fn is_ours(text: &str) -> bool {
         text.starts_with(Self::PREFIX)
     }
+}
+
+/// What names the owner of an endpoint's link: the key, and behind a `+` the digits of the IPv6 address.
+fn owner(key: Key, ipv6: Option<Ipv6Addr>) -> String {
+    let address = ipv6.map(|address| format!("+{:032x}", u128::from(address))).unwrap_or_default();
+    key.hex() + &address
+}
+
+/// The same read again.
+fn read_owner(text: &str) -> Result<(Key, Option<Ipv6Addr>), Invalid> {
+    let Some((key, digits)) = text.split_once('+') else { return Ok((text.parse()?, None)) };
+    let number = u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
+    let number = number.ok_or_else(|| Invalid::new("alias", text, "is not one of ocinet's"))?;
+    Ok((key.parse()?, Some(number.into())))
 }
 
 /// As much of `text` as has room in so many bytes.
@@ -71,8 +95,10 @@ impl fmt::Display for Alias {
         match self {
             Self::Network(name) => write!(f, "{prefix}network:{name}"),
             Self::InputLoop => write!(f, "{prefix}detour:"),
-            Self::Endpoint { key, container } => write!(f, "{prefix}{}:{container}", key.hex()),
-            Self::Draining { key, container } => write!(f, "{prefix}{}{}:{container}", Self::DRAINING, key.hex()),
+            Self::Endpoint { key, ipv6, container } => write!(f, "{prefix}{}:{container}", owner(*key, *ipv6)),
+            Self::Draining { key, ipv6, container } => {
+                write!(f, "{prefix}{}{}:{container}", Self::DRAINING, owner(*key, *ipv6))
+            }
         }
     }
 }
@@ -87,24 +113,49 @@ impl FromStr for Alias {
             "detour" => Ok(Self::InputLoop),
             "network" => Ok(Self::Network(rest.parse()?)),
             "draining" => {
-                let (hex, container) = rest.split_once(':').ok_or_else(wrong)?;
-                Ok(Self::Draining { key: hex.parse()?, container: container.to_owned() })
+                let (owner, container) = rest.split_once(':').ok_or_else(wrong)?;
+                let (key, ipv6) = read_owner(owner)?;
+                Ok(Self::Draining { key, ipv6, container: container.to_owned() })
             }
-            hex => Ok(Self::Endpoint { key: hex.parse()?, container: rest.to_owned() }),
+            owner => {
+                let (key, ipv6) = read_owner(owner)?;
+                Ok(Self::Endpoint { key, ipv6, container: rest.to_owned() })
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::model::{Mac, Publishing, State, Wire};
     use proptest::prelude::*;
+
+    fn endpoint(addresses: Vec<IpNet>) -> Endpoint {
+        Endpoint {
+            number: 1,
+            state: State::Attached,
+            network: "bridge".parse().unwrap(),
+            wire: Wire::Child { parent: "lan0".parse().unwrap() },
+            interface: "eth0".parse().unwrap(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            addresses,
+            routes: Vec::new(),
+            publishing: Publishing::Direct,
+            gw_priority: 0,
+            unguarded: false,
+        }
+    }
 
     proptest! {
         #[test]
-        fn an_alias_fits_the_kernel_and_comes_back(container in "\\PC{0,300}", bundle: String) {
+        fn an_alias_fits_the_kernel_and_comes_back(container in "\\PC{0,300}", bundle: String, v6: Option<u128>) {
             let key = Key::new(&"web".parse().unwrap(), &bundle);
-            let alias = Alias::endpoint(key, &container);
+            let addresses = v6.map(|number| IpNet::from(IpAddr::from(Ipv6Addr::from(number))));
+            let alias = Alias::endpoint(key, &endpoint(addresses.into_iter().collect()), &container);
             for alias in [alias.draining(), alias] {
                 prop_assert!(alias.to_string().len() <= 254);
                 prop_assert_eq!(alias.to_string().parse::<Alias>().unwrap(), alias);
@@ -117,7 +168,9 @@ mod tests {
         let network: Alias = "ocinet:network:front".parse().unwrap();
         assert_eq!(network, Alias::Network("front".parse().unwrap()));
         assert_eq!(Alias::InputLoop.to_string().parse::<Alias>().unwrap(), Alias::InputLoop);
-        for stranger in ["", "ocinet:", "ocinet:network", "ocinet:0123:web", "uplink", "ocinet:network:a/b"] {
+        for stranger in
+            ["", "ocinet:", "ocinet:network", "ocinet:0123:web", "ocinet:0123+7:web", "uplink", "ocinet:network:a/b"]
+        {
             assert!(stranger.parse::<Alias>().is_err(), "{stranger}");
         }
     }

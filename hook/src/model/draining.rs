@@ -40,7 +40,7 @@ impl DrainingEndpoint {
 
     /// The alias of its links.
     pub fn alias(&self) -> Alias {
-        Alias::endpoint(self.key, self.container.as_str())
+        Alias::endpoint(self.key, &self.endpoint, self.container.as_str())
     }
 
     /// The sandboxes that had these endpoints, as far as they are still known, for people to see.

@@ -30,6 +30,11 @@ pub struct Families {
 }
 
 impl Families {
+    /// Whether they are none.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
     /// Whether `family` is one of them.
     pub fn contains(self, family: Family) -> bool {
         match family {

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{GatewayMode, InterfaceName, NetworkName, Options};
+use super::{Families, Family, GatewayMode, InterfaceName, NetworkName, Options};
+
+/// The smallest MTU of a link with IPv6 (RFC 8200, section 5): with a smaller one, the kernel takes IPv6 away from it.
+pub const IPV6_MIN_MTU: u32 = 1280;
 
 /// A network that endpoints join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +49,14 @@ impl Network {
         subnets.iter().filter_map(Subnet::gateway_with_prefix)
     }
 
+    /// The families of its ranges.
+    pub fn families(&self) -> Families {
+        self.subnets.iter().map(|subnet| Family::of(subnet.range.addr())).collect()
+    }
+
     /// Whether one of its ranges is of IPv6.
     pub fn has_ipv6(&self) -> bool {
-        self.subnets.iter().any(|subnet| subnet.range.addr().is_ipv6())
+        self.families().contains(Family::V6)
     }
 
     /// The link on the host that its endpoints share; none where its driver has none of its own.

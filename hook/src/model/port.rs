@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Families, Family, Invalid};
 
 /// A transport protocol that has ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,8 +59,10 @@ impl fmt::Display for Protocol {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<IpAddr>", into = "Option<IpAddr>")]
 pub enum HostAddress {
-    /// Every address of the host.
+    /// Every address of the host, of each family that the container has.
     Any,
+    /// Every address of this family.
+    AnyOf(Family),
     /// One IPv4 address.
     V4(Ipv4Addr),
     /// One IPv6 address.
@@ -71,7 +73,7 @@ impl From<Option<IpAddr>> for HostAddress {
     fn from(address: Option<IpAddr>) -> Self {
         match address {
             None => Self::Any,
-            Some(ip) if ip.is_unspecified() => Self::Any,
+            Some(ip) if ip.is_unspecified() => Self::AnyOf(Family::of(ip)),
             Some(IpAddr::V4(v4)) => Self::V4(v4),
             Some(IpAddr::V6(v6)) => Self::V6(v6),
         }
@@ -82,6 +84,8 @@ impl From<HostAddress> for Option<IpAddr> {
     fn from(address: HostAddress) -> Self {
         match address {
             HostAddress::Any => None,
+            HostAddress::AnyOf(Family::V4) => Some(Ipv4Addr::UNSPECIFIED.into()),
+            HostAddress::AnyOf(Family::V6) => Some(Ipv6Addr::UNSPECIFIED.into()),
             HostAddress::V4(v4) => Some(v4.into()),
             HostAddress::V6(v6) => Some(v6.into()),
         }
@@ -92,6 +96,32 @@ impl HostAddress {
     /// The address to bind to, with 0.0.0.0 for any.
     pub fn ip(self) -> IpAddr {
         Option::<IpAddr>::from(self).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    /// The one address that it is; none where it is several.
+    pub fn one(self) -> Option<IpAddr> {
+        Option::<IpAddr>::from(self).filter(|ip| !ip.is_unspecified())
+    }
+
+    /// Its family; none where it is of both.
+    pub fn family(self) -> Option<Family> {
+        Option::<IpAddr>::from(self).map(Family::of)
+    }
+
+    /// Whether a packet can be for both.
+    pub fn overlaps(self, other: Self) -> bool {
+        match (self.family(), other.family()) {
+            (Some(one), Some(other)) if one != other => false,
+            _ => self.one().is_none() || other.one().is_none() || self == other,
+        }
+    }
+
+    /// The same for a container that has `families`: every address of the host becomes those of each.
+    pub fn of_families(self, families: Families) -> Vec<Self> {
+        match self {
+            Self::Any => families.iter().map(Self::AnyOf).collect(),
+            one => vec![one],
+        }
     }
 }
 
@@ -187,7 +217,28 @@ mod tests {
 
     #[test]
     fn any_is_null_in_json() {
-        assert_eq!(serde_json::to_string(&HostAddress::Any).unwrap(), "null");
-        assert_eq!(serde_json::from_str::<HostAddress>("\"0.0.0.0\"").unwrap(), HostAddress::Any);
+        let (any, v4, v6) = (HostAddress::Any, HostAddress::AnyOf(Family::V4), HostAddress::AnyOf(Family::V6));
+        for (address, text) in [(any, "null"), (v4, "\"0.0.0.0\""), (v6, "\"::\"")] {
+            assert_eq!(serde_json::to_string(&address).unwrap(), text);
+            assert_eq!(serde_json::from_str::<HostAddress>(text).unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn addresses_overlap_within_a_family() {
+        let of = |text: &str| HostAddress::from(text.parse::<IpAddr>().ok());
+        let [v4, v6] = Family::ALL.map(HostAddress::AnyOf);
+        for (one, other, expected) in [
+            (HostAddress::Any, of("::1"), true),
+            (HostAddress::Any, v4, true),
+            (v4, of("127.0.0.1"), true),
+            (v4, v6, false),
+            (v4, of("::1"), false),
+            (v6, of("::1"), true),
+            (of("127.0.0.1"), of("127.0.0.1"), true),
+            (of("127.0.0.1"), of("127.0.0.2"), false),
+        ] {
+            assert_eq!((one.overlaps(other), other.overlaps(one)), (expected, expected), "{one:?} {other:?}");
+        }
     }
 }

@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, ContainerId, ContainerName, Endpoint, Key, NetworkName, PortMapping, Publishing, State};
+use super::{
+    Alias, ContainerId, ContainerName, Endpoint, Families, Family, HostAddress, Key, NetworkName, PortMapping,
+    Publishing, State,
+};
 
 /// How a container is wired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +158,25 @@ impl Sandbox {
         self.publishing_endpoints().flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr)
     }
 
+    /// The addresses to which published ports lead, at most one of each family.
+    pub fn port_targets(&self) -> Vec<IpAddr> {
+        Family::ALL.into_iter().filter_map(|family| self.port_target(family)).map(|(address, _)| address).collect()
+    }
+
+    /// The address to which published ports of `family` lead, and what its endpoint has to do with them. The answers of
+    /// a container leave by its default route of that family.
+    pub fn port_target(&self, family: Family) -> Option<(IpAddr, Publishing)> {
+        let answers = |endpoint: &&Endpoint| {
+            family == Family::V4
+                || endpoint.publishing == Publishing::Masqueraded
+                || endpoint.gateways().any(|gateway| Family::of(gateway) == family)
+        };
+        self.publishing_endpoints().filter(answers).find_map(|endpoint| {
+            let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == family)?;
+            Some((address, endpoint.publishing))
+        })
+    }
+
     /// The endpoints with these addresses.
     pub fn publishing_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         let can_publish = |endpoint: &&Endpoint| endpoint.publishing != Publishing::Off;
@@ -166,16 +188,31 @@ impl Sandbox {
         self.publishing_endpoints().any(|endpoint| endpoint.publishing == Publishing::Routed)
     }
 
-    /// The published ports where they are reached: at the host's addresses, or at the container's own.
+    /// The published ports where they are reached: at the host's addresses of the families that the container has, or at
+    /// the container's own.
     pub fn reached_ports(&self) -> Vec<PortMapping> {
-        let own = self.publishable().next().filter(|_| self.is_routed());
-        let Some(own) = own else { return self.publish.clone() };
-        let at_its_own = |mapping: &PortMapping| PortMapping {
-            host_address: Some(own).into(),
-            host_port: mapping.container_port,
-            ..mapping.clone()
+        let targets = self.port_targets();
+        let families: Families = targets.iter().map(|target| Family::of(*target)).collect();
+        if !self.is_routed() {
+            let only_v4 = families.is_empty() || families == Families::default().with(Family::V4);
+            let at = |address: HostAddress| if only_v4 { vec![address] } else { address.of_families(families) };
+            let each = |mapping: &PortMapping| {
+                let mapping = mapping.clone();
+                at(mapping.host_address)
+                    .into_iter()
+                    .map(move |host_address| PortMapping { host_address, ..mapping.clone() })
+            };
+            return self.publish.iter().flat_map(each).collect();
+        }
+        let at_its_own = |mapping: &PortMapping| {
+            let mapping = mapping.clone();
+            targets.clone().into_iter().map(move |own| PortMapping {
+                host_address: Some(own).into(),
+                host_port: mapping.container_port,
+                ..mapping.clone()
+            })
         };
-        self.publish.iter().map(at_its_own).collect()
+        self.publish.iter().flat_map(at_its_own).collect()
     }
 
     /// Whether its published ports are leased and lead nowhere.
@@ -217,8 +254,8 @@ impl Sandbox {
         self.adopted.unwrap_or_else(|| Key::new(&self.container, &self.bundle))
     }
 
-    /// The alias of its links.
-    pub fn alias(&self) -> Alias {
-        Alias::endpoint(self.key(), self.container.as_str())
+    /// The alias of the link of its `endpoint`.
+    pub fn alias(&self, endpoint: &Endpoint) -> Alias {
+        Alias::endpoint(self.key(), endpoint, self.container.as_str())
     }
 }

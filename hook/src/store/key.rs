@@ -302,8 +302,8 @@ impl Parts<'_> {
         let [family] = self.array()?;
         match family {
             ANY => Some(HostAddress::Any),
-            IPV4 => Some(HostAddress::V4(Ipv4Addr::from(self.array()?))),
-            IPV6 => Some(HostAddress::V6(Ipv6Addr::from(self.array()?))),
+            IPV4 => Some(HostAddress::from(Some(Ipv4Addr::from(self.array()?).into()))),
+            IPV6 => Some(HostAddress::from(Some(Ipv6Addr::from(self.array()?).into()))),
             _ => None,
         }
     }

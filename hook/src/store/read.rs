@@ -310,7 +310,7 @@ impl<'c> Read<'c> {
                 let (number, end) = body.split_last_chunk().ok_or_else(|| misplaced(&key))?;
                 let number = self::number(number).ok_or_else(|| misplaced(&key))?.into();
                 let run = PortRun { number, first: ports.first, last: u16::from_be_bytes(*end) };
-                if run.last >= first && overlap(ports.address, address) {
+                if run.last >= first && ports.address.overlaps(address) {
                     runs.push(run);
                 }
                 Ok(ControlFlow::Continue(()))
@@ -355,10 +355,6 @@ impl<'c> Read<'c> {
         })?;
         Ok(numbers)
     }
-}
-
-fn overlap(one: HostAddress, other: HostAddress) -> bool {
-    one == other || one == HostAddress::Any || other == HostAddress::Any
 }
 
 pub(super) fn misplaced(key: &EntryKey) -> Error {

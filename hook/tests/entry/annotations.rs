@@ -128,7 +128,7 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         connections.iter().zip(&networks).zip(interfaces.into_iter().zip(0..))
     {
         let address = IpNet::new([10, nth, 0, 2].into(), 16).expect("an address");
-        endpoints.push(plan::endpoint(connection, network, address, interface, 0));
+        endpoints.push(plan::endpoint(connection, network, vec![address], interface, 0));
     }
     joined::arrange(&mut endpoints, &joined::priorities(connections), &networks, via, false)
         .expect("no network is internal");
@@ -202,10 +202,10 @@ fn only_rules(all: &Needs) {
 
 /// Makes sure that each step is one command a line, whatever is called how, and that the alias fits the kernel.
 fn lines(sandbox: &Sandbox, networks: &[Network]) {
-    let alias = sandbox.alias().to_string();
-    assert!(alias.len() <= 255, "{alias}");
-    let facts = Facts { alias: sandbox.alias(), guarded: true };
     for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
+        let facts = Facts { alias: sandbox.alias(endpoint), guarded: true };
+        let alias = facts.alias.to_string();
+        assert!(alias.len() <= 255, "{alias}");
         let steps = driver::steps(network, endpoint, &facts);
         let shared = steps.network.iter().flat_map(ocinet::shell::network_step);
         let own = steps.endpoint.iter().flat_map(|step| ocinet::shell::endpoint_step(step, "42"));

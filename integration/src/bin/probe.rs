@@ -6,16 +6,16 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, connect,
-    sendto, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind,
+    connect, listen as listen_on, sendto, setsockopt, socket, sockopt,
 };
 
 const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
@@ -58,13 +58,32 @@ fn serve(name: &str, ranges: &[&str]) -> Outcome {
     for range in ranges {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         for port in first.parse::<u16>()?..=last.parse()? {
-            let (tcp, udp) = (TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?, UdpSocket::bind(("0.0.0.0", port))?);
-            let (for_tcp, for_udp) = (name.to_owned(), name.to_owned());
-            thread::spawn(move || serve_tcp(&for_tcp, &tcp));
-            thread::spawn(move || serve_udp(&for_udp, &udp));
+            serve_on(name, TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?, UdpSocket::bind(("0.0.0.0", port))?);
+            // A kernel without IPv6 has no such sockets.
+            if let (Ok(tcp), Ok(udp)) = (only_v6(SockType::Stream, port), only_v6(SockType::Datagram, port)) {
+                serve_on(name, tcp.into(), udp.into());
+            }
         }
     }
     ready()
+}
+
+fn serve_on(name: &str, tcp: TcpListener, udp: UdpSocket) {
+    let (for_tcp, for_udp) = (name.to_owned(), name.to_owned());
+    thread::spawn(move || serve_tcp(&for_tcp, &tcp));
+    thread::spawn(move || serve_udp(&for_udp, &udp));
+}
+
+/// A server's socket for IPv6 alone.
+fn only_v6(kind: SockType, port: u16) -> Outcome<OwnedFd> {
+    let server = socket(AddressFamily::Inet6, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&server, sockopt::Ipv6V6Only, &true)?;
+    setsockopt(&server, sockopt::ReuseAddr, &true)?;
+    bind(server.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0)))?;
+    if kind == SockType::Stream {
+        listen_on(&server, Backlog::new(128)?)?;
+    }
+    Ok(server)
 }
 
 /// Answers over UDP at one address, for ever.
@@ -213,7 +232,8 @@ fn ask_tcp(server: SocketAddr, patience: Duration) -> io::Result<String> {
 }
 
 fn ask_udp(server: SocketAddr) -> Outcome<String> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, unused_port()?))?;
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, unused_port()?))?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     socket.connect(server)?;
     socket.send(b"who are you?")?;

@@ -126,8 +126,9 @@ fn about_container_end(endpoint: &Endpoint, container: &Place) -> Result<Vec<Str
         .filter(|at| at.scope == "global")
         .map(|at| format!("{}/{}", at.local, at.prefixlen))
         .collect();
-    let gateways: BTreeSet<_> = container
-        .json::<Vec<Value>>("ip -json route show default")?
+    let mut routes = container.json::<Vec<Value>>("ip -json route show default")?;
+    routes.extend(container.json::<Vec<Value>>("ip -json -6 route show default")?);
+    let gateways: BTreeSet<_> = routes
         .iter()
         .filter(|route| route["dev"] == **name)
         .filter_map(|route| route["gateway"].as_str().map(str::to_owned))

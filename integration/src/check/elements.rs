@@ -60,7 +60,7 @@ fn in_maps(host: &Place) -> Result<Elements> {
     let mut all: Elements = elements.map(|element| read(&element[0], &element[1])).collect();
     for set in objects.iter().map(|object| &object["set"]) {
         let name = set["name"].as_str().unwrap_or_default();
-        let Some((kind, _)) = name.split_once("4_ports") else { continue };
+        let Some((kind, _)) = name.split_once("4_ports").or_else(|| name.split_once("6_ports")) else { continue };
         for element in set["elem"].as_array().into_iter().flatten() {
             let comment = element["elem"]["comment"].as_str().unwrap_or_default();
             all.insert(format!("{kind} {}", concatenation(&element["elem"]["val"])), comment.to_owned());
@@ -73,11 +73,17 @@ fn in_maps(host: &Place) -> Result<Elements> {
 pub(super) fn in_store(sandboxes: &[Sandbox]) -> Elements {
     let mut elements = Elements::new();
     for sandbox in sandboxes {
-        let Some(address) = sandbox.publishing_address() else { continue };
         let publishing = sandbox.endpoints.iter().find_map(|endpoint| {
             endpoint.publishing.as_deref().filter(|publishing| ["routed", "trusted"].contains(publishing))
         });
-        for port in &sandbox.publish {
+        let targets = sandbox.publishing_addresses();
+        for (address, port) in
+            targets.iter().flat_map(|address| sandbox.publish.iter().map(move |port| (address, port)))
+        {
+            // A port of one family leads to no address of the other.
+            if port.host_address.is_some_and(|host| host.is_ipv4() != address.is_ipv4()) {
+                continue;
+            }
             if let Some(kind) = publishing {
                 let key = |(_, inner)| format!("{kind} {address} . {} . {inner}", port.protocol);
                 elements.extend(port.pairs().map(|pair| (key(pair), sandbox.name.clone())));
@@ -85,7 +91,8 @@ pub(super) fn in_store(sandboxes: &[Sandbox]) -> Elements {
             if publishing == Some("routed") {
                 continue;
             }
-            let host = port.host_address.map(|address| format!("{address} . ")).unwrap_or_default();
+            let one = port.host_address.filter(|host| !host.is_unspecified());
+            let host = one.map(|address| format!("{address} . ")).unwrap_or_default();
             for (outer, inner) in port.pairs() {
                 let key = format!("{host}{} . {outer} : {address} . {inner}", port.protocol);
                 elements.insert(key, sandbox.name.clone());

@@ -23,7 +23,8 @@ const IPTABLES: [&str; 5] =
 const RUNTIMES: [&str; 5] = ["/run/runc", "/run/crun", "/run/containers", "/run/containerd", "/mnt/podman"];
 
 /// Settings that the kernel changes on every interface when forwarding is switched on.
-const FORWARDING: [&str; 3] = ["ipv4/ip_forward:", "/forwarding:", "ipv4/conf/all/accept_redirects:"];
+const FORWARDING: [&str; 4] =
+    ["ipv4/ip_forward:", "/forwarding:", "/force_forwarding:", "ipv4/conf/all/accept_redirects:"];
 
 /// A host at one moment: lines of text by section.
 #[derive(Clone, Debug, PartialEq)]

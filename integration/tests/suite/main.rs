@@ -32,6 +32,7 @@ mod forwarding;
 mod help;
 mod hostile_image;
 mod installation;
+mod ipv6;
 mod isolation;
 mod killed;
 mod lifecycle;

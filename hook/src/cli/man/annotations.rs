@@ -41,11 +41,16 @@ const DESCRIPTION: [&str; 4] = [
      the new one shares its network and gets none of its own.",
 ];
 
-const OPTIONS: [(&str, &str); 6] = [
+const OPTIONS: [(&str, &str); 7] = [
     (
         "`ip=ADDRESS`",
         "An address of the network's range. Without it: the one that the container had before, where that is free, or else \
          the next free one.",
+    ),
+    (
+        "`ip6=ADDRESS`",
+        "An address of the network's range of IPv6. Without it: the one that the container had before, or one that holds \
+         the IPv4 address in its low 32 bits, or the next free one.",
     ),
     ("`mac=ADDRESS`", "A unicast address that is not the gateway's. Without it: one that follows from the IP address."),
     (

@@ -36,7 +36,7 @@ const GRAMMAR: [&str; 2] = [
 ];
 
 /// Entries and their effect. The tests parse the entries.
-const FORMS: [(&str, &str); 11] = [
+const FORMS: [(&str, &str); 14] = [
     ("8080:80", "Port 8080 of every address of the host leads to port 80 of the container."),
     ("127.0.0.1:8443:443/tcp", "Of this address only. On 127.0.0.1 it is reached from the host alone."),
     ("53:53/udp", "Protocols are `tcp`, which is the default, `udp` and `sctp`."),
@@ -51,13 +51,17 @@ const FORMS: [(&str, &str); 11] = [
         "Every port that the image exposes and no other entry names, each at a free port of the host. They come from the \
          annotation `org.opencontainers.image.exposedPorts`, or, at the ports that it was given, from `nerdctl/ports`.",
     ),
-    ("[::1]:8080:80", "An address of IPv6: refused in this release."),
+    ("0.0.0.0:8080:80", "All addresses of IPv4."),
+    ("[::]:8080:80", "All addresses of IPv6."),
+    ("[2001:db8::1]:8080:80", "That address of the host."),
+    ("[::1]:8080:80", "The host's loopback of IPv6: refused in this release."),
 ];
 
 const REACH: [&str; 3] = [
     "A published port is reached from the network, from the host by any of its addresses and by 127.0.0.1, from other \
      containers, and from the container itself through the host's address.",
-    "Without HOST-ADDRESS it is published on every IPv4 address of the host; `publish_default_address` changes that, \
+    "Without HOST-ADDRESS it is published on every address of the host, of each family that the container has on the \
+     network to which its ports lead; `publish_default_address` changes that, \
      and so does `host_binding` of the network to which the ports lead. In a routed network they are reached at the \
      container's own address, and no port of the host leads there. \
      Whether the host's own firewall rules apply is the setting `published_ports`. See ocinet-config(5) for both.",

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use slog::Logger;
 
@@ -32,6 +32,9 @@ pub struct Connection {
     /// Its address on the network; without it, the one that it had, or the next free one
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
+    /// Its address of IPv6, likewise; without it, one that holds the IPv4 address, or the next free one
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<Ipv6Addr>,
     /// Its MAC address; without it, one that follows from the IP address
     #[arg(long, visible_alias = "mac", value_name = "ADDRESS")]
     mac_address: Option<Mac>,
@@ -47,9 +50,6 @@ pub struct Connection {
     /// Names are not built yet
     #[arg(long, hide = true, value_name = "NAME")]
     alias: Vec<String>,
-    /// IPv6 is not built yet
-    #[arg(long, hide = true, value_name = "ADDRESS")]
-    ip6: Option<String>,
 }
 
 impl Arguments {
@@ -70,9 +70,8 @@ impl Connection {
     /// # Errors
     /// Where the network does not exist, or a value cannot be had.
     pub fn read(self, options: &Options, log: &Logger) -> Result<(String, EndpointRequest)> {
-        let unbuilt = self.alias.first().map(|name| ("--alias", name)).or(self.ip6.as_ref().map(|ip| ("--ip6", ip)));
-        if let Some((option, value)) = unbuilt {
-            return Err(Invalid::new(option, value, "is not built yet").into());
+        if let Some(name) = self.alias.first() {
+            return Err(Invalid::new("--alias", name, "is not built yet").into());
         }
         let request = self.request(&name_of(&self.network, options, log)?)?;
         Ok((self.container, request))
@@ -82,6 +81,7 @@ impl Connection {
     fn request(&self, network: &NetworkName) -> Result<EndpointRequest> {
         let options = [
             ("ip", self.ip.map(|ip| ip.to_string())),
+            ("ip6", self.ip6.map(|ip| ip.to_string())),
             ("mac", self.mac_address.map(|mac| mac.to_string())),
             ("interface", self.interface.as_ref().map(ToString::to_string)),
             ("mtu", self.mtu.map(|mtu| mtu.to_string())),

@@ -65,9 +65,12 @@ pub struct Arguments {
     /// Who gives addresses: default
     #[arg(long, value_name = "DRIVER", hide = true, default_value = "default")]
     ipam_driver: String,
-    /// IPv6: not built yet
-    #[arg(long, hide = true)]
-    ipv6: bool,
+    /// Give it IPv6, too: one of its subnets, or one that follows from this machine and the network's name
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    ipv6: Option<bool>,
+    /// Leave IPv4 out with --ipv4=false
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    ipv4: Option<bool>,
     /// Changes nothing: every container can join
     #[arg(long, hide = true)]
     attachable: bool,
@@ -98,9 +101,8 @@ impl Arguments {
         };
         refuse_unbuilt("--driver", &self.driver, &["bridge"])?;
         refuse_unbuilt("--ipam-driver", &self.ipam_driver, &["default", "host-local"])?;
-        if self.ipv6 {
-            return Err(Invalid::new("--ipv6", true, "is not built yet").into());
-        }
+        draft.ipv4 = self.ipv4.or(draft.ipv4);
+        draft.ipv6 = self.ipv6.or(draft.ipv6);
         if !self.subnet.is_empty() {
             // In place of those of the file.
             draft = Draft { ranges: self.subnet.clone(), gateways: vec![], pools: vec![], aux: vec![], ..draft };

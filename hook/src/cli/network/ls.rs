@@ -4,7 +4,7 @@ use slog::Logger;
 
 use ocinet::engine::{NetworkKind, NetworkView, Result};
 use ocinet::kernel;
-use ocinet::model::Subnet;
+use ocinet::model::{Families, Family, Subnet};
 
 use super::filter::{self, Filters};
 use super::{docker, views};
@@ -73,9 +73,9 @@ impl Arguments {
 
     /// What Docker's templates know of a network; all are texts.
     fn row(&self, view: &NetworkView) -> Value {
-        let (mut v4, mut internal) = (true, false);
+        let (mut families, mut internal) = (Families::default().with(Family::V4), false);
         if let NetworkKind::Defined(network) = &view.kind {
-            v4 = network.subnets.iter().any(|subnet| subnet.range.addr().is_ipv4());
+            families = network.families();
             internal = network.options.internal;
         }
         let labels = view.labels().iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
@@ -83,8 +83,8 @@ impl Arguments {
             "CreatedAt": view.created().unwrap_or_default(),
             "Driver": view.kind.driver(),
             "ID": self.id(view),
-            "IPv4": v4.to_string(),
-            "IPv6": "false",
+            "IPv4": families.contains(Family::V4).to_string(),
+            "IPv6": families.contains(Family::V6).to_string(),
             "Internal": internal.to_string(),
             "Labels": labels,
             "Name": view.name,

@@ -1,7 +1,7 @@
 //! The networks that a container joins, as the annotation names them: in podman's grammar, joined by `;`, or, from
 //! programs, as a JSON array of objects.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 
@@ -44,6 +44,7 @@ pub fn parse(text: &str) -> Result<Vec<EndpointRequest>, Invalid> {
 struct Object {
     network: String,
     ip: Option<String>,
+    ip6: Option<String>,
     mac: Option<String>,
     interface: Option<String>,
     mtu: Option<u32>,
@@ -57,6 +58,7 @@ impl Object {
         let mut request = EndpointRequest::on(&self.network)?;
         let options = [
             ("ip", self.ip),
+            ("ip6", self.ip6),
             ("mac", self.mac),
             ("interface", self.interface),
             ("mtu", self.mtu.map(|mtu| mtu.to_string())),
@@ -121,9 +123,11 @@ impl EndpointRequest {
         Ok(match key {
             "ip" => {
                 let address: Ipv4Addr = value.parse().map_err(|_| Invalid::new("ip", value, "is no IPv4 address"))?;
-                let again = !self.addresses.is_empty();
-                self.addresses.push(IpAddr::V4(address));
-                again
+                self.add_address(address.into())
+            }
+            "ip6" => {
+                let address: Ipv6Addr = value.parse().map_err(|_| Invalid::new("ip6", value, "is no IPv6 address"))?;
+                self.add_address(address.into())
             }
             "mac" => self.mac.replace(value.parse()?).is_some(),
             "interface" => self.interface.replace(value.parse()?).is_some(),
@@ -142,10 +146,19 @@ impl EndpointRequest {
             }
             _ => {
                 let option = format!("{key}={value}");
-                let why = "is none of ip=, mac=, interface=, mtu=, gw-priority=, guard=";
+                let why = "is none of ip=, ip6=, mac=, interface=, mtu=, gw-priority=, guard=";
                 return Err(Invalid::new("option", option, why));
             }
         })
+    }
+}
+
+impl EndpointRequest {
+    /// Asks for `address`; true where another of its family was asked for.
+    fn add_address(&mut self, address: IpAddr) -> bool {
+        let again = self.addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4());
+        self.addresses.push(address);
+        again
     }
 }
 
@@ -162,9 +175,8 @@ mod tests {
 
     #[test]
     fn several_are_joined_by_a_semicolon_or_come_as_json() {
-        let text =
-            "front:ip=10.64.0.5,mac=02:00:00:00:00:05,interface=lan;bridge:mtu=1400 gw-priority=-7; back:guard=off";
-        let json = r#"[{"network":"front","ip":"10.64.0.5","mac":"02:00:00:00:00:05","interface":"lan"},
+        let text = "front:ip=10.64.0.5,ip6=fd00::5,mac=02:00:00:00:00:05,interface=lan;bridge:mtu=1400 gw-priority=-7; back:guard=off";
+        let json = r#"[{"network":"front","ip":"10.64.0.5","ip6":"fd00::5","mac":"02:00:00:00:00:05","interface":"lan"},
             {"network":"bridge","mtu":1400,"gw-priority":-7},{"network":"back","guard":"off"}]"#;
         let connections = parse(text).unwrap();
         assert_eq!(connections.iter().map(|one| one.network.as_str()).collect::<Vec<_>>(), ["front", "bridge", "back"]);
@@ -184,6 +196,8 @@ mod tests {
             ("a:guard=none", "guard \"none\": is neither"),
             ("a:gw-priority=high", "gw-priority \"high\""),
             ("a:gw-priority=1,gw-priority=2", "twice"),
+            ("a:ip6=10.0.0.1", "ip6 \"10.0.0.1\": is no IPv6"),
+            ("a:ip=10.0.0.1,ip=10.0.0.2", "twice"),
             ("a/b", "is no network name"),
             ("[]", "names no network"),
             (r#"[{"network":"a","speed":1}]"#, "speed"),

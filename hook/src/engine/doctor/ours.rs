@@ -174,10 +174,10 @@ impl Engine {
         let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
         let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
         if guarded && !needs.is_empty() {
-            let missing = not_forwarded(needs.iter())?.iter().flat_map(Setting::forwarding_of);
-            findings.extend(missing.map(|setting| {
-                Finding::ours(format!("sysctl {}", setting.dotted()), "is 0: no container reaches the outside")
-            }));
+            let missing = not_forwarded(needs.iter())?.iter().map(Setting::forwarding_name);
+            findings.extend(
+                missing.map(|name| Finding::ours(format!("sysctl {name}"), "is 0: no container reaches the outside")),
+            );
         }
         Ok(findings)
     }

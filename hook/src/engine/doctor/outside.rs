@@ -70,10 +70,10 @@ impl Engine {
         let mut notes = vec![Finding::note("firewall", trouble)];
         let row = self.store.read().host_row()?;
         let ours = Family::ALL.into_iter().filter(|family| row.forwarding_of(*family) != Forwarding::OfOthers);
-        for setting in ours.flat_map(Setting::forwarding_of) {
+        for name in ours.map(Setting::forwarding_name) {
             let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
                 own; close_forwarding = false in config.toml leaves them alone";
-            notes.push(Finding::note(format!("sysctl {}", setting.dotted()), trouble));
+            notes.push(Finding::note(format!("sysctl {name}"), trouble));
         }
         if self.config.published_ports == PublishedPorts::RespectHostFirewall {
             let trouble = "obey the host's own rules for what comes in: published_ports = \"respect-host-firewall\"";
@@ -129,7 +129,7 @@ fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
 fn routes(links: &mut HostLinks, network: &Network) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let Some(link) = network.link() else { return Ok(findings) };
-    let routes = links.host_routes(link)?;
+    let routes = links.host_routes(link, network.families())?;
     for subnet in &network.subnets {
         let (range, name) = (subnet.range, &network.name);
         for route in &routes {

@@ -8,8 +8,11 @@ use crate::decide::pool::{self, Choice, Taken};
 use crate::engine::{Error, Result};
 use crate::input::config::Config;
 use crate::input::network_file::Definition;
-use crate::kernel::HostLinks;
-use crate::model::{InterfaceName, Invalid, Network, NetworkName, Subnet};
+use crate::kernel::{self, HostLinks};
+use crate::model::{Family, InterfaceName, Invalid, Network, NetworkName, Subnet};
+
+/// How many ranges of IPv6 are tried for a network.
+const UNIQUE_LOCALS: u32 = 16;
 
 /// What other networks have.
 #[derive(Debug, Default)]
@@ -63,25 +66,33 @@ impl Others {
             Some(link) => self.free_link(&definition.name, link)?,
             None => pool::link(&definition.name, |link| self.link_owner(link).is_some()),
         };
-        let routes = links.host_routes(&link)?;
+        let routes = links.host_routes(&link, definition.families)?;
         definition.link = Some(link);
-        if !definition.subnets.is_empty() {
-            let ranges = definition.subnets.iter().map(|subnet| subnet.range);
-            return Ok(ranges
-                .map(|range| self.free_range(range, &routes))
-                .collect::<Result<Vec<_>>>()?
-                .into_iter()
-                .flatten()
-                .collect());
+        let ranges = definition.subnets.iter().map(|subnet| self.free_range(subnet.range, &routes));
+        let mut hidden: Vec<Hidden> = ranges.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        for family in definition.open_families().iter() {
+            let choice = match family {
+                Family::V4 => {
+                    let candidates = config.network_pools.iter().flat_map(|pool| pool.ranges());
+                    pool::choose(candidates, &self.ranges, &routes)
+                }
+                Family::V6 => {
+                    let machine = kernel::machine_id()?;
+                    let nth = |nth| pool::unique_local(&machine, &definition.name, nth);
+                    pool::choose((0..UNIQUE_LOCALS).map(nth), &self.ranges, &routes)
+                }
+            };
+            let range = match choice {
+                Some(Choice::Free(range)) => range,
+                Some(Choice::Under(range, route)) => {
+                    hidden.push(Hidden { range, route });
+                    range
+                }
+                None => return Err(exhausted(&definition.name, family, config)),
+            };
+            definition.subnets.extend(Subnet::with_first_gateway(range));
         }
-        let candidates = config.network_pools.iter().flat_map(|pool| pool.ranges());
-        let (range, hidden) = match pool::choose(candidates, &self.ranges, &routes) {
-            Some(Choice::Free(range)) => (range, None),
-            Some(Choice::Under(range, route)) => (range, Some(Hidden { range, route })),
-            None => return Err(exhausted(&definition.name, config)),
-        };
-        definition.subnets.extend(Subnet::with_first_gateway(range));
-        Ok(hidden.into_iter().collect())
+        Ok(hidden)
     }
 
     fn free_link(&self, name: &NetworkName, link: InterfaceName) -> Result<InterfaceName> {
@@ -110,7 +121,10 @@ impl Others {
     }
 }
 
-fn exhausted(name: &NetworkName, config: &Config) -> Error {
+fn exhausted(name: &NetworkName, family: Family, config: &Config) -> Error {
+    if family == Family::V6 {
+        return Error::Exhausted(format!("no range of IPv6 is left for network {name}; say one with --subnet"));
+    }
     let pools: Vec<String> =
         config.network_pools.iter().map(|pool| format!("{} by /{}", pool.base, pool.size)).collect();
     Error::Exhausted(format!(

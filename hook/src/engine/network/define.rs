@@ -8,7 +8,7 @@ use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Config};
 use crate::input::network_file::Definition;
 use crate::kernel::HostLinks;
-use crate::model::{InterfaceName, Invalid, Network, NetworkName};
+use crate::model::{Families, Family, InterfaceName, Invalid, Network, NetworkName};
 
 /// The network `bridge` as its first container would define it now beside these `definitions`. Nothing is kept: another
 /// route may take its range until then.
@@ -150,7 +150,7 @@ pub(super) fn undefined_default(
         let why = format!("overlaps {} of network {}; choose another range", taken.range, taken.network);
         return Err(Invalid::new("config: subnet", range, why).into());
     }
-    let routes = links.host_routes(&bridge)?;
+    let routes = links.host_routes(&bridge, Families::default().with(Family::V4))?;
     let candidates = config.subnets().filter(|subnet| pool::overlapped(&subnet.range, others.ranges()).is_none());
     let (subnet, route) = ipam::choose(candidates, &routes).map_err(|route| no_range(config, route))?;
     let hidden = route.map(|route| Hidden { range: subnet.range, route });

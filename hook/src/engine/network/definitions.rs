@@ -10,7 +10,7 @@ use crate::engine::Result;
 use crate::input::config::Config;
 use crate::input::network_file::{self, Definition};
 use crate::kernel::{self, Lock, LockFile, Place};
-use crate::model::NetworkName;
+use crate::model::{Families, NetworkName};
 
 /// Where the definitions are.
 #[derive(Debug, Clone)]
@@ -172,11 +172,12 @@ impl Changing<'_> {
             whole += &format!("bridge = \"{link}\" # chosen by ocinet\n");
         }
         whole += &text;
-        if found.subnets.is_empty() {
+        let chosen = chosen.subnets.iter().filter(|subnet| !found.subnets.contains(subnet));
+        if found.open_families() != Families::default() {
             if !whole.ends_with('\n') {
                 whole.push('\n');
             }
-            chosen.subnets.iter().for_each(|subnet| network_file::write_subnet(&mut whole, subnet));
+            chosen.for_each(|subnet| network_file::write_subnet(&mut whole, subnet));
         }
         self.write_text(name, &whole, lifetime)
     }

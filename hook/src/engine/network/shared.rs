@@ -24,9 +24,9 @@ impl Engine {
 fn fellows(store: &Store, network: &Network) -> Result<Vec<EndpointStep>> {
     let mut steps = Vec::new();
     for sandbox in &store.read().sandboxes()? {
-        let alias = sandbox.alias();
         let endpoints = sandbox.wired_endpoints().filter(|endpoint| endpoint.network == network.name);
-        steps.extend(endpoints.flat_map(|endpoint| driver::of_endpoint(network, endpoint, &alias)));
+        let step = |endpoint| driver::of_endpoint(network, endpoint, &sandbox.alias(endpoint));
+        steps.extend(endpoints.flat_map(step));
     }
     Ok(steps)
 }

@@ -8,15 +8,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use self::joined_links::Joined;
-use crate::decide::joined;
+use crate::decide::{joined, plan};
 use crate::driver;
 use crate::engine::network::default_interface;
 use crate::firewall::{Kind, Publish};
 use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
-    Alias, ContainerId, DrainingEndpoint, Endpoint, Families, Family, Gateway, InterfaceName, Key, Mac, Mode,
-    Namespace, NetnsLocator, Network, PortMapping, Publishing, Route, Sandbox, State, Subnet, Wire, quoted,
+    Alias, ContainerId, DrainingEndpoint, Endpoint, Families, Family, Gateway, HostAddress, InterfaceName, Key, Mac,
+    Mode, Namespace, NetnsLocator, Network, PortMapping, Publishing, Sandbox, State, Subnet, Wire, quoted,
 };
 use crate::store::Forwarding;
 
@@ -59,7 +59,7 @@ pub(super) struct SeenRules {
 }
 
 /// What the kernel holds of ours.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Inventory {
     pub firewalls: Vec<Kind>,
     pub forwarding: Vec<(Family, Forwarding)>,
@@ -69,20 +69,6 @@ pub(super) struct Inventory {
     pub draining: Vec<DrainingEndpoint>,
     /// What a person should know of: where a container's side is otherwise than the host's, and what was left alone.
     pub reports: Vec<String>,
-}
-
-impl Default for Inventory {
-    fn default() -> Self {
-        Self {
-            firewalls: Vec::new(),
-            forwarding: Vec::new(),
-            respect_host_firewall: false,
-            networks: Vec::new(),
-            sandboxes: Vec::new(),
-            draining: Vec::new(),
-            reports: Vec::new(),
-        }
-    }
 }
 
 impl Inventory {
@@ -121,7 +107,8 @@ impl Inventory {
     fn sandboxes_of(&mut self, all: &Seen, bridges: &BTreeMap<u32, Network>, config: &Config) -> Vec<Sandbox> {
         let mut sandboxes = BTreeMap::<String, Joined>::new();
         for seen in &all.links {
-            let (Alias::Endpoint { key, container } | Alias::Draining { key, container }) = &seen.link.alias else {
+            let (Alias::Endpoint { key, container, .. } | Alias::Draining { key, container, .. }) = &seen.link.alias
+            else {
                 continue;
             };
             let Some(network) = self.network_of(&seen.link, bridges, &all.definitions, config) else { continue };
@@ -154,7 +141,7 @@ impl Inventory {
         if let Some(network) = link.controller.and_then(|index| bridges.get(&index)) {
             return Some(network.clone());
         }
-        let address = driver::address_of(&link.name);
+        let address = addresses_of(link).next();
         let holds = |network: &&Network| {
             network.subnets.iter().any(|subnet| address.is_some_and(|address| subnet.range.contains(&address)))
         };
@@ -188,6 +175,9 @@ impl Inventory {
 fn network(seen: &SeenLink, definitions: &[Network]) -> Option<(u32, Network)> {
     let SeenLink { link, addresses, .. } = seen;
     let Alias::Network(name) = &link.alias else { return None };
+    // Every bridge with IPv6 has a link-local one, which is of no range of the network.
+    let is_of_range = |net: &&IpNet| !matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+    let addresses: Vec<IpNet> = addresses.iter().filter(is_of_range).copied().collect();
     let subnets = addresses.iter().map(|net| subnet_of(*net)).collect();
     let mut network = Network::of_bridge(name.clone(), link.name.clone(), subnets);
     if let Some(definition) = definitions.iter().find(|definition| definition.name == *name) {
@@ -245,11 +235,12 @@ fn recognised(key: Key, found: &Namespace) -> Namespace {
 /// that an address has by default.
 fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
     let SeenLink { link, mac, unguarded, inside, .. } = seen;
-    let address = driver::address_of(&link.name).and_then(|address| {
+    let with_prefix = |address: IpAddr| {
         let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(&address))?;
         IpNet::new(address, subnet.range.prefix_len()).ok()
-    });
-    let default_mac = || Mac::of(address.map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), |net| net.addr()));
+    };
+    let addresses: Vec<IpNet> = addresses_of(link).filter_map(with_prefix).collect();
+    let default_mac = || Mac::of(addresses.first().map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), IpNet::addr));
     Endpoint {
         number: 0,
         state: State::Attached,
@@ -258,17 +249,29 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
         interface: inside.as_ref().map_or_else(joined::default_interface, |inside| inside.name.clone()),
         mac: mac.unwrap_or_else(default_mac),
         mtu: link.mtu,
-        addresses: address.into_iter().collect(),
-        routes: network.subnets.iter().filter_map(|subnet| subnet.gateway.address()).map(Route::Default).collect(),
+        routes: plan::default_routes(network, &addresses),
+        addresses,
         publishing: Publishing::Direct,
         gw_priority: 0,
         unguarded: *unguarded,
     }
 }
 
+/// The addresses of the container at `link`: that of IPv4, which its name tells, and that of IPv6 in its alias.
+fn addresses_of(link: &OurLink) -> impl Iterator<Item = IpAddr> {
+    let ipv6 = match &link.alias {
+        Alias::Endpoint { ipv6, .. } | Alias::Draining { ipv6, .. } => *ipv6,
+        Alias::Network(_) | Alias::InputLoop => None,
+    };
+    driver::address_of(&link.name).into_iter().chain(ipv6.map(IpAddr::V6))
+}
+
 /// Where a container's side of `endpoint` is otherwise than the host's.
 fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterface) -> Option<String> {
-    let foreign = inside.addresses.iter().filter(|address| !endpoint.addresses.contains(address));
+    // The kernel gives each interface a link-local one, and the guard lets that of its MAC pass.
+    let is_local = |net: &IpNet| matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+    let is_foreign = |address: &&IpNet| !endpoint.addresses.contains(address) && !is_local(address);
+    let foreign = inside.addresses.iter().filter(is_foreign);
     let mut has: Vec<String> = foreign.map(|address| format!("address {address}")).collect();
     if inside.mac != endpoint.mac {
         has.push(format!("MAC address {}", inside.mac));
@@ -281,17 +284,29 @@ fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterfa
 
 /// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with.
 fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
-    let Some(address) = sandbox.publishable().find(IpAddr::is_ipv4) else { return };
+    let targets = sandbox.port_targets();
     sandbox.routed = sandbox.is_routed();
     let is_reached = |port: &&Publish| port.reached_by.has_host() != sandbox.is_routed();
-    let to_it = published.iter().filter(|port| port.target.ip() == address).filter(is_reached);
+    let to_it = published.iter().filter(|port| targets.contains(&port.target.ip())).filter(is_reached);
     let mut ours: Vec<&Publish> = to_it.collect();
-    ours.sort_by_key(|port| (port.protocol.number(), port.host_address.ip(), port.host_port));
+    let place = |port: &&Publish| (port.protocol.number(), port.host_address.ip(), port.host_port);
+    ours.sort_by_key(place);
+    // One that is published on every address leads to an address of each family.
+    let of_all_families = |port: &Publish| {
+        let leads = |target: &IpAddr| {
+            published.iter().any(|other| place(&other) == place(&port) && other.target.ip() == *target)
+        };
+        targets.iter().all(leads)
+    };
+    ours.dedup_by_key(|port| place(port));
     if let Some(name) = ours.first().and_then(|port| port.label.parse().ok()) {
         sandbox.name = name;
     }
     for port in ours {
-        let Publish { protocol, host_address, host_port, target, .. } = *port;
+        let Publish { protocol, mut host_address, host_port, target, .. } = *port;
+        if host_address == HostAddress::Any && !sandbox.routed && !of_all_families(port) {
+            host_address = HostAddress::AnyOf(Family::of(target.ip()));
+        }
         let mapping = PortMapping { protocol, host_address, host_port, container_port: target.port(), count: 1 };
         if !sandbox.publish.last_mut().is_some_and(|last| last.absorb(&mapping)) {
             sandbox.publish.push(mapping);
@@ -303,7 +318,7 @@ fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
 mod tests {
     use super::*;
     use crate::firewall::ReachedBy;
-    use crate::model::{HostAddress, Protocol};
+    use crate::model::Protocol;
 
     fn link(name: &str, alias: &str, index: u32, controller: Option<u32>) -> SeenLink {
         let (name, alias) = (name.parse().unwrap(), alias.parse().unwrap());
@@ -317,7 +332,7 @@ mod tests {
     }
 
     fn web() -> SeenLink {
-        let alias = Alias::endpoint(Key::new(&"web".parse().unwrap(), "/b"), "web").to_string();
+        let alias = format!("ocinet:{}:web", Key::new(&"web".parse().unwrap(), "/b").hex());
         link("ocv0a5a0002", &alias, 7, Some(3))
     }
 

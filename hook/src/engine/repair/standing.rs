@@ -73,10 +73,9 @@ impl Engine {
 
     /// What connects each endpoint of `sandbox`.
     pub(in crate::engine) fn connected<'s>(&self, sandbox: &'s Sandbox) -> Result<Vec<Connected<'s>>> {
-        let alias = sandbox.alias();
         let mut connected = Vec::new();
         for endpoint in &sandbox.endpoints {
-            let network = self.store.read().network(&endpoint.network)?;
+            let (network, alias) = (self.store.read().network(&endpoint.network)?, sandbox.alias(endpoint));
             let steps = network.iter().flat_map(|network| driver::of_endpoint(network, endpoint, &alias)).collect();
             connected.push(Connected { endpoint, network, steps });
         }

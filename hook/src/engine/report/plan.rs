@@ -188,9 +188,10 @@ impl Engine {
 
     /// What connects the container. What an earlier attach has made is not made again.
     pub(super) fn wire_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
-        let facts = Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind(&self.store)?.has_rules() };
+        let guarded = self.rules.keeper.kind(&self.store)?.has_rules();
         let mut commands = Vec::new();
         for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
+            let facts = Facts { alias: sandbox.alias(endpoint), guarded };
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {
                 if perform::network_faults(&mut self.links, step)?.contains(&NetworkFault::Missing) {
@@ -243,8 +244,7 @@ impl Engine {
             }
             commands.extend(shell::load(kind, &all).map(|(program, input)| fed(program, &input)));
         }
-        let switches = missing.iter().flat_map(Setting::forwarding_of);
-        commands.extend(switches.map(|setting| format!("sysctl -qw {}=1", setting.dotted())));
+        commands.extend(missing.iter().map(|family| format!("sysctl -qw {}", Setting::forwarding_words(family))));
         Ok(commands)
     }
 

@@ -2,12 +2,37 @@
 
 use super::forwarding::not_forwarded;
 use super::ruleset::Rules;
-use crate::engine::Result;
 use crate::engine::locks::FirewallLock;
-use crate::firewall::{Change, NetworkNeeds, Publish, publish_needs};
+use crate::engine::{Error, Result};
+use crate::firewall::{Base, Change, Kind, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::HostLinks;
-use crate::model::{Endpoint, Families, InterfaceName, Network, Publishing, Sandbox};
+use crate::model::{Endpoint, Families, Family, InterfaceName, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
+
+/// Refuses a network with IPv6 where iptables keeps the rules.
+pub(super) fn refuse_unkept(kind: Kind, networks: &[Network]) -> Result<()> {
+    let Some(network) = networks.iter().find(|network| network.has_ipv6()) else { return Ok(()) };
+    match kind {
+        Kind::Nftables | Kind::None => Ok(()),
+        Kind::IptablesNft | Kind::IptablesLegacy => Err(Error::Conflict(format!(
+            "network {} has IPv6, and ocinet keeps rules of IPv6 with nftables alone: set firewall = \"nftables\" in \
+             config.toml, or make the network without IPv6",
+            network.name
+        ))),
+    }
+}
+
+/// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
+fn refuse_unasked(base: &Base, ports: &[Publish]) -> Result<()> {
+    if !base.input_loop.is_used() || ports.iter().all(|port| port.family() != Some(Family::V6)) {
+        return Ok(());
+    }
+    Err(Error::Conflict(
+        "published_ports = \"respect-host-firewall\" in config.toml cannot be kept for IPv6: publish ports on a network \
+         without IPv6, or on an IPv4 address of the host"
+            .into(),
+    ))
+}
 
 impl Rules {
     /// Puts in place what `sandbox` needs. `firewall_lock` was taken before its lease was written.
@@ -47,6 +72,7 @@ impl Rules {
     ) -> Result<()> {
         let FirewallLock { row, lock } = firewall_lock;
         let (base, remove, add) = (self.base(&row, links)?, publish_needs(before), publish_needs(after));
+        refuse_unasked(&base, &add)?;
         let change = Change { base, networks: &[], add: &add, remove: &remove };
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);
@@ -80,7 +106,8 @@ impl Rules {
         links: &mut HostLinks,
     ) -> Result<()> {
         let FirewallLock { row, lock } = firewall_lock;
-        if !self.keeper.kind_of(&row)?.has_rules() {
+        let kind = self.keeper.kind_of(&row)?;
+        if !kind.has_rules() {
             return Ok(());
         }
         let bridges: Vec<&InterfaceName> = networks.iter().filter_map(Network::link).collect();
@@ -88,6 +115,9 @@ impl Rules {
             return Ok(());
         }
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
+        refuse_unkept(kind, networks)?;
+        let base = self.base(&row, links)?;
+        refuse_unasked(&base, ports)?;
         let missing = not_forwarded(needs.iter())?;
         if missing != Families::default() {
             drop(lock);
@@ -96,7 +126,7 @@ impl Rules {
             let survey = self.passes.add_missing(&self.locks, &bridges)?;
             return self.passes.refuse_unpassed(&survey, sandbox, networks);
         }
-        let change = Change { base: self.base(&row, links)?, networks: &needs, add: ports, remove: &[] };
+        let change = Change { base, networks: &needs, add: ports, remove: &[] };
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);
         if !whole {

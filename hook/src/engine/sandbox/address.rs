@@ -7,41 +7,34 @@ use ipnet::IpNet;
 use super::outcome::{LeaseConflict, Leased, Wanted};
 use crate::decide::ipam;
 use crate::decide::request::EndpointRequest;
-use crate::model::{Key, Mac, Network, NetworkName, Subnet};
+use crate::model::{Family, Invalid, Key, Mac, Network, NetworkName, Subnet};
 use crate::store::{self, Write};
 
-/// The address that was asked for, or the one that the container had, or the next free one: of several ranges, in the
-/// first that has one.
-pub(in crate::engine) fn address(
+/// The addresses of an endpoint: one of each family that the network has, that of IPv4 first.
+pub(in crate::engine) fn addresses(
     store: &Write<'_>,
     key: &Key,
     connection: &EndpointRequest,
     network: &Network,
-) -> Leased<IpNet> {
-    let with_prefix = |subnet: &Subnet, address| {
-        IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family")
-    };
-    let none = || LeaseConflict::NoAddress(network.clone());
-    let Some(wanted) = connection.addresses.first() else {
-        let free = FreeAddresses { store, connection, name: &network.name };
-        if let Some((subnet, address)) = free.past(key, &network.subnets)? {
-            return Ok(with_prefix(subnet, address));
-        }
-        for subnet in &network.subnets {
-            if let Some(address) = free.next(subnet)? {
-                store.set_last_address(&network.name, address)?;
-                return Ok(with_prefix(subnet, address));
-            }
-        }
-        return Err(none());
-    };
-    let around = network.subnets.iter().find(|subnet| subnet.range.contains(wanted));
-    let subnet = around.or(network.subnets.first()).ok_or_else(none)?;
-    ipam::check(subnet, *wanted).map_err(|e| e.within("annotation io.ocinet.network"))?;
-    match store.address_holder(&network.name, *wanted)? {
-        Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) }),
-        None => Ok(with_prefix(subnet, *wanted)),
+) -> Leased<Vec<IpNet>> {
+    let foreign = |address: &&IpAddr| !network.subnets.iter().any(|subnet| is_of(Family::of(**address), subnet));
+    if let Some(address) = connection.addresses.iter().find(foreign) {
+        let (field, family) = if address.is_ipv4() { ("ip", "IPv4") } else { ("ip6", "IPv6") };
+        let why = format!("cannot be had, since network {} has no {family}", network.name);
+        return Err(Invalid::new(field, address, why).within("annotation io.ocinet.network").into());
     }
+    let mut found: Vec<IpNet> = Vec::new();
+    for family in Family::ALL {
+        if network.subnets.iter().any(|subnet| is_of(family, subnet)) {
+            let free = FreeAddresses { store, connection, name: &network.name, first: found.first().map(IpNet::addr) };
+            found.push(free.address(family, key, network)?);
+        }
+    }
+    if found.is_empty() { Err(LeaseConflict::NoAddress(network.clone())) } else { Ok(found) }
+}
+
+fn is_of(family: Family, subnet: &Subnet) -> bool {
+    Family::of(subnet.range.addr()) == family
 }
 
 /// The addresses of a network that a container could get.
@@ -49,14 +42,62 @@ struct FreeAddresses<'r> {
     store: &'r Write<'r>,
     connection: &'r EndpointRequest,
     name: &'r NetworkName,
+    /// The address of the endpoint from which its MAC address follows, where it has one already.
+    first: Option<IpAddr>,
 }
 
 impl FreeAddresses<'_> {
+    /// The address of `family` that was asked for, or the one that the container had, or one that embeds its IPv4
+    /// address, or the next free one: of several ranges, in the first that has one.
+    fn address(&self, family: Family, key: &Key, network: &Network) -> Leased<IpNet> {
+        let subnets: Vec<&Subnet> = network.subnets.iter().filter(|subnet| is_of(family, subnet)).collect();
+        let with_prefix = |subnet: &Subnet, address| {
+            IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family")
+        };
+        if let Some(wanted) = self.connection.addresses.iter().find(|address| Family::of(**address) == family) {
+            let around = subnets.iter().find(|subnet| subnet.range.contains(wanted));
+            let subnet = around.unwrap_or(&subnets[0]);
+            ipam::check(subnet, *wanted).map_err(|e| e.within("annotation io.ocinet.network"))?;
+            return match self.store.address_holder(self.name, *wanted)? {
+                Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) }),
+                None => Ok(with_prefix(subnet, *wanted)),
+            };
+        }
+        if let Some((subnet, address)) = self.past(key, &subnets)? {
+            return Ok(with_prefix(subnet, address));
+        }
+        if let Some((subnet, address)) = self.embedding(&subnets)? {
+            return Ok(with_prefix(subnet, address));
+        }
+        for subnet in subnets {
+            if let Some(address) = self.next(subnet)? {
+                if self.first.is_none() {
+                    self.store.set_last_address(self.name, address)?;
+                }
+                return Ok(with_prefix(subnet, address));
+            }
+        }
+        Err(LeaseConflict::NoAddress(network.clone()))
+    }
+
     /// The address that the container of `key` had, with its subnet, where it is free and one that is given out.
-    fn past<'s>(&self, key: &Key, subnets: &'s [Subnet]) -> store::Result<Option<(&'s Subnet, IpAddr)>> {
+    fn past<'s>(&self, key: &Key, subnets: &[&'s Subnet]) -> store::Result<Option<(&'s Subnet, IpAddr)>> {
         for address in self.store.past_addresses(key, self.name)? {
             let given_out = subnets.iter().find(|subnet| ipam::is_given_out(subnet, address));
-            if let Some(subnet) = given_out
+            if let Some(subnet) = given_out.copied()
+                && !self.is_taken(address)?
+            {
+                return Ok(Some((subnet, address)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The one that embeds the IPv4 address of the endpoint, with its subnet, where it is free.
+    fn embedding<'s>(&self, subnets: &[&'s Subnet]) -> store::Result<Option<(&'s Subnet, IpAddr)>> {
+        let Some(IpAddr::V4(v4)) = self.first else { return Ok(None) };
+        for subnet in subnets {
+            if let Some(address) = ipam::embedding(subnet, v4)
                 && !self.is_taken(address)?
             {
                 return Ok(Some((subnet, address)));
@@ -72,9 +113,9 @@ impl FreeAddresses<'_> {
 
     fn is_taken(&self, address: IpAddr) -> store::Result<bool> {
         // Another container may have asked for the MAC that follows from the address.
-        let is_mac_taken = || match self.connection.mac {
-            Some(_) => Ok(false),
-            None => self.store.mac_holder(self.name, Mac::of(address)).map(|holder| holder.is_some()),
+        let is_mac_taken = || match (self.connection.mac, self.first) {
+            (Some(_), _) | (_, Some(_)) => Ok(false),
+            (None, None) => self.store.mac_holder(self.name, Mac::of(address)).map(|holder| holder.is_some()),
         };
         Ok(self.store.address_holder(self.name, address)?.is_some() || is_mac_taken()?)
     }

@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use slog::{debug, info, warn};
 
@@ -215,9 +214,9 @@ impl Engine {
         self.rules.open_for(sandbox, networks, firewall_lock, &mut self.store, &mut self.links)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
-        let facts = Facts { alias: sandbox.alias(), guarded };
         let _turn = self.locks.exclusive(Place::Links)?;
         for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
+            let facts = Facts { alias: sandbox.alias(endpoint), guarded };
             self.wire_endpoint(endpoint, network, &facts, netns)?;
         }
         Ok(())
@@ -256,8 +255,8 @@ impl Engine {
         let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
         let ports: Vec<(HostAddress, u16)> =
             udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
-        let target = sandbox.publishable().find(IpAddr::is_ipv4);
-        if let Some(target) = target.filter(|_| !ports.is_empty()) {
+        let targets = sandbox.port_targets();
+        for target in targets.into_iter().filter(|_| !ports.is_empty()) {
             let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
             self.warn_of(forgotten);
             self.step("flows");

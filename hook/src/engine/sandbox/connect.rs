@@ -199,7 +199,7 @@ impl Engine {
         let Connection { sandbox, network, firewall_lock } = connection;
         let Some(added) = sandbox.endpoints.last() else { return Ok(()) };
         let facts =
-            Facts { alias: sandbox.alias(), guarded: self.rules.keeper.kind_of(&firewall_lock.row)?.has_rules() };
+            Facts { alias: sandbox.alias(added), guarded: self.rules.keeper.kind_of(&firewall_lock.row)?.has_rules() };
         self.rules.open_network(&sandbox, &network, firewall_lock, &mut self.store, &mut self.links)?;
         self.step("firewall");
         let _turn = self.locks.exclusive(Place::Links)?;
@@ -213,7 +213,7 @@ impl Engine {
         let number = before.number;
         let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(()) };
         let Some(leaving) = sandbox.endpoints.iter().find(|one| one.number == endpoint).cloned() else { return Ok(()) };
-        for step in crate::driver::undo(&leaving, &sandbox.alias()) {
+        for step in crate::driver::undo(&leaving, &sandbox.alias(&leaving)) {
             kernel::perform::shut(&mut self.links, &step)?;
         }
         self.step("links");

@@ -8,7 +8,7 @@ use crate::decide::plan;
 use crate::driver::SandboxStep;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{Netns, perform};
-use crate::model::{Key, NetworkName, Route, Sandbox, State, quoted};
+use crate::model::{Endpoint, Key, NetworkName, Route, Sandbox, State, quoted};
 
 impl Engine {
     /// Disconnects the container that is called `container` from `network`. What leads to it by that network goes to the
@@ -108,7 +108,8 @@ impl Engine {
         for endpoint in before.endpoints.iter().filter(|endpoint| endpoint.state != State::Attached) {
             let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
             for Route::Default(from) in plan::default_routes(&network, &endpoint.addresses) {
-                let to = now.gateway().filter(|to| to.is_ipv4() == from.is_ipv4());
+                let mut gateways = now.endpoints.iter().flat_map(Endpoint::gateways);
+                let to = gateways.find(|to| to.is_ipv4() == from.is_ipv4());
                 self.warn_of(perform::inside(netns, &[SandboxStep::MoveDefaultRoute { from, to }], None));
             }
         }

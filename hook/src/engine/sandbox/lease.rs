@@ -3,7 +3,7 @@
 //! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves
 //! it outside of the transaction, where it may look at the kernel, and tries the lease again.
 
-use super::address::address;
+use super::address::addresses;
 use super::attach::AttachTarget;
 use super::outcome::{Lease, LeaseConflict, Leased, Wanted};
 use crate::decide::files::File;
@@ -17,8 +17,8 @@ use crate::engine::{Engine, Error, Result};
 use crate::input::{NetworkNamespace, PublishRequest, config};
 use crate::kernel::{self, perform};
 use crate::model::{
-    DrainingEndpoint, Endpoint, InterfaceName, Key, Namespace, Network, NetworkName, PortMapping, Publishing, Sandbox,
-    State,
+    DrainingEndpoint, Endpoint, Families, Family, IPV6_MIN_MTU, InterfaceName, Invalid, Key, Namespace, Network,
+    NetworkName, PortMapping, Publishing, Sandbox, State,
 };
 use crate::store::{Holder, Write};
 
@@ -61,7 +61,9 @@ impl Engine {
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         // Only a namespace that was there before can have been wired by another program.
         let may_lead_elsewhere = matches!(request.namespace, NetworkNamespace::At(_)) && !joining.publish.is_empty();
-        let leads_elsewhere = may_lead_elsewhere && perform::has_way_out(&target.netns)?;
+        let families = definitions.iter().flatten().flat_map(|network| network.families().iter().collect::<Vec<_>>());
+        let families = families.fold(Families::default().with(Family::V4), Families::with);
+        let leads_elsewhere = may_lead_elsewhere && perform::has_way_out(&target.netns, families)?;
         let published_by = self.published_by(joining, &definitions, &[], leads_elsewhere)?;
         let mappings = self.choose_ports(joining.publish, &published_by)?;
         let lock = change_at_firewall(&self.locks)?;
@@ -192,12 +194,22 @@ pub(in crate::engine) fn endpoint(
     if let Some(mac) = connection.mac {
         ipam::check_mac(&network.subnets, mac).map_err(|e| e.within("annotation io.ocinet.network"))?;
     }
-    let address = address(store, key, connection, network)?;
-    let endpoint = plan::endpoint(connection, network, address, interface, nth);
+    let addresses = addresses(store, key, connection, network)?;
+    let endpoint = plan::endpoint(connection, network, addresses, interface, nth);
+    check_mtu(&endpoint)?;
     match store.mac_holder(&network.name, endpoint.mac)? {
         Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) }),
         None => Ok(endpoint),
     }
+}
+
+/// With a smaller MTU, the kernel takes IPv6 away from a link.
+fn check_mtu(endpoint: &Endpoint) -> Leased<()> {
+    if endpoint.mtu >= IPV6_MIN_MTU || endpoint.addresses.iter().all(|address| address.addr().is_ipv4()) {
+        return Ok(());
+    }
+    let why = format!("is too small for IPv6 on network {}, which needs {IPV6_MIN_MTU}", endpoint.network);
+    Err(Invalid::new("mtu", endpoint.mtu, why).within("annotation io.ocinet.network").into())
 }
 
 /// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users

@@ -14,7 +14,7 @@ use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Firewall};
 use crate::input::{HostPort, PublishRequest};
 use crate::kernel::{self, FreeRange, Listeners};
-use crate::model::{HostAddress, Invalid, Network, PortMapping, Protocol};
+use crate::model::{Families, Family, HostAddress, Invalid, Network, PortMapping, Protocol};
 use crate::store::Read;
 
 /// How many more ports are asked about at least, where the first ones were not enough.
@@ -24,6 +24,8 @@ const MORE: usize = 16;
 struct HostPorts<'e> {
     read: Read<'e>,
     listeners: Listeners,
+    /// The families of the containers' addresses.
+    families: Families,
 }
 
 /// The ports that may be in a pool, as far as nothing was asked about them yet.
@@ -38,7 +40,7 @@ impl HostPorts<'_> {
             let held = self.read.held_ports(protocol, address, first, last)?;
             let held: HashSet<u16> = held.iter().flat_map(|run| run.first.max(first)..=run.last.min(last)).collect();
             for port in span.iter().filter(|port| !held.contains(port)) {
-                if !self.listeners.has(protocol, address, *port)? {
+                if !listens(&mut self.listeners, protocol, address, self.families, *port)? {
                     free.push(*port);
                 }
             }
@@ -78,6 +80,36 @@ impl HostPorts<'_> {
             *count *= 2;
         }
     }
+}
+
+/// Whether a process of the host has a port that a container with addresses of `families` would take.
+fn listens(
+    listeners: &mut Listeners,
+    protocol: Protocol,
+    address: HostAddress,
+    families: Families,
+    port: u16,
+) -> Result<bool> {
+    for one in address.of_families(families) {
+        if listeners.has(protocol, one, port)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Refuses a host address of a family of which the container has no address.
+fn refuse_untranslatable(publish: &[PublishRequest], by: &PublishedBy) -> Result<()> {
+    let Some(request) = by.untranslatable(publish) else { return Ok(()) };
+    let (has, lacks) = match request.host_address.family() {
+        Some(Family::V6) => ("IPv4", "IPv6"),
+        _ => ("IPv6", "IPv4"),
+    };
+    let why = format!(
+        "is an address of {lacks}, and the network to which the container's ports lead has {has} alone: no rule leads \
+         from one to the other"
+    );
+    Err(Invalid::new("annotation io.ocinet.publish: host address", request.host_address.ip(), why).into())
 }
 
 /// That none is free of the ports that `request` could have.
@@ -149,14 +181,15 @@ impl Engine {
             return Ok(published::routed(publish));
         }
         let publish = &*by.bound(publish)?;
-        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few() };
-        self.refuse_unpublishable(publish, &mut host.listeners)?;
+        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few(), families: by.families };
+        refuse_untranslatable(publish, by)?;
+        self.refuse_unpublishable(publish, &mut host)?;
         host.choose(publish)
     }
 
     /// Refuses host addresses that are not the host's, and ports asked for by number on which a process of the host
     /// listens.
-    fn refuse_unpublishable(&self, publish: &[PublishRequest], listeners: &mut Listeners) -> Result<()> {
+    fn refuse_unpublishable(&self, publish: &[PublishRequest], host: &mut HostPorts<'_>) -> Result<()> {
         if let (Firewall::None, Some(request)) = (self.config.firewall, publish.first()) {
             let why = "cannot be published with firewall = \"none\" in config.toml, which leaves all rules to you";
             let port = format!("{}/{}", request.container_ports.start(), request.protocol);
@@ -164,7 +197,9 @@ impl Engine {
         }
         for request in publish {
             let (protocol, address) = (request.protocol, request.host_address);
-            if address != HostAddress::Any && !kernel::is_local(address.ip())? {
+            if let Some(one) = address.one()
+                && !kernel::is_local(one)?
+            {
                 let field = match request.names_address {
                     true => "annotation io.ocinet.publish: host address",
                     false => "default address of published ports",
@@ -173,7 +208,7 @@ impl Engine {
             }
             let HostPort::Exactly(range) = &request.host_port else { continue };
             for port in range.clone() {
-                if listeners.has(protocol, address, port)? {
+                if listens(&mut host.listeners, protocol, address, host.families, port)? {
                     let free = self.next_free_port(protocol, address, port);
                     let socket = SocketAddr::new(address.ip(), port);
                     return Err(Error::Conflict(format!(
@@ -187,7 +222,8 @@ impl Engine {
 
     /// `; 8081 is free`, for people whose port is taken.
     pub(in crate::engine) fn next_free_port(&self, protocol: Protocol, address: HostAddress, port: u16) -> String {
-        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few() };
+        let families = Families::default().with(Family::V4);
+        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few(), families };
         let mut untried = port.saturating_add(1)..=u16::MAX;
         let mut count = 1;
         loop {

@@ -5,8 +5,6 @@
 //! at last the flows of the old target are forgotten: TCP clients get a reset with their next packet. What does not
 //! change is not touched.
 
-use std::net::IpAddr;
-
 use slog::warn;
 
 use crate::decide::joined;
@@ -65,8 +63,8 @@ impl Engine {
             let firewall_lock = FirewallLock { lock, row };
             self.rules.move_ports(&before, &after, firewall_lock, &self.store, &mut self.links)?;
         }
-        let target = |sandbox: &Sandbox| sandbox.publishable().find(IpAddr::is_ipv4);
-        if let Some(old) = target(&before).filter(|old| Some(*old) != target(&after)) {
+        let (old, new) = (before.port_targets(), after.port_targets());
+        for old in old.into_iter().filter(|old| !new.contains(old)) {
             let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_led_to(old));
             self.warn_of(forgotten);
         }

@@ -56,7 +56,7 @@ pub fn rule_in(table: Table, port: &Publish) -> Option<(&'static str, PortRule)>
         return None;
     }
     let host = match port.host_address {
-        HostAddress::Any => None,
+        HostAddress::Any | HostAddress::AnyOf(_) => None,
         HostAddress::V4(address) => Some(address),
         HostAddress::V6(_) => return None,
     };

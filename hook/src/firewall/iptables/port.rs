@@ -12,7 +12,7 @@ use crate::model::{HostAddress, Protocol};
 pub fn rule(port: &Publish) -> String {
     let Publish { protocol, host_port, target, .. } = port;
     let (chain, host) = match port.host_address {
-        HostAddress::Any => (ANY, String::new()),
+        HostAddress::Any | HostAddress::AnyOf(_) => (ANY, String::new()),
         address => (PUBLISH, format!("-d {} ", address.ip())),
     };
     let comment = comment(port);
@@ -29,7 +29,7 @@ pub(super) fn asked(port: &Publish) -> String {
 /// The rule that keeps the host from answering for a published port; none for UDP, of which conntrack calls nothing
 /// invalid that the host would answer.
 pub(super) fn judged(port: &Publish) -> Option<String> {
-    let chain = if port.host_address == HostAddress::Any { INVALID_ANY } else { INVALID };
+    let chain = if port.host_address.one().is_none() { INVALID_ANY } else { INVALID };
     (port.protocol != Protocol::Udp).then(|| format!("{chain} {} -j DROP", key(port)))
 }
 
@@ -57,7 +57,7 @@ pub(super) fn at_container(port: &Publish) -> Option<String> {
 fn key(port: &Publish) -> String {
     let Publish { protocol, host_port, .. } = port;
     let host = match port.host_address {
-        HostAddress::Any => String::new(),
+        HostAddress::Any | HostAddress::AnyOf(_) => String::new(),
         address => format!("-d {} ", IpNet::from(address.ip())),
     };
     format!("{host}-p {protocol} -m {protocol} --dport {host_port}")

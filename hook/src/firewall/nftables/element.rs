@@ -104,6 +104,10 @@ fn source_element(source: &Source) -> Element {
 /// Those of a published port: in a map, and beside it in sets, since a map can only be asked where to lead.
 pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
     let Some(family) = port.family() else { return Vec::new() };
+    // The host's own rules are asked about those of IPv4 alone.
+    if family == Family::V6 && base.input_loop.is_used() {
+        return Vec::new();
+    }
     let at_container = |set: Set| {
         let key = [Field::Address(port.target.ip()), Field::Protocol(port.protocol), Field::Port(port.target.port())];
         Element { comment: Some(comment(port)), ..Element::key(set, key) }
@@ -114,18 +118,19 @@ pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
         ReachedBy::Host => None,
     };
     let (publish, ports, asked): (Set, Set, Set) = match port.host_address {
-        HostAddress::Any => (Set::PublishAny(family), Set::PortsAny(family), Set::AskedAny(family)),
+        HostAddress::Any | HostAddress::AnyOf(_) => {
+            (Set::PublishAny(family), Set::PortsAny(family), Set::AskedAny(family))
+        }
         HostAddress::V4(_) | HostAddress::V6(_) => {
             (Set::PublishAddr(family), Set::PortsAddr(family), Set::AskedAddr(family))
         }
     };
-    let host = Option::from(port.host_address).map(Field::Address);
+    let host = port.host_address.one().map(Field::Address);
     let key: Vec<Field> =
         host.into_iter().chain([Field::Protocol(port.protocol), Field::Port(port.host_port)]).collect();
     // Conntrack calls no packet of UDP invalid to which the host would answer.
     let judged = (port.protocol != Protocol::Udp).then_some(ports);
-    let is_asked = base.input_loop.is_used() && family == Family::V4;
-    let beside = judged.into_iter().chain(is_asked.then_some(asked));
+    let beside = judged.into_iter().chain(base.input_loop.is_used().then_some(asked));
     let beside = beside.map(|set| Element::key(set, key.clone()));
     let container = || Element::key(Set::Masqueraded(family), [Field::Address(port.target.ip())]);
     let beside: Vec<Element> = beside.chain(port.masquerade.then(container)).collect();
@@ -397,7 +402,7 @@ mod tests {
 
     #[test]
     fn the_elements_of_ipv6_are_in_sets_of_their_own() {
-        let base = Base { has_ipv6: true, ..needs().base };
+        let base = Base { has_ipv6: true, input_loop: InputLoop::Unused, ..needs().base };
         let to_v6 = Publish { target: "[fd00::2]:80".parse().unwrap(), ..port(HostAddress::Any, "web") };
         let at_one = Publish { host_address: HostAddress::V6(Ipv6Addr::LOCALHOST), masquerade: true, ..to_v6.clone() };
         let mut network = NetworkNeeds { internal: true, ..network("ocinet0", "fd00::/64") };
@@ -426,6 +431,8 @@ mod tests {
         );
         let encoded = encoded_ports(&all.publish, &all.base);
         assert_eq!(encoded.iter().find_map(Encoded::publish), Some(all.publish[0].clone()));
+        let asked = encoded_ports(&all.publish, &Base { input_loop: InputLoop::Made { link: 7 }, ..all.base });
+        assert_eq!(asked, [], "the host's own rules cannot be asked about them");
     }
 
     #[test]

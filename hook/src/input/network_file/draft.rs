@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::keys::{Read, address, list, number, parsed};
-use super::read::{prefix, static_route, subnet};
+use super::read::{families, prefix, static_route, subnet};
 use super::{Definition, check_together};
 use crate::model::{GatewayMode, InterfaceName, Invalid, Masquerade, NetworkName, Options, Subnet};
 
@@ -20,6 +20,10 @@ pub struct Draft {
     pub link: Option<InterfaceName>,
     /// What holds for all of its endpoints.
     pub options: Options,
+    /// Whether it has IPv4, where that is said.
+    pub ipv4: Option<bool>,
+    /// Whether it has IPv6, where that is said.
+    pub ipv6: Option<bool>,
     /// The ranges.
     pub ranges: Vec<IpNet>,
     /// Gateways, each of the range that it is in.
@@ -78,6 +82,8 @@ impl Draft {
                 let names = value.split([':', ',']).filter(|name| !name.is_empty()).collect::<Vec<_>>();
                 options.trusted_interfaces = list(parsed)(&names.into())?;
             }
+            "ipv4" | "enable_ipv4" => self.ipv4 = Some(truth(value)?),
+            "ipv6" | "enable_ipv6" => self.ipv6 = Some(truth(value)?),
             "route" => options.routes.push(static_route(value)?),
             _ => return other(key, value),
         }
@@ -110,7 +116,9 @@ impl Draft {
             subnet(*range, gateway.copied(), pool.copied(), reserved)
         };
         let subnets = ranges.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-        let definition = Definition { name, link: link.clone(), subnets, options: options.clone(), created: None };
+        let families = families(&subnets, self.ipv4, self.ipv6)?;
+        let (link, options) = (link.clone(), options.clone());
+        let definition = Definition { name, link, families, subnets, options, created: None };
         check_together(&definition)?;
         Ok(definition)
     }
@@ -133,16 +141,15 @@ fn only<'a, T: std::fmt::Display>(
 fn other(key: &str, value: &str) -> Read<()> {
     let is = |expected: bool| truth(value).is_ok_and(|value| value == expected);
     match key {
-        "enable_ipv4" if is(true) => Ok(()),
-        "enable_ipv6" | "inhibit_ipv4" | "no_default_route" | "default_bridge" if is(false) => Ok(()),
+        "inhibit_ipv4" | "no_default_route" | "default_bridge" if is(false) => Ok(()),
         "default_bridge" => Ok(()),
         // Networks do not reach each other.
         "isolate" if is(true) || value == "strict" => Ok(()),
         "isolate" => Err("is not built; networks do not reach each other".into()),
-        "enable_ipv4" | "enable_ipv6" | "inhibit_ipv4" | "no_default_route" | "vlan" | "vrf" | "metric" | "parent"
+        "inhibit_ipv4" | "no_default_route" | "vlan" | "vrf" | "metric" | "parent"
         | "host_ipv6" | "outbound_addr6" | "host_binding_ipv6" | "gateway_mode_ipv6" => Err("is not built yet".into()),
         _ => Err(
-            "is no option; there are bridge, mtu, icc, masquerade, outbound, host_binding, mode, interface_prefix, \
+            "is no option; there are bridge, ipv4, ipv6, mtu, icc, masquerade, outbound, host_binding, mode, interface_prefix, \
                   trusted_interfaces, route, and Docker's names of them"
                 .into(),
         ),
@@ -210,7 +217,7 @@ mod tests {
             ("mode", "unmanaged", "there are nat, routed and isolated"),
             ("com.docker.network.bridge.gateway_mode_ipv4", "nat-unprotected", "every port"),
             ("com.docker.network.bridge.inhibit_ipv4", "true", "not built yet"),
-            ("com.docker.network.enable_ipv6", "true", "not built yet"),
+            ("com.docker.network.enable_ipv6", "perhaps", "neither true nor false"),
             ("isolate", "false", "do not reach each other"),
             ("vlan", "7", "not built yet"),
             ("name", "x", "stands at the end"),

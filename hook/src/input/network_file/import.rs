@@ -53,6 +53,9 @@ impl Import {
         self.draft.name = text(network, "Name")?.map(str::to_owned);
         bridge_only("Driver", text(network, "Driver")?)?;
         self.draft.options.internal = flag(network, "Internal")?;
+        // Older versions of Docker do not say the first.
+        self.draft.ipv4 = of_kind(network, "EnableIPv4", "true or false", Value::as_bool)?;
+        self.draft.ipv6 = flag(network, "EnableIPv6")?.then_some(true);
         self.labels(network, "Labels")?;
         self.options(network, "Options")?;
         let ipam = object(network, "IPAM")?;
@@ -73,6 +76,7 @@ impl Import {
         self.draft.name = text(network, "name")?.map(str::to_owned);
         bridge_only("driver", text(network, "driver")?)?;
         self.draft.options.internal = flag(network, "internal")?;
+        self.draft.ipv6 = flag(network, "ipv6_enabled")?.then_some(true);
         self.labels(network, "labels")?;
         self.options(network, "options")?;
         for server in list(network, "network_dns_servers")? {

@@ -6,7 +6,7 @@ mod keys;
 mod read;
 mod write;
 
-use crate::model::{InterfaceName, Invalid, Network, NetworkName, Options, Subnet};
+use crate::model::{Families, Family, InterfaceName, Invalid, Network, NetworkName, Options, Subnet};
 
 pub use draft::Draft;
 pub use import::import;
@@ -22,7 +22,9 @@ pub struct Definition {
     pub name: NetworkName,
     /// The link of its bridge; none where it is not chosen yet.
     pub link: Option<InterfaceName>,
-    /// Its address ranges; none where they are not chosen yet.
+    /// The families of its addresses.
+    pub families: Families,
+    /// Its address ranges. Where one of a family is not chosen yet, there is none.
     pub subnets: Vec<Subnet>,
     /// What holds for all of its endpoints.
     pub options: Options,
@@ -36,14 +38,21 @@ pub const MAX_BYTES: usize = 1 << 20;
 impl Definition {
     /// A definition that leaves all open.
     pub fn new(name: NetworkName) -> Self {
-        Self { name, link: None, subnets: Vec::new(), options: Options::default(), created: None }
+        let families = Families::default().with(Family::V4);
+        Self { name, link: None, families, subnets: Vec::new(), options: Options::default(), created: None }
     }
 
     /// The network that it defines; none where something is not chosen yet.
     pub fn network(&self) -> Option<Network> {
-        let link = self.link.clone().filter(|_| !self.subnets.is_empty())?;
+        let link = self.link.clone().filter(|_| self.open_families() == Families::default())?;
         let network = Network::of_bridge(self.name.clone(), link, self.subnets.clone());
         Some(Network { options: self.options.clone().into(), ..network })
+    }
+
+    /// The families of which a range is still to be chosen.
+    pub fn open_families(&self) -> Families {
+        let has_range = |family| self.subnets.iter().any(|subnet| Family::of(subnet.range.addr()) == family);
+        self.families.iter().filter(|family| !has_range(*family)).collect()
     }
 }
 

@@ -1,16 +1,19 @@
 //! From text to a [`Definition`]. Every error names the file, the key and the value.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use toml::Value;
 
 use super::keys::{Keys, Read, address, list, named, number, parsed, text, yes_or_no};
 use super::{Definition, definable};
 use crate::input::config::is_for_hosts;
 use crate::input::toml_text;
-use crate::model::{Gateway, GatewayMode, InterfaceName, Invalid, Masquerade, Options, StaticRoute, Subnet};
+use crate::model::{
+    Families, Family, Gateway, GatewayMode, IPV6_MIN_MTU, InterfaceName, Invalid, Masquerade, Options, StaticRoute,
+    Subnet,
+};
 
 /// Reads the text of the file at `path`, which defines the network `name`.
 ///
@@ -22,16 +25,39 @@ pub fn parse(text: &str, path: &str, name: &str) -> Result<Definition, Invalid> 
     let table: toml::Table = toml::from_str(text).map_err(|error| toml_text::mistake(&place, text, &error))?;
     let mut keys = Keys::of(place, table);
     keys.take("driver", driver)?;
+    let link = keys.take("bridge", parsed)?;
+    let subnets: Vec<Subnet> = keys.tables("subnet")?.into_iter().map(subnet_of).collect::<Result<_, _>>()?;
+    let (ipv4, ipv6) = (keys.take("ipv4", yes_or_no)?, keys.take("ipv6", yes_or_no)?);
+    let families = families(&subnets, ipv4, ipv6).map_err(|error| keys.about(error))?;
     let definition = Definition {
         name,
-        link: keys.take("bridge", parsed)?,
-        subnets: keys.tables("subnet")?.into_iter().map(subnet_of).collect::<Result<_, _>>()?,
+        link,
+        families,
+        subnets,
         options: options(&mut keys)?,
         created: keys.take("created", moment)?,
     };
     check_together(&definition).map_err(|error| keys.about(error))?;
     keys.end()?;
     Ok(definition)
+}
+
+/// The families of a network with `subnets`, where `ipv4` and `ipv6` are what is said of them: IPv4 unless it is
+/// switched off, and IPv6 where it is switched on, or has a range.
+pub(super) fn families(subnets: &[Subnet], ipv4: Option<bool>, ipv6: Option<bool>) -> Result<Families, Invalid> {
+    let mut families = Families::default();
+    for (family, key, said, unsaid) in [(Family::V4, "ipv4", ipv4, true), (Family::V6, "ipv6", ipv6, false)] {
+        let range = subnets.iter().map(|subnet| subnet.range).find(|range| Family::of(range.addr()) == family);
+        match (said.unwrap_or(unsaid || range.is_some()), range) {
+            (true, _) => families = families.with(family),
+            (false, Some(range)) => return Err(Invalid::new(key, false, format!("and {range} is of that family"))),
+            (false, None) => {}
+        }
+    }
+    if families == Families::default() {
+        return Err(Invalid::new("ipv4", false, "leaves the network without addresses; say ipv6, too"));
+    }
+    Ok(families)
 }
 
 fn options(keys: &mut Keys) -> Result<Options, Invalid> {
@@ -62,6 +88,10 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
 pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
     let Definition { subnets, options, .. } = definition;
     check_ways_in(options)?;
+    if definition.families.contains(Family::V6) && options.mtu_fixed && options.mtu < IPV6_MIN_MTU {
+        let why = format!("is too small for IPv6, which needs {IPV6_MIN_MTU}");
+        return Err(Invalid::new("mtu", options.mtu, why));
+    }
     for (nth, subnet) in subnets.iter().enumerate() {
         let before = &subnets[..nth];
         if let Some(other) = before.iter().find(|other| overlap(&other.range, &subnet.range)) {
@@ -162,19 +192,20 @@ pub(super) fn subnet(
     aux: BTreeMap<String, IpAddr>,
 ) -> Result<Subnet, Invalid> {
     let wrong = |key: &str, value: &dyn std::fmt::Display, why: String| Err(Invalid::new(key, value, why));
-    let v4 = match range {
-        IpNet::V4(v4) => v4,
-        IpNet::V6(_) => return wrong("range", &range, "is a range of IPv6, which is not built yet".into()),
-    };
     if range.trunc() != range {
         return wrong("range", &range, format!("has host bits; the range is {}", range.trunc()));
     }
-    if v4.prefix_len() > 29 {
-        return wrong("range", &range, "has no room for containers; /29 is the least".into());
+    let least = range.max_prefix_len() - 3;
+    if range.prefix_len() > least {
+        return wrong("range", &range, format!("has no room for containers; /{least} is the least"));
     }
-    if !is_for_hosts(&v4) {
-        let why = "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
-        return wrong("range", &range, why.into());
+    let why = match range {
+        IpNet::V4(v4) if !is_for_hosts(&v4) => "a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3",
+        IpNet::V6(v6) if !is_for_hosts6(&v6) => "a part of fc00::/7 or 2000::/3, a /16 at most",
+        _ => "",
+    };
+    if !why.is_empty() {
+        return wrong("range", &range, format!("is no range for a network: {why}"));
     }
     let is_hosts =
         |address: IpAddr| range.contains(&address) && address != range.network() && address != range.broadcast();
@@ -203,6 +234,15 @@ pub(super) fn subnet(
     }
     subnet.aux = aux;
     Ok(subnet)
+}
+
+/// Unique local addresses (RFC 4193) and those of the whole Internet (RFC 4291, section 2.4).
+fn is_for_hosts6(range: &Ipv6Net) -> bool {
+    const RANGES: [Ipv6Net; 2] = [
+        Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
+        Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3),
+    ];
+    range.prefix_len() >= 16 && RANGES.iter().any(|of_hosts| of_hosts.contains(range))
 }
 
 fn net(value: &Value) -> Read<IpNet> {

@@ -100,7 +100,11 @@ fn every_mistake_is_named_with_file_key_and_value() {
         ("[[subnet]]\nrange = \"10.64.3.5/24\"", "subnet 1: range \"10.64.3.5/24\"", "10.64.3.0/24"),
         ("[[subnet]]\nrange = \"10.64.3.0/30\"", "subnet 1: range", "/29"),
         ("[[subnet]]\nrange = \"127.0.0.0/8\"", "subnet 1: range", "127.0.0.0/8"),
-        ("[[subnet]]\nrange = \"fd00::/64\"", "subnet 1: range \"fd00::/64\"", "IPv6"),
+        ("[[subnet]]\nrange = \"fe80::/64\"", "subnet 1: range \"fe80::/64\"", "2000::/3"),
+        ("[[subnet]]\nrange = \"fd00::/126\"", "subnet 1: range \"fd00::/126\"", "/125"),
+        ("ipv6 = false\n[[subnet]]\nrange = \"fd00::/64\"", "ipv6 \"false\"", "fd00::/64"),
+        ("ipv4 = false", "ipv4 \"false\"", "without addresses"),
+        ("ipv6 = true\nmtu = 1279", "mtu \"1279\"", "1280"),
         (
             "[[subnet]]\nrange = \"10.64.3.0/24\"\ngateway = \"10.64.4.1\"",
             "subnet 1: gateway \"10.64.4.1\"",

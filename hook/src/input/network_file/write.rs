@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Definition;
-use crate::model::{GatewayMode, Masquerade, StaticRoute, Subnet};
+use crate::model::{Family, GatewayMode, Masquerade, StaticRoute, Subnet};
 
 impl Definition {
     /// The text of its file.
@@ -33,6 +33,12 @@ impl Definition {
 
     fn write_options(&self, text: &mut String) {
         let options = &self.options;
+        if !self.families.contains(Family::V4) {
+            line(text, "ipv4", &false);
+        }
+        if self.families.contains(Family::V6) {
+            line(text, "ipv6", &true);
+        }
         if options.mtu_fixed {
             line(text, "mtu", &options.mtu);
         }

@@ -171,6 +171,20 @@ pub fn boot_id() -> Result<String> {
     Ok(id.trim().replace('-', ""))
 }
 
+/// What tells this machine from others, also after a restart (machine-id(5)). Where it has no such file, what tells
+/// this boot from others.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn machine_id() -> Result<Vec<u8>> {
+    let path = Path::new("/etc/machine-id");
+    let id = read_regular(path, 4096)?.map(|text| text.trim_ascii().to_vec());
+    match id.filter(|id| id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit)) {
+        Some(id) => Ok(id),
+        None => Ok(boot_id()?.into_bytes()),
+    }
+}
+
 /// Seconds since 1970.
 pub fn now() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |passed| passed.as_secs());

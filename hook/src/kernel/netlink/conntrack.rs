@@ -102,7 +102,7 @@ impl Conntrack {
         let is_earlier = |flow: &Flow| {
             let published = |address: &HostAddress| match address {
                 // On an error the flow is deleted: the next packet makes it anew.
-                HostAddress::Any => is_local(flow.destination).unwrap_or(true),
+                HostAddress::Any | HostAddress::AnyOf(_) => is_local(flow.destination).unwrap_or(true),
                 one => one.ip() == flow.destination,
             };
             flow.answers_from != target && by_port.get(&flow.port).is_some_and(|there| there.iter().any(published))

@@ -13,7 +13,7 @@ use netlink_packet_core::{DecodeError, NetlinkDeserializable, NetlinkHeader, Net
 use super::Netlink;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::ports::is_bound;
-use crate::model::{HostAddress, Protocol};
+use crate::model::{Family, HostAddress, Protocol};
 
 /// The number of ports that are tried with a bind before the list is requested, which costs as much as some ten binds.
 const BINDS: usize = 8;
@@ -70,26 +70,35 @@ impl Listeners {
 #[derive(PartialEq)]
 enum Known {
     NotAsked,
-    /// The addresses at which a program listens, by port.
-    Listed(HashMap<u16, Vec<Ipv4Addr>>),
+    /// Where programs listen, by port.
+    Listed(HashMap<u16, Vec<Listener>>),
     /// The kernel has no such list.
     Unlisted,
 }
 
-fn meets(listener: Ipv4Addr, published: HostAddress) -> bool {
+fn meets(listener: Listener, published: HostAddress) -> bool {
+    let v4 = |is_met: fn(Ipv4Addr, Option<IpAddr>) -> bool| {
+        listener.v4().is_some_and(|address| is_met(address, published.one()))
+    };
+    let v6 = |is_met: fn(Ipv6Addr, Option<IpAddr>) -> bool| {
+        listener.v6().is_some_and(|address| is_met(address, published.one()))
+    };
     match published {
-        HostAddress::Any => !listener.is_loopback() || listener == Ipv4Addr::LOCALHOST,
-        HostAddress::V4(address) => listener.is_unspecified() || listener == address,
-        HostAddress::V6(_) => listener.is_unspecified(),
+        HostAddress::Any | HostAddress::AnyOf(Family::V4) => {
+            v4(|address, _| !address.is_loopback() || address == Ipv4Addr::LOCALHOST)
+        }
+        HostAddress::AnyOf(Family::V6) => v6(|address, _| !address.is_loopback()),
+        HostAddress::V4(_) => v4(|address, one| address.is_unspecified() || Some(address.into()) == one),
+        HostAddress::V6(_) => v6(|address, one| address.is_unspecified() || Some(address.into()) == one),
     }
 }
 
 fn listed(protocol: Protocol) -> Result<Known> {
     match listeners(protocol) {
         Ok(listeners) => {
-            let mut by_port: HashMap<u16, Vec<Ipv4Addr>> = HashMap::new();
-            for Listener { port, address } in listeners {
-                by_port.entry(port).or_default().push(address);
+            let mut by_port: HashMap<u16, Vec<Listener>> = HashMap::new();
+            for listener in listeners {
+                by_port.entry(listener.port).or_default().push(listener);
             }
             Ok(Known::Listed(by_port))
         }
@@ -106,7 +115,7 @@ fn listeners(protocol: Protocol) -> Result<Vec<Listener>> {
     for family in [libc::AF_INET, libc::AF_INET6] {
         let listed = netlink.stream(Diag::Question { family, protocol }, |answer| {
             if let Diag::Socket(listener) = answer {
-                listeners.extend(listener);
+                listeners.push(listener);
             }
         });
         listed.map_err(|error| Error::refused(format!("list the {protocol} listeners of the host"), error))?;
@@ -114,11 +123,32 @@ fn listeners(protocol: Protocol) -> Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// The address and port of a listener. The address is an IPv4 address, or 0.0.0.0 for all.
-#[derive(Debug, PartialEq, Eq)]
+/// The address and port of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Listener {
     port: u16,
-    address: Ipv4Addr,
+    /// 0.0.0.0 or :: for all.
+    address: IpAddr,
+    /// Whether it does not listen for IPv4 at ::.
+    only_v6: bool,
+}
+
+impl Listener {
+    /// The IPv4 address at which it listens.
+    fn v4(self) -> Option<Ipv4Addr> {
+        match self.address.to_canonical() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(address) => (address.is_unspecified() && !self.only_v6).then_some(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+
+    /// The IPv6 address at which it listens.
+    fn v6(self) -> Option<Ipv6Addr> {
+        match self.address {
+            IpAddr::V6(address) => address.to_ipv4_mapped().is_none().then_some(address),
+            IpAddr::V4(_) => None,
+        }
+    }
 }
 
 /// A message of sock_diag (`SOCK_DIAG_BY_FAMILY`, linux/sock_diag.h; linux/inet_diag.h).
@@ -126,8 +156,8 @@ struct Listener {
 enum Diag {
     /// A request for listeners.
     Question { family: i32, protocol: Protocol },
-    /// A socket; none if it cannot be reached by IPv4.
-    Socket(Option<Listener>),
+    /// A socket.
+    Socket(Listener),
 }
 
 /// `SOCK_DIAG_BY_FAMILY`.
@@ -169,18 +199,11 @@ impl NetlinkDeserializable for Diag {
         let port = u16::from_be_bytes([socket[4], socket[5]]);
         let source: [u8; 16] = socket[8..24].try_into().expect("sixteen bytes");
         let address = match i32::from(socket[0]) {
-            libc::AF_INET => Some(Ipv4Addr::new(source[0], source[1], source[2], source[3])),
-            _ => ipv4_of(Ipv6Addr::from(source), is_only_v6(attributes).map_err(io::Error::other)?),
+            libc::AF_INET => Ipv4Addr::new(source[0], source[1], source[2], source[3]).into(),
+            _ => Ipv6Addr::from(source).into(),
         };
-        Ok(Self::Socket(address.map(|address| Listener { port, address })))
-    }
-}
-
-/// The IPv4 address at which an IPv6 socket also listens.
-fn ipv4_of(address: Ipv6Addr, only_v6: bool) -> Option<Ipv4Addr> {
-    match address.to_canonical() {
-        IpAddr::V4(mapped) => Some(mapped),
-        IpAddr::V6(v6) => (v6.is_unspecified() && !only_v6).then_some(Ipv4Addr::UNSPECIFIED),
+        let only_v6 = is_only_v6(attributes).map_err(io::Error::other)?;
+        Ok(Self::Socket(Listener { port, address, only_v6 }))
     }
 }
 
@@ -206,7 +229,7 @@ mod tests {
 
     #[test]
     fn only_what_would_lose_traffic_is_in_the_way() {
-        let meets = |listener: &str, published| super::meets(listener.parse().unwrap(), published);
+        let meets = |address: &str, published| super::meets(listener(address, false), published);
         for listener in ["0.0.0.0", "127.0.0.1", "192.0.2.1"] {
             assert!(meets(listener, HostAddress::Any), "{listener}");
             assert!(meets(listener, v4("127.0.0.1")) == (listener != "192.0.2.1"), "{listener}");
@@ -214,11 +237,21 @@ mod tests {
         assert!(!meets("127.0.0.53", HostAddress::Any), "a resolver's");
         assert!(meets("127.0.0.53", v4("127.0.0.53")));
         assert!(!meets("127.0.0.1", v4("192.0.2.1")));
+        let (v6, one) = (HostAddress::AnyOf(Family::V6), HostAddress::from(Some("2001:db8::1".parse().unwrap())));
+        assert!(meets("::", v6) && meets("::", one) && meets("::", HostAddress::Any) && meets("2001:db8::1", one));
+        assert!(meets("2001:db8::2", v6) && !meets("2001:db8::2", one) && !meets("2001:db8::2", HostAddress::Any));
+        assert!(!meets("::1", v6), "what is published on every address leaves that alone");
+        assert!(!meets("0.0.0.0", v6) && !meets("::ffff:192.0.2.1", v6) && meets("::ffff:192.0.2.1", v4("192.0.2.1")));
+        assert!(!super::meets(listener("::", true), HostAddress::AnyOf(Family::V4)));
+    }
+
+    fn listener(address: &str, only_v6: bool) -> Listener {
+        Listener { port: 80, address: address.parse().unwrap(), only_v6 }
     }
 
     #[test]
     fn a_socket_of_ipv6_may_listen_for_ipv4() {
-        let of = |text: &str, only_v6| ipv4_of(text.parse().unwrap(), only_v6);
+        let of = |text: &str, only_v6| listener(text, only_v6).v4();
         assert_eq!(of("::", false), Some(Ipv4Addr::UNSPECIFIED));
         assert_eq!(of("::", true), None);
         assert_eq!(of("::ffff:192.0.2.1", false), Some(Ipv4Addr::new(192, 0, 2, 1)));
@@ -251,9 +284,10 @@ mod tests {
             Ok(Diag::Socket(listener)) => listener,
             other => panic!("{other:?}"),
         };
-        assert_eq!(read(&bytes), Some(Listener { port: 8080, address: Ipv4Addr::UNSPECIFIED }));
+        let any = Listener { port: 8080, address: Ipv6Addr::UNSPECIFIED.into(), only_v6: false };
+        assert_eq!(read(&bytes), any);
         bytes.extend([5, 0, 11, 0, 1, 0, 0, 0]);
-        assert_eq!(read(&bytes), None, "of IPv6 alone");
+        assert_eq!(read(&bytes), Listener { only_v6: true, ..any });
         assert!(Diag::deserialize(&NetlinkHeader::default(), &bytes[..40]).is_err());
     }
 }

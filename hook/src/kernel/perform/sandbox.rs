@@ -15,7 +15,7 @@ use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
 use crate::kernel::netlink::{Netlink, address_message, entry, errno, no_own_ipv6, permanent, question};
 use crate::kernel::sysctl;
-use crate::model::{InterfaceName, Mac, StaticRoute};
+use crate::model::{Families, Family, InterfaceName, Mac, StaticRoute};
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
@@ -143,13 +143,24 @@ fn static_route(netlink: &mut Netlink, route: &StaticRoute) -> Result<()> {
     }
 }
 
-/// Whether `namespace` has a default route of IPv4.
+/// Whether `namespace` has a default route of one of `families`.
 ///
 /// # Errors
 /// Those of the kernel.
-pub fn has_way_out(namespace: &Netns) -> Result<bool> {
-    let found = namespace.within(|| Ok(has_default_route(&mut Netlink::route()?, Ipv4Addr::UNSPECIFIED.into())));
-    found?.doing(|| "list the routes in the container".into())
+pub fn has_way_out(namespace: &Netns, families: Families) -> Result<bool> {
+    namespace.within(|| {
+        let mut netlink = Netlink::route()?;
+        for family in families.iter() {
+            let any = match family {
+                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            if has_default_route(&mut netlink, any).doing(|| "list the routes in the container".into())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
 }
 
 /// A namespace that was wired before, such as a pod's or podman's, keeps its default route, whatever the metric is.

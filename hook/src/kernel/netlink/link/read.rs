@@ -51,6 +51,9 @@ pub fn destination(route: &RouteMessage) -> Option<IpNet> {
         RouteAttribute::Destination(RouteAddress::Inet(address)) => {
             IpNet::new(IpAddr::V4(*address), route.header.destination_prefix_length).ok()
         }
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+            IpNet::new(IpAddr::V6(*address), route.header.destination_prefix_length).ok()
+        }
         _ => None,
     })
 }

@@ -1,11 +1,11 @@
 //! The host's routes.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use netlink_packet_core::NLM_F_DUMP;
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
 
@@ -14,7 +14,7 @@ use super::read::{destination, new_route, output_interface, route_mtu};
 use super::{HostLinks, errno};
 use crate::decide::ipam::HostRoute;
 use crate::kernel::error::{Doing, Error, Result};
-use crate::model::InterfaceName;
+use crate::model::{Families, Family, InterfaceName};
 
 /// The route to the outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,19 +57,25 @@ impl HostLinks {
         }
     }
 
-    /// The IPv4 routes of the host in all tables, without those by the bridge `except`.
+    /// The routes of the host of `families` in all tables, without those by the bridge `except`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn host_routes(&mut self, except: &InterfaceName) -> Result<Vec<HostRoute>> {
+    pub fn host_routes(&mut self, except: &InterfaceName, families: Families) -> Result<Vec<HostRoute>> {
         let own = self.find(except)?.map(|link| link.header.index);
-        let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let answers = self.netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP);
-        let routes = answers.doing(|| "list the host's routes".into())?.into_iter().filter_map(new_route);
-        let foreign = routes.filter(|route| own.is_none() || output_interface(route) != own);
-        Ok(foreign
-            .filter_map(|route| Some(HostRoute { range: destination(&route)?, is_near: is_near(&route) }))
-            .collect())
+        let mut found = Vec::new();
+        for family in families.iter() {
+            let question = match family {
+                Family::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+                Family::V6 => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+            };
+            let answers = self.netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP);
+            let routes = answers.doing(|| "list the host's routes".into())?.into_iter().filter_map(new_route);
+            let foreign = routes.filter(|route| own.is_none() || output_interface(route) != own);
+            let of = |route: RouteMessage| Some(HostRoute { range: destination(&route)?, is_near: is_near(&route) });
+            found.extend(foreign.filter_map(of));
+        }
+        Ok(found)
     }
 }
 
@@ -78,6 +84,8 @@ fn is_near(route: &RouteMessage) -> bool {
     let RouteHeader { kind, protocol, scope, .. } = route.header;
     match kind {
         RouteType::Local | RouteType::Broadcast | RouteType::Anycast => true,
+        // A route of IPv6 has no scope.
+        RouteType::Unicast if route.header.address_family == AddressFamily::Inet6 => protocol == RouteProtocol::Kernel,
         RouteType::Unicast => protocol == RouteProtocol::Kernel && scope == RouteScope::Link,
         _ => false,
     }

@@ -1,0 +1,359 @@
+//! Networks with IPv6, alone or beside IPv4.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{
+    Container, Firewall, Host, OCINET, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every,
+};
+
+/// The host's and the LAN peer's addresses of IPv6, and one behind the peer.
+const UPLINK6: &str = "2001:db8:51::1";
+const PEER6: &str = "2001:db8:51::2";
+const FAR6: &str = "2001:db8:52::1";
+
+/// IPv6 on the cable between the host and its LAN peer.
+const CABLE: &str = "
+    ip address add 2001:db8:51::1/64 dev uplink nodad
+    ip -netns peer address add 2001:db8:51::2/64 dev eth0 nodad
+    ip -netns peer address add 2001:db8:52::1/128 dev lo nodad
+    ip route add default via 2001:db8:51::2
+";
+
+/// A script that defines the network `name` with the bridge `ocn-N` and these lines, and its range of IPv6.
+fn define(name: &str, n: u8, lines: &str) -> String {
+    format!(
+        "mkdir -p /etc/ocinet/networks
+         cat >/etc/ocinet/networks/{name}.toml <<'END'
+bridge = \"ocn-{n}\"
+{lines}
+[[subnet]]
+range = \"fd00:{n}::/64\"
+END\n"
+    )
+}
+
+/// A network of both families, one of IPv6 alone, and one of IPv4 alone.
+fn three() -> String {
+    let v4 = |n: u8| format!("[[subnet]]\nrange = \"10.64.{n}.0/24\"");
+    let plain = define("plain", 9, &v4(9)).replace("[[subnet]]\nrange = \"fd00:9::/64\"\n", "");
+    CABLE.to_owned() + &define("dual", 7, &v4(7)) + &define("six", 8, "ipv4 = false") + &plain
+}
+
+fn settings() -> Settings {
+    Settings::default().runtime(Runtime::Runc).prepare(&three())
+}
+
+/// Its addresses on `network`.
+fn addresses(container: &Container<'_>, network: &str) -> Result<Vec<String>> {
+    let sandbox = container.sandbox()?;
+    let endpoint = sandbox.on(network).cloned();
+    Ok(endpoint.map(|endpoint| endpoint.addresses).unwrap_or_default())
+}
+
+fn doctor(host: &Host) -> Result<String> {
+    let findings: Vec<serde_json::Value> = host.json(&format!("{OCINET} doctor --json || true"))?;
+    Ok(findings.iter().filter(|finding| finding["kind"] != "note").map(|finding| format!("{finding}\n")).collect())
+}
+
+/// Packets of both families to and from containers of a network that has both.
+#[test]
+fn a_container_has_both_families() -> Result<()> {
+    for bridge_nf in [true, false] {
+        settings().bridge_nf(bridge_nf).test(|host| {
+            let web = host.container("web").network("dual").publish("8080:80,8080:80/udp").run()?;
+            let sibling = host.container("sibling").network("dual").run()?;
+            ensure!(addresses(&web, "dual")? == ["10.64.7.2/24", "fd00:7::a40:702/64"], "{:#?}", web.sandbox()?);
+            host.check()?;
+            ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+            let _server = host.peer().serve("peer", &["80"])?;
+            every(Proto::ALL, |proto| {
+                web.reaches(*proto, format!("{PEER}:80"))?.is("peer")?.seen_from(UPLINK)?;
+                web.reaches(*proto, format!("[{PEER6}]:80"))?.is("peer")?.seen_from(UPLINK6)?;
+                sibling.reaches(*proto, "[fd00:7::a40:702]:80")?.is("web")?.seen_from("fd00:7::a40:703")?;
+                host.reaches(*proto, "[fd00:7::a40:702]:80")?.is("web")?.seen_from("fd00:7::1")?;
+                host.peer().reaches(*proto, format!("[{UPLINK6}]:8080"))?.is("web")?.seen_from(PEER6)?;
+                host.peer().reaches(*proto, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
+                for at in [UPLINK6, "fd00:7::1"] {
+                    host.reaches(*proto, format!("[{at}]:8080"))?.is("web")?;
+                    sibling.reaches(*proto, format!("[{at}]:8080"))?.is("web")?;
+                    web.reaches(*proto, format!("[{at}]:8080"))?.is("web")?;
+                }
+                Ok(())
+            })?;
+            web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?.seen_from(UPLINK6)?;
+            let hosts = web.exec(&["cat", "/etc/hosts"])?;
+            ensure!(hosts.contains("10.64.7.2\tweb") && hosts.contains("fd00:7::a40:702\tweb"), "{hosts}");
+            sibling.delete()?;
+            web.delete()
+        })?;
+    }
+    Ok(())
+}
+
+/// A network of IPv6 alone. Nothing of IPv4 is in the container.
+#[test]
+fn a_container_has_ipv6_alone() -> Result<()> {
+    settings().test(|host| {
+        let web = host.container("web").network("six").publish("8080:80").run()?;
+        ensure!(addresses(&web, "six")? == ["fd00:8::2/64"], "{:#?}", web.sandbox()?);
+        let again = host.container("again").network("six:ip6=fd00:8::77").run()?;
+        ensure!(addresses(&again, "six")? == ["fd00:8::77/64"], "{:#?}", again.sandbox()?);
+        host.check()?;
+        again.reaches(Tcp, "[fd00:8::2]:80")?.is("web")?.seen_from("fd00:8::77")?;
+        host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
+        ensure!(web.sh("ip -4 route show default")?.is_empty(), "a route of IPv4");
+        again.delete()?;
+        web.delete()
+    })
+}
+
+/// What does not follow from a published port is closed, although the host forwards IPv6 now.
+#[test]
+fn what_is_not_published_is_closed() -> Result<()> {
+    settings().test(|host| {
+        let web = host.container("web").network("dual").publish("8080:80").run()?;
+        let other = host.container("other").network("six").run()?;
+        let peer = host.peer();
+        // The way is there, and so is the answer: from the host itself it comes.
+        peer.sh(&format!("ip route add fd00:7::/64 via {UPLINK6}; ip route add fd00:8::/64 via {UPLINK6}"))?;
+        host.reaches(Tcp, "[fd00:7::a40:702]:80")?.is("web")?;
+        peer.cannot_reach(Tcp, "[fd00:7::a40:702]:80")?;
+        other.cannot_reach(Tcp, "[fd00:7::a40:702]:80")?;
+        // ::1 of the host is nobody's published port, and the host's alone.
+        host.cannot_reach(Tcp, "[::1]:8080")?;
+        host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
+        // The host is no router between other links.
+        host.sh("ip netns add far
+             ip link add lan2 type veth peer name eth0 netns far
+             ip address add 2001:db8:53::1/64 dev lan2 nodad
+             ip link set lan2 up
+             ip -netns far link set lo up
+             ip -netns far link set eth0 up
+             ip -netns far address add 2001:db8:53::2/64 dev eth0 nodad
+             ip -netns far route add default via 2001:db8:53::1")?;
+        let far = host.beside("/run/netns/far");
+        peer.sh(&format!("ip route add 2001:db8:53::/64 via {UPLINK6}"))?;
+        let _server = peer.serve("peer", &["80"])?;
+        far.cannot_reach(Tcp, format!("[{PEER6}]:80"))?;
+        host.disarm()?;
+        far.reaches(Tcp, format!("[{PEER6}]:80"))?.is("peer")?;
+        host.ocinet("doctor --fix")?.success()?;
+        far.cannot_reach(Tcp, format!("[{PEER6}]:80"))?;
+        peer.reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        host.sh("ip link delete lan2; ip netns delete far")?;
+        other.delete()?;
+        web.delete()
+    })
+}
+
+/// A host that has its default route from a router advertisement keeps it.
+#[test]
+fn the_hosts_own_route_stays() -> Result<()> {
+    settings().test(|host| {
+        let route = || host.sh("ip -6 route show default proto ra");
+        let hears = || -> Result<String> {
+            let mut found = String::new();
+            // The peer has no link-local address yet that it can send with.
+            ocinet_integration::eventually("a route by a router advertisement", || {
+                host.peer().output(&["/mnt/bin/probe", "advertise", "eth0"])?.success()?;
+                found = route()?;
+                Ok(!found.is_empty())
+            })?;
+            Ok(found)
+        };
+        host.sh("ip -6 route delete default")?;
+        let known = hears()?;
+        let web = host.container("web").network("dual").publish("8080:80").run()?;
+        ensure!(!route()?.is_empty(), "the attach took {known}");
+        host.sh("ip -6 route flush proto ra")?;
+        hears()?;
+        web.delete()?;
+        host.settles()?;
+        host.ocinet("reset --force")?.success()?;
+        ensure!(!route()?.is_empty(), "reset took {known}");
+        let settings =
+            host.sh("cat /proc/sys/net/ipv6/conf/*/force_forwarding /proc/sys/net/ipv6/conf/all/forwarding")?;
+        ensure!(!settings.contains('1'), "{settings}");
+        host.sh(&format!(
+            "ip -6 route flush proto ra; ip -6 address flush dev uplink dynamic
+             ip -6 route delete 2001:db8::/64 dev uplink; ip -6 route add default via {PEER6}"
+        ))
+        .map(drop)
+    })
+}
+
+/// A container calls itself the router, and says it has its sibling's address.
+#[test]
+fn a_sibling_is_not_believed() -> Result<()> {
+    settings().test(|host| {
+        let victim = host.container("victim").network("dual").run()?;
+        let attacker = host.container("attacker").network("dual").run()?;
+        // The victim would take a route from anyone.
+        victim.sh("for all in /proc/sys/net/ipv6/conf/eth0/accept_ra /proc/sys/net/ipv6/conf/eth0/autoconf; do echo 1 >$all; done")?;
+        let took_it = || -> Result<bool> { Ok(!victim.sh("ip -6 route show default proto ra")?.is_empty()) };
+        attacker.output(&["/mnt/bin/probe", "advertise", "eth0"])?.success()?;
+        attacker.reaches(Tcp, "[fd00:7::a40:702]:80")?.is("victim")?;
+        ensure!(!took_it()?, "the victim has a route by its sibling");
+        host.sh(&format!("tc filter delete dev {} ingress", attacker.host_interface()?))?;
+        attacker.output(&["/mnt/bin/probe", "advertise", "eth0"])?.success()?;
+        ocinet_integration::eventually("without the guard the victim takes it", took_it)?;
+        ensure!(doctor(host)?.contains("can send"), "{}", doctor(host)?);
+        host.ocinet("doctor --fix")?.success()?;
+        attacker.delete()?;
+        victim.delete()
+    })
+}
+
+/// The kernel alone tells of both addresses.
+#[test]
+fn a_lost_store_is_rebuilt() -> Result<()> {
+    settings().test(|host| {
+        let web = host.container("web").network("dual:ip6=fd00:7::beef").publish("8080:80").run()?;
+        let six = host.container("six").network("six").run()?;
+        let known = || -> Result<Vec<_>> {
+            let mut sandboxes = host.sandboxes()?;
+            sandboxes.sort_by(|one, other| one.container.cmp(&other.container));
+            Ok(sandboxes)
+        };
+        let before = known()?;
+        host.sh("rm -f /run/ocinet/*.sqlite* /run/ocinet/store* ; ls /run/ocinet")?;
+        host.ocinet("doctor --fix")?.success()?;
+        let after = known()?;
+        for (one, other) in before.iter().zip(&after) {
+            ensure!(one.endpoints == other.endpoints && one.publish == other.publish, "{before:#?}\n{after:#?}");
+        }
+        ensure!(before.len() == after.len(), "{after:#?}");
+        host.check()?;
+        host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        six.delete()?;
+        web.delete()
+    })
+}
+
+/// Interfaces on a network without IPv6 have none, while others of the same container have.
+#[test]
+fn each_network_has_its_own_families() -> Result<()> {
+    settings().test(|host| {
+        let web = host.container("web").network("plain;dual").publish("8080:80").run()?;
+        let v6 = |link: &str| web.sh(&format!("ip -6 address show dev {link}"));
+        ensure!(v6("eth0")?.is_empty() && v6("eth1")?.contains("fd00:7::a40:702"), "{}{}", v6("eth0")?, v6("eth1")?);
+        let routes = web.sh("ip -4 route show default; ip -6 route show default")?;
+        ensure!(routes.contains("via 10.64.9.1 dev eth0") && routes.contains("via fd00:7::1 dev eth1"), "{routes}");
+        host.check()?;
+        let _server = host.peer().serve("peer", &["80"])?;
+        web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        // IPv6 comes and goes with its network.
+        host.ocinet("network disconnect dual web")?.success()?;
+        web.cannot_reach(Tcp, format!("[{FAR6}]:80"))?;
+        host.ocinet("network connect six web")?.success()?;
+        host.check()?;
+        web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
+        host.ocinet("network disconnect plain web")?.success()?;
+        host.check()?;
+        host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        web.delete()
+    })
+}
+
+/// What cannot be had is refused in a line that says why, and leaves nothing.
+#[test]
+fn what_cannot_be_had_is_refused() -> Result<()> {
+    settings().test(|host| {
+        every(
+            [
+                ("dual:mtu=1279", "IPv6 on network dual, which needs 1280"),
+                ("plain:ip6=fd00::5", "network plain has no IPv6"),
+                ("six:ip=10.64.8.5", "network six has no IPv4"),
+                ("dual:ip6=fd00:7::1", "is the gateway's"),
+            ],
+            |(network, why)| {
+                let refused = host.container("web").network(network).refused()?;
+                ensure!(refused.stderr.contains(why), "{refused}");
+                Ok(())
+            },
+        )
+    })?;
+    let asked = "printf 'published_ports = \"respect-host-firewall\"\\n' >/etc/ocinet/config.toml\n";
+    settings().prepare(asked).test(|host| {
+        let refused = host.container("web").network("dual").publish("8080:80").refused()?;
+        ensure!(refused.stderr.contains("cannot be kept for IPv6"), "{refused}");
+        host.container("web").network("dual").run()?.delete()
+    })?;
+    for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
+        settings().firewall(firewall).test(|host| {
+            let refused = host.container("web").network("dual").refused()?;
+            ensure!(refused.stderr.contains("nftables alone"), "{refused}");
+            host.container("web").network("plain").run()?.delete()
+        })?;
+    }
+    Ok(())
+}
+
+/// Each form of an address of the host, and what is in its way.
+#[test]
+fn ports_are_published_at_addresses_of_both_families() -> Result<()> {
+    settings().test(|host| {
+        let peer = host.peer();
+        let at = |publish: &str, reached: &[&str], closed: &[&str]| -> Result<()> {
+            let web = host.container("web").network("dual").publish(publish).run()?;
+            host.check()?;
+            for proto in Proto::ALL.iter().filter(|proto| publish.contains("udp") || **proto == Tcp) {
+                reached.iter().try_for_each(|to| peer.reaches(*proto, format!("{to}:8080"))?.is("web").map(drop))?;
+            }
+            closed.iter().try_for_each(|to| peer.cannot_reach(Tcp, format!("{to}:8080")))?;
+            let shown = host.ocinet("port web")?.success()?;
+            for to in reached.iter().filter(|_| !publish.starts_with("8080") && !publish.contains("]::")) {
+                let any = if to.starts_with('[') { "[::]:8080" } else { "0.0.0.0:8080" };
+                ensure!(shown.contains(&format!("{to}:8080")) || shown.contains(any), "{publish}: {shown}");
+            }
+            web.delete()
+        };
+        let (v4, v6) = (UPLINK, format!("[{UPLINK6}]"));
+        at("8080:80,8080:80/udp", &[v4, &v6], &[])?;
+        at("0.0.0.0:8080:80", &[v4], &[&v6])?;
+        at("[::]:8080:80,[::]:8080:80/udp", &[&v6], &[v4])?;
+        at(&format!("{v6}:8080:80"), &[&v6], &[v4])?;
+        let web = host.container("web").network("dual").publish("0.0.0.0:8080:80,[::]:8080:81").run()?;
+        let shown = host.ocinet("port web")?.success()?;
+        ensure!(shown == "80/tcp -> 0.0.0.0:8080\n81/tcp -> [::]:8080\n", "{shown}");
+        web.delete()
+    })
+}
+
+/// A listener of either family, and a container, are in the way of a port of their family.
+#[test]
+fn conflicts_are_named_across_families() -> Result<()> {
+    settings().test(|host| {
+        let refused = |network: &str, publish: &str, why: &str| -> Result<()> {
+            let refused = host.container("other").network(network).publish(publish).refused()?;
+            ensure!(refused.stderr.contains(why), "{publish}: {refused}");
+            Ok(())
+        };
+        let fits = |network: &str, publish: &str| -> Result<()> {
+            host.container("other").network(network).publish(publish).run()?.delete()
+        };
+        // std::net binds :: for both families.
+        let both = host.listen(Tcp, "[::]:8080")?;
+        refused("dual", "8080:80", "8080/tcp is in use by a process")?;
+        refused("dual", "0.0.0.0:8080:80", "0.0.0.0:8080/tcp is in use")?;
+        refused("dual", &format!("[{UPLINK6}]:8080:80"), "is in use")?;
+        refused("plain", "8080:80", "8080/tcp is in use by a process")?;
+        drop(both);
+        let v6 = host.listen(Tcp, &format!("[{UPLINK6}]:8080"))?;
+        refused("dual", "8080:80", "8080/tcp is in use by a process")?;
+        refused("dual", "[::]:8080:80", "[::]:8080/tcp is in use")?;
+        fits("dual", "0.0.0.0:8080:80")?;
+        fits("plain", "8080:80")?;
+        drop(v6);
+        let web = host.container("web").network("dual").publish("[::]:8080:80").run()?;
+        refused("plain", "8080:80", "web")?;
+        refused("dual", &format!("[{UPLINK6}]:8080:80"), "web")?;
+        fits("plain", "0.0.0.0:8080:80")?;
+        // No rule leads from one family to the other.
+        refused("plain", "[::]:8081:80", "is an address of IPv6, and the network")?;
+        refused("six", &format!("{UPLINK}:8081:80"), "is an address of IPv4, and the network")?;
+        refused("dual", "[2001:db8:99::1]:8081:80", "is not one of this host's")?;
+        web.delete()
+    })
+}

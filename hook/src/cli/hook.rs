@@ -90,12 +90,15 @@ fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger
         return Ok(());
     };
     let owner = podman::owner_of(state, &request.namespace);
-    if !state.annotations.contains_key(Annotations::NAME) {
-        let name = owner.as_ref().map(|owner| owner.name.clone()).or_else(|| podman::name_of(state));
-        request.identity.name = name.unwrap_or(request.identity.name);
-    }
-    if let Some(owner) = owner {
-        request.belong_to(owner.id, owner.bundle);
+    let is_member = owner.is_some();
+    if let Some(podmans) = owner.or_else(|| podman::container_of(state)) {
+        request.kept_by = podmans.keeping_key();
+        if !state.annotations.contains_key(Annotations::NAME) {
+            request.identity.name = podmans.name;
+        }
+        if is_member {
+            request.belong_to(podmans.id, podmans.bundle);
+        }
     }
     let pid = state.live_pid()?;
     step(log, "request", since);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ocinet::input::{NetworkNamespace, State};
 use ocinet::kernel;
-use ocinet::model::{ContainerId, ContainerName};
+use ocinet::model::{ContainerId, ContainerName, Key};
 
 /// The annotation with which podman marks its containers.
 const MANAGER: (&str, &str) = ("io.container.manager", "libpod");
@@ -21,13 +21,21 @@ pub(super) struct Container {
     pub(super) name: ContainerName,
 }
 
-/// The name that podman gave to the container, if it is also valid for ocinet.
-pub(super) fn name_of(state: &State) -> Option<ContainerName> {
+impl Container {
+    /// What its connections are kept by: its name among the containers of its storage, since podman gives a container
+    /// that is run anew another id.
+    pub(super) fn keeping_key(&self) -> Option<Key> {
+        let containers = Path::new(&self.bundle).ancestors().nth(2)?;
+        Some(Key::of_text("podman", &format!("{} {}", self.name, containers.display())))
+    }
+}
+
+/// The container as podman knows it, if its name is also valid for ocinet.
+pub(super) fn container_of(state: &State) -> Option<Container> {
     if !is_podmans(state) {
         return None;
     }
-    let container = told(&kernel::ancestor("conmon")?)?;
-    (container.id == state.id).then_some(container.name)
+    told(&kernel::ancestor("conmon")?).filter(|container| container.id == state.id)
 }
 
 /// The container whose network namespace this one was put into: its pod's infra container, or that of

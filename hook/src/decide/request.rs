@@ -29,6 +29,8 @@ pub struct Request {
     pub wiring: Wiring,
     /// Whether `container` and `bundle` are those of another container, in whose network namespace this one is.
     pub has_owner: bool,
+    /// What its kept connections are found by, where that is not its key.
+    pub kept_by: Option<Key>,
     /// What is accepted but has no effect, in words.
     pub warnings: Vec<String>,
 }
@@ -176,6 +178,11 @@ impl Request {
         Key::new(&self.container, &self.bundle)
     }
 
+    /// What the connections that are kept of it are found by.
+    pub fn keeping_key(&self) -> Key {
+        self.kept_by.unwrap_or_else(|| self.key())
+    }
+
     /// Has it wired for the container `id` of `bundle`, in whose network namespace it is: the network comes and goes
     /// with that one.
     pub fn belong_to(&mut self, id: ContainerId, bundle: String) {
@@ -216,7 +223,17 @@ impl Request {
             spec_files: files::made_for(bundle),
         };
         let (container, bundle) = (state.id.clone(), state.bundle.clone());
-        Ok(Some(Self { container, bundle, identity, root, namespace, wiring, has_owner: false, warnings }))
+        Ok(Some(Self {
+            container,
+            bundle,
+            identity,
+            root,
+            namespace,
+            wiring,
+            has_owner: false,
+            kept_by: None,
+            warnings,
+        }))
     }
 }
 

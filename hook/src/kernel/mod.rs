@@ -29,7 +29,7 @@ pub use firewall::{
 };
 pub use forwarding::{forwarding, switch_forwarding_off, switch_forwarding_on};
 pub use fs::{
-    Lock, LockFile, Place, Replaceable, Seen, Watch, age, boot_id, check_state_dir, has_drafts, is_gone,
+    Lock, LockFile, Place, Replaceable, Seen, Watch, age, boot_id, check_state_dir, has_drafts, identity_of, is_gone,
     is_listened_on, is_listened_to, machine_id, make_namespace, move_directory, names_in, namespace_in, now,
     random_hex, read_regular, read_stdin, remove_drafts, remove_file, remove_files, remove_if_empty, remove_socket,
     rewrite, room_beside, state_dir, write_files, write_lasting, write_public,

@@ -75,6 +75,7 @@ impl DrainingEndpoint {
             publish_via: None,
             routed: false,
             leads_elsewhere: false,
+            kept_by: None,
         }
     }
 }

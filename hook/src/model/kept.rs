@@ -11,8 +11,12 @@ pub struct KeptContainer {
     pub container: ContainerId,
     /// Its name.
     pub name: ContainerName,
-    /// Its bundle directory, with which they go.
+    /// Its bundle directory.
     pub bundle: String,
+    /// Which directory that was: they go with it. None where the container's engine makes another for each start, or it
+    /// could not be looked at: then they stay until they are ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<FileIdentity>,
     /// One for each network at most.
     pub connections: Vec<KeptConnection>,
 }
@@ -26,6 +30,30 @@ impl KeptContainer {
     /// Whether a connection to `network` is among them.
     pub fn has(&self, network: &NetworkName) -> bool {
         self.connections.iter().any(|connection| connection.network == *network)
+    }
+}
+
+/// What tells a file or directory from a later one at its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// The device.
+    pub device: u64,
+    /// The inode's number, which is given again once the file is gone.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970; none where the file system does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<u64>,
+}
+
+impl FileIdentity {
+    /// Whether `now` is certainly another. A file system that is mounted again may get another device number, so that
+    /// counts only where the time is not known.
+    pub fn is_other(&self, now: &Self) -> bool {
+        let is_same = match (self.born, now.born) {
+            (Some(then), Some(now)) => then == now,
+            _ => self.device == now.device,
+        };
+        self.inode != now.inode || !is_same
     }
 }
 
@@ -49,4 +77,26 @@ pub struct KeptConnection {
     /// The priority of its default route that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gw_priority: Option<i32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_directory_at_the_same_path() {
+        let of = |(device, inode, born)| FileIdentity { device, inode, born };
+        let rows = [
+            ((1, 2, Some(3)), (1, 2, Some(3)), false),
+            ((1, 2, Some(3)), (1, 2, Some(4)), true),
+            ((1, 2, Some(3)), (1, 9, Some(3)), true),
+            ((1, 2, Some(3)), (8, 2, Some(3)), false),
+            ((1, 2, None), (1, 2, Some(3)), false),
+            ((1, 2, None), (8, 2, None), true),
+            ((1, 2, None), (1, 9, None), true),
+        ];
+        for (then, now, is_other) in rows {
+            assert_eq!(of(then).is_other(&of(now)), is_other, "{then:?} {now:?}");
+        }
+    }
 }

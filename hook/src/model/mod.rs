@@ -20,7 +20,7 @@ pub use endpoint::{Endpoint, Publishing, Route, Wire};
 pub use family::{Families, Family};
 pub use id::{ContainerId, ContainerName, HostName, InterfaceName, Key, Mac, NetworkName};
 pub use invalid::{Invalid, quoted};
-pub use kept::{KeptConnection, KeptContainer};
+pub use kept::{FileIdentity, KeptConnection, KeptContainer};
 #[cfg(test)]
 pub use network::Slice;
 pub use network::{Bridge, Driver, Gateway, IPV6_MIN_MTU, Network, Subnet};

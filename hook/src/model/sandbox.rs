@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -133,6 +133,9 @@ pub struct Sandbox {
     /// When its attach began, in seconds since 1970; none where that is not known any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<i64>,
+    /// What its kept connections are found by, where that is not its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_by: Option<Key>,
     /// The network namespace.
     pub namespace: Namespace,
     /// The connections; empty in `host` and `none` mode.
@@ -252,6 +255,18 @@ impl Sandbox {
     /// What the sandbox is found by.
     pub fn key(&self) -> Key {
         self.adopted.unwrap_or_else(|| Key::new(&self.container, &self.bundle))
+    }
+
+    /// What the connections that are kept of it are found by.
+    pub fn keeping_key(&self) -> Key {
+        self.kept_by.unwrap_or_else(|| self.key())
+    }
+
+    /// Whether its engine makes another bundle for each start of the container, at the same path or another. In
+    /// containerd's namespace k8s.io no container starts twice.
+    pub fn has_passing_bundle(&self) -> bool {
+        let is_pods = Path::new(&self.bundle).parent().is_some_and(|parent| parent.ends_with("k8s.io"));
+        self.kept_by.is_some() || matches!(self.namespace.locator, NetnsLocator::Made { .. }) && !is_pods
     }
 
     /// The alias of the link of its `endpoint`.

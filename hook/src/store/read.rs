@@ -218,7 +218,11 @@ impl<'c> Read<'c> {
         Ok(self.kept(key)?.map(|kept| kept.connections).unwrap_or_default())
     }
 
-    pub(super) fn kept(&self, key: &Key) -> Result<Option<KeptContainer>> {
+    /// What is kept of the container of `key`.
+    ///
+    /// # Errors
+    /// When the store fails or the entry is damaged.
+    pub fn kept(&self, key: &Key) -> Result<Option<KeptContainer>> {
         let place = EntryKey::Kept(*key);
         self.entries.get(&place)?.map(|body| parsed(&place, &body)).transpose()
     }

@@ -94,6 +94,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         publish_via: None,
         routed: false,
         leads_elsewhere: false,
+        kept_by: None,
     }
 }
 

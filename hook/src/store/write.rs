@@ -13,8 +13,8 @@ use super::version::VERSION;
 use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
 use crate::model::{
-    DrainingEndpoint, Endpoint, Family, KeptConnection, KeptContainer, Key, Network, NetworkName, Options, Sandbox,
-    State,
+    DrainingEndpoint, Endpoint, Family, FileIdentity, KeptConnection, KeptContainer, Key, Network, NetworkName,
+    Options, Sandbox, State,
 };
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
@@ -190,20 +190,21 @@ impl<'c> Write<'c> {
     }
 
     /// Keeps a connection of `sandbox`, so that it is made again with the container's next start, in place of one to the
-    /// same network. Nothing is kept of one whose bundle is not known.
+    /// same network. `directory` is that of its bundle, with which it goes. Nothing is kept of one whose bundle is not
+    /// known.
     ///
     /// # Errors
     /// When the store fails or the entry is damaged.
-    pub fn keep(&self, sandbox: &Sandbox, connection: &KeptConnection) -> Result<()> {
+    pub fn keep(&self, sandbox: &Sandbox, connection: &KeptConnection, directory: Option<FileIdentity>) -> Result<()> {
         if sandbox.bundle.is_empty() {
             return Ok(());
         }
-        let mut connections = self.kept_connections(&sandbox.key())?;
+        let mut connections = self.kept_connections(&sandbox.keeping_key())?;
         connections.retain(|other| other.network != connection.network);
         connections.push(connection.clone());
         let (container, name, bundle) = (sandbox.container.clone(), sandbox.name.clone(), sandbox.bundle.clone());
-        let kept = KeptContainer { container, name, bundle, connections };
-        self.entries.put(&EntryKey::Kept(sandbox.key()), &json(&kept)?)
+        let kept = KeptContainer { container, name, bundle, directory, connections };
+        self.entries.put(&EntryKey::Kept(sandbox.keeping_key()), &json(&kept)?)
     }
 
     /// Keeps no connection to `network` any more, of any container.

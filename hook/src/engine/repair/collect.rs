@@ -62,10 +62,14 @@ impl Engine {
         Ok(collected)
     }
 
-    /// Keeps no connections of containers whose bundles are gone. A bundle that cannot be looked at is not gone.
+    /// Keeps no connections of containers whose bundles are gone, or others. A bundle that cannot be looked at is not
+    /// gone.
     fn keep_nothing_of_the_gone(&mut self) -> Result<()> {
         for (key, kept) in self.store.read().keeping()? {
-            if kernel::is_gone(Path::new(&kept.bundle)) && self.store.read().find(&key)?.is_none() {
+            let Some(then) = kept.directory else { continue };
+            let bundle = Path::new(&kept.bundle);
+            let is_other = || kernel::identity_of(bundle).is_some_and(|now| then.is_other(&now));
+            if (kernel::is_gone(bundle) || is_other()) && self.store.read().find(&key)?.is_none() {
                 self.store.write(|store| store.keep_no_more(&key, None))?;
             }
         }

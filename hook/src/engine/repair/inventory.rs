@@ -217,6 +217,7 @@ fn sandbox(key: Key, container: &str, seen: &SeenLink) -> Sandbox {
         publish_via: None,
         routed: false,
         leads_elsewhere: false,
+        kept_by: None,
     }
 }
 

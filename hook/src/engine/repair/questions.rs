@@ -56,7 +56,7 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub fn kept_connections(&self, sandbox: &Sandbox) -> Result<Vec<KeptConnection>> {
-        Ok(self.store.read().kept_connections(&sandbox.key())?)
+        Ok(self.store.read().kept_connections(&sandbox.keeping_key())?)
     }
 
     /// Whether the sandbox lives. What cannot be looked at is unknown.

@@ -11,7 +11,7 @@ use crate::engine::rules::{input_loop_by, not_forwarded};
 use crate::engine::sandbox::{Joining, LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
-use crate::input::config::{self, Config};
+use crate::input::config::Config;
 use crate::input::{NetworkNamespace, PublishRequest};
 
 use crate::kernel::perform::{self, NetworkFault};
@@ -70,22 +70,14 @@ impl Engine {
 
     /// `request` with the connections that are kept of its container, which may not be attached.
     fn with_kept(&mut self, request: &Request) -> Result<Request> {
-        let (read, definitions) = (self.store.read(), self.definitions());
-        if read.find(&request.key())?.is_some() {
+        if self.store.read().find(&request.key())?.is_some() {
             let id = shown(request.container.as_str());
             let why = "is attached; ocinet inspect shows it, and its next start can be planned when it is deleted";
             return Err(Error::Conflict(format!("container {id} {why}")));
         }
-        let mut kept = read.kept_connections(&request.key())?;
-        kept.retain(|kept| !request.wiring.connections().iter().any(|one| one.network == kept.network));
-        let mut there = Vec::new();
-        for kept in kept {
-            if kept.network == config::default_bridge() || definitions.exists(&kept.network)? {
-                there.push(kept);
-            }
-        }
+        let kept = self.seen_to_join(request)?;
         let mut request = request.clone();
-        request.wiring.join(&there);
+        request.wiring.join(&kept);
         Ok(request)
     }
 

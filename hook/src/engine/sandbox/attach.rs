@@ -2,17 +2,17 @@ use std::borrow::Cow;
 
 use slog::{debug, info, warn};
 
+use super::kept::naming_kept;
 use super::outcome::{Lease, LeaseConflict, Outcome};
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::locks::{FirewallLock, alone_at_sandbox};
 use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
-use crate::input::{NetworkNamespace, config};
+use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Place, Process, perform};
 use crate::model::{
-    Alias, Endpoint, HostAddress, Invalid, KeptConnection, Key, Mode, Namespace, NetnsLocator, Network, NetworkName,
-    Protocol, Sandbox, State,
+    Alias, Endpoint, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
 };
 
 /// How often a lease is tried again.
@@ -101,7 +101,7 @@ impl Engine {
             let conflict = match self.lease(&request, target, nth) {
                 Ok(lease) => return Ok(lease),
                 Err(LeaseConflict::Kept(kept)) => {
-                    let kept = self.still_defined(&request.key(), kept)?;
+                    let kept = self.still_to_join(&request, kept)?;
                     request.to_mut().wiring.join(&kept);
                     rejoined.extend(kept.into_iter().map(|kept| kept.network));
                     continue;
@@ -114,23 +114,6 @@ impl Engine {
             }
         }
         Err(Error::Conflict(format!("lost {tries} races for what container {} asks for; try again", request.container)))
-    }
-
-    /// Those of the connections that are kept of the container of `key` whose network is still defined; the others are
-    /// kept no more.
-    fn still_defined(&mut self, key: &Key, kept: Vec<KeptConnection>) -> Result<Vec<KeptConnection>> {
-        let definitions = self.definitions();
-        let mut there = Vec::new();
-        for connection in kept {
-            let name = &connection.network;
-            if *name == config::default_bridge() || definitions.exists(name)? {
-                there.push(connection);
-                continue;
-            }
-            warn!(self.log, "the container is not connected to network {name} again, which is not defined any more");
-            self.store.write(|store| store.keep_no_more(key, Some(name)))?;
-        }
-        Ok(there)
     }
 
     /// A link of another program keeps its name, and ours gets another.
@@ -360,15 +343,4 @@ impl Engine {
         };
         Err(Invalid::new("annotation io.ocinet.network", mode, format!("{why}{place}")).into())
     }
-}
-
-/// The same error, with the networks that the container joins since it was connected to them while it ran.
-fn naming_kept(error: Error, rejoined: &[NetworkName], request: &Request) -> Error {
-    let (Error::Conflict(why), [first, ..]) = (&error, rejoined) else { return error };
-    let names: Vec<&str> = rejoined.iter().map(NetworkName::as_str).collect();
-    Error::Conflict(format!(
-        "{why}; it joins {} since it was connected while it ran, until ocinet network disconnect {first} {}",
-        names.join(", "),
-        request.container
-    ))
 }

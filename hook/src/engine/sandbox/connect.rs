@@ -7,6 +7,7 @@
 use slog::{debug, info};
 
 use super::attach::{NAMES, TRIES};
+use super::kept::directory_of;
 use super::lease::{endpoint, network_of};
 use super::outcome::{LeaseConflict, Leased};
 use crate::decide::joined;
@@ -32,7 +33,7 @@ struct Connection {
 /// How long a connection that is made while its container runs is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is made again with each start of the container, until it is disconnected or its bundle is gone.
+    /// It is made again with each start of the container, until it is disconnected or the container is gone.
     OverRestarts,
     /// Until the container is deleted.
     Once,
@@ -149,7 +150,7 @@ impl Engine {
             sandbox.endpoints.iter().find(|one| one.number == endpoint).map(|endpoint| endpoint.network.clone())
         };
         if let Some(network) = self.store.read().sandbox(before.number)?.as_ref().and_then(network) {
-            self.store.write(|store| store.keep_no_more(&before.key(), Some(&network)))?;
+            self.store.write(|store| store.keep_no_more(&before.keeping_key(), Some(&network)))?;
         }
         self.rearrange(before.number, Some(netns), leaving(&[endpoint]))?;
         self.complete_disconnects(before.number).map(drop)
@@ -157,6 +158,8 @@ impl Engine {
 
     /// Says in the store that the endpoint is there, and that its connection is `kept`.
     fn seal_connection(&mut self, number: i64, endpoint: i64, kept: Option<KeptConnection>) -> Result<Sandbox> {
+        let before = self.store.read().sandbox(number)?;
+        let directory = before.filter(|_| kept.is_some()).as_ref().and_then(directory_of);
         let sealed = self.store.write(|store| {
             let gone = || Error::NotFound("the container was detached meanwhile".into());
             let mut sandbox = store.sandbox(number)?.ok_or_else(gone)?;
@@ -166,7 +169,7 @@ impl Engine {
                 .filter(|one| one.number == endpoint)
                 .for_each(|one| one.state = State::Attached);
             store.set_sandbox(&sandbox)?;
-            kept.as_ref().map_or(Ok(()), |kept| store.keep(&sandbox, kept))?;
+            kept.as_ref().map_or(Ok(()), |kept| store.keep(&sandbox, kept, directory))?;
             Ok::<_, Error>(sandbox)
         })?;
         self.step("seal");

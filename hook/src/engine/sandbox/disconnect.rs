@@ -24,7 +24,7 @@ impl Engine {
             running => running?,
         };
         // First, so that one that is cut off does not come back.
-        let was_kept = self.keep_no_more(&sandbox.key(), network)?;
+        let was_kept = self.keep_no_more(&sandbox.keeping_key(), network)?;
         let netns = match self.namespace_of(&sandbox) {
             // Its endpoint goes with it. One that cannot be looked at may be on the network.
             Err(_) if was_kept && self.life(&sandbox) == Life::Dead => return Ok(()),

@@ -82,7 +82,7 @@ impl Engine {
             check_unleased(store, request, namespace)?;
             let draining = store.draining_of(&request.key())?;
             refuse_while_draining(&draining, wanted.joining.connections)?;
-            refuse_without_kept(store, &request.key(), wanted.joining.connections)?;
+            refuse_without_kept(store, &request.keeping_key(), wanted.joining.connections)?;
             Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, draining))
         })?;
         self.take_up(draining)?;
@@ -280,6 +280,7 @@ pub(in crate::engine) fn intent(
         publish_via: None,
         routed: false,
         leads_elsewhere: false,
+        kept_by: request.kept_by,
     }
 }
 

@@ -10,6 +10,7 @@ mod detach;
 mod disconnect;
 #[cfg(test)]
 mod fixture;
+mod kept;
 mod lease;
 mod member;
 mod outcome;

@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::proc;
+use crate::model::FileIdentity;
 
 /// How long the runtime may take to write the state.
 const STDIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -142,6 +143,14 @@ pub fn names_in(path: &Path) -> Result<Vec<String>> {
             Ok(names.filter_map(|name| name.into_string().ok()).collect())
         }
     }
+}
+
+/// What tells the file or directory at `path` from a later one; none where it cannot be looked at.
+pub fn identity_of(path: &Path) -> Option<FileIdentity> {
+    let meta = fs::metadata(path).ok()?;
+    let born = meta.created().ok().and_then(|born| born.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let born = born.and_then(|passed| u64::try_from(passed.as_nanos()).ok());
+    Some(FileIdentity { device: meta.dev(), inode: meta.ino(), born })
 }
 
 /// Whether there is certainly nothing at `path`.

@@ -13,8 +13,8 @@ pub use container::{
     age, make_namespace, move_directory, namespace_in, random_hex, remove_files, remove_if_empty, rewrite, write_files,
 };
 pub use file::{
-    boot_id, check_state_dir, is_gone, machine_id, names_in, now, read_regular, read_stdin, remove_file, room_beside,
-    state_dir,
+    boot_id, check_state_dir, identity_of, is_gone, machine_id, names_in, now, read_regular, read_stdin, remove_file,
+    room_beside, state_dir,
 };
 pub use lock::{Lock, LockFile, Place};
 pub use replace::{Replaceable, has_drafts, remove_drafts, write_lasting, write_public};

@@ -135,6 +135,7 @@ impl SandboxRow {
             publish_via: None,
             routed: false,
             leads_elsewhere: false,
+            kept_by: None,
         }
     }
 }

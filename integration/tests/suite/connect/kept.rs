@@ -1,7 +1,7 @@
 //! Connections that are made again with the next start of their container.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{PEER, Proto::Tcp, Runtime, Settings, UPLINK, every};
+use ocinet_integration::{OCINET, PEER, Proto::Tcp, Runtime, Settings, UPLINK, every};
 
 use super::{DEFINE, joined, network, route};
 
@@ -105,5 +105,33 @@ fn hosts_after_no_network() -> Result<()> {
             ensure!(web.exec(&["cat", "/etc/hosts"])? == before, "{before}\n{}", web.exec(&["cat", "/etc/hosts"])?);
         }
         web.delete()
+    })
+}
+
+/// They go with the bundle: when it is gone, and also when another is at its path before anybody looked.
+#[test]
+fn it_is_forgotten_with_the_bundle() -> Result<()> {
+    let rows = [
+        // The spec may be written anew at any time.
+        ("cp BUNDLE/config.json /mnt/copy; mv /mnt/copy BUNDLE/config.json; OCINET gc", 2),
+        ("mv BUNDLE /mnt/aside; OCINET gc; mv /mnt/aside BUNDLE", 1),
+        ("cp -a BUNDLE /mnt/aside; rm -r BUNDLE; mv /mnt/aside BUNDLE", 1),
+        ("cp -a BUNDLE /mnt/aside; rm -r BUNDLE; mv /mnt/aside BUNDLE; OCINET gc", 1),
+    ];
+    every(rows, |(script, expected)| {
+        Settings::default().prepare(DEFINE).test(|host| {
+            let mut web = host.container("web").run()?;
+            network(host, "connect front web")?.success()?;
+            web.kill()?;
+            web.hook("poststop")?.success()?;
+            let bundle = web.bundle().to_owned();
+            host.sh(&script.replace("BUNDLE", &bundle).replace("OCINET", OCINET))?;
+            let plan = host.ocinet(&format!("plan {bundle} --id web"))?.success()?;
+            ensure!(plan.contains("10.64.1.") == (*expected == 2), "{plan}");
+            web.restart()?;
+            ensure!(joined(&web)?.len() == *expected, "{:?}", joined(&web)?);
+            web.delete()?;
+            host.settles()
+        })
     })
 }

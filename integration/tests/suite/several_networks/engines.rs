@@ -91,3 +91,52 @@ fn containers_of_containerd() -> Result<()> {
         })
     })
 }
+
+/// podman gives a container that is run anew another id, and containerd another bundle: its connections are kept by its
+/// name there, and by its id here, until they are ended.
+#[test]
+fn podmans_connections_are_kept_by_name() -> Result<()> {
+    with_podman(|host, podman| {
+        with_networks(host, || {
+            let run = || podman.start("web", "--network=none --annotation io.ocinet.network=front", "80");
+            let is_on =
+                |place: &Place, sandbox: &Sandbox, networks: &[&str]| is_on(place, sandbox, networks, "10.64.0.1");
+            let web = run()?;
+            let first = web.id.clone();
+            host.ocinet("network connect back web")?.success()?;
+            web.ends_by("rm -f -t 0")?;
+            host.ocinet("gc")?.success()?;
+            let web = run()?;
+            ensure!(web.id != first, "another id");
+            is_on(&web, &web.sandbox()?, &["front", "back"])?;
+            let other = podman.start("other", "--network=none --annotation io.ocinet.network=front", "80")?;
+            is_on(&other, &other.sandbox()?, &["front"])?;
+            other.ends_by("rm -f -t 0")?;
+            web.ends_by("rm -f -t 0")?;
+            host.ocinet("network disconnect back web")?.success()?;
+            let web = run()?;
+            is_on(&web, &web.sandbox()?, &["front"])?;
+            web.ends_by("rm -f -t 0")
+        })
+    })
+}
+
+#[test]
+fn containerds_connections_are_kept_by_id() -> Result<()> {
+    with_containerd(|host, containerd| {
+        with_networks(host, || {
+            let run = || containerd.run("web", "--annotation io.ocinet.network=front", "80");
+            let web = run()?;
+            host.ocinet("network connect back web")?.success()?;
+            web.delete()?;
+            host.ocinet("gc")?.success()?;
+            let web = run()?;
+            is_on(&web, &web.sandbox()?, &["front", "back"], "10.64.0.1")?;
+            host.ocinet("network disconnect back web")?.success()?;
+            web.delete()?;
+            let web = run()?;
+            is_on(&web, &web.sandbox()?, &["front"], "10.64.0.1")?;
+            web.delete()
+        })
+    })
+}

@@ -10,6 +10,7 @@
 //! taken when it is free, or waited for with no other than the sandbox's. No kernel work happens inside a transaction.
 
 mod alive;
+mod definition;
 mod doctor;
 mod error;
 mod files;
@@ -20,6 +21,8 @@ mod removal;
 mod repair;
 mod report;
 mod resolve;
+#[cfg(test)]
+mod rooms;
 mod rules;
 mod sandbox;
 mod settings;

@@ -16,20 +16,20 @@ const UNIQUE_LOCALS: u32 = 16;
 
 /// What other networks have.
 #[derive(Debug, Default)]
-pub(super) struct Others {
+pub(in crate::engine) struct Others {
     ranges: Vec<Taken>,
     links: Vec<(NetworkName, InterfaceName)>,
 }
 
 /// A range of a network that is a part of a wider route of the host.
-pub(super) struct Hidden {
-    pub(super) range: IpNet,
-    pub(super) route: IpNet,
+pub(in crate::engine) struct Hidden {
+    pub range: IpNet,
+    pub route: IpNet,
 }
 
 impl Others {
     /// What all networks but `name` have: those of the store, and those that are defined.
-    pub(super) fn than(name: &NetworkName, networks: &[Network], definitions: &[Definition]) -> Self {
+    pub fn than(name: &NetworkName, networks: &[Network], definitions: &[Definition]) -> Self {
         let mut others = Self::default();
         for network in networks.iter().filter(|network| network.name != *name) {
             others.add(&network.name, network.link(), &network.subnets);
@@ -56,12 +56,7 @@ impl Others {
 
     /// Chooses what `definition` leaves open, and refuses what cannot be had. Returns which of its ranges are parts of
     /// wider routes.
-    pub(super) fn complete(
-        &self,
-        definition: &mut Definition,
-        config: &Config,
-        links: &mut HostLinks,
-    ) -> Result<Vec<Hidden>> {
+    pub fn complete(&self, definition: &mut Definition, config: &Config, links: &mut HostLinks) -> Result<Vec<Hidden>> {
         let link = match definition.link.take() {
             Some(link) => self.free_link(&definition.name, link)?,
             None => pool::link(&definition.name, |link| self.link_owner(link).is_some()),

@@ -127,7 +127,7 @@ pub(in crate::engine) fn no_such(name: &NetworkName, others: &[Definition]) -> E
         Some(near) => format!("does not exist; did you mean {near}?"),
         None => format!("does not exist; to make it: ocinet network create {name}"),
     };
-    Invalid::new("annotation io.ocinet.network: network", name, why).into()
+    Invalid::new("network", name, why).into()
 }
 
 /// The bridge of the default network.
@@ -160,7 +160,7 @@ pub(super) fn undefined_default(
 }
 
 /// The networks that are used, and the default one as it would be.
-pub(super) fn with_default(
+pub(in crate::engine) fn with_default(
     mut networks: Vec<Network>,
     definitions: &[Definition],
     config: &Config,

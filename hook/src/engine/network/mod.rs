@@ -1,7 +1,6 @@
 //! Networks: how they are defined, and what their endpoints share on the host.
 
 mod choose;
-mod create;
 mod define;
 mod definitions;
 mod macs;
@@ -10,5 +9,6 @@ mod shared;
 pub use define::default_network;
 pub use definitions::{Definitions, Lifetime};
 
-pub(super) use define::{default_interface, no_such};
+pub(super) use choose::{Hidden, Others};
+pub(super) use define::{default_interface, no_such, not_defined, with_default};
 pub(super) use macs::remember_mac;

@@ -1,7 +1,11 @@
 //! Taking a container's network away: at once what leads to it, then what the kernel takes its time for.
 
 mod close;
+mod connection;
 mod detach;
 mod drain;
+mod rearrange;
 
+pub(super) use connection::leaving;
 pub(super) use drain::{Drains, clear_addresses};
+pub(super) use rearrange::{arrange, moved_routes};

@@ -8,7 +8,7 @@ use crate::decide::identity::HostNameSource;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep, Setting};
 use crate::engine::rules::{input_loop_by, not_forwarded};
-use crate::engine::sandbox::{Joining, LeaseConflict, LeaseRequest, grant, intent, no_address};
+use crate::engine::sandbox::{AskedNetworks, LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::config::Config;
@@ -57,8 +57,8 @@ impl Engine {
                 (sandbox, shell::in_sandbox(&[SandboxStep::Loopback]))
             }
             Wiring::Networks { connections, publish, publish_via } => {
-                let joining = Joining { connections, publish, publish_via: publish_via.as_ref() };
-                let (sandbox, networks) = engine.rehearse(request, &namespace, joining)?;
+                let asked_networks = AskedNetworks { connections, publish, publish_via: publish_via.as_ref() };
+                let (sandbox, networks) = engine.rehearse(request, &namespace, asked_networks)?;
                 let mut commands = engine.firewall_commands(&sandbox, &networks)?;
                 commands.extend(engine.wire_commands(&sandbox, &networks)?);
                 (sandbox, commands)
@@ -102,13 +102,13 @@ impl Engine {
         &mut self,
         request: &Request,
         namespace: &Namespace,
-        joining: Joining<'_>,
+        asked_networks: AskedNetworks<'_>,
     ) -> Result<(Sandbox, Vec<Network>)> {
-        let definitions = self.definitions_of(joining.connections)?;
-        let new = self.networks_to_define(joining.connections, &definitions)?;
+        let definitions = self.definitions_of(asked_networks.connections)?;
+        let new = self.networks_to_define(asked_networks.connections, &definitions)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let published_by = self.published_by(joining, &definitions, &new, false)?;
-        let mappings = self.choose_ports(joining.publish, &published_by)?;
+        let published_by = self.published_by(asked_networks, &definitions, &new, false)?;
+        let mappings = self.choose_ports(asked_networks.publish, &published_by)?;
         let granted = self.store.rehearse(|store| {
             for network in &new {
                 store.remove_network(&network.name)?;
@@ -123,7 +123,7 @@ impl Engine {
             let wanted = LeaseRequest {
                 request,
                 namespace,
-                joining,
+                asked_networks,
                 definitions,
                 published_by,
                 mappings,

@@ -7,7 +7,8 @@ use slog::Logger;
 
 use super::Plan;
 use crate::decide::request::EndpointRequest;
-use crate::engine::sandbox::{LeaseConflict, add_endpoint, arrange, moved_routes};
+use crate::engine::removal::{arrange, moved_routes};
+use crate::engine::sandbox::{LeaseConflict, add_endpoint};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
 use crate::input::config::Config;

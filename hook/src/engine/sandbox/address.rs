@@ -21,7 +21,7 @@ pub(in crate::engine) fn addresses(
     if let Some(address) = connection.addresses.iter().find(foreign) {
         let (field, family) = if address.is_ipv4() { ("ip", "IPv4") } else { ("ip6", "IPv6") };
         let why = format!("cannot be had, since network {} has no {family}", network.name);
-        return Err(Invalid::new(field, address, why).within("annotation io.ocinet.network").into());
+        return Err(Invalid::new(field, address, why).into());
     }
     let mut found: Vec<IpNet> = Vec::new();
     for family in Family::ALL {
@@ -57,7 +57,7 @@ impl FreeAddresses<'_> {
         if let Some(wanted) = self.connection.addresses.iter().find(|address| Family::of(**address) == family) {
             let around = subnets.iter().find(|subnet| subnet.range.contains(wanted));
             let subnet = around.unwrap_or(&subnets[0]);
-            ipam::check(subnet, *wanted).map_err(|e| e.within("annotation io.ocinet.network"))?;
+            ipam::check(subnet, *wanted)?;
             return match self.store.address_holder(self.name, *wanted)? {
                 Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) }),
                 None => Ok(with_prefix(subnet, *wanted)),

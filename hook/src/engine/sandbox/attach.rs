@@ -11,9 +11,7 @@ use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns, Place, Process, perform};
-use crate::model::{
-    Alias, Endpoint, HostAddress, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Protocol, Sandbox, State,
-};
+use crate::model::{Alias, Endpoint, Invalid, Key, Mode, Namespace, NetnsLocator, Network, Sandbox, State};
 
 /// How often a lease is tried again.
 pub(super) const TRIES: usize = 16;
@@ -197,7 +195,7 @@ impl Engine {
         self.rules.open_for(sandbox, networks, firewall_lock, &mut self.store, &mut self.links)?;
         self.step("firewall");
         self.forget_earlier_flows(sandbox);
-        let _turn = self.locks.exclusive(Place::Links)?;
+        let _wiring = self.locks.exclusive(Place::Links)?;
         for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
             let facts = Facts { alias: sandbox.alias(endpoint), guarded };
             self.wire_endpoint(endpoint, network, &facts, netns)?;
@@ -230,20 +228,6 @@ impl Engine {
         perform::inside(netns, &steps.sandbox, peer)?;
         self.step("sandbox");
         Ok(())
-    }
-
-    /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with
-    /// a reset.
-    pub(in crate::engine) fn forget_earlier_flows(&mut self, sandbox: &Sandbox) {
-        let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
-        let ports: Vec<(HostAddress, u16)> =
-            udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
-        let targets = sandbox.port_targets();
-        for target in targets.into_iter().filter(|_| !ports.is_empty()) {
-            let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
-            self.warn_of(forgotten);
-            self.step("flows");
-        }
     }
 
     fn provide_files(&mut self, request: &Request, sandbox: &Sandbox, target: &AttachTarget) -> Result<()> {

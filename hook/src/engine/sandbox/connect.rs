@@ -1,7 +1,7 @@
 //! Connecting a container that runs to a further network: the attach of one endpoint.
 //!
 //! The endpoint is wired first, while no default route and no published port leads to it. Then the container is
-//! rearranged (`rearrange.rs`), and at last the endpoint is said to be attached. A connection that was cut off is taken
+//! rearranged (`removal/rearrange.rs`), and at last the endpoint is said to be attached. A connection that was cut off is taken
 //! back by the next command that works on the container, and by collection.
 
 use slog::{debug, info};
@@ -11,11 +11,11 @@ use super::kept::directory_of;
 use super::lease::{endpoint, network_of};
 use super::outcome::{LeaseConflict, Leased};
 use crate::decide::joined;
-use crate::decide::liveness::Sight;
 use crate::decide::request::EndpointRequest;
 use crate::driver::Facts;
 use crate::engine::locks::{FirewallLock, alone_at, change_at_firewall};
 use crate::engine::network::remember_mac;
+use crate::engine::removal::leaving;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
 use crate::model::{Alias, KeptConnection, Mode, Network, Publishing, Sandbox, State};
@@ -97,18 +97,6 @@ impl Engine {
                 Err(Error::Conflict(format!("several containers are called so: {}", all.join(", "))))
             }
         }
-    }
-
-    /// The network namespace of a container that runs.
-    pub(in crate::engine) fn namespace_of(&self, sandbox: &Sandbox) -> Result<Netns> {
-        let why = match Netns::look(&sandbox.namespace, &self.origin) {
-            Sight::Alive(netns) => return Ok(netns),
-            Sight::Gone => "does not run any more".to_owned(),
-            Sight::Missing(why) | Sight::Hidden(why) | Sight::Failed(why) => {
-                format!("cannot be looked at, so it stays as it is: {why}")
-            }
-        };
-        Err(Error::Conflict(format!("container {} {why}", sandbox.container)))
     }
 
     /// One try for `before`, with the `nth` of the names that its link can have.
@@ -205,39 +193,8 @@ impl Engine {
             Facts { alias: sandbox.alias(added), guarded: self.rules.keeper.kind_of(&firewall_lock.row)?.has_rules() };
         self.rules.open_network(&sandbox, &network, firewall_lock, &mut self.store, &mut self.links)?;
         self.step("firewall");
-        let _turn = self.locks.exclusive(Place::Links)?;
+        let _wiring = self.locks.exclusive(Place::Links)?;
         self.wire_endpoint(added, &network, &facts, netns)
-    }
-
-    /// Takes away an endpoint of a container that runs, to which nothing leads any more: its link is shut at once, and
-    /// deleted when the engine is closed. `before` is the sandbox before anything moved. All that a later command would
-    /// have to repeat comes before the store says that the endpoint is gone.
-    pub(in crate::engine) fn leave(&mut self, before: &Sandbox, endpoint: i64) -> Result<()> {
-        let number = before.number;
-        let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(()) };
-        let Some(leaving) = sandbox.endpoints.iter().find(|one| one.number == endpoint).cloned() else { return Ok(()) };
-        for step in crate::driver::undo(&leaving, &sandbox.alias(&leaving)) {
-            kernel::perform::shut(&mut self.links, &step)?;
-        }
-        self.step("links");
-        self.files.rewrite_hosts(before, &sandbox)?;
-        self.step("files");
-        let lock = self.locks.exclusive(Place::Drain(endpoint))?;
-        let draining = self.store.write(|store| {
-            let Some(mut now) = store.sandbox(number)? else { return Ok(None) };
-            store.disconnect(&mut now, endpoint)
-        })?;
-        self.drains.waiting.extend(draining.map(|draining| (draining, lock)));
-        self.step("store");
-        Ok(())
-    }
-}
-
-/// Says of those endpoints that they leave.
-pub(in crate::engine) fn leaving(endpoints: &[i64]) -> impl Fn(&mut Sandbox) {
-    move |sandbox| {
-        let all = sandbox.endpoints.iter_mut().filter(|one| endpoints.contains(&one.number));
-        all.for_each(|one| one.state = State::Detaching);
     }
 }
 

@@ -2,13 +2,10 @@
 
 use slog::info;
 
-use super::connect::leaving;
 use crate::decide::liveness::Life;
-use crate::decide::plan;
-use crate::driver::SandboxStep;
+use crate::engine::removal::leaving;
 use crate::engine::{Engine, Error, Result};
-use crate::kernel::{Netns, perform};
-use crate::model::{Endpoint, Key, NetworkName, Route, Sandbox, State, quoted};
+use crate::model::{Key, NetworkName, Sandbox, quoted};
 
 impl Engine {
     /// Disconnects the container that is called `container` from `network`. What leads to it by that network goes to the
@@ -71,53 +68,4 @@ impl Engine {
         }
         Ok(is_kept)
     }
-
-    /// Goes on with connects and disconnects of a container that were cut off: the endpoint goes. True where there were
-    /// any. The caller holds the sandbox's lock.
-    pub(in crate::engine) fn complete_disconnects(&mut self, number: i64) -> Result<bool> {
-        let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(false) };
-        let unfinished: Vec<i64> = unfinished(&sandbox).collect();
-        if unfinished.is_empty() {
-            return Ok(false);
-        }
-        let netns = self.netns_if_alive(&sandbox)?;
-        self.rearrange(number, netns.as_ref(), leaving(&unfinished))?;
-        // Before the store forgets them: a command that goes on after this one was cut off would see nothing to move.
-        self.follow_the_store(&sandbox, netns.as_ref())?;
-        unfinished.iter().try_for_each(|endpoint| self.leave(&sandbox, *endpoint))?;
-        Ok(true)
-    }
-
-    /// The namespace of a sandbox; none where it is gone.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] where it cannot be looked at.
-    fn netns_if_alive(&mut self, sandbox: &Sandbox) -> Result<Option<Netns>> {
-        match self.namespace_of(sandbox) {
-            Ok(netns) => Ok(Some(netns)),
-            Err(_) if self.life(sandbox) == Life::Dead => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Has the default route and the published ports of a container lead where the store says, whatever was moved before
-    /// a connect or disconnect of `before` was cut off.
-    fn follow_the_store(&mut self, before: &Sandbox, netns: Option<&Netns>) -> Result<()> {
-        self.rules.reload_if_different(&self.store, &mut self.links)?;
-        let (Some(netns), Some(now)) = (netns, self.store.read().sandbox(before.number)?) else { return Ok(()) };
-        for endpoint in before.endpoints.iter().filter(|endpoint| endpoint.state != State::Attached) {
-            let Some(network) = self.store.read().network(&endpoint.network)? else { continue };
-            for Route::Default(from) in plan::default_routes(&network, &endpoint.addresses) {
-                let mut gateways = now.endpoints.iter().flat_map(Endpoint::gateways);
-                let to = gateways.find(|to| to.is_ipv4() == from.is_ipv4());
-                self.warn_of(perform::inside(netns, &[SandboxStep::MoveDefaultRoute { from, to }], None));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The endpoints of an attached sandbox that are not attached.
-fn unfinished(sandbox: &Sandbox) -> impl Iterator<Item = i64> {
-    sandbox.endpoints.iter().filter(|endpoint| endpoint.state != State::Attached).map(|endpoint| endpoint.number)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request};
-use crate::engine::sandbox::lease::{Joining, LeaseRequest, grant};
+use crate::engine::sandbox::lease::{AskedNetworks, LeaseRequest, grant};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::input::config::Config;
 use crate::input::{Bundle, State};
@@ -81,12 +81,13 @@ pub fn lease_with(
     let request = Request::new(&state, &bundle, &Config::default()).unwrap().unwrap();
     let locator = NetnsLocator::Process { pid: 1, started: 1 };
     let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
-    let joining = Joining { connections: std::slice::from_ref(connection), publish: &[], publish_via: None };
+    let asked_networks =
+        AskedNetworks { connections: std::slice::from_ref(connection), publish: &[], publish_via: None };
     let (request, namespace, definitions) = (&request, &namespace, vec![None]);
     let wanted = LeaseRequest {
         request,
         namespace,
-        joining,
+        asked_networks,
         definitions,
         published_by: PublishedBy::default(),
         mappings,

@@ -31,8 +31,8 @@ impl Engine {
         match &request.wiring {
             Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
             Wiring::Networks { connections, publish, publish_via } => {
-                let joining = Joining { connections, publish, publish_via: publish_via.as_ref() };
-                self.lease_endpoints(request, target, joining, nth)
+                let asked_networks = AskedNetworks { connections, publish, publish_via: publish_via.as_ref() };
+                self.lease_endpoints(request, target, asked_networks, nth)
             }
             Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
         }
@@ -53,24 +53,25 @@ impl Engine {
         &mut self,
         request: &Request,
         target: &AttachTarget,
-        joining: Joining<'_>,
+        asked_networks: AskedNetworks<'_>,
         nth: u8,
     ) -> Leased<Lease> {
         let namespace = &target.namespace;
-        let definitions = self.definitions_of(joining.connections)?;
+        let definitions = self.definitions_of(asked_networks.connections)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         // Only a namespace that was there before can have been wired by another program.
-        let may_lead_elsewhere = matches!(request.namespace, NetworkNamespace::At(_)) && !joining.publish.is_empty();
+        let may_lead_elsewhere =
+            matches!(request.namespace, NetworkNamespace::At(_)) && !asked_networks.publish.is_empty();
         let families = definitions.iter().flatten().flat_map(|network| network.families().iter().collect::<Vec<_>>());
         let families = families.fold(Families::default().with(Family::V4), Families::with);
         let leads_elsewhere = may_lead_elsewhere && perform::has_way_out(&target.netns, families)?;
-        let published_by = self.published_by(joining, &definitions, &[], leads_elsewhere)?;
-        let mappings = self.choose_ports(joining.publish, &published_by)?;
+        let published_by = self.published_by(asked_networks, &definitions, &[], leads_elsewhere)?;
+        let mappings = self.choose_ports(asked_networks.publish, &published_by)?;
         let lock = change_at_firewall(&self.locks)?;
         let wanted = LeaseRequest {
             request,
             namespace,
-            joining,
+            asked_networks,
             definitions,
             published_by,
             mappings,
@@ -81,8 +82,8 @@ impl Engine {
         let ((sandbox, networks), row, draining) = self.store.write(|store| {
             check_unleased(store, request, namespace)?;
             let draining = store.draining_of(&request.key())?;
-            refuse_while_draining(&draining, wanted.joining.connections)?;
-            refuse_without_kept(store, &request.keeping_key(), wanted.joining.connections)?;
+            refuse_while_draining(&draining, wanted.asked_networks.connections)?;
+            refuse_without_kept(store, &request.keeping_key(), wanted.asked_networks.connections)?;
             Ok::<_, LeaseConflict>((grant(store, wanted)?, store.host_row()?, draining))
         })?;
         self.take_up(draining)?;
@@ -104,7 +105,7 @@ impl Engine {
 
 /// What a container asks for of networks.
 #[derive(Clone, Copy)]
-pub(in crate::engine) struct Joining<'r> {
+pub(in crate::engine) struct AskedNetworks<'r> {
     pub connections: &'r [EndpointRequest],
     pub publish: &'r [PublishRequest],
     pub publish_via: Option<&'r NetworkName>,
@@ -114,7 +115,7 @@ pub(in crate::engine) struct Joining<'r> {
 pub(in crate::engine) struct LeaseRequest<'r> {
     pub request: &'r Request,
     pub namespace: &'r Namespace,
-    pub joining: Joining<'r>,
+    pub asked_networks: AskedNetworks<'r>,
     /// What the file of each network says, as far as it is known.
     pub definitions: Vec<Option<Network>>,
     /// By what the ports were chosen.
@@ -130,9 +131,18 @@ pub(in crate::engine) struct LeaseRequest<'r> {
 
 /// Writes a sandbox with everything it leases.
 pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> Leased<(Sandbox, Vec<Network>)> {
-    let LeaseRequest { request, namespace, joining, definitions, published_by, mappings, mtu, leads_elsewhere, nth } =
-        wanted;
-    let Joining { connections, publish_via, .. } = joining;
+    let LeaseRequest {
+        request,
+        namespace,
+        asked_networks,
+        definitions,
+        published_by,
+        mappings,
+        mtu,
+        leads_elsewhere,
+        nth,
+    } = wanted;
+    let AskedNetworks { connections, publish_via, .. } = asked_networks;
     let known = connections.iter().zip(&definitions);
     let networks = known.map(|(one, definition)| network_of(store, &one.network, definition.as_ref(), mtu));
     let mut networks = networks.collect::<Leased<Vec<Network>>>()?;
@@ -142,7 +152,8 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     let mut endpoints = Vec::new();
     let interfaces = joined::interfaces(connections, &networks);
     for ((connection, network), interface) in connections.iter().zip(&networks).zip(interfaces) {
-        endpoints.push(endpoint(store, &request.key(), connection, network, interface, nth)?);
+        let added = endpoint(store, &request.key(), connection, network, interface, nth);
+        endpoints.push(added.map_err(|conflict| conflict.within("annotation io.ocinet.network"))?);
     }
     joined::arrange(&mut endpoints, &joined::priorities(connections), &networks, publish_via, leads_elsewhere)
         .map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
@@ -192,7 +203,7 @@ pub(in crate::engine) fn endpoint(
     nth: u8,
 ) -> Leased<Endpoint> {
     if let Some(mac) = connection.mac {
-        ipam::check_mac(&network.subnets, mac).map_err(|e| e.within("annotation io.ocinet.network"))?;
+        ipam::check_mac(&network.subnets, mac)?;
     }
     let addresses = addresses(store, key, connection, network)?;
     let endpoint = plan::endpoint(connection, network, addresses, interface, nth);
@@ -209,7 +220,7 @@ fn check_mtu(endpoint: &Endpoint) -> Leased<()> {
         return Ok(());
     }
     let why = format!("is too small for IPv6 on network {}, which needs {IPV6_MIN_MTU}", endpoint.network);
-    Err(Invalid::new("mtu", endpoint.mtu, why).within("annotation io.ocinet.network").into())
+    Err(Invalid::new("mtu", endpoint.mtu, why).into())
 }
 
 /// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users

@@ -16,7 +16,6 @@ mod member;
 mod outcome;
 mod ports;
 mod prepare;
-mod rearrange;
 #[cfg(test)]
 mod second_driver;
 
@@ -27,6 +26,5 @@ pub use outcome::Outcome;
 pub use prepare::{OpenBundle, edit_for};
 
 pub(super) use connect::add_endpoint;
-pub(super) use lease::{Joining, LeaseRequest, grant, intent, no_address};
+pub(super) use lease::{AskedNetworks, LeaseRequest, grant, intent, no_address};
 pub(super) use outcome::LeaseConflict;
-pub(super) use rearrange::{arrange, moved_routes};

@@ -66,6 +66,16 @@ pub(in crate::engine) enum Wanted {
     Port { protocol: Protocol, address: HostAddress, port: u16 },
 }
 
+impl LeaseConflict {
+    /// The same, where it is that the input is wrong, with where that input is.
+    pub(super) fn within(self, field: &str) -> Self {
+        match self {
+            Self::Failed(Error::Invalid(invalid)) => Self::Failed(invalid.within(field).into()),
+            other => other,
+        }
+    }
+}
+
 impl<E: Into<Error>> From<E> for LeaseConflict {
     fn from(error: E) -> Self {
         Self::Failed(error.into())

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use slog::warn;
 
-use super::lease::Joining;
+use super::lease::AskedNetworks;
 use crate::decide::joined;
 use crate::decide::plan::{Choice, PortPool};
 use crate::decide::published::{self, PublishedBy};
@@ -135,12 +135,12 @@ impl Engine {
     /// in the store, or is going to be by what the files say, or as it is among those that are `new`.
     pub(in crate::engine) fn published_by(
         &self,
-        joining: Joining<'_>,
+        asked_networks: AskedNetworks<'_>,
         definitions: &[Option<Network>],
         new: &[Network],
         leads_elsewhere: bool,
     ) -> Result<PublishedBy> {
-        let Joining { connections, publish, publish_via } = joining;
+        let AskedNetworks { connections, publish, publish_via } = asked_networks;
         // The default network decides nothing.
         let default = config::default_bridge();
         if publish.is_empty() || connections.iter().all(|one| one.network == default) {

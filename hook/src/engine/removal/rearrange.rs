@@ -14,7 +14,7 @@ use crate::engine::locks::{FirewallLock, change_at_firewall};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
 use crate::kernel::{Netns, Place, perform};
-use crate::model::{Endpoint, Network, NetworkName, Publishing, Sandbox};
+use crate::model::{Endpoint, HostAddress, Network, NetworkName, Protocol, Publishing, Sandbox};
 use crate::store::Write;
 
 impl Engine {
@@ -71,6 +71,19 @@ impl Engine {
         self.forget_earlier_flows(&after);
         self.step("ports");
         Ok(after)
+    }
+
+    /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with
+    /// a reset.
+    pub(in crate::engine) fn forget_earlier_flows(&mut self, sandbox: &Sandbox) {
+        let udp = sandbox.publish.iter().filter(|mapping| mapping.protocol == Protocol::Udp);
+        let ports: Vec<(HostAddress, u16)> =
+            udp.flat_map(|mapping| mapping.pairs().map(|(port, _)| (mapping.host_address, port))).collect();
+        for target in sandbox.port_targets().into_iter().filter(|_| !ports.is_empty()) {
+            let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_to(&ports, target));
+            self.warn_of(forgotten);
+            self.step("flows");
+        }
     }
 }
 

@@ -2,11 +2,9 @@
 
 use slog::{Logger, warn};
 
-use super::choose::{Hidden, Others};
-use super::define::{not_defined, with_default};
-use super::definitions::{Definitions, Lifetime};
 use crate::decide::moment;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::network::{Hidden, Others, not_defined, with_default};
+use crate::engine::{Definitions, Engine, Error, Lifetime, Result};
 use crate::input::config::Config;
 use crate::input::network_file::{Definition, Draft};
 use crate::kernel::{self, HostLinks};

@@ -1,0 +1,4 @@
+//! What commands do with definitions of networks.
+
+mod create;
+mod remove;

@@ -24,10 +24,11 @@ pub(super) fn place_of_draining(draining: &DrainingEndpoint) -> Place {
     Place::Drain(draining.endpoint.number)
 }
 
-/// The sandbox that was `listed`, as it is now, and its exclusive lock; none where it is gone.
+/// The sandbox that was `listed`, as it is now, and its exclusive lock; none where it is gone. It is found by its key: a
+/// store that was rebuilt meanwhile has given other numbers.
 pub(super) fn alone_at(locks: &LockFile, store: &Store, listed: &Sandbox) -> Result<Option<(Sandbox, Lock)>> {
     let alone = alone(locks, place_of(listed))?;
-    Ok(store.read().sandbox(listed.number)?.map(|sandbox| (sandbox, alone)))
+    Ok(store.read().find(&listed.key())?.map(|sandbox| (sandbox, alone)))
 }
 
 /// The lock of the process that works on a sandbox. The programs that it starts hold it, too: they end

@@ -109,9 +109,16 @@ impl Engine {
 
     /// Makes free what `holder` has, if that is dead or drains. True when it went.
     pub(in crate::engine) fn make_free(&mut self, holder: Holder) -> Result<bool> {
-        match holder.endpoint {
-            Some(number) if self.store.read().draining(number)?.is_some() => self.await_drained(number).map(|()| true),
-            _ => self.collect_if_dead(holder.sandbox),
+        let Some(number) = holder.endpoint else { return self.collect_if_dead(holder.sandbox) };
+        if self.store.read().draining(number)?.is_some() {
+            self.await_drained(number)?;
+            return Ok(self.store.read().draining(number)?.is_none());
+        }
+        // It may have begun to drain and gone since it was found, while its container lives on.
+        let sandbox = self.store.read().sandbox(holder.sandbox)?;
+        match sandbox.as_ref().is_some_and(|sandbox| sandbox.endpoints.iter().any(|one| one.number == number)) {
+            true => self.collect_if_dead(holder.sandbox),
+            false => Ok(self.store.read().draining(number)?.is_none()),
         }
     }
 
@@ -156,7 +163,8 @@ impl Engine {
         // Another process that holds it is at work on this sandbox.
         let Some(lock) = self.locks.attempt(place_of(listed))? else { return Ok(false) };
         lock.inherit()?;
-        let Some(sandbox) = self.store.read().sandbox(listed.number)? else { return Ok(true) };
+        // A store that was rebuilt meanwhile has given other numbers.
+        let Some(sandbox) = self.store.read().find(&listed.key())? else { return Ok(true) };
         if verdict(sandbox.state, || self.life(&sandbox)) == Verdict::Keep {
             if self.complete_disconnects(sandbox.number)? {
                 info!(self.log, "took a connection back that was cut off"; "container" => %sandbox.container);
@@ -171,7 +179,9 @@ impl Engine {
     /// Goes on with a drain that was cut off. True when the endpoint is gone, false where another process drains it.
     fn collect_draining(&mut self, listed: &DrainingEndpoint) -> Result<bool> {
         let Some(_lock) = self.locks.attempt(place_of_draining(listed))? else { return Ok(false) };
-        if let Some(draining) = self.store.read().draining(listed.endpoint.number)? {
+        if let Some(draining) = self.store.read().draining(listed.endpoint.number)?
+            && draining == *listed
+        {
             self.drainer().drain(&draining)?;
         }
         Ok(true)

@@ -14,7 +14,7 @@ pub fn interfaces(connections: &[EndpointRequest], networks: &[Network]) -> Vec<
     let mut names: Vec<Option<InterfaceName>> = connections.iter().map(|one| one.interface.clone()).collect();
     for (nth, network) in networks.iter().enumerate().take(names.len()) {
         if names[nth].is_none() {
-            let prefix = network.options.interface_prefix.as_ref().map_or(PREFIX, InterfaceName::as_str);
+            let prefix = prefix_of(Some(network));
             let free = (0..).filter_map(|number| format!("{prefix}{number}").parse::<InterfaceName>().ok());
             names[nth] = free.take(names.len() + 1).find(|name| !names.iter().flatten().any(|taken| taken == name));
         }
@@ -148,12 +148,33 @@ pub fn rearrange(
     arrange(endpoints, &priorities, networks, via, leads_elsewhere)
 }
 
-/// The name of the interface of a further connection of a container that has `others`.
-pub fn further_interface(connection: &EndpointRequest, network: &Network, others: &[Endpoint]) -> InterfaceName {
-    let prefix = network.options.interface_prefix.as_ref().map_or(PREFIX, InterfaceName::as_str);
-    let is_free = |name: &InterfaceName| !others.iter().any(|other| other.interface == *name);
-    let mut all = (0..=others.len()).filter_map(|number| format!("{prefix}{number}").parse().ok());
+/// The names that the interface of a further connection may get on a network of that definition, the first that is free
+/// first: as many as are looked for in the container. None where one is asked for.
+pub fn further_names(connection: &EndpointRequest, definition: Option<&Network>) -> Vec<InterfaceName> {
+    const LOOKED_FOR: usize = 16;
+    let count = if connection.interface.is_some() { 0 } else { LOOKED_FOR };
+    numbered(prefix_of(definition), count).collect()
+}
+
+/// The name of the interface of a further connection of a container that has `others`, and interfaces of other programs
+/// with the names that are `taken`.
+pub fn further_interface(
+    connection: &EndpointRequest,
+    network: &Network,
+    others: &[Endpoint],
+    taken: &[InterfaceName],
+) -> InterfaceName {
+    let is_free = |name: &InterfaceName| !others.iter().any(|other| other.interface == *name) && !taken.contains(name);
+    let mut all = numbered(prefix_of(Some(network)), others.len() + taken.len() + 1);
     connection.interface.clone().or_else(|| all.find(is_free)).unwrap_or_else(default_interface)
+}
+
+fn numbered(prefix: &str, count: usize) -> impl Iterator<Item = InterfaceName> {
+    (0..count).filter_map(move |number| format!("{prefix}{number}").parse().ok())
+}
+
+fn prefix_of(network: Option<&Network>) -> &str {
+    network.and_then(|network| network.options.interface_prefix.as_ref()).map_or(PREFIX, InterfaceName::as_str)
 }
 
 #[cfg(test)]

@@ -135,6 +135,31 @@ pub fn interface_in(netns: &Netns, index: u32) -> Result<Option<ContainerInterfa
     })
 }
 
+/// Those of `names` that interfaces in `netns` have.
+///
+/// # Errors
+/// When the namespace cannot be entered or asked.
+pub fn taken_in(netns: &Netns, names: &[InterfaceName]) -> Result<Vec<InterfaceName>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    netns.within(|| {
+        let mut netlink = Netlink::route()?;
+        let mut taken = Vec::new();
+        for name in names {
+            let question = LinkUnspec::new_with_name(name.as_str()).build();
+            match netlink.request(RouteNetlinkMessage::GetLink(question), 0) {
+                Err(error) if errno(&error) == Errno::ENODEV => {}
+                result => {
+                    result.doing(|| format!("look for link {name} in a container"))?;
+                    taken.push(name.clone());
+                }
+            }
+        }
+        Ok(taken)
+    })
+}
+
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),

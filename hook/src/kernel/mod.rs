@@ -34,7 +34,7 @@ pub use fs::{
     random_hex, read_regular, read_stdin, remove_drafts, remove_file, remove_files, remove_if_empty, remove_socket,
     rewrite, room_beside, state_dir, write_files, write_lasting, write_public,
 };
-pub use in_namespace::{ContainerInterface, Found, interface_in, namespaces};
+pub use in_namespace::{ContainerInterface, Found, interface_in, namespaces, taken_in};
 pub use memory::{hurry_memory, return_memory, spare_memory};
 pub use namespace::{
     Missing, Netns, Origin, Overlay, Process, ancestor, ancestor_of, hostname, in_background, mount_over, own_program,

@@ -49,6 +49,40 @@ fn a_further_network() -> Result<()> {
     })
 }
 
+/// A pod that runs joins a network and leaves it, beside CNI's network and the one that it asked for. Nothing of it is
+/// kept when the pod is gone, whose id never comes again.
+#[test]
+fn it_joins_a_network_while_it_runs() -> Result<()> {
+    with_pods(|host, pods| {
+        host.ocinet("network create back")?.success()?;
+        let pod = pods.run("shop", "ocinet", &ASKED)?;
+        let web = pod.start("web", 80, &ASKED)?;
+        let connect = || host.ocinet(&format!("network connect back {}", &pod.id[..12]));
+        let disconnect = || host.ocinet(&format!("network disconnect back {}", pod.id));
+        for _ in 0..2 {
+            connect()?.exits(0)?;
+            let address = pod.place.sh("ip -o -4 address show dev eth0; ip -o -4 address show dev eth2")?;
+            ensure!(address.contains("10.64.0."), "{address}");
+            ensure!(pod.exec(&web, &["ip", "-o", "link"])?.contains("eth2"), "its containers have it");
+            keeps_its_default_route(&pod)?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            pod.place.sh("ping -c 1 -W 2 10.64.0.1")?;
+            host.ocinet("doctor")?.success()?;
+            disconnect()?.exits(0)?;
+            eventually("its link goes", || Ok(!pod.place.sh("ip -br link")?.contains("eth2")))?;
+            keeps_its_default_route(&pod)?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        }
+        connect()?.exits(0)?;
+        let id = pod.id.clone();
+        pod.stop(&web)?;
+        pod.delete()?;
+        host.settles()?;
+        host.ocinet(&format!("network disconnect back {id}"))?.exits(5)?;
+        host.sh(&format!("{} network rm back; rmdir /etc/ocinet/networks", ocinet_integration::OCINET)).map(drop)
+    })
+}
+
 /// A pod without an annotation is as without ocinet, and one of its containers cannot ask for the pod.
 #[test]
 fn who_does_not_ask() -> Result<()> {

@@ -6,12 +6,14 @@ use std::slice;
 use slog::Logger;
 
 use super::Plan;
+use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
 use crate::engine::removal::{arrange, moved_routes};
 use crate::engine::sandbox::{LeaseConflict, add_endpoint};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
 use crate::input::config::Config;
+use crate::kernel::{self, Netns};
 use crate::model::{Network, Sandbox};
 use crate::shell::{self, fed, word};
 
@@ -38,8 +40,8 @@ impl Engine {
         request: &EndpointRequest,
     ) -> Result<Plan> {
         let mut engine = Self::open_to_plan(state_dir, config, log)?;
-        let before = engine.seen_running(container)?;
-        let Rehearsed { added, arranged, network } = engine.rehearse_connection(&before, request)?;
+        let (before, netns) = engine.seen_running(container)?;
+        let Rehearsed { added, arranged, network } = engine.rehearse_connection(&before, request, &netns)?;
         let networks = slice::from_ref(&network);
         let unpublished = Sandbox { publish: Vec::new(), ..arranged.clone() };
         let mut commands = engine.firewall_commands(&unpublished, networks)?;
@@ -54,17 +56,23 @@ impl Engine {
     }
 
     /// Leases in a transaction of which nothing is kept.
-    fn rehearse_connection(&mut self, sandbox: &Sandbox, request: &EndpointRequest) -> Result<Rehearsed> {
+    fn rehearse_connection(
+        &mut self,
+        sandbox: &Sandbox,
+        request: &EndpointRequest,
+        netns: &Netns,
+    ) -> Result<Rehearsed> {
         let definitions = self.definitions_of(slice::from_ref(request))?;
         let new = self.networks_to_define(slice::from_ref(request), &definitions)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         let definition = definitions.into_iter().next().flatten();
+        let taken = kernel::taken_in(netns, &joined::further_names(request, definition.as_ref()))?;
         let rehearsed = self.store.rehearse(|store| {
             for network in &new {
                 store.remove_network(&network.name)?;
                 store.add_network(network)?;
             }
-            let (added, network) = add_endpoint(store, sandbox.number, request, definition.as_ref(), mtu, 0)?;
+            let (added, network) = add_endpoint(store, sandbox.number, request, definition.as_ref(), mtu, 0, &taken)?;
             let mut arranged = added.clone();
             arrange(store, &mut arranged)?;
             Ok::<_, LeaseConflict>(Rehearsed { added, arranged, network })

@@ -18,7 +18,7 @@ use crate::engine::network::remember_mac;
 use crate::engine::removal::leaving;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
-use crate::model::{Alias, KeptConnection, Mode, Network, Publishing, Sandbox, State};
+use crate::model::{Alias, InterfaceName, KeptConnection, Mode, Network, Publishing, Sandbox, State};
 use crate::store::Write;
 
 /// An endpoint that is stored and is to be wired.
@@ -81,11 +81,11 @@ impl Engine {
     }
 
     /// The same without its lock, for who changes nothing.
-    pub(in crate::engine) fn seen_running(&mut self, container: &str) -> Result<Sandbox> {
+    pub(in crate::engine) fn seen_running(&mut self, container: &str) -> Result<(Sandbox, Netns)> {
         let sandbox = self.the_one(container)?;
         refuse_unconnectable(&sandbox)?;
-        self.namespace_of(&sandbox)?;
-        Ok(sandbox)
+        let netns = self.namespace_of(&sandbox)?;
+        Ok((sandbox, netns))
     }
 
     fn the_one(&mut self, container: &str) -> Result<Sandbox> {
@@ -109,7 +109,7 @@ impl Engine {
         nth: u8,
     ) -> Result<Sandbox> {
         let number = before.number;
-        let leased = self.lease_connection_in_turn(number, request, nth);
+        let leased = self.lease_connection_in_turn(number, request, netns, nth);
         let connection = leased.map_err(|error| match error {
             // The commit may have been made all the same.
             Error::Store(_) => error.after(self.complete_disconnects(number).map(drop)),
@@ -164,9 +164,15 @@ impl Engine {
         Ok(sealed)
     }
 
-    fn lease_connection_in_turn(&mut self, number: i64, request: &EndpointRequest, nth: u8) -> Result<Connection> {
+    fn lease_connection_in_turn(
+        &mut self,
+        number: i64,
+        request: &EndpointRequest,
+        netns: &Netns,
+        nth: u8,
+    ) -> Result<Connection> {
         for _ in 0..TRIES {
-            match self.lease_connection(number, request, nth) {
+            match self.lease_connection(number, request, netns, nth) {
                 Ok(connection) => return Ok(connection),
                 Err(conflict) => self.make_room(conflict, &[])?,
             }
@@ -175,12 +181,20 @@ impl Engine {
     }
 
     /// Leases what `request` asks for, and writes the intent.
-    fn lease_connection(&mut self, number: i64, request: &EndpointRequest, nth: u8) -> Leased<Connection> {
+    fn lease_connection(
+        &mut self,
+        number: i64,
+        request: &EndpointRequest,
+        netns: &Netns,
+        nth: u8,
+    ) -> Leased<Connection> {
         let definition = self.definitions_of(std::slice::from_ref(request))?.pop().flatten();
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
+        // Other programs may have made some: in a pod of Kubernetes, eth0 is CNI's.
+        let taken = kernel::taken_in(netns, &joined::further_names(request, definition.as_ref()))?;
         let lock = change_at_firewall(&self.locks)?;
         let (sandbox, network, row) = self.store.write(|store| {
-            let (sandbox, network) = add_endpoint(store, number, request, definition.as_ref(), mtu, nth)?;
+            let (sandbox, network) = add_endpoint(store, number, request, definition.as_ref(), mtu, nth, &taken)?;
             Ok::<_, LeaseConflict>((sandbox, network, store.host_row()?))
         })?;
         Ok(Connection { sandbox, network, firewall_lock: FirewallLock { lock, row } })
@@ -210,7 +224,8 @@ fn refuse_unconnectable(sandbox: &Sandbox) -> Result<()> {
 }
 
 /// Adds an endpoint as `request` asks to the sandbox of that number, with all that it leases. It is the last of the
-/// sandbox, and nothing leads to it yet. `mtu` is that of the host's uplink, and `nth` counts the names of its link.
+/// sandbox, and nothing leads to it yet. `mtu` is that of the host's uplink, `nth` counts the names of its link, and
+/// `taken` are names of interfaces in the container.
 pub(in crate::engine) fn add_endpoint(
     store: &Write<'_>,
     number: i64,
@@ -218,6 +233,7 @@ pub(in crate::engine) fn add_endpoint(
     definition: Option<&Network>,
     mtu: Option<u32>,
     nth: u8,
+    taken: &[InterfaceName],
 ) -> Leased<(Sandbox, Network)> {
     let gone = || Error::NotFound("the container was detached meanwhile".into());
     let mut sandbox = store.sandbox(number)?.ok_or_else(gone)?;
@@ -230,7 +246,7 @@ pub(in crate::engine) fn add_endpoint(
         return Err(LeaseConflict::Draining(number));
     }
     let mut network = network_of(store, &request.network, definition, mtu)?;
-    let interface = joined::further_interface(request, &network, &sandbox.endpoints);
+    let interface = joined::further_interface(request, &network, &sandbox.endpoints, taken);
     if sandbox.endpoints.iter().any(|endpoint| endpoint.interface == interface) {
         let taken = format!("container {} has an interface {interface} already", sandbox.container);
         return Err(LeaseConflict::Failed(Error::Conflict(taken)));

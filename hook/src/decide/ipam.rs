@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::model::{Invalid, Mac, Subnet, quoted};
+use crate::model::{Invalid, Mac, Network, Subnet, quoted};
 
 /// A route of the host, as far as a range of ours may come into its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,22 @@ pub fn check(subnet: &Subnet, address: IpAddr) -> Result<(), Invalid> {
         _ => return Ok(()),
     };
     Err(Invalid::new("ip", address, why))
+}
+
+/// The subnet of `network` in which a container may have `address`.
+///
+/// # Errors
+/// [`Invalid`] says why it may not.
+pub fn subnet_for(network: &Network, address: IpAddr) -> Result<&Subnet, Invalid> {
+    let is_of_family = |subnet: &&Subnet| subnet.range.addr().is_ipv4() == address.is_ipv4();
+    let mut subnets = network.subnets.iter().filter(is_of_family);
+    let around = subnets.clone().find(|subnet| subnet.range.contains(&address));
+    let Some(subnet) = around.or_else(|| subnets.next()) else {
+        let (field, family) = if address.is_ipv4() { ("ip", "IPv4") } else { ("ip6", "IPv6") };
+        let why = format!("cannot be had, since network {} has no {family}", network.name);
+        return Err(Invalid::new(field, address, why));
+    };
+    check(subnet, address).map(|()| subnet)
 }
 
 /// What `address` is reserved for in `subnet`, which no container gets.

@@ -85,7 +85,8 @@ impl Error {
             Self::Exhausted(_) | Self::Kernel(kernel::Error::Exhausted(_)) => 4,
             Self::NotFound(_) => 5,
             Self::Rollback { attach, .. } => attach.exit_code(),
-            Self::Kernel(_) | Self::Store(_) | Self::Several(_) => 1,
+            Self::Several(failures) => failures.exit_code(),
+            Self::Kernel(_) | Self::Store(_) => 1,
         }
     }
 }
@@ -108,6 +109,11 @@ impl Failures {
                 Ok(None)
             }
         }
+    }
+
+    /// The exit code of the first failure.
+    fn exit_code(&self) -> u8 {
+        self.0.first().map_or(0, |(_, error)| error.exit_code())
     }
 
     /// An error that names every failure, if there is one.
@@ -138,12 +144,13 @@ mod tests {
     fn a_loop_names_all_that_failed() {
         let mut failures = Failures::default();
         assert_eq!(failures.note("container a", Ok(7)).unwrap(), Some(7));
-        for name in ["container b", "container c"] {
-            assert_eq!(failures.note::<()>(name, Err(Error::NotFound("is gone".into()))).unwrap(), None);
+        let gone = || Error::NotFound("is gone".into());
+        for (name, error) in [("container b", gone()), ("container c", Error::Conflict("is used".into()))] {
+            assert_eq!(failures.note::<()>(name, Err(error)).unwrap(), None);
         }
         let error = failures.into_result().unwrap_err();
-        assert_eq!(error.to_string(), "container b: is gone; container c: is gone");
-        assert_eq!(error.exit_code(), 1);
+        assert_eq!(error.to_string(), "container b: is gone; container c: is used");
+        assert_eq!(error.exit_code(), gone().exit_code(), "that of the first");
         assert!(Failures::default().into_result().is_ok());
     }
 

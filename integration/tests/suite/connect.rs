@@ -5,8 +5,9 @@ mod kept;
 mod under_traffic;
 
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ocinet_integration::{
     Container, Firewall, Host, OCINET, Output, PEER, Place, Proto::Tcp, Runtime, Settings, UPLINK, eventually, every,
 };
@@ -304,7 +305,16 @@ fn many_at_once() -> Result<()> {
             network(host, "create made")?.success()?;
             let mixed = ["network connect made c0", "network rm made", "network connect made c1", "gc"];
             let outputs = at_once(mixed.map(str::to_owned).into())?;
-            ensure!(outputs.iter().all(|output| [0, 2, 3, 5].contains(&output.code)), "{outputs:?}");
+            let [first, removal, second, collection] = &outputs[..] else { bail!("{outputs:?}") };
+            ensure!(collection.code == 0, "{collection}");
+            let is_there = host.sh("ls /etc/ocinet/networks")?.contains("made.toml");
+            ensure!(is_there == (removal.code != 0), "{removal}");
+            for (connect, container) in [(first, &containers[0]), (second, &containers[1])] {
+                let is_on = joined(container)?.iter().any(|one| one.starts_with("made "));
+                ensure!(is_on == (connect.code == 0), "{connect}");
+                ensure!(is_on || [2, 3, 5].contains(&connect.code), "{connect}");
+                ensure!(!is_on || removal.code == 3, "removed under a container: {removal}");
+            }
             for name in ["c0", "c1"] {
                 network(host, &format!("disconnect --force made {name}"))?.success()?;
             }
@@ -313,5 +323,34 @@ fn many_at_once() -> Result<()> {
             host.check()?;
         }
         containers.into_iter().try_for_each(Container::delete)
+    })
+}
+
+/// A removal that waits for a link which is slow to go keeps nobody from creating another network.
+#[test]
+fn a_removal_that_waits_holds_nothing_up() -> Result<()> {
+    Settings::default().prepare(DEFINE).test(|host| {
+        let web = host.container("web").run()?;
+        network(host, "create made")?.success()?;
+        network(host, "connect made web")?.success()?;
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| {
+                // Its first message, and that of the process that deletes the link.
+                host.sh(&format!(
+                    "strace -f -o /dev/null -e inject=sendto:delay_enter=3s:when=1 {OCINET} network disconnect made web"
+                ))
+            });
+            eventually("its endpoint drains", || Ok(joined(&web)?.len() == 1))?;
+            let removal = scope.spawn(|| network(host, "rm made"));
+            thread::sleep(Duration::from_millis(200));
+            let began = Instant::now();
+            network(host, "create other")?.success()?;
+            ensure!(began.elapsed() < Duration::from_secs(1), "it waited for {:?}", began.elapsed());
+            ensure!(!removal.is_finished(), "the removal did not wait");
+            slow.join().map_err(|_| anyhow::anyhow!("panic"))??;
+            removal.join().map_err(|_| anyhow::anyhow!("panic"))??.exits(0).map(drop)
+        })?;
+        network(host, "rm other")?.success()?;
+        web.delete()
     })
 }

@@ -187,7 +187,53 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
         // A part of a wider route is what was asked for; the line says what it hides.
         let warned = network(host, &["create", "--subnet=10.80.7.0/24", "under"])?.exits(0)?;
         ensure!(warned.stderr.contains("10.80.0.0/16"), "{warned}");
-        network(host, &["create", "--ignore", "taken"])?.success().map(drop)
+        network(host, &["create", "--ignore", "taken"])?.success()?;
+        let id = network(host, &["inspect", "-f", "{{.Id}}", "taken"])?.success()?;
+        let ignored = network(host, &["create", "--ignore", "--subnet=10.81.0.0/24", "taken"])?.exits(0)?;
+        ensure!(ignored.stdout == id && ignored.stderr.contains("10.81.0.0/24"), "{ignored}");
+        Ok(())
+    })
+}
+
+/// A command for several networks goes on after a failure, and ends with the code of the first.
+#[test]
+fn one_of_several_fails() -> Result<()> {
+    story(Settings::default(), |host| {
+        let rows: [(&[&str], i32, &str); 4] = [
+            (&["a", "nowhere", "b"], 5, "a\nb\n"),
+            (&["bridge", "nowhere", "a"], 2, "a\n"),
+            (&["nowhere", "bridge"], 5, ""),
+            (&["--force", "nowhere", "a"], 0, "a\n"),
+        ];
+        every(rows, |(names, code, removed)| {
+            for name in ["a", "b"] {
+                network(host, &["create", "--ignore", name])?.success()?;
+            }
+            let output = network(host, &[&["rm"], *names].concat())?.exits(*code)?;
+            ensure!(output.stdout == *removed, "{output}");
+            Ok(())
+        })
+    })
+}
+
+/// `prepare` refuses an address that the network cannot give, as the hook would at the start.
+#[test]
+fn an_address_is_checked_when_a_bundle_is_prepared() -> Result<()> {
+    story(Settings::default(), |host| {
+        create(host, &["--subnet=10.72.0.0/24", "--aux-address=router=10.72.0.9", "n"])?;
+        host.sh("mkdir /mnt/b; echo '{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"}}' >/mnt/b/config.json")?;
+        let rows = [
+            ("n:ip=10.73.0.5", 2, "is outside"),
+            ("n:ip=10.72.0.1", 2, "gateway"),
+            ("bridge;n:ip=10.72.0.9", 2, "router"),
+            ("n:ip=10.72.0.5", 0, ""),
+        ];
+        every(rows, |(wanted, code, word)| {
+            let output = host.output(&[OCINET, "prepare", "--network", wanted, "/mnt/b"])?.exits(*code)?;
+            ensure!(output.stderr.contains(word), "{output}");
+            Ok(())
+        })?;
+        host.sh("rm -r /mnt/b").map(drop)
     })
 }
 

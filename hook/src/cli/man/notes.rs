@@ -16,7 +16,10 @@ pub(super) fn parts() -> Vec<Part> {
     let codes = Error::EXIT_CODES.iter().map(|(code, meaning)| (format!("`{code}`"), (*meaning).to_owned()));
     parts.extend([
         Part::Section("Exit status"),
-        Part::paragraph("An error is one line on stderr that begins with `ocinet: `."),
+        Part::paragraph(
+            "An error is one line on stderr that begins with `ocinet: `. A command for several things goes on after a \
+             failure, and its exit code is that of the first.",
+        ),
         Part::Table(["code", "meaning"], codes.collect()),
         Part::Section("Files"),
         Part::table(["path", "what it holds"], &FILES),

@@ -3,10 +3,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use slog::Logger;
+use slog::{Logger, warn};
 
 use ocinet::engine::{Error, Lifetime, Result};
-use ocinet::input::network_file::{self, Draft};
+use ocinet::input::network_file::{self, Definition, Draft};
 use ocinet::kernel;
 use ocinet::model::{Invalid, shown};
 
@@ -59,7 +59,7 @@ pub struct Arguments {
     /// Keep the definition in /run until the host restarts, where /etc cannot be written
     #[arg(long)]
     runtime: bool,
-    /// Do nothing where there is such a network
+    /// Do nothing where there is such a network, and say where it has another range
     #[arg(long)]
     ignore: bool,
     /// Who gives addresses: default
@@ -82,13 +82,18 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let draft = self.draft()?;
+        let ranges = draft.ranges.clone();
         let name = self.name.or_else(|| draft.name.clone()).unwrap_or_default();
         let name = network_file::definable(&name)?;
         let lifetime = if self.runtime { Lifetime::ThisBoot } else { Lifetime::Lasting };
         let (definitions, config) = (options.definitions(), options.config()?);
         let made = definitions.create(options.engine_to_look(log)?, &config, name.clone(), draft, lifetime, log);
         match made {
-            Err(Error::Conflict(_)) if self.ignore && definitions.exists(&name)? => {}
+            Err(Error::Conflict(_)) if self.ignore && definitions.exists(&name)? => {
+                if let Some(there) = definitions.read(&name)? {
+                    tell_of_others(&ranges, &there, log);
+                }
+            }
             made => drop(made?),
         }
         print(&format!("{}\n", docker::id(name.as_str())))
@@ -132,6 +137,14 @@ impl Arguments {
             draft.set("bridge", name)?;
         }
         Ok(draft)
+    }
+}
+
+/// Says which of the ranges that were asked for the network that is `there` has not.
+fn tell_of_others(asked: &[IpNet], there: &Definition, log: &Logger) {
+    let has: Vec<String> = there.subnets.iter().map(|subnet| subnet.range.to_string()).collect();
+    for range in asked.iter().filter(|range| !has.contains(&range.trunc().to_string())) {
+        warn!(log, "network {} stays as it is: it has {}, and not {range}", there.name, has.join(", "));
     }
 }
 

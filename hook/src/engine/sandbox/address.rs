@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::outcome::{LeaseConflict, Leased, Wanted};
 use crate::decide::ipam;
 use crate::decide::request::EndpointRequest;
-use crate::model::{Family, Invalid, Key, Mac, Network, NetworkName, Subnet};
+use crate::model::{Family, Key, Mac, Network, NetworkName, Subnet};
 use crate::store::{self, Write};
 
 /// The addresses of an endpoint: one of each family that the network has, that of IPv4 first.
@@ -17,12 +17,7 @@ pub(in crate::engine) fn addresses(
     connection: &EndpointRequest,
     network: &Network,
 ) -> Leased<Vec<IpNet>> {
-    let foreign = |address: &&IpAddr| !network.subnets.iter().any(|subnet| is_of(Family::of(**address), subnet));
-    if let Some(address) = connection.addresses.iter().find(foreign) {
-        let (field, family) = if address.is_ipv4() { ("ip", "IPv4") } else { ("ip6", "IPv6") };
-        let why = format!("cannot be had, since network {} has no {family}", network.name);
-        return Err(Invalid::new(field, address, why).into());
-    }
+    connection.addresses.iter().try_for_each(|wanted| ipam::subnet_for(network, *wanted).map(drop))?;
     let mut found: Vec<IpNet> = Vec::new();
     for family in Family::ALL {
         if network.subnets.iter().any(|subnet| is_of(family, subnet)) {
@@ -55,9 +50,7 @@ impl FreeAddresses<'_> {
             IpNet::new(address, subnet.range.prefix_len()).expect("a prefix length of the same family")
         };
         if let Some(wanted) = self.connection.addresses.iter().find(|address| Family::of(**address) == family) {
-            let around = subnets.iter().find(|subnet| subnet.range.contains(wanted));
-            let subnet = around.unwrap_or(&subnets[0]);
-            ipam::check(subnet, *wanted)?;
+            let subnet = ipam::subnet_for(network, *wanted)?;
             return match self.store.address_holder(self.name, *wanted)? {
                 Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Address(*wanted) }),
                 None => Ok(with_prefix(subnet, *wanted)),

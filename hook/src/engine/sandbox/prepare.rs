@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::decide::files::File;
+use crate::decide::ipam;
 use crate::decide::request::{Request, Wiring};
 use crate::engine::network::{Definitions, no_such};
 use crate::engine::{Engine, Error, Result, not_attached};
@@ -59,16 +60,20 @@ impl OpenBundle {
         Ok(Request::new(&state, &edited, config)?)
     }
 
-    /// Refuses a request that names a network which does not exist, as the hook would.
+    /// Refuses a request that names a network which does not exist, or asks for an address that no container of it can
+    /// have, as the hook would. The range of the default network may not be chosen yet.
     ///
     /// # Errors
-    /// [`Error::Invalid`] names the network; others where a definition cannot be read.
+    /// [`Error::Invalid`] names the network or the address; others where a definition cannot be read.
     pub fn check_networks(request: &Request, definitions: &Definitions) -> Result<()> {
         let Wiring::Networks { connections, .. } = &request.wiring else { return Ok(()) };
-        for name in connections.iter().map(|one| &one.network).filter(|name| **name != config::default_bridge()) {
-            if definitions.read(name)?.is_none() {
-                return Err(no_such(name, &definitions.sound()?));
-            }
+        for one in connections.iter().filter(|one| one.network != config::default_bridge()) {
+            let Some(definition) = definitions.read(&one.network)? else {
+                return Err(no_such(&one.network, &definitions.sound()?));
+            };
+            let Some(network) = definition.network() else { continue };
+            let checked = one.addresses.iter().try_for_each(|wanted| ipam::subnet_for(&network, *wanted).map(drop));
+            checked.map_err(|e| e.within("annotation io.ocinet.network"))?;
         }
         Ok(())
     }

@@ -78,6 +78,7 @@ fn it_joins_a_network_while_it_runs() -> Result<()> {
         pod.stop(&web)?;
         pod.delete()?;
         host.settles()?;
+        host.ocinet("gc")?.success()?;
         host.ocinet(&format!("network disconnect back {id}"))?.exits(5)?;
         host.sh(&format!("{} network rm back; rmdir /etc/ocinet/networks", ocinet_integration::OCINET)).map(drop)
     })

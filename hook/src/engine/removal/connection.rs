@@ -21,21 +21,19 @@ impl Engine {
     }
 
     /// Takes away an endpoint of a container that runs, to which nothing leads any more: its link is shut at once, and
-    /// deleted when the engine is closed. `before` is the sandbox before anything moved. All that a later command would
-    /// have to repeat comes before the store says that the endpoint is gone.
-    pub(in crate::engine) fn leave(&mut self, before: &Sandbox, endpoint: i64) -> Result<()> {
-        let number = before.number;
-        let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(()) };
+    /// deleted when the engine is closed. `before` is the sandbox before anything moved, and `sandbox` since. All that a
+    /// later command would have to repeat comes before the store says that the endpoint is gone.
+    pub(in crate::engine) fn leave(&mut self, before: &Sandbox, sandbox: &Sandbox, endpoint: i64) -> Result<()> {
         let Some(leaving) = sandbox.endpoints.iter().find(|one| one.number == endpoint).cloned() else { return Ok(()) };
         for step in driver::undo(&leaving, &sandbox.alias(&leaving)) {
             perform::shut(&mut self.links, &step)?;
         }
         self.step("links");
-        self.files.rewrite_hosts(before, &sandbox)?;
+        self.files.rewrite_hosts(before, sandbox)?;
         self.step("files");
         let lock = self.locks.exclusive(Place::Drain(endpoint))?;
         let draining = self.store.write(|store| {
-            let Some(mut now) = store.sandbox(number)? else { return Ok(None) };
+            let Some(mut now) = store.sandbox(before.number)? else { return Ok(None) };
             store.disconnect(&mut now, endpoint)
         })?;
         self.drains.waiting.extend(draining.map(|draining| (draining, lock)));
@@ -43,20 +41,28 @@ impl Engine {
         Ok(())
     }
 
-    /// Goes on with connects and disconnects of a container that were cut off: the endpoint goes. True where there were
-    /// any. The caller holds the sandbox's lock.
-    pub(in crate::engine) fn complete_disconnects(&mut self, number: i64) -> Result<bool> {
-        let Some(sandbox) = self.store.read().sandbox(number)? else { return Ok(false) };
-        let unfinished: Vec<i64> = unfinished(&sandbox).collect();
+    /// Goes on with connects and disconnects of `sandbox` that were cut off: their endpoints go. True where there were any.
+    /// The caller holds the sandbox's lock.
+    pub(in crate::engine) fn complete_disconnects(&mut self, sandbox: &Sandbox) -> Result<bool> {
+        let unfinished: Vec<i64> = unfinished(sandbox).collect();
         if unfinished.is_empty() {
             return Ok(false);
         }
-        let netns = self.netns_if_alive(&sandbox)?;
-        self.rearrange(number, netns.as_ref(), leaving(&unfinished))?;
+        let netns = self.netns_if_alive(sandbox)?;
+        let after = self.rearrange(sandbox.number, netns.as_ref(), |_, sandbox| {
+            leaving(sandbox, &unfinished);
+            Ok(())
+        })?;
         // Before the store forgets them: a command that goes on after this one was cut off would see nothing to move.
-        self.follow_the_store(&sandbox, netns.as_ref())?;
-        unfinished.iter().try_for_each(|endpoint| self.leave(&sandbox, *endpoint))?;
+        self.follow_the_store(sandbox, netns.as_ref())?;
+        unfinished.iter().try_for_each(|endpoint| self.leave(sandbox, &after, *endpoint))?;
         Ok(true)
+    }
+
+    /// The same of the sandbox of that number, as it is now.
+    pub(in crate::engine) fn complete_disconnects_of(&mut self, number: i64) -> Result<()> {
+        let found = self.store.read().sandbox(number)?;
+        found.map_or(Ok(()), |sandbox| self.complete_disconnects(&sandbox).map(drop))
     }
 
     /// The namespace of a sandbox; none where it is gone.
@@ -89,11 +95,14 @@ impl Engine {
 }
 
 /// Says of those endpoints that they leave.
-pub(in crate::engine) fn leaving(endpoints: &[i64]) -> impl Fn(&mut Sandbox) {
-    move |sandbox| {
-        let all = sandbox.endpoints.iter_mut().filter(|one| endpoints.contains(&one.number));
-        all.for_each(|one| one.state = State::Detaching);
-    }
+pub(in crate::engine) fn leaving(sandbox: &mut Sandbox, endpoints: &[i64]) {
+    let all = sandbox.endpoints.iter_mut().filter(|one| endpoints.contains(&one.number));
+    all.for_each(|one| one.state = State::Detaching);
+}
+
+/// Whether a connect or disconnect of the sandbox was cut off.
+pub(in crate::engine) fn is_unfinished(sandbox: &Sandbox) -> bool {
+    unfinished(sandbox).next().is_some()
 }
 
 /// The endpoints of an attached sandbox that are not attached.

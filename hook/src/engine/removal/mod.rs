@@ -6,6 +6,6 @@ mod detach;
 mod drain;
 mod rearrange;
 
-pub(super) use connection::leaving;
+pub(super) use connection::{is_unfinished, leaving};
 pub(super) use drain::{Drains, clear_addresses};
 pub(super) use rearrange::{arrange, moved_routes};

@@ -18,14 +18,14 @@ use crate::model::{Endpoint, HostAddress, Network, NetworkName, Protocol, Publis
 use crate::store::Write;
 
 impl Engine {
-    /// Changes the states of the endpoints of a sandbox as `mark` does, and gives the default route and the published
+    /// Changes the states of the endpoints of a sandbox as `mark` does in the same transaction, and gives the default route and the published
     /// ports to those that are to have them. `netns` is its namespace; none where that is gone. The caller holds the
     /// sandbox's lock.
     pub(in crate::engine) fn rearrange(
         &mut self,
         number: i64,
         netns: Option<&Netns>,
-        mark: impl Fn(&mut Sandbox),
+        mark: impl Fn(&Write<'_>, &mut Sandbox) -> Result<()>,
     ) -> Result<Sandbox> {
         self.rules.finish_moving(&mut self.store, &mut self.links)?;
         let lock = change_at_firewall(&self.locks)?;
@@ -34,7 +34,7 @@ impl Engine {
             let gone = || Error::NotFound("the container was detached meanwhile".into());
             let before = store.sandbox(number)?.ok_or_else(gone)?;
             let mut after = before.clone();
-            mark(&mut after);
+            mark(store, &mut after)?;
             arrange(store, &mut after)?;
             if after != before {
                 store.set_sandbox(&after)?;

@@ -166,7 +166,7 @@ impl Engine {
         // A store that was rebuilt meanwhile has given other numbers.
         let Some(sandbox) = self.store.read().find(&listed.key())? else { return Ok(true) };
         if verdict(sandbox.state, || self.life(&sandbox)) == Verdict::Keep {
-            if self.complete_disconnects(sandbox.number)? {
+            if self.complete_disconnects(&sandbox)? {
                 info!(self.log, "took a connection back that was cut off"; "container" => %sandbox.container);
             }
             return Ok(false);

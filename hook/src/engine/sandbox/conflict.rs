@@ -73,7 +73,7 @@ impl Engine {
     /// out of the way.
     fn handle_earlier(&mut self, sandbox: Sandbox, namespace: &Namespace) -> Result<Option<Sandbox>> {
         if sandbox.namespace.cookie == namespace.cookie {
-            if sandbox.state == State::Attached && self.complete_disconnects(sandbox.number)? {
+            if sandbox.state == State::Attached && self.complete_disconnects(&sandbox)? {
                 return Ok(None);
             }
             if sandbox.state == State::Attached && self.stands_again(&sandbox)? {

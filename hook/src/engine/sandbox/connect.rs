@@ -52,7 +52,7 @@ impl Engine {
         self.rules.keeper.backend_of(&row)?.ready()?;
         let (sandbox, _alone) = self.running(container)?;
         let netns = self.namespace_of(&sandbox)?;
-        let sandbox = match self.complete_disconnects(sandbox.number)? {
+        let sandbox = match self.complete_disconnects(&sandbox)? {
             true => self.store.read().sandbox(sandbox.number)?.unwrap_or(sandbox),
             false => sandbox,
         };
@@ -112,18 +112,18 @@ impl Engine {
         let leased = self.lease_connection_in_turn(number, request, netns, nth);
         let connection = leased.map_err(|error| match error {
             // The commit may have been made all the same.
-            Error::Store(_) => error.after(self.complete_disconnects(number).map(drop)),
+            Error::Store(_) => error.after(self.complete_disconnects_of(number)),
             error => error,
         })?;
         self.step("lease");
         let endpoint = connection.sandbox.endpoints.last().map(|endpoint| endpoint.number).unwrap_or_default();
         let network = connection.network.clone();
         let connected = self.wire_connection(connection, netns).and_then(|()| {
-            let arranged = self.rearrange(number, Some(netns), |_| {})?;
+            let arranged = self.rearrange(number, Some(netns), |_, _| Ok(()))?;
             self.rules.refuse_unpassed(&arranged, &network, &self.store)?;
             self.files.rewrite_hosts(before, &arranged)?;
             self.step("files");
-            self.seal_connection(number, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))
+            self.seal_connection(before, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))
         });
         connected.map_err(|error| {
             debug!(self.log, "taking the connection back"; "error" => %error);
@@ -140,17 +140,19 @@ impl Engine {
         if let Some(network) = self.store.read().sandbox(before.number)?.as_ref().and_then(network) {
             self.store.write(|store| store.keep_no_more(&before.keeping_key(), Some(&network)))?;
         }
-        self.rearrange(before.number, Some(netns), leaving(&[endpoint]))?;
-        self.complete_disconnects(before.number).map(drop)
+        self.rearrange(before.number, Some(netns), |_, sandbox| {
+            leaving(sandbox, &[endpoint]);
+            Ok(())
+        })?;
+        self.complete_disconnects_of(before.number)
     }
 
     /// Says in the store that the endpoint is there, and that its connection is `kept`.
-    fn seal_connection(&mut self, number: i64, endpoint: i64, kept: Option<KeptConnection>) -> Result<Sandbox> {
-        let before = self.store.read().sandbox(number)?;
-        let directory = before.filter(|_| kept.is_some()).as_ref().and_then(directory_of);
+    fn seal_connection(&mut self, before: &Sandbox, endpoint: i64, kept: Option<KeptConnection>) -> Result<Sandbox> {
+        let directory = kept.as_ref().and_then(|_| directory_of(before));
         let sealed = self.store.write(|store| {
             let gone = || Error::NotFound("the container was detached meanwhile".into());
-            let mut sandbox = store.sandbox(number)?.ok_or_else(gone)?;
+            let mut sandbox = store.sandbox(before.number)?.ok_or_else(gone)?;
             sandbox
                 .endpoints
                 .iter_mut()

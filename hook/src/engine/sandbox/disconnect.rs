@@ -3,7 +3,7 @@
 use slog::info;
 
 use crate::decide::liveness::Life;
-use crate::engine::removal::leaving;
+use crate::engine::removal::{is_unfinished, leaving};
 use crate::engine::{Engine, Error, Result};
 use crate::model::{Key, NetworkName, Sandbox, quoted};
 
@@ -20,27 +20,38 @@ impl Engine {
             Err(Error::NotFound(_)) if self.keep_no_more_by_name(container, network)? => return Ok(()),
             running => running?,
         };
-        // First, so that one that is cut off does not come back.
-        let was_kept = self.keep_no_more(&sandbox.keeping_key(), network)?;
+        let key = sandbox.keeping_key();
         let netns = match self.namespace_of(&sandbox) {
             // Its endpoint goes with it. One that cannot be looked at may be on the network.
-            Err(_) if was_kept && self.life(&sandbox) == Life::Dead => return Ok(()),
+            Err(error) if self.life(&sandbox) == Life::Dead => {
+                return if self.keep_no_more(&key, network)? { Ok(()) } else { Err(error) };
+            }
             found => found?,
         };
-        let is_on = |sandbox: &Sandbox| sandbox.endpoints.iter().any(|endpoint| endpoint.network == *network);
-        let was_on = is_on(&sandbox);
-        if self.complete_disconnects(sandbox.number)? {
+        let on = |sandbox: &Sandbox| {
+            sandbox.endpoints.iter().find(|endpoint| endpoint.network == *network).map(|endpoint| endpoint.number)
+        };
+        if is_unfinished(&sandbox) {
+            // First, so that one that is cut off does not come back.
+            let was_wanted = self.keep_no_more(&key, network)? || on(&sandbox).is_some();
+            self.complete_disconnects(&sandbox)?;
             sandbox = self.store.read().sandbox(sandbox.number)?.unwrap_or(sandbox);
-            if was_on && !is_on(&sandbox) {
+            if was_wanted && on(&sandbox).is_none() {
                 return Ok(());
             }
         }
-        let found = sandbox.endpoints.iter().find(|endpoint| endpoint.network == *network);
-        let Some(endpoint) = found.map(|endpoint| endpoint.number) else {
-            return Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container)));
+        let Some(endpoint) = on(&sandbox) else {
+            // It can be kept all the same, and not be joined.
+            return match self.keep_no_more(&key, network)? {
+                true => Ok(()),
+                false => Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container))),
+            };
         };
-        self.rearrange(sandbox.number, Some(&netns), leaving(&[endpoint]))?;
-        self.leave(&sandbox, endpoint)?;
+        let after = self.rearrange(sandbox.number, Some(&netns), |store, sandbox| {
+            leaving(sandbox, &[endpoint]);
+            Ok(store.keep_no_more(&key, Some(network))?)
+        })?;
+        self.leave(&sandbox, &after, endpoint)?;
         info!(self.log, "disconnected"; "container" => %sandbox.container, "network" => %network);
         Ok(())
     }

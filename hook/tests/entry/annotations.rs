@@ -158,6 +158,7 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         publish_via: None,
         routed: false,
         leads_elsewhere: false,
+        kept_by: None,
     };
     assert_eq!(request.key(), sandbox.key());
     let stored = serde_json::to_string(&sandbox).expect("a record is JSON");

@@ -131,8 +131,8 @@ impl Disturbed<'_> {
                 nothing_of(host, &container)?;
             }
             Scene::Create | Scene::Remove => made_is_whole_or_gone(host, self.scene, code)?,
-            Scene::Connect | Scene::Disconnect if !was_killed => whole_after_gc(host, &container)?,
-            Scene::Detach | Scene::DetachKept | Scene::DetachNetworks
+            Scene::Connect | Scene::Disconnect | Scene::CollectCut if !was_killed => whole_after_gc(host, &container)?,
+            Scene::Detach | Scene::DetachKept | Scene::DetachCut | Scene::DetachNetworks
                 if code == 0 && self.fault.whose == Whose::Own =>
             {
                 nothing_of(host, &container)?;
@@ -170,7 +170,9 @@ impl Disturbed<'_> {
         container.kill()?;
         host.is_dead(&container.key());
         match self.scene {
-            Scene::Detach | Scene::DetachKept | Scene::DetachNetworks => drop(container.hook("poststop")?.success()?),
+            Scene::Detach | Scene::DetachKept | Scene::DetachCut | Scene::DetachNetworks => {
+                drop(container.hook("poststop")?.success()?);
+            }
             _ => drop(host.ocinet("gc")?.success()?),
         }
         host.settled_sandboxes().map(drop)

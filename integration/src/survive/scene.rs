@@ -42,6 +42,10 @@ pub enum Scene {
     Connect,
     /// `network disconnect` from the network that has them.
     Disconnect,
+    /// `gc` after a connect of a running container was cut off, when its route had moved and its port had not.
+    CollectCut,
+    /// poststop after the same.
+    DetachCut,
     /// `network create`.
     Create,
     /// `network rm` of a network that had a container.
@@ -50,7 +54,7 @@ pub enum Scene {
 
 impl Scene {
     /// Every scene in which a call is killed.
-    pub const KILLS: [Self; 13] = [
+    pub const KILLS: [Self; 15] = [
         Self::FirstAttach,
         Self::Attach,
         Self::AttachBeside,
@@ -62,12 +66,14 @@ impl Scene {
         Self::DetachNetworks,
         Self::Connect,
         Self::Disconnect,
+        Self::CollectCut,
+        Self::DetachCut,
         Self::Create,
         Self::Remove,
     ];
 
     /// Every scene in which system calls fail.
-    pub const FAULTS: [Self; 16] = [
+    pub const FAULTS: [Self; 18] = [
         Self::FirstAttach,
         Self::Attach,
         Self::Rollback,
@@ -82,6 +88,8 @@ impl Scene {
         Self::DetachNetworks,
         Self::Connect,
         Self::Disconnect,
+        Self::CollectCut,
+        Self::DetachCut,
         Self::Create,
         Self::Remove,
     ];
@@ -104,6 +112,8 @@ impl Scene {
             Self::DetachNetworks => "detach from three networks",
             Self::Connect => "network connect",
             Self::Disconnect => "network disconnect",
+            Self::CollectCut => "gc, connect cut off",
+            Self::DetachCut => "detach, connect cut off",
             Self::Create => "network create",
             Self::Remove => "network rm",
         }
@@ -144,6 +154,9 @@ impl Scene {
         if self == Self::Rebuild {
             host.sh("rm /run/ocinet/store-*")?;
         }
+        if matches!(self, Self::CollectCut | Self::DetachCut) {
+            network::cut_a_connect(host, &container)?;
+        }
         Ok(container)
     }
 
@@ -171,7 +184,7 @@ impl Scene {
     /// The settings of its host.
     pub(super) fn settings(self, settings: &Settings) -> Settings {
         let settings = settings.clone();
-        if self == Self::Connect || self.network() == network::THREE {
+        if matches!(self, Self::Connect | Self::CollectCut | Self::DetachCut) || self.network() == network::THREE {
             settings.prepare(network::DEFINE)
         } else {
             settings
@@ -188,14 +201,14 @@ impl Scene {
     /// The call that is killed, or whose system calls fail.
     pub(super) fn call(self, container: &Container<'_>) -> Call {
         let (argv, stage) = match self {
-            Self::Detach | Self::DetachKept | Self::DetachNetworks => ([OCINET, "hook", "poststop"], "poststop"),
-            Self::Connect => {
-                return command(&[OCINET, "network", "connect", "--gw-priority", "1", "own", "web"]);
+            Self::Detach | Self::DetachKept | Self::DetachNetworks | Self::DetachCut => {
+                ([OCINET, "hook", "poststop"], "poststop")
             }
+            Self::Connect => return command(&network::CONNECT),
             Self::Disconnect => return command(&[OCINET, "network", "disconnect", "bridge", "web"]),
             Self::Create => return command(&[OCINET, "network", "create", network::MADE]),
             Self::Remove => return command(&[OCINET, "network", "rm", network::MADE]),
-            Self::Collect => return command(&[OCINET, "gc"]),
+            Self::Collect | Self::CollectCut => return command(&[OCINET, "gc"]),
             Self::Restore => return command(&[OCINET, "doctor", "--fix"]),
             Self::ResetRefused | Self::Reset => return command(&[OCINET, "reset"]),
             _ => ([OCINET, "hook", "createRuntime"], "createRuntime"),
@@ -252,6 +265,8 @@ impl Scene {
                 | Self::DetachNetworks
                 | Self::Connect
                 | Self::Disconnect
+                | Self::CollectCut
+                | Self::DetachCut
                 | Self::Collect
         )
     }

@@ -185,6 +185,25 @@ fn what_is_refused() -> Result<()> {
     })
 }
 
+/// Ways to kill a command: after some milliseconds, and where it enters or leaves a network namespace.
+fn kills() -> impl Iterator<Item = String> {
+    let after = |delay: u32| format!("timeout -s KILL 0.0{delay:02}");
+    let at = |call: u32| format!("strace -o /dev/null -e inject=setns:signal=KILL:when={call}");
+    (3..=24).step_by(4).map(after).chain((4..=12).map(at))
+}
+
+/// Kills an `ocinet network` command in one of these ways, and says whether that cut it off: an endpoint comes or goes.
+fn is_cut_off(host: &Host, kill: &str, arguments: &str) -> Result<bool> {
+    host.sh(&format!("{kill} {OCINET} network {arguments} >/dev/null 2>&1 || true"))?;
+    Ok(states(host)? != "attached")
+}
+
+/// The states that endpoints are in.
+fn states(host: &Host) -> Result<String> {
+    let all = host.sh(&format!("{OCINET} ps --json | jq -r '.[].endpoints[].state' | sort -u"))?;
+    Ok(all.trim().to_owned())
+}
+
 /// Killed at any moment, a connect or disconnect leaves what the next collection takes back: the container is as before
 /// it, or as after it, and its published port works.
 #[test]
@@ -193,25 +212,28 @@ fn killed_in_the_middle() -> Result<()> {
         Settings::default().firewall(firewall).prepare(DEFINE).test(|host| {
             let web = host.container("web").publish("8080:80").run()?;
             let before = route(&web)?;
-            for delay in 1..=24 {
-                for verb in ["connect --gw-priority 1 front web", "disconnect front web"] {
-                    host.sh(&format!("timeout -s KILL 0.0{delay:02} {OCINET} network {verb} >/dev/null 2>&1 || true"))?;
+            let mut cut_off = [0; 2];
+            for kill in kills() {
+                for (nth, verb) in ["connect --gw-priority 1 front web", "disconnect front web"].iter().enumerate() {
+                    if nth == 1 && joined(&web)?.len() == 1 {
+                        network(host, "connect --gw-priority 1 front web")?.success()?;
+                    }
+                    cut_off[nth] += u32::from(is_cut_off(host, &kill, verb)?);
                     // The process that was killed may still hold its lock.
                     eventually("it is whole again", || {
                         host.ocinet("gc")?.success()?;
-                        let states =
-                            host.sh(&format!("{OCINET} ps --json | jq -r '.[].endpoints[].state' | sort -u"))?;
-                        Ok(states.trim() == "attached")
+                        Ok(states(host)? == "attached")
                     })?;
                     host.settled_sandboxes()?;
-                    host.check().with_context(|| format!("{verb}, killed after {delay} ms"))?;
-                    host.ocinet("doctor")?.success().with_context(|| format!("{verb}, killed after {delay} ms"))?;
+                    host.check().with_context(|| format!("{verb}, {kill}"))?;
+                    host.ocinet("doctor")?.success().with_context(|| format!("{verb}, {kill}"))?;
                     host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?.seen_from(PEER)?;
                     let expected = if joined(&web)?.len() == 2 { "default via 10.64.1.1 dev eth1" } else { &before };
                     ensure!(route(&web)? == *expected, "{}: {:?}", route(&web)?, joined(&web)?);
                 }
                 network(host, "disconnect --force front web")?.success()?;
             }
+            ensure!(cut_off.iter().all(|count| *count > 1), "{cut_off:?} were cut off of each");
             web.delete()
         })?;
     }
@@ -223,15 +245,15 @@ fn killed_in_the_middle() -> Result<()> {
 fn it_goes_after_a_move_that_was_cut_off() -> Result<()> {
     every(Firewall::ALL, |firewall| {
         Settings::default().firewall(*firewall).prepare(DEFINE).test(|host| {
-            for delay in 4..24 {
+            let mut cut_off = 0;
+            for kill in kills() {
                 let web = host.container("web").network("front;back").publish("8080:80").run()?;
-                host.sh(&format!(
-                    "timeout -s KILL 0.0{delay:02} {OCINET} network disconnect front web >/dev/null 2>&1 || true"
-                ))?;
+                cut_off += u32::from(is_cut_off(host, &kill, "disconnect front web")?);
                 web.delete()?;
                 host.settled_sandboxes()?;
-                host.check().with_context(|| format!("killed after {delay} ms"))?;
+                host.check().with_context(|| kill)?;
             }
+            ensure!(cut_off > 1, "{cut_off} were cut off");
             Ok(())
         })
     })

@@ -18,6 +18,7 @@ use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
 use crate::model::{ContainerId, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed};
+use crate::store::{self, Write};
 
 /// What an attach would do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,10 +111,7 @@ impl Engine {
         let published_by = self.published_by(asked_networks, &definitions, &new, false)?;
         let mappings = self.choose_ports(asked_networks.publish, &published_by)?;
         let granted = self.store.rehearse(|store| {
-            for network in &new {
-                store.remove_network(&network.name)?;
-                store.add_network(network)?;
-            }
+            define_anew(store, &new)?;
             // By then it will be gone, and its addresses will be remembered.
             for draining in store.draining_of(&request.key())? {
                 store.remove_draining(&draining)?;
@@ -255,4 +253,12 @@ impl Engine {
         commands.extend(shell::files(&self.state_dir, &directory, &request.root.path, &texts));
         Ok(commands)
     }
+}
+
+/// Has the store of a rehearsal know the networks as they would be defined.
+pub(super) fn define_anew(store: &Write<'_>, networks: &[Network]) -> store::Result<()> {
+    networks.iter().try_for_each(|network| {
+        store.remove_network(&network.name)?;
+        store.add_network(network)
+    })
 }

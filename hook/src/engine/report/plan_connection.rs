@@ -6,6 +6,7 @@ use std::slice;
 use slog::Logger;
 
 use super::Plan;
+use super::plan::define_anew;
 use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
 use crate::engine::removal::{arrange, moved_routes};
@@ -68,10 +69,7 @@ impl Engine {
         let definition = definitions.into_iter().next().flatten();
         let taken = kernel::taken_in(netns, &joined::further_names(request, definition.as_ref()))?;
         let rehearsed = self.store.rehearse(|store| {
-            for network in &new {
-                store.remove_network(&network.name)?;
-                store.add_network(network)?;
-            }
+            define_anew(store, &new)?;
             let (added, network) = add_endpoint(store, sandbox.number, request, definition.as_ref(), mtu, 0, &taken)?;
             let mut arranged = added.clone();
             arrange(store, &mut arranged)?;

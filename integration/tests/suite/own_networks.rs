@@ -130,7 +130,7 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
     story(Settings::default().prepare("ip route add 10.80.0.0/16 via 198.51.100.2"), |host| {
         create(host, &["--subnet=10.70.0.0/16", "taken"])?;
         let long = "x".repeat(300);
-        let rows: [(&[&str], i32, &str); 43] = [
+        let rows: [(&[&str], i32, &str); 45] = [
             (&["host"], 2, "host"),
             (&["none"], 2, "none"),
             (&["bridge"], 2, "bridge"),

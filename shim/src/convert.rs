@@ -170,7 +170,7 @@ pub fn finding(finding: &ocinet::engine::Finding) -> ocinet_proto::v1::Finding {
     let (kind, remedy) = match &finding.remedy {
         Remedy::Ours => (Kind::KIND_OURS, ""),
         Remedy::Yours(remedy) => (Kind::KIND_YOURS, remedy.as_str()),
-        Remedy::Note => (Kind::KIND_NOTE, ""),
+        Remedy::Note | Remedy::Fine => (Kind::KIND_NOTE, ""),
     };
     ocinet_proto::v1::Finding {
         kind: kind.into(),

@@ -1,14 +1,24 @@
+use std::path::Path;
+
+use serde_json::Value;
 use slog::Logger;
 
-use ocinet::engine::{Engine, Finding, Remedy, Result};
-use ocinet::log::with_journal;
-use ocinet::model::shown;
+use ocinet::engine::{Engine, Error, Finding, Remedy, Result, examine_bundle, preflight};
+use ocinet::input::config::Config;
+use ocinet::kernel::Records;
+use ocinet::log::with_records;
+use ocinet::model::{quoted, shown};
 
+use super::screen::Screen;
 use super::{Options, print, print_json, report};
 
 /// Say what is wrong, ours or not, and put right what is ours.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// Why this container has no network: its id, its name, the beginning of its id, or the folder of its bundle;
+    /// without it, the whole host
+    #[arg(value_name = "CONTAINER|BUNDLE", conflicts_with = "fix")]
+    one: Option<String>,
     /// Put right what is ours
     #[arg(long)]
     fix: bool,
@@ -17,10 +27,21 @@ pub struct Arguments {
     json: bool,
 }
 
+/// What was found, and what was mended before.
+#[derive(Default)]
+struct Found {
+    repaired: Vec<Finding>,
+    findings: Vec<Finding>,
+    /// Whether the host was not used since it booted.
+    is_unused: bool,
+}
+
 impl Arguments {
     /// Returns the exit code: 1 where something is wrong, or is still wrong after mending.
     pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
-        match self.examine(options, &with_journal(log)) {
+        // Who only looks makes nothing, no record either.
+        let recorded = self.fix.then(|| with_records(log, &options.state_dir));
+        match self.look(options, recorded.as_ref().unwrap_or(log)) {
             Ok(true) => 0,
             Ok(false) => 1,
             Err(error) => report(Err(error), log),
@@ -28,21 +49,37 @@ impl Arguments {
     }
 
     /// Returns whether nothing is wrong at the end.
-    fn examine(&self, options: &Options, log: &Logger) -> Result<bool> {
-        let Some(mut engine) = Engine::open_to_look(&options.state_dir, options.config()?, log.clone())? else {
-            if self.json {
-                print_json(&Vec::<Finding>::new())?;
-            } else {
-                print("ocinet was not used on this host since it booted\n")?;
-            }
-            return Ok(true);
+    fn look(&self, options: &Options, log: &Logger) -> Result<bool> {
+        let (config, mistake) = match options.config() {
+            Ok(config) => (config, None),
+            Err(error) => (Config::unread(&options.config_dir), Some(error)),
+        };
+        let mut found = match &self.one {
+            Some(one) => Found { findings: about(one, options, &config, log)?, ..Found::default() },
+            None => self.examine(options, &config, mistake.is_none(), log)?,
+        };
+        // The preflight looks at the settings itself.
+        found.findings.extend(mistake.filter(|_| !found.is_unused).map(|error| Finding::of_settings(&error)));
+        if self.json {
+            print_json(&found.findings)?;
+        } else {
+            print(&text(&found, Screen::of_stdout()))?;
+        }
+        Ok(!found.findings.iter().any(Finding::is_fault))
+    }
+
+    /// The whole host. With settings that cannot be read nothing is mended: by the defaults it might be moved.
+    fn examine(&self, options: &Options, config: &Config, may_mend: bool, log: &Logger) -> Result<Found> {
+        let Some(mut engine) = Engine::open_to_look(&options.state_dir, config.clone(), log.clone())? else {
+            return Ok(Found { findings: preflight(&options.config_dir), is_unused: true, ..Found::default() });
         };
         let mut findings = engine.examine()?;
         engine.close();
         let mut repaired = Vec::new();
         if self.fix
+            && may_mend
             && findings.iter().any(|finding| finding.remedy == Remedy::Ours)
-            && let Some(mut engine) = Engine::open_used(&options.state_dir, options.config()?, log.clone())?
+            && let Some(mut engine) = Engine::open_used(&options.state_dir, config.clone(), log.clone())?
         {
             engine.restore()?;
             let left = engine.examine()?;
@@ -50,30 +87,95 @@ impl Arguments {
             repaired = put_right(findings, &left);
             findings = left;
         }
-        if self.json {
-            print_json(&findings)?;
-        } else {
-            print(&text(&repaired, &findings))?;
-        }
-        Ok(!findings.iter().any(Finding::is_fault))
+        Ok(Found { repaired, findings, is_unused: false })
     }
 }
 
-/// A line for each finding, faults first. A remedy follows on a second line.
-fn text(repaired: &[Finding], findings: &[Finding]) -> String {
-    let sentence = |finding: &Finding| shown(&format!("{} {}", finding.subject, finding.trouble));
-    let mut text: String = repaired.iter().map(|finding| format!("mended: {}\n", sentence(finding))).collect();
+/// Why one container, or one of this bundle, has no network.
+fn about(one: &str, options: &Options, config: &Config, log: &Logger) -> Result<Vec<Finding>> {
+    let mut engine = Engine::open_to_look(&options.state_dir, config.clone(), log.clone())?;
+    if !one.contains('/') && one != "." {
+        let attached = match &mut engine {
+            Some(engine) => engine.sandboxes_of(one),
+            None => Err(Error::NotFound(String::new())),
+        };
+        match (attached, &mut engine) {
+            (Ok(sandboxes), Some(engine)) => {
+                return Ok(sandboxes.iter().flat_map(|sandbox| engine.examine_one(sandbox)).collect());
+            }
+            (Err(Error::NotFound(_)), _) if !Path::new(one).join("config.json").exists() => {
+                return Ok(not_attached(one, options));
+            }
+            (Err(Error::NotFound(_)), _) => {}
+            (attached, _) => attached.map(drop)?,
+        }
+    }
+    Ok(examine_bundle(Path::new(one), config, &options.state_dir, engine.as_mut()))
+}
+
+/// Of a container that is not attached, the last refusal tells, where one was recorded; else what to look at.
+fn not_attached(container: &str, options: &Options) -> Vec<Finding> {
+    let subject = format!("container {}", quoted(container));
+    let records = Records::of(&options.state_dir).read().more().unwrap_or_default();
+    let of_it = records.iter().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let word = |record: &Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
+    let mut of_it = of_it.filter(|record| {
+        !container.is_empty() && (word(record, "container").starts_with(container) || word(record, "name") == container)
+    });
+    let finding = |trouble: String, remedy: &str| {
+        vec![Finding { subject: subject.clone(), trouble, remedy: Remedy::Yours(remedy.to_owned()) }]
+    };
+    match of_it.find(|record| record["level"] == "error" || record["message"] == "detached") {
+        Some(record) if record["level"] == "error" => finding(
+            format!("is not attached; it was refused at {}: {}", word(&record, "time"), word(&record, "message")),
+            "put that right, and start it again; ocinet log has all of it",
+        ),
+        Some(record) => finding(
+            format!("is not attached; it was detached at {}", word(&record, "time")),
+            "start it again with its runtime, if it should run",
+        ),
+        None => finding(
+            "is not attached, and no call for it was recorded: its runtime did not call ocinet".to_owned(),
+            "a bundle: ocinet doctor BUNDLE; podman: --network=none --annotation io.ocinet.network=bridge, and its hook \
+             files, which ocinet doctor looks at on an unused host; containerd: --runtime io.containerd.ocinet.v2; one \
+             that shares another's network is looked at by the name of that one",
+        ),
+    }
+}
+
+/// A line for each finding, faults first. A remedy follows on a second line, which is not wrapped: a command is to be
+/// copied whole.
+fn text(found: &Found, screen: Screen) -> String {
+    let sentence = |word: &str, finding: &Finding| {
+        let line = format!("{word} {} {}", finding.subject, finding.trouble);
+        let line = screen.wrapped(&shown(&line), "       ");
+        // After it was wrapped, since colours take no room.
+        let rest = line.strip_prefix(word).unwrap_or_default();
+        let word = match word {
+            "wrong:" => screen.red(word),
+            "note:" => screen.yellow(word),
+            _ => screen.green(word),
+        };
+        format!("{word}{rest}\n")
+    };
+    let mut text = String::new();
+    if found.is_unused {
+        text += "ocinet was not used on this host since it booted; what it needs:\n";
+    }
+    text.extend(found.repaired.iter().map(|finding| sentence("mended:", finding)));
+    let findings = &found.findings;
     for finding in findings.iter().filter(|finding| finding.is_fault()) {
         let remedy = match &finding.remedy {
             Remedy::Yours(remedy) => &shown(remedy),
             _ => "ocinet doctor --fix",
         };
-        text += &format!("wrong: {}\n       to mend it: {remedy}\n", sentence(finding));
+        text += &format!("{}       to mend it: {remedy}\n", sentence("wrong:", finding));
     }
     if !findings.iter().any(Finding::is_fault) {
         text += "nothing is wrong\n";
     }
-    text.extend(findings.iter().filter(|f| !f.is_fault()).map(|finding| format!("note: {}\n", sentence(finding))));
+    text.extend(findings.iter().filter(|f| f.remedy == Remedy::Note).map(|finding| sentence("note:", finding)));
+    text.extend(findings.iter().filter(|f| f.remedy == Remedy::Fine).map(|finding| sentence("fine:", finding)));
     text
 }
 
@@ -97,6 +199,10 @@ mod tests {
         assert_eq!(repaired, [fault]);
         let expected =
             "mended: bridge is so\nwrong: link is so\n       to mend it: ocinet doctor --fix\nnote: port is so\n";
-        assert_eq!(text(&repaired, &left), expected);
+        let found = Found { repaired, findings: left.to_vec(), is_unused: false };
+        assert_eq!(text(&found, Screen::default()), expected);
+        let narrow = text(&found, Screen { columns: Some(14), colour: true });
+        let expected = "\u{1b}[31mwrong:\u{1b}[0m link is\n       so\n       to mend it: ocinet doctor --fix\n";
+        assert!(narrow.contains(expected), "{narrow:?}");
     }
 }

@@ -1,7 +1,6 @@
 use slog::{Logger, warn};
 
 use ocinet::engine::{Result, not_attached};
-use ocinet::log::with_journal;
 use ocinet::model::shown;
 
 use super::{Options, print};
@@ -18,9 +17,8 @@ pub struct Arguments {
 impl Arguments {
     /// Goes on after the failure of one container, and reports all failures at the end.
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let log = with_journal(log);
         let drafts = options.definitions().remove_drafts();
-        let Some(mut engine) = options.engine_to_undo(&log)? else {
+        let Some(mut engine) = options.engine_to_undo(log)? else {
             return self.forget.map_or(drafts, |container| Err(not_attached(&container, &[])));
         };
         if let Some(container) = &self.forget {

@@ -7,7 +7,7 @@ use ocinet::engine::{Engine, Result, bundle_of, discard_files_of};
 use ocinet::input::config::Config;
 use ocinet::input::{Annotations, Bundle, Stage, State};
 use ocinet::kernel;
-use ocinet::log::{Timings, with_journal};
+use ocinet::log::{Timings, with_records};
 use ocinet::model::Key;
 
 use super::{Options, podman, precreate, report};
@@ -34,7 +34,7 @@ impl Arguments {
         kernel::hurry_memory();
         let timings = self.timings.then(|| Timings::start(kernel::processor_time()));
         let log = timings.as_ref().map_or_else(|| log.clone(), |timings| timings.listen(log));
-        let log = with_journal(&log).new(o!("stage" => self.stage.to_string()));
+        let log = with_records(&log, &options.state_dir).new(o!("stage" => self.stage.to_string()));
         if self.stage == Stage::Precreate {
             return report(precreate::run(options, &log), &log);
         }
@@ -43,7 +43,12 @@ impl Arguments {
             Ok(state) => {
                 let log = log.new(o!("container" => state.id.to_string()));
                 step(&log, "state", began);
-                report(self.wire(&state, options, &log), &log)
+                let done = self.wire(&state, options, &log);
+                // The id that podman makes is not what its user calls the container. It is looked for only now, since it
+                // takes a walk through processes.
+                let name = done.as_ref().err().and_then(|_| name_of(&state));
+                let log = name.map_or_else(|| log.clone(), |name| log.new(o!("name" => name)));
+                report(done, &log)
             }
             Err(error) => report(Err(error), &log),
         };
@@ -59,6 +64,12 @@ impl Arguments {
             Stage::Poststop => detach(state, options, log.clone()),
         }
     }
+}
+
+/// What the user calls the container, where it is more than its id.
+fn name_of(state: &State) -> Option<String> {
+    let said = state.annotations.get(Annotations::NAME).cloned();
+    said.or_else(|| podman::name_of(state).map(|name| name.to_string()))
 }
 
 /// Logs a step in the same form as the engine.

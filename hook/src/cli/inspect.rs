@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use slog::Logger;
 
 use ocinet::decide::moment;
-use ocinet::engine::{Result, not_attached};
+use ocinet::engine::{Member, Result, not_attached};
 use ocinet::kernel;
 use ocinet::model::{Endpoint, KeptConnection, Namespace, NetnsLocator, Sandbox, shown};
 
@@ -36,15 +36,21 @@ struct Inspected {
     /// The connections that are made again with its next start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kept: Vec<KeptConnection>,
+    /// The containers that share its network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<Member>,
 }
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let Some(mut engine) = options.engine_to_look(log)? else { return Err(not_attached(&self.container, &[])) };
+        let members = engine.members()?;
         let mut all = Vec::new();
         for sandbox in engine.sandboxes_of(&self.container)? {
-            all.push(Inspected { kept: engine.kept_connections(&sandbox)?, sandbox });
+            let its = members.iter().filter(|(member, _)| member.is_of(&sandbox));
+            let members = its.map(|(member, _)| member.clone()).collect();
+            all.push(Inspected { kept: engine.kept_connections(&sandbox)?, members, sandbox });
         }
         let Some(template) = template else {
             return match self.json {
@@ -94,7 +100,7 @@ pub(super) fn sandboxes(container: &str, options: &Options, log: &Logger) -> Res
 }
 
 /// What people ask for comes first: where it is reached, and then how it is recognised.
-fn describe(Inspected { sandbox, kept }: &Inspected) -> String {
+fn describe(Inspected { sandbox, kept, members }: &Inspected) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{key:<12} {}", shown(&value.to_string()));
@@ -124,6 +130,7 @@ fn describe(Inspected { sandbox, kept }: &Inspected) -> String {
     let dormant = if sandbox.has_dormant_ports() { " (dormant: no network that it is on can publish)" } else { "" };
     sandbox.publish.iter().for_each(|mapping| line("published", &format!("{mapping}{dormant}")));
     kept.iter().for_each(|kept| line("kept", &format!("network {}, joined again with its next start", kept.network)));
+    members.iter().for_each(|member| line("shared by", &format!("container {} ({})", member.name, member.container)));
     line("bundle", &sandbox.bundle);
     line("record", &format!("{} ({})", sandbox.number, sandbox.key().hex()));
     let Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid } = &sandbox.namespace;

@@ -1,12 +1,15 @@
 //! The command line: one file for each command.
 
+mod bugreport;
 mod completion;
+mod config;
 mod doctor;
 mod events;
 mod gc;
 mod hook;
 mod inspect;
 mod listing;
+mod log;
 mod man;
 mod network;
 mod plan;
@@ -16,6 +19,7 @@ mod precreate;
 mod prepare;
 mod ps;
 mod reset;
+mod screen;
 mod table;
 mod template;
 mod warm;
@@ -30,8 +34,11 @@ use slog::{Logger, crit};
 use ocinet::engine::{Definitions, Engine, Error, Result, settings};
 use ocinet::input::config::Config;
 use ocinet::kernel;
+use ocinet::log::with_records;
 use ocinet::model::{Invalid, shown, shown_json};
 use ocinet::spec::HookCommand;
+
+use self::screen::Screen;
 
 /// Wires the network of OCI containers, without a daemon.
 ///
@@ -129,11 +136,11 @@ pub enum Command {
     Plan(plan::Arguments),
     /// List containers, their addresses and published ports
     ///
-    /// See the states of containers in ocinet(1) for the column STATUS. A container that shares another one's network is
-    /// not shown.
+    /// See the states of containers in ocinet(1) for the column STATUS. Below a container are those that share its
+    /// network; one whose network is gone is `cut off`, and has to be started again after that one.
     #[command(
         visible_alias = "ls",
-        after_help = "Examples:\n  ocinet ps\n  ocinet ps --filter network=backend --format '{{.Names}}\\t{{.Addresses}}'"
+        after_help = "Examples:\n  ocinet ps\n  ocinet ps --stats --watch\n  ocinet ps --filter network=backend --format '{{.Names}}\\t{{.Addresses}}'"
     )]
     Ps(ps::Arguments),
     /// Show all about a container's network
@@ -152,6 +159,13 @@ pub enum Command {
         after_help = "Examples:\n  ocinet events\n  ocinet events --filter container=web --filter event=detached --json"
     )]
     Events(events::Arguments),
+    /// Show what happened to containers of this host, and what was refused or warned of
+    ///
+    /// The last few hundred attaches, detaches, refusals and warnings are kept in the state directory, whatever the
+    /// journal and the runtime do with them: podman with crun shows no reason of a refusal. They go with a restart of the
+    /// host, and with `ocinet reset`.
+    #[command(after_help = "Examples:\n  ocinet log\n  ocinet log web\n  ocinet log --follow --tail 0")]
+    Log(log::Arguments),
     /// Take away what dead containers left behind
     ///
     /// It also loads rules that were flushed, and renews the name servers of running containers. A timer runs it every
@@ -165,9 +179,24 @@ pub enum Command {
     Gc(gc::Arguments),
     /// Say what is wrong, ours or not, and put right what is ours
     ///
+    /// On a host where no container was attached yet, it says what ocinet needs there and whether it has it.
+    ///
+    /// With a container, or the folder of a bundle, it says why that one has no network.
+    ///
     /// The exit code is 1 where something is wrong; with `--fix`, where something is still wrong.
-    #[command(after_help = "Example:\n  ocinet doctor --fix")]
+    #[command(
+        after_help = "Examples:\n  ocinet doctor\n  ocinet doctor --fix\n  ocinet doctor web\n  ocinet doctor /srv/web"
+    )]
     Doctor(doctor::Arguments),
+    /// Check and show the settings of this host
+    #[command(subcommand, after_help = "Examples:\n  ocinet config check\n  ocinet config show")]
+    Config(config::Command),
+    /// Write what a bug report needs into one file
+    ///
+    /// It has the findings of `ocinet doctor`, the containers and networks, the settings, the log, and what the host says
+    /// of its links, addresses, routes and rules. Nothing is sent anywhere.
+    #[command(after_help = "Example:\n  ocinet bugreport")]
+    Bugreport(bugreport::Arguments),
     /// Take everything of ocinet off this host
     #[command(after_help = "Example:\n  ocinet reset")]
     Reset(reset::Arguments),
@@ -199,6 +228,8 @@ impl Command {
     /// Runs the command, and prints an error in one line.
     /// Returns the exit code.
     pub fn run(self, options: &Options, log: &Logger) -> u8 {
+        let recorded = self.changes().then(|| with_records(log, &options.state_dir));
+        let log = recorded.as_ref().unwrap_or(log);
         let done = match self {
             Self::Hook(arguments) => return arguments.run(options, log),
             Self::Prepare(arguments) => arguments.run(options, log),
@@ -208,14 +239,27 @@ impl Command {
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
             Self::Events(arguments) => arguments.run(options, log),
+            Self::Log(arguments) => arguments.run(options),
             Self::Gc(arguments) => arguments.run(options, log),
             Self::Doctor(arguments) => return arguments.run(options, log),
+            Self::Config(command) => command.run(options),
+            Self::Bugreport(arguments) => arguments.run(options, log),
             Self::Reset(arguments) => arguments.run(options, log),
             Self::Warm(arguments) => arguments.run(options),
             Self::Man(arguments) => arguments.run(),
             Self::Completion(arguments) => arguments.run(),
         };
         report(done, log)
+    }
+
+    /// Whether it changes containers or networks, so that its refusals and warnings are kept. A hook says itself of which
+    /// container its are.
+    fn changes(&self) -> bool {
+        match self {
+            Self::Gc(_) | Self::Reset(_) => true,
+            Self::Network(command) => command.changes(),
+            _ => false,
+        }
     }
 }
 
@@ -311,11 +355,7 @@ fn print(text: &str) -> Result<()> {
 
 /// Fits the table to the terminal, where stdout is one.
 fn print_table<const N: usize>(table: &table::Table<N>) -> Result<()> {
-    let columns = kernel::terminal_columns().map(usize::from);
-    // https://no-color.org, and a terminal without colours.
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    print(&table.render(table::Screen { columns, colour: columns.is_some() && !unwanted && !dumb }))
+    print(&table.render(Screen::of_stdout()))
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {

@@ -2,7 +2,7 @@ use slog::Logger;
 
 use ocinet::driver::Setting;
 use ocinet::engine::Result;
-use ocinet::log::with_journal;
+use ocinet::kernel::Records;
 use ocinet::model::shown;
 
 use super::{Options, print};
@@ -17,9 +17,13 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let Some(mut engine) = options.engine_to_undo(&with_journal(log))? else { return Ok(()) };
+        let Some(mut engine) = options.engine_to_undo(log)? else {
+            return Ok(Records::of(&options.state_dir).remove()?);
+        };
         let reset = engine.reset(self.force)?;
         engine.close();
+        // Last, since what was done until here was recorded, too.
+        Records::of(&options.state_dir).remove()?;
         let mut text: String =
             reset.containers.iter().map(|container| format!("detached {}\n", shown(container))).collect();
         text.extend(reset.shared.iter().map(|what| format!("deleted {what}\n")));

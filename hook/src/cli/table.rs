@@ -2,21 +2,14 @@ use std::fmt::Write;
 
 use ocinet::model::shown;
 
+use super::screen::Screen;
+
 /// Columns of text, as wide as their widest cell where there is room.
 pub(super) struct Table<const N: usize> {
     /// The first is the head.
     rows: Vec<[String; N]>,
     /// The column whose cells are judged, and the cell that is good.
     verdict: Option<(usize, &'static str)>,
-}
-
-/// The terminal or file that a table is printed to.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Screen {
-    /// The number of characters in a line; `None` if there is no limit.
-    pub(super) columns: Option<usize>,
-    /// Whether it shows colours (ECMA-48, SGR).
-    pub(super) colour: bool,
 }
 
 const GAP: &str = "   ";

@@ -31,6 +31,8 @@ pub struct Request {
     pub has_owner: bool,
     /// What its kept connections are found by, where that is not its key.
     pub kept_by: Option<Key>,
+    /// Its own id and bundle, where it is wired for another one.
+    pub guest: Option<(ContainerId, String)>,
     /// What is accepted but has no effect, in words.
     pub warnings: Vec<String>,
 }
@@ -186,7 +188,8 @@ impl Request {
     /// Has it wired for the container `id` of `bundle`, in whose network namespace it is: the network comes and goes
     /// with that one.
     pub fn belong_to(&mut self, id: ContainerId, bundle: String) {
-        (self.container, self.bundle, self.has_owner) = (id, bundle, true);
+        let own = (std::mem::replace(&mut self.container, id), std::mem::replace(&mut self.bundle, bundle));
+        (self.guest, self.has_owner) = (Some(own), true);
     }
 
     /// Reads what the container asks for; `None` where it asks for nothing of ours.
@@ -232,6 +235,7 @@ impl Request {
             wiring,
             has_owner: false,
             kept_by: None,
+            guest: None,
             warnings,
         }))
     }

@@ -27,9 +27,9 @@ mod rules;
 mod sandbox;
 mod settings;
 
-pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET};
+pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET, examine_bundle, preflight};
 pub use error::{Error, Failures, Result};
-pub use files::{discard_files_of, files_to_fill};
+pub use files::{Member, discard_files_of, files_to_fill};
 pub use network::{Definitions, Lifetime, default_network};
 pub use repair::Collected;
 pub use report::{NetworkKind, NetworkView, Plan};

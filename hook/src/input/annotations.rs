@@ -67,8 +67,8 @@ impl Annotations {
                  and the names of another container, which has to run; it is called by its id, its name or the \
                  beginning of its id. Without this key: `bridge`.",
                 "With `container:CONTAINER` the container has nothing of its own: keys for ports, host name, name servers \
-                 and hosts are refused, since they belong to the other container. It is in no list: `ocinet ps` does not \
-                 show it, and for `ocinet inspect` and `ocinet port` it is not attached. With `host` and `none`, \
+                 and hosts are refused, since they belong to the other container. `ocinet ps` lists it below that one, and \
+                 `ocinet inspect` and `ocinet port` show that one for it. With `host` and `none`, \
                  `io.ocinet.publish` has no effect, and a warning says so.",
                 "For `host` and `container:CONTAINER` the container must be in that network namespace already, since a \
                  hook cannot move it there. `ocinet prepare`, podman's precreate stage and the shim see to that.",

@@ -112,6 +112,14 @@ pub struct ConfigKey {
     pub example: &'static str,
 }
 
+impl ConfigKey {
+    /// The value that holds without the key, as it is written in the file, where its help names one.
+    pub fn default(&self) -> Option<&'static str> {
+        let named = format!("Without this key: `{}`", self.example.trim_matches('"'));
+        self.help.iter().any(|text| text.contains(&named)).then_some(self.example)
+    }
+}
+
 impl Config {
     /// The one table of settings.
     pub const KEYS: &[ConfigKey] = &[

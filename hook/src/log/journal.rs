@@ -12,9 +12,8 @@ use slog::{Drain, Duplicate, KV, Key, Level, Logger, Never, OwnedKVList, Record,
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// `log`, and the journal where it runs. For commands that run unwatched: what happened to a container, and what went
-/// wrong.
-pub fn with_journal(log: &Logger) -> Logger {
+/// `log`, and the journal where it runs: what happened to a container, and what went wrong.
+pub(super) fn with_journal(log: &Logger) -> Logger {
     Logger::root(Duplicate(log.clone(), Journal::at(Path::new(SOCKET))).ignore_res(), o!())
 }
 

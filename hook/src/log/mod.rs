@@ -1,10 +1,11 @@
 //! Where log records go: warnings and errors as one line each to stderr, everything as JSON lines to a file, and, for
-//! commands that run unwatched, what matters to the journal.
+//! commands that run unwatched, what matters to the journal and to the records of this host.
 
 mod journal;
+mod records;
 mod timings;
 
-pub use journal::with_journal;
+pub use records::with_records;
 pub use timings::Timings;
 
 use std::fs::{File, OpenOptions};
@@ -16,6 +17,7 @@ use std::sync::Mutex;
 use nix::unistd::geteuid;
 use slog::{Drain, Duplicate, Level, Logger, Never, OwnedKVList, Record, o, warn};
 
+use self::journal::with_journal;
 use crate::model::shown;
 
 /// A logger to stderr and, where there is one, to `file`. A file that cannot be used costs a warning, and not a

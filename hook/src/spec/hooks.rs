@@ -63,6 +63,12 @@ impl Document {
         }
     }
 
+    /// The program of our hook at `stage`, where the spec has one.
+    pub fn our_program(&self, stage: Stage) -> Option<&str> {
+        let index = self.our_hook(stage)?;
+        self.items(&["hooks", &stage.to_string()]).get(index)?.get("path")?.as_str()
+    }
+
     fn our_hook(&self, stage: Stage) -> Option<usize> {
         let name = stage.to_string();
         let calls_us = |hook: &Value| {

@@ -14,4 +14,6 @@ section iptables && iptables-legacy-save | awk '/^\*/ { table = $1 } /^:/ && $2 
 section sysctls && cd /proc/sys/net && { grep -rs '' bridge core ipv4 ipv6 netfilter unix || true; } |
     sed -e '/nf_conntrack_count:/d' | sort
 section mounts && cat /proc/self/mountinfo
-section files && find /run /etc/ocinet \( -type d -printf '%p %M %U:%G\n' \) -o -printf '%p %M %U:%G %s %T@ %l\n' | sort
+# A refusal is recorded in the log, and the folder may be made for it.
+section files && find /run /etc/ocinet \( -type d -printf '%p %M %U:%G\n' \) -o -printf '%p %M %U:%G %s %T@ %l\n' |
+    sed -e '\:^/run/ocinet/log\(\.old\)\? :d' -e '\:^/run/ocinet drwx------ 0\:0$:d' | sort

@@ -54,7 +54,8 @@ pub fn cycles(count: usize) -> Result<Vec<Look>> {
         let detach_memory = memory(&host, "poststop", &crowd.state(last))?;
         host.settles()?;
         let cycles = (looks.len() + 1) * BATCH;
-        let store = host.sh("find /run/ocinet -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }'")?;
+        let store = host
+            .sh("find /run/ocinet -type f -not -name 'log*' -printf '%s\n' | awk '{ sum += $1 } END { print sum }'")?;
         let rules = host.sh("nft list table inet ocinet | wc -l; ip -oneline link show | wc -l")?;
         let (rules, links) = rules.trim().split_once('\n').unwrap_or_default();
         looks.push(Look {

@@ -2,6 +2,7 @@
 //! `virtual_machine.rs` needs the whole machine.
 
 mod addresses;
+mod advice;
 mod ahead;
 mod attacks;
 mod bad_bundle;
@@ -36,6 +37,7 @@ mod ipv6;
 mod isolation;
 mod killed;
 mod lifecycle;
+mod log;
 mod lost_store;
 mod many_ports;
 mod modes;
@@ -56,6 +58,7 @@ mod repair;
 mod replacement;
 mod respect_host_firewall;
 mod several_networks;
+mod sidecars;
 mod speed;
 mod stock_shims;
 mod toolchain;

@@ -259,7 +259,8 @@ fn without_annotations_podman_is_on_its_own() -> Result<()> {
     })
 }
 
-/// A refusal names its reason if the runtime shows it: runc does, crun does not. No container starts half wired.
+/// A refusal names its reason if the runtime shows it: runc does, crun does not, and `ocinet log` does under both. No
+/// container starts half wired.
 #[test]
 fn what_is_refused() -> Result<()> {
     let none = "--network=none --annotation";
@@ -278,6 +279,8 @@ fn what_is_refused() -> Result<()> {
             if host.runtime() == ocinet_integration::Runtime::Runc {
                 ensure!(refused.stderr.contains("ocinet: ") && refused.stderr.contains(word), "{refused}");
             }
+            let told = host.ocinet("log -n 1 web")?.success()?;
+            ensure!(told.contains(" web: error: ") && told.contains(word) && told.lines().count() == 1, "{told}");
             podman.run("rm -f -t 0 web")?.success()?;
             host.settles()?;
             ensure!(host.sh("ls /run/ocinet/containers 2>/dev/null || true")?.is_empty(), "files are left");

@@ -24,7 +24,7 @@ use clap::Parser;
 use ocinet::engine::{Definitions, Error, Result, SERVICE_SOCKET};
 use ocinet::input::config::Config;
 use ocinet::kernel::{self, Place};
-use ocinet::log::{logger, with_journal};
+use ocinet::log::{logger, with_records};
 use ocinet::resident::{self, Claim, Follower, Role, leave_starter};
 use ocinet_proto::{ttrpc, v1};
 use slog::{Logger, crit, info, warn};
@@ -69,7 +69,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         Err(error) => return crate::usage(&error),
     };
     kernel::spare_memory();
-    let log = with_journal(&logger(None));
+    let log = with_records(&logger(None), &arguments.state_dir);
     match serve(&arguments, &log) {
         Ok(()) => ExitCode::SUCCESS,
         // Another caller started it at the same time.

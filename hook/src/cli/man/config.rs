@@ -1,4 +1,4 @@
-use ocinet::input::config::{Config, ConfigKey};
+use ocinet::input::config::Config;
 
 use super::document::{Document, Part, folded};
 
@@ -40,16 +40,10 @@ pub(super) fn example_file() -> String {
         file.push('\n');
         key.help.iter().for_each(|text| file += &folded(&text.replace('`', ""), "# "));
         file += &folded(&format!("Value: {}", key.grammar), "# ");
-        let kind = if is_default(key) { "default" } else { "for example" };
+        let kind = if key.default().is_some() { "default" } else { "for example" };
         file += &format!("#{} = {} # {kind}\n", key.name, key.example);
     }
     file
-}
-
-/// Whether the value of the example holds without the key, too: its help says so.
-fn is_default(key: &ConfigKey) -> bool {
-    let default = format!("Without this key: `{}`", key.example.trim_matches('"'));
-    key.help.iter().any(|text| text.contains(&default))
 }
 
 const HEAD: &str = "Settings of ocinet, to be put into /etc/ocinet/config.toml. A setting counts once the # before it is \

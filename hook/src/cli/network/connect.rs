@@ -4,7 +4,6 @@ use slog::Logger;
 
 use ocinet::decide::request::EndpointRequest;
 use ocinet::engine::{Engine, Kept, Result, not_attached};
-use ocinet::log::with_journal;
 use ocinet::model::{InterfaceName, Invalid, Mac, NetworkName};
 
 use super::name_of;
@@ -55,7 +54,7 @@ pub struct Connection {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let (container, request) = self.connection.read(options, log)?;
-        let opened = Engine::open_used(&options.state_dir, options.config()?, with_journal(log))?;
+        let opened = Engine::open_used(&options.state_dir, options.config()?, log.clone())?;
         let mut engine = opened.ok_or_else(|| not_attached(&container, &[]))?;
         let kept = if self.once { Kept::Once } else { Kept::OverRestarts };
         let connected = engine.connect(&container, &request, kept);

@@ -1,7 +1,6 @@
 use slog::Logger;
 
 use ocinet::engine::{Error, Result, not_attached};
-use ocinet::log::with_journal;
 use ocinet::model::Invalid;
 
 use super::name_of;
@@ -26,8 +25,7 @@ impl Arguments {
         // It may be on a network that is not defined any more.
         let network = name_of(&self.network, options, log)
             .or_else(|_| self.network.parse().map_err(|error: Invalid| error.within("network")))?;
-        let log = with_journal(log);
-        let disconnected = match options.engine_to_undo(&log)? {
+        let disconnected = match options.engine_to_undo(log)? {
             None => Err(not_attached(&self.container, &[])),
             Some(mut engine) => {
                 let disconnected = engine.disconnect(&self.container, &network);

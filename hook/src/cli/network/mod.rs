@@ -75,6 +75,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it changes a network, or what is on it.
+    pub(super) fn changes(&self) -> bool {
+        !matches!(self, Self::Ls(_) | Self::Inspect(_))
+    }
+
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         match self {
             Self::Ls(arguments) => arguments.run(options, log),

@@ -3,6 +3,7 @@
 use ocinet::model::{Invalid, PortMapping, Protocol};
 
 use super::line::Line;
+use super::sidecar::Sidecar;
 
 /// What is asked of a container.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +35,22 @@ impl Filters {
         let is_met = |question: &Question| {
             self.0.iter().filter(|other| kind(other) == kind(question)).any(|other| other.is_met_by(line))
         };
+        self.0.iter().all(is_met)
+    }
+}
+
+impl Filters {
+    /// The same of one that shares another's network: it has no port of its own.
+    pub fn accept_sidecar(&self, sidecar: &Sidecar) -> bool {
+        let kind = std::mem::discriminant::<Question>;
+        let holds = |question: &Question| match question {
+            Question::Id(id) => sidecar.member.container.as_str().contains(id),
+            Question::Name(name) => sidecar.member.name.as_str().contains(name),
+            Question::Network(network) => sidecar.network() == *network,
+            Question::Port(..) => false,
+            Question::Status(status) => sidecar.status == status,
+        };
+        let is_met = |question: &Question| self.0.iter().filter(|other| kind(other) == kind(question)).any(holds);
         self.0.iter().all(is_met)
     }
 }

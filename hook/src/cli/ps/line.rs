@@ -1,11 +1,16 @@
 //! A container as `ps` shows it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use ocinet::decide::{liveness::Life, moment};
 use ocinet::engine::{Engine, Result};
-use ocinet::model::{Mode, Sandbox, State};
+use ocinet::kernel::Traffic;
+use ocinet::model::{ContainerId, Endpoint, Mode, Sandbox, State};
+
+use super::sidecar::Sidecar;
 
 /// The status of one that is as it should be.
 pub(super) const UP: &str = "up";
@@ -23,6 +28,20 @@ pub(in crate::cli) struct Line {
     pub sandbox: Sandbox,
     /// How it is now, which is not in the store.
     pub status: String,
+    /// The containers that share its network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Sidecar>,
+    /// What went through its links, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<LinkTraffic>,
+}
+
+/// What went through the link to one network.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::cli) struct LinkTraffic {
+    network: String,
+    #[serde(flatten)]
+    counted: Traffic,
 }
 
 impl Line {
@@ -46,13 +65,41 @@ impl Line {
             },
             state => state.to_string(),
         };
-        Ok(Some(Self { sandbox, status }))
+        Ok(Some(Self { sandbox, status, members: Vec::new(), traffic: Vec::new() }))
+    }
+
+    /// Notes what went through its links, as `counted` by the host.
+    pub fn count(&mut self, counted: &BTreeMap<String, Traffic>) {
+        let of = |endpoint: &Endpoint| {
+            let counted = endpoint.wire.host_link().and_then(|link| counted.get(link.as_str()));
+            LinkTraffic { network: endpoint.network.to_string(), counted: counted.copied().unwrap_or_default() }
+        };
+        self.traffic = self.sandbox.endpoints.iter().map(of).collect();
+    }
+
+    /// The rows of a table of what went through its links, one for each.
+    pub fn counted(&self, whole: bool) -> Vec<[String; 7]> {
+        let cell = |bytes, packets| format!("{} ({packets})", size(bytes));
+        let row = |(nth, traffic): (usize, &LinkTraffic)| {
+            let first = |text: String| if nth == 0 { text } else { String::new() };
+            let Traffic { received_bytes, received_packets, sent_bytes, sent_packets } = traffic.counted;
+            let address = self.sandbox.endpoints.get(nth).and_then(|endpoint| endpoint.addresses.first());
+            [
+                first(self.id(whole)),
+                first(self.sandbox.name.to_string()),
+                traffic.network.clone(),
+                address.map(|address| address.addr().to_string()).unwrap_or_default(),
+                cell(received_bytes, received_packets),
+                cell(sent_bytes, sent_packets),
+                first(self.status.clone()),
+            ]
+        };
+        self.traffic.iter().enumerate().map(row).collect()
     }
 
     /// The id: its first characters where an engine made it, which are as many as anyone types, or all of it.
     pub fn id(&self, whole: bool) -> String {
-        let id = self.sandbox.container.as_str();
-        if whole || !is_made(id) { id.to_owned() } else { id[..SHORT].to_owned() }
+        id(&self.sandbox.container, whole)
     }
 
     /// The rows of a table: as many as it has networks, addresses or ports.
@@ -112,16 +159,35 @@ impl Line {
         self.sandbox.reached_ports().iter().map(|mapping| format!("{mapping}{dormant}")).collect()
     }
 
-    /// How long ago it was attached, in the largest unit of which there is one; `-` where that is not known.
+    /// How long ago it was attached; `-` where that is not known.
     fn age(&self, now: i64) -> String {
-        let Some(since) = self.sandbox.since else { return "-".into() };
-        let seconds = now.saturating_sub(since).max(0);
-        let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-        match units.iter().find(|(length, _)| seconds >= *length) {
-            Some((length, unit)) => format!("{}{unit}", seconds / length),
-            None => format!("{seconds}s"),
-        }
+        self.sandbox.since.map_or_else(|| "-".into(), |since| age(since, now))
     }
+}
+
+/// How long ago `since` was, in the largest unit of which there is one.
+pub(super) fn age(since: i64, now: i64) -> String {
+    let seconds = now.saturating_sub(since).max(0);
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    match units.iter().find(|(length, _)| seconds >= *length) {
+        Some((length, unit)) => format!("{}{unit}", seconds / length),
+        None => format!("{seconds}s"),
+    }
+}
+
+/// A number of bytes, in units of a thousand as Docker's.
+fn size(bytes: u64) -> String {
+    let units = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.iter().find(|(length, _)| bytes >= *length) {
+        Some((length, unit)) => format!("{}.{} {unit}", bytes / length, bytes % length * 10 / length),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// An id as it is shown.
+pub(super) fn id(container: &ContainerId, whole: bool) -> String {
+    let id = container.as_str();
+    if whole || !is_made(id) { id.to_owned() } else { id[..SHORT].to_owned() }
 }
 
 /// What stands above a field in a table.
@@ -157,7 +223,12 @@ pub(super) mod tests {
             "namespace": {"cookie": 1, "witness": {"path": "/n"}, "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1},
             "publish": publish,
         });
-        Line { sandbox: serde_json::from_value(sandbox).unwrap(), status: UP.into() }
+        Line {
+            sandbox: serde_json::from_value(sandbox).unwrap(),
+            status: UP.into(),
+            members: Vec::new(),
+            traffic: Vec::new(),
+        }
     }
 
     pub fn port(host_port: u16) -> Value {
@@ -180,6 +251,17 @@ pub(super) mod tests {
         assert_eq!(line(&long, &[], &[]).id(false), "0123456789ab");
         assert_eq!(line(&long, &[], &[]).id(true), long);
         assert_eq!(line("a-name-that-a-person-chose", &[], &[]).id(false), "a-name-that-a-person-chose");
+    }
+
+    #[test]
+    fn what_went_through_links() {
+        let mut shop = line("web", &["front", "back"], &[]);
+        let counted = Traffic { received_bytes: 1_234_567, received_packets: 900, sent_bytes: 999, sent_packets: 7 };
+        shop.count(&BTreeMap::from([("ocv1".to_owned(), counted)]));
+        let rows = shop.counted(false);
+        assert_eq!(rows[0], ["web", "shop", "front", "10.64.0.2", "1.2 MB (900)", "999 B (7)", "up"]);
+        assert_eq!(rows[1][..4], ["", "", "back", "10.64.1.2"]);
+        assert_eq!(serde_json::to_value(&shop).unwrap()["traffic"][1]["sent_bytes"], 999);
     }
 
     #[test]

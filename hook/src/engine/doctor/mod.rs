@@ -2,14 +2,18 @@
 //! taking it all away.
 
 mod definitions;
+mod one;
 mod ours;
 mod outside;
+mod preflight;
 mod programs;
 mod reset;
 mod resolvers;
 mod restore;
 mod uplinks;
 
+pub use one::examine_bundle;
+pub use preflight::preflight;
 pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
 
 use serde::Serialize;
@@ -38,6 +42,8 @@ pub enum Remedy {
     Yours(String),
     /// Nothing is wrong; but who looks for a cause should know.
     Note,
+    /// It was looked at, and is as it should be.
+    Fine,
 }
 
 impl Finding {
@@ -53,15 +59,27 @@ impl Finding {
         Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Note }
     }
 
+    fn fine(subject: impl Into<String>, trouble: impl Into<String>) -> Self {
+        Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Fine }
+    }
+
+    /// What the settings of the host say that they may not.
+    pub fn of_settings(error: &Error) -> Self {
+        Self::yours("config.toml", format!("cannot be used: {error}"), "correct the file; the defaults were taken here")
+    }
+
     fn unexamined(subject: impl Into<String>, error: &Error) -> Self {
         Self::yours(subject, format!("could not be examined: {error}"), "ocinet doctor")
     }
 
     /// Whether something is wrong.
     pub fn is_fault(&self) -> bool {
-        self.remedy != Remedy::Note
+        matches!(self.remedy, Remedy::Ours | Remedy::Yours(_))
     }
 }
+
+/// A look at one part of the host.
+type Examine = fn(&mut Engine) -> Result<Vec<Finding>>;
 
 impl Engine {
     /// Looks at everything that ocinet made on this host, and at what may stand in its way. Changes nothing.
@@ -80,12 +98,23 @@ impl Engine {
             }
             return Err(error.into());
         }
-        let mut findings = self.examine_containers()?;
-        findings.extend(resolvers::examine(&self.store, &self.files, &self.config.dns_fallback)?);
-        findings.extend(self.examine_networks()?);
-        findings.extend(self.examine_definitions()?);
-        findings.extend(self.examine_firewall()?);
-        findings.extend(self.examine_outside()?);
+        let mut findings = Vec::new();
+        let parts: [(&str, Examine); 6] = [
+            ("containers", Self::examine_containers),
+            ("name servers", |engine| resolvers::examine(&engine.store, &engine.files, &engine.config.dns_fallback)),
+            ("networks", Self::examine_networks),
+            ("definitions of networks", Self::examine_definitions),
+            ("firewall", Self::examine_firewall),
+            ("what is not ocinet's", Self::examine_outside),
+        ];
+        for (part, examine) in parts {
+            match examine(self) {
+                Ok(found) => findings.extend(found),
+                Err(error) if error.is_store_lost() => return Err(error),
+                // What stands in the way of one look does not in that of the next.
+                Err(error) => findings.push(Finding::unexamined(part, &error)),
+            }
+        }
         findings.extend(programs::examine());
         Ok(findings)
     }

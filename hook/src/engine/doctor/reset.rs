@@ -88,6 +88,7 @@ impl Engine {
         self.links.delete_input_loop()?;
         files::collect(&self.files, &self.store, &self.locks, &mut failures)?;
         failures.into_result()?;
+        self.files.remove_members()?;
         kernel::remove_if_empty(&self.state_dir.join(CONTAINERS));
         Store::remove(&self.state_dir, &self.host, &writing)?;
         reset.serving = self.remove_service_files()?;

@@ -5,9 +5,11 @@ mod collect;
 mod container;
 mod for_spec;
 mod hosts;
+mod members;
 mod name_servers;
 
 pub use for_spec::{discard_files_of, files_to_fill};
+pub use members::Member;
 
 pub(super) use collect::collect;
 

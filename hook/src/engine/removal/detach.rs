@@ -17,8 +17,11 @@ impl Engine {
         self.take_up(draining)?;
         match sandbox {
             Some(sandbox) => self.detach_sandbox(sandbox),
-            // A store that was lost may have had it. The name of its files follows from the key.
-            None => self.files.remove(key),
+            // It shared another's network, or a store that was lost had it: the names of its files follow from the key.
+            None => {
+                self.files.forget(key)?;
+                self.files.remove(key)
+            }
         }
     }
 
@@ -47,7 +50,7 @@ impl Engine {
         let lock = |endpoint: &Endpoint| self.locks.exclusive(Place::Drain(endpoint.number));
         let locks = sandbox.endpoints.iter().map(lock).collect::<kernel::Result<Vec<_>>>()?;
         let draining = self.store.write(|store| store.end(&sandbox))?;
-        info!(self.log, "detached"; "container" => %sandbox.container, "draining" => !draining.is_empty());
+        info!(self.log, "detached"; "container" => %sandbox.container, "name" => %sandbox.name, "draining" => !draining.is_empty());
         self.drains.waiting.extend(draining.into_iter().zip(locks));
         self.step("store");
         Ok(())

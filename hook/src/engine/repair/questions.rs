@@ -1,8 +1,12 @@
 //! Questions to a store that may turn out to be lost.
 
+use std::collections::BTreeMap;
+
 use super::RebuildContext;
 use crate::decide::liveness::Life;
+use crate::engine::files::Member;
 use crate::engine::{Engine, Error, Result, alive, resolve};
+use crate::kernel::Traffic;
 use crate::model::{ContainerId, DrainingEndpoint, KeptConnection, Network, Sandbox};
 use crate::store::{self, Read};
 
@@ -39,16 +43,41 @@ impl Engine {
     }
 
     /// The sandboxes of the container of that id, of that name, or whose id begins so: several where several roots of a
-    /// runtime have one id.
+    /// runtime have one id. Of a container that shares another's network, those of that one.
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is none, [`Error::Conflict`] where several of different ids are called so.
     pub fn sandboxes_of(&mut self, container: &str) -> Result<Vec<Sandbox>> {
         let id: ContainerId = container.parse()?;
         let all = self.sandboxes()?;
-        let meant =
-            resolve::meant(id.as_str(), &all, |sandbox| alive::is_dead(&mut self.links, &self.origin, sandbox))?;
-        Ok(meant.into_iter().cloned().collect())
+        self.meant(id.as_str(), &all)
+    }
+
+    /// The sandboxes that `text` means; of a container that shares another's network, those of that one.
+    pub(in crate::engine) fn meant(&mut self, text: &str, all: &[Sandbox]) -> Result<Vec<Sandbox>> {
+        let meant = resolve::meant(text, all, |sandbox| alive::is_dead(&mut self.links, &self.origin, sandbox));
+        let error = match meant {
+            Ok(meant) => return Ok(meant.into_iter().cloned().collect()),
+            Err(error) => error,
+        };
+        if !matches!(error, Error::NotFound(_)) {
+            return Err(error);
+        }
+        let members = self.files.members()?;
+        let called: Vec<&Member> = members.iter().filter(|member| member.is_called(text)).collect();
+        let owners: Vec<Sandbox> =
+            all.iter().filter(|sandbox| called.iter().any(|member| member.is_of(sandbox))).cloned().collect();
+        match (&called[..], &owners[..]) {
+            (_, [_]) => Ok(owners),
+            ([member, ..], []) => {
+                let (container, owner) = (&member.name, &member.owner_name);
+                Err(Error::NotFound(format!(
+                    "container {container} shared the network of {owner}, which is gone; start {owner}, and then it again"
+                )))
+            }
+            (_, [_, _, ..]) => Err(resolve::ambiguous(text, &owners.iter().collect::<Vec<_>>())),
+            _ => Err(error),
+        }
     }
 
     /// The connections of a container that are made again with its next start.
@@ -62,6 +91,14 @@ impl Engine {
     /// Whether the sandbox lives. What cannot be looked at is unknown.
     pub fn life(&mut self, sandbox: &Sandbox) -> Life {
         alive::life(&mut self.links, &self.origin, sandbox)
+    }
+
+    /// What went through the links of the host, by their names.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn traffic(&mut self) -> Result<BTreeMap<String, Traffic>> {
+        Ok(self.links.traffic()?)
     }
 
     /// The networks that were defined so far; `bridge` is defined by its first container.

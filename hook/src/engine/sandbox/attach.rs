@@ -58,6 +58,9 @@ impl Engine {
         {
             self.files.share(request, owner, process)?;
         }
+        if let (Outcome::Member(owner), Some(process)) = (&outcome, &target.process) {
+            self.note_member(request, owner, NetnsLocator::Process { pid, started: process.started }, &target);
+        }
         self.tell(&outcome, request);
         Ok(outcome)
     }
@@ -162,7 +165,10 @@ impl Engine {
             Outcome::Attached(sandbox) => {
                 let addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
                 let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
-                info!(self.log, "attached"; "mode" => %sandbox.mode, "addresses" => addresses.join(" "));
+                info!(
+                    self.log, "attached";
+                    "name" => %sandbox.name, "mode" => %sandbox.mode, "addresses" => addresses.join(" ")
+                );
                 if sandbox.has_dormant_ports() {
                     warn!(
                         self.log,

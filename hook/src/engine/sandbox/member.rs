@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use slog::warn;
+
+use super::attach::AttachTarget;
 use super::outcome::{Lease, LeaseConflict, Leased};
 use crate::decide::files::File;
 use crate::decide::liveness::Sight;
 use crate::decide::request::Request;
+use crate::engine::files::Member;
 use crate::engine::{Engine, Error, Result, alive, resolve};
 use crate::input::NetworkNamespace;
 use crate::kernel::{self, Netns};
@@ -34,16 +38,52 @@ impl Engine {
     /// [`Error::NotFound`] where there is none or it does not run, [`Error::Conflict`] where there are several.
     pub fn netns_owner(&mut self, container: &ContainerId) -> Result<NetnsOwner> {
         let all = self.sandboxes()?;
-        let meant =
-            resolve::meant(container.as_str(), &all, |sandbox| alive::is_dead(&mut self.links, &self.origin, sandbox))?;
+        let meant = self.meant(container.as_str(), &all)?;
         let is_there = |sandbox: &&Sandbox| sandbox.state == State::Attached && alive::is_alive(&self.origin, sandbox);
-        let living: Vec<&Sandbox> = meant.iter().copied().filter(is_there).collect();
+        let living: Vec<&Sandbox> = meant.iter().filter(is_there).collect();
         match (&living[..], &meant[..]) {
             ([sandbox], _) => self.netns_owner_of(sandbox),
             ([], [sandbox, ..]) => Err(Error::NotFound(self.why_not_alive(sandbox))),
             ([], []) => Err(resolve::not_attached(container.as_str(), &all)),
             (several, _) => Err(resolve::ambiguous(container.as_str(), several)),
         }
+    }
+
+    /// Notes that the container shares the network of `owner`. Without the note it is in no list, and works all the same.
+    pub(in crate::engine) fn note_member(
+        &self,
+        request: &Request,
+        owner: &Sandbox,
+        process: NetnsLocator,
+        target: &AttachTarget,
+    ) {
+        let own = (request.container.clone(), request.bundle.clone());
+        let (container, bundle) = request.guest.clone().unwrap_or(own);
+        let member = Member {
+            container,
+            name: request.identity.name.clone(),
+            bundle,
+            owner: owner.container.clone(),
+            owner_name: owner.name.clone(),
+            owner_bundle: owner.bundle.clone(),
+            since: kernel::now(),
+            namespace: self.seen_from_here(target.namespace.cookie, process),
+        };
+        if let Err(error) = self.files.note(&member) {
+            warn!(self.log, "the container will not be listed with those that share a network: {error}");
+        }
+    }
+
+    /// The containers that share another's network, and whether each lives; none where that cannot be told.
+    ///
+    /// # Errors
+    /// When their folder cannot be read.
+    pub fn members(&self) -> Result<Vec<(Member, Option<bool>)>> {
+        let members = self.files.members()?.into_iter();
+        Ok(members
+            .map(|member| (member.is_alive(&self.origin), member))
+            .map(|(alive, member)| (member, alive))
+            .collect())
     }
 
     /// The membership that `request` asks for: the sandbox it is in must be that of `owner`.

@@ -102,10 +102,14 @@ fn line(program: &str, arguments: &[&str]) -> String {
     [&[program], arguments].concat().join(" ")
 }
 
-fn find(program: &str) -> Option<PathBuf> {
-    let is_program =
-        |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    PATH.split(':').map(|folder| Path::new(folder).join(program)).find(is_program)
+/// The file of a program of the host.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|folder| Path::new(folder).join(program)).find(|path| is_program(path))
+}
+
+/// Whether the file at `path` can be executed.
+pub(super) fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

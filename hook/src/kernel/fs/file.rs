@@ -1,5 +1,5 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -10,6 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::proc;
 use crate::model::FileIdentity;
+
+/// The end of the name of a file that is being written.
+const DRAFT: &str = "draft";
 
 /// How long the runtime may take to write the state.
 const STDIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -121,6 +124,23 @@ pub fn remove_file(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a file that only this user can read, whole or not at all, and makes its directory where there is none. The
+/// directory is one of ours, in which no two processes write the same file at once.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("write {}", path.display());
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().mode(0o700).recursive(true).create(directory).doing(what)?;
+    }
+    let draft = path.with_extension(DRAFT);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(&draft).and_then(|mut file| file.write_all(text.as_bytes())).doing(what)?;
+    fs::rename(draft, path).doing(what)
 }
 
 /// Opens a file of ours. Makes it if there is none, readable by this user only.

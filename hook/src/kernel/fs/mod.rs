@@ -3,6 +3,7 @@
 mod container;
 mod file;
 mod lock;
+mod records;
 mod replace;
 mod rounds;
 mod socket;
@@ -14,9 +15,10 @@ pub use container::{
 };
 pub use file::{
     boot_id, check_state_dir, identity_of, is_gone, machine_id, names_in, now, read_regular, read_stdin, remove_file,
-    room_beside, state_dir,
+    room_beside, state_dir, write_private,
 };
 pub use lock::{Lock, LockFile, Place};
+pub use records::{RecordReader, Records};
 pub use replace::{Replaceable, has_drafts, remove_drafts, write_lasting, write_public};
 pub use socket::{is_listened_on, is_listened_to, remove_socket};
 pub use watch::{Seen, Watch};

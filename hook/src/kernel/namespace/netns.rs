@@ -61,6 +61,14 @@ impl Netns {
         self.within(own_cookie)
     }
 
+    /// Runs `work` in a new namespace, which ends with it.
+    ///
+    /// # Errors
+    /// Those of `work`, or that no namespace can be made.
+    pub fn in_new<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        visit::new_network(work)
+    }
+
     /// Makes a namespace and binds it to the file `path`, which keeps it alive until it is unmounted. Also returns its
     /// cookie: reading that later would take another visit.
     ///

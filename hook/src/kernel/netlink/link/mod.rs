@@ -10,6 +10,8 @@ mod read;
 mod route;
 mod sources;
 mod survey;
+mod traffic;
+mod trial;
 mod uplinks;
 
 pub use guard::NO_GUARD;
@@ -18,6 +20,8 @@ pub use nsid::is_lasting;
 pub use route::Uplink;
 pub use survey::OurLink;
 pub(in crate::kernel) use survey::address_on;
+pub use traffic::Traffic;
+pub use trial::{Trial, try_links};
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};

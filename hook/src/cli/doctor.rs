@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::Value;
 use slog::Logger;
 
@@ -17,7 +18,7 @@ use super::{Options, print, print_json, report};
 pub struct Arguments {
     /// Why this container has no network: its id, its name, the beginning of its id, or the folder of its bundle;
     /// without it, the whole host
-    #[arg(value_name = "CONTAINER|BUNDLE", conflicts_with = "fix")]
+    #[arg(value_name = "CONTAINER|BUNDLE", conflicts_with = "fix", add = ArgValueCandidates::new(crate::cli::complete::containers))]
     one: Option<String>,
     /// Put right what is ours
     #[arg(long)]

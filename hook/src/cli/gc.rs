@@ -1,3 +1,4 @@
+use clap_complete::engine::ArgValueCandidates;
 use slog::{Logger, warn};
 
 use ocinet::engine::{Result, not_attached};
@@ -10,7 +11,7 @@ use super::{Options, print};
 pub struct Arguments {
     /// Take away what this container holds although it cannot be told whether it lives; one that is seen running is
     /// refused
-    #[arg(long, value_name = "CONTAINER")]
+    #[arg(long, value_name = "CONTAINER", add = ArgValueCandidates::new(crate::cli::complete::containers))]
     forget: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 use std::fmt::Write;
 
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use slog::Logger;
@@ -17,7 +18,7 @@ use super::{Options, print, print_json};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The container's id, its name, or the beginning of its id
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER", add = ArgValueCandidates::new(crate::cli::complete::containers))]
     container: String,
     /// Print JSON: an array, since ids are unique only within one root of a runtime
     #[arg(long)]

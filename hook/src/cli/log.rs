@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Map, Value};
 
 use ocinet::engine::{Error, Result};
@@ -15,7 +16,7 @@ use super::screen::Screen;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Only of this container: its id, its name, or the beginning of its id
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER", add = ArgValueCandidates::new(crate::cli::complete::containers))]
     container: Option<String>,
     /// Go on with what happens from now on, until interrupted
     #[arg(short, long)]

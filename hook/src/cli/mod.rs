@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 
 mod bugreport;
+mod complete;
 mod completion;
 mod config;
 mod doctor;
@@ -23,6 +24,7 @@ mod screen;
 mod table;
 mod template;
 mod warm;
+mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -65,12 +67,15 @@ impl Arguments {
     /// # Errors
     /// What clap says of it, or the help that it asks for.
     pub fn of_this_process() -> std::result::Result<Self, clap::Error> {
-        let line = || std::env::args_os();
+        let line = || in_our_words(std::env::args_os().collect()).into_iter();
         // To make all commands takes longer than to parse one, and a container waits for the hook.
         if line().nth(1).is_some_and(|word| word == "hook")
             && let Ok(HookLine { options, command: HookAlone::Hook(arguments) }) = HookLine::try_parse_from(line())
         {
             return Ok(Self { options, command: Command::Hook(arguments) });
+        }
+        if complete::answer(line().collect())? {
+            std::process::exit(0);
         }
         Self::try_parse_from(line())
     }
@@ -162,8 +167,9 @@ pub enum Command {
     /// Show what happened to containers of this host, and what was refused or warned of
     ///
     /// The last few hundred attaches, detaches, refusals and warnings are kept in the state directory, whatever the
-    /// journal and the runtime do with them: podman with crun shows no reason of a refusal. They go with a restart of the
-    /// host, and with `ocinet reset`.
+    /// journal and the runtime do with them: podman with crun shows no reason of a refusal.
+    ///
+    /// They go with a restart of the host, and with `ocinet reset`.
     #[command(after_help = "Examples:\n  ocinet log\n  ocinet log web\n  ocinet log --follow --tail 0")]
     Log(log::Arguments),
     /// Take away what dead containers left behind
@@ -305,8 +311,31 @@ impl Options {
 /// The exit code.
 fn report(done: Result<()>, log: &Logger) -> u8 {
     let Err(error) = done else { return 0 };
-    crit!(log, "{error}"; "exit" => error.exit_code());
+    let hint = rights_hint(&error, kernel::is_root(), kernel::has_all_ids()).unwrap_or_default();
+    crit!(log, "{error}{hint}"; "exit" => error.exit_code());
     error.exit_code()
+}
+
+/// What an ordinary user has to be told, and a rootless runtime: that it is not the command's fault.
+fn rights_hint(error: &Error, is_root: bool, has_all_ids: bool) -> Option<&'static str> {
+    let is_of_rights = match error {
+        Error::Kernel(kernel::Error::Refused { source, .. }) => {
+            let refused = [std::io::ErrorKind::PermissionDenied, std::io::ErrorKind::Other];
+            refused.contains(&source.kind()) || source.to_string().contains("another user")
+        }
+        Error::Store(_) => true,
+        _ => false,
+    };
+    match (is_root, has_all_ids) {
+        (false, _) if is_of_rights => {
+            Some("; run it as root: links, rules and the namespaces of containers are root's, as with sudo ocinet")
+        }
+        (true, false) if is_of_rights => Some(
+            "; this is root of a user namespace, as under a rootless runtime, and the host's links and rules are out of its \
+             reach: run the runtime as root of the host",
+        ),
+        _ => None,
+    }
 }
 
 /// Prints help and versions as they are, and an error of the command line in one line with clap's tips. Returns the
@@ -321,13 +350,52 @@ pub fn usage(error: &clap::Error) -> u8 {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let mut line = paragraph.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
-    for tip in text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
-        line = format!("{line}; {tip}");
+    match instead(error) {
+        Some(sentence) => line = format!("{line}; {sentence}"),
+        None => {
+            for tip in text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).filter_map(harmless) {
+                line = format!("{line}; {tip}");
+            }
+        }
     }
     // As with help, an error means that stderr is closed; `eprintln` would panic.
     let command = command_named_by(std::env::args_os().skip(1));
     let _ = writeln!(std::io::stderr(), "ocinet: {}; see {command} --help", shown(&line));
     2
+}
+
+/// What to do instead of a word that others' programs have.
+fn instead(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue};
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let command = word(ContextKind::InvalidSubcommand).and_then(words::instead_of_command);
+    command.or_else(|| word(ContextKind::InvalidArg).and_then(words::instead_of_option))
+}
+
+/// A tip without the command that takes everything away: nobody shall come to it by a slip of the finger.
+fn harmless(tip: &str) -> Option<String> {
+    let (what, commands) = match tip.split_once(": ") {
+        Some((what, commands)) if what.contains("subcommand") => (what, commands),
+        _ => return Some(tip.to_owned()),
+    };
+    let left: Vec<&str> = commands.split(", ").filter(|command| *command != "'reset'").collect();
+    (!left.is_empty()).then(|| format!("{what}: {}", left.join(", ")))
+}
+
+/// `help COMMAND` and `version`, which many programs have, as clap would have them.
+fn in_our_words(line: Vec<OsString>) -> Vec<OsString> {
+    let mut rest = line.get(2..).unwrap_or_default().to_vec();
+    match line.get(1).and_then(|word| word.to_str()) {
+        Some("help") => {
+            rest.push("--help".into());
+            line[..1].iter().cloned().chain(rest).collect()
+        }
+        Some("version") if rest.is_empty() => vec![line[0].clone(), "--version".into()],
+        _ => line,
+    }
 }
 
 /// The command that the words of a command line name: `ocinet`, or with its subcommands, such as `ocinet network ls`.
@@ -398,6 +466,55 @@ mod tests {
         for (line, expected) in rows {
             assert_eq!(command_named_by(line.split_whitespace().map(OsString::from)), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn help_and_version_are_words_too() {
+        let line = |text: &str| {
+            let words = std::iter::once("ocinet").chain(text.split_whitespace()).map(OsString::from).collect();
+            in_our_words(words)
+                .into_iter()
+                .skip(1)
+                .map(|word| word.into_string().unwrap())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let rows = [
+            ("help", "--help"),
+            ("help network ls", "network ls --help"),
+            ("version", "--version"),
+            ("ps help", "ps help"),
+            ("", ""),
+        ];
+        rows.iter().for_each(|(typed, expected)| assert_eq!(line(typed), *expected, "{typed}"));
+    }
+
+    #[test]
+    fn no_tip_names_reset() {
+        assert_eq!(harmless("a similar subcommand exists: 'reset'"), None);
+        let several = harmless("some similar subcommands exist: 'ps', 'reset'");
+        assert_eq!(several.as_deref(), Some("some similar subcommands exist: 'ps'"));
+        assert_eq!(
+            harmless("a similar argument exists: '--json'").as_deref(),
+            Some("a similar argument exists: '--json'")
+        );
+    }
+
+    #[test]
+    fn an_ordinary_user_is_told_why() {
+        let refused = |source: std::io::Error| Error::Kernel(kernel::Error::refused("create bridge ocinet0", source));
+        let denied = || refused(std::io::Error::from_raw_os_error(libc_eperm()));
+        assert!(rights_hint(&denied(), false, true).unwrap().contains("as root"));
+        assert!(rights_hint(&denied(), true, false).unwrap().contains("rootless"));
+        assert_eq!(rights_hint(&denied(), true, true), None);
+        let theirs = refused(std::io::Error::other("belongs to another user"));
+        assert!(rights_hint(&theirs, false, true).is_some());
+        assert_eq!(rights_hint(&Error::NotFound("web".into()), false, true), None);
+    }
+
+    /// EPERM, which no crate of this program's own names.
+    fn libc_eperm() -> i32 {
+        1
     }
 
     #[test]

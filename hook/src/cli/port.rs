@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use clap_complete::engine::ArgValueCandidates;
 use slog::{Logger, warn};
 
 use ocinet::engine::{Error, Result};
@@ -12,10 +13,10 @@ use super::{Options, print, print_json};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The container's id, its name, or the beginning of its id
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER", add = ArgValueCandidates::new(crate::cli::complete::containers))]
     container: String,
     /// Only this port of the container: 80 or 53/udp
-    #[arg(value_name = "PORT")]
+    #[arg(value_name = "PORT", add = ArgValueCandidates::new(crate::cli::complete::ports))]
     port: Option<String>,
     /// Print JSON
     #[arg(long)]

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap_complete::engine::ArgValueCandidates;
 use slog::{Logger, warn};
 
 use ocinet::engine::{Definitions, OpenBundle, Result, edit_for};
@@ -18,7 +19,7 @@ pub struct Arguments {
     bundle: PathBuf,
     /// How to wire it: bridge or another network, several where it is given several times, host, none or
     /// container:CONTAINER; without it, as config.json says, or bridge
-    #[arg(long, value_name = "NETWORK")]
+    #[arg(long, value_name = "NETWORK", add = ArgValueCandidates::new(crate::cli::complete::modes))]
     network: Vec<String>,
     /// The network by which published ports reach it
     #[arg(long, value_name = "NETWORK")]

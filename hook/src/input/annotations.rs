@@ -176,13 +176,38 @@ fn why_unknown(key: &str) -> String {
         Some(option @ ("ip" | "mac" | "interface" | "mtu" | "gw-priority" | "guard")) => {
             format!("is no key of ocinet; it is an option of {}: bridge:{option}=...", Annotations::NETWORK)
         }
-        _ => format!("is no key of ocinet; did you mean {}?", nearest(key)),
+        Some(option) => match (synonym(option), nearest(option)) {
+            (Some(known), _) | (None, Some(known)) => {
+                format!("is no key of ocinet; did you mean {known}? See ocinet-annotations(7)")
+            }
+            (None, None) => "is no key of ocinet; see ocinet-annotations(7)".into(),
+        },
+        None => "is no key of ocinet; see ocinet-annotations(7)".into(),
     }
 }
 
-fn nearest(key: &str) -> &'static str {
-    let distance = |known: &str| strsim::damerau_levenshtein(known, key);
-    Annotations::KEYS.iter().map(|known| known.name).min_by_key(|known| distance(known)).unwrap_or(PREFIX)
+/// What others call our keys: Docker's and podman's options, and Compose's words.
+const SYNONYMS: [(&[&str], &str); 8] = [
+    (&["port", "ports", "expose", "publish-port", "publish-all", "p"], "io.ocinet.publish"),
+    (&["net", "networks", "network-mode", "mode", "bridge"], Annotations::NETWORK),
+    (&["container-name", "id"], Annotations::NAME),
+    (&["host", "host-name"], Annotations::HOSTNAME),
+    (&["hosts", "extra-hosts", "extra-host", "etc-hosts"], Annotations::ADD_HOST),
+    (&["nameserver", "nameservers", "name-server", "dns-server", "dns-servers", "resolver"], "io.ocinet.dns"),
+    (&["search", "domain", "domainname", "dns-domain"], "io.ocinet.dns-search"),
+    (&["dns-opt", "dns-options", "resolv-options"], "io.ocinet.dns-option"),
+];
+
+fn synonym(option: &str) -> Option<&'static str> {
+    SYNONYMS.iter().find(|(words, _)| words.contains(&option)).map(|(_, known)| *known)
+}
+
+/// The key that is near enough to be worth a guess: one edit in three letters.
+fn nearest(option: &str) -> Option<&'static str> {
+    let tolerance = (option.chars().count() / 3).max(1);
+    let keys = Annotations::KEYS.iter().map(|known| known.name);
+    let ranked = keys.map(|key| (strsim::damerau_levenshtein(key.trim_start_matches(PREFIX), option), key));
+    ranked.filter(|(distance, _)| *distance <= tolerance).min().map(|(_, key)| key)
 }
 
 #[cfg(test)]
@@ -205,6 +230,22 @@ mod tests {
     fn a_typo_is_answered_with_the_nearest_key() {
         let error = pick(&[("io.ocinet.pubish", "80:80")]).unwrap_err().to_string();
         assert!(error.contains("\"io.ocinet.pubish\"") && error.contains("io.ocinet.publish?"), "{error}");
+    }
+
+    #[test]
+    fn others_words_are_answered_with_ours() {
+        for (key, expected) in [
+            ("port", "publish"),
+            ("ports", "publish"),
+            ("net", "network"),
+            ("extra-hosts", "add-host"),
+            ("nameserver", "dns"),
+        ] {
+            let error = pick(&[(&format!("io.ocinet.{key}"), "x")]).unwrap_err().to_string();
+            assert!(error.contains(&format!("io.ocinet.{expected}?")), "{error}");
+        }
+        let error = pick(&[("io.ocinet.colour", "red")]).unwrap_err().to_string();
+        assert!(!error.contains("did you mean"), "{error}");
     }
 
     #[test]

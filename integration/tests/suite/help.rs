@@ -58,6 +58,55 @@ fn a_command_line_that_is_wrong() -> Result<()> {
     })
 }
 
+/// A word of Docker's or podman's is answered with where what it means is; `reset` is suggested to nobody.
+#[test]
+fn words_of_others() -> Result<()> {
+    Settings::default().test(|host| {
+        let rows = [
+            ("logs web", "ocinet log"),
+            ("stop web", "by their runtime"),
+            ("run -d nginx", "ocinet prepare"),
+            ("exec web sh", "the runtime's to do"),
+            ("stats", "ocinet ps --stats"),
+            ("info", "ocinet doctor"),
+            ("connect a b", "ocinet network connect"),
+            ("compose up", "ocinet network create"),
+            ("prepare --link db /mnt/b", "--network NAME"),
+            ("prepare -d /mnt/b", "ocinet starts nothing"),
+            ("prepare --expose 80 /mnt/b", "-p publishes one"),
+            ("prepare --port=80 /mnt/b", "--publish"),
+        ];
+        host.unchanged_by(|| {
+            every(rows, |(line, words)| host.ocinet(line)?.exits(2)?.is_refusal()?.says(&[words]).map(drop))
+        })?;
+        for line in ["rset", "rese", "resett"] {
+            let told = host.ocinet(line)?.exits(2)?.is_refusal()?.stderr;
+            ensure!(!told.contains("'reset'"), "{told}");
+        }
+        ensure!(host.ocinet("help")?.success()? == host.ocinet("--help")?.success()?, "help");
+        ensure!(host.ocinet("help network ls")?.success()? == host.ocinet("network ls --help")?.success()?, "help");
+        ensure!(host.ocinet("version")?.success()? == host.ocinet("--version")?.success()?, "version");
+        host.ocinet("prepare --publsh 80")?.exits(2)?.says(&["ocinet prepare --help"])?;
+        Ok(())
+    })
+}
+
+/// An ordinary user, and root of a user namespace as under a rootless runtime, are told to be root, and why.
+#[test]
+fn who_is_not_root_is_told() -> Result<()> {
+    Settings::default().test(|host| {
+        let _web = host.container("web").run()?;
+        let as_user = |line: &str| {
+            let script = format!("setpriv --reuid 1000 --clear-groups {OCINET} {line}");
+            host.output(&["sh", "-c", &script])
+        };
+        every(["ps", "inspect web", "gc", "reset", "network create x"], |line| {
+            as_user(line)?.is_one_line()?.says(&["as root"]).map(drop)
+        })?;
+        Ok(())
+    })
+}
+
 /// The pages are valid for `man`, and contain all commands.
 #[test]
 fn the_manual_can_be_read() -> Result<()> {
@@ -100,13 +149,29 @@ fn the_shells_accept_their_completions() -> Result<()> {
             ensure!(output.stderr.is_empty(), "{output}");
             Ok(())
         })?;
-        every([("ins", "inspect"), ("net", "network"), ("comp", "completion")], |(typed, whole)| {
+        let _web = host.container("shop").publish("8080:80").run()?;
+        let rows = [
+            ("ins", "inspect"),
+            ("net", "network"),
+            ("ps --no", "--no-trunc"),
+            ("inspect sh", "shop"),
+            ("port shop 8", "80/tcp"),
+            ("log s", "shop"),
+            ("doctor s", "shop"),
+            ("network inspect br", "bridge"),
+            ("network connect bridge s", "shop"),
+            ("prepare --network container:", "container:shop"),
+            ("prepare --network n", "none"),
+            ("hook cr", "createRuntime"),
+        ];
+        every(rows, |(typed, whole)| {
+            let last = typed.rsplit(' ').next().unwrap_or_default();
             let script = format!(
-                "source /mnt/completion.bash; COMP_WORDS=(ocinet {typed}) COMP_CWORD=1
-                 _ocinet ocinet {typed} ocinet; echo \"${{COMPREPLY[*]}}\""
+                "PATH=/mnt/bin:$PATH; source /mnt/completion.bash; COMP_WORDS=(ocinet {typed})
+                 COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _clap_complete_ocinet ocinet {last} x; echo \"${{COMPREPLY[*]}}\""
             );
             let completed = host.output(&["bash", "-c", &script])?.success()?;
-            ensure!(completed.trim() == *whole, "{completed}");
+            ensure!(completed.trim() == *whole, "{typed}: {completed}");
             Ok(())
         })
     })

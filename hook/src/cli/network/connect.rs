@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv6Addr};
 
+use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
 use ocinet::decide::request::EndpointRequest;
@@ -23,10 +24,10 @@ pub struct Arguments {
 #[derive(Debug, clap::Args)]
 pub struct Connection {
     /// The network's name or id
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", add = ArgValueCandidates::new(crate::cli::complete::networks))]
     network: String,
     /// The container's id, its name, or the beginning of its id
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER", add = ArgValueCandidates::new(crate::cli::complete::containers))]
     pub container: String,
     /// Its address on the network; without it, the one that it had, or the next free one
     #[arg(long, value_name = "ADDRESS")]

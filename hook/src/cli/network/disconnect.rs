@@ -1,3 +1,4 @@
+use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
 use ocinet::engine::{Error, Result, not_attached};
@@ -10,10 +11,10 @@ use crate::cli::Options;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The network's name or id
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", add = ArgValueCandidates::new(crate::cli::complete::networks))]
     network: String,
     /// The container's id, its name, or the beginning of its id
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER", add = ArgValueCandidates::new(crate::cli::complete::containers))]
     container: String,
     /// Pass over a container that is not on the network, or is not there
     #[arg(short, long)]

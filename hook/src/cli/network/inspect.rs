@@ -1,3 +1,4 @@
+use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
 use ocinet::engine::Result;
@@ -11,7 +12,7 @@ use crate::cli::{Options, print, print_json};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The networks' names or ids
-    #[arg(value_name = "NETWORK", required = true)]
+    #[arg(value_name = "NETWORK", required = true, add = ArgValueCandidates::new(crate::cli::complete::networks))]
     networks: Vec<String>,
     /// Print this of each, a template of Go such as '{{range .IPAM.Config}}{{.Subnet}}{{end}}'
     #[arg(short, long, value_name = "TEMPLATE")]

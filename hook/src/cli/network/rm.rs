@@ -1,3 +1,4 @@
+use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
 use ocinet::engine::{Error, Failures, Result};
@@ -10,7 +11,7 @@ use crate::cli::{Options, print};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The networks' names or ids
-    #[arg(value_name = "NETWORK", required = true)]
+    #[arg(value_name = "NETWORK", required = true, add = ArgValueCandidates::new(crate::cli::complete::networks))]
     networks: Vec<String>,
     /// Pass over a network that does not exist
     #[arg(short, long)]

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
 use ocinet::engine::Result;
@@ -13,7 +14,7 @@ use crate::cli::{Options, print};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The network's name or id
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", add = ArgValueCandidates::new(crate::cli::complete::networks))]
     network: String,
     /// Add a name server; may be repeated
     #[arg(long, value_name = "ADDRESS")]

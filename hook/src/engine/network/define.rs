@@ -123,7 +123,10 @@ pub(in crate::engine) fn not_defined(name: &NetworkName) -> Error {
 /// The error that a container asks for a network which does not exist; `others` do.
 pub(in crate::engine) fn no_such(name: &NetworkName, others: &[Definition]) -> Error {
     let others = others.iter().map(|definition| definition.name.as_str());
-    let why = match similar(name.as_str(), std::iter::once("bridge").chain(others)) {
+    let near = similar(name.as_str(), std::iter::once("bridge").chain(others));
+    // What Docker, podman and libvirt call theirs.
+    let default = ["default", "docker0", "podman", "nat", "bridged", "virbr0", "ocinet0"].contains(&name.as_str());
+    let why = match near.or(default.then_some("bridge")) {
         Some(near) => format!("does not exist; did you mean {near}?"),
         None => format!("does not exist; to make it: ocinet network create {name}"),
     };

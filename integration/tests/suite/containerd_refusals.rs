@@ -45,6 +45,8 @@ fn what_is_wrong_is_said_at_once() -> Result<()> {
             ensure!(said_at_once, "{output}");
             let is_refused = refused(output, words);
             nothing_is_left(host, containerd)?;
+            let recorded = host.ocinet("log -n 1 web")?.success()?;
+            ensure!(recorded.contains(" web: error: ") && recorded.contains(words), "{recorded}");
             is_refused
         })
     })

@@ -103,6 +103,10 @@ fn who_is_not_root_is_told() -> Result<()> {
         every(["ps", "inspect web", "gc", "reset", "network create x"], |line| {
             as_user(line)?.is_one_line()?.says(&["as root"]).map(drop)
         })?;
+        let other = host.container("other").prepare()?;
+        let mut hook = host.command(&["unshare", "--user", "--map-root-user", OCINET, "hook", "createRuntime"]);
+        let refused = Output::of(&mut hook, other.state("createRuntime").to_string().as_bytes())?;
+        refused.is_one_line()?.says(&["rootless"])?;
         Ok(())
     })
 }

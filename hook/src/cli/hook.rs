@@ -69,7 +69,7 @@ impl Arguments {
 /// What the user calls the container, where it is more than its id.
 fn name_of(state: &State) -> Option<String> {
     let said = state.annotations.get(Annotations::NAME).cloned();
-    said.or_else(|| podman::name_of(state).map(|name| name.to_string()))
+    said.or_else(|| podman::container_of(state).map(|container| container.name.to_string()))
 }
 
 /// Logs a step in the same form as the engine.

@@ -192,6 +192,14 @@ impl Engine {
     ) -> Leased<Connection> {
         let definition = self.definitions_of(std::slice::from_ref(request))?.pop().flatten();
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
+        // An endpoint of ours that drains has its name until it is gone, and comes first.
+        let draining = self.store.read().at_one_moment(|store| match store.sandbox(number)? {
+            Some(sandbox) => store.draining_in(sandbox.namespace.cookie),
+            None => Ok(None),
+        })?;
+        if let Some(draining) = draining {
+            return Err(LeaseConflict::Draining(draining));
+        }
         // Other programs may have made some: in a pod of Kubernetes, eth0 is CNI's.
         let taken = kernel::taken_in(netns, &joined::further_names(request, definition.as_ref()))?;
         let lock = change_at_firewall(&self.locks)?;

@@ -104,11 +104,14 @@ fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger
     let is_member = owner.is_some();
     if let Some(podmans) = owner.or_else(|| podman::container_of(state)) {
         request.kept_by = podmans.keeping_key();
-        if !state.annotations.contains_key(Annotations::NAME) {
-            request.identity.name = podmans.name;
-        }
+        let is_named = state.annotations.contains_key(Annotations::NAME);
         if is_member {
-            request.belong_to(podmans.id, podmans.bundle);
+            let own = podman::container_of(state).filter(|_| !is_named).map(|own| own.name);
+            let own = own.unwrap_or_else(|| request.identity.name.clone());
+            request.belong_to(podmans.id, podmans.bundle, own);
+        }
+        if !is_named {
+            request.identity.name = podmans.name;
         }
     }
     let pid = state.live_pid()?;

@@ -10,7 +10,9 @@ use crate::decide::identity::Identity;
 use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, NetworkNamespace, State};
 use crate::input::{PublishRequest, exposed_ports, parse_publish};
-use crate::model::{ContainerId, HostAddress, InterfaceName, Invalid, KeptConnection, Key, Mac, Mode, NetworkName};
+use crate::model::{
+    ContainerId, ContainerName, HostAddress, InterfaceName, Invalid, KeptConnection, Key, Mac, Mode, NetworkName,
+};
 
 /// What one container asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub struct Request {
     pub has_owner: bool,
     /// What its kept connections are found by, where that is not its key.
     pub kept_by: Option<Key>,
-    /// Its own id and bundle, where it is wired for another one.
-    pub guest: Option<(ContainerId, String)>,
+    /// Its own id, bundle and name, where it is wired for another one.
+    pub guest: Option<(ContainerId, String, ContainerName)>,
     /// What is accepted but has no effect, in words.
     pub warnings: Vec<String>,
 }
@@ -185,11 +187,11 @@ impl Request {
         self.kept_by.unwrap_or_else(|| self.key())
     }
 
-    /// Has it wired for the container `id` of `bundle`, in whose network namespace it is: the network comes and goes
+    /// Has it, which is called `own_name`, wired for the container `id` of `bundle`, in whose network namespace it is: the network comes and goes
     /// with that one.
-    pub fn belong_to(&mut self, id: ContainerId, bundle: String) {
+    pub fn belong_to(&mut self, id: ContainerId, bundle: String, own_name: ContainerName) {
         let own = (std::mem::replace(&mut self.container, id), std::mem::replace(&mut self.bundle, bundle));
-        (self.guest, self.has_owner) = (Some(own), true);
+        (self.guest, self.has_owner) = (Some((own.0, own.1, own_name)), true);
     }
 
     /// Reads what the container asks for; `None` where it asks for nothing of ours.

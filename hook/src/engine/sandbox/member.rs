@@ -57,11 +57,11 @@ impl Engine {
         process: NetnsLocator,
         target: &AttachTarget,
     ) {
-        let own = (request.container.clone(), request.bundle.clone());
-        let (container, bundle) = request.guest.clone().unwrap_or(own);
+        let own = (request.container.clone(), request.bundle.clone(), request.identity.name.clone());
+        let (container, bundle, name) = request.guest.clone().unwrap_or(own);
         let member = Member {
             container,
-            name: request.identity.name.clone(),
+            name,
             bundle,
             owner: owner.container.clone(),
             owner_name: owner.name.clone(),

@@ -118,7 +118,7 @@ pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
     let neighbours = gateways.filter_map(known);
     steps.extend(neighbours.map(|(address, mac)| SandboxStep::Neighbour { name: name(), address, mac }));
     if decisions.may_be_misremembered(network) {
-        // Other hosts see no question of IPv6 about an address that they do not have.
+        // A question of IPv6 goes to those alone that have the address (RFC 4861, section 4.3), so it announces nothing.
         let addresses = endpoint.addresses.iter().map(IpNet::addr).filter(IpAddr::is_ipv4);
         steps.extend(addresses.map(|address| SandboxStep::Announce { name: name(), address }));
     }

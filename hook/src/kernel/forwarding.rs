@@ -3,7 +3,9 @@
 //! Of IPv6, a host that forwards by `forwarding` of all links hears no router advertisements any more, and loses the
 //! default route that it has from one (`rt6_purge_dflt_routers`, net/ipv6/route.c). Linux 6.17 has `force_forwarding`
 //! beside it, which lets what comes in by a link be forwarded and leaves the host a host. Written for all links, it
-//! reaches those that are there, and written as the default, those to come.
+//! reaches those that are there, and written as the default, those to come. A 0 that is written to `forwarding` of all
+//! links takes it from each link, and leaves the value for all as it was (`addrconf_forward_change`,
+//! net/ipv6/addrconf.c): so `lo` is looked at, which is always there.
 
 use crate::model::Family;
 use std::fs;
@@ -17,6 +19,8 @@ const V4: &str = "/proc/sys/net/ipv4/ip_forward";
 const ROUTER: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 const FORCED: [&str; 2] =
     ["/proc/sys/net/ipv6/conf/default/force_forwarding", "/proc/sys/net/ipv6/conf/all/force_forwarding"];
+
+const WITNESS: &str = "/proc/sys/net/ipv6/conf/lo/force_forwarding";
 
 /// Whether this namespace forwards packets of `family`. A kernel without IPv6 forwards none.
 ///
@@ -61,7 +65,9 @@ pub fn switch_forwarding_off(family: Family) -> Result<()> {
 
 fn force() -> Result<()> {
     if fs::exists(FORCED[0]).doing(|| format!("look for {}", FORCED[0]))? {
-        return sysctl::set(&Setting::forwarding_of(Family::V6));
+        // The kernel does nothing for a value that is the same as before.
+        write(FORCED[1], "0")?;
+        return FORCED.iter().try_for_each(|path| write(path, "1"));
     }
     let why = "before Linux 6.17, a host that forwards loses the default route that it has from a router advertisement; \
         where it has none, or accept_ra of its link is 2: sysctl -w net.ipv6.conf.all.forwarding=1";
@@ -69,7 +75,7 @@ fn force() -> Result<()> {
 }
 
 fn is_forced() -> Result<bool> {
-    for path in FORCED {
+    for path in [FORCED[0], WITNESS] {
         if !is_one_if_there(path)? {
             return Ok(false);
         }

@@ -197,8 +197,13 @@ impl Sandbox {
         let targets = self.port_targets();
         let families: Families = targets.iter().map(|target| Family::of(*target)).collect();
         if !self.is_routed() {
-            let only_v4 = families.is_empty() || families == Families::default().with(Family::V4);
-            let at = |address: HostAddress| if only_v4 { vec![address] } else { address.of_families(families) };
+            let only_v4 = families == Families::default().with(Family::V4);
+            let leads = |address: &HostAddress| address.family().is_none_or(|family| families.contains(family));
+            let at = |address: HostAddress| match families.is_empty() {
+                true => vec![address],
+                false if only_v4 => Some(address).into_iter().filter(leads).collect(),
+                false => address.of_families(families).into_iter().filter(leads).collect(),
+            };
             let each = |mapping: &PortMapping| {
                 let mapping = mapping.clone();
                 at(mapping.host_address)

@@ -210,6 +210,8 @@ fn a_lost_store_is_rebuilt() -> Result<()> {
     settings().test(|host| {
         let web = host.container("web").network("dual:ip6=fd00:7::beef").publish("8080:80").run()?;
         let six = host.container("six").network("six").run()?;
+        // Each family has its own port of the container behind one of the host.
+        let apart = host.container("apart").network("dual").publish("0.0.0.0:8090:80,[::]:8090:81").run()?;
         let known = || -> Result<Vec<_>> {
             let mut sandboxes = host.sandboxes()?;
             sandboxes.sort_by(|one, other| one.container.cmp(&other.container));
@@ -225,7 +227,24 @@ fn a_lost_store_is_rebuilt() -> Result<()> {
         ensure!(before.len() == after.len(), "{after:#?}");
         host.check()?;
         host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        apart.delete()?;
         six.delete()?;
+        web.delete()
+    })
+}
+
+/// What another program did to forwarding is put right by the next collection.
+#[test]
+fn forwarding_comes_back() -> Result<()> {
+    settings().test(|host| {
+        let web = host.container("web").network("dual").run()?;
+        let _server = host.peer().serve("peer", &["80"])?;
+        web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
+        host.sh("sysctl -qw net.ipv6.conf.all.forwarding=1; sysctl -qw net.ipv6.conf.all.forwarding=0")?;
+        web.cannot_reach(Tcp, format!("[{FAR6}]:80"))?;
+        ensure!(doctor(host)?.contains("net.ipv6.conf.all.force_forwarding"), "{}", doctor(host)?);
+        host.ocinet("gc")?.success()?;
+        web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
         web.delete()
     })
 }

@@ -11,7 +11,7 @@ use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
 use crate::kernel::{self, Place};
-use crate::model::{Alias, Endpoint, InterfaceName, Mode, Network, Sandbox, State};
+use crate::model::{Alias, Endpoint, Family, InterfaceName, Mode, Network, Sandbox, State};
 use crate::store::HostRow;
 
 /// The trouble with what no container owns.
@@ -174,10 +174,11 @@ impl Engine {
         let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
         let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
         if guarded && !needs.is_empty() {
-            let missing = not_forwarded(needs.iter())?.iter().map(Setting::forwarding_name);
-            findings.extend(
-                missing.map(|name| Finding::ours(format!("sysctl {name}"), "is 0: no container reaches the outside")),
-            );
+            findings.extend(not_forwarded(needs.iter())?.iter().map(|family| {
+                let by = if family == Family::V6 { " by IPv6" } else { "" };
+                let trouble = format!("is 0: no container reaches the outside{by}");
+                Finding::ours(format!("sysctl {}", Setting::forwarding_name(family)), trouble)
+            }));
         }
         Ok(findings)
     }

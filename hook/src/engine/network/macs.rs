@@ -8,7 +8,8 @@ pub(in crate::engine) fn remember_mac(
     network: &mut Network,
     endpoint: &Endpoint,
 ) -> store::Result<()> {
-    let is_other = endpoint.addresses.iter().any(|address| Mac::of(address.addr()) != endpoint.mac);
+    // The MAC follows from the first address.
+    let is_other = endpoint.addresses.first().is_some_and(|address| Mac::of(address.addr()) != endpoint.mac);
     let is_chosen = is_other || endpoint.unguarded;
     if network.options.derived_macs && is_chosen {
         network.options.derived_macs = false;

@@ -290,7 +290,7 @@ fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
     let is_reached = |port: &&Publish| port.reached_by.has_host() != sandbox.is_routed();
     let to_it = published.iter().filter(|port| targets.contains(&port.target.ip())).filter(is_reached);
     let mut ours: Vec<&Publish> = to_it.collect();
-    let place = |port: &&Publish| (port.protocol.number(), port.host_address.ip(), port.host_port);
+    let place = |port: &&Publish| (port.protocol.number(), port.host_address.ip(), port.host_port, port.target.port());
     ours.sort_by_key(place);
     // One that is published on every address leads to an address of each family.
     let of_all_families = |port: &Publish| {

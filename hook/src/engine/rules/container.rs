@@ -72,7 +72,6 @@ impl Rules {
     ) -> Result<()> {
         let FirewallLock { row, lock } = firewall_lock;
         let (base, remove, add) = (self.base(&row, links)?, publish_needs(before), publish_needs(after));
-        refuse_unasked(&base, &add)?;
         let change = Change { base, networks: &[], add: &add, remove: &remove };
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);

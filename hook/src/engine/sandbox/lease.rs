@@ -62,8 +62,10 @@ impl Engine {
         // Only a namespace that was there before can have been wired by another program.
         let may_lead_elsewhere =
             matches!(request.namespace, NetworkNamespace::At(_)) && !asked_networks.publish.is_empty();
-        let families = definitions.iter().flatten().flat_map(|network| network.families().iter().collect::<Vec<_>>());
-        let families = families.fold(Families::default().with(Family::V4), Families::with);
+        let of = |definition: &Option<Network>| {
+            definition.as_ref().map_or(Families::default().with(Family::V4), Network::families)
+        };
+        let families = definitions.iter().map(of).flat_map(|families| families.iter().collect::<Vec<_>>()).collect();
         let leads_elsewhere = may_lead_elsewhere && perform::has_way_out(&target.netns, families)?;
         let published_by = self.published_by(asked_networks, &definitions, &[], leads_elsewhere)?;
         let mappings = self.choose_ports(asked_networks.publish, &published_by)?;

@@ -129,6 +129,8 @@ fn serve(arguments: &Arguments, log: &Logger) -> Result<()> {
         server.start().await.map_err(refused)?;
         // Much of the code is used only up to here.
         kernel::return_memory();
+        // The records are of containers, and end with the state directory.
+        let log = logger(None);
         info!(log, "serving"; "socket" => %claim.path().display());
         tokio::select! {
             ended = ended => {

@@ -20,6 +20,7 @@ const ROUTER: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 const FORCED: [&str; 2] =
     ["/proc/sys/net/ipv6/conf/default/force_forwarding", "/proc/sys/net/ipv6/conf/all/force_forwarding"];
 
+const CONF: &str = "/proc/sys/net/ipv6/conf";
 const WITNESS: &str = "/proc/sys/net/ipv6/conf/lo/force_forwarding";
 
 /// Whether this namespace forwards packets of `family`. A kernel without IPv6 forwards none.
@@ -52,22 +53,62 @@ pub fn switch_forwarding_on(family: Family) -> Result<()> {
     }
 }
 
-/// Switches off what [`switch_forwarding_on`] switched on.
+/// Switches off what [`switch_forwarding_on`] switched on, all of it or a part; true where there was any.
 ///
 /// # Errors
-/// When /proc cannot be written.
-pub fn switch_forwarding_off(family: Family) -> Result<()> {
+/// When /proc cannot be read or written.
+pub fn switch_forwarding_off(family: Family) -> Result<bool> {
     match family {
-        Family::V4 => write(V4, "0"),
-        Family::V6 => FORCED.iter().try_for_each(|path| write(path, "0")),
+        Family::V4 if is_one(V4)? => write(V4, "0").map(|()| true),
+        Family::V4 => Ok(false),
+        Family::V6 => {
+            let mut was_on = false;
+            // The links first: those that are to come have no packets yet.
+            for path in [FORCED[1], FORCED[0]] {
+                if is_one_if_there(path)? {
+                    write(path, "0")?;
+                    was_on = true;
+                }
+            }
+            Ok(was_on)
+        }
     }
+}
+
+/// Refuses to switch forwarding of `family` on where a person or program has some links forward it and others not: how
+/// it was could not be restored.
+///
+/// # Errors
+/// That it is so, or when /proc cannot be read.
+pub fn refuse_partial_forwarding(family: Family) -> Result<()> {
+    if family == Family::V4 || forwarding(family)? {
+        return Ok(());
+    }
+    let links = match fs::read_dir(CONF) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        links => links.doing(|| format!("read {CONF}"))?,
+    };
+    for link in links {
+        let link = link.doing(|| format!("read {CONF}"))?.file_name().to_string_lossy().into_owned();
+        let is_one_of_several = ["all", "default"].contains(&link.as_str());
+        if !is_one_of_several && is_one_if_there(&format!("{CONF}/{link}/force_forwarding"))? {
+            let why = format!(
+                "{link} does already (force_forwarding), and not all links; let all of them, and those to come: \
+                 sysctl -w {}",
+                Setting::forwarding_words(family)
+            );
+            return Err(Error::refused("forward IPv6", io::Error::other(why)));
+        }
+    }
+    Ok(())
 }
 
 fn force() -> Result<()> {
     if fs::exists(FORCED[0]).doing(|| format!("look for {}", FORCED[0]))? {
         // The kernel does nothing for a value that is the same as before.
         write(FORCED[1], "0")?;
-        return FORCED.iter().try_for_each(|path| write(path, "1"));
+        write(FORCED[0], "1")?;
+        return write(FORCED[1], "1").inspect_err(|_| drop(write(FORCED[0], "0")));
     }
     let why = "before Linux 6.17, a host that forwards loses the default route that it has from a router advertisement; \
         where it has none, or accept_ra of its link is 2: sysctl -w net.ipv6.conf.all.forwarding=1";

@@ -107,6 +107,77 @@ fn a_container_has_ipv6_alone() -> Result<()> {
     })
 }
 
+/// Another network of the host's, with a host `far` of both families on it.
+const SECOND_LAN: &str = "
+    ip netns add far
+    ip link add lan2 type veth peer name eth0 netns far
+    ip address add 2001:db8:53::1/64 dev lan2 nodad
+    ip address add 198.51.101.1/24 dev lan2
+    ip link set lan2 up
+    ip -netns far link set lo up
+    ip -netns far link set eth0 up
+    ip -netns far address add 2001:db8:53::2/64 dev eth0 nodad
+    ip -netns far address add 198.51.101.2/24 dev eth0
+    ip -netns far route add default via 2001:db8:53::1
+    ip -netns far route add default via 198.51.101.1
+";
+
+/// The host forwards for its containers alone, also when its store was lost, and no more after a reset that was cut off
+/// before.
+#[test]
+fn the_host_is_nobody_elses_router() -> Result<()> {
+    settings().test(|host| {
+        host.sh(SECOND_LAN)?;
+        let (far, peer) = (host.beside("/run/netns/far"), host.peer());
+        peer.sh(&format!("ip route add 2001:db8:53::/64 via {UPLINK6}; ip route add 198.51.101.0/24 via {UPLINK}"))?;
+        let _server = peer.serve("peer", &["80"])?;
+        let servers = [format!("{PEER}:80"), format!("[{PEER6}]:80")];
+        let closed = || servers.iter().try_for_each(|server| far.cannot_reach(Tcp, server));
+        let web = host.container("web").network("dual").run()?;
+        closed()?;
+        host.sh("rm -f /run/ocinet/store*")?;
+        host.ocinet("doctor --fix")?.success()?;
+        closed()?;
+        host.disarm()?;
+        servers.iter().try_for_each(|server| far.reaches(Tcp, server)?.is("peer").map(drop))?;
+        host.ocinet("doctor --fix")?.success()?;
+        closed()?;
+        web.delete()?;
+        host.settles()?;
+        let forwards = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/*/force_forwarding";
+        ensure!(host.sh(forwards)?.contains('1'), "the control");
+        // As a reset leaves it that is killed between its two writes, in the one order and the other.
+        for half in ["default", "all"] {
+            host.sh(&format!("echo 0 >/proc/sys/net/ipv6/conf/{half}/force_forwarding"))?;
+            host.ocinet("reset --force")?.success()?;
+            ensure!(!host.sh(forwards)?.contains('1'), "{half}: {}", host.sh(forwards)?);
+            host.container("again").network("dual").run()?.delete()?;
+            host.settles()?;
+        }
+        host.ocinet("reset --force")?.success()?;
+        host.sh("ip link delete lan2; ip netns delete far").map(drop)
+    })
+}
+
+/// A person lets some links forward IPv6: how that was could not be restored.
+#[test]
+fn forwarding_of_some_links_is_left_alone() -> Result<()> {
+    settings().prepare("echo 1 >/proc/sys/net/ipv6/conf/uplink/force_forwarding").test(|host| {
+        let refused = host.container("web").network("dual").refused()?;
+        ensure!(refused.stderr.contains("uplink does already"), "{refused}");
+        host.container("web").network("plain").run()?.delete()?;
+        host.ocinet("reset --force")?.success()?;
+        let one = host.sh("cat /proc/sys/net/ipv6/conf/uplink/force_forwarding")?;
+        ensure!(one.trim() == "1", "{one}");
+        host.sh("sysctl -qw net.ipv6.conf.default.force_forwarding=1 net.ipv6.conf.all.force_forwarding=1")?;
+        host.container("web").network("dual").run()?.delete()?;
+        host.ocinet("reset --force")?.success()?;
+        let of = "cat /proc/sys/net/ipv6/conf/all/force_forwarding /proc/sys/net/ipv6/conf/uplink/force_forwarding";
+        ensure!(host.sh(of)? == "1\n1\n", "it is the operator's: {}", host.sh(of)?);
+        Ok(())
+    })
+}
+
 /// What does not follow from a published port is closed, although the host forwards IPv6 now.
 #[test]
 fn what_is_not_published_is_closed() -> Result<()> {
@@ -123,14 +194,7 @@ fn what_is_not_published_is_closed() -> Result<()> {
         host.cannot_reach(Tcp, "[::1]:8080")?;
         host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
         // The host is no router between other links.
-        host.sh("ip netns add far
-             ip link add lan2 type veth peer name eth0 netns far
-             ip address add 2001:db8:53::1/64 dev lan2 nodad
-             ip link set lan2 up
-             ip -netns far link set lo up
-             ip -netns far link set eth0 up
-             ip -netns far address add 2001:db8:53::2/64 dev eth0 nodad
-             ip -netns far route add default via 2001:db8:53::1")?;
+        host.sh(SECOND_LAN)?;
         let far = host.beside("/run/netns/far");
         peer.sh(&format!("ip route add 2001:db8:53::/64 via {UPLINK6}"))?;
         let _server = peer.serve("peer", &["80"])?;

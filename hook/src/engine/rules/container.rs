@@ -4,7 +4,7 @@ use super::forwarding::not_forwarded;
 use super::ruleset::Rules;
 use crate::engine::locks::FirewallLock;
 use crate::engine::{Error, Result};
-use crate::firewall::{Base, Change, Kind, NetworkNeeds, Publish, publish_needs};
+use crate::firewall::{Change, Kind, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::HostLinks;
 use crate::model::{Endpoint, Families, Family, InterfaceName, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
@@ -23,8 +23,8 @@ pub(super) fn refuse_unkept(kind: Kind, networks: &[Network]) -> Result<()> {
 }
 
 /// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
-fn refuse_unasked(base: &Base, ports: &[Publish]) -> Result<()> {
-    if !base.input_loop.is_used() || ports.iter().all(|port| port.family() != Some(Family::V6)) {
+pub(super) fn refuse_unasked<'p>(mut ports: impl Iterator<Item = &'p Publish>) -> Result<()> {
+    if ports.all(|port| port.family() != Some(Family::V6)) {
         return Ok(());
     }
     Err(Error::Conflict(
@@ -116,7 +116,9 @@ impl Rules {
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
         refuse_unkept(kind, networks)?;
         let base = self.base(&row, links)?;
-        refuse_unasked(&base, ports)?;
+        if base.input_loop.is_used() {
+            refuse_unasked(ports.iter())?;
+        }
         let missing = not_forwarded(needs.iter())?;
         if missing != Families::default() {
             drop(lock);

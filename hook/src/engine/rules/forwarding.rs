@@ -28,6 +28,9 @@ impl Rules {
     fn forward_family(&mut self, family: Family, store: &mut Store, links: &mut HostLinks) -> Result<()> {
         let _alone = alone_at_firewall(&self.locks)?;
         let before = store.read().host_row()?.forwarding_of(family);
+        if before == Forwarding::OfOthers {
+            kernel::refuse_partial_forwarding(family)?;
+        }
         if before == Forwarding::OfOthers && self.close_forwarding && !kernel::forwarding(family)? {
             store.write(|store| store.set_forwarding(family, Forwarding::Intended))?;
         }
@@ -83,8 +86,8 @@ pub(in crate::engine) fn forward_no_more(store: &Store) -> Result<Families> {
     let row = store.read().host_row()?;
     let mut switched = Families::default();
     for family in Family::ALL {
-        if row.forwarding_of(family) != Forwarding::OfOthers && kernel::forwarding(family)? {
-            kernel::switch_forwarding_off(family)?;
+        // Also what an earlier try that was cut off has left.
+        if row.forwarding_of(family) != Forwarding::OfOthers && kernel::switch_forwarding_off(family)? {
             switched = switched.with(family);
         }
     }

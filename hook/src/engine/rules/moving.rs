@@ -7,14 +7,15 @@
 use crate::model::Family;
 use slog::{Logger, info, warn};
 
-use super::container::refuse_unkept;
+use super::container::{refuse_unasked, refuse_unkept};
 use super::forwarding::forward_no_more;
 use super::input_loop;
 use super::ruleset::Rules;
 use crate::driver;
 use crate::engine::Result;
 use crate::engine::locks::alone_at_firewall;
-use crate::firewall::Kind;
+use crate::firewall::{Kind, Publish, publish_needs};
+use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, perform};
 use crate::store::{Forwarding, HostRow, Store};
 
@@ -23,6 +24,10 @@ impl Rules {
     /// what config.toml says; the row that is returned may have their earlier setting.
     pub fn follow_config(&mut self, store: &mut Store, links: &mut HostLinks) -> Result<HostRow> {
         let row = self.ensure_configured_firewall(store, links)?;
+        if self.published_ports == PublishedPorts::RespectHostFirewall && !row.respect_host_firewall {
+            let ports: Vec<Publish> = store.read().sandboxes()?.iter().flat_map(publish_needs).collect();
+            refuse_unasked(ports.iter())?;
+        }
         input_loop::store_setting(self.published_ports, &row, store, &self.locks)?;
         Ok(row)
     }

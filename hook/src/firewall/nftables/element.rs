@@ -198,8 +198,11 @@ fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
 /// The bytes of a register.
 const REGISTER: usize = 4;
 
-/// The fields that [`joined`] made `bytes` of, where they are several; none where one is not of its type.
+/// The fields that [`joined`] made `bytes` of; none where one is not of its type.
 fn fields(types: &[Type], mut bytes: &[u8]) -> Option<Vec<Field>> {
+    if let [of] = types {
+        return Some(vec![of.read(bytes)?]);
+    }
     let field = |of: &Type| {
         let (field, rest) = bytes.split_at_checked(of.length().next_multiple_of(REGISTER))?;
         bytes = rest;
@@ -429,6 +432,8 @@ mod tests {
                 "masqueraded6 fd00::2",
             ]
         );
+        let closed: Vec<_> = base_elements(&all.base).map(|element| element.encode().family()).collect();
+        assert_eq!(closed, [Some(Family::V4), Some(Family::V6)], "as the kernel has them");
         let encoded = encoded_ports(&all.publish, &all.base);
         assert_eq!(encoded.iter().find_map(Encoded::publish), Some(all.publish[0].clone()));
         let asked = encoded_ports(&all.publish, &Base { input_loop: InputLoop::Made { link: 7 }, ..all.base });

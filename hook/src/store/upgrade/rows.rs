@@ -170,6 +170,7 @@ impl EndpointRow {
             mtu,
             addresses,
             routes,
+            names: Vec::new(),
             publishing: Publishing::Direct,
             gw_priority: 0,
             unguarded: false,

@@ -145,7 +145,6 @@ pub fn endpoint(
         mtu: connection.mtu.unwrap_or(network.options.mtu),
         routes: default_routes(network, &addresses),
         addresses,
-        names: connection.aliases.clone(),
         publishing: Publishing::Direct,
         gw_priority: connection.gw_priority.unwrap_or_default(),
         unguarded: connection.unguarded == Some(true),

@@ -7,13 +7,11 @@ use std::path::PathBuf;
 
 use crate::decide::files::{self, File};
 use crate::decide::identity::Identity;
-use crate::driver::{self, NAME_SERVER};
 use crate::input::config::Config;
 use crate::input::{Annotations, Bundle, NetworkNamespace, State};
 use crate::input::{PublishRequest, exposed_ports, parse_publish};
 use crate::model::{
-    ContainerId, ContainerName, HostAddress, HostName, InterfaceName, Invalid, KeptConnection, Key, Mac, Mode,
-    NetworkName,
+    ContainerId, ContainerName, HostAddress, InterfaceName, Invalid, KeptConnection, Key, Mac, Mode, NetworkName,
 };
 
 /// What one container asks for.
@@ -160,24 +158,21 @@ pub struct EndpointRequest {
     pub mtu: Option<u32>,
     /// `gw-priority=`: of several connections, the one with the highest has the default route; 0 without it.
     pub gw_priority: Option<i32>,
-    /// `alias=`: what others on the network find it by, beside its container's name.
-    pub aliases: Vec<HostName>,
     /// `guard=off`: whether it may send with every address; no without it.
     pub unguarded: Option<bool>,
 }
 
 impl From<KeptConnection> for EndpointRequest {
     fn from(kept: KeptConnection) -> Self {
-        let KeptConnection { network, addresses, mac, interface, mtu, gw_priority, aliases } = kept;
-        Self { network, addresses, mac, interface, mtu, gw_priority, aliases, unguarded: None }
+        let KeptConnection { network, addresses, mac, interface, mtu, gw_priority } = kept;
+        Self { network, addresses, mac, interface, mtu, gw_priority, unguarded: None }
     }
 }
 
 impl From<&EndpointRequest> for KeptConnection {
     fn from(request: &EndpointRequest) -> Self {
-        let EndpointRequest { network, addresses, mac, interface, mtu, gw_priority, aliases, unguarded: _ } =
-            request.clone();
-        Self { network, addresses, mac, interface, mtu, gw_priority, aliases }
+        let EndpointRequest { network, addresses, mac, interface, mtu, gw_priority, unguarded: _ } = request.clone();
+        Self { network, addresses, mac, interface, mtu, gw_priority }
     }
 }
 
@@ -218,8 +213,7 @@ impl Request {
         let exposed = || exposed_ports(&all, address);
         let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default(), address, exposed)
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
-        let (mut wiring, mut warnings) =
-            wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
+        let (mut wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
         if let Some(via) = &annotations.publish_via {
             wiring.publish_by(via).map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
         }
@@ -233,12 +227,6 @@ impl Request {
             files: files::left_to_us(bundle),
             spec_files: files::made_for(bundle),
         };
-        if has_names(&wiring) && !root.files.contains(&File::ResolvConf) {
-            warnings.push(format!(
-                "its spec mounts an /etc/resolv.conf, which stays: where that does not name {NAME_SERVER}, the container \
-                 does not find others by their names"
-            ));
-        }
         let (container, bundle) = (state.id.clone(), state.bundle.clone());
         Ok(Some(Self {
             container,
@@ -253,11 +241,6 @@ impl Request {
             warnings,
         }))
     }
-}
-
-/// Whether it is on a network whose containers find each other by their names.
-fn has_names(wiring: &Wiring) -> bool {
-    wiring.connections().iter().any(|one| driver::has_names(&one.network))
 }
 
 fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<String>), Invalid> {

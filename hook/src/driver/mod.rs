@@ -7,14 +7,12 @@
 
 mod bridge;
 mod guard;
-mod names;
 mod setting;
 #[cfg(test)]
 mod slice;
 
 pub use bridge::address_of;
 pub use guard::{FilterProgram, Guard};
-pub use names::{NAME_SERVER, NamesPort, ZONE, has_names, names_namespace, names_port};
 pub use setting::Setting;
 
 use std::fmt;
@@ -129,11 +127,6 @@ pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
     let is_near =
         |route: &&StaticRoute| network.subnets.iter().filter(is_in).any(|subnet| subnet.range.contains(&route.via));
     steps.extend(network.options.routes.iter().filter(is_near).copied().map(SandboxStep::Route));
-    // From an address of the same family.
-    if has_names(&network.name) && endpoint.addresses.iter().any(|net| net.addr().is_ipv4() == NAME_SERVER.is_ipv4()) {
-        steps.push(SandboxStep::Neighbour { name: name(), address: NAME_SERVER, mac: Mac::of(NAME_SERVER) });
-        steps.push(SandboxStep::Near { name: name(), to: NAME_SERVER.into(), source: None });
-    }
     steps
 }
 
@@ -312,29 +305,6 @@ pub enum SandboxStep {
     },
     /// A route of the network.
     Route(StaticRoute),
-    /// A kernel setting.
-    Setting(Setting),
-    /// An address of the namespace's own, by whichever link it is reached: it is on the loopback interface.
-    OwnAddress(IpNet),
-    /// Only packets of this namespace's own are routed, whatever its settings say of forwarding.
-    RouteOwnAlone,
-    /// The addresses `to` are reached directly by an interface. A route to them by another interface stays, too, and is
-    /// used once this one is gone.
-    Near {
-        /// The interface.
-        name: InterfaceName,
-        /// The addresses.
-        to: IpNet,
-        /// The own address that packets to them have, where the kernel is not to choose.
-        source: Option<IpAddr>,
-    },
-    /// The addresses `to` are not reached directly by an interface any more.
-    NotNear {
-        /// The interface.
-        name: InterfaceName,
-        /// The addresses.
-        to: IpNet,
-    },
     /// The default route, unless the namespace has one already.
     DefaultRoute {
         /// The next hop.

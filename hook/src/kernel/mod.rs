@@ -22,7 +22,6 @@ mod survey;
 mod sysctl;
 mod terminal;
 
-pub use child_process::start_resident;
 pub use clock::processor_time;
 pub use error::{Error, Result};
 pub use firewall::{
@@ -31,11 +30,10 @@ pub use firewall::{
 };
 pub use forwarding::{forwarding, refuse_partial_forwarding, switch_forwarding_off, switch_forwarding_on};
 pub use fs::{
-    Lock, LockFile, Place, RecordReader, Records, Replaceable, Seen, Watch, age, ask_line, boot_id, check_state_dir,
-    has_drafts, identity_of, is_gone, is_listened_on, is_listened_to, machine_id, make_namespace, move_directory,
-    names_in, namespace_in, now, random_hex, read_regular, read_stdin, remove_drafts, remove_file, remove_files,
-    remove_if_empty, remove_socket, rewrite, room_beside, state_dir, write_files, write_lasting, write_private,
-    write_public,
+    Lock, LockFile, Place, RecordReader, Records, Replaceable, Seen, Watch, age, boot_id, check_state_dir, has_drafts,
+    identity_of, is_gone, is_listened_on, is_listened_to, machine_id, make_namespace, move_directory, names_in,
+    namespace_in, now, random_hex, read_regular, read_stdin, remove_drafts, remove_file, remove_files, remove_if_empty,
+    remove_socket, rewrite, room_beside, state_dir, write_files, write_lasting, write_private, write_public,
 };
 pub use in_namespace::{ContainerInterface, Found, interface_in, namespaces, taken_in};
 pub use memory::{hurry_memory, return_memory, spare_memory};

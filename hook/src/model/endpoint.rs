@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{HostName, InterfaceName, Mac, NetworkName, State};
+use super::{InterfaceName, Mac, NetworkName, State};
 
 /// One connection of a sandbox to a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +29,6 @@ pub struct Endpoint {
     /// The routes by it.
     #[serde(rename = "gateways")]
     pub routes: Vec<Route>,
-    /// What others on the network find it by, beside its container's name and id.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<HostName>,
     /// What it has to do with published ports.
     #[serde(default, skip_serializing_if = "Publishing::is_direct")]
     pub publishing: Publishing,

@@ -119,11 +119,9 @@ impl Engine {
         let endpoint = connection.sandbox.endpoints.last().map(|endpoint| endpoint.number).unwrap_or_default();
         let network = connection.network.clone();
         let connected = self.wire_connection(connection, netns).and_then(|()| {
-            self.ensure_agent([&network.name].into_iter())?;
             let arranged = self.rearrange(number, Some(netns), |_, _| Ok(()))?;
             self.rules.refuse_unpassed(&arranged, &network, &self.store)?;
             self.files.rewrite_hosts(before, &arranged)?;
-            self.files.follow_names(before, &arranged, &self.config.dns_fallback)?;
             self.step("files");
             self.seal_connection(before, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))
         });

@@ -43,10 +43,6 @@ pub enum Place {
     Drain(i64),
     /// The claim to be the resident process of this host.
     Service,
-    /// The claim to be the name server of this host.
-    Agent,
-    /// Shared while a process needs the name server to stay, held alone by one that is about to end.
-    AgentNeed,
     /// The definitions of networks, while one is chosen, written or removed.
     Definitions,
     /// The flows of draining endpoints, while they are deleted and the endpoints' rows after them.
@@ -67,8 +63,6 @@ impl Place {
             Self::Links => 5,
             Self::Definitions => 6,
             Self::Flows => 7,
-            Self::Agent => 8,
-            Self::AgentNeed => 9,
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
             Self::Containers => 1 << 32,
@@ -92,8 +86,6 @@ impl fmt::Display for Place {
             Self::Sandbox(_) => "this container",
             Self::Drain(_) => "links being deleted",
             Self::Service => "the service",
-            Self::Agent => "the name server",
-            Self::AgentNeed => "the need of the name server",
             Self::Definitions => "the definitions of networks",
             Self::Flows => "the flows of detached containers",
             Self::Containers => "all containers",

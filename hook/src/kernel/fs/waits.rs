@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Place;
 
 /// The names of the kinds of locks, in the order of [`kind`].
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 11] = [
     "store",
     "firewall",
     "bridges",
@@ -18,8 +18,6 @@ const NAMES: [&str; 13] = [
     "links",
     "definitions",
     "flows",
-    "agent",
-    "agent-need",
 ];
 
 /// The time that a process has waited for each kind of lock.
@@ -54,7 +52,5 @@ fn kind(place: Place) -> usize {
         Place::Links => 8,
         Place::Definitions => 9,
         Place::Flows => 10,
-        Place::Agent => 11,
-        Place::AgentNeed => 12,
     }
 }

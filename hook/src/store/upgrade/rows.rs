@@ -170,7 +170,6 @@ impl EndpointRow {
             mtu,
             addresses,
             routes,
-            names: Vec::new(),
             publishing: Publishing::Direct,
             gw_priority: 0,
             unguarded: false,

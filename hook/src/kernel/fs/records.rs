@@ -32,6 +32,9 @@ const LONGEST: usize = 8 << 10;
 pub struct Records {
     state_dir: PathBuf,
     limit: u64,
+    /// Whether there was no state directory when the process began. One that went since was removed, and is not made
+    /// anew for a last line.
+    makes_directory: bool,
 }
 
 /// Reads records in the order in which they were written, and those that are yet to come.
@@ -47,17 +50,17 @@ pub struct RecordReader {
 impl Records {
     /// Those in `state_dir`.
     pub fn of(state_dir: &Path) -> Self {
-        Self { state_dir: state_dir.to_owned(), limit: LIMIT }
+        Self { state_dir: state_dir.to_owned(), limit: LIMIT, makes_directory: !state_dir.exists() }
     }
 
-    /// Adds a record, which is one line, and makes the state directory where there is none.
+    /// Adds a record, which is one line, and makes the state directory where there was none from the beginning.
     ///
     /// # Errors
     /// When the kernel refuses, or the state directory is not ours.
     pub fn add(&self, record: &str) -> Result<()> {
         let what = || format!("write to {}", self.state_dir.join(NAME).display());
         let file = match self.open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.makes_directory => {
                 state_dir(&self.state_dir)?;
                 self.open()
             }
@@ -189,6 +192,15 @@ mod tests {
         assert!(records.add("a\nforged line").is_err() && records.add(&"x".repeat(9 << 10)).is_err());
         records.remove().unwrap();
         assert_eq!(records.read().more().unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_not_made_anew() {
+        let (folder, records) = Folder::new("removed", 1 << 20);
+        records.add("one").unwrap();
+        let begun_later = Records::of(&folder.0);
+        fs::remove_dir_all(&folder.0).unwrap();
+        assert!(begun_later.add("two").is_err() && !folder.0.exists());
     }
 
     #[test]

@@ -122,11 +122,19 @@ fn a_failing_system_call_spares_who_lives_at_a_collection() -> Result<()> {
     a_share(&[Scene::Restore], 0.5)
 }
 
-/// Threads do not race in the same way each time, so some of the calls may never come.
+/// Threads do not race in the same way each time, so some of the calls may never come. Once in some runs the call whose
+/// system calls are listed makes hundreds that no other makes: then another one is listed.
 fn a_share(scenes: &[Scene], percent: f64) -> Result<()> {
+    const LISTS: usize = 3;
     for scene in scenes {
-        let tally = at_every_fault(*scene, Whose::Own, &Settings::default(), Share::percent(percent), 4)?;
-        ensure!(tally.leaks.is_empty() && tally.missed.len() * 4 <= tally.tried, "{tally:#?}");
+        for list in 1..=LISTS {
+            let tally = at_every_fault(*scene, Whose::Own, &Settings::default(), Share::percent(percent), 4)?;
+            ensure!(tally.leaks.is_empty(), "{tally:#?}");
+            if tally.missed.len() * 4 <= tally.tried {
+                break;
+            }
+            ensure!(list < LISTS, "{tally:#?}");
+        }
     }
     Ok(())
 }

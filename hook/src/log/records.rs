@@ -13,7 +13,8 @@ use crate::decide::moment;
 use crate::kernel::{self, Records};
 use crate::model::shown_json;
 
-/// How many characters of a message and of another value are kept. Whoever chose them shall not push out the others.
+/// How many characters of a message, and of each of its values, are kept: a long id or name must not take the room of
+/// other records.
 const LONGEST_MESSAGE: usize = 1000;
 const LONGEST_VALUE: usize = 200;
 

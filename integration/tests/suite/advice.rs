@@ -77,7 +77,7 @@ fn why_has_this_one_no_network() -> Result<()> {
         host.sh(&format!("ip link del {}", web.host_interface()?))?;
         ensure!(host.ocinet("doctor web")?.exits(1)?.stdout.contains("wrong: container web"), "its link");
         host.ocinet("doctor --fix")?.success()?;
-        // One that was refused, one that nobody called ocinet for, one that is gone.
+        // A refused container, one whose runtime did not call ocinet, and one that is gone.
         host.container("next").publish("8080:80").refused()?;
         let told = host.ocinet("doctor next")?.exits(1)?.stdout;
         ensure!(told.contains("it was refused at") && told.contains("8080"), "{told}");

@@ -86,7 +86,7 @@ impl Arguments {
                 print(CLEAR)?;
             }
             self.show(&list)?;
-            // Where its reader has gone, it would print for nobody.
+            // The reader of the output has ended.
             if kernel::has_no_reader() || watch.wait(Some(LOOK_AGAIN), AT_ONCE)?.gone {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::model::{Invalid, Mac, Network, Subnet, quoted};
+use crate::model::{Family, Invalid, Mac, Network, Subnet, quoted};
 
 /// A route of the host, as far as a range of ours may come into its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,11 +122,11 @@ pub fn check(subnet: &Subnet, address: IpAddr) -> Result<(), Invalid> {
 /// # Errors
 /// [`Invalid`] says why it may not.
 pub fn subnet_for(network: &Network, address: IpAddr) -> Result<&Subnet, Invalid> {
-    let is_of_family = |subnet: &&Subnet| subnet.range.addr().is_ipv4() == address.is_ipv4();
+    let is_of_family = |subnet: &&Subnet| Family::of(subnet.range.addr()) == Family::of(address);
     let mut subnets = network.subnets.iter().filter(is_of_family);
     let around = subnets.clone().find(|subnet| subnet.range.contains(&address));
     let Some(subnet) = around.or_else(|| subnets.next()) else {
-        let (field, family) = if address.is_ipv4() { ("ip", "IPv4") } else { ("ip6", "IPv6") };
+        let (field, family) = (if address.is_ipv4() { "ip" } else { "ip6" }, Family::of(address));
         let why = format!("cannot be had, since network {} has no {family}", network.name);
         return Err(Invalid::new(field, address, why));
     };

@@ -17,8 +17,13 @@ impl Setting {
     pub fn forwarding_of(family: Family) -> Vec<Self> {
         match family {
             Family::V4 => vec![Self { key: "net/ipv4/ip_forward".into(), value: "1" }],
-            Family::V6 => ["default", "all"].map(|links| Self::of("ipv6", links, "force_forwarding", "1")).into(),
+            Family::V6 => Self::forced_forwarding().into(),
         }
+    }
+
+    /// Those of IPv6: for links to come, and for those that are there.
+    pub fn forced_forwarding() -> [Self; 2] {
+        ["default", "all"].map(|links| Self::of("ipv6", links, "force_forwarding", "1"))
     }
 
     /// Forwarding of packets that come in by `interface`.

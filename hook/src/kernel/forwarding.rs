@@ -7,19 +7,16 @@
 //! links takes it from each link, and leaves the value for all as it was (`addrconf_forward_change`,
 //! net/ipv6/addrconf.c): so `lo` is looked at, which is always there.
 
-use crate::model::Family;
 use std::fs;
 use std::io;
 
 use super::error::{Doing, Error, Result};
 use super::{proc, sysctl};
 use crate::driver::Setting;
+use crate::model::Family;
 
 const V4: &str = "/proc/sys/net/ipv4/ip_forward";
 const ROUTER: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
-const FORCED: [&str; 2] =
-    ["/proc/sys/net/ipv6/conf/default/force_forwarding", "/proc/sys/net/ipv6/conf/all/force_forwarding"];
-
 const CONF: &str = "/proc/sys/net/ipv6/conf";
 const WITNESS: &str = "/proc/sys/net/ipv6/conf/lo/force_forwarding";
 
@@ -64,9 +61,9 @@ pub fn switch_forwarding_off(family: Family) -> Result<bool> {
         Family::V6 => {
             let mut was_on = false;
             // The links first: those that are to come have no packets yet.
-            for path in [FORCED[1], FORCED[0]] {
-                if is_one_if_there(path)? {
-                    write(path, "0")?;
+            for setting in Setting::forwarding_of(family).iter().rev() {
+                if is_one_if_there(&setting.path())? {
+                    write(&setting.path(), "0")?;
                     was_on = true;
                 }
             }
@@ -104,11 +101,12 @@ pub fn refuse_partial_forwarding(family: Family) -> Result<()> {
 }
 
 fn force() -> Result<()> {
-    if fs::exists(FORCED[0]).doing(|| format!("look for {}", FORCED[0]))? {
+    let [to_come, there] = forced();
+    if fs::exists(&there).doing(|| format!("look for {there}"))? {
         // The kernel does nothing for a value that is the same as before.
-        write(FORCED[1], "0")?;
-        write(FORCED[0], "1")?;
-        return write(FORCED[1], "1").inspect_err(|_| drop(write(FORCED[0], "0")));
+        write(&there, "0")?;
+        write(&to_come, "1")?;
+        return write(&there, "1").inspect_err(|_| drop(write(&to_come, "0")));
     }
     let why = "before Linux 6.17, a host that forwards loses the default route that it has from a router advertisement; \
         where it has none, or accept_ra of its link is 2: sysctl -w net.ipv6.conf.all.forwarding=1";
@@ -116,12 +114,13 @@ fn force() -> Result<()> {
 }
 
 fn is_forced() -> Result<bool> {
-    for path in [FORCED[0], WITNESS] {
-        if !is_one_if_there(path)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let [to_come, _] = forced();
+    Ok(is_one_if_there(&to_come)? && is_one_if_there(WITNESS)?)
+}
+
+/// The files of the settings of IPv6: for links to come, and for those that are there.
+fn forced() -> [String; 2] {
+    Setting::forced_forwarding().map(|setting| setting.path())
 }
 
 fn is_one(path: &str) -> Result<bool> {

@@ -201,8 +201,12 @@ fn what_is_not_published_is_closed() -> Result<()> {
         far.cannot_reach(Tcp, format!("[{PEER6}]:80"))?;
         host.disarm()?;
         far.reaches(Tcp, format!("[{PEER6}]:80"))?.is("peer")?;
+        // Without the rules the peer and the other network reach the container, too.
+        peer.reaches(Tcp, "[fd00:7::a40:702]:80")?.is("web")?;
+        other.reaches(Tcp, "[fd00:7::a40:702]:80")?.is("web")?;
         host.ocinet("doctor --fix")?.success()?;
         far.cannot_reach(Tcp, format!("[{PEER6}]:80"))?;
+        peer.cannot_reach(Tcp, "[fd00:7::a40:702]:80")?;
         peer.reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
         host.sh("ip link delete lan2; ip netns delete far")?;
         other.delete()?;
@@ -246,7 +250,7 @@ fn the_hosts_own_route_stays() -> Result<()> {
     })
 }
 
-/// A container calls itself the router, and says it has its sibling's address.
+/// A container calls itself the router.
 #[test]
 fn a_sibling_is_not_believed() -> Result<()> {
     settings().test(|host| {

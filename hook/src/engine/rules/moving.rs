@@ -4,7 +4,6 @@
 //! new place before they go from the old one, so that nothing opens meanwhile. A move that is cut off is finished by
 //! the next command, to where the store says: a detach and `gc` read no config.toml.
 
-use crate::model::Family;
 use slog::{Logger, info, warn};
 
 use super::container::{refuse_unasked, refuse_unkept};
@@ -17,6 +16,7 @@ use crate::engine::locks::alone_at_firewall;
 use crate::firewall::{Kind, Publish, publish_needs};
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, perform};
+use crate::model::Family;
 use crate::store::{Forwarding, HostRow, Store};
 
 impl Rules {

@@ -102,8 +102,8 @@ fn listens(
 fn refuse_untranslatable(publish: &[PublishRequest], by: &PublishedBy) -> Result<()> {
     let Some(request) = by.untranslatable(publish) else { return Ok(()) };
     let (has, lacks) = match request.host_address.family() {
-        Some(Family::V6) => ("IPv4", "IPv6"),
-        _ => ("IPv6", "IPv4"),
+        Some(Family::V6) => (Family::V4, Family::V6),
+        _ => (Family::V6, Family::V4),
     };
     let why = format!(
         "is an address of {lacks}, and the network to which the container's ports lead has {has} alone: no rule leads \

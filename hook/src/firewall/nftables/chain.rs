@@ -1,12 +1,12 @@
 //! The chains of the ruleset. What a rule says of one family stands in braces, and such a rule is loaded for each
 //! family, in place of the braces with the words of that.
 
-use crate::model::Family;
 use std::fmt::Write;
 
 use super::words::{Words, words};
 use super::{Table, addressed, input_loop, internal};
 use crate::firewall::Base;
+use crate::model::Family;
 
 /// A chain of the ruleset.
 pub struct Chain {

@@ -30,7 +30,8 @@ const V6: Words = Words {
     icmp: "ipv6-icmp",
     header: "ip6",
     loopback: "::1",
-    // What is led from there to a container has no answer: the kernel drops it on its way to ::1.
+    // A connection to ::1 that is translated gets no answer: that comes in by a bridge, and the kernel drops what comes
+    // in for ::1 by another link than lo (`ip6_rcv_core`, net/ipv6/ip6_input.c).
     any: "ip6 daddr != ::1",
 };
 

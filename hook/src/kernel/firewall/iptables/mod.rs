@@ -8,7 +8,6 @@ mod encoded;
 mod programs;
 mod removal;
 
-use crate::model::Family;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,6 +23,7 @@ use crate::firewall::iptables::{self as rules, Held, OPERATOR, Table};
 use crate::firewall::{Backend, Base, Change, Inventory, Kind, Needs, NetworkNeeds, Publish};
 use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
+use crate::model::Family;
 
 /// How long we wait for the lock of iptables-legacy: as long as for any of our own.
 const PATIENCE: Duration = Duration::from_secs(20);

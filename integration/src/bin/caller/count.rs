@@ -10,6 +10,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::json;
 
+use crate::registers;
 use crate::tracer::field;
 
 /// Runs a program with all its threads and children to their end, and writes the counts into `file`. Its output is not
@@ -56,8 +57,7 @@ impl Counts {
                 return Ok(());
             }
             WaitStatus::PtraceSyscall(pid) => {
-                let is_entry = ptrace::syscall_info(pid).is_ok_and(|info| info.op == PTRACE_SYSCALL_INFO_ENTRY);
-                self.calls += u64::from(is_entry && self.processes > 0);
+                self.called(pid)?;
                 (pid, None)
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
@@ -74,6 +74,18 @@ impl Counts {
             Err(Errno::ESRCH) => Ok(()),
             resumed => Ok(resumed?),
         }
+    }
+
+    /// Counts a call at its entry. One that the kernel makes again counts once, and that of a thread which was killed at
+    /// this moment not at all.
+    fn called(&mut self, pid: Pid) -> Result<()> {
+        match ptrace::syscall_info(pid) {
+            Ok(_) if self.processes == 0 => {}
+            Ok(info) if info.op == PTRACE_SYSCALL_INFO_ENTRY => self.calls += 1,
+            Ok(_) => self.calls -= u64::from(registers::is_made_again(pid)?),
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     /// Whether it is still the shell that waits for the input, whose own start may be seen.

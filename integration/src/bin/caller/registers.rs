@@ -1,4 +1,4 @@
-//! Making a system call of a stopped thread fail.
+//! Making a system call of a stopped thread fail, and seeing that the kernel makes one again.
 
 use anyhow::Result;
 use nix::errno::Errno;
@@ -17,6 +17,19 @@ pub(crate) fn fail(thread: Pid, error: Errno) -> Result<()> {
     change(thread, |registers| registers.rax = i64::from(-(error as i32)).cast_unsigned())
 }
 
+/// Whether the kernel makes the call again that the thread returns from. A write to `net.ipv4.ip_forward` is repeated as
+/// long as another process holds the rtnl lock (`devinet_sysctl_forward`, net/ipv4/devinet.c). Programs never see these
+/// results: `ERESTARTSYS`, `ERESTARTNOINTR` and `ERESTARTNOHAND` (include/linux/errno.h). A thread that was killed makes no
+/// further call.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn is_made_again(thread: Pid) -> Result<bool> {
+    match nix::sys::ptrace::getregs(thread) {
+        Ok(registers) => Ok((-514..=-512).contains(&registers.rax.cast_signed())),
+        Err(Errno::ESRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 fn change(thread: Pid, change: impl FnOnce(&mut nix::libc::user_regs_struct)) -> Result<()> {
     use nix::sys::ptrace::{getregs, setregs};
@@ -33,4 +46,10 @@ pub(crate) fn skip(_: Pid) -> Result<()> {
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn fail(_: Pid, _: Errno) -> Result<()> {
     skip(Pid::this())
+}
+
+/// Not known on other machines: there, a call that is made again counts as a further one.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn is_made_again(_: Pid) -> Result<bool> {
+    Ok(false)
 }

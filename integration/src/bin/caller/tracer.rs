@@ -175,7 +175,8 @@ impl Tracer<'_> {
         });
     }
 
-    /// Handles a stop at a system call: records the call at its entry, and kills or skips it if it is the target.
+    /// Handles a stop at a system call: records the call at its entry, and kills or skips it if it is the target. A call
+    /// that the kernel makes again is recorded once.
     fn called(&mut self, pid: Pid) -> Result<()> {
         let info = match ptrace::syscall_info(pid) {
             Err(Errno::ESRCH) => return Ok(()),
@@ -188,11 +189,17 @@ impl Tracer<'_> {
             self.followed.hit = true;
             return registers::fail(pid, error);
         }
-        if !self.running || self.is_over() || info.op != PTRACE_SYSCALL_INFO_ENTRY {
+        if !self.running || self.is_over() {
             return Ok(());
         }
         self.know(pid);
         let tracee = self.order[&pid];
+        if info.op != PTRACE_SYSCALL_INFO_ENTRY {
+            if registers::is_made_again(pid)? {
+                self.followed.tracees[tracee].calls.pop();
+            }
+            return Ok(());
+        }
         let Some(call) = Syscall::of(pid) else { return Ok(()) };
         let calls = &mut self.followed.tracees[tracee].calls;
         calls.push(Called { number: call.number(), errors: call.errors() });

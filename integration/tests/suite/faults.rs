@@ -36,14 +36,16 @@ fn a_call_that_the_kernel_makes_again_counts_once() -> Result<()> {
     Settings::default().test(|host| {
         let toggle = "for n in 1 2 3 4 5 6 7 8 9 10; do echo $((n % 2)) >/proc/sys/net/ipv4/ip_forward; done";
         let said = host.sh(&format!(
-            "links() {{ while ip link add $1 type veth peer name $2; do ip link delete $1; done; }}
-             links near0 far0 >/dev/null & first=$!
-             links near1 far1 >/dev/null & second=$!
-             trap 'kill $first $second' EXIT
+            "links() {{ while [ -e /mnt/churn ]; do ip link add $1 type veth peer name $2; ip link delete $1; done; }}
+             touch /mnt/churn
+             links near0 far0 >/dev/null &
+             links near1 far1 >/dev/null &
              for run in $(seq 20); do
                  {CALLER} count /mnt/counts dash -c '{toggle}' </dev/null
                  jq .calls /mnt/counts
-             done"
+             done
+             rm /mnt/churn
+             wait"
         ))?;
         let counts = said.lines().collect::<BTreeSet<_>>();
         ensure!(counts.len() == 1, "{counts:?}");

@@ -55,6 +55,7 @@ impl Decisions for model::Bridge {
             },
             unguarded: endpoint.unguarded,
             isolated: !network.options.icc,
+            host_mac: if network.options.icc { None } else { mac(network) },
         })]
     }
 

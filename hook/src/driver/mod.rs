@@ -272,6 +272,14 @@ pub struct Veth {
     pub unguarded: bool,
     /// Whether the bridge passes nothing between it and other ports that are so.
     pub isolated: bool,
+    /// The host's MAC on the bridge, where frames to the host are taken off the port before the bridge sees them. The
+    /// host's end has this MAC, too: the kernel drops a packet that is not to the MAC of the link that it comes in by
+    /// (`eth_type_trans`, net/ethernet/eth.c).
+    ///
+    /// Between isolated ports that is the way to a published port of a sibling. Where frames on a bridge pass the IP hooks,
+    /// the bridge would send a frame that is translated to another of its ports there at once
+    /// (`br_nf_pre_routing_finish`, net/bridge/br_netfilter_hooks.c), and pass nothing.
+    pub host_mac: Option<Mac>,
 }
 
 /// One thing in the container's namespace.

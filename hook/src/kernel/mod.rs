@@ -41,7 +41,9 @@ pub use namespace::{
     Missing, Netns, Origin, Overlay, Process, ancestor, ancestor_of, hostname, in_background, mount_over, own_program,
     process_start, set_hostname,
 };
-pub use netlink::{Flows, HostLinks, Listeners, NO_GUARD, OurLink, Traffic, Trial, Uplink, is_lasting, try_links};
+pub use netlink::{
+    Flows, HostLinks, Listeners, NO_GUARD, NO_REDIRECT, OurLink, Traffic, Trial, Uplink, is_lasting, try_links,
+};
 pub use page_cache::{
     Folios, Warmed, folios_of, go_on_from_memory, has_large_folios, hinders, installed_programs, warm,
 };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{PID, word};
-use crate::driver::{BridgeLink, EndpointStep, NetworkStep, SandboxStep, Setting, Veth};
+use crate::driver::{BridgeLink, EndpointStep, FilterProgram, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
 use crate::model::{Alias, Mac, StaticRoute};
 
@@ -31,7 +31,19 @@ pub fn network_step(step: &NetworkStep) -> Vec<String> {
 /// A step for one endpoint in the host's namespace; `pid` is the container's init process.
 pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
     match step {
-        EndpointStep::Veth(Veth { name, alias, bridge, peer, mac, mtu, addresses, guard, unguarded, isolated }) => {
+        EndpointStep::Veth(Veth {
+            name,
+            alias,
+            bridge,
+            peer,
+            mac,
+            mtu,
+            addresses,
+            guard,
+            unguarded,
+            isolated,
+            host_mac,
+        }) => {
             let (name, bridge, peer) = (word(name.as_str()), word(bridge.as_str()), word(peer.as_str()));
             let alias = alias.to_string();
             let apart = if *isolated { " isolated on" } else { "" };
@@ -43,8 +55,13 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
                 ),
                 format!("tc qdisc add dev {name} clsact"),
                 format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
-                format!("bridge fdb replace {mac} dev {name} master static sticky"),
             ];
+            lines.extend(host_mac.map(|mac| format!("ip link set {name} address {mac}")));
+            lines.extend(host_mac.map(|mac| {
+                let program = FilterProgram::to_station(mac);
+                format!("tc filter add dev {name} ingress pref 2 handle 1 bpf bytecode '{program}' action mirred ingress redirect dev {bridge}")
+            }));
+            lines.push(format!("bridge fdb replace {mac} dev {name} master static sticky"));
             lines.extend(addresses.iter().map(|address| neighbour(*address, *mac, &bridge)));
             let alias = word(&alias);
             lines

@@ -55,6 +55,10 @@ const RETURN: u16 = 0x06;
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 const TC_ACT_SHOT: u32 = 2;
 
+// Results of a classifier that has actions (`cls_bpf_classify`, net/sched/cls_bpf.c): whether they are done.
+const MATCH: u32 = u32::MAX;
+const NO_MATCH: u32 = 0;
+
 // Placeholders for the targets of jumps whose distance is known only when the program is complete.
 const NEXT: u8 = 0;
 const DROP: u8 = u8::MAX;
@@ -134,6 +138,21 @@ impl FilterProgram {
         }
         program.add(RETURN, TC_ACT_UNSPEC);
         program.finish()
+    }
+
+    /// Matches frames to the station `mac` alone.
+    pub fn to_station(mac: Mac) -> Self {
+        let mut program = Self(Vec::new());
+        program.require_mac(at::DESTINATION_MAC, mac);
+        program.add(RETURN, MATCH);
+        program.add(RETURN, NO_MATCH);
+        let last = program.0.len() - 1;
+        for (place, instruction) in program.0.iter_mut().enumerate() {
+            if instruction.otherwise == DROP {
+                instruction.otherwise = u8::try_from(last - place - 1).expect("a handful of instructions");
+            }
+        }
+        program
     }
 
     fn add(&mut self, code: u16, value: u32) {

@@ -300,3 +300,15 @@ fn the_largest_program_of_both_families_is_one() {
     assert_eq!(FilterProgram::read(&program.bytes()), Some(Guard { mac: Mac(OWN), is_open: false }));
     assert!(program.count() < 4096, "BPF_MAXINSNS");
 }
+
+#[test]
+fn frames_to_one_station_are_matched() {
+    let program = FilterProgram::to_station(Mac(OWN));
+    let to = |destination: [u8; 6]| [&destination[..], &OTHER, &[8, 0], &[0; 20]].concat();
+    let is_matched = |frame: &[u8]| passes(&program, frame);
+    assert!(is_matched(&to(OWN)));
+    let [a, b, c, d, e, f] = OWN;
+    for other in [[a, b, c, d, e, f + 1], [a, b + 1, c, d, e, f], [0xff; 6], OTHER] {
+        assert!(!is_matched(&to(other)), "{other:?}");
+    }
+}

@@ -223,6 +223,12 @@ fn trouble_of_endpoint(endpoint: &Endpoint, fault: EndpointFault) -> String {
             let why = kernel::NO_GUARD;
             format!("can send under its neighbours' names: {link} has lost its guard, unless {why}")
         }
+        EndpointFault::NotLedToHost => {
+            let why = kernel::NO_REDIRECT;
+            format!(
+                "may not reach published ports of its siblings: an earlier version attached it, or {link} has lost a filter, unless {why}"
+            )
+        }
     }
 }
 

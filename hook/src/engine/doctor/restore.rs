@@ -77,7 +77,7 @@ impl Engine {
             for step in steps {
                 match perform::endpoint_fault(&mut self.links, step)? {
                     Some(EndpointFault::Missing) => broken.push((*endpoint, network, step)),
-                    Some(EndpointFault::NotConnected | EndpointFault::NoEntries) => {
+                    Some(EndpointFault::NotConnected | EndpointFault::NoEntries | EndpointFault::NotLedToHost) => {
                         perform::rejoin(&mut self.links, step)?;
                     }
                     // With its bridge it got its guard back, where the kernel has any.

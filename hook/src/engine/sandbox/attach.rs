@@ -225,9 +225,13 @@ impl Engine {
         for step in &steps.endpoint {
             let connected = perform::connect(&mut self.links, step, netns)?;
             peer = connected.peer;
-            if !connected.is_guarded {
+            if !connected.filters.is_guarded {
                 let why = kernel::NO_GUARD;
                 warn!(self.log, "nothing keeps the container from sending under its neighbours' names: {why}");
+            }
+            if !connected.filters.is_led_to_host {
+                let why = kernel::NO_REDIRECT;
+                warn!(self.log, "the container may not reach published ports of its siblings: {why}");
             }
         }
         self.step("links");

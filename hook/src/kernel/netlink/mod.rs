@@ -6,7 +6,7 @@ mod listeners;
 mod socket;
 
 pub use conntrack::Flows;
-pub use link::{Connected, HostLinks, NO_GUARD, OurLink, Traffic, Trial, Uplink, is_lasting, try_links};
+pub use link::{Connected, HostLinks, NO_GUARD, NO_REDIRECT, OurLink, Traffic, Trial, Uplink, is_lasting, try_links};
 pub use listeners::Listeners;
 
 pub(in crate::kernel) use link::{address_message, address_on, entry, errno, no_own_ipv6, permanent, question};

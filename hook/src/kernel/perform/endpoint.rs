@@ -16,6 +16,8 @@ pub enum EndpointFault {
     NoEntries,
     /// The container can send with the addresses of others.
     Unguarded,
+    /// Its frames to the host pass the bridge, where they are to be taken off its port.
+    NotLedToHost,
 }
 
 /// Connects the container of `namespace`.
@@ -64,6 +66,9 @@ pub fn endpoint_fault(links: &mut HostLinks, step: &EndpointStep) -> Result<Opti
             }
             if !links.is_guarded(&pair.name, &pair.guard)? {
                 return Ok(Some(EndpointFault::Unguarded));
+            }
+            if !links.is_led_to_host(pair)? {
+                return Ok(Some(EndpointFault::NotLedToHost));
             }
             Ok((!links.has_entries(pair)?).then_some(EndpointFault::NoEntries))
         }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
 use super::read::{self, alias, controller, is_up, kind, mtu};
-use super::{HostLinks, errno, no_own_ipv6};
+use super::{Filters, HostLinks, errno, no_own_ipv6};
 use crate::driver::{BridgeLink, Setting, Veth};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::fs::{LockFile, Place};
@@ -126,14 +126,20 @@ impl HostLinks {
         self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))
     }
 
-    /// Sets up a port: hairpin mode, without which a container could not reach itself through its published port;
+    /// Sets up a port: its own MAC where it has the host's; hairpin mode, without which a container could not reach itself through its published port;
     /// whether it is isolated; unless it is unguarded, no packets to MACs that the bridge does not know, such as those to
-    /// a sibling that died a moment ago; no IPv6 address of its own, which only the kernel's own packets to the container would use; the guard,
-    /// if the kernel supports it, which is returned; permanent entries for the container; and up, once the rest is done.
-    pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<bool> {
-        let Veth { name, alias, guard, unguarded, isolated, .. } = port;
-        let as_port =
-            || LinkBridgePort::new(index).hairpin(true).isolated(*isolated).flood(*unguarded).alias(alias.to_string());
+    /// a sibling that died a moment ago; no IPv6 address of its own, which only the kernel's own packets to the container
+    /// would use; the filters that the kernel supports; permanent entries for the container; and up, once the rest is done.
+    pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<Filters> {
+        let Veth { name, alias, guard, unguarded, isolated, host_mac, .. } = port;
+        let as_port = || {
+            let port = LinkBridgePort::new(index).hairpin(true).isolated(*isolated).flood(*unguarded);
+            let port = port.alias(alias.to_string());
+            match host_mac {
+                Some(mac) => port.address(mac.0.to_vec()),
+                None => port,
+            }
+        };
         let joined = match self.new_link(as_port().append_extra_attribute(no_own_ipv6()).build(), 0) {
             // The link has no IPv6 (`validate_linkmsg`, net/core/rtnetlink.c): the kernel has none, or the MTU is under
             // 1280.
@@ -142,10 +148,11 @@ impl HostLinks {
         };
         joined.doing(|| format!("set up {name} as a port of its bridge"))?;
         let is_guarded = self.guard(index, name, guard)?;
+        let is_led_to_host = !is_guarded || self.lead_to_host(index, port)?;
         self.add_entries(index, port)?;
         let up = LinkUnspec::new_with_index(index).up().build();
         self.new_link(up, 0).doing(|| format!("set {name} up"))?;
-        Ok(is_guarded)
+        Ok(Filters { is_guarded, is_led_to_host })
     }
 
     /// Makes a link of ours a port of its bridge again, with all properties of a port. It is no error if the link is

@@ -1,7 +1,9 @@
 //! Links, addresses and routes of the host's namespace.
 
 mod bridge;
+mod filter;
 mod guard;
+mod host_way;
 mod input_loop;
 mod mtu;
 mod neighbour;
@@ -15,6 +17,7 @@ mod trial;
 mod uplinks;
 
 pub use guard::NO_GUARD;
+pub use host_way::NO_REDIRECT;
 pub(in crate::kernel) use neighbour::{entry, permanent};
 pub use nsid::is_lasting;
 pub use route::Uplink;
@@ -55,8 +58,17 @@ pub struct HostLinks {
 pub struct Connected {
     /// The index of the container's end, if the kernel gave it.
     pub peer: Option<u32>,
-    /// Whether the kernel supports the guard, which stops the container from sending with the addresses of others.
+    /// What its filters do.
+    pub filters: Filters,
+}
+
+/// What the filters at the host's end of a link do, if the kernel supports them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filters {
+    /// The guard stops the container from sending with the addresses of others.
     pub is_guarded: bool,
+    /// Frames to the host are taken off the bridge, where they are to be.
+    pub is_led_to_host: bool,
 }
 
 impl HostLinks {
@@ -84,8 +96,8 @@ impl HostLinks {
     pub(in crate::kernel) fn connect(&mut self, pair: &Veth, namespace: &Netns) -> Result<Connected> {
         let bridge = self.bridge_index(&pair.bridge)?;
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
-        let is_guarded = self.open_port(index, pair)?;
-        Ok(Connected { peer, is_guarded })
+        let filters = self.open_port(index, pair)?;
+        Ok(Connected { peer, filters })
     }
 
     /// Connects a container as [`HostLinks::connect`] does, and calls `inside` for its own end, with its index if the
@@ -258,12 +270,16 @@ fn veth(pair: &Veth, bridge: u32, namespace: &Netns) -> LinkMessage {
         .mtu(pair.mtu)
         .setns_by_fd(namespace.as_fd().as_raw_fd())
         .build();
-    LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+    let pair_of = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(inside)))
         .name(pair.name.as_str())
         .mtu(pair.mtu)
-        .controller(bridge)
-        .build()
+        .controller(bridge);
+    match pair.host_mac {
+        Some(mac) => pair_of.address(mac.0.to_vec()),
+        None => pair_of,
+    }
+    .build()
 }
 
 pub(in crate::kernel) fn errno(error: &std::io::Error) -> Errno {

@@ -15,6 +15,9 @@ use crate::subjects::{Run, Subject};
 /// How long the kernel may take until it has taken apart what ended.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The default network.
+pub const BRIDGE: &str = "bridge";
+
 /// What a host's thread does next.
 type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 
@@ -73,8 +76,8 @@ pub struct Container {
 }
 
 impl Container {
-    fn new(number: usize, ports: Ports) -> Result<Self> {
-        Ok(Self { number, ports, sandbox: Sandbox::new(&format!("c{number}"), &ports.publish())? })
+    fn on(networks: &str, number: usize, ports: Ports) -> Result<Self> {
+        Ok(Self { number, ports, sandbox: Sandbox::on(networks, &format!("c{number}"), &ports.publish())? })
     }
 
     /// Its id.
@@ -128,13 +131,22 @@ impl Place {
 
     /// A container that is not attached yet.
     pub fn container(&mut self, ports: Ports) -> Result<Container> {
+        self.container_on(BRIDGE, ports)
+    }
+
+    fn container_on(&mut self, networks: &str, ports: Ports) -> Result<Container> {
         self.next += 1;
-        Container::new(self.next - 1, ports)
+        Container::on(networks, self.next - 1, ports)
     }
 
     /// Attaches a new container.
     pub fn attach(&mut self, ports: Ports, run: Run<'_>) -> Result<Cost> {
-        let container = self.container(ports)?;
+        self.attach_to(BRIDGE, ports, run)
+    }
+
+    /// Attaches a new container to these networks, in the form of `io.ocinet.network`.
+    pub fn attach_to(&mut self, networks: &str, ports: Ports, run: Run<'_>) -> Result<Cost> {
+        let container = self.container_on(networks, ports)?;
         let mut said = Value::Null;
         let took = cost(|| {
             said = self.subject.attach(&container, run)?;
@@ -164,6 +176,19 @@ impl Place {
             thread::sleep(Duration::from_millis(2));
         }
         thread::sleep(Duration::from_millis(20));
+        Ok(())
+    }
+
+    /// Counts the links of the host anew, once those of ended containers are gone: networks were made, which stay.
+    pub fn count_links(&mut self) -> Result<()> {
+        let before = loop {
+            let before = links()?;
+            thread::sleep(Duration::from_millis(200));
+            if links()? == before {
+                break before;
+            }
+        };
+        self.links = before - self.attached.len();
         Ok(())
     }
 

@@ -51,6 +51,7 @@ fn main() -> Result<()> {
             "ports" => scenes::ports::play(&options, until),
             "position" => scenes::position::play(&options, until),
             "crowd" => scenes::crowd::play(&options, until),
+            "networks" => scenes::networks::play(&options, until),
             _ => scenes::datapath::play(&options, until),
         };
         let Results { tables, chart } = played.with_context(|| format!("scene {scene}"))?;

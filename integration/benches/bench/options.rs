@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub const USAGE: &str = "usage: integration/bench [--quick] [--write] [--netavark FILE] [--cni FOLDER] [SCENE]...
-scenes: ports, position, crowd, datapath";
+scenes: ports, position, crowd, networks, datapath";
 
 /// The scenes, and the part of the whole time, in per cent, that each may take. What one leaves is the next one's.
-pub const SCENES: [(&str, u32); 4] = [("ports", 35), ("position", 25), ("crowd", 25), ("datapath", 15)];
+pub const SCENES: [(&str, u32); 5] =
+    [("ports", 30), ("position", 20), ("crowd", 25), ("networks", 10), ("datapath", 15)];
 
 /// The command line.
 pub struct Options {
@@ -47,6 +48,10 @@ pub struct Effort {
     pub calls: usize,
     /// The time of one subject with one size.
     pub time_of_crowd: Duration,
+    /// Numbers of networks beside which containers are attached.
+    pub networks: &'static [usize],
+    /// The time that one subject has to make them.
+    pub time_of_networks: Duration,
     /// Numbers of published ports beside which packets travel, and the rounds for each.
     pub paths: &'static [usize],
     pub path_rounds: usize,
@@ -65,6 +70,8 @@ const FULL: Effort = Effort {
     crowds: &[1, 50, 200, 1_000],
     calls: 200,
     time_of_crowd: Duration::from_secs(30),
+    networks: &[0, 10, 100, 500],
+    time_of_networks: Duration::from_secs(20),
     paths: &[1, 5_000],
     path_rounds: 30,
     time_of_path: Duration::from_secs(40),
@@ -79,6 +86,8 @@ const QUICK: Effort = Effort {
     time_of_position: Duration::from_secs(6),
     calls: 50,
     time_of_crowd: Duration::from_secs(4),
+    networks: &[0, 10, 100],
+    time_of_networks: Duration::from_secs(5),
     path_rounds: 5,
     time_of_path: Duration::from_secs(8),
     ..FULL

@@ -132,6 +132,8 @@ pub fn knows(kind: Kind, options: &Options) -> bool {
     kind != Kind::CniNftables || cni::knows_nftables(options)
 }
 
+pub use ocinet::define;
+
 /// Every program that a subject runs.
 pub fn programs(options: &Options) -> Result<Vec<PathBuf>> {
     let own = [ocinet_integration::ocinet()?, ocinet_integration::helper("floor")?, options.netavark.clone()];

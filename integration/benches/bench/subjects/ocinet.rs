@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{Run, Subject};
+use crate::fixture::run;
 use crate::host::Container;
 
 /// A folder of its own for the settings: the machine's are not read.
@@ -52,6 +53,12 @@ impl Subject for Ocinet {
     fn detach(&self, container: &Container, _: &Value, run: Run<'_>) -> Result<()> {
         self.hook("poststop", container, run)
     }
+}
+
+/// Defines a network with this name on the host that this thread is in.
+pub fn define(network: &str) -> Result<()> {
+    let mut command = Command::new(ocinet_integration::ocinet()?);
+    run(command.args(["--config-dir", CONFIG, "network", "create", network]), "").map(drop)
 }
 
 /// What it says of itself.

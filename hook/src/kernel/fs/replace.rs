@@ -40,8 +40,8 @@ pub fn write_public(path: &Path, text: &str) -> Result<()> {
     })
 }
 
-/// Writes a file that all users can read and that outlives a loss of power. After an error the file is unchanged. A
-/// missing directory is made. The caller holds a lock against others who write there: a lock of the directory itself
+/// Writes a file that all users can read and that outlives a loss of power, if the file system can sync a directory. After
+/// an error the file is unchanged. A missing directory is made. The caller holds a lock against others who write there: a lock of the directory itself
 /// can be held by every user who can read it.
 ///
 /// # Errors
@@ -59,7 +59,9 @@ pub fn write_lasting(path: &Path, text: &str) -> Result<()> {
         file.write_all(text.as_bytes()).doing(what)?;
         fsync(draft).doing(what)
     })?;
-    fsync(&folder.0).doing(what)
+    // The file is in place by then, so an error would be wrong.
+    let _ = fsync(&folder.0);
+    Ok(())
 }
 
 /// Whether a process has written a file into `directory` and not yet put it in place. None there is no error.

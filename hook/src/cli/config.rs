@@ -55,13 +55,17 @@ fn check(options: &Options) -> Result<()> {
     };
     let state = if kernel::is_gone(&path) { "is not there: the defaults hold" } else { "can be used" };
     note(path.display().to_string(), options.config().map(|_| state));
-    match options.definitions().all() {
+    let definitions = options.definitions();
+    match definitions.all() {
         Ok(all) => {
             for (name, definition) in all {
                 note(format!("network {name}"), definition.map(|_| "can be used"));
             }
         }
         Err(error) => note("networks".into(), Err(error)),
+    }
+    for (name, overlap) in definitions.overlapping().unwrap_or_default() {
+        note(format!("network {name}"), Err(overlap.into()));
     }
     print(&text)?;
     first.map_or(Ok(()), Err)

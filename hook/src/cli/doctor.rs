@@ -95,6 +95,7 @@ impl Arguments {
 /// Why one container, or one of this bundle, has no network.
 fn about(one: &str, options: &Options, config: &Config, log: &Logger) -> Result<Vec<Finding>> {
     let mut engine = Engine::open_to_look(&options.state_dir, config.clone(), log.clone())?;
+    let mut findings = Vec::new();
     if !one.contains('/') && one != "." {
         let attached = match &mut engine {
             Some(engine) => engine.sandboxes_of(one),
@@ -104,44 +105,61 @@ fn about(one: &str, options: &Options, config: &Config, log: &Logger) -> Result<
             (Ok(sandboxes), Some(engine)) => {
                 return Ok(sandboxes.iter().flat_map(|sandbox| engine.examine_one(sandbox)).collect());
             }
-            (Err(Error::NotFound(_)), _) if !Path::new(one).join("config.json").exists() => {
-                return Ok(not_attached(one, options));
+            (Err(Error::NotFound(_)), _) => {
+                let recorded = last_of(one, options).map(|record| no_more(one, &record));
+                if !Path::new(one).join("config.json").exists() {
+                    return Ok(vec![recorded.unwrap_or_else(|| never_called(one))]);
+                }
+                // The folder of that name is its bundle, or that of another container.
+                findings.extend(recorded);
             }
-            (Err(Error::NotFound(_)), _) => {}
             (attached, _) => attached.map(drop)?,
         }
     }
-    Ok(examine_bundle(Path::new(one), config, &options.state_dir, engine.as_mut()))
+    findings.extend(examine_bundle(Path::new(one), config, &options.state_dir, engine.as_mut()));
+    Ok(findings)
 }
 
-/// Of a container that is not attached, the last refusal tells, where one was recorded; else what to look at.
-fn not_attached(container: &str, options: &Options) -> Vec<Finding> {
-    let subject = format!("container {}", quoted(container));
+/// The last record of `container` that tells why it is not attached.
+fn last_of(container: &str, options: &Options) -> Option<Value> {
     let records = Records::of(&options.state_dir).read().more().unwrap_or_default();
-    let of_it = records.iter().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let word = |record: &Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
-    let mut of_it = of_it.filter(|record| {
+    let all = records.iter().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut of_it = all.filter(|record| {
         !container.is_empty() && (word(record, "container").starts_with(container) || word(record, "name") == container)
     });
-    let finding = |trouble: String, remedy: &str| {
-        vec![Finding { subject: subject.clone(), trouble, remedy: Remedy::Yours(remedy.to_owned()) }]
-    };
-    match of_it.find(|record| record["level"] == "error" || record["message"] == "detached") {
-        Some(record) if record["level"] == "error" => finding(
-            format!("is not attached; it was refused at {}: {}", word(&record, "time"), word(&record, "message")),
+    of_it.find(|record| record["level"] == "error" || record["message"] == "detached")
+}
+
+fn word<'r>(record: &'r Value, key: &str) -> &'r str {
+    record[key].as_str().unwrap_or_default()
+}
+
+/// Why a container is not attached, by the last record of it.
+fn no_more(container: &str, record: &Value) -> Finding {
+    let subject = format!("container {}", quoted(container));
+    match record["level"] == "error" {
+        true => Finding::yours(
+            subject,
+            format!("is not attached; it was refused at {}: {}", word(record, "time"), word(record, "message")),
             "put that right, and start it again; ocinet log has all of it",
         ),
-        Some(record) => finding(
-            format!("is not attached; it was detached at {}", word(&record, "time")),
+        false => Finding::yours(
+            subject,
+            format!("is not attached; it was detached at {}", word(record, "time")),
             "start it again with its runtime, if it should run",
         ),
-        None => finding(
-            "is not attached, and no call for it was recorded: its runtime did not call ocinet".to_owned(),
-            "a bundle: ocinet doctor BUNDLE; podman: --network=none --annotation io.ocinet.network=bridge, and its hook \
-             files, which ocinet doctor looks at on an unused host; containerd: --runtime io.containerd.ocinet.v2; one \
-             that shares another's network is looked at by the name of that one",
-        ),
     }
+}
+
+/// What to look at where nothing was recorded of a container.
+fn never_called(container: &str) -> Finding {
+    Finding::yours(
+        format!("container {}", quoted(container)),
+        "is not attached, and no call for it was recorded: its runtime did not call ocinet",
+        "a bundle: ocinet doctor BUNDLE; podman: --network=none --annotation io.ocinet.network=bridge, and its hook \
+         files, which ocinet doctor looks at on an unused host; containerd: --runtime io.containerd.ocinet.v2; one \
+         that shares another's network is looked at by the name of that one",
+    )
 }
 
 /// A line for each finding, faults first. A remedy follows on a second line, which is not wrapped: a command is to be

@@ -161,7 +161,8 @@ pub enum Command {
     Network(Box<network::Command>),
     /// Follow what is attached, detached, connected and disconnected on this host, and its networks
     ///
-    /// A line for each, until interrupted, or until `ocinet reset`. What was attached before is not told.
+    /// A line for each, until interrupted. What was attached before is not told, and neither is what came and went again
+    /// between two looks: `ocinet log` has all of it.
     #[command(
         after_help = "Examples:\n  ocinet events\n  ocinet events --filter container=web --filter event=detached --json"
     )]

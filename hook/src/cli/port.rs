@@ -50,14 +50,15 @@ impl Arguments {
         if dormant {
             warn!(log, "they lead nowhere now: none of the networks of container {} can publish", self.container);
         }
-        print(&shown.iter().map(|one| line(one, only.is_some())).collect::<String>())
+        let mark = if dormant { " (dormant)" } else { "" };
+        print(&shown.iter().map(|one| line(one, only.is_some()) + mark + "\n").collect::<String>())
     }
 }
 
 /// The form of `docker port`: the container's port is left out if it was asked for.
 fn line(mapping: &PortMapping, bare: bool) -> String {
     let host = SocketAddr::new(mapping.host_address.ip(), mapping.host_port);
-    if bare { format!("{host}\n") } else { format!("{}/{} -> {host}\n", mapping.container_port, mapping.protocol) }
+    if bare { host.to_string() } else { format!("{}/{} -> {host}", mapping.container_port, mapping.protocol) }
 }
 
 fn parse(text: &str) -> Result<(u16, Protocol)> {

@@ -103,7 +103,26 @@ fn settings_are_checked_and_shown() -> Result<()> {
         let checked = host.ocinet("config check")?.exits(2)?;
         ensure!(checked.stdout.contains("line 2") && checked.stdout.contains("network web: "), "{checked}");
         host.ocinet("config show")?.exits(2)?.is_refusal()?.says(&["line 2"])?;
-        host.sh("rm /etc/ocinet/config.toml /etc/ocinet/networks/web.toml").map(drop)
+        host.sh("rm /etc/ocinet/config.toml /etc/ocinet/networks/web.toml")?;
+        // Ranges that overlap: containers can join the first that has some.
+        host.ocinet("network create --subnet 10.70.0.0/24 front")?.success()?;
+        host.sh("printf '[[subnet]]\\nrange = \"10.70.0.0/25\"\\n' >/etc/ocinet/networks/over.toml")?;
+        let checked = host.ocinet("config check")?.exits(2)?.stdout;
+        ensure!(
+            checked.contains("network over: ") && checked.contains("overlaps 10.70.0.0/24 of network front"),
+            "{checked}"
+        );
+        let web = host.container("web").network("front").run()?;
+        let told = host.ocinet("doctor")?.exits(1)?.stdout;
+        ensure!(told.contains("network over: subnet") && !told.contains("network front: subnet"), "{told}");
+        web.delete()?;
+        // The folder of a container's name does not hide why it was refused.
+        let over = host.container("over").network("over").refused()?;
+        ensure!(over.stderr.contains("overlaps"), "{over}");
+        let folder = "mkdir -p /mnt/here/over && echo '{}' >/mnt/here/over/config.json && cd /mnt/here";
+        let told = host.sh(&format!("{folder}; {OCINET} doctor over || true"))?;
+        ensure!(told.contains("it was refused at") && told.contains("bundle over"), "{told}");
+        host.sh("rm /etc/ocinet/networks/*.toml").map(drop)
     })
 }
 

@@ -208,6 +208,11 @@ fn one_of_several_fails() -> Result<()> {
             for name in ["a", "b"] {
                 network(host, &["create", "--ignore", name])?.success()?;
             }
+            let asked: Vec<&str> = names.iter().copied().filter(|name| *name != "--force").collect();
+            let shown = network(host, &[&["inspect", "-f", "{{.Name}}"], &asked[..]].concat())?.stdout;
+            for name in asked.iter().filter(|name| ["a", "b"].contains(*name)) {
+                ensure!(shown.lines().any(|line| line == *name), "{name}: {shown}");
+            }
             let output = network(host, &[&["rm"], *names].concat())?.exits(*code)?;
             ensure!(output.stdout == *removed, "{output}");
             Ok(())

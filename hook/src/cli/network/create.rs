@@ -84,6 +84,10 @@ impl Arguments {
         let draft = self.draft()?;
         let ranges = draft.ranges.clone();
         let name = self.name.or_else(|| draft.name.clone()).unwrap_or_default();
+        if ["true", "false"].contains(&name.as_str()) && (self.ipv4.is_some() || self.ipv6.is_some()) {
+            let why = "is the name of the network here; say --ipv6=true or --ipv4=false in one word";
+            return Err(Invalid::new("network create", name, why).into());
+        }
         let name = network_file::definable(&name)?;
         let lifetime = if self.runtime { Lifetime::ThisBoot } else { Lifetime::Lasting };
         let (definitions, config) = (options.definitions(), options.config()?);

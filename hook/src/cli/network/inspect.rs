@@ -1,7 +1,7 @@
 use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
-use ocinet::engine::Result;
+use ocinet::engine::{Failures, Result};
 use ocinet::kernel;
 
 use super::{docker, find, views};
@@ -23,19 +23,30 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Shows those that there are also where one is not, as Docker does.
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let template = self.format.as_deref().filter(|format| *format != "json").map(Template::parse).transpose()?;
         let views = views(options, log)?;
-        let wanted = self.networks.iter().map(|name| find(&views, name).map(docker::Network::from));
-        let wanted = wanted.collect::<Result<Vec<_>>>()?;
-        let Some(template) = template else { return print_json(&wanted) };
-        let mut text = String::new();
-        for network in &wanted {
-            let value = serde_json::to_value(network);
-            let value = value.map_err(|error| kernel::Error::refused("write JSON", std::io::Error::other(error)))?;
-            text += &template.render(&value)?;
-            text.push('\n');
+        let (mut failures, mut wanted) = (Failures::default(), Vec::new());
+        for name in &self.networks {
+            match find(&views, name).map(docker::Network::from) {
+                Err(error) if self.networks.len() == 1 => return Err(error),
+                found => wanted.extend(failures.note("inspect", found)?),
+            }
         }
-        print(&text)
+        show(&wanted, template.as_ref())?;
+        failures.into_result()
     }
+}
+
+fn show(networks: &[docker::Network], template: Option<&Template>) -> Result<()> {
+    let Some(template) = template else { return print_json(&networks) };
+    let mut text = String::new();
+    for network in networks {
+        let value = serde_json::to_value(network);
+        let value = value.map_err(|error| kernel::Error::refused("write JSON", std::io::Error::other(error)))?;
+        text += &template.render(&value)?;
+        text.push('\n');
+    }
+    print(&text)
 }

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::engine::{Engine, Error, Result};
 use crate::input::config;
 use crate::input::network_file::Definition;
-use crate::model::{Invalid, Network};
+use crate::model::{Invalid, Network, NetworkName};
 
 impl Engine {
     /// Definitions with which something is wrong, and those that say something else than what their containers have.
@@ -21,6 +21,9 @@ impl Engine {
                 }
             }
         }
+        let is_used = |name: &NetworkName| used.iter().any(|network| network.name == *name);
+        let refused = self.definitions().overlapping()?.into_iter().filter(|(name, _)| !is_used(name));
+        findings.extend(refused.map(|(name, overlap)| wrong(name.as_str(), &overlap.into())));
         let default = config::default_bridge();
         let is_orphaned = |network: &&Network| network.name != default && !all.contains_key(network.name.as_str());
         for Network { name, .. } in used.iter().filter(is_orphaned) {
@@ -39,7 +42,7 @@ fn wrong(name: &str, error: &Error) -> Finding {
         Error::Invalid(Invalid { field, value, why }) => {
             Finding::yours(field.clone(), format!("{value:?} {why}"), remedy)
         }
-        error => Finding::yours(format!("network {name}"), format!("cannot be read: {error}"), remedy),
+        error => Finding::yours(format!("network {name}"), format!("cannot be used: {error}"), remedy),
     }
 }
 

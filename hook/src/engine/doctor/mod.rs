@@ -51,7 +51,8 @@ impl Finding {
         Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Ours }
     }
 
-    fn yours(subject: impl Into<String>, trouble: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// What the user has to put right, by `remedy`.
+    pub fn yours(subject: impl Into<String>, trouble: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { subject: subject.into(), trouble: trouble.into(), remedy: Remedy::Yours(remedy.into()) }
     }
 

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::decide::pool::{self, Taken};
 use crate::engine::Result;
 use crate::input::config::Config;
 use crate::input::network_file::{self, Definition};
 use crate::kernel::{self, Lock, LockFile, Place};
-use crate::model::{Families, NetworkName};
+use crate::model::{Families, Invalid, NetworkName};
 
 /// Where the definitions are.
 #[derive(Debug, Clone)]
@@ -95,6 +96,30 @@ impl Definitions {
             }
         }
         Ok(all)
+    }
+
+    /// The networks of which a range overlaps another network's, and what is wrong with it. Containers can join the first
+    /// of both that has some.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn overlapping(&self) -> Result<Vec<(NetworkName, Invalid)>> {
+        let sound = self.sound()?;
+        let of = |definition: &Definition| {
+            let (name, ranges) = (definition.name.clone(), definition.subnets.iter().map(|subnet| subnet.range));
+            ranges.map(|range| Taken { network: name.clone(), range }).collect::<Vec<_>>()
+        };
+        let all: Vec<Taken> = sound.iter().flat_map(of).collect();
+        let overlapping = |one: &Taken| {
+            let others: Vec<Taken> = all.iter().filter(|other| other.network != one.network).cloned().collect();
+            let Taken { network, range } = pool::overlapped(&one.range, &others)?;
+            let field = format!("network {}: subnet", one.network);
+            Some((
+                one.network.clone(),
+                Invalid::new(field, one.range, format!("overlaps {range} of network {network}")),
+            ))
+        };
+        Ok(all.iter().filter_map(overlapping).collect())
     }
 
     /// The names of all that have a file, whatever is in it.

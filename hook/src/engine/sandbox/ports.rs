@@ -202,7 +202,9 @@ impl Engine {
             {
                 let field = match request.names_address {
                     true => "annotation io.ocinet.publish: host address",
-                    false => "default address of published ports",
+                    false => {
+                        "publish_default_address in config.toml, or host_binding of the network to which ports lead,"
+                    }
                 };
                 return Err(Invalid::new(field, address.ip(), "is not one of this host's").into());
             }

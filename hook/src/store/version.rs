@@ -20,23 +20,19 @@ pub(super) const LAST_OF_TABLES: u32 = 5;
 /// The version of the store at `path`: 1 to [`VERSION`]. It is an entry like others, and so costs one look. Of a store
 /// without the table of this version, the file's header tells it.
 pub(super) fn of(connection: &Connection, path: &Path) -> Result<u32> {
+    // A question that has been answered and not ended keeps what is read the same: an upgrade changes table and header
+    // in one transaction, so that they belong together, or are damaged. It is one about the header, which needs no look
+    // at what tables there are: that look is then at the same moment, and costs no locks of its own.
+    let failed = |e| Error::sql("read the version of", path, e);
+    let mut moment = connection.prepare("PRAGMA user_version").map_err(failed)?;
+    let mut moment = moment.query([]).map_err(failed)?;
+    moment.next().map_err(failed)?;
     match in_entry(connection, path) {
-        Err(error) if has_no_table(&error) => of_other_form(connection, path),
+        Err(error) if has_no_table(&error) => match in_header(connection, path)? {
+            VERSION => Err(damaged(path, "it has no table of its version")),
+            earlier => Ok(earlier),
+        },
         found => found,
-    }
-}
-
-/// The version of a store in which the table of this version was not found.
-fn of_other_form(connection: &Connection, path: &Path) -> Result<u32> {
-    // An upgrade changes table and header in one transaction: at one moment they belong together, or are damaged.
-    let _moment = Entries { connection }.moment()?;
-    match in_header(connection, path)? {
-        // Another process has upgraded it since the table was looked for.
-        VERSION => in_entry(connection, path).map_err(|error| match has_no_table(&error) {
-            true => damaged(path, "it has no table of its version"),
-            false => error,
-        }),
-        earlier => Ok(earlier),
     }
 }
 

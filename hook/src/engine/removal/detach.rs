@@ -66,18 +66,18 @@ impl Engine {
     fn withdraw(&mut self, sandbox: &mut Sandbox) -> Result<()> {
         self.drains.deletion_lock = Some(self.locks.shared(Place::Deletion)?);
         for _ in 0..TRIES {
-            self.rules.finish_moving(&mut self.store, &mut self.links)?;
-            let _lock = change_at_firewall(&self.locks)?;
+            let lock = change_at_firewall(&self.locks)?;
             let row = self.store.write(|store| {
                 // From here on a reload of the ruleset leaves the sandbox out.
                 store.set_state(sandbox, State::Detaching)?;
                 store.host_row()
             })?;
-            // Otherwise another process began to move the rules and was killed before it did: the former firewall has
-            // the ports.
             if row.former_firewalls.is_empty() {
                 return self.rules.close_for(sandbox, &row, &mut self.links);
             }
+            // A process that moves the rules was killed before it did: the former firewall has the ports.
+            drop(lock);
+            self.rules.finish_moving(&mut self.store, &mut self.links)?;
         }
         Err(Error::Conflict("the rules were being moved to another firewall each time; try again".into()))
     }

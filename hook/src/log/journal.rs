@@ -1,13 +1,14 @@
 //! systemd's journal, in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram for each record.
 //!
 //! Written here because the journal crates for slog need C libraries, and because a hook must never wait: the socket
-//! is asked for once, with the first record that is meant for it, and what the journal does not take is lost.
+//! is made with the first record that is meant for it, and what the journal does not take is lost.
 
+use std::fmt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::{fmt, io};
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use slog::{Drain, Duplicate, KV, Key, Level, Logger, Never, OwnedKVList, Record, Serializer, o};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -19,20 +20,13 @@ pub(super) fn with_journal(log: &Logger) -> Logger {
 
 struct Journal {
     path: PathBuf,
-    /// `None` once a connection has failed: then no journal listens.
+    /// `None` where there is no socket to be had.
     socket: OnceLock<Option<UnixDatagram>>,
 }
 
 impl Journal {
     fn at(path: &Path) -> Self {
         Self { path: path.to_owned(), socket: OnceLock::new() }
-    }
-
-    fn connect(&self) -> io::Result<UnixDatagram> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        socket.connect(&self.path)?;
-        Ok(socket)
     }
 }
 
@@ -42,10 +36,10 @@ impl Drain for Journal {
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
         if record.level().is_at_least(Level::Info)
-            && let Some(socket) = self.socket.get_or_init(|| self.connect().ok())
+            && let Some(socket) = self.socket.get_or_init(open)
         {
             // A container's start is worth more than a line about it.
-            let _ = socket.send(&entry(record, values));
+            let _ = socket.send_to(&entry(record, values), &self.path);
         }
         Ok(())
     }
@@ -53,6 +47,12 @@ impl Drain for Journal {
     fn is_enabled(&self, level: Level) -> bool {
         level.is_at_least(Level::Info)
     }
+}
+
+/// A socket that waits for nobody.
+fn open() -> Option<UnixDatagram> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Datagram, flags, None).ok().map(UnixDatagram::from)
 }
 
 fn entry(record: &Record<'_>, values: &OwnedKVList) -> Vec<u8> {

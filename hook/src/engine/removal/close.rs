@@ -68,6 +68,8 @@ impl Engine {
                 // Held until this process ends, which closes its socket.
                 std::mem::forget(self.await_quiet());
             }
+            // The kernel closes it all at once when the process ends.
+            std::mem::forget(opened);
         };
         match kernel::in_background(&keep, work) {
             Ok(Some(_)) => true,

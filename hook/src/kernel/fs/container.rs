@@ -8,6 +8,7 @@ use nix::mount::{MntFlags, umount2};
 use rustix::fs::{Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::rand::GetRandomFlags;
 
+use super::file::is_gone;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
 
@@ -141,6 +142,9 @@ pub fn remove_if_empty(directory: &Path) {
 /// # Errors
 /// When the file system refuses.
 pub fn remove_files(directory: &Path) -> Result<()> {
+    if is_gone(directory) {
+        return Ok(());
+    }
     // Most directories have no namespace. If the mount exists only in other mount namespaces, removing the file removes
     // it too (`detach_mounts`, fs/namei.c).
     let _ = umount2(&namespace_in(directory), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);

@@ -113,6 +113,7 @@ impl LockFile {
     }
 
     /// Where it is.
+    #[cfg(test)]
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -128,6 +129,16 @@ impl LockFile {
     /// When another holds it for longer than 20 seconds.
     pub fn exclusive(&self, place: Place) -> Result<Lock> {
         self.wait(place, libc::F_WRLCK, PATIENCE)
+    }
+
+    /// The same by a descriptor of the lock file of its own.
+    pub(super) fn exclusive_by(&self, file: File, place: Place) -> Result<Lock> {
+        self.wait_by(file, place, libc::F_WRLCK, PATIENCE)
+    }
+
+    /// Opens the lock file.
+    pub(super) fn open(&self) -> Result<File> {
+        create_private(&self.path)
     }
 
     /// Takes the lock together with others who share it.
@@ -156,7 +167,7 @@ impl LockFile {
     /// # Errors
     /// When the file cannot be locked at all.
     pub fn attempt(&self, place: Place) -> Result<Option<Lock>> {
-        let file = create_private(&self.path)?;
+        let file = self.open()?;
         match set(&file, place, libc::F_WRLCK, Wait::No) {
             Ok(()) => Ok(Some(Lock(file))),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
@@ -172,8 +183,11 @@ impl LockFile {
     }
 
     fn wait(&self, place: Place, kind: i32, patience: Duration) -> Result<Lock> {
+        self.wait_by(self.open()?, place, kind, patience)
+    }
+
+    fn wait_by(&self, file: File, place: Place, kind: i32, patience: Duration) -> Result<Lock> {
         let what = || format!("lock {}", self.path.display());
-        let file = create_private(&self.path)?;
         match set(&file, place, kind, Wait::No) {
             Ok(()) => {
                 self.waits.note(place, Duration::ZERO);

@@ -25,9 +25,10 @@ impl LockFile {
         place: Place,
         work: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<Lock, E> {
+        let file = self.open()?;
         // Where it cannot be read, no round is known to be later.
-        let arrival = File::open(self.path()).ok().and_then(|file| number(&file, BEGUN));
-        let lock = self.exclusive(place)?;
+        let arrival = number(&file, BEGUN);
+        let lock = self.exclusive_by(file, place)?;
         let (begun, completed) = (number(lock.file(), BEGUN), number(lock.file(), COMPLETED));
         // A round that was completed has begun: other numbers are damaged.
         let is_done = completed > arrival && completed <= begun;
@@ -77,7 +78,7 @@ mod tests {
         while open() < count && since.elapsed() < Duration::from_secs(10) {
             thread::sleep(Duration::from_millis(1));
         }
-        // A thread that just reads the numbers has two for a moment.
+        // One that has just opened it has yet to read the number.
         thread::sleep(Duration::from_millis(100));
     }
 

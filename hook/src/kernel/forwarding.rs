@@ -124,13 +124,13 @@ fn forced() -> [String; 2] {
 }
 
 fn is_one(path: &str) -> Result<bool> {
-    Ok(proc::read(path).doing(|| format!("read {path}"))?.starts_with(b"1"))
+    Ok(proc::value(path).doing(|| format!("read {path}"))? == "1")
 }
 
 fn is_one_if_there(path: &str) -> Result<bool> {
-    match proc::read(path) {
+    match proc::value(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        result => Ok(result.doing(|| format!("read {path}"))?.starts_with(b"1")),
+        result => Ok(result.doing(|| format!("read {path}"))? == "1"),
     }
 }
 

@@ -21,5 +21,37 @@ pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Those of the kernel, or that it is no UTF-8.
 pub(super) fn read_text(path: &str) -> io::Result<String> {
-    String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    text(read(path)?)
+}
+
+/// Reads a file of /proc that has one line. The kernel gives it in one piece, so that no end of the file is asked for.
+///
+/// # Errors
+/// Those of the kernel.
+pub(super) fn read_line(mut file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; CAPACITY];
+    let length = loop {
+        match file.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            length => break length?,
+        }
+    };
+    bytes.truncate(length);
+    if !bytes.ends_with(b"\n") {
+        // Longer than any such line, or a file of another kind in its place.
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// The value that a file of /proc/sys has.
+///
+/// # Errors
+/// Those of the kernel, or that it is no UTF-8.
+pub(super) fn value(path: &str) -> io::Result<String> {
+    Ok(text(read_line(File::open(path)?)?)?.trim().to_owned())
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

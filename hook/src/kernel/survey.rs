@@ -30,7 +30,7 @@ pub fn has_all_ids() -> bool {
 
 /// The kernel's release, such as 6.12.1.
 pub fn kernel_release() -> String {
-    proc::read_text("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+    proc::value("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
 /// A program of the host, found where ocinet looks for those that it runs.

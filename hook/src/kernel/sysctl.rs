@@ -46,9 +46,9 @@ pub fn set(settings: &[Setting]) -> Result<()> {
 /// When /proc cannot be read.
 pub fn is_set(setting: &Setting) -> Result<bool> {
     let path = setting.path();
-    match proc::read(&path) {
+    match proc::value(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && setting.is_ipv6() => Ok(true),
-        result => Ok(result.doing(|| format!("read {path}"))?.trim_ascii() == setting.value.as_bytes()),
+        result => Ok(result.doing(|| format!("read {path}"))? == setting.value),
     }
 }
 
@@ -60,18 +60,17 @@ pub fn frames_pass_ip_hooks() -> bool {
 /// Whether `interface` drops packets whose answers would leave by another interface (RFC 3704, section 2.2). The kernel
 /// takes the larger of the setting for all and the interface's own; 2 is the loose form.
 pub fn strict_reverse_path(interface: &InterfaceName) -> bool {
-    let setting = |name: &str| proc::read_text(&format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
-    let largest =
-        ["all", interface.as_str()].into_iter().filter_map(|name| setting(name).ok()?.trim().parse().ok()).max();
+    let setting = |name: &str| proc::value(&format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
+    let largest = ["all", interface.as_str()].into_iter().filter_map(|name| setting(name).ok()?.parse().ok()).max();
     largest == Some(1)
 }
 
 /// How many entries the neighbour table takes, which all network namespaces share; none where this namespace is not
 /// the machine's first, which alone shows it (`neigh_sysctl_register`, net/core/neighbour.c).
 pub fn neighbour_limit() -> Option<u64> {
-    proc::read_text("/proc/sys/net/ipv4/neigh/default/gc_thresh3").ok()?.trim().parse().ok()
+    proc::value("/proc/sys/net/ipv4/neigh/default/gc_thresh3").ok()?.parse().ok()
 }
 
 fn is_one(path: &str) -> bool {
-    proc::read(path).is_ok_and(|text| text.starts_with(b"1"))
+    proc::value(path).is_ok_and(|value| value == "1")
 }

@@ -42,9 +42,12 @@ pub fn read_stdin(limit: usize) -> Result<Vec<u8>> {
             Err(error) => return Err(Error::refused(what(), error)),
             Ok(_) => {}
         }
-        match stdin.read(&mut chunk).doing(what)? {
-            0 => return Ok(bytes),
-            n => bytes.extend_from_slice(&chunk[..n]),
+        // Closed before the read: what is there is all of it, and a read that has room left took it (pipe(7)).
+        let is_closed = ready[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP));
+        let length = stdin.read(&mut chunk).doing(what)?;
+        bytes.extend_from_slice(&chunk[..length]);
+        if length == 0 || (is_closed && length < chunk.len()) {
+            return Ok(bytes);
         }
     }
     bytes.truncate(limit + 1);
@@ -85,6 +88,9 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
 /// When it belongs to another user, or cannot be made.
 pub fn state_dir(path: &Path) -> Result<()> {
     let what = || format!("use state directory {}", path.display());
+    if is_safe_directory(path)? {
+        return Ok(());
+    }
     match DirBuilder::new().mode(0o700).recursive(false).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::refused(what(), error)),
         _ => check_state_dir(path),
@@ -96,21 +102,33 @@ pub fn state_dir(path: &Path) -> Result<()> {
 /// # Errors
 /// When it belongs to another user.
 pub fn check_state_dir(path: &Path) -> Result<()> {
+    is_safe_directory(path).map(drop)
+}
+
+/// Whether there is such a directory.
+fn is_safe_directory(path: &Path) -> Result<bool> {
     let what = || format!("use state directory {}", path.display());
     let meta = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         meta => meta.doing(what)?,
     };
     let why = if !meta.is_dir() {
         "is not a directory"
-    } else if meta.uid() != nix::unistd::geteuid().as_raw() {
+    } else if meta.uid() != user() {
         "belongs to another user"
     } else if meta.mode() & 0o077 != 0 {
         "can be entered by others; its mode must be 0700"
     } else {
-        return Ok(());
+        return Ok(true);
     };
     Err(Error::refused(what(), io::Error::other(why)))
+}
+
+/// The effective user of this process, which never changes it: the kernel says it at the start (getauxval(3)).
+#[allow(unsafe_code)]
+fn user() -> libc::uid_t {
+    // SAFETY: getauxval(3) reads what the kernel has put on this process's stack.
+    unsafe { libc::getauxval(libc::AT_EUID) as libc::uid_t }
 }
 
 /// Removes a file. If there is none, that is no error.
@@ -196,8 +214,8 @@ pub fn room_beside(path: &Path) -> u64 {
 /// When /proc is not mounted.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let id = proc::read_text(path).doing(|| format!("read {path}"))?;
-    Ok(id.trim().replace('-', ""))
+    let id = proc::value(path).doing(|| format!("read {path}"))?;
+    Ok(id.replace('-', ""))
 }
 
 /// What tells this machine from others, also after a restart (machine-id(5)). Where it has no such file, what tells

@@ -126,19 +126,20 @@ impl Conntrack {
     /// # Errors
     /// When conntrack cannot be asked.
     pub fn forget_flows_of(&mut self, addresses: &[IpAddr]) -> Result<()> {
-        if count() == Some(0) {
+        let count = count();
+        if count == Some(0) {
             return Ok(());
         }
         let (v4, v6): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv4());
-        [v4, v6].iter().try_for_each(|family| self.forget_flows_of_family(family))
+        [v4, v6].iter().try_for_each(|family| self.forget_flows_of_family(family, count))
     }
 
-    /// The same for addresses of one family.
-    fn forget_flows_of_family(&mut self, addresses: &[IpAddr]) -> Result<()> {
+    /// The same for addresses of one family, where there are `count` flows.
+    fn forget_flows_of_family(&mut self, addresses: &[IpAddr], count: Option<u64>) -> Result<()> {
         let Some(first) = addresses.first() else { return Ok(()) };
         let all: HashSet<_> = addresses.iter().collect();
         let is_theirs = |flow: &Flow| all.contains(&flow.began_at) || all.contains(&flow.answers_from);
-        if count().is_some_and(|count| count <= FEW.saturating_mul(addresses.len() as u64)) {
+        if count.is_some_and(|count| count <= FEW.saturating_mul(addresses.len() as u64)) {
             return self.forget(*first, None, is_theirs);
         }
         addresses.iter().try_for_each(|address| {
@@ -197,7 +198,7 @@ fn is_there() -> bool {
 
 /// How many flows this namespace has, if that can be read.
 fn count() -> Option<u64> {
-    proc::read_text(COUNT).ok()?.trim().parse().ok()
+    proc::value(COUNT).ok()?.parse().ok()
 }
 
 /// Deletes one flow. If it is already gone, that is no error.

@@ -1,6 +1,7 @@
 //! Requests over netlink: links, addresses, routes, guards, flows, listeners.
 
 mod conntrack;
+mod inbox;
 mod link;
 mod listeners;
 mod socket;

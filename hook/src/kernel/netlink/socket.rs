@@ -4,21 +4,20 @@
 //! `send`, so a plain socket needs no runtime, no task and no wake-up. The messages come from rtnetlink's builders.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, NetlinkSerializable,
 };
-use netlink_sys::{Socket, protocols};
-use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, socket};
 
+use super::inbox::{Inbox, LARGE};
 use crate::kernel::error::{Doing, Result};
 
-/// Larger than any answer except a dump's, and than the part of a dump that the kernel sends at once (`NETLINK_DUMP`
-/// buffers, 32 KiB).
-const BUFFER: usize = 64 << 10;
+/// The most that an answer of nf_tables to a question for one object has (`NLMSG_GOODSIZE`, linux/netlink.h).
+const OBJECT: usize = 8 << 10;
 
 /// The length of a message's header (`struct nlmsghdr`).
 const HEADER: usize = 16;
@@ -26,37 +25,45 @@ const HEADER: usize = 16;
 /// How often a dump is repeated if its content changes meanwhile.
 const DUMPS: usize = 16;
 
+/// Where the numbers of the next connection begin, and how many it has for itself: one socket may serve several, one
+/// after the other, and an answer that one left is not the next one's.
+static SEQUENCES: AtomicU32 = AtomicU32::new(0);
+const SEQUENCE: u32 = 1 << 16;
+
 /// A netlink socket. It belongs to the network namespace in which it was opened.
-pub(in crate::kernel) struct Netlink {
-    socket: Socket,
+pub(in crate::kernel) struct Netlink<S = OwnedFd> {
+    socket: S,
     /// The number of the last request, by which its answers are told from others.
     sequence: u32,
     /// Where answers are received.
-    buffer: Vec<u8>,
+    inbox: Inbox,
 }
 
 impl Netlink {
     /// Links, addresses and routes.
     pub fn route() -> Result<Self> {
-        Self::open(protocols::NETLINK_ROUTE)
+        Self::open(SockProtocol::NetlinkRoute)
     }
 
     /// nftables and conntrack.
     pub fn netfilter() -> Result<Self> {
-        Self::open(protocols::NETLINK_NETFILTER)
+        Self::open(SockProtocol::NetlinkNetFilter)
     }
 
     /// Sockets of programs.
     pub fn sockets() -> Result<Self> {
-        Self::open(protocols::NETLINK_SOCK_DIAG)
+        Self::open(SockProtocol::NetlinkSockDiag)
     }
 
-    fn open(protocol: isize) -> Result<Self> {
-        let socket = Socket::new(protocol).doing(|| format!("open a netlink socket of protocol {protocol}"))?;
-        // Only a bug in ocinet could leave a request without an answer. A hook must not hang then.
-        let deadline = TimeVal::new(10, 0);
-        setsockopt(&socket, ReceiveTimeout, &deadline).doing(|| "set a deadline on a netlink socket".into())?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
+    fn open(protocol: SockProtocol) -> Result<Self> {
+        let opened = socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol);
+        Ok(Self::over(opened.doing(|| format!("open a netlink socket, {protocol:?}"))?))
+    }
+}
+
+impl<S: AsFd> Netlink<S> {
+    fn over(socket: S) -> Self {
+        Self { socket, sequence: SEQUENCES.fetch_add(SEQUENCE, Ordering::Relaxed), inbox: Inbox::new() }
     }
 
     /// Sends `message` and returns the kernel's messages before its acknowledgement or before the end of its dump.
@@ -110,7 +117,10 @@ impl Netlink {
         self.send(&datagram)?;
         let mut answers = Vec::new();
         let mut failed = Ok(());
-        while self.receive(libc::MSG_DONTWAIT)? {
+        // An error has the message that it is about.
+        let longest = OBJECT.max(datagram.len() + 4 * HEADER);
+        loop {
+            self.inbox.receive(self.socket.as_fd(), longest)?;
             let ours = self.replies::<M>()?.into_iter().filter(|reply| reply.sequence.wrapping_sub(first) < count);
             for reply in ours {
                 match reply.answer {
@@ -120,8 +130,10 @@ impl Netlink {
                     Err(error) => failed = failed.and(Err(error)),
                 }
             }
+            if !self.inbox.is_full() {
+                return failed.map(|()| answers);
+            }
         }
-        failed.map(|()| answers)
     }
 
     /// Sends one request and reads all of its answers. It also reads on after an answer that cannot be decoded: the
@@ -136,7 +148,7 @@ impl Netlink {
         let mut listing = Listing::Consistent;
         let mut unreadable = Ok(());
         loop {
-            self.receive(0)?;
+            self.inbox.wait(self.socket.as_fd(), LARGE)?;
             let sequence = self.sequence;
             // An earlier request that ended with an error of this process may have left answers.
             for reply in self.replies::<M>()?.into_iter().filter(|reply| reply.sequence == sequence) {
@@ -163,34 +175,27 @@ impl Netlink {
     }
 
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
-        uninterrupted(|| self.socket.send(datagram, 0)).map(drop)
+        let socket = self.socket.as_fd().as_raw_fd();
+        uninterrupted(|| Ok(send(socket, datagram, MsgFlags::empty())?)).map(drop)
     }
 
-    /// Fills the buffer with one datagram; false if none is available.
-    fn receive(&mut self, flags: libc::c_int) -> io::Result<bool> {
-        self.buffer.clear();
-        match uninterrupted(|| self.socket.recv(&mut self.buffer, flags)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && flags & libc::MSG_DONTWAIT != 0 => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The messages in the buffer.
+    /// The messages that were received last.
     fn replies<M: NetlinkDeserializable>(&self) -> io::Result<Vec<Reply<M>>> {
         let mut replies = Vec::new();
-        let mut rest = &self.buffer[..];
-        while let Some(header) = rest.first_chunk::<HEADER>() {
-            let field = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-            let length = field(0) as usize;
-            if length < HEADER || length > rest.len() {
-                return Err(io::Error::other("the kernel's answer is cut off"));
+        for mut rest in self.inbox.datagrams() {
+            while let Some(header) = rest.first_chunk::<HEADER>() {
+                let field =
+                    |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+                let length = field(0) as usize;
+                if length < HEADER || length > rest.len() {
+                    return Err(io::Error::other("the kernel's answer is cut off"));
+                }
+                if let Some(answer) = answer(&rest[..length]).transpose() {
+                    let flags = u16::from_ne_bytes([header[6], header[7]]);
+                    replies.push(Reply { sequence: field(8), flags, answer });
+                }
+                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
             }
-            if let Some(answer) = answer(&rest[..length]).transpose() {
-                let flags = u16::from_ne_bytes([header[6], header[7]]);
-                replies.push(Reply { sequence: field(8), flags, answer });
-            }
-            rest = &rest[length.next_multiple_of(4).min(rest.len())..];
         }
         Ok(replies)
     }
@@ -250,7 +255,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-impl AsFd for Netlink {
+impl<S: AsFd> AsFd for Netlink<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -258,13 +263,13 @@ impl AsFd for Netlink {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{FromRawFd, IntoRawFd};
     use std::os::unix::net::UnixDatagram;
     use std::thread;
 
     use netlink_packet_core::NLM_F_MULTIPART;
     use netlink_packet_route::RouteNetlinkMessage;
     use netlink_packet_route::link::LinkMessage;
+    use nix::sys::socket::socketpair;
 
     use super::*;
 
@@ -294,14 +299,7 @@ mod tests {
                 answers(number).iter().for_each(|answer| drop(kernel.send(answer)));
             }
         });
-        let socket = owned(ours);
-        Netlink { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) }
-    }
-
-    #[allow(unsafe_code)]
-    fn owned(socket: UnixDatagram) -> Socket {
-        // SAFETY: the descriptor was given away by its only owner.
-        unsafe { Socket::from_raw_fd(socket.into_raw_fd()) }
+        Netlink { socket: ours.into(), sequence: 0, inbox: Inbox::new() }
     }
 
     fn links(netlink: &mut Netlink) -> io::Result<Vec<u32>> {
@@ -338,10 +336,40 @@ mod tests {
             kernel.send(&told(NEW_LINK, 0, number, link)).unwrap();
         }
         kernel.send(&told(ERROR, 0, 4, -libc::ENOENT)).unwrap();
-        let mut netlink = Netlink { socket: owned(ours), sequence: 4, buffer: Vec::with_capacity(BUFFER) };
+        let mut netlink = Netlink { socket: OwnedFd::from(ours), sequence: 4, inbox: Inbox::new() };
         let question = || (RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_REQUEST);
         let answers = netlink.batch(vec![question(), question()]).unwrap();
         assert_eq!(answers.iter().map(index).collect::<Vec<_>>(), [8, 9]);
+    }
+
+    /// Both ends of a connection that takes more datagrams than one of the kind [`UnixDatagram`], which takes ten.
+    fn wide_pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::empty()).unwrap()
+    }
+
+    fn told_by(kernel: &OwnedFd, answer: &[u8]) {
+        send(kernel.as_raw_fd(), answer, MsgFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn more_answers_come_than_one_call_receives() {
+        let (ours, kernel) = wide_pair();
+        (0..40).for_each(|link| told_by(&kernel, &told(NEW_LINK, 0, 5, link)));
+        let mut netlink = Netlink { socket: ours, sequence: 4, inbox: Inbox::new() };
+        let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answers = netlink.batch(vec![(question, NLM_F_REQUEST)]).unwrap();
+        assert!(answers.iter().map(index).eq(0..40));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_an_error() {
+        let (ours, kernel) = wide_pair();
+        let long = [&(9_000u32).to_ne_bytes()[..], &told(NEW_LINK, 0, 5, 1)[4..], &[0; 9_000 - 32]].concat();
+        told_by(&kernel, &long);
+        let mut netlink = Netlink { socket: ours, sequence: 4, inbox: Inbox::new() };
+        let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let failed = netlink.batch(vec![(question, NLM_F_REQUEST)]).unwrap_err();
+        assert!(failed.to_string().contains("cut off"), "{failed}");
     }
 
     #[test]

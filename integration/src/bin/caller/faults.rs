@@ -148,6 +148,7 @@ const KINDS: &[Kind] = &[
     kind(libc::SYS_readlink, "readlink", Object::Path(0), WALK),
     kind(libc::SYS_readlinkat, "readlinkat", Object::Path(1), WALK),
     kind(libc::SYS_recvfrom, "recvfrom", Object::Descriptor(0), RECEIVE),
+    kind(libc::SYS_recvmmsg, "recvmmsg", Object::Descriptor(0), MEMORY),
     kind(libc::SYS_recvmsg, "recvmsg", Object::Descriptor(0), RECEIVE),
     kind(libc::SYS_rename, "rename", Object::Path(1), ENTRY),
     kind(libc::SYS_renameat, "renameat", Object::Path(3), ENTRY),

@@ -295,9 +295,10 @@ impl Engine {
         let (netns, locator) = match &request.namespace {
             NetworkNamespace::At(path) => (Netns::at(path).map_err(wrong)?, NetnsLocator::Path(path.clone())),
             NetworkNamespace::New | NetworkNamespace::Inherited => {
-                (process.net.try_clone().map_err(wrong)?, NetnsLocator::Process { pid, started: process.started })
+                (process.net().map_err(wrong)?, NetnsLocator::Process { pid, started: process.started })
             }
         };
+        netns.keep_socket().map_err(wrong)?;
         let cookie = netns.cookie().map_err(wrong)?;
         self.refuse_misplaced(request, cookie == self.host.cookie)?;
         Ok((netns, self.seen_from_here(cookie, locator)))

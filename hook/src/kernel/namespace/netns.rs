@@ -3,11 +3,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket};
+use nix::sys::socket::{AddressFamily, GetSockOpt, SockFlag, SockProtocol, SockType, socket};
 use rustix::fs::fstat;
 
 use super::running::{Origin, Running, running};
@@ -20,7 +22,11 @@ use crate::model::{Namespace, NetnsLocator, Requester};
 const VISIT: Duration = Duration::from_millis(2);
 
 /// A network namespace, kept alive by a descriptor.
-pub struct Netns(OwnedFd);
+pub struct Netns {
+    namespace: OwnedFd,
+    /// A socket in it, where one is kept.
+    socket: OnceLock<OwnedFd>,
+}
 
 impl Netns {
     /// The namespace that `path` is bound to.
@@ -34,15 +40,25 @@ impl Netns {
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .doing(|| format!("open network namespace {}", path.display()))?;
-        Ok(Self(file.into()))
+        Ok(OwnedFd::from(file).into())
     }
 
-    /// Another descriptor of the same namespace.
+    /// Makes the socket by which the namespace is asked and changed, and keeps it: a socket belongs to the namespace in
+    /// which it was made, so that what follows needs no visit.
     ///
     /// # Errors
-    /// When this process has no descriptor left.
-    pub fn try_clone(&self) -> Result<Self> {
-        Ok(Self(self.0.try_clone().doing(|| "hold a namespace".into())?))
+    /// When the namespace cannot be entered.
+    pub fn keep_socket(&self) -> Result<()> {
+        self.socket().map(drop)
+    }
+
+    /// That socket, for links, addresses and routes.
+    pub(in crate::kernel) fn socket(&self) -> Result<BorrowedFd<'_>> {
+        if self.socket.get().is_none() {
+            let made = self.within(route_socket)?;
+            let _ = self.socket.set(made);
+        }
+        self.socket.get().map(AsFd::as_fd).ok_or(Errno::ENOTSOCK).doing(|| "keep a socket".into())
     }
 
     /// Runs `work` inside the namespace.
@@ -50,7 +66,7 @@ impl Netns {
     /// # Errors
     /// Those of `work`, or that the namespace cannot be entered.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        visit::network(self.0.as_fd(), work)
+        visit::network(self.namespace.as_fd(), work)
     }
 
     /// The namespace's `SO_NETNS_COOKIE`.
@@ -58,7 +74,10 @@ impl Netns {
     /// # Errors
     /// On kernels before 5.14.
     pub fn cookie(&self) -> Result<u64> {
-        self.within(own_cookie)
+        match self.socket.get() {
+            Some(socket) => cookie_of(socket),
+            None => self.within(own_cookie),
+        }
     }
 
     /// Runs `work` in a new namespace, which ends with it.
@@ -169,7 +188,7 @@ impl Netns {
     /// Whether a process is in it now.
     fn is_visited(&self) -> Result<bool> {
         let what = || "look for processes in a network namespace".to_owned();
-        let own = fstat(&self.0).doing(what)?;
+        let own = fstat(&self.namespace).doing(what)?;
         // The name in the link of each process in it (namespaces(7)).
         let name = format!("net:[{}]", own.st_ino);
         let mut unseen = None;
@@ -246,15 +265,26 @@ fn is_there(requester: &Requester) -> Result<bool> {
     Ok(bundle && running(requester.pid, requester.started)? != Running::No)
 }
 
-impl AsFd for Netns {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+impl From<OwnedFd> for Netns {
+    fn from(namespace: OwnedFd) -> Self {
+        Self { namespace, socket: OnceLock::new() }
     }
 }
 
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+}
+
+/// A socket for links, addresses and routes in the namespace of this thread.
+fn route_socket() -> Result<OwnedFd> {
+    let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
+    socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol).doing(|| "open a netlink socket".into())
+}
+
 fn own_cookie() -> Result<u64> {
-    let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
-    cookie_of(&probe.doing(|| "open a socket".into())?)
+    cookie_of(&route_socket()?)
 }
 
 /// The cookie of the network namespace in which `socket` was opened.

@@ -1,23 +1,23 @@
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, chdir, fork, getppid, setsid};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::netns::Netns;
-use super::running::{Stat, process_start};
+use super::running::Stat;
 use crate::kernel::error::{Doing, Error, Result};
 
-/// A process and its namespaces. All were opened while the pid was certain to be that process.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+
+/// A process and its namespaces. All are opened by way of its directory in /proc, which leads to no later process of its
+/// pid.
 pub struct Process {
-    /// Its network namespace.
-    pub net: Netns,
+    /// Its directory in /proc.
+    directory: OwnedFd,
     /// Its mount namespace.
     pub mnt: OwnedFd,
     /// Its UTS namespace.
@@ -32,25 +32,29 @@ impl Process {
     /// Opens the process `pid`.
     ///
     /// # Errors
-    /// When the process is gone, or ends meanwhile: then another process may have the pid.
+    /// When the process is gone, or ends meanwhile.
     pub fn open(pid: i32) -> Result<Self> {
-        let gone = || format!("find process {pid}");
-        let number = Pid::from_raw(pid).ok_or(Errno::ESRCH).doing(gone)?;
-        let guard = pidfd_open(number, PidfdFlags::empty()).doing(gone)?;
-        let namespace = |kind: &str| {
-            let path = format!("/proc/{pid}/ns/{kind}");
-            fs::File::open(&path).map(OwnedFd::from).doing(|| format!("open {path}"))
+        let place = format!("/proc/{pid}");
+        let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&place, path, Mode::empty()).doing(|| format!("find process {pid}"))?;
+        let open = |name: &str, flags| {
+            rustix::fs::openat(&directory, name, flags, Mode::empty()).doing(|| format!("open {place}/{name}"))
         };
-        let net = Netns::at(Path::new(&format!("/proc/{pid}/ns/net")))?;
-        let (mnt, uts, started) = (namespace("mnt")?, namespace("uts")?, process_start(pid)?);
-        let root = format!("/proc/{pid}/root");
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&root, flags, Mode::empty()).doing(|| format!("open {root}"))?;
-        let mut ended = [PollFd::new(guard.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut ended, PollTimeout::ZERO).doing(gone)? {
-            0 => Ok(Self { net, mnt, uts, root, started }),
-            _ => Err(Error::refused(gone(), Errno::ESRCH)),
-        }
+        let (mnt, uts) = (open("ns/mnt", READ)?, open("ns/uts", READ)?);
+        let what = || format!("read the start time of process {pid}");
+        let stat = Stat::of(open("stat", READ)?.into()).doing(what)?;
+        let started = stat.started().ok_or(Errno::EINVAL).doing(what)?;
+        let root = open("root", path)?;
+        Ok(Self { directory, mnt, uts, root, started })
+    }
+
+    /// Its network namespace.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn net(&self) -> Result<Netns> {
+        let opened = rustix::fs::openat(&self.directory, "ns/net", READ, Mode::empty());
+        opened.map(Netns::from).doing(|| "open the network namespace of a process".into())
     }
 
     /// Whether it has a mount namespace of its own, so that no other process sees mounts in it.
@@ -141,10 +145,11 @@ pub fn in_background(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<Opt
     }
 }
 
-/// A joined thread may still be listed for a moment, so this looks several times.
+/// A joined thread may still be listed for a moment, so this looks several times. A directory counts as linked to by
+/// its two own names and by each directory in it, and there is one for each thread (`proc_task_getattr`, fs/proc/base.c).
 fn is_single_threaded() -> bool {
     (0..20).any(|_| {
-        let alone = fs::read_dir("/proc/self/task").map_or(0, Iterator::count) == 1;
+        let alone = fs::metadata("/proc/self/task").is_ok_and(|threads| threads.nlink() == 3);
         if !alone {
             std::thread::sleep(std::time::Duration::from_micros(100));
         }

@@ -101,8 +101,17 @@ pub(super) struct Stat(pub String);
 impl Stat {
     /// A process can give itself a name that is no UTF-8 (prctl(2), `PR_SET_NAME`).
     pub fn read(pid: i32) -> std::io::Result<Self> {
-        let text = proc::read(&format!("/proc/{pid}/stat"))?;
-        Ok(Self(String::from_utf8_lossy(&text).into_owned()))
+        Self::of(fs::File::open(format!("/proc/{pid}/stat"))?)
+    }
+
+    /// That of an open file.
+    pub fn of(file: fs::File) -> std::io::Result<Self> {
+        Ok(Self(String::from_utf8_lossy(&proc::read_line(file)?).into_owned()))
+    }
+
+    /// When the process started.
+    pub fn started(&self) -> Option<u64> {
+        self.field(22)
     }
 
     pub fn name(&self) -> &str {

@@ -15,6 +15,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 use super::inbox::{Inbox, LARGE};
 use crate::kernel::error::{Doing, Result};
+use crate::kernel::namespace::Netns;
 
 /// The most that an answer of nf_tables to a question for one object has (`NLMSG_GOODSIZE`, linux/netlink.h).
 const OBJECT: usize = 8 << 10;
@@ -58,6 +59,13 @@ impl Netlink {
     fn open(protocol: SockProtocol) -> Result<Self> {
         let opened = socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol);
         Ok(Self::over(opened.doing(|| format!("open a netlink socket, {protocol:?}"))?))
+    }
+}
+
+impl<'n> Netlink<BorrowedFd<'n>> {
+    /// Links, addresses and routes of `namespace`, by the socket that is kept there.
+    pub fn inside(namespace: &'n Netns) -> Result<Self> {
+        Ok(Self::over(namespace.socket()?))
     }
 }
 

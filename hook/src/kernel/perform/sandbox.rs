@@ -1,6 +1,7 @@
-//! The container's side, done from inside its network namespace.
+//! The container's side: its network namespace.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
@@ -25,16 +26,21 @@ const LOOPBACK: u32 = 1;
 /// # Errors
 /// Those of the kernel.
 pub fn inside(namespace: &Netns, steps: &[SandboxStep], index: Option<u32>) -> Result<()> {
-    namespace.within(|| {
-        let mut netlink = Netlink::route()?;
-        steps.iter().try_for_each(|step| apply(&mut netlink, step, index))
-    })
+    let mut netlink = Netlink::inside(namespace)?;
+    steps.iter().try_for_each(|step| apply(&mut netlink, namespace, step, index))
 }
 
-fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Result<()> {
+/// A connection to the kernel about the container's namespace.
+type Inside<'n> = Netlink<BorrowedFd<'n>>;
+
+fn apply(netlink: &mut Inside<'_>, namespace: &Netns, step: &SandboxStep, index: Option<u32>) -> Result<()> {
     match step {
         SandboxStep::Loopback => up(netlink, LOOPBACK).doing(|| "set lo up".into()),
-        SandboxStep::Interface { name, addresses } => interface(netlink, name, index, addresses),
+        SandboxStep::Interface { name, addresses } => {
+            let index = index_of(netlink, name, index)?;
+            set_ipv6(netlink, namespace, name, index, addresses)?;
+            interface(netlink, name, index, addresses)
+        }
         SandboxStep::Neighbour { name, address, mac } => neighbour(netlink, name, index, *address, *mac),
         SandboxStep::Announce { name, address } => announce(netlink, name, index, *address),
         SandboxStep::Route(route) => static_route(netlink, route),
@@ -43,13 +49,25 @@ fn apply(netlink: &mut Netlink, step: &SandboxStep, index: Option<u32>) -> Resul
     }
 }
 
-fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, addresses: &[IpNet]) -> Result<()> {
-    let index = index_of(netlink, name, known)?;
-    if addresses.iter().all(|address| address.addr().is_ipv4()) {
-        disable_ipv6(netlink, name, index)?;
-    } else {
-        enable_ipv6(name)?;
+/// Gives an interface what it is to have of IPv6, from inside the namespace: what /proc/sys/net shows is that of the
+/// process.
+fn set_ipv6(
+    netlink: &mut Inside<'_>,
+    namespace: &Netns,
+    name: &InterfaceName,
+    index: u32,
+    addresses: &[IpNet],
+) -> Result<()> {
+    if addresses.iter().any(|address| address.addr().is_ipv6()) {
+        return namespace.within(|| enable_ipv6(name));
     }
+    match namespace.within(|| disable_ipv6(name)) {
+        Err(error) if error.errno() == Some(libc::EROFS) => keep_without_ipv6(netlink, name, index),
+        result => result,
+    }
+}
+
+fn interface(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32, addresses: &[IpNet]) -> Result<()> {
     for address in addresses {
         let message = RouteNetlinkMessage::NewAddress(address_message(index, *address));
         let added = netlink.request(message, NLM_F_CREATE | NLM_F_EXCL);
@@ -60,7 +78,13 @@ fn interface(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
 
 /// Makes the first packet to `address` need no ARP. The container may delete or replace the entry, and harms only
 /// itself.
-fn neighbour(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, address: IpAddr, mac: Mac) -> Result<()> {
+fn neighbour(
+    netlink: &mut Inside<'_>,
+    name: &InterfaceName,
+    known: Option<u32>,
+    address: IpAddr,
+    mac: Mac,
+) -> Result<()> {
     let entry = permanent(index_of(netlink, name, known)?, address, mac);
     let done = netlink.request(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE | NLM_F_REPLACE);
     done.map(drop).doing(|| format!("make {name} in the container know {address}"))
@@ -72,7 +96,7 @@ fn neighbour(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, ad
 /// gets no answer and asks three times in two seconds (`neigh_timer_handler`, net/core/neighbour.c). The bridge's port
 /// may miss the first question, since it is not ready at once. The kernel sends the question of `arp_notify` only once,
 /// before the port is ready.
-fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, address: IpAddr) -> Result<()> {
+fn announce(netlink: &mut Inside<'_>, name: &InterfaceName, known: Option<u32>, address: IpAddr) -> Result<()> {
     let mut question = entry(index_of(netlink, name, known)?, address);
     question.header.flags = NeighbourFlags::Use;
     match netlink.request(RouteNetlinkMessage::NewNeighbour(question), NLM_F_CREATE) {
@@ -82,23 +106,20 @@ fn announce(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>, add
     }
 }
 
-fn index_of(netlink: &mut Netlink, name: &InterfaceName, known: Option<u32>) -> Result<u32> {
+fn index_of(netlink: &mut Inside<'_>, name: &InterfaceName, known: Option<u32>) -> Result<u32> {
     known.map_or_else(|| index(netlink, name), Ok).doing(|| format!("look for {name} in the container"))
 }
 
-/// Switches IPv6 off on an interface. On a kernel without IPv6 there is nothing to do. If /proc/sys is read-only, the
-/// interface at least has no IPv6 address: the setting belongs to the container, so the operator could not have made it
-/// beforehand.
-fn disable_ipv6(netlink: &mut Netlink, name: &InterfaceName, index: u32) -> Result<()> {
+/// Switches IPv6 off on an interface. On a kernel without IPv6 there is nothing to do.
+fn disable_ipv6(name: &InterfaceName) -> Result<()> {
     let setting = Setting::without_ipv6(name);
     // A new interface has IPv6 in nearly every namespace.
-    if sysctl::write(&setting).is_ok() {
-        return Ok(());
-    }
-    match sysctl::set(&[setting]) {
-        Err(error) if error.errno() == Some(libc::EROFS) => {}
-        result => return result,
-    }
+    if sysctl::write(&setting).is_ok() { Ok(()) } else { sysctl::set(&[setting]) }
+}
+
+/// Where /proc/sys is read-only, the interface at least has no IPv6 address: the setting belongs to the container, so
+/// the operator could not have made it beforehand.
+fn keep_without_ipv6(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32) -> Result<()> {
     let link = LinkUnspec::new_with_index(index).append_extra_attribute(no_own_ipv6()).build();
     match netlink.request(RouteNetlinkMessage::NewLink(link), 0) {
         Err(error) if errno(&error) != Errno::EAFNOSUPPORT => {
@@ -122,7 +143,7 @@ fn enable_ipv6(name: &InterfaceName) -> Result<()> {
 }
 
 /// Adds a route. One to the same addresses, which another network or program added, stays.
-fn static_route(netlink: &mut Netlink, route: &StaticRoute) -> Result<()> {
+fn static_route(netlink: &mut Inside<'_>, route: &StaticRoute) -> Result<()> {
     let StaticRoute { to, via, metric } = *route;
     let mut message = match (to, via) {
         (IpNet::V4(to), IpAddr::V4(via)) => {
@@ -148,23 +169,21 @@ fn static_route(netlink: &mut Netlink, route: &StaticRoute) -> Result<()> {
 /// # Errors
 /// Those of the kernel.
 pub fn has_way_out(namespace: &Netns, families: Families) -> Result<bool> {
-    namespace.within(|| {
-        let mut netlink = Netlink::route()?;
-        for family in families.iter() {
-            let any = match family {
-                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            if has_default_route(&mut netlink, any).doing(|| "list the routes in the container".into())? {
-                return Ok(true);
-            }
+    let mut netlink = Netlink::inside(namespace)?;
+    for family in families.iter() {
+        let any = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        if has_default_route(&mut netlink, any).doing(|| "list the routes in the container".into())? {
+            return Ok(true);
         }
-        Ok(false)
-    })
+    }
+    Ok(false)
 }
 
 /// A namespace that was wired before, such as a pod's or podman's, keeps its default route, whatever the metric is.
-fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
+fn default_route(netlink: &mut Inside<'_>, gateway: IpAddr) -> Result<()> {
     if has_default_route(netlink, gateway).doing(|| "list the routes in the container".into())? {
         return Ok(());
     }
@@ -177,7 +196,7 @@ fn default_route(netlink: &mut Netlink, gateway: IpAddr) -> Result<()> {
 }
 
 /// Another default route than the one by `from` is another program's, or the container's own, and stays.
-fn move_default_route(netlink: &mut Netlink, from: IpAddr, to: Option<IpAddr>) -> Result<()> {
+fn move_default_route(netlink: &mut Inside<'_>, from: IpAddr, to: Option<IpAddr>) -> Result<()> {
     let what = || format!("take the default route via {from} away in the container");
     match netlink.request(RouteNetlinkMessage::DelRoute(default_by(from)), 0) {
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
@@ -194,7 +213,7 @@ fn default_by(gateway: IpAddr) -> RouteMessage {
 }
 
 /// Whether there is a default route of the same family as `gateway`.
-fn has_default_route(netlink: &mut Netlink, gateway: IpAddr) -> std::io::Result<bool> {
+fn has_default_route(netlink: &mut Inside<'_>, gateway: IpAddr) -> std::io::Result<bool> {
     let question = match gateway {
         IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
         IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
@@ -209,12 +228,12 @@ fn has_default_route(netlink: &mut Netlink, gateway: IpAddr) -> std::io::Result<
     }))
 }
 
-fn up(netlink: &mut Netlink, index: u32) -> std::io::Result<()> {
+fn up(netlink: &mut Inside<'_>, index: u32) -> std::io::Result<()> {
     let link = LinkUnspec::new_with_index(index).up().build();
     netlink.request(RouteNetlinkMessage::NewLink(link), 0).map(drop)
 }
 
-fn index(netlink: &mut Netlink, name: &InterfaceName) -> std::io::Result<u32> {
+fn index(netlink: &mut Inside<'_>, name: &InterfaceName) -> std::io::Result<u32> {
     let answers = netlink.request(RouteNetlinkMessage::GetLink(question(name)), 0)?;
     let index = answers.into_iter().find_map(|answer| match answer {
         RouteNetlinkMessage::NewLink(link) => Some(link.header.index),

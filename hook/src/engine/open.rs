@@ -14,21 +14,30 @@ use crate::input::config::Config;
 use crate::kernel::{self, Flows, HostLinks, LockFile, Origin};
 use crate::store::{Host, Store};
 
+/// The host that this process runs on, and the connection that told it.
+type Here = (HostLinks, Host);
+
+fn here() -> Result<Here> {
+    let links = HostLinks::open()?;
+    let host = host_of(&links)?;
+    Ok((links, host))
+}
+
 impl Engine {
     /// Opens the host this process runs on, with its state in `state_dir`.
     ///
     /// # Errors
     /// When the state directory is not ours, or the store cannot be opened.
     pub fn open(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
-        Self::open_on(HostLinks::open()?, state_dir, config, log)
+        Self::open_on(here()?, state_dir, config, log)
     }
 
-    fn open_on(links: HostLinks, state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
+    fn open_on(here: Here, state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         let since = Instant::now();
         kernel::state_dir(state_dir)?;
         let mut is_new = false;
         let settings = config.clone();
-        let mut engine = Self::with_store(links, state_dir, config, log.clone(), since, |host, locks| {
+        let mut engine = Self::with_store(here, state_dir, config, log.clone(), since, |host, locks| {
             let (store, made) = RebuildContext { state_dir, host, locks, config: &settings, log: &log }.open()?;
             is_new = made;
             Ok(store)
@@ -47,7 +56,7 @@ impl Engine {
     /// As [`Engine::open`].
     pub fn open_to_plan(state_dir: &Path, config: Config, log: Logger) -> Result<Self> {
         kernel::check_state_dir(state_dir)?;
-        let engine = Self::with_store(HostLinks::open()?, state_dir, config, log, Instant::now(), |host, locks| {
+        let engine = Self::with_store(here()?, state_dir, config, log, Instant::now(), |host, locks| {
             Ok(Store::open(state_dir, host, locks)?.map_or_else(|| Store::in_memory(locks, |_| Ok(())), Ok)?)
         })?;
         Ok(Self { only_looks: true, ..engine })
@@ -60,29 +69,28 @@ impl Engine {
     /// # Errors
     /// When the state directory is not ours, or the store cannot be read.
     pub fn open_to_look(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
-        let mut links = HostLinks::open()?;
+        let mut here = here()?;
         kernel::check_state_dir(state_dir)?;
-        if is_unused(state_dir, &mut links)? {
+        if is_unused(state_dir, &mut here)? {
             return Ok(None);
         }
         let settings = config.clone();
-        let engine = Self::with_store(links, state_dir, config, log.clone(), Instant::now(), |host, locks| {
+        let engine = Self::with_store(here, state_dir, config, log.clone(), Instant::now(), |host, locks| {
             RebuildContext { state_dir, host, locks, config: &settings, log: &log }.look()
         })?;
         Ok(Some(Self { only_looks: true, ..engine }))
     }
 
     fn with_store(
-        links: HostLinks,
+        (links, host): Here,
         state_dir: &Path,
         config: Config,
         log: Logger,
         since: Instant,
         open: impl FnOnce(&Host, &LockFile) -> Result<Store>,
     ) -> Result<Self> {
-        let (host, locks) = (host_of(&links)?, LockFile::new(state_dir.join("lock")));
+        let locks = LockFile::new(state_dir.join("lock"));
         let store = open(&host, &locks)?;
-        let origin = Origin::here()?;
         let files = ContainerFiles::new(state_dir, &host, &log);
         let rules = Rules::new(&config, &locks, &log);
         let mut engine = Self {
@@ -96,7 +104,7 @@ impl Engine {
             rules,
             flows: Flows::default(),
             drains: Drains::default(),
-            origin,
+            origin: Origin::default(),
             host,
             log,
             since,
@@ -110,17 +118,17 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_used(state_dir: &Path, config: Config, log: Logger) -> Result<Option<Self>> {
-        let mut links = HostLinks::open()?;
-        if is_unused(state_dir, &mut links)? {
+        let mut here = here()?;
+        if is_unused(state_dir, &mut here)? {
             return Ok(None);
         }
-        Self::open_on(links, state_dir, config, log).map(Some)
+        Self::open_on(here, state_dir, config, log).map(Some)
     }
 }
 
 /// Whether ocinet was not used on the host since it booted. A missing store proves nothing, since it may have been
 /// removed.
-fn is_unused(state_dir: &Path, links: &mut HostLinks) -> Result<bool> {
-    let has_files = !matches!(state_dir.join(CONTAINERS).try_exists(), Ok(false));
-    Ok(!has_files && !Store::may_be_there(state_dir, &host_of(links)?) && links.all_ours()?.is_empty())
+fn is_unused(state_dir: &Path, (links, host): &mut Here) -> Result<bool> {
+    let has_files = || !matches!(state_dir.join(CONTAINERS).try_exists(), Ok(false));
+    Ok(!Store::may_be_there(state_dir, host) && !has_files() && links.all_ours()?.is_empty())
 }

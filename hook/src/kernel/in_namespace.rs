@@ -48,8 +48,8 @@ pub struct ContainerInterface {
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn namespaces(links: &mut HostLinks, here: &Origin) -> Result<BTreeMap<i32, Found>> {
-    let mut found = BTreeMap::new();
+pub fn namespaces(links: &mut HostLinks, origin: &Origin) -> Result<BTreeMap<i32, Found>> {
+    let (mut found, here) = (BTreeMap::new(), origin.here()?);
     for (path, locator) in bound_paths()?.into_iter().chain(oldest_processes()?) {
         let Ok(netns) = Netns::at(&path) else { continue };
         let Some(nsid) = links.nsid(&netns)? else { continue };
@@ -57,7 +57,7 @@ pub fn namespaces(links: &mut HostLinks, here: &Origin) -> Result<BTreeMap<i32, 
         let (seen_from_pid_ns, seen_from_mnt_ns) = (here.pid_ns, here.mnt_ns);
         let namespace = Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid: Some(nsid) };
         // A process that has ended meanwhile would lead to no namespace.
-        if matches!(Netns::look(&namespace, here), Sight::Alive(_)) {
+        if matches!(Netns::look(&namespace, origin), Sight::Alive(_)) {
             found.entry(nsid).or_insert(Found { netns, namespace });
         }
     }

@@ -38,8 +38,8 @@ pub use fs::{
 pub use in_namespace::{ContainerInterface, Found, interface_in, namespaces, taken_in};
 pub use memory::{hurry_memory, return_memory, spare_memory};
 pub use namespace::{
-    Missing, Netns, Origin, Overlay, Process, ancestor, ancestor_of, hostname, in_background, mount_over, own_program,
-    process_start, set_hostname,
+    Missing, Namespaces, Netns, Origin, Overlay, Process, ancestor, ancestor_of, hostname, in_background, mount_over,
+    own_program, process_start, set_hostname,
 };
 pub use netlink::{
     Flows, HostLinks, Listeners, NO_GUARD, NO_REDIRECT, OurLink, Traffic, Trial, Uplink, is_lasting, try_links,

@@ -19,7 +19,7 @@ pub(super) fn inventory(config: &Config, state_dir: &Path) -> Result<Inventory> 
         return Ok(Inventory::default());
     }
     let rules = rules()?;
-    let namespaces = kernel::namespaces(&mut links, &Origin::here()?)?;
+    let namespaces = kernel::namespaces(&mut links, &Origin::default())?;
     let mut seen = Vec::new();
     for link in ours {
         let mut look =

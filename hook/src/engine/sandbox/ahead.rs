@@ -40,7 +40,7 @@ impl Engine {
         let directory = self.files.of(&key);
         let (netns, cookie) = kernel::make_namespace(&directory)?;
         let locator = NetnsLocator::Made { path: kernel::namespace_in(&directory), requester: Some(requester.clone()) };
-        let namespace = self.seen_from_here(cookie, locator);
+        let namespace = self.seen_from_here(cookie, locator)?;
         self.step("namespace");
         let attached = self
             .identified(request, AttachTarget { netns, namespace, process: None })

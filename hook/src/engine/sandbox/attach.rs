@@ -301,12 +301,12 @@ impl Engine {
         netns.keep_socket().map_err(wrong)?;
         let cookie = netns.cookie().map_err(wrong)?;
         self.refuse_misplaced(request, cookie == self.host.cookie)?;
-        Ok((netns, self.seen_from_here(cookie, locator)))
+        Ok((netns, self.seen_from_here(cookie, locator)?))
     }
 
-    pub(in crate::engine) fn seen_from_here(&self, cookie: u64, locator: NetnsLocator) -> Namespace {
-        let (seen_from_pid_ns, seen_from_mnt_ns) = (self.origin.pid_ns, self.origin.mnt_ns);
-        Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid: None }
+    pub(in crate::engine) fn seen_from_here(&self, cookie: u64, locator: NetnsLocator) -> Result<Namespace> {
+        let kernel::Namespaces { pid_ns: seen_from_pid_ns, mnt_ns: seen_from_mnt_ns } = self.origin.here()?;
+        Ok(Namespace { cookie, locator, seen_from_pid_ns, seen_from_mnt_ns, nsid: None })
     }
 
     /// Refuses to wire the host's own namespace, and to call another the host's.

@@ -67,7 +67,7 @@ impl Engine {
             owner_name: owner.name.clone(),
             owner_bundle: owner.bundle.clone(),
             since: kernel::now(),
-            namespace: self.seen_from_here(target.namespace.cookie, process),
+            namespace: Namespace { locator: process, nsid: None, ..target.namespace.clone() },
         };
         if let Err(error) = self.files.note(&member) {
             warn!(self.log, "the container will not be listed with those that share a network: {error}");

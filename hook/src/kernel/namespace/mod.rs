@@ -11,5 +11,5 @@ pub use mount::{Missing, Overlay, mount_over};
 pub use netns::Netns;
 pub(super) use netns::cookie_of;
 pub use process::{Process, ancestor, ancestor_of, in_background, own_program};
-pub use running::{Origin, process_start};
+pub use running::{Namespaces, Origin, process_start};
 pub use uts::{hostname, set_hostname};

@@ -104,7 +104,11 @@ impl Netns {
 
     /// Looks for a recorded namespace. One that cannot be examined is [`Sight::Failed`] or [`Sight::Hidden`], never
     /// [`Sight::Gone`].
-    pub fn look(recorded: &Namespace, here: &Origin) -> Sight<Self> {
+    pub fn look(recorded: &Namespace, origin: &Origin) -> Sight<Self> {
+        let here = match origin.here() {
+            Ok(here) => here,
+            Err(error) => return Sight::Failed(error.to_string()),
+        };
         let same_pids = recorded.seen_from_pid_ns == here.pid_ns;
         let same_paths = recorded.seen_from_mnt_ns == here.mnt_ns;
         let found = match &recorded.locator {

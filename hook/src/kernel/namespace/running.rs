@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,23 +13,31 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::proc;
 
-/// The namespaces in which pids and paths were recorded, as inode numbers.
+/// The namespaces in which pids and paths are recorded, as inode numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub struct Namespaces {
     /// The pid namespace.
     pub pid_ns: u64,
     /// The mount namespace.
     pub mnt_ns: u64,
 }
 
+/// Where this process sees namespaces and processes from. It looks when it is first asked: a detach need not know.
+#[derive(Debug, Default)]
+pub struct Origin(OnceLock<Namespaces>);
+
 impl Origin {
     /// The namespaces of this process.
     ///
     /// # Errors
     /// When /proc is not mounted.
-    pub fn here() -> Result<Self> {
+    pub fn here(&self) -> Result<Namespaces> {
+        if let Some(known) = self.0.get() {
+            return Ok(*known);
+        }
         let inode = |path: &str| fs::metadata(path).map(|meta| meta.ino()).doing(|| format!("look at {path}"));
-        Ok(Self { pid_ns: inode("/proc/self/ns/pid")?, mnt_ns: inode("/proc/self/ns/mnt")? })
+        let seen = Namespaces { pid_ns: inode("/proc/self/ns/pid")?, mnt_ns: inode("/proc/self/ns/mnt")? };
+        Ok(*self.0.get_or_init(|| seen))
     }
 }
 
@@ -39,7 +48,7 @@ impl Origin {
 pub fn process_start(pid: i32) -> Result<u64> {
     let what = || format!("read the start time of process {pid}");
     let stat = Stat::read(pid).doing(what)?;
-    stat.field(22).ok_or_else(|| Error::refused(what(), Errno::EINVAL))
+    stat.started().ok_or_else(|| Error::refused(what(), Errno::EINVAL))
 }
 
 /// The state of a process.

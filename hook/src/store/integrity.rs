@@ -94,7 +94,7 @@ impl Unread {
     /// That nothing is left over.
     fn end(self) -> Result<()> {
         let stands_alone = |key: &EntryKey| {
-            matches!(key, EntryKey::LastAddress(_) | EntryKey::Change(_) | EntryKey::Past(_) | EntryKey::Kept(_))
+            matches!(key, EntryKey::LastAddress(..) | EntryKey::Change(_) | EntryKey::Past(_) | EntryKey::Kept(_))
         };
         match self.found.into_values().find(|(key, _)| !stands_alone(key)) {
             Some((key, _)) => Err(damaged(key, "no sandbox or network has it")),

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use crate::model::{HostAddress, InterfaceName, Key, Mac, NetworkName, Protocol};
+use crate::model::{Family, HostAddress, InterfaceName, Key, Mac, NetworkName, Protocol};
 
 /// How many containers that are gone have their addresses remembered. One that comes after another at the same place
 /// takes that.
@@ -26,8 +26,8 @@ pub(super) enum EntryKey {
     Network(NetworkName),
     /// The network that has this link on the host: its name.
     NetworkLink(InterfaceName),
-    /// The address given out last in a network.
-    LastAddress(NetworkName),
+    /// The address of that family given out last in a network.
+    LastAddress(NetworkName, Family),
     /// A sandbox, as JSON.
     Sandbox(u32),
     /// The sandbox of a container.
@@ -82,6 +82,7 @@ const LAST: u8 = 0x02;
 const NETWORK: u8 = 0x10;
 const NETWORK_LINK: u8 = 0x11;
 const LAST_ADDRESS: u8 = 0x12;
+const LAST_ADDRESS6: u8 = 0x13;
 const SANDBOX: u8 = 0x20;
 const SANDBOX_OF: u8 = 0x21;
 const SANDBOX_IN: u8 = 0x22;
@@ -115,7 +116,8 @@ impl EntryKey {
             Self::Last => vec![LAST],
             Self::Network(name) => text(NETWORK, name.as_str()),
             Self::NetworkLink(link) => text(NETWORK_LINK, link.as_str()),
-            Self::LastAddress(name) => text(LAST_ADDRESS, name.as_str()),
+            Self::LastAddress(name, Family::V4) => text(LAST_ADDRESS, name.as_str()),
+            Self::LastAddress(name, Family::V6) => text(LAST_ADDRESS6, name.as_str()),
             Self::Sandbox(number) => joined(SANDBOX, &[&number.to_be_bytes()]),
             Self::SandboxOf(key) => joined(SANDBOX_OF, &[&key.bytes()]),
             Self::SandboxIn(cookie, number) => joined(SANDBOX_IN, &[&cookie.to_be_bytes(), &number.to_be_bytes()]),
@@ -142,7 +144,8 @@ impl EntryKey {
             LAST => Self::Last,
             NETWORK => Self::Network(rest.text()?.parse().ok()?),
             NETWORK_LINK => Self::NetworkLink(rest.text()?.parse().ok()?),
-            LAST_ADDRESS => Self::LastAddress(rest.text()?.parse().ok()?),
+            LAST_ADDRESS => Self::LastAddress(rest.text()?.parse().ok()?, Family::V4),
+            LAST_ADDRESS6 => Self::LastAddress(rest.text()?.parse().ok()?, Family::V6),
             SANDBOX => Self::Sandbox(u32::from_be_bytes(rest.array()?)),
             SANDBOX_OF => Self::SandboxOf(rest.array()?.into()),
             SANDBOX_IN => Self::SandboxIn(u64::from_be_bytes(rest.array()?), u32::from_be_bytes(rest.array()?)),
@@ -339,7 +342,8 @@ mod tests {
             EntryKey::Network(network("a-b")),
             EntryKey::Network(network("ab")),
             EntryKey::NetworkLink(link("ocinet0")),
-            EntryKey::LastAddress(network("bridge")),
+            EntryKey::LastAddress(network("bridge"), Family::V4),
+            EntryKey::LastAddress(network("bridge"), Family::V6),
             EntryKey::Sandbox(1),
             EntryKey::Sandbox(255),
             EntryKey::Sandbox(256),

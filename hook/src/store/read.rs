@@ -8,7 +8,7 @@ use super::entries::{Entries, damaged};
 use super::key::{EntryKey, Span, address};
 use super::{Error, HostRow, Result};
 use crate::model::{
-    DrainingEndpoint, Endpoint, HostAddress, KeptConnection, KeptContainer, Key, Mac, Network, NetworkName,
+    DrainingEndpoint, Endpoint, Family, HostAddress, KeptConnection, KeptContainer, Key, Mac, Network, NetworkName,
     PortMapping, Protocol, Sandbox,
 };
 
@@ -185,12 +185,12 @@ impl<'c> Read<'c> {
         HostRow::decode(&body.ok_or_else(|| damaged(EntryKey::Host, "it is missing"))?)
     }
 
-    /// The address given out last in `network`, after which the search for the next begins.
+    /// The address of `family` given out last in `network`, after which the search for the next begins.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn last_address(&self, network: &NetworkName) -> Result<Option<IpAddr>> {
-        let body = self.entries.get(&EntryKey::LastAddress(network.clone()))?;
+    pub fn last_address(&self, network: &NetworkName, family: Family) -> Result<Option<IpAddr>> {
+        let body = self.entries.get(&EntryKey::LastAddress(network.clone(), family))?;
         Ok(body.and_then(|body| address(&body)))
     }
 

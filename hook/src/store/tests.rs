@@ -394,7 +394,7 @@ fn is_store_of(file: &std::io::Result<fs::DirEntry>, boot: &str) -> bool {
 }
 
 #[test]
-fn a_network_remembers_its_last_address() {
+fn a_network_remembers_the_last_address_of_each_family() {
     let scratch = Scratch::new("network");
     let mut store = scratch.open("a");
     let subnet = Subnet::with_first_gateway("10.90.0.0/16".parse().unwrap()).unwrap();
@@ -403,8 +403,12 @@ fn a_network_remembers_its_last_address() {
     store
         .write::<_, Error>(|write| {
             write.add_network(&network)?;
-            write.set_last_address(&network.name, "10.90.0.9".parse().unwrap())?;
-            assert_eq!(write.last_address(&network.name)?, Some("10.90.0.9".parse().unwrap()));
+            for address in ["10.90.0.9", "fd00::9"] {
+                write.set_last_address(&network.name, address.parse().unwrap())?;
+            }
+            for (family, last) in Family::ALL.into_iter().zip(["10.90.0.9", "fd00::9"]) {
+                assert_eq!(write.last_address(&network.name, family)?, Some(last.parse().unwrap()));
+            }
             write.set_forwarding(Family::V4, Forwarding::Intended)
         })
         .unwrap();

@@ -62,8 +62,9 @@ impl<'c> Write<'c> {
     /// When the store fails or the entry is damaged.
     pub fn remove_network(&self, name: &NetworkName) -> Result<()> {
         let Some(network) = self.network(name)? else { return Ok(()) };
-        for key in [EntryKey::Network(name.clone()), EntryKey::LastAddress(name.clone())] {
-            self.entries.remove(&key)?;
+        self.entries.remove(&EntryKey::Network(name.clone()))?;
+        for family in Family::ALL {
+            self.entries.remove(&EntryKey::LastAddress(name.clone(), family))?;
         }
         network.link().map_or(Ok(()), |link| self.entries.remove(&EntryKey::NetworkLink(link.clone())))?;
         self.note_rules_of(&network)
@@ -118,12 +119,12 @@ impl<'c> Write<'c> {
         self.set_host_row(&HostRow { firewall: Some(kind), former_firewalls: former.to_vec(), ..self.host_row()? })
     }
 
-    /// Remembers the address given out last.
+    /// Remembers the address given out last of its family.
     ///
     /// # Errors
     /// When the store fails.
     pub fn set_last_address(&self, network: &NetworkName, address: IpAddr) -> Result<()> {
-        self.entries.put(&EntryKey::LastAddress(network.clone()), &address_bytes(address))
+        self.entries.put(&EntryKey::LastAddress(network.clone(), Family::of(address)), &address_bytes(address))
     }
 
     /// Adds `sandbox` with all its leases and numbers it and its endpoints, as no other was in this store.

@@ -64,9 +64,7 @@ impl FreeAddresses<'_> {
         }
         for subnet in subnets {
             if let Some(address) = self.next(subnet)? {
-                if self.first.is_none() {
-                    self.store.set_last_address(self.name, address)?;
-                }
+                self.store.set_last_address(self.name, address)?;
                 return Ok(with_prefix(subnet, address));
             }
         }
@@ -101,7 +99,9 @@ impl FreeAddresses<'_> {
 
     /// The next free one of `subnet`.
     fn next(&self, subnet: &Subnet) -> store::Result<Option<IpAddr>> {
-        ipam::next(subnet, self.store.last_address(self.name)?, |address| self.is_taken(address))
+        ipam::next(subnet, self.store.last_address(self.name, Family::of(subnet.range.addr()))?, |address| {
+            self.is_taken(address)
+        })
     }
 
     fn is_taken(&self, address: IpAddr) -> store::Result<bool> {

@@ -62,7 +62,7 @@ fn stores_of_every_version_are_read() {
         assert_eq!((shop.publish[1].count, job.mode), (10, Mode::None));
         assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
         assert_eq!(store.read().networks().unwrap()[0].name.as_str(), "bridge");
-        let last = store.read().last_address(&"bridge".parse().unwrap()).unwrap();
+        let last = store.read().last_address(&"bridge".parse().unwrap(), Family::V4).unwrap();
         assert_eq!(last, Some("10.90.0.2".parse().unwrap()));
         let holder = store.read().port_holder(Protocol::Udp, HostAddress::Any, 9009, 9009).unwrap().unwrap();
         assert_eq!(

@@ -29,7 +29,7 @@ pub(super) fn contents(connection: &Connection) -> Result<Contents> {
             Some(EntryKey::Host) => row = Some(HostRow::decode(body)?),
             Some(EntryKey::Last) => last = Last::decode(body),
             Some(EntryKey::Network(_)) => networks.push((parsed::<NetworkRow>(body, "a network")?.into(), None)),
-            Some(EntryKey::LastAddress(name)) => {
+            Some(EntryKey::LastAddress(name, _)) => {
                 let network =
                     networks.iter_mut().find(|(network, _): &&mut (crate::model::Network, _)| network.name == name);
                 if let Some((_, last)) = network {
@@ -52,7 +52,7 @@ fn key_of(bytes: &[u8]) -> Option<EntryKey> {
     let key = EntryKey::decode(bytes)?;
     let is_as_today = matches!(
         key,
-        EntryKey::Host | EntryKey::Last | EntryKey::Network(_) | EntryKey::LastAddress(_) | EntryKey::Sandbox(_)
+        EntryKey::Host | EntryKey::Last | EntryKey::Network(_) | EntryKey::LastAddress(..) | EntryKey::Sandbox(_)
     );
     is_as_today.then_some(key)
 }

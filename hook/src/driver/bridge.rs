@@ -41,6 +41,8 @@ impl Decisions for model::Bridge {
     /// The pair that makes the endpoint a port of the bridge.
     fn of_endpoint(&self, network: &Network, endpoint: &Endpoint, alias: &Alias) -> Vec<EndpointStep> {
         let (Some(name), Some(master)) = (endpoint.wire.host_link(), endpoint.wire.master()) else { return Vec::new() };
+        let addresses = endpoint.addresses.iter().map(IpNet::addr);
+        let v6 = |address| if let IpAddr::V6(v6) = address { Some(v6) } else { None };
         vec![EndpointStep::Veth(Veth {
             name: name.clone(),
             alias: alias.clone(),
@@ -48,10 +50,14 @@ impl Decisions for model::Bridge {
             peer: endpoint.interface.clone(),
             mac: endpoint.mac,
             mtu: endpoint.mtu,
-            addresses: endpoint.addresses.iter().map(ipnet::IpNet::addr).collect(),
+            addresses: addresses.clone().collect(),
+            advertised: match self.may_be_misremembered(network) {
+                true => addresses.clone().filter_map(v6).collect(),
+                false => Vec::new(),
+            },
             guard: match endpoint.unguarded {
                 true => FilterProgram::open(endpoint.mac),
-                false => FilterProgram::of_port(endpoint.mac, endpoint.addresses.iter().map(ipnet::IpNet::addr)),
+                false => FilterProgram::of_port(endpoint.mac, addresses),
             },
             unguarded: endpoint.unguarded,
             isolated: !network.options.icc,

@@ -16,7 +16,7 @@ pub use guard::{FilterProgram, Guard};
 pub use setting::Setting;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -118,7 +118,8 @@ pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
     let neighbours = gateways.filter_map(known);
     steps.extend(neighbours.map(|(address, mac)| SandboxStep::Neighbour { name: name(), address, mac }));
     if decisions.may_be_misremembered(network) {
-        // A question of IPv6 goes to those alone that have the address (RFC 4861, section 4.3), so it announces nothing.
+        // A question of IPv6 goes to those alone that have the address (RFC 4861, section 4.3), so it announces nothing:
+        // the host advertises it (`Veth::advertised`).
         let addresses = endpoint.addresses.iter().map(IpNet::addr).filter(IpAddr::is_ipv4);
         steps.extend(addresses.map(|address| SandboxStep::Announce { name: name(), address }));
     }
@@ -265,6 +266,8 @@ pub struct Veth {
     /// the MAC. So a packet to the container needs no ARP, and is not flooded to its siblings when the container was
     /// silent for so long that a learned entry would have ended.
     pub addresses: Vec<IpAddr>,
+    /// Its addresses of IPv6 for which others on the bridge may remember another MAC, so that they are told this one.
+    pub advertised: Vec<Ipv6Addr>,
     /// The filter for packets that come in by the host's end.
     pub guard: FilterProgram,
     /// Whether it lets all of them pass. Then the bridge learns other MACs by it, and floods to it what is for none that

@@ -39,6 +39,7 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
             mac,
             mtu,
             addresses,
+            advertised,
             guard,
             unguarded,
             isolated,
@@ -66,6 +67,11 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
             let alias = word(&alias);
             lines
                 .push(format!("ip link set {name} alias {alias} up type bridge_slave hairpin on flood {flood}{apart}"));
+            lines.extend(advertised.iter().map(|address| {
+                format!(
+                    "# an unsolicited neighbor advertisement tells the others on {bridge} that {address} is at {mac}"
+                )
+            }));
             lines
         }
     }

@@ -1,5 +1,7 @@
 //! Networks with IPv6, alone or beside IPv4.
 
+mod neighbours;
+
 use anyhow::{Result, ensure};
 use ocinet_integration::{
     Container, Firewall, Host, OCINET, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every,

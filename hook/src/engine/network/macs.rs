@@ -1,3 +1,6 @@
+use std::net::IpAddr;
+
+use crate::decide::ipam;
 use crate::model::{Endpoint, Mac, Network};
 use crate::store::{self, Write};
 
@@ -8,12 +11,21 @@ pub(in crate::engine) fn remember_mac(
     network: &mut Network,
     endpoint: &Endpoint,
 ) -> store::Result<()> {
-    // The MAC follows from the first address.
-    let is_other = endpoint.addresses.first().is_some_and(|address| Mac::of(address.addr()) != endpoint.mac);
-    let is_chosen = is_other || endpoint.unguarded;
-    if network.options.derived_macs && is_chosen {
+    if network.options.derived_macs && (endpoint.unguarded || !is_derived(network, endpoint)) {
         network.options.derived_macs = false;
         store.set_network(network)?;
     }
     Ok(())
+}
+
+/// Whether the MAC follows from each of the addresses: it follows from the first, so that one of IPv6 behind it has to
+/// follow from that.
+fn is_derived(network: &Network, endpoint: &Endpoint) -> bool {
+    let mut addresses = endpoint.addresses.iter().map(ipnet::IpNet::addr);
+    let Some(first) = addresses.next() else { return true };
+    let embeds_first = |address: IpAddr| match first {
+        IpAddr::V4(v4) => network.subnets.iter().any(|subnet| ipam::embedding(subnet, v4) == Some(address)),
+        IpAddr::V6(_) => false,
+    };
+    Mac::of(first) == endpoint.mac && addresses.all(embeds_first)
 }

@@ -233,6 +233,14 @@ impl Engine {
                 let why = kernel::NO_REDIRECT;
                 warn!(self.log, "the container may not reach published ports of its siblings: {why}");
             }
+            if !connected.is_advertised {
+                warn!(
+                    self.log,
+                    "no packet socket could be had to tell the containers on network {} a new address: those that knew \
+                     another container there may take 44 seconds to reach it over IPv6",
+                    network.name
+                );
+            }
         }
         self.step("links");
         perform::inside(netns, &steps.sandbox, peer)?;

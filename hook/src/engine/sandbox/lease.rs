@@ -406,6 +406,30 @@ mod tests {
         assert!(!derived(&store));
     }
 
+    /// The MAC follows from the address of IPv4, and so does that of IPv6 which embeds it.
+    #[test]
+    fn a_network_remembers_that_an_address_of_ipv6_follows_from_none_of_ipv4() {
+        let derived = |range6: &str, wanted: Option<&str>| {
+            let mut network = bridge("10.90.0.0/16");
+            network.subnets.push(Subnet::with_first_gateway(range6.parse().unwrap()).unwrap());
+            network.options.derived_macs = true;
+            let mut store = store(&[network]);
+            let addresses = wanted.into_iter().map(|address| address.parse().unwrap()).collect();
+            leased(lease(&mut store, "a", &EndpointRequest { addresses, ..on("bridge") }));
+            store.read().networks().unwrap()[0].options.derived_macs
+        };
+        for (range6, wanted, expected) in [
+            ("fd00:7::/64", None, true),
+            ("fd00:7::/64", Some("10.90.0.9"), true),
+            ("fd00:7::/64", Some("fd00:7::a5a:2"), true),
+            ("fd00:7::/64", Some("fd00:7::a5a:3"), false),
+            ("fd00:7::/64", Some("fd00:7::beef"), false),
+            ("fd00:7::/112", None, false),
+        ] {
+            assert_eq!(derived(range6, wanted), expected, "{range6} {wanted:?}");
+        }
+    }
+
     #[test]
     fn a_container_asks_the_name_servers_of_its_networks() {
         let server = "192.0.2.53".parse().unwrap();

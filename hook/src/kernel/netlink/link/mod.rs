@@ -1,5 +1,6 @@
 //! Links, addresses and routes of the host's namespace.
 
+mod advertise;
 mod bridge;
 mod filter;
 mod guard;
@@ -60,6 +61,8 @@ pub struct Connected {
     pub peer: Option<u32>,
     /// What its filters do.
     pub filters: Filters,
+    /// Whether the others on the bridge were told its addresses of IPv6, where they may remember another MAC for them.
+    pub is_advertised: bool,
 }
 
 /// What the filters at the host's end of a link do, if the kernel supports them.
@@ -97,7 +100,7 @@ impl HostLinks {
         let bridge = self.bridge_index(&pair.bridge)?;
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
         let filters = self.open_port(index, pair)?;
-        Ok(Connected { peer, filters })
+        Ok(Connected { peer, filters, is_advertised: advertise(bridge, pair) })
     }
 
     /// Connects a container as [`HostLinks::connect`] does, and calls `inside` for its own end, with its index if the
@@ -114,6 +117,7 @@ impl HostLinks {
     ) -> Result<()> {
         let bridge = self.bridge_index(&pair.bridge)?;
         let (index, peer) = self.create_pair(veth(pair, bridge, namespace), pair)?;
+        advertise(bridge, pair);
         let connected = inside(peer).and_then(|()| self.open_port(index, pair).map(drop));
         if connected.is_err() {
             // The first error is the cause. A pair that is not deleted is recognised as interrupted.
@@ -259,6 +263,12 @@ pub(in crate::kernel) fn address_message(index: u32, address: IpNet) -> AddressM
             message
         }
     }
+}
+
+/// Tells the others on `bridge` those addresses of `pair` that they are to be told; false where that failed. They learn
+/// them later then.
+fn advertise(bridge: u32, pair: &Veth) -> bool {
+    pair.advertised.is_empty() || advertise::advertise(bridge, pair.mac, &pair.advertised).is_ok()
 }
 
 /// One request makes both ends, the peer in the container's namespace and the host's end on its bridge. Neither end is

@@ -26,9 +26,12 @@ impl Setting {
         ["default", "all"].map(|links| Self::of("ipv6", links, "force_forwarding", "1"))
     }
 
-    /// Forwarding of packets that come in by `interface`.
-    pub fn forwarding_by(interface: &InterfaceName) -> Self {
-        Self::of("ipv4", interface.as_str(), "forwarding", "1")
+    /// Forwarding of packets of `family` that come in by `interface`.
+    pub fn forwarding_by(interface: &InterfaceName, family: Family) -> Self {
+        match family {
+            Family::V4 => Self::of("ipv4", interface.as_str(), "forwarding", "1"),
+            Family::V6 => Self::of("ipv6", interface.as_str(), "force_forwarding", "1"),
+        }
     }
 
     /// No IPv6 on `interface`.

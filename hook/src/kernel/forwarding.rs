@@ -31,6 +31,18 @@ pub fn forwarding(family: Family) -> Result<bool> {
     }
 }
 
+/// Whether what comes in by a link is forwarded by a setting of that link, too. A host that forwards IPv6 by the setting
+/// of all links asks no other (`ip6_forward`, net/ipv6/ip6_output.c).
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn forwards_link_by_link(family: Family) -> Result<bool> {
+    match family {
+        Family::V4 => is_one(V4),
+        Family::V6 => Ok(!is_one_if_there(ROUTER)? && is_forced()?),
+    }
+}
+
 /// Switches forwarding of `family` on in this namespace, where it is off.
 ///
 /// # Errors
@@ -42,12 +54,26 @@ pub fn switch_forwarding_on(family: Family) -> Result<()> {
     }
     match family {
         Family::V4 => sysctl::set(&Setting::forwarding_of(family)),
-        Family::V6 if fs::exists(ROUTER).doing(|| format!("look for {ROUTER}"))? => force(),
-        Family::V6 => {
-            let why = "this kernel has no IPv6 (ipv6.disable=1, or no module)";
-            Err(Error::refused("forward IPv6", io::Error::other(why)))
-        }
+        Family::V6 => refuse_unforwardable(family).and_then(|()| force()),
     }
+}
+
+/// Refuses to switch forwarding of `family` on where this kernel cannot, or would take routes away from the host.
+///
+/// # Errors
+/// That it is so, or when /proc cannot be read.
+pub fn refuse_unforwardable(family: Family) -> Result<()> {
+    let is_there = |path: &str| fs::exists(path).doing(|| format!("look for {path}"));
+    let [_, there] = forced();
+    let why = match family {
+        Family::V6 if !is_there(ROUTER)? => "this kernel has no IPv6 (ipv6.disable=1, or no module)",
+        Family::V6 if !is_there(&there)? => {
+            "before Linux 6.17, a host that forwards loses the default route that it has from a router advertisement; \
+             where it has none, or accept_ra of its link is 2: sysctl -w net.ipv6.conf.all.forwarding=1"
+        }
+        Family::V4 | Family::V6 => return Ok(()),
+    };
+    Err(Error::refused("forward IPv6", io::Error::other(why)))
 }
 
 /// Switches off what [`switch_forwarding_on`] switched on, all of it or a part; true where there was any.
@@ -102,15 +128,10 @@ pub fn refuse_partial_forwarding(family: Family) -> Result<()> {
 
 fn force() -> Result<()> {
     let [to_come, there] = forced();
-    if fs::exists(&there).doing(|| format!("look for {there}"))? {
-        // The kernel does nothing for a value that is the same as before.
-        write(&there, "0")?;
-        write(&to_come, "1")?;
-        return write(&there, "1").inspect_err(|_| drop(write(&to_come, "0")));
-    }
-    let why = "before Linux 6.17, a host that forwards loses the default route that it has from a router advertisement; \
-        where it has none, or accept_ra of its link is 2: sysctl -w net.ipv6.conf.all.forwarding=1";
-    Err(Error::refused("forward IPv6", io::Error::other(why)))
+    // The kernel does nothing for a value that is the same as before.
+    write(&there, "0")?;
+    write(&to_come, "1")?;
+    write(&there, "1").inspect_err(|_| drop(write(&to_come, "0")))
 }
 
 fn is_forced() -> Result<bool> {

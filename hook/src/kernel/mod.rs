@@ -28,7 +28,10 @@ pub use firewall::{
     Choice, ForeignFirewalls, add_pass, backend, chains_behind_security, change_zone, choose, loaded, remove_pass,
     suits,
 };
-pub use forwarding::{forwarding, refuse_partial_forwarding, switch_forwarding_off, switch_forwarding_on};
+pub use forwarding::{
+    forwarding, forwards_link_by_link, refuse_partial_forwarding, refuse_unforwardable, switch_forwarding_off,
+    switch_forwarding_on,
+};
 pub use fs::{
     Lock, LockFile, Place, RecordReader, Records, Replaceable, Seen, Watch, age, boot_id, check_state_dir, has_drafts,
     identity_of, is_gone, is_listened_on, is_listened_to, machine_id, make_namespace, move_directory, names_in,

@@ -16,23 +16,37 @@ pub(super) fn examine(
     networks: &[Network],
     sandboxes: &[Sandbox],
 ) -> Result<Vec<Finding>> {
-    let ways = links.ways_out()?;
-    let mut findings = Vec::new();
-    let mut out: Vec<&InterfaceName> = ways.iter().map(|way| &way.link).collect();
-    out.sort_unstable_by_key(|link| link.as_str());
-    out.dedup();
-    for link in out {
-        let setting = Setting::forwarding_by(link);
-        // Off for the whole host is another finding, and ours to put right.
-        if kernel::forwarding(Family::V4)? && !kernel::is_set(&setting)? {
-            let trouble = format!("is 0: what comes in by {link} reaches no container, not even an answer");
-            let remedy = shell::setting(&setting).replace(" -qw ", " -w ");
-            findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));
-        }
+    let ways = links.ways_out(Family::V4)?;
+    let mut findings = closed_to(Family::V4, ways.iter().map(|way| way.link.clone()).collect())?;
+    if networks.iter().any(Network::has_ipv6) {
+        // Of IPv4, forwarding of a bridge is a setting of ours.
+        let bridges = networks.iter().filter(|network| network.has_ipv6()).filter_map(Network::link).cloned();
+        let out = links.ways_out(Family::V6)?.into_iter().map(|way| way.link);
+        findings.extend(closed_to(Family::V6, out.chain(bridges).collect())?);
     }
     let publishes = sandboxes.iter().any(|sandbox| sandbox.state.is_wired() && !sandbox.publish.is_empty());
     if publishes {
         findings.extend(note_on_rules(links, kind, &ways, networks)?);
+    }
+    Ok(findings)
+}
+
+/// Those of the links `by` that let no packet of `family` in to containers although the host forwards it.
+fn closed_to(family: Family, mut by: Vec<InterfaceName>) -> Result<Vec<Finding>> {
+    by.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    by.dedup();
+    // Off for the whole host is another finding, and ours to put right.
+    if !kernel::forwards_link_by_link(family)? {
+        return Ok(Vec::new());
+    }
+    let mut findings = Vec::new();
+    for link in by {
+        let setting = Setting::forwarding_by(&link, family);
+        if !kernel::is_set(&setting)? {
+            let trouble = format!("is 0: what comes in by {link} reaches no container, not even an answer");
+            let remedy = shell::setting(&setting).replace(" -qw ", " -w ");
+            findings.push(Finding::yours(format!("sysctl {}", setting.key), trouble, remedy));
+        }
     }
     Ok(findings)
 }

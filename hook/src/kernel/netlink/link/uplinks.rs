@@ -1,6 +1,6 @@
 //! The host's default routes, and the rules that choose between them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::link::LinkAttribute;
@@ -13,15 +13,18 @@ use super::HostLinks;
 use super::read::{new_link, new_route, output_interface};
 use crate::decide::uplinks::{PolicyRule, WayOut};
 use crate::kernel::error::{Doing, Result};
-use crate::model::InterfaceName;
+use crate::model::{Family, InterfaceName};
 
 impl HostLinks {
-    /// The links of the IPv4 default routes of all tables. A link is listed twice if two tables have it.
+    /// The links of the default routes of `family` of all tables. A link is listed twice if two tables have it.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn ways_out(&mut self) -> Result<Vec<WayOut>> {
-        let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    pub fn ways_out(&mut self, family: Family) -> Result<Vec<WayOut>> {
+        let question = match family {
+            Family::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            Family::V6 => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        };
         let answers = self.netlink.request(RouteNetlinkMessage::GetRoute(question), NLM_F_DUMP);
         let routes = answers.doing(|| "list the host's routes".into())?.into_iter().filter_map(new_route);
         let mut ways = Vec::new();

@@ -8,7 +8,7 @@ pub mod pass;
 mod source;
 
 pub use input_loop::InputLoop;
-pub use needs::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, publish_needs};
+pub use needs::{Base, Label, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, publish_needs};
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;
@@ -148,13 +148,6 @@ pub trait Backend {
 
     /// The socket that takes the kernel long to close after elements were deleted; none where that is no matter.
     fn slow_socket(&self) -> Option<BorrowedFd<'_>>;
-}
-
-/// A container's name as a comment of a rule: with everything replaced that could end a quoted string, cut to what the
-/// host's tools take.
-fn comment(port: &Publish) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
-    port.label.chars().take(100).map(safe).collect()
 }
 
 #[cfg(test)]

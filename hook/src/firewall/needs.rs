@@ -1,5 +1,6 @@
 //! What networks and containers need of the firewall.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -148,8 +149,47 @@ pub struct Publish {
     pub reached_by: ReachedBy,
     /// Whether the container sees the gateway of its network as the sender: it would answer others by another link.
     pub masquerade: bool,
-    /// The container, for people who read the rules.
-    pub label: String,
+    /// The container, for people who read the rules; and whether the port was published for one family alone.
+    pub label: Label,
+}
+
+/// What the comment of a published port's rule says: `web`, or `web/ipv6` where it was published on every address of
+/// IPv6, as with `[::]:8080:80`. The rules of a container that has one family are the same without that, and a rebuild
+/// of a lost store needs it: once the container has the other family too, only a port that was published on every
+/// address leads to it by that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The container's name.
+    pub container: String,
+    /// The family.
+    pub only: Option<Family>,
+}
+
+impl Label {
+    /// What stands behind the name for `family`.
+    fn suffix(family: Family) -> &'static str {
+        match family {
+            Family::V4 => "/ipv4",
+            Family::V6 => "/ipv6",
+        }
+    }
+}
+
+impl From<&str> for Label {
+    fn from(text: &str) -> Self {
+        let read = |family| Some((text.strip_suffix(Self::suffix(family))?, Some(family)));
+        let (container, only) = Family::ALL.into_iter().find_map(read).unwrap_or((text, None));
+        Self { container: container.to_owned(), only }
+    }
+}
+
+/// With everything replaced that could end a quoted string, cut to what the host's tools take.
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "_.+-".contains(c) { c } else { '_' };
+        let container: String = self.container.chars().take(100).map(safe).collect();
+        write!(f, "{container}{}", self.only.map(Self::suffix).unwrap_or_default())
+    }
 }
 
 impl Publish {
@@ -182,7 +222,8 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
         Publishing::Direct | Publishing::Masqueraded | Publishing::Off => ReachedBy::Host,
     };
     let one = |mapping: &PortMapping| {
-        let (protocol, host_address, label) = (mapping.protocol, mapping.host_address, sandbox.name.to_string());
+        let (protocol, host_address) = (mapping.protocol, mapping.host_address);
+        let only = host_address.family().filter(|_| host_address.one().is_none());
         // The rules of a family tell by themselves of which they are.
         let is_several = host_address.family().is_none_or(|of| of == family) && host_address.one().is_none();
         let (host_address, is_routed) = match reached_by {
@@ -190,6 +231,7 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
             _ if is_several => (HostAddress::Any, false),
             _ => (host_address, false),
         };
+        let label = Label { container: sandbox.name.to_string(), only: only.filter(|_| !is_routed) };
         mapping.pairs().map(move |(host_port, port)| Publish {
             protocol,
             host_address,

@@ -28,7 +28,8 @@ fn a_lost_store_is_rebuilt_from_the_kernel() -> Result<()> {
     ];
     for (firewall, loss) in rows {
         Settings::default().firewall(firewall).test(|host| {
-            let web = host.container("web").publish("8080-8082:80-82,127.0.0.1:8090:80,8080:80/udp").run()?;
+            let web =
+                host.container("web").publish("8080-8082:80-82,0.0.0.0:8100:80,127.0.0.1:8090:80,8080:80/udp").run()?;
             let db = host.container("db").network("bridge:mac=02:00:00:00:00:77,interface=net7").run()?;
             let before = host.sandboxes()?;
             host.sh(loss)?;

@@ -290,24 +290,22 @@ fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
     let is_reached = |port: &&Publish| port.reached_by.has_host() != sandbox.is_routed();
     let to_it = published.iter().filter(|port| targets.contains(&port.target.ip())).filter(is_reached);
     let mut ours: Vec<&Publish> = to_it.collect();
-    let place = |port: &&Publish| (port.protocol.number(), port.host_address.ip(), port.host_port, port.target.port());
+    let place = |port: &&Publish| {
+        let Publish { protocol, host_address, host_port, target, label, .. } = port;
+        (protocol.number(), host_address.ip(), label.only, *host_port, target.port())
+    };
     ours.sort_by_key(place);
     // One that is published on every address leads to an address of each family.
-    let of_all_families = |port: &Publish| {
-        let leads = |target: &IpAddr| {
-            published.iter().any(|other| place(&other) == place(&port) && other.target.ip() == *target)
-        };
-        targets.iter().all(leads)
-    };
     ours.dedup_by_key(|port| place(port));
-    if let Some(name) = ours.first().and_then(|port| port.label.parse().ok()) {
+    if let Some(name) = ours.first().and_then(|port| port.label.container.parse().ok()) {
         sandbox.name = name;
     }
     for port in ours {
-        let Publish { protocol, mut host_address, host_port, target, .. } = *port;
-        if host_address == HostAddress::Any && !sandbox.routed && !of_all_families(port) {
-            host_address = HostAddress::AnyOf(Family::of(target.ip()));
-        }
+        let Publish { protocol, host_address, host_port, target, ref label, .. } = *port;
+        let host_address = match (host_address, label.only) {
+            (HostAddress::Any, Some(family)) => HostAddress::AnyOf(family),
+            _ => host_address,
+        };
         let mapping = PortMapping { protocol, host_address, host_port, container_port: target.port(), count: 1 };
         if !sandbox.publish.last_mut().is_some_and(|last| last.absorb(&mapping)) {
             sandbox.publish.push(mapping);

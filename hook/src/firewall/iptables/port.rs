@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, MASQUERADED, PUBLISH, ROUTED, TRUSTED};
-use crate::firewall::{Publish, ReachedBy, comment};
+use crate::firewall::{Label, Publish, ReachedBy};
 use crate::model::{HostAddress, Protocol};
 
 /// The rule of a published port.
@@ -15,7 +15,7 @@ pub fn rule(port: &Publish) -> String {
         HostAddress::Any | HostAddress::AnyOf(_) => (ANY, String::new()),
         address => (PUBLISH, format!("-d {} ", address.ip())),
     };
-    let comment = comment(port);
+    let comment = &port.label;
     format!(
         "{chain} {host}-p {protocol} --dport {host_port} -m comment --comment {comment} -j DNAT --to-destination {target}"
     )
@@ -49,7 +49,7 @@ pub(super) fn at_container(port: &Publish) -> Option<String> {
         ReachedBy::Container => ROUTED,
     };
     let Publish { protocol, target, .. } = port;
-    let (to, comment) = (IpNet::from(target.ip()), comment(port));
+    let (to, comment) = (IpNet::from(target.ip()), &port.label);
     Some(format!("{chain} -d {to} -p {protocol} --dport {} -m comment --comment {comment} -j RETURN", target.port()))
 }
 
@@ -104,7 +104,7 @@ pub fn published(line: &str) -> Option<Publish> {
         target,
         reached_by,
         masquerade: false,
-        label: after("--comment").unwrap_or_default().trim_matches('"').to_owned(),
+        label: Label::from(after("--comment").unwrap_or_default().trim_matches('"')),
     })
 }
 
@@ -119,8 +119,9 @@ mod tests {
 
     #[test]
     fn a_published_port_is_read_back_from_its_rule() {
-        for address in [HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into())] {
-            let port = port(address, "web");
+        let (any, one) = (HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into()));
+        for (address, label) in [(any, "web"), (any, "web/ipv4"), (one, "web")] {
+            let port = port(address, label);
             assert_eq!(published(&format!("-A {}", rule(&port))), Some(port));
         }
         let saved = "-A OCINET-PUBLISH -d 192.0.2.1/32 -p tcp -m tcp --dport 80 -m comment --comment \"a b\" -j DNAT --to-destination 10.90.0.2:80";

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::field::{Field, Type};
 use super::set::{Set, Shape};
-use crate::firewall::{Base, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, Source, comment};
+use crate::firewall::{Base, Label, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, Source};
 use crate::model::{Family, HostAddress, InterfaceName, Protocol};
 
 /// An element of a set or map.
@@ -110,7 +110,7 @@ pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
     }
     let at_container = |set: Set| {
         let key = [Field::Address(port.target.ip()), Field::Protocol(port.protocol), Field::Port(port.target.port())];
-        Element { comment: Some(comment(port)), ..Element::key(set, key) }
+        Element { comment: Some(port.label.to_string()), ..Element::key(set, key) }
     };
     let trusted = match port.reached_by {
         ReachedBy::Container => return vec![at_container(Set::RoutedPorts(family))],
@@ -135,7 +135,7 @@ pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
     let container = || Element::key(Set::Masqueraded(family), [Field::Address(port.target.ip())]);
     let beside: Vec<Element> = beside.chain(port.masquerade.then(container)).collect();
     let data = vec![Field::Address(port.target.ip()), Field::Port(port.target.port())];
-    let published = Element { set: publish, key, data, comment: Some(comment(port)) };
+    let published = Element { set: publish, key, data, comment: Some(port.label.to_string()) };
     [published].into_iter().chain(beside).chain(trusted).collect()
 }
 
@@ -217,7 +217,7 @@ impl Encoded {
         let Shape { key, data, .. } = self.set.shape();
         let (key, data) = (fields(&key, &self.key)?, fields(&data, &self.data)?);
         let label = self.userdata.get(2..).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
-        let label = String::from_utf8_lossy(label).into_owned();
+        let label = Label::from(&*String::from_utf8_lossy(label));
         if let (Set::RoutedPorts(_), &[Field::Address(address), Field::Protocol(protocol), Field::Port(port)]) =
             (self.set, &key[..])
         {

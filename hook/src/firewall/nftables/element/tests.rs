@@ -165,8 +165,10 @@ fn a_comment_is_user_data() {
 
 #[test]
 fn a_published_port_is_read_back_from_its_element() {
-    for address in [HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into())] {
-        let port = port(address, "web");
+    let (any, one) = (HostAddress::Any, HostAddress::V4([127, 0, 0, 1].into()));
+    for (address, label) in [(any, "web"), (any, "web/ipv4"), (any, "web/ipv6"), (one, "web")] {
+        let port = port(address, label);
+        assert_eq!(port.label.to_string(), label);
         let encoded = encoded_ports(std::slice::from_ref(&port), &Base::default());
         assert_eq!(encoded[0].publish(), Some(port));
         assert_eq!(encoded[1].publish(), None, "it leads nowhere");

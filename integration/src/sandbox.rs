@@ -100,12 +100,19 @@ impl Publish {
 }
 
 impl Sandbox {
-    /// The addresses that published ports lead to; none where they are dormant.
+    /// The addresses that published ports lead to, one of each family by which the container answers; none where they are
+    /// dormant.
     pub fn publishing_addresses(&self) -> Vec<IpAddr> {
-        let mut endpoints = self.endpoints.iter();
-        let endpoint = endpoints.find(|endpoint| endpoint.publishing.as_deref() != Some("off"));
-        let addresses = endpoint.map(|endpoint| &endpoint.addresses[..]).unwrap_or_default();
-        addresses.iter().filter_map(|address| address.split_once('/')?.0.parse().ok()).collect()
+        let mut found: Vec<IpAddr> = Vec::new();
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.publishing.as_deref() != Some("off")) {
+            let is_masqueraded = endpoint.publishing.as_deref() == Some("masqueraded");
+            let gateways: Vec<IpAddr> = endpoint.gateways.iter().filter_map(|gateway| gateway.parse().ok()).collect();
+            let addresses = endpoint.addresses.iter().filter_map(|address| address.split_once('/')?.0.parse().ok());
+            found.extend(addresses.filter(|address: &IpAddr| {
+                is_masqueraded || gateways.iter().any(|gateway| gateway.is_ipv4() == address.is_ipv4())
+            }));
+        }
+        found
     }
 
     /// Its endpoint on `network`.

@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use slog::Logger;
+use slog::{Logger, warn};
 
+use ocinet::decide::published::left_out;
 use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, Plan, Result, bundle_of};
 use ocinet::input::State;
@@ -63,10 +64,8 @@ impl Arguments {
 impl Connect {
     fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let (container, request) = self.connection.read(options, log)?;
-        show(
-            &Engine::plan_connection(&options.state_dir, options.config()?, log.clone(), &container, &request)?,
-            self.json,
-        )
+        let plan = Engine::plan_connection(&options.state_dir, options.config()?, log.clone(), &container, &request)?;
+        show(&plan, self.json, log)
     }
 }
 
@@ -86,11 +85,14 @@ impl Attach {
             return Err(wrong(why).into());
         };
         let plan = Engine::plan(&options.state_dir, config, log.clone(), &request)?;
-        show(&plan, self.json)
+        show(&plan, self.json, log)
     }
 }
 
-fn show(plan: &Plan, json: bool) -> Result<()> {
+fn show(plan: &Plan, json: bool, log: &Logger) -> Result<()> {
+    if let Some(left_out) = left_out(&plan.sandbox) {
+        warn!(log, "{left_out}");
+    }
     if json {
         return print_json(&serde_json::json!({ "record": plan.sandbox, "commands": plan.commands }));
     }

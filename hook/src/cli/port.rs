@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use clap_complete::engine::ArgValueCandidates;
 use slog::{Logger, warn};
 
+use ocinet::decide::published::left_out;
 use ocinet::engine::{Error, Result};
 use ocinet::model::{Invalid, PortMapping, Protocol, Sandbox};
 
@@ -49,6 +50,9 @@ impl Arguments {
         }
         if dormant {
             warn!(log, "they lead nowhere now: none of the networks of container {} can publish", self.container);
+        }
+        for left_out in sandboxes.iter().filter_map(left_out) {
+            warn!(log, "{left_out}");
         }
         let mark = if dormant { " (dormant)" } else { "" };
         print(&shown.iter().map(|one| line(one, only.is_some()) + mark + "\n").collect::<String>())

@@ -2,8 +2,11 @@
 //! has the default route, and to which its published ports lead. Pure.
 
 use crate::decide::plan;
+use crate::decide::published::PublishedBy;
 use crate::decide::request::EndpointRequest;
-use crate::model::{Endpoint, Family, GatewayMode, InterfaceName, Invalid, Network, NetworkName, Publishing, Route};
+use crate::model::{
+    Endpoint, Families, Family, GatewayMode, InterfaceName, Invalid, Network, NetworkName, Publishing, Route,
+};
 
 /// What the name of an interface begins with, where its network does not say it.
 const PREFIX: &str = "eth";
@@ -36,61 +39,120 @@ pub fn priorities(connections: &[EndpointRequest]) -> Vec<i32> {
 /// network in its place, and has the `gw-priority` there.
 ///
 /// The default route of each family is that of the highest priority, and among equal ones of the first that is listed.
-/// Published ports lead where that of IPv4 is, or of IPv6 where there is none of the former: the answers of a container leave by its default route, and by another link they would have a
-/// foreign source. Where that route is none of ours (`leads_elsewhere`), or `via` names another network, the container
-/// sees the gateway as the sender, which it answers by the same link.
+/// Published ports of a family lead where its default route is: the answers of a container leave by that, and by another
+/// link they would have a foreign source. Where it is none of ours (`leads_elsewhere`), or `via` names another network,
+/// the container sees the gateway as the sender, which it answers by the same link. What is returned is what the
+/// networks decide of the published ports.
 ///
 /// # Errors
 /// Where no port can lead to `via`.
 pub fn arrange(
     endpoints: &mut [Endpoint],
-    priorities: &[i32],
+    priorities: Priorities<'_>,
     networks: &[Network],
     via: Option<&NetworkName>,
     leads_elsewhere: bool,
-) -> Result<(), Invalid> {
+) -> Result<PublishedBy, Invalid> {
     let has_gateway = |nth: usize, family| endpoints[nth].gateways().any(|gateway| Family::of(gateway) == family);
-    let ways_out = Family::ALL.map(|family| way_out(networks, priorities, |nth| has_gateway(nth, family)));
-    let way_out = ways_out.into_iter().flatten().next();
-    let of_ours = way_out.filter(|_| !leads_elsewhere);
-    let can_lead = |nth: usize| endpoints[nth].gateways().next().is_some() && endpoints[nth].wire.host_link().is_some();
-    let target = target(networks, via, way_out, of_ours, can_lead)?;
+    let has_link = |nth: usize| endpoints[nth].wire.host_link().is_some();
+    let ways_out = Family::ALL.map(|family| way_out(networks, |nth| priorities(nth, family), family, &has_gateway));
+    let targets =
+        Targets::of(networks, via, ways_out, leads_elsewhere, |nth, family| has_link(nth) && has_gateway(nth, family))?;
     for (nth, endpoint) in endpoints.iter_mut().enumerate() {
-        endpoint.publishing = match target == Some(nth) {
-            true if way_out == Some(nth) && !leads_elsewhere => directly(&networks[nth]),
-            true => Publishing::Masqueraded,
-            false => Publishing::Off,
-        };
+        endpoint.publishing = targets.publishing(nth, networks);
         let has_it = |gateway| Family::ALL.into_iter().zip(ways_out).any(|way| way == (Family::of(gateway), Some(nth)));
         endpoint.routes.retain(|Route::Default(gateway)| has_it(*gateway));
     }
-    Ok(())
+    Ok(targets.published_by(networks))
 }
 
-/// The network to which the published ports of a container on `networks` are going to lead, as [`arrange`] decides it.
+/// The priority of the endpoint in that place for the default route of a family.
+pub type Priorities<'p> = &'p dyn Fn(usize, Family) -> i32;
+
+/// What is going to be decided of the published ports of a container on `networks`, as [`arrange`] decides it.
 ///
 /// # Errors
 /// Where no port can lead to `via`.
-pub fn ports_lead_to<'n>(
-    networks: &'n [Network],
-    priorities: &[i32],
+pub fn published_by(
+    networks: &[Network],
+    priorities: Priorities<'_>,
     via: Option<&NetworkName>,
     leads_elsewhere: bool,
-) -> Result<Option<&'n Network>, Invalid> {
+) -> Result<PublishedBy, Invalid> {
     let gateways = |nth: usize| networks[nth].subnets.iter().filter_map(|subnet| subnet.gateway.address());
     let has_gateway = |nth, family| gateways(nth).any(|gateway| Family::of(gateway) == family);
-    let mut ways_out =
-        Family::ALL.into_iter().map(|family| way_out(networks, priorities, |nth| has_gateway(nth, family)));
-    let way_out = ways_out.find_map(|way| way);
-    let of_ours = way_out.filter(|_| !leads_elsewhere);
-    let can_lead = |nth| gateways(nth).next().is_some();
-    Ok(target(networks, via, way_out, of_ours, can_lead)?.map(|nth| &networks[nth]))
+    let ways_out = Family::ALL.map(|family| way_out(networks, |nth| priorities(nth, family), family, &has_gateway));
+    Ok(Targets::of(networks, via, ways_out, leads_elsewhere, has_gateway)?.published_by(networks))
 }
 
-/// The network that has the default route. Of several that are equal, `max_by_key` has the last.
-fn way_out(networks: &[Network], priorities: &[i32], has_gateway: impl Fn(usize) -> bool) -> Option<usize> {
-    let leads_out = |nth: &usize| !networks[*nth].options.internal && has_gateway(*nth);
-    (0..networks.len()).rev().filter(leads_out).max_by_key(|nth| priorities[*nth])
+/// The network that has the default route of `family`. Of several that are equal, `max_by_key` has the last.
+fn way_out(
+    networks: &[Network],
+    priority: impl Fn(usize) -> i32,
+    family: Family,
+    has_gateway: &impl Fn(usize, Family) -> bool,
+) -> Option<usize> {
+    let leads_out = |nth: &usize| !networks[*nth].options.internal && has_gateway(*nth, family);
+    (0..networks.len()).rev().filter(leads_out).max_by_key(|nth| priority(*nth))
+}
+
+/// The endpoints to which published ports lead.
+struct Targets {
+    /// That of IPv4, or where there is none, that of IPv6.
+    first: Option<usize>,
+    /// Whether the container answers by it as it is asked.
+    is_direct: bool,
+    /// That of IPv6, where the default route of IPv6 is by another endpoint, whose network decides the same of published
+    /// ports.
+    beside: Option<usize>,
+    /// The families of which any lead to one of them.
+    families: Families,
+}
+
+impl Targets {
+    fn of(
+        networks: &[Network],
+        via: Option<&NetworkName>,
+        ways_out: [Option<usize>; 2],
+        leads_elsewhere: bool,
+        has_gateway: impl Fn(usize, Family) -> bool,
+    ) -> Result<Self, Invalid> {
+        let way_out = ways_out.into_iter().flatten().next();
+        let of_ours = way_out.filter(|_| !leads_elsewhere);
+        let can_lead = |nth| Family::ALL.into_iter().any(|family| has_gateway(nth, family));
+        let first = target(networks, via, way_out, of_ours, can_lead)?;
+        let is_direct = first.is_some() && first == of_ours;
+        let decides = |nth: usize| PublishedBy::of(&networks[nth]);
+        let is_beside = |other: &usize| {
+            let Some(first) = first.filter(|_| is_direct && via.is_none()) else { return false };
+            let can_publish = !networks[*other].options.internal && networks[*other].link().is_some();
+            *other != first && can_publish && decides(first).is_alike(&decides(*other))
+        };
+        let beside = ways_out[1].filter(is_beside);
+        let answers = |family: &Family| match first {
+            Some(first) if !is_direct => has_gateway(first, *family),
+            Some(first) => Family::ALL.into_iter().zip(ways_out).any(|way| way == (*family, Some(first))),
+            None => false,
+        };
+        let of_first: Families = Family::ALL.into_iter().filter(answers).collect();
+        let families = if beside.is_some() { of_first.with(Family::V6) } else { of_first };
+        Ok(Self { first, is_direct, beside, families })
+    }
+
+    /// What the endpoint in that place has to do with published ports.
+    fn publishing(&self, nth: usize, networks: &[Network]) -> Publishing {
+        match (self.first == Some(nth), self.beside == Some(nth)) {
+            (true, _) if !self.is_direct => Publishing::Masqueraded,
+            (true, _) | (_, true) => directly(&networks[nth]),
+            (false, false) => Publishing::Off,
+        }
+    }
+
+    /// What is decided of published ports.
+    fn published_by(&self, networks: &[Network]) -> PublishedBy {
+        let Some(first) = self.first else { return PublishedBy::default() };
+        PublishedBy::of(&networks[first]).over(self.families)
+    }
 }
 
 /// The network to which published ports lead. At a routed one, the container answers others at their own addresses, so
@@ -139,13 +201,13 @@ pub fn rearrange(
     networks: &[Network],
     via: Option<&NetworkName>,
     leads_elsewhere: bool,
-) -> Result<(), Invalid> {
+) -> Result<PublishedBy, Invalid> {
     for (endpoint, network) in endpoints.iter_mut().zip(networks) {
         endpoint.routes = plan::default_routes(network, &endpoint.addresses);
     }
-    let priorities: Vec<i32> = endpoints.iter().map(|endpoint| endpoint.gw_priority).collect();
+    let all: Vec<i32> = endpoints.iter().map(|endpoint| endpoint.gw_priority).collect();
     let via = via.filter(|via| networks.iter().any(|network| network.name == **via));
-    arrange(endpoints, &priorities, networks, via, leads_elsewhere)
+    arrange(endpoints, &|nth, _| all[nth], networks, via, leads_elsewhere)
 }
 
 /// The names that the interface of a further connection may get on a network of that definition, the first that is free
@@ -184,9 +246,13 @@ mod tests {
 
     fn networks(names: &str) -> Vec<Network> {
         let of = |(nth, name): (usize, &str)| {
-            let subnet = Subnet::with_first_gateway(format!("10.64.{nth}.0/24").parse().unwrap()).unwrap();
+            let subnet = |range: String| Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
+            let v4 = (!name.starts_with("six")).then(|| subnet(format!("10.64.{nth}.0/24")));
+            let has_v6 = name.starts_with("six") || name.contains("dual");
+            let v6 = has_v6.then(|| subnet(format!("fd00:{nth}::/64")));
             let link = format!("ocn-{nth}").parse().unwrap();
-            let mut network = Network::of_bridge(name.parse().unwrap(), link, vec![subnet]);
+            let mut network = Network::of_bridge(name.parse().unwrap(), link, v4.into_iter().chain(v6).collect());
+            network.options.host_binding = name.starts_with("bound").then(|| [127, 0, 0, 1].into());
             network.options.internal = name.starts_with("internal");
             network.options.mode = if name.starts_with("routed") { GatewayMode::Routed } else { GatewayMode::Nat };
             network
@@ -196,20 +262,27 @@ mod tests {
 
     /// What becomes of `text` on `networks`: the interface with the default route, and the one of the published ports.
     fn arranged(text: &str, via: Option<&str>, elsewhere: bool) -> Result<(String, String), Invalid> {
+        arranged_over(text, via, elsewhere).map(|(route, ports, _)| (route, ports))
+    }
+
+    /// The same with the families of which ports lead there.
+    fn arranged_over(text: &str, via: Option<&str>, elsewhere: bool) -> Result<(String, String, String), Invalid> {
         let connections: Vec<EndpointRequest> = text.split(';').map(|one| one.parse().unwrap()).collect();
         let names: Vec<&str> = connections.iter().map(|one| one.network.as_str()).collect();
         let networks = networks(&names.join(" "));
         let names = interfaces(&connections, &networks);
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for (nth, (connection, name)) in connections.iter().zip(names).enumerate() {
-            let addresses = vec![format!("10.64.{nth}.2/24").parse().unwrap()];
+            let second = |subnet: &Subnet| subnet.range.to_string().replace("0/24", "2/24").replace("::/", "::2/");
+            let addresses = networks[nth].subnets.iter().map(|subnet| second(subnet).parse().unwrap()).collect();
             endpoints.push(plan::endpoint(connection, &networks[nth], addresses, name, 0));
         }
         let via = via.map(|via| via.parse().unwrap());
-        let foreseen = ports_lead_to(&networks, &priorities(&connections), via.as_ref(), elsewhere)?;
-        arrange(&mut endpoints, &priorities(&connections), &networks, via.as_ref(), elsewhere)?;
-        let target = endpoints.iter().find(|endpoint| endpoint.publishing != Publishing::Off);
-        assert_eq!(foreseen.map(|network| &network.name), target.map(|endpoint| &endpoint.network));
+        let priorities = priorities(&connections);
+        let priority = |nth: usize, _| priorities[nth];
+        let foreseen = published_by(&networks, &priority, via.as_ref(), elsewhere)?;
+        let decided = arrange(&mut endpoints, &priority, &networks, via.as_ref(), elsewhere)?;
+        assert_eq!(foreseen, decided, "{text}");
         let of = |is: &dyn Fn(&&Endpoint) -> bool| {
             endpoints.iter().filter(is).map(|one| one.interface.to_string()).collect::<Vec<_>>().join(" ")
         };
@@ -218,7 +291,8 @@ mod tests {
         let routed = of(&|one| one.publishing == Publishing::Routed);
         let ports = if routed.is_empty() { ports } else { format!("{ports}routed {routed}") };
         let ports = if masqueraded.is_empty() { ports } else { format!("{ports}masqueraded {masqueraded}") };
-        Ok((of(&|one| one.gateways().next().is_some()), ports))
+        let families: Vec<String> = decided.families.iter().map(|family| family.to_string()).collect();
+        Ok((of(&|one| one.gateways().next().is_some()), ports, families.join(" ")))
     }
 
     #[test]
@@ -233,6 +307,29 @@ mod tests {
             ("internal1;internal2", "", ""),
         ] {
             assert_eq!(arranged(text, None, false).unwrap(), (route.into(), ports.into()), "{text}");
+        }
+    }
+
+    /// Those of each family lead where its default route is, as long as both networks decide the same of them.
+    #[test]
+    fn ports_of_each_family_lead_by_its_default_route() {
+        for (text, via, elsewhere, ports, families) in [
+            ("dual", None, false, "eth0", "IPv4 IPv6"),
+            ("a;dual", None, false, "eth0 eth1", "IPv4 IPv6"),
+            ("a;six", None, false, "eth0 eth1", "IPv4 IPv6"),
+            ("six;dual", None, false, "eth0 eth1", "IPv4 IPv6"),
+            ("dual1;dual2:gw-priority=1", None, false, "eth1", "IPv4 IPv6"),
+            ("dual;six:gw-priority=1", None, false, "eth0 eth1", "IPv4 IPv6"),
+            ("six", None, false, "eth0", "IPv6"),
+            ("a;internal-dual", None, false, "eth0", "IPv4"),
+            ("bound;dual", None, false, "eth0", "IPv4"),
+            ("a;routed-dual", None, false, "eth0", "IPv4"),
+            ("a;dual", Some("a"), false, "eth0", "IPv4"),
+            ("a;dual", Some("dual"), false, "masqueraded eth1", "IPv4 IPv6"),
+            ("a;dual", None, true, "masqueraded eth0", "IPv4"),
+        ] {
+            let (_, found, over) = arranged_over(text, via, elsewhere).unwrap();
+            assert_eq!((found.as_str(), over.as_str()), (ports, families), "{text} {via:?} {elsewhere}");
         }
     }
 

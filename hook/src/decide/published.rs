@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::input::{HostPort, PublishRequest, named_twice};
-use crate::model::{Families, Family, GatewayMode, Invalid, Network, PortMapping};
+use crate::model::{Families, Family, GatewayMode, HostAddress, Invalid, Network, PortMapping, Sandbox, shown};
 
 /// What a network decides of the ports that lead to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +32,21 @@ impl PublishedBy {
         Self { host_binding: options.host_binding, families: network.families(), routed }
     }
 
+    /// The same where ports of these families alone lead to it.
+    pub fn over(self, families: Families) -> Self {
+        Self { families, ..self }
+    }
+
     /// The first of `requests` whose host address is of a family that no address is of to which it leads: rules cannot
     /// translate one into the other.
     pub fn untranslatable<'r>(&self, requests: &'r [PublishRequest]) -> Option<&'r PublishRequest> {
         let can = |request: &&PublishRequest| request.host_address.family().is_none_or(|of| self.families.contains(of));
         requests.iter().find(|request| !can(request))
+    }
+
+    /// Whether ports that are chosen for the one are as they would be for the other.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        (self.host_binding, self.routed) == (other.host_binding, other.routed)
     }
 
     /// Whether ports that were chosen for another network can lead to this one as they are: those of a routed network
@@ -68,6 +78,30 @@ impl PublishedBy {
     }
 }
 
+/// The family by which published ports of `before` lead to its container, or were chosen to, and the one by which those
+/// that are published on every address lead to it in `after` as well; none where they gain none.
+pub fn gained(before: &Sandbox, after: &Sandbox) -> Option<(Family, Family)> {
+    if after.routed || after.publish.iter().all(|mapping| mapping.host_address != HostAddress::Any) {
+        return None;
+    }
+    let targets = before.port_targets();
+    let had = |family: &Family| targets.iter().any(|target| Family::of(*target) == *family);
+    // Ports that lead nowhere were chosen as those of a network of IPv4.
+    let family = Family::ALL.into_iter().find(had).unwrap_or(Family::V4);
+    let gained = |other: &Family| *other != family && !had(other) && after.port_target(*other).is_some();
+    Some((family, Family::ALL.into_iter().find(gained)?))
+}
+
+/// That published ports of `sandbox` do not lead to it over a family that it has; none where they do.
+pub fn left_out(sandbox: &Sandbox) -> Option<String> {
+    let (family, network) = sandbox.without_ports()?;
+    let container = shown(sandbox.container.as_str());
+    Some(format!(
+        "published ports do not lead to container {container} over {family}: its default route of {family} is by network \
+         {network}, and they lead by another"
+    ))
+}
+
 /// The ports of containers that `requests` publish in a routed network. The ports of the host are those that were asked
 /// for, and nothing leads there.
 pub fn routed(requests: &[PublishRequest]) -> Vec<PortMapping> {
@@ -97,7 +131,7 @@ pub fn without_meaning(requests: &[PublishRequest]) -> impl Iterator<Item = &Pub
 mod tests {
     use super::*;
     use crate::input::parse_publish;
-    use crate::model::{HostAddress, InterfaceName, Subnet};
+    use crate::model::{InterfaceName, Subnet};
 
     fn network(change: fn(&mut Network)) -> Network {
         let subnet = Subnet::with_first_gateway("10.64.0.0/24".parse().unwrap()).unwrap();

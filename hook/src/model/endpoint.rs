@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{InterfaceName, Mac, NetworkName, State};
+use super::{Family, InterfaceName, Mac, NetworkName, State};
 
 /// One connection of a sandbox to a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,16 @@ impl Endpoint {
     /// The next hops of its default routes.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.routes.iter().map(|Route::Default(gateway)| *gateway)
+    }
+
+    /// Whether the default route of `family` is by it.
+    pub fn has_gateway_of(&self, family: Family) -> bool {
+        self.gateways().any(|gateway| Family::of(gateway) == family)
+    }
+
+    /// Its address of `family`.
+    pub fn address_of(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.iter().map(IpNet::addr).find(|address| Family::of(*address) == family)
     }
 }
 

@@ -140,7 +140,7 @@ pub struct Sandbox {
     pub namespace: Namespace,
     /// The connections; empty in `host` and `none` mode.
     pub endpoints: Vec<Endpoint>,
-    /// The published ports; they lead to the first endpoint that they can lead to.
+    /// The published ports; those of a family lead to the first endpoint that they can lead to.
     pub publish: Vec<PortMapping>,
     /// The network by which they reach the container; none where its default route decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,13 +154,6 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The addresses that published ports can lead to, the first of each family being the one that they do: those of
-    /// endpoints with a link on the host, since rules of the host judge no other packets. Without any, ports are leased
-    /// and lead nowhere.
-    pub fn publishable(&self) -> impl Iterator<Item = IpAddr> {
-        self.publishing_endpoints().flat_map(|endpoint| &endpoint.addresses).map(IpNet::addr)
-    }
-
     /// The addresses to which published ports lead, at most one of each family.
     pub fn port_targets(&self) -> Vec<IpAddr> {
         Family::ALL.into_iter().filter_map(|family| self.port_target(family)).map(|(address, _)| address).collect()
@@ -169,15 +162,26 @@ impl Sandbox {
     /// The address to which published ports of `family` lead, and what its endpoint has to do with them. The answers of
     /// a container leave by its default route of that family.
     pub fn port_target(&self, family: Family) -> Option<(IpAddr, Publishing)> {
-        let answers = |endpoint: &&Endpoint| {
-            family == Family::V4
-                || endpoint.publishing == Publishing::Masqueraded
-                || endpoint.gateways().any(|gateway| Family::of(gateway) == family)
+        let target = |endpoint: &Endpoint| Some((endpoint.address_of(family)?, endpoint.publishing));
+        let answers =
+            |endpoint: &&Endpoint| endpoint.publishing == Publishing::Masqueraded || endpoint.has_gateway_of(family);
+        // Stores of earlier versions do not say of every endpoint that it is masqueraded, and have IPv4 alone.
+        let first = || self.publishing_endpoints().find_map(target).filter(|_| family == Family::V4);
+        self.publishing_endpoints().filter(answers).find_map(target).or_else(first)
+    }
+
+    /// A family of which no published port leads to the container, although it has its default route by the network that
+    /// is returned, since ports lead to another network. None where it has none, or no port is published for that
+    /// family.
+    pub fn without_ports(&self) -> Option<(Family, &NetworkName)> {
+        let is_published = |family| {
+            let may_lead = |mapping: &PortMapping| mapping.host_address.family().is_none_or(|of| of == family);
+            self.publish.iter().any(may_lead) && !self.port_targets().is_empty()
         };
-        self.publishing_endpoints().filter(answers).find_map(|endpoint| {
-            let address = endpoint.addresses.iter().map(IpNet::addr).find(|one| Family::of(*one) == family)?;
-            Some((address, endpoint.publishing))
-        })
+        let left_out = |family| self.port_target(family).is_none() && is_published(family);
+        let by = |family| self.wired_endpoints().find(|endpoint| endpoint.has_gateway_of(family));
+        let found = |family| Some((family, &by(family)?.network));
+        Family::ALL.into_iter().filter(|family| left_out(*family)).find_map(found)
     }
 
     /// The endpoints with these addresses.

@@ -257,6 +257,18 @@ impl<'c> Write<'c> {
         self.note(number, self.last()?)
     }
 
+    /// Changes what the sandbox `before` says to `after`, and the ports of the host that it holds.
+    ///
+    /// # Errors
+    /// [`Error::is_taken`](super::Error::is_taken) where another holds one of them.
+    pub fn set_ports(&self, before: &Sandbox, after: &Sandbox) -> Result<()> {
+        let number = number_of(after.number)?;
+        ports_of(before, number).try_for_each(|(key, _)| self.entries.remove(&key))?;
+        let held: Vec<_> = ports_of(after, number).collect();
+        self.entries.add_all(held.iter().map(|(key, body)| (key, &body[..])))?;
+        self.set_sandbox(after)
+    }
+
     /// Ends `sandbox`, whose endpoints drain from now on and keep what they lease. Its ports are free: nothing of the
     /// host leads to it any more.
     ///

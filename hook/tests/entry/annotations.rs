@@ -130,8 +130,8 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         let address = IpNet::new([10, nth, 0, 2].into(), 16).expect("an address");
         endpoints.push(plan::endpoint(connection, network, vec![address], interface, 0));
     }
-    joined::arrange(&mut endpoints, &joined::priorities(connections), &networks, via, false)
-        .expect("no network is internal");
+    let priorities = joined::priorities(connections);
+    joined::arrange(&mut endpoints, &|nth, _| priorities[nth], &networks, via, false).expect("no network is internal");
     assert_eq!(endpoints.iter().flat_map(Endpoint::gateways).count(), 1, "{endpoints:?}");
     for endpoint in &endpoints {
         assert!((68..=65_535).contains(&endpoint.mtu) && endpoint.mac.0[0] & 1 == 0, "{endpoint:?}");

@@ -1,10 +1,11 @@
 //! Networks with IPv6, alone or beside IPv4.
 
+mod by_default_route;
 mod neighbours;
 
 use anyhow::{Result, ensure};
 use ocinet_integration::{
-    Container, Firewall, Host, OCINET, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every,
+    Container, Firewall, Host, OCINET, Output, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every,
 };
 
 /// The host's and the LAN peer's addresses of IPv6, and one behind the peer.
@@ -49,6 +50,21 @@ fn addresses(container: &Container<'_>, network: &str) -> Result<Vec<String>> {
     let sandbox = container.sandbox()?;
     let endpoint = sandbox.on(network).cloned();
     Ok(endpoint.map(|endpoint| endpoint.addresses).unwrap_or_default())
+}
+
+/// What a plan of a container on `network` comes to.
+fn planned(host: &Host, network: &str, publish: &str) -> Result<Output> {
+    let container = host.container("web").network(network).publish(publish).prepare()?;
+    host.unchanged_by(|| host.ocinet(&format!("plan {} --id web", container.bundle())))
+}
+
+/// The attach of a container on `network` is refused since `why`, and so is its plan.
+fn refused(host: &Host, network: &str, publish: &str, why: &str) -> Result<()> {
+    let refused = host.container("web").network(network).publish(publish).refused()?;
+    ensure!(refused.stderr.contains(why), "{refused}");
+    let planned = planned(host, network, publish)?.is_one_line()?;
+    ensure!(planned.stdout.is_empty() && planned.stderr.contains(why), "{planned}");
+    Ok(())
 }
 
 fn doctor(host: &Host) -> Result<String> {
@@ -165,8 +181,7 @@ fn the_host_is_nobody_elses_router() -> Result<()> {
 #[test]
 fn forwarding_of_some_links_is_left_alone() -> Result<()> {
     settings().prepare("echo 1 >/proc/sys/net/ipv6/conf/uplink/force_forwarding").test(|host| {
-        let refused = host.container("web").network("dual").refused()?;
-        ensure!(refused.stderr.contains("uplink does already"), "{refused}");
+        refused(host, "dual", "8080:80", "uplink does already")?;
         host.container("web").network("plain").run()?.delete()?;
         host.ocinet("reset --force")?.success()?;
         let one = host.sh("cat /proc/sys/net/ipv6/conf/uplink/force_forwarding")?;
@@ -281,7 +296,12 @@ fn a_lost_store_is_rebuilt() -> Result<()> {
         let web = host.container("web").network("dual:ip6=fd00:7::beef").publish("8080:80").run()?;
         let six = host.container("six").network("six").run()?;
         // Each family has its own port of the container behind one of the host.
-        let apart = host.container("apart").network("dual").publish("0.0.0.0:8090:80,[::]:8090:81").run()?;
+        let apart = host
+            .container("apart")
+            .network("dual")
+            .publish("8092:80,0.0.0.0:8090:80,[::]:8090:81,[::]:8091:80")
+            .run()?;
+        let plain = host.container("plain").network("plain").publish("8101:80,0.0.0.0:8100:80").run()?;
         let known = || -> Result<Vec<_>> {
             let mut sandboxes = host.sandboxes()?;
             sandboxes.sort_by(|one, other| one.container.cmp(&other.container));
@@ -297,6 +317,7 @@ fn a_lost_store_is_rebuilt() -> Result<()> {
         ensure!(before.len() == after.len(), "{after:#?}");
         host.check()?;
         host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        plain.delete()?;
         apart.delete()?;
         six.delete()?;
         web.delete()
@@ -315,6 +336,17 @@ fn forwarding_comes_back() -> Result<()> {
         ensure!(doctor(host)?.contains("net.ipv6.conf.all.force_forwarding"), "{}", doctor(host)?);
         host.ocinet("gc")?.success()?;
         web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
+        // What a person says of one link stays, and is named: answers come in by the uplink, packets by the bridge.
+        for link in ["uplink", "ocn-7"] {
+            let key = format!("net/ipv6/conf/{link}/force_forwarding");
+            host.sh(&format!("sysctl -qw {key}=0"))?;
+            web.cannot_reach(Tcp, format!("[{FAR6}]:80"))?;
+            let told = host.unchanged_by(|| Ok(host.ocinet("doctor --fix")?.exits(1)?.stdout))?;
+            ensure!(told.contains(&key) && told.contains(&format!("sysctl -w {key}=1")), "{told}");
+            host.sh(&format!("sysctl -w {key}=1"))?;
+            web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
+            ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+        }
         web.delete()
     })
 }
@@ -356,23 +388,17 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
                 ("six:ip=10.64.8.5", "network six has no IPv4"),
                 ("dual:ip6=fd00:7::1", "is the gateway's"),
             ],
-            |(network, why)| {
-                let refused = host.container("web").network(network).refused()?;
-                ensure!(refused.stderr.contains(why), "{refused}");
-                Ok(())
-            },
+            |(network, why)| refused(host, network, "8080:80", why),
         )
     })?;
     let asked = "printf 'published_ports = \"respect-host-firewall\"\\n' >/etc/ocinet/config.toml\n";
     settings().prepare(asked).test(|host| {
-        let refused = host.container("web").network("dual").publish("8080:80").refused()?;
-        ensure!(refused.stderr.contains("cannot be kept for IPv6"), "{refused}");
+        refused(host, "dual", "8080:80", "cannot be kept for IPv6")?;
         host.container("web").network("dual").run()?.delete()
     })?;
     for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
         settings().firewall(firewall).test(|host| {
-            let refused = host.container("web").network("dual").refused()?;
-            ensure!(refused.stderr.contains("nftables alone"), "{refused}");
+            refused(host, "dual", "8080:80", "nftables alone")?;
             host.container("web").network("plain").run()?.delete()
         })?;
     }
@@ -430,7 +456,7 @@ fn conflicts_are_named_across_families() -> Result<()> {
         refused("plain", "8080:80", "8080/tcp is in use by a process")?;
         drop(both);
         let v6 = host.listen(Tcp, &format!("[{UPLINK6}]:8080"))?;
-        refused("dual", "8080:80", "8080/tcp is in use by a process")?;
+        refused("dual", "8080:80", "[::]:8080/tcp is in use by a process of this host; 8081 is free")?;
         refused("dual", "[::]:8080:80", "[::]:8080/tcp is in use")?;
         fits("dual", "0.0.0.0:8080:80")?;
         fits("plain", "8080:80")?;

@@ -7,15 +7,16 @@
 
 use slog::warn;
 
+use super::gained::{HeldBack, hold_back};
 use crate::decide::joined;
-use crate::decide::published::PublishedBy;
+use crate::decide::published::{PublishedBy, gained};
 use crate::driver::SandboxStep;
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
 use crate::kernel::{Netns, Place, perform};
 use crate::model::{Endpoint, HostAddress, Network, NetworkName, Protocol, Publishing, Sandbox};
-use crate::store::Write;
+use crate::store::{HostRow, Write};
 
 impl Engine {
     /// Changes the states of the endpoints of a sandbox as `mark` does in the same transaction, and gives the default route and the published
@@ -30,17 +31,7 @@ impl Engine {
         self.rules.finish_moving(&mut self.store, &mut self.links)?;
         let lock = change_at_firewall(&self.locks)?;
         let deletion = self.locks.shared(Place::Deletion)?;
-        let (before, after, row) = self.store.write(|store| {
-            let gone = || Error::NotFound("the container was detached meanwhile".into());
-            let before = store.sandbox(number)?.ok_or_else(gone)?;
-            let mut after = before.clone();
-            mark(store, &mut after)?;
-            arrange(store, &mut after)?;
-            if after != before {
-                store.set_sandbox(&after)?;
-            }
-            Ok::<_, Error>((before, after, store.host_row()?))
-        })?;
+        let Arranged { before, after, row } = self.arrange_in_store(number, mark)?;
         if let Some(netns) = netns {
             for step in moved_routes(&before, &after) {
                 // The container may have set its links down: then it has no such route, and harms itself alone.
@@ -73,6 +64,48 @@ impl Engine {
         Ok(after)
     }
 
+    /// Writes what is decided anew. The kernel is asked about ports of a family that the container gains outside of the
+    /// transaction.
+    fn arrange_in_store(
+        &mut self,
+        number: i64,
+        mark: impl Fn(&Write<'_>, &mut Sandbox) -> Result<()>,
+    ) -> Result<Arranged> {
+        let mut held: Option<Vec<HeldBack>> = None;
+        loop {
+            let written = self.store.write(|store| {
+                let gone = || Error::NotFound("the container was detached meanwhile".into());
+                let before = store.sandbox(number)?.ok_or_else(gone)?;
+                let mut after = before.clone();
+                mark(store, &mut after)?;
+                arrange(store, &mut after)?;
+                match &held {
+                    Some(held) => hold_back(&mut after, held),
+                    None if gained(&before, &after).is_some() => {
+                        return Err(Unarranged::Gained(Box::new((before, after))));
+                    }
+                    None => {}
+                }
+                if after.publish != before.publish {
+                    store.set_ports(&before, &after)?;
+                } else if after != before {
+                    store.set_sandbox(&after)?;
+                }
+                Ok(Arranged { before, after, row: store.host_row()? })
+            });
+            let (before, after) = match written {
+                Err(Unarranged::Gained(sandboxes)) => *sandboxes,
+                Err(Unarranged::Failed(error)) => return Err(error),
+                Ok(arranged) => {
+                    let container = arranged.after.container.as_str();
+                    held.iter().flatten().for_each(|one| warn!(self.log, "{}", one.told(container)));
+                    return Ok(arranged);
+                }
+            };
+            held = Some(self.held_back(&before, &after)?);
+        }
+    }
+
     /// A UDP client that keeps sending keeps its flow, and would never reach this container. TCP tells its client with
     /// a reset.
     pub(in crate::engine) fn forget_earlier_flows(&mut self, sandbox: &Sandbox) {
@@ -84,6 +117,26 @@ impl Engine {
             self.warn_of(forgotten);
             self.step("flows");
         }
+    }
+}
+
+/// A sandbox before and after it was arranged, with what holds on the host.
+struct Arranged {
+    before: Sandbox,
+    after: Sandbox,
+    row: HostRow,
+}
+
+/// Why nothing was written.
+enum Unarranged {
+    /// The sandbox, before and after, gains a family of which the host's ports are to be asked about first.
+    Gained(Box<(Sandbox, Sandbox)>),
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Unarranged {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -128,9 +181,9 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
 /// Whether the published ports of `before` can lead where they would lead to those `endpoints`, each on the network in
 /// its place. Where they stay they are as they were asked for.
 fn is_taken_as_it_is(before: &Sandbox, endpoints: &[Endpoint], networks: &[Network]) -> bool {
-    let target = endpoints.iter().zip(networks).find(|(endpoint, _)| endpoint.publishing != Publishing::Off);
+    let mut targets = endpoints.iter().zip(networks).filter(|(endpoint, _)| endpoint.publishing != Publishing::Off);
     let stays = |number| before.publishing_endpoints().any(|endpoint| endpoint.number == number);
-    target.is_none_or(|(endpoint, network)| {
+    targets.all(|(endpoint, network)| {
         before.publish.is_empty()
             || stays(endpoint.number)
             || PublishedBy::of(network).takes(&before.publish, before.routed)

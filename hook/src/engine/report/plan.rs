@@ -7,7 +7,7 @@ use slog::Logger;
 use crate::decide::identity::HostNameSource;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep, Setting};
-use crate::engine::rules::{input_loop_by, not_forwarded};
+use crate::engine::rules::{input_loop_by, not_forwarded, refuse_unasked, refuse_unkept};
 use crate::engine::sandbox::{AskedNetworks, LeaseConflict, LeaseRequest, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
@@ -18,7 +18,7 @@ use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
 use crate::model::{ContainerId, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell::{self, fed};
-use crate::store::{self, Write};
+use crate::store::{self, Forwarding, HostRow, Write};
 
 /// What an attach would do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,9 +204,14 @@ impl Engine {
         if needs.is_empty() {
             return Ok(Vec::new());
         }
+        refuse_unkept(kind, networks)?;
         let missing = not_forwarded(needs.iter())?;
         let mut base = self.rules.base(&row, &mut self.links)?;
         base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;
+        if base.input_loop.is_used() {
+            refuse_unasked(publish_needs(sandbox).iter())?;
+        }
+        refuse_unforwardable(missing, &row)?;
         if self.config.close_forwarding {
             base.close_forwarding = missing.iter().fold(base.close_forwarding, Families::with);
         }
@@ -253,6 +258,17 @@ impl Engine {
         commands.extend(shell::files(&self.state_dir, &directory, &request.root.path, &texts));
         Ok(commands)
     }
+}
+
+/// Refuses what cannot be forwarded and is not.
+fn refuse_unforwardable(missing: Families, row: &HostRow) -> Result<()> {
+    for family in missing.iter() {
+        if row.forwarding_of(family) == Forwarding::OfOthers {
+            kernel::refuse_partial_forwarding(family)?;
+        }
+        kernel::refuse_unforwardable(family)?;
+    }
+    Ok(())
 }
 
 /// Has the store of a rehearsal know the networks as they would be defined.

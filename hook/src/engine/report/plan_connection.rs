@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::slice;
 
-use slog::Logger;
+use slog::{Logger, warn};
 
 use super::Plan;
 use super::plan::define_anew;
 use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
-use crate::engine::removal::{arrange, moved_routes};
+use crate::engine::removal::{arrange, hold_back, moved_routes};
+use crate::engine::rules::refuse_unkept;
 use crate::engine::sandbox::{LeaseConflict, add_endpoint};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
@@ -42,7 +43,11 @@ impl Engine {
     ) -> Result<Plan> {
         let mut engine = Self::open_to_plan(state_dir, config, log)?;
         let (before, netns) = engine.seen_running(container)?;
-        let Rehearsed { added, arranged, network } = engine.rehearse_connection(&before, request, &netns)?;
+        let Rehearsed { added, mut arranged, network } = engine.rehearse_connection(&before, request, &netns)?;
+        refuse_unkept(engine.rules.keeper.kind(&engine.store)?, slice::from_ref(&network))?;
+        let held = engine.held_back(&before, &arranged)?;
+        held.iter().for_each(|one| warn!(engine.log, "{}", one.told(before.container.as_str())));
+        hold_back(&mut arranged, &held);
         let networks = slice::from_ref(&network);
         let unpublished = Sandbox { publish: Vec::new(), ..arranged.clone() };
         let mut commands = engine.firewall_commands(&unpublished, networks)?;

@@ -10,7 +10,7 @@ use crate::model::{Endpoint, Families, Family, InterfaceName, Network, Publishin
 use crate::store::{HostRow, Store};
 
 /// Refuses a network with IPv6 where iptables keeps the rules.
-pub(super) fn refuse_unkept(kind: Kind, networks: &[Network]) -> Result<()> {
+pub(in crate::engine) fn refuse_unkept(kind: Kind, networks: &[Network]) -> Result<()> {
     let Some(network) = networks.iter().find(|network| network.has_ipv6()) else { return Ok(()) };
     match kind {
         Kind::Nftables | Kind::None => Ok(()),
@@ -23,7 +23,7 @@ pub(super) fn refuse_unkept(kind: Kind, networks: &[Network]) -> Result<()> {
 }
 
 /// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
-pub(super) fn refuse_unasked<'p>(mut ports: impl Iterator<Item = &'p Publish>) -> Result<()> {
+pub(in crate::engine) fn refuse_unasked<'p>(mut ports: impl Iterator<Item = &'p Publish>) -> Result<()> {
     if ports.all(|port| port.family() != Some(Family::V6)) {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use slog::{debug, info, warn};
 
 use super::kept::naming_kept;
 use super::outcome::{Lease, LeaseConflict, Outcome};
+use crate::decide::published;
 use crate::decide::request::{Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep};
 use crate::engine::locks::{FirewallLock, alone_at_sandbox};
@@ -174,6 +175,9 @@ impl Engine {
                         self.log,
                         "published ports lead nowhere: the container is on no network that is not internal"
                     );
+                }
+                if let Some(left_out) = published::left_out(sandbox) {
+                    warn!(self.log, "{left_out}");
                 }
             }
             Outcome::Stands(_) => info!(self.log, "is attached already"),

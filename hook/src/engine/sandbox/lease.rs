@@ -18,7 +18,7 @@ use crate::input::{NetworkNamespace, PublishRequest, config};
 use crate::kernel::{self, perform};
 use crate::model::{
     DrainingEndpoint, Endpoint, Families, Family, IPV6_MIN_MTU, InterfaceName, Invalid, Key, Namespace, Network,
-    NetworkName, PortMapping, Publishing, Sandbox, State,
+    NetworkName, PortMapping, Sandbox, State,
 };
 use crate::store::{Holder, Write};
 
@@ -157,10 +157,9 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
         let added = endpoint(store, &request.key(), connection, network, interface, nth);
         endpoints.push(added.map_err(|conflict| conflict.within("annotation io.ocinet.network"))?);
     }
-    joined::arrange(&mut endpoints, &joined::priorities(connections), &networks, publish_via, leads_elsewhere)
+    let priorities = joined::priorities(connections);
+    let is_by = joined::arrange(&mut endpoints, &|nth, _| priorities[nth], &networks, publish_via, leads_elsewhere)
         .map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
-    let target = endpoints.iter().zip(&networks).find(|(endpoint, _)| endpoint.publishing != Publishing::Off);
-    let is_by = target.map_or_else(PublishedBy::default, |(_, network)| PublishedBy::of(network));
     if !mappings.is_empty() && is_by != published_by {
         return Err(LeaseConflict::Moved);
     }

@@ -40,7 +40,7 @@ impl HostPorts<'_> {
             let held = self.read.held_ports(protocol, address, first, last)?;
             let held: HashSet<u16> = held.iter().flat_map(|run| run.first.max(first)..=run.last.min(last)).collect();
             for port in span.iter().filter(|port| !held.contains(port)) {
-                if !listens(&mut self.listeners, protocol, address, self.families, *port)? {
+                if listened_on(&mut self.listeners, protocol, address, self.families, *port)?.is_none() {
                     free.push(*port);
                 }
             }
@@ -82,20 +82,20 @@ impl HostPorts<'_> {
     }
 }
 
-/// Whether a process of the host has a port that a container with addresses of `families` would take.
-fn listens(
+/// The address at which a process of the host has a port that a container with addresses of `families` would take.
+fn listened_on(
     listeners: &mut Listeners,
     protocol: Protocol,
     address: HostAddress,
     families: Families,
     port: u16,
-) -> Result<bool> {
+) -> Result<Option<HostAddress>> {
     for one in address.of_families(families) {
         if listeners.has(protocol, one, port)? {
-            return Ok(true);
+            return Ok(Some(one));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Refuses a host address of a family of which the container has no address.
@@ -161,9 +161,9 @@ impl Engine {
             };
             networks.push(network.clone());
         }
-        let target = joined::ports_lead_to(&networks, &joined::priorities(connections), publish_via, leads_elsewhere)
-            .map_err(|error| error.within("annotation io.ocinet.publish-via"))?;
-        Ok(target.map_or_else(PublishedBy::default, PublishedBy::of))
+        let priorities = joined::priorities(connections);
+        joined::published_by(&networks, &|nth, _| priorities[nth], publish_via, leads_elsewhere)
+            .map_err(|error| error.within("annotation io.ocinet.publish-via").into())
     }
 
     /// The ports of the host that `publish` asks for or leaves open, or those of the container in a routed network.
@@ -210,9 +210,9 @@ impl Engine {
             }
             let HostPort::Exactly(range) = &request.host_port else { continue };
             for port in range.clone() {
-                if listens(&mut host.listeners, protocol, address, host.families, port)? {
+                if let Some(at) = listened_on(&mut host.listeners, protocol, address, host.families, port)? {
                     let free = self.next_free_port(protocol, address, port);
-                    let socket = SocketAddr::new(address.ip(), port);
+                    let socket = SocketAddr::new(at.ip(), port);
                     return Err(Error::Conflict(format!(
                         "{socket}/{protocol} is in use by a process of this host{free}"
                     )));
@@ -224,7 +224,8 @@ impl Engine {
 
     /// `; 8081 is free`, for people whose port is taken.
     pub(in crate::engine) fn next_free_port(&self, protocol: Protocol, address: HostAddress, port: u16) -> String {
-        let families = Families::default().with(Family::V4);
+        // Whichever of them the container has.
+        let families = Family::ALL.into_iter().collect();
         let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few(), families };
         let mut untried = port.saturating_add(1)..=u16::MAX;
         let mut count = 1;

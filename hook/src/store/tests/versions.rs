@@ -58,7 +58,7 @@ fn stores_of_every_version_are_read() {
         let sandboxes = store.read().sandboxes().unwrap();
         assert_eq!(seen, sandboxes);
         let [shop, job] = &sandboxes[..] else { panic!("{sandboxes:?}") };
-        assert_eq!((shop.name.as_str(), shop.publishable().next()), ("shop", Some("10.90.0.2".parse().unwrap())));
+        assert_eq!((shop.name.as_str(), shop.port_targets()), ("shop", vec!["10.90.0.2".parse().unwrap()]));
         assert_eq!((shop.publish[1].count, job.mode), (10, Mode::None));
         assert_eq!(store.read().find(&shop.key()).unwrap().as_ref(), Some(shop));
         assert_eq!(store.read().networks().unwrap()[0].name.as_str(), "bridge");

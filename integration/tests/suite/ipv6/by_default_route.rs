@@ -1,0 +1,117 @@
+//! Published ports of each family lead where the container has its default route of that family.
+
+use anyhow::{Result, ensure};
+use ocinet_integration::{Host, Proto, Proto::Tcp, UPLINK, every};
+
+use super::{UPLINK6, define, planned, settings};
+
+/// The IPv4 port and the IPv6 port of the host lead to the container called `web`, or do not.
+fn is_reached(host: &Host, v4: bool, v6: bool) -> Result<()> {
+    let peer = host.peer();
+    for (at, leads) in [(UPLINK.to_owned(), v4), (format!("[{UPLINK6}]"), v6)] {
+        every(Proto::ALL, |proto| match leads {
+            true => peer.reaches(*proto, format!("{at}:8080"))?.is("web").map(drop),
+            false => peer.cannot_reach(*proto, format!("{at}:8080")),
+        })?;
+    }
+    Ok(())
+}
+
+const PORTS: &str = "8080:80,8080:80/udp";
+
+/// By different networks for each family, from the attach on, by a connect and a disconnect, and in a rebuilt store.
+#[test]
+fn ports_lead_by_both_default_routes() -> Result<()> {
+    settings().test(|host| {
+        for networks in ["plain;dual", "six;plain"] {
+            let web = host.container("web").network(networks).publish(PORTS).run()?;
+            is_reached(host, true, true)?;
+            let shown = host.ocinet("port web")?.success()?;
+            ensure!(shown.contains("0.0.0.0:8080") && shown.contains("[::]:8080"), "{shown}");
+            host.check()?;
+            let before = web.sandbox()?;
+            host.sh("rm -f /run/ocinet/store*")?;
+            host.ocinet("doctor --fix")?.success()?;
+            let after = web.sandbox()?;
+            ensure!(before.endpoints == after.endpoints && before.publish == after.publish, "{before:#?}\n{after:#?}");
+            is_reached(host, true, true)?;
+            web.delete()?;
+        }
+        let web = host.container("web").network("plain").publish(PORTS).run()?;
+        is_reached(host, true, false)?;
+        host.ocinet("network connect dual web")?.success()?;
+        is_reached(host, true, true)?;
+        host.check()?;
+        host.ocinet("network disconnect plain web")?.success()?;
+        is_reached(host, true, true)?;
+        host.check()?;
+        host.ocinet("network connect plain web")?.success()?;
+        host.ocinet("network disconnect dual web")?.success()?;
+        is_reached(host, true, false)?;
+        host.check()?;
+        web.delete()
+    })
+}
+
+/// A network that decides otherwise of published ports gets none, and that is said.
+#[test]
+fn what_one_family_has_not_is_said() -> Result<()> {
+    let bound = define("bound", 6, "host_binding = \"127.0.0.1\"\n[[subnet]]\nrange = \"10.64.6.0/24\"");
+    settings().prepare(&bound).test(|host| {
+        let said = "do not lead to container web over IPv6: its default route of IPv6 is by network bound";
+        let planned = planned(host, "plain;bound", "8080:80")?;
+        ensure!(planned.stderr.contains(said), "{planned}");
+        let web = host.container("web").network("plain;bound").publish("8080:80").run()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        host.peer().cannot_reach(Tcp, format!("[{UPLINK6}]:8080"))?;
+        ensure!(host.sh("cat /run/ocinet/log")?.contains(said), "the attach says nothing");
+        let port = host.ocinet("port web")?;
+        ensure!(port.stderr.contains(said) && !port.stdout.contains("[::]"), "{port}");
+        web.delete()?;
+        let refused = host.container("web").network("plain;bound").publish("[::]:8080:80").refused()?;
+        ensure!(refused.stderr.contains("is an address of IPv6, and the network"), "{refused}");
+        Ok(())
+    })
+}
+
+/// A container that comes to a network of both families takes no port of IPv6 from a process of the host.
+#[test]
+fn a_port_that_the_host_has_is_not_taken() -> Result<()> {
+    settings().test(|host| {
+        for connect in ["--gw-priority 1 dual", "six"] {
+            let web = host.container("web").network("plain").publish("8080:80,8081:80").run()?;
+            // It listens on both families, and IPv4 leads to the container all the same.
+            let service = host.serve("host", &["8080"])?;
+            let planned = host.ocinet(&format!("plan connect {connect} web"))?;
+            let said = "published port 8080/tcp leads to container web over IPv4 alone";
+            ensure!(planned.stderr.contains(said) && planned.stdout.contains(" . 8081"), "{planned}");
+            let connected = host.ocinet(&format!("network connect {connect} web"))?;
+            connected.success()?;
+            ensure!(host.sh("cat /run/ocinet/log")?.contains(said), "nothing is said");
+            let reached = |at: &str, name: &str| host.peer().reaches(Tcp, at)?.is(name).map(drop);
+            reached(&format!("{UPLINK}:8080"), "web")?;
+            reached(&format!("[{UPLINK6}]:8080"), "host")?;
+            reached(&format!("[{UPLINK6}]:8081"), "web")?;
+            host.check()?;
+            let shown = host.ocinet("port web 80")?.success()?;
+            ensure!(shown.contains("[::]:8081") && !shown.contains("[::]:8080"), "{shown}");
+            // Its port of IPv6 is free for others.
+            let other = host.container("other").network("dual").publish("[::]:8080:80").refused()?;
+            ensure!(other.stderr.contains("[::]:8080/tcp is in use by a process"), "{other}");
+            drop(service);
+            host.container("other").network("dual").publish("[::]:8080:80").run()?.delete()?;
+            web.delete()?;
+        }
+        Ok(())
+    })?;
+    let asked = "printf 'published_ports = \"respect-host-firewall\"\\n' >/etc/ocinet/config.toml\n";
+    settings().prepare(asked).test(|host| {
+        let web = host.container("web").network("plain").publish("8080:80").run()?;
+        host.ocinet("network connect dual web --gw-priority 1")?.success()?;
+        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+        let shown = host.ocinet("port web")?.success()?;
+        ensure!(!shown.contains("[::]"), "{shown}");
+        host.check()?;
+        web.delete()
+    })
+}

@@ -147,12 +147,17 @@ pub enum Command {
         after_help = "Examples:\n  ocinet run --detach -p 8080:80 /srv/web\n  ocinet run --reset --runtime crun --network backend /srv/db db\n  ocinet run --detach /srv/web web -- --pid-file /run/web.pid"
     )]
     Run(Box<run::Arguments>),
-    /// Show what an attach would do, as commands that you could type; nothing is changed
+    /// Show what an attach would do, in five lines and as commands that you could type; nothing is changed
     ///
-    /// `$PID` in them is the pid of the container's first process. A container that was wired by hand is unknown to
+    /// The lines are its address, its ports, its files, what is new on the host, and what is missing for ocinet to be
+    /// called at all. With flags, as for a bundle that `ocinet prepare` was given them for.
+    ///
+    /// `$PID` in the commands is the pid of the container's first process. A container that was wired by hand is unknown to
     /// ocinet: `ocinet ps` does not show it, and no hook detaches it.
-    #[command(after_help = "Example:\n  ocinet plan /srv/web")]
-    Plan(plan::Arguments),
+    #[command(
+        after_help = "Examples:\n  ocinet plan /srv/web\n  ocinet plan -p 8080:80 --network backend --verbose /srv/web"
+    )]
+    Plan(Box<plan::Arguments>),
     /// List containers, their addresses and published ports
     ///
     /// See the states of containers in ocinet(1) for the column STATUS. Below a container are those that share its

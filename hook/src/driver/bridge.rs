@@ -61,7 +61,8 @@ impl Decisions for model::Bridge {
             },
             unguarded: endpoint.unguarded,
             isolated: !network.options.icc,
-            host_mac: if network.options.icc { None } else { mac(network) },
+            // The bridge learns of frames what is behind an unguarded port.
+            host_mac: if network.options.icc || endpoint.unguarded { None } else { mac(network) },
         })]
     }
 

@@ -203,7 +203,13 @@ mod tests {
         let closed = NetworkNeeds { icc: false, ..network("ocinet0", "10.90.0.0/16") };
         let [nft, iptables] = lost(closed);
         assert_eq!(nft, ["add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }"]);
-        assert_eq!(iptables, ["-A OCINET-FORWARD -i ocinet0 -o ocinet0 -j RETURN"]);
+        assert_eq!(
+            iptables,
+            [
+                "-A OCINET-FORWARD -i ocinet0 -o ocinet0 -d 10.90.0.0/16 -j RETURN",
+                "-A OCINET-FORWARD -i ocinet0 -o ocinet0 -g OCINET-WITHIN"
+            ]
+        );
     }
 
     /// What comes where the network becomes `other`, but for the version.
@@ -263,7 +269,7 @@ mod tests {
         );
         let jump = at(&iptables, "-A OCINET-FORWARD -j OCINET-OPERATOR");
         let (drop, rest) =
-            (at(&iptables, "! -i ocinet0"), at(&iptables, "-A OCINET-FORWARD -i ocinet0 -o ocinet0 -j RETURN"));
+            (at(&iptables, "! -i ocinet0"), at(&iptables, "-A OCINET-FORWARD -i ocinet0 -o ocinet0 -g OCINET-WITHIN"));
         assert!(jump < drop && drop < rest && rest < at(&iptables, "-o ocinet0 -g OCINET-IN"));
     }
 

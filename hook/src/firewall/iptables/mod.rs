@@ -58,6 +58,7 @@ const INVALID: &str = "OCINET-INVALID";
 const INVALID_ANY: &str = "OCINET-INVALID-ANY";
 const FORWARD: &str = "OCINET-FORWARD";
 const IN: &str = "OCINET-IN";
+const WITHIN: &str = "OCINET-WITHIN";
 const POSTROUTING: &str = "OCINET-POSTROUTING";
 const HAIRPIN: &str = "OCINET-HAIRPIN";
 const MASQUERADED: &str = "OCINET-MASQUERADED";
@@ -108,10 +109,10 @@ impl Table {
             Self::Raw => &[],
             Self::Mangle => &[GUARD, RANGE, INVALID, INVALID_ANY],
             Self::Filter => match (base.has_internal, base.has_addressed) {
-                (false, false) => &[FORWARD, IN],
-                (true, false) => &[FORWARD, IN, INPUT],
-                (false, true) => &[FORWARD, IN, ROUTED, TRUSTED],
-                (true, true) => &[FORWARD, IN, INPUT, ROUTED, TRUSTED],
+                (false, false) => &[FORWARD, IN, WITHIN],
+                (true, false) => &[FORWARD, IN, WITHIN, INPUT],
+                (false, true) => &[FORWARD, IN, WITHIN, ROUTED, TRUSTED],
+                (true, true) => &[FORWARD, IN, WITHIN, INPUT, ROUTED, TRUSTED],
             },
             Self::Security => &[ASK, COPY],
             Self::Nat => &[PUBLISH, ANY, PREROUTING, POSTROUTING, HAIRPIN, MASQUERADED],
@@ -253,8 +254,8 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
         rules.push(format!("{IN} -j DROP"));
     }
     rules.extend(networks.iter().filter(|network| network.internal).flat_map(keeping_in));
-    let open = networks.iter().filter(|network| network.icc).map(|network| &network.bridge);
-    rules.extend(open.map(|bridge| format!("{FORWARD} -i {bridge} -o {bridge} -j RETURN")));
+    rules.extend(networks.iter().filter(|network| network.icc).flat_map(within));
+    rules.extend(ranges(networks).map(|any| format!("{WITHIN} -d {} -j DROP", any.range)));
     rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
     let from = |bridge, rest: &str| format!("{FORWARD} -i {bridge} {rest}");
     rules.extend(bridges(networks).map(|bridge| from(bridge, "-m conntrack --ctstate INVALID -j DROP")));
@@ -263,6 +264,15 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
         rules.push(closing());
     }
     rules
+}
+
+/// What passes between siblings. What has the address of a container of another network is dropped: a frame that a
+/// container sends to its own port comes here as one from the bridge to the bridge.
+fn within(network: &NetworkNeeds) -> Vec<String> {
+    let bridge = &network.bridge;
+    let passes = |rest: String| format!("{FORWARD} -i {bridge} -o {bridge} {rest}");
+    let own = ranges(std::slice::from_ref(network)).map(|own| passes(format!("-d {} -j RETURN", own.range)));
+    own.chain([passes(format!("-g {WITHIN}"))]).collect()
 }
 
 /// Of containers that other hosts address, these reach what was published, and the rest is dropped. The rules of ports

@@ -14,6 +14,9 @@ const ROUTED: &str = "oifname @routed ct state new {ip} daddr . meta l4proto . t
 const TRUSTED: &str =
     "iifname . {ip} daddr @trusted{4} ct state new {ip} daddr . meta l4proto . th dport @trusted{4}_ports accept";
 
+/// As of a network that is masqueraded.
+const STRANGE: &str = "oifname @bridges {ip} daddr @addressed{4} oifname . {ip} daddr != @networks{4} drop";
+
 /// The chain `forward` of a ruleset with such networks.
 pub const FORWARD_WITH_ADDRESSED: Chain = Chain {
     rules: &[
@@ -21,13 +24,15 @@ pub const FORWARD_WITH_ADDRESSED: Chain = Chain {
         FORWARD.rules[1],
         FORWARD.rules[2],
         FORWARD.rules[3],
+        STRANGE,
+        FORWARD.rules[4],
         ICMP,
         ROUTED,
         TRUSTED,
-        FORWARD.rules[4],
         FORWARD.rules[5],
         FORWARD.rules[6],
         FORWARD.rules[7],
+        FORWARD.rules[8],
     ],
     ..FORWARD
 };
@@ -41,13 +46,15 @@ pub const FORWARD_WITH_BOTH: Chain = Chain {
         FORWARD_WITH_INTERNAL.rules[3],
         FORWARD_WITH_INTERNAL.rules[4],
         FORWARD_WITH_INTERNAL.rules[5],
+        STRANGE,
+        FORWARD_WITH_INTERNAL.rules[6],
         ICMP,
         ROUTED,
         TRUSTED,
-        FORWARD_WITH_INTERNAL.rules[6],
         FORWARD_WITH_INTERNAL.rules[7],
         FORWARD_WITH_INTERNAL.rules[8],
         FORWARD_WITH_INTERNAL.rules[9],
+        FORWARD_WITH_INTERNAL.rules[10],
     ],
     ..FORWARD
 };

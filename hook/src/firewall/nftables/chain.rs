@@ -68,6 +68,11 @@ const CHAINS: &[Chain] = &[
 ];
 
 /// What may pass.
+///
+/// A container can send a frame to its own port, which is a hairpin. Where frames on a bridge pass the IP hooks, it comes
+/// here as one from the bridge to the bridge, whatever its destination is. So one to an address of another network is
+/// dropped before the siblings' connections are accepted: conntrack would take it for the beginning of a connection, and
+/// let both ends talk.
 pub(super) const FORWARD: Chain = Chain {
     name: "forward",
     base: "type filter hook forward priority filter; policy accept;",
@@ -75,6 +80,7 @@ pub(super) const FORWARD: Chain = Chain {
         "jump operator",
         "ct state established,related accept",
         "ct status dnat oifname @bridges accept",
+        "oifname @bridges {ip} daddr @nat_subnets{4} oifname . {ip} daddr != @networks{4} drop",
         "iifname . oifname @intra accept",
         "oifname @bridges drop",
         "iifname @bridges ct state invalid drop",
@@ -177,8 +183,8 @@ mod tests {
     fn jumps_count_as_uses() {
         let both = Base { has_ipv6: true, ..Base::default() };
         let uses = |name, base: &Base| chains(base).find(|chain| chain.name == name).unwrap().uses(base);
-        assert_eq!((uses("publish", &Base::default()), uses("forward", &Base::default())), (4, 8));
-        assert_eq!((uses("publish", &both), uses("forward", &both)), (7, 8));
+        assert_eq!((uses("publish", &Base::default()), uses("forward", &Base::default())), (4, 9));
+        assert_eq!((uses("publish", &both), uses("forward", &both)), (7, 10));
     }
 
     #[test]

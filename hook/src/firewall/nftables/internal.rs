@@ -17,6 +17,7 @@ pub const FORWARD_WITH_INTERNAL: Chain = Chain {
         FORWARD.rules[5],
         FORWARD.rules[6],
         FORWARD.rules[7],
+        FORWARD.rules[8],
     ],
     ..FORWARD
 };

@@ -164,3 +164,38 @@ fn siblings_apart_are_led_to_published_ports_by_the_host() -> Result<()> {
         client.delete()
     })
 }
+
+/// A frame that a container sends to its own port, with the address of a container of another network, is no beginning of a
+/// connection between both: the other could answer into it, and so they would talk.
+#[test]
+fn a_frame_to_ones_own_port_opens_no_other_network() -> Result<()> {
+    let networks = define("own", 1, "") + &define("two", 2, "") + &define("plain", 3, "masquerade = \"off\"");
+    every([Firewall::Nftables, Firewall::IptablesNft], |firewall| {
+        let settings = Settings::default().runtime(Runtime::Runc).bridge_nf(true).firewall(*firewall);
+        settings.prepare(&networks).test(|host| {
+            let sender = host.container("sender").network("own").run()?;
+            let sibling = host.container("sibling").network("own").run()?;
+            let (address, mac) = (address_on(&sender, "own")?, sender.sandbox()?.endpoints[0].mac.clone());
+            for network in ["two", "plain"] {
+                let other = host.container(network).network(network).run()?;
+                let target = address_on(&other, network)?;
+                sender.sh(&format!(
+                    "ip neighbour replace {target} lladdr {mac} dev eth0 && ip route replace {target}/32 dev eth0"
+                ))?;
+                let begun = sender.keep_asking(&format!("{target}:6000"), 5000)?;
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                drop(begun);
+                sender.sh(&format!("ip route delete {target}/32"))?;
+                let server = sender.serve("sender", &["5000"])?;
+                sibling.reaches(Proto::Udp, format!("{address}:5000"))?.is("sender")?;
+                let mut into = other.keep_asking(&format!("{address}:5000"), 6000)?;
+                into.hears("-").with_context(|| network.to_owned())?;
+                into.never_hears("sender").with_context(|| network.to_owned())?;
+                drop((into, server));
+                other.delete()?;
+            }
+            sibling.delete()?;
+            sender.delete()
+        })
+    })
+}

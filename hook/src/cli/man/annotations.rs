@@ -69,8 +69,9 @@ const OPTIONS: [(&str, &str); 7] = [
     ),
     (
         "`guard=off`",
-        "The container may send with every address, MAC and IP, also with those of others on this network: for keepalived \
-         and for routers of networks behind it. `ocinet doctor` names it. Without it: `guard=on`.",
+        "The container may send with every address, MAC and IP, also with those of others on this network, and within \
+         connections that stand with those of containers of other networks: for keepalived and for routers of networks \
+         behind it. `ocinet doctor` names it. Without it: `guard=on`.",
     ),
 ];
 

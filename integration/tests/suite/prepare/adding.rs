@@ -1,7 +1,7 @@
 //! `prepare` adds to what a bundle asks for, and `run` prepares it and runs it.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{OCINET, Proto::Tcp, Settings, Runtime, UPLINK, every};
+use ocinet_integration::{OCINET, Proto::Tcp, Runtime, Settings, UPLINK, every};
 
 use super::{CONFIG, Running, bundle, config, prepare};
 

@@ -99,7 +99,7 @@ fn a_container_leaves_by_the_routes_preferred_source() -> Result<()> {
         Settings::default().firewall(*firewall).prepare(SECOND_ADDRESS).test(|host| {
             let _world = host.peer().serve("world", &["7000"])?;
             let planned = host.container("planned").prepare()?;
-            let plan = host.ocinet(&format!("plan {} --id planned", planned.bundle()))?.success()?;
+            let plan = host.ocinet(&format!("plan -v {} --id planned", planned.bundle()))?.success()?;
             ensure!(plan.contains("198.51.100.9"), "{plan}");
             let web = host.container("web").publish("8080:80,8080:80/udp").run()?;
             let leaves_as = |source: &str, near: &str| -> Result<()> {

@@ -82,7 +82,7 @@ fn a_port_that_the_host_has_is_not_taken() -> Result<()> {
             let web = host.container("web").network("plain").publish("8080:80,8081:80").run()?;
             // It listens on both families, and IPv4 leads to the container all the same.
             let service = host.serve("host", &["8080"])?;
-            let planned = host.ocinet(&format!("plan connect {connect} web"))?;
+            let planned = host.ocinet(&format!("plan connect -v {connect} web"))?;
             let said = "published port 8080/tcp leads to container web over IPv4 alone";
             ensure!(planned.stderr.contains(said) && planned.stdout.contains(" . 8081"), "{planned}");
             let connected = host.ocinet(&format!("network connect {connect} web"))?;

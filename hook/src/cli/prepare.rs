@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Its address on the network
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
+    /// A further name by which containers on the network find it
+    #[arg(long, value_name = "NAME")]
+    network_alias: Vec<HostName>,
     /// What ocinet calls it
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -52,7 +55,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
     /// Give config.json back as it was
-    #[arg(long, conflicts_with_all = ["network", "publish_via", "publish", "publish_all", "ip", "name", "hostname", "dns", "dns_search", "dns_option", "add_host"])]
+    #[arg(long, conflicts_with_all = ["network", "publish_via", "publish", "publish_all", "ip", "network_alias", "name", "hostname", "dns", "dns_search", "dns_option", "add_host"])]
     undo: bool,
 }
 
@@ -83,9 +86,16 @@ impl Arguments {
                 None => options.config()?.default_network.unwrap_or_else(|| "bridge".into()),
             },
         };
+        let mut network = network;
+        if let Some(ip) = self.ip {
+            network = with_option(network, "--ip", "ip", &ip.to_string())?;
+        }
+        for alias in &self.network_alias {
+            network = with_option(network, "--network-alias", "alias", alias.as_str())?;
+        }
         let hostname = self.hostname.as_deref().map(str::parse::<HostName>).transpose();
         let hostname = hostname.map_err(|error| error.within("--hostname"))?;
-        let mut edit = edit_for(spec, &with_address(network, self.ip)?, || options.engine_to_look(log))?;
+        let mut edit = edit_for(spec, &network, || options.engine_to_look(log))?;
         edit.hooks = Some(options.hook_command()?);
         edit.hostname = match hostname.or(edit.hostname) {
             None if spec.has_templates_hostname() => self.hostname_of(spec)?,
@@ -118,19 +128,18 @@ impl Arguments {
     }
 }
 
-/// `--ip`, as an option of the network.
-fn with_address(network: String, ip: Option<IpAddr>) -> Result<String> {
-    let Some(ip) = ip else { return Ok(network) };
+/// What `flag` says, as the option `key` of the network.
+fn with_option(network: String, flag: &str, key: &str, value: &str) -> Result<String> {
     if network.contains(';') || network.starts_with('[') {
-        let why = "is for one of several networks; say which, as in --network front:ip=10.64.0.5";
-        return Err(Invalid::new("--ip", ip, why).into());
+        let why = format!("is for one of several networks; say which, as in --network front:{key}={value}");
+        return Err(Invalid::new(flag, value, why).into());
     }
     let (name, options) = network.split_once(':').unwrap_or((&network, ""));
     match name {
         "host" | "none" | "container" => {
-            Err(Invalid::new("--ip", ip, format!("has no effect with network {network}")).into())
+            Err(Invalid::new(flag, value, format!("has no effect with network {network}")).into())
         }
-        _ if options.is_empty() => Ok(format!("{name}:ip={ip}")),
-        _ => Ok(format!("{network},ip={ip}")),
+        _ if options.is_empty() => Ok(format!("{name}:{key}={value}")),
+        _ => Ok(format!("{network},{key}={value}")),
     }
 }

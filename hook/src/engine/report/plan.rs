@@ -188,6 +188,7 @@ impl Engine {
                     commands.extend(shell::network_step(step));
                 }
             }
+            commands.extend(self.names_commands(network, &commands)?);
             commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
             commands.extend(shell::in_sandbox(&steps.sandbox));
         }

@@ -75,8 +75,17 @@ impl Netns {
     /// # Errors
     /// When the kernel refuses.
     pub fn make(path: &Path) -> Result<(Self, u64)> {
+        Self::make_as(path, || Ok(()))
+    }
+
+    /// The same, bound to the path only once `prepare` has done its work in it.
+    ///
+    /// # Errors
+    /// Those of `prepare`, or when the kernel refuses.
+    pub(in crate::kernel) fn make_as(path: &Path, prepare: impl FnOnce() -> Result<()> + Send) -> Result<(Self, u64)> {
         let what = || format!("make network namespace {}", path.display());
         visit::new_network(|| {
+            prepare()?;
             let own = Path::new("/proc/thread-self/ns/net");
             mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(what)?;
             Ok((Self::at(path)?, own_cookie()?))

@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod asked;
 mod bugreport;
 mod complete;
 mod completion;
@@ -20,6 +21,7 @@ mod precreate;
 mod prepare;
 mod ps;
 mod reset;
+mod run;
 mod screen;
 mod table;
 mod template;
@@ -125,16 +127,26 @@ pub enum Command {
     Hook(hook::Arguments),
     /// Edit a bundle's config.json so that its runtime calls ocinet
     ///
-    /// Every time, it starts from config.json as it was before ocinet edited it first: what was asked for then and is
-    /// not now goes.
+    /// What is asked for comes to what config.json says already: ports, name servers, hosts and the like are added, a
+    /// network or a name takes the place of the one before.
+    ///
+    /// It says in one line what the bundle asks for then.
     ///
     /// Fields that ocinet does not know and hooks of other tools stay.
     ///
     /// For `container:CONTAINER` that container has to run, and this has to be repeated after each start of it.
     #[command(
-        after_help = "Examples:\n  ocinet prepare -p 8080:80 /srv/web && runc run --bundle /srv/web web\n  ocinet prepare --network container:web /srv/sidecar\n  ocinet prepare --undo /srv/web"
+        after_help = "Examples:\n  ocinet prepare -p 8080:80 /srv/web && runc run --bundle /srv/web web\n  ocinet prepare --network container:web /srv/sidecar\n  ocinet prepare --reset -p 8081:80 /srv/web\n  ocinet prepare --undo /srv/web"
     )]
     Prepare(Box<prepare::Arguments>),
+    /// Prepare a bundle, and have its runtime run it
+    ///
+    /// The same as `ocinet prepare` and `runc run --bundle BUNDLE ID`: the runtime takes the place of this process, and
+    /// its exit code is that of the container.
+    #[command(
+        after_help = "Examples:\n  ocinet run --detach -p 8080:80 /srv/web\n  ocinet run --reset --runtime crun --network backend /srv/db db\n  ocinet run --detach /srv/web web -- --pid-file /run/web.pid"
+    )]
+    Run(Box<run::Arguments>),
     /// Show what an attach would do, as commands that you could type; nothing is changed
     ///
     /// `$PID` in them is the pid of the container's first process. A container that was wired by hand is unknown to
@@ -241,6 +253,7 @@ impl Command {
         let done = match self {
             Self::Hook(arguments) => return arguments.run(options, log),
             Self::Prepare(arguments) => arguments.run(options, log),
+            Self::Run(arguments) => arguments.run(options, log),
             Self::Plan(arguments) => arguments.run(options, log),
             Self::Ps(arguments) => arguments.run(options, log),
             Self::Inspect(arguments) => arguments.run(options, log),

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use ocinet::input::{NetworkNamespace, State};
+use ocinet::input::{Annotations, NetworkNamespace, State};
 use ocinet::kernel;
 use ocinet::model::{ContainerId, ContainerName, Key};
 
@@ -36,6 +36,33 @@ pub(super) fn container_of(state: &State) -> Option<Container> {
         return None;
     }
     told(&kernel::ancestor("conmon")?).filter(|container| container.id == state.id)
+}
+
+/// Keys of ours that the user gave podman more than once, each with all of its values. podman keeps the last value alone.
+/// None where podman's command line is not that which made the container, as after `podman start`.
+pub(super) fn given_twice() -> Vec<(String, Vec<String>)> {
+    kernel::ancestor("podman").map(|arguments| several(&arguments)).unwrap_or_default()
+}
+
+fn several(arguments: &[String]) -> Vec<(String, Vec<String>)> {
+    let mut given: Vec<(String, Vec<String>)> = Vec::new();
+    for (nth, argument) in arguments.iter().enumerate() {
+        let said = match argument.strip_prefix("--annotation") {
+            Some("") => arguments.get(nth + 1).map(String::as_str),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        let Some((key, value)) = said.and_then(|said| said.split_once('=')) else { continue };
+        if Annotations::KEYS.iter().all(|known| known.name != key) {
+            continue;
+        }
+        match given.iter_mut().find(|(known, _)| known == key) {
+            Some((_, values)) => values.push(value.to_owned()),
+            None => given.push((key.to_owned(), vec![value.to_owned()])),
+        }
+    }
+    given.retain(|(_, values)| values.len() > 1);
+    given
 }
 
 /// The container whose network namespace this one was put into: its pod's infra container, or that of
@@ -84,6 +111,19 @@ mod tests {
         assert_eq!(told("conmon --name shop --cid 0abf --bundle /s/0abf/userdata"), container("shop"));
         for line in ["conmon --cid 0abf --bundle /b --name", "conmon --cid 0abf --name web", "conmon -n web -b /b"] {
             assert_eq!(told(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_annotation_that_is_given_twice() {
+        let of = |line: &str| several(&line.split(' ').map(String::from).collect::<Vec<_>>());
+        let twice = "podman run --annotation io.ocinet.publish=80 --annotation=io.ocinet.name=web \
+                     --annotation=io.ocinet.publish=81 --annotation a=1 --annotation a=2 image";
+        assert_eq!(of(twice), [("io.ocinet.publish".to_owned(), vec!["80".to_owned(), "81".to_owned()])]);
+        for line in
+            ["podman run --annotation io.ocinet.publish=80 image", "podman start web", "podman run --annotation"]
+        {
+            assert_eq!(of(line), [], "{line}");
         }
     }
 

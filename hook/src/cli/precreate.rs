@@ -11,9 +11,10 @@ use slog::{Logger, warn};
 use ocinet::engine::{Result, edit_for, files_to_fill};
 use ocinet::input::{Annotations, Bundle};
 use ocinet::kernel;
+use ocinet::model::quoted;
 use ocinet::spec::{Document, podmans_names};
 
-use super::{Options, print};
+use super::{Options, podman, print};
 
 /// The names by which podman's containers know their host (podman-run(1), --add-host). The address that podman gives
 /// them is that of another network.
@@ -60,7 +61,22 @@ fn edited(mut spec: Document, options: &Options, log: &Logger) -> Result<Documen
         edit.mounts = files_to_fill(&options.state_dir, &spec)?;
     }
     spec.edit_for_good(&edit)?;
+    // Behind what makes the state directory, without which the warning would be in no log.
+    warn_of_what_is_lost(log);
     Ok(spec)
+}
+
+/// Warns of values that podman threw away, and says how all of them are given.
+fn warn_of_what_is_lost(log: &Logger) {
+    for (key, values) in podman::given_twice() {
+        let how = match key.as_str() {
+            Annotations::NETWORK => format!("as one: {key}={}", values.join(";")),
+            Annotations::NAME | Annotations::HOSTNAME | "io.ocinet.publish-via" => "once".to_owned(),
+            _ => format!("as one: '{key}={}'", values.join(" ")),
+        };
+        let last = values.last().map_or("", String::as_str);
+        warn!(log, "podman keeps the last --annotation {key} alone, which is {}; give it {how}", quoted(last));
+    }
 }
 
 /// The host names and addresses that podman put into the container's file. None with `--no-hosts`, nor with podman 5,

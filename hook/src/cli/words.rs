@@ -17,10 +17,6 @@ const COMMANDS: &[(&[&str], &str)] = &[
         &["build", "pull", "push", "images", "image", "load", "save", "tag", "search", "login", "logout"],
         "images are podman's, Docker's or containerd's; ocinet wires containers that others make",
     ),
-    (
-        &["run"],
-        "for a bundle: ocinet prepare BUNDLE, then runc run --bundle BUNDLE ID; with podman: podman run --network=none",
-    ),
     (&["stats"], "what went through the links of containers is in ocinet ps --stats"),
     (&["container", "containers", "list"], "containers are listed by ocinet ps, and one is shown by ocinet inspect"),
     (&["networks"], "networks are listed by ocinet network ls"),
@@ -46,7 +42,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--link"], "there are no links; containers that are to reach each other are put on one network: --network NAME"),
     (
         &["-d", "--detach", "-it", "-i", "-t", "--tty", "--interactive", "--rm"],
-        "that is the runtime's to do, as runc run --detach; ocinet starts nothing",
+        "that is the runtime's to do, as runc run --detach; ocinet run --detach does both",
     ),
     (
         &["--expose"],

@@ -3,6 +3,7 @@
 //!
 //! Each of these folders imports only those before it: `namespace` < `page_cache` < `fs` < `netlink` < `firewall`.
 
+mod become_program;
 mod child_process;
 mod clock;
 mod error;
@@ -22,6 +23,7 @@ mod survey;
 mod sysctl;
 mod terminal;
 
+pub use become_program::become_program;
 pub use clock::processor_time;
 pub use error::{Error, Result};
 pub use firewall::{

@@ -65,14 +65,15 @@ fn words_of_others() -> Result<()> {
         let rows = [
             ("logs web", "ocinet log"),
             ("stop web", "by their runtime"),
-            ("run -d nginx", "ocinet prepare"),
+            ("run -d nginx", "podman run"),
+            ("run --rm nginx", "the runtime's to do"),
             ("exec web sh", "the runtime's to do"),
             ("stats", "ocinet ps --stats"),
             ("info", "ocinet doctor"),
             ("connect a b", "ocinet network connect"),
             ("compose up", "ocinet network create"),
             ("prepare --link db /mnt/b", "--network NAME"),
-            ("prepare -d /mnt/b", "ocinet starts nothing"),
+            ("prepare -d /mnt/b", "ocinet run --detach"),
             ("prepare --expose 80 /mnt/b", "-p publishes one"),
             ("prepare --port=80 /mnt/b", "--publish"),
         ];

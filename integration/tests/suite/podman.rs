@@ -38,6 +38,25 @@ fn a_published_port_reaches_it() -> Result<()> {
     })
 }
 
+/// podman keeps the last of two annotations with one key: a warning says so, and how both are given.
+#[test]
+fn an_annotation_that_is_given_twice_is_warned_of() -> Result<()> {
+    with_podman(|host, podman| {
+        let ports = "--annotation io.ocinet.publish=8080:80 --annotation=io.ocinet.publish=8081:80";
+        let web = podman.start("web", &format!("{BRIDGE} {ports}"), "80")?;
+        ensure!(web.sandbox()?.publish.len() == 1, "{:#?}", web.sandbox()?);
+        let told = host.ocinet("log")?.success()?;
+        ensure!(told.contains("'io.ocinet.publish=8080:80 8081:80'") && told.matches("warning").count() == 1, "{told}");
+        web.ends_by("rm -f -t 0")?;
+        let both = "--annotation 'io.ocinet.publish=8080:80 8081:80'";
+        let web = podman.start("web", &format!("{BRIDGE} {both}"), "80")?;
+        ensure!(web.sandbox()?.publish.len() == 2, "{:#?}", web.sandbox()?);
+        ensure!(host.ocinet("log")?.success()?.matches("warning").count() == 1, "{}", host.ocinet("log")?);
+        web.ends_by("rm -f -t 0")?;
+        host.settles()
+    })
+}
+
 /// A runtime that makes a checkpoint with CRIU names the mounts of its spec, and CRIU refuses any other mount from
 /// outside the container. So the files are mounts of the spec, once each, over paths that exist. A volume stays, and
 /// with a read-only root the hook mounts.

@@ -83,7 +83,9 @@ fn a_prepared_bundle_just_runs() -> Result<()> {
         let flags = "-p 8080:80 --publish 127.0.0.1:9000:80 --ip 10.90.0.9 --hostname www --name shop \
                      --dns 192.0.2.53 --dns-search example.org --dns-option ndots:3 --add-host db:192.0.2.9";
         let said = prepare(host, flags)?.exits(0)?;
-        ensure!(said.stdout.is_empty() && said.stderr.is_empty(), "{said}");
+        let line = "/mnt/b asks for network bridge:ip=10.90.0.9; publish 8080:80,127.0.0.1:9000:80; name shop; hostname www; \
+                    dns 192.0.2.53; dns-search example.org; dns-option ndots:3; add-host db:192.0.2.9\n";
+        ensure!(said.stdout == line && said.stderr.is_empty(), "{said}");
         let web = Running::run(host, "web")?;
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         host.reaches(Tcp, "127.0.0.1:9000")?.is("web")?;
@@ -250,21 +252,127 @@ fn whom_nobody_can_join() -> Result<()> {
     })
 }
 
-/// A second `prepare` starts from the original file, and repeating it changes nothing.
+/// A second `prepare` adds to the first: lists grow, what there is one of is replaced, and repeating it changes nothing.
+/// `--reset` begins anew.
 #[test]
-fn preparing_again_starts_over() -> Result<()> {
+fn preparing_again_adds() -> Result<()> {
     Settings::default().test(|host| {
         bundle(host, ".")?;
-        prepare(host, "-p 8080:80 --hostname one")?.success()?;
+        let before = host.sh(&format!("cat {CONFIG}"))?;
+        prepare(host, "-p 8080:80 --hostname one --ip 10.90.0.9 --dns 192.0.2.53")?.success()?;
         let once = host.sh(&format!("cat {CONFIG}; stat -c %i {CONFIG}"))?;
-        prepare(host, "-p 8080:80 --hostname one")?.success()?;
-        ensure!(host.sh(&format!("cat {CONFIG}; stat -c %i {CONFIG}"))? == once, "written again");
-        prepare(host, "--network none")?.success()?;
+        for again in ["-p 8080:80 --hostname one", ""] {
+            prepare(host, again)?.success()?;
+            ensure!(host.sh(&format!("cat {CONFIG}; stat -c %i {CONFIG}"))? == once, "written again");
+        }
+        let said =
+            prepare(host, "-p 8443:443 --hostname two --ip 10.90.0.10 --mtu 1400 --dns 198.51.100.53")?.success()?;
+        let line = "/mnt/b asks for network bridge:ip=10.90.0.10,mtu=1400; publish 8080:80,8443:443; hostname two; \
+                    dns 192.0.2.53,198.51.100.53\n";
+        ensure!(said == line, "{said}");
+        let web = Running::run(host, "web")?;
+        ensure!(web.exec("busybox hostname")? == "two\n", "the host name");
+        ensure!(host.sandboxes()?[0].publish.len() == 2, "{:#?}", host.sandboxes()?);
+        drop(web);
+        // A network takes the place of the one before, and what it cannot have is refused with the way out.
+        let refused = prepare(host, "--network container:web")?;
+        refused.exits(5)?.is_one_line()?;
+        let refused = prepare(host, "-p 8080:81")?.exits(2)?.is_refusal()?;
+        refused.says(&["8080", "--reset"])?;
+        prepare(host, "-p nonsense")?.exits(2)?.is_refusal()?;
+        ensure!(!prepare(host, "-p nonsense")?.stderr.contains("--reset"), "it is not what was asked for before");
+        ensure!(prepare(host, "--reset -p 8080:81")?.success()? == "/mnt/b asks for network bridge; publish 8080:81\n");
+        ensure!(prepare(host, "--reset --network none")?.success()? == "/mnt/b asks for network none\n", "none");
         let spec = config(host)?;
         ensure!(spec["annotations"].get("io.ocinet.publish").is_none() && spec["hostname"] == "runc", "{spec}");
         ensure!(spec["hooks"]["createRuntime"].as_array().map(Vec::len) == Some(1), "{spec}");
-        prepare(host, "--undo")?.success()?;
-        prepare(host, "--undo")?.success().map(drop)
+        ensure!(prepare(host, "--undo")?.success()? == "/mnt/b: config.json is as it was before\n", "undone");
+        ensure!(prepare(host, "--undo")?.success()? == "/mnt/b: config.json has no edit of ocinet\n", "undone before");
+        ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "given back");
+        Ok(())
+    })
+}
+
+/// What a bundle says by itself is added to as well, and stays with `--reset`.
+#[test]
+fn what_the_bundle_says_by_itself_stays() -> Result<()> {
+    Settings::default().test(|host| {
+        bundle(
+            host,
+            r#".annotations = {"io.ocinet.publish": "8080:80 8081:81", "io.ocinet.network": "bridge:mtu=1400"}"#,
+        )?;
+        let said = prepare(host, "-p 8443:443 --net none")?.exits(0)?;
+        said.says(&["no effect"])?;
+        for (flags, line) in [
+            ("--reset -p 8443:443", "network bridge:mtu=1400; publish 8080:80,8081:81,8443:443"),
+            ("--reset", "network bridge:mtu=1400; publish 8080:80 8081:81"),
+        ] {
+            let said = prepare(host, flags)?.success()?;
+            ensure!(said == format!("/mnt/b asks for {line}\n"), "{said}");
+        }
+        Ok(())
+    })
+}
+
+/// The options of a network that have flags of their own, as the container has them.
+#[test]
+fn flags_of_the_network() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        bundle(host, ".")?;
+        host.ocinet("network create --subnet 10.64.7.0/24 back")?.success()?;
+        let flags = "--net back --ip 10.64.7.9 --mac-address 02:00:00:00:00:09 --mtu 1400 --interface lan0";
+        prepare(host, flags)?.success()?;
+        let web = Running::run(host, "web")?;
+        let link = web.exec("ip -o address show dev lan0")? + &web.exec("ip -o link show dev lan0")?;
+        ensure!(["10.64.7.9/24", "02:00:00:00:00:09", "mtu 1400"].iter().all(|word| link.contains(word)), "{link}");
+        drop(web);
+        prepare(host, "--ip6 2001:db8::1")?.exits(2)?.is_refusal()?.says(&["2001:db8::1"])?;
+        let rows = [
+            ("--net back --net bridge --mac-address 02:00:00:00:00:09", "--mac-address"),
+            ("--net host --mtu 1400", "--mtu"),
+        ];
+        every(rows, |(flags, word)| prepare(host, flags)?.exits(2)?.is_refusal()?.says(&[word]).map(drop))?;
+        host.settles()?;
+        host.sh(&format!("{OCINET} network rm back; rm -r /etc/ocinet/networks")).map(drop)
+    })
+}
+
+/// `run` is `prepare` and the runtime's `run`: its exit code, its output and its options are the runtime's.
+#[test]
+fn a_bundle_is_prepared_and_run() -> Result<()> {
+    [Runtime::Runc, Runtime::Crun].into_iter().try_for_each(|runtime| {
+        Settings::default().runtime(runtime).test(|host| {
+            bundle(host, ".")?;
+            let (program, root) =
+                (runtime.program().context("a program")?, format!("/mnt/{}", runtime.program().context("a program")?));
+            let line =
+                format!("run --runtime {program} --root {root} --detach -p 8080:80 /mnt/b web -- --pid-file /mnt/pid");
+            let output =
+                host.output(&["sh", "-c", &format!("cd /mnt/b; exec {OCINET} {line} </dev/null >out 2>err")])?;
+            ensure!(output.code == 0, "{output}\n{}", host.sh("cat /mnt/b/err")?);
+            let web = Running { host, id: "web".into() };
+            ocinet_integration::eventually("the server is ready", || Ok(host.sh("cat /mnt/b/out")?.contains("ready")))?;
+            host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
+            ensure!(host.sh("cat /mnt/pid")?.trim().parse::<u32>().is_ok(), "its pid");
+            drop(web);
+            host.settles()?;
+            // In the foreground: the folder's name is the id, and the container's exit code is the command's.
+            let words = r#"["sh", "-c", "trap - PIPE; busybox yes | busybox head -n 1; hostname; exit 7"]"#;
+            host.sh(&format!("jq '.process.args = {words}' {CONFIG} >/mnt/new; cp /mnt/new {CONFIG}"))?;
+            let told = host
+                .ocinet(&format!("run --runtime {program} --root {root} --reset --name shop --network none /mnt/b"))?;
+            ensure!(told.code == 7 && told.stdout == "y\nshop\n" && told.stderr.is_empty(), "{told}");
+            let rows = [
+                ("run nginx", "podman run --network=none"),
+                ("run --runtime nonsense /mnt/b", "nonsense"),
+                ("run --runtime /etc/passwd /mnt/b", "/etc/passwd"),
+                ("run --network brigde /mnt/b", "brigde"),
+                ("run /mnt/b a/b", "a/b"),
+            ];
+            host.unchanged_by(|| {
+                every(rows, |(line, word)| host.ocinet(line)?.exits(2)?.is_refusal()?.says(&[word]).map(drop))
+            })
+        })
     })
 }
 
@@ -287,17 +395,19 @@ fn the_file_is_replaced_with_care() -> Result<()> {
     })
 }
 
-/// Fifty at once: the file is always complete.
+/// Fifty at once: the file is always complete, and what each asks for is in it.
 #[test]
 fn many_at_once() -> Result<()> {
     Settings::default().test(|host| {
         bundle(host, ".")?;
         let script = format!(
             "cd /mnt/b; for port in $(seq 1 50); do {OCINET} prepare -p $port:80 . & done; wait
-             jq -e '.hooks.createRuntime | length == 1' config.json; ls -A"
+             jq -e '.hooks.createRuntime | length == 1' config.json; ls -A
+             jq -r '.annotations[\"io.ocinet.publish\"]' config.json | tr , '\n' | sort -u | wc -l"
         );
         let names = host.sh(&script)?;
-        ensure!(names == "true\nconfig.json\nrootfs\n", "{names}");
+        let told = names.lines().skip_while(|line| line.contains(" asks for ")).collect::<Vec<_>>();
+        ensure!(told == ["true", "config.json", "rootfs", "50"], "{names}");
         Ok(())
     })
 }

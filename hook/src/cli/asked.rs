@@ -15,7 +15,7 @@ use ocinet::spec::{Document, Edit};
 use super::Options;
 
 /// How to wire a container, and what it is called.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct Asked {
     /// How to wire it: a network, several where it is repeated, host, none or container:CONTAINER; without it, as
     /// config.json says, or bridge

@@ -7,6 +7,7 @@ mod completion;
 mod config;
 mod doctor;
 mod events;
+mod explain;
 mod gc;
 mod hook;
 mod inspect;
@@ -147,12 +148,17 @@ pub enum Command {
         after_help = "Examples:\n  ocinet run --detach -p 8080:80 /srv/web\n  ocinet run --reset --runtime crun --network backend /srv/db db\n  ocinet run --detach /srv/web web -- --pid-file /run/web.pid"
     )]
     Run(Box<run::Arguments>),
-    /// Show what an attach would do, as commands that you could type; nothing is changed
+    /// Show what an attach would do, in five lines and as commands that you could type; nothing is changed
     ///
-    /// `$PID` in them is the pid of the container's first process. A container that was wired by hand is unknown to
+    /// The lines are its address, its ports, its files, what is new on the host, and what is missing for ocinet to be
+    /// called at all. With flags, as for a bundle that `ocinet prepare` was given them for.
+    ///
+    /// `$PID` in the commands is the pid of the container's first process. A container that was wired by hand is unknown to
     /// ocinet: `ocinet ps` does not show it, and no hook detaches it.
-    #[command(after_help = "Example:\n  ocinet plan /srv/web")]
-    Plan(plan::Arguments),
+    #[command(
+        after_help = "Examples:\n  ocinet plan /srv/web\n  ocinet plan -p 8080:80 --network backend --verbose /srv/web"
+    )]
+    Plan(Box<plan::Arguments>),
     /// List containers, their addresses and published ports
     ///
     /// See the states of containers in ocinet(1) for the column STATUS. Below a container are those that share its
@@ -171,6 +177,16 @@ pub enum Command {
     /// Define networks, and show them and who is on them
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
     Network(Box<network::Command>),
+    /// Say how a packet goes from one container to another, and which rule decides
+    ///
+    /// It is computed from the networks, the containers and their published ports, for the first packet of a new
+    /// connection; nothing is sent. Whether a program listens there is not looked at.
+    ///
+    /// The rules are named as nftables has them. Those of other programs, and the operator's own, are not looked at.
+    #[command(
+        after_help = "Examples:\n  ocinet explain web db:5432\n  ocinet explain lan host:8080\n  ocinet explain frontend 192.0.2.1:53/udp"
+    )]
+    Explain(explain::Arguments),
     /// Follow what is attached, detached, connected and disconnected on this host, and its networks
     ///
     /// A line for each, until interrupted, or until `ocinet reset`. What was attached before is not told.
@@ -259,6 +275,7 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
+            Self::Explain(arguments) => arguments.run(options, log),
             Self::Events(arguments) => arguments.run(options, log),
             Self::Log(arguments) => arguments.run(options),
             Self::Gc(arguments) => arguments.run(options, log),

@@ -1,13 +1,15 @@
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use slog::Logger;
+use slog::{Discard, Logger, o};
 
 use ocinet::decide::request::Request;
-use ocinet::engine::{Engine, Plan, Result, bundle_of};
+use ocinet::engine::{Engine, OpenBundle, Plan, Result, bundle_of, missing_calls};
 use ocinet::input::State;
-use ocinet::model::{ContainerId, Invalid};
+use ocinet::model::{ContainerId, Endpoint, Invalid, Mode, Sandbox, shown};
+use ocinet::spec::Document;
 
+use super::asked::Asked;
 use super::network::Connection;
 use super::{Options, print, print_json};
 
@@ -16,7 +18,7 @@ use super::{Options, print, print_json};
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
     #[command(flatten)]
-    attach: Option<Attach>,
+    attach: Attach,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -24,12 +26,24 @@ pub struct Arguments {
 #[derive(Debug, clap::Args)]
 struct Attach {
     /// The bundle directory
-    #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
-    /// The container's id; by default the bundle directory's name
+    #[arg(value_name = "BUNDLE", required = true)]
+    bundle: Option<PathBuf>,
+    /// The container's id; by default that of the container that runs from the bundle, or the directory's name
     #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// Print JSON: the record, and the commands
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// How much of a plan is shown.
+#[derive(Debug, clap::Args)]
+struct Shown {
+    /// Print the commands, too
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print JSON: the record as it would be, the commands, and what the lines say
     #[arg(long)]
     json: bool,
 }
@@ -45,16 +59,15 @@ enum Command {
 struct Connect {
     #[command(flatten)]
     connection: Connection,
-    /// Print JSON: the record as it would be, and the commands
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        match (self.command, self.attach) {
+        match (self.command, &self.attach.bundle) {
             (Some(Command::Connect(connect)), _) => connect.run(options, log),
-            (None, Some(attach)) => attach.run(options, log),
+            (None, Some(bundle)) => self.attach.run(bundle, options, log),
             (None, None) => Ok(()),
         }
     }
@@ -63,36 +76,106 @@ impl Arguments {
 impl Connect {
     fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let (container, request) = self.connection.read(options, log)?;
-        show(
-            &Engine::plan_connection(&options.state_dir, options.config()?, log.clone(), &container, &request)?,
-            self.json,
-        )
+        let plan = Engine::plan_connection(&options.state_dir, options.config()?, log.clone(), &container, &request)?;
+        self.shown.show(&plan, &[])
     }
 }
 
 impl Attach {
-    fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let shown = self.bundle.display().to_string();
+    fn run(&self, folder: &Path, options: &Options, log: &Logger) -> Result<()> {
+        let shown = folder.display().to_string();
         let wrong = |why: &str| Invalid::new("bundle", &shown, why);
-        let path = self.bundle.canonicalize().map_err(|error| wrong(&error.to_string()))?;
+        let path = folder.canonicalize().map_err(|error| wrong(&error.to_string()))?;
         let bundle = path.to_str().ok_or_else(|| wrong("is not UTF-8"))?.to_owned();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let id: ContainerId = self.id.unwrap_or(name).parse()?;
-        let state = State { id, pid: 0, bundle, annotations: HashMap::new() };
-        let spec = bundle_of(&state)?;
+        let id = self.id(&path, options)?;
         let config = options.config()?;
-        let Some(request) = Request::new(&state, &spec, &config)? else {
+        let mut missing = Vec::new();
+        let request = if self.asked == Asked::default() {
+            let state = State { id, pid: 0, bundle, annotations: HashMap::new() };
+            let request = Request::new(&state, &bundle_of(&state)?, &config)?;
+            // One whose config.json is none that prepare would edit is planned nevertheless.
+            missing.extend(OpenBundle::open(&path).ok().and_then(|open| missing_in(&open.spec, folder)));
+            request
+        } else {
+            let mut open = OpenBundle::open(&path)?;
+            let before = open.spec.clone();
+            let request = self.asked.edit(&mut open, &id, false, options, log)?;
+            if open.spec != before {
+                missing.push("in config.json, what is asked for here: ocinet prepare with the same flags".to_owned());
+            }
+            request
+        };
+        let Some(request) = request else {
             let why = "has no io.ocinet.* annotation: the hook would do nothing; ocinet prepare adds some";
             return Err(wrong(why).into());
         };
         let plan = Engine::plan(&options.state_dir, config, log.clone(), &request)?;
-        show(&plan, self.json)
+        self.shown.show(&plan, &missing)
+    }
+
+    /// A container that runs from the bundle is not in the way of its own plan.
+    fn id(&self, bundle: &Path, options: &Options) -> Result<ContainerId> {
+        if let Some(id) = &self.id {
+            return Ok(id.parse()?);
+        }
+        let silent = Logger::root(Discard, o!());
+        let engine = options.engine_to_look(&silent).ok().flatten();
+        let sandboxes = engine.and_then(|mut engine| engine.sandboxes().ok()).unwrap_or_default();
+        let mut running = sandboxes.into_iter().filter(|sandbox| Path::new(&sandbox.bundle) == bundle);
+        match (running.next(), running.next()) {
+            (Some(one), None) => Ok(one.container),
+            _ => Ok(bundle.file_name().map(|name| name.to_string_lossy()).unwrap_or_default().parse()?),
+        }
     }
 }
 
-fn show(plan: &Plan, json: bool) -> Result<()> {
-    if json {
-        return print_json(&serde_json::json!({ "record": plan.sandbox, "commands": plan.commands }));
+/// What a runtime lacks in the spec to call ocinet.
+fn missing_in(spec: &Document, bundle: &Path) -> Option<String> {
+    let findings = missing_calls(spec, bundle);
+    let troubles: Vec<&str> = findings.iter().map(|finding| finding.trouble.as_str()).collect();
+    (!troubles.is_empty())
+        .then(|| format!("the bundle {}: ocinet prepare {}", troubles.join(", and "), bundle.display()))
+}
+
+impl Shown {
+    fn show(&self, plan: &Plan, missing: &[String]) -> Result<()> {
+        let Plan { sandbox, commands, files, new, is_attached } = plan;
+        if self.json {
+            return print_json(&serde_json::json!({
+                "record": sandbox, "commands": commands, "files": files, "new": new, "missing": missing, "attached": is_attached,
+            }));
+        }
+        let or = |text: String, nothing: &str| if text.is_empty() { nothing.to_owned() } else { text };
+        let ports: Vec<String> = sandbox.reached_ports().iter().map(ToString::to_string).collect();
+        let lines = [
+            ("address", address(sandbox)),
+            ("ports", or(ports.join(", "), "none")),
+            ("files", or(files.join(", "), "none of ocinet's")),
+            ("new", or(new.join(", "), "nothing on the host")),
+            ("missing", or(missing.join("; "), "nothing")),
+        ];
+        // The commands can be run as they are printed, so that what is above them is a comment of a shell.
+        let margin = if self.verbose { "# " } else { "" };
+        let mut text: String =
+            lines.iter().map(|(what, line)| format!("{margin}{what:<8} {}\n", shown(line))).collect();
+        if self.verbose {
+            text.extend(commands.iter().map(|command| format!("{command}\n")));
+        }
+        print(&text)
     }
-    print(&(plan.commands.join("\n") + "\n"))
+}
+
+/// The addresses of each endpoint, with its network and interface.
+fn address(sandbox: &Sandbox) -> String {
+    let of = |endpoint: &Endpoint| {
+        let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();
+        let gateways: Vec<String> =
+            endpoint.gateways().map(|gateway| format!(", default route via {gateway}")).collect();
+        format!("{} on {} as {}{}", addresses.join(" "), endpoint.network, endpoint.interface, gateways.concat())
+    };
+    match sandbox.mode {
+        Mode::Networks => sandbox.endpoints.iter().map(of).collect::<Vec<_>>().join("; "),
+        Mode::Host => "the host's".to_owned(),
+        Mode::None => "none but loopback".to_owned(),
+    }
 }

@@ -27,12 +27,12 @@ mod rules;
 mod sandbox;
 mod settings;
 
-pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET, examine_bundle, preflight};
+pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET, examine_bundle, missing_calls, preflight};
 pub use error::{Error, Failures, Result};
 pub use files::{Member, discard_files_of, files_to_fill};
 pub use network::{Definitions, Lifetime, default_network};
 pub use repair::Collected;
-pub use report::{NetworkKind, NetworkView, Plan};
+pub use report::{NetworkKind, NetworkView, Plan, Question};
 pub use resolve::not_attached;
 pub use sandbox::{Kept, NetnsOwner, OpenBundle, Outcome, bundle_of, edit_for};
 pub use settings::settings;

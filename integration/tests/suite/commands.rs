@@ -134,6 +134,21 @@ fn ps_tells_the_truth() -> Result<()> {
         let fields = ps("--format {{.Names}}/{{.Networks}}/{{.Addresses}}/{{.Ports}} -f status=up")?;
         ensure!(fields == format!("{long}/bridge,own/10.90.0.2, 10.70.0.2/0.0.0.0:8080->80/tcp\n"), "{fields}");
         host.ocinet("ps --filter colour=red")?.exits(2)?.is_one_line()?;
+        // Its labels are the annotations of its bundle; all that are asked for have to be there.
+        host.sh(&format!(
+            "jq '.annotations[\"org.x.tier\"] = \"front=1\"' {0}/config.json >/mnt/new; cp /mnt/new {0}/config.json",
+            web.bundle()
+        ))?;
+        for (filters, ids) in [
+            ("-f label=org.x.tier", "0123456789ab\n"),
+            ("-f label=org.x.tier=front=1 -f label=io.ocinet.network", "0123456789ab\n"),
+            ("-f label=org.x.tier=front", ""),
+            ("-f label=org.x.tier -f label=org.x.other", ""),
+            ("-f label=org.x.tier -f status=dead", ""),
+            ("-f label=io.ocinet.network=bridge;own", "0123456789ab\n"),
+        ] {
+            ensure!(ps(&format!("-q {filters}"))? == ids, "{filters}: {}", ps(&format!("-q {filters}"))?);
+        }
         host.sh(&format!("ip link set {} down", web.host_interface()?))?;
         ensure!(ps("--format {{.Status}} --filter network=own")? == "damaged\n", "{}", ps("")?);
         host.ocinet("gc")?.success()?;

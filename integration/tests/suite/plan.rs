@@ -15,6 +15,10 @@ struct Plan {
     #[serde(rename = "record")]
     sandbox: Sandbox,
     commands: Vec<String>,
+    files: Vec<String>,
+    new: Vec<String>,
+    missing: Vec<String>,
+    attached: bool,
 }
 
 fn plan(host: &Host, container: &Container<'_>, more: &str) -> Result<Output> {
@@ -54,19 +58,108 @@ fn a_plan_changes_nothing() -> Result<()> {
     })
 }
 
+/// What people read first: five lines. On a host that has the network, only what is new is new, and the ruleset is not
+/// loaded again.
+#[test]
+fn a_plan_begins_with_five_lines() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        let web = host.container("web").publish("8080:80").prepare()?;
+        let lines = host.unchanged_by(|| plan(host, &web, ""))?.success()?;
+        let words: Vec<_> = lines.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        ensure!(words == ["address", "ports", "files", "new", "missing"], "{lines}");
+        every(
+            [
+                "address  10.90.0.2/16 on bridge as eth0, default route via 10.90.0.1\n",
+                "ports    0.0.0.0:8080->80/tcp\n",
+                "files    /etc/resolv.conf, /etc/hosts, /etc/hostname\n",
+                "bridge ocinet0",
+                "ruleset of nftables",
+                "missing  nothing\n",
+            ],
+            |part| {
+                ensure!(lines.contains(part), "{part} in {lines}");
+                Ok(())
+            },
+        )?;
+        let first = host.container("first").run()?;
+        let Plan { commands, new, files, missing, attached, .. } = plan_json(host, &web)?;
+        ensure!(matches!(&new[..], [link] if link.starts_with("link ocv")), "{new:?}");
+        ensure!(
+            commands.iter().all(|line| !line.contains("table inet") && !line.starts_with("ip link add ocinet0")),
+            "{commands:#?}"
+        );
+        ensure!(files.len() == 3 && missing.is_empty() && !attached, "{files:?} {missing:?}");
+        // One whose ruleset was lost has it loaded.
+        host.sh("nft delete table inet ocinet")?;
+        ensure!(plan_json(host, &web)?.new.iter().any(|one| one.contains("ruleset")), "flushed");
+        host.ocinet("gc")?.success()?;
+        first.delete()
+    })
+}
+
+/// A container that runs is not in the way of its own plan, whatever its id: it is its next start.
+#[test]
+fn a_plan_is_not_in_its_own_way() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        let web = host.container("web").publish("8080:80,443").run()?;
+        let of = |more: &str| -> Result<Plan> {
+            let text = host.unchanged_by(|| host.ocinet(&format!("plan --json {more} {}", web.bundle())))?.success()?;
+            serde_json::from_str(&text).context(text)
+        };
+        let before = web.sandbox()?;
+        let next = of("")?;
+        ensure!(next.attached && next.sandbox.address() == before.address(), "{next:#?}\n{before:#?}");
+        ensure!(of("-p 8081:81")?.sandbox.publish.len() > before.publish.len(), "{before:#?}");
+        ensure!(web.sandbox()? == before, "it is as it was");
+        // Another one of the same bundle is another one.
+        host.unchanged_by(|| host.ocinet(&format!("plan --id other {}", web.bundle())))?.exits(3)?.says(&["8080"])?;
+        web.delete()
+    })
+}
+
+/// With flags, a folder is planned as if it had been prepared with them, and stays as it is.
+#[test]
+fn a_plan_of_what_is_not_said_yet() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        host.sh("mkdir /mnt/b; cp -a /mnt/rootfs /mnt/b/rootfs; runc spec --bundle /mnt/b")?;
+        let seen = || host.sh("cat /mnt/b/config.json; stat -c '%i %y' /mnt/b /mnt/b/config.json; ls -A /mnt/b");
+        let before = seen()?;
+        host.ocinet("plan /mnt/b")?.exits(2)?.is_refusal()?.says(&["ocinet prepare"])?;
+        let of = |flags: &str| -> Result<Plan> {
+            let text = host.unchanged_by(|| host.ocinet(&format!("plan --json {flags} /mnt/b")))?.success()?;
+            serde_json::from_str(&text).context(text)
+        };
+        let planned = of("-p 8080:80 --ip 10.90.0.9 --name shop")?;
+        ensure!(
+            planned.sandbox.address() == Some("10.90.0.9".parse()?) && planned.sandbox.name == "shop",
+            "{planned:#?}"
+        );
+        ensure!(planned.sandbox.publish.len() == 1 && planned.missing.len() == 1, "{planned:#?}");
+        ensure!(of("--network none")?.sandbox.endpoints.is_empty(), "none");
+        host.ocinet("plan --network brigde /mnt/b")?.exits(2)?.is_refusal()?.says(&["brigde"])?;
+        ensure!(seen()? == before, "{before}\nbecame\n{}", seen()?);
+        // Prepared with the same, nothing is missing; without its hooks, that is said.
+        host.ocinet("prepare -p 8080:80 --ip 10.90.0.9 --name shop /mnt/b")?.success()?;
+        ensure!(of("")?.missing.is_empty() && of("-p 8080:80")?.missing.is_empty(), "{:#?}", of("")?);
+        host.sh("jq 'del(.hooks)' /mnt/b/config.json >/mnt/new; cp /mnt/new /mnt/b/config.json")?;
+        ensure!(of("")?.missing[0].contains("no hook"), "{:#?}", of("")?);
+        Ok(())
+    })
+}
+
 /// The JSON has the sandbox that would be written, and the same lines as the text.
 #[test]
 fn a_plan_for_programs() -> Result<()> {
     Settings::default().test(|host| {
         let web = host.container("web").publish("8080:80,53:53/udp").annotation("io.ocinet.name", "shop").prepare()?;
-        let Plan { sandbox, commands } = plan_json(host, &web)?;
+        let Plan { sandbox, commands, .. } = plan_json(host, &web)?;
         ensure!(sandbox.container == "web" && sandbox.bundle == web.bundle() && sandbox.name == "shop", "{sandbox:#?}");
         ensure!(sandbox.state == State::Attaching && sandbox.endpoints.len() == 1, "{sandbox:#?}");
         ensure!(sandbox.publish.len() == 2, "{sandbox:#?}");
         // The host's end of the link pair has another name every time.
         let plain = |text: &str| text.replace(&sandbox.endpoints[0].host_interface, "LINK");
-        let lines = plan(host, &web, "")?.success()?;
-        ensure!(lines.lines().count() == plain(&commands.join("\n")).lines().count(), "{lines}\n{commands:#?}");
+        let lines = plan(host, &web, "-v")?.success()?;
+        ensure!(lines.lines().count() == plain(&commands.join("\n")).lines().count() + 5, "{lines}\n{commands:#?}");
         every(["ip link add", "nft", "sysctl", "/etc/resolv.conf", "$PID"], |word| {
             ensure!(lines.contains(word), "{lines}");
             Ok(())
@@ -114,7 +207,7 @@ fn typed(settings: Settings, image: &str, networks: &str) -> Result<()> {
         host.sh(&format!("mkdir /mnt/typed; cp -a /mnt/rootfs /mnt/typed; cd /mnt/typed/rootfs; {image}"))?;
         let draft = host.container("web").image("/mnt/typed/rootfs").edit("del(.hostname)");
         let bundle = draft.network(networks).publish("8080:80,127.0.0.1:9000:80").prepare()?;
-        let lines = plan(host, &bundle, "")?.success()?;
+        let lines = plan(host, &bundle, "--verbose")?.success()?;
         fs::write(host.path("/mnt/typed/lines"), &lines)?;
 
         let argv = ["unshare", "--net", "--mount", "--uts", "--", "/mnt/bin/probe", "serve", "web", "80"];
@@ -159,7 +252,7 @@ fn the_lines_of_a_connect_work_as_typed() -> Result<()> {
         Settings::default().runtime(Runtime::Runc).firewall(firewall).prepare(define).test(|host| {
             let web = host.container("web").publish("8080:80").run()?;
             let before = host.sandboxes()?;
-            let lines = host.unchanged_by(|| host.ocinet("plan connect --gw-priority 1 own web"))?.success()?;
+            let lines = host.unchanged_by(|| host.ocinet("plan connect -v --gw-priority 1 own web"))?.success()?;
             let json: Plan = serde_json::from_str(&host.ocinet("plan connect --json own web")?.success()?)?;
             ensure!(json.sandbox.endpoints.len() == 2 && host.sandboxes()? == before, "{json:#?}");
             fs::write(host.path("/mnt/lines"), &lines)?;
@@ -249,7 +342,7 @@ fn a_plan_without_a_cable() -> Result<()> {
         ];
         every(rows, |(draft, word)| {
             let web = draft.clone().prepare()?;
-            let lines = plan(host, &web, "")?.success()?;
+            let lines = plan(host, &web, "-v")?.success()?;
             ensure!(lines.contains(word) && !lines.contains("veth") && !lines.contains("nft"), "{lines}");
             Ok(())
         })

@@ -1,6 +1,11 @@
 //! `--filter KEY=VALUE` of `ps`, as Docker has it for containers.
 
+use std::path::Path;
+
+use ocinet::input::Bundle;
+use ocinet::kernel;
 use ocinet::model::{Invalid, PortMapping, Protocol};
+use ocinet::spec::Document;
 
 use super::line::Line;
 use super::sidecar::Sidecar;
@@ -14,6 +19,8 @@ enum Question {
     /// A port of the host.
     Port(u16, Protocol),
     Status(String),
+    /// An annotation of its bundle, with this value where one is asked for.
+    Label(String, Option<String>),
 }
 
 /// Questions of which a container has to answer one of each kind.
@@ -31,28 +38,46 @@ impl Filters {
 
     /// Whether the container is asked for.
     pub fn accept(&self, line: &Line) -> bool {
-        let kind = std::mem::discriminant::<Question>;
-        let is_met = |question: &Question| {
-            self.0.iter().filter(|other| kind(other) == kind(question)).any(|other| other.is_met_by(line))
-        };
-        self.0.iter().all(is_met)
+        let labels = || labels_of(&line.sandbox.bundle);
+        self.are_met(|question| question.is_met_by(line), labels)
     }
-}
 
-impl Filters {
     /// The same of one that shares another's network: it has no port of its own.
     pub fn accept_sidecar(&self, sidecar: &Sidecar) -> bool {
-        let kind = std::mem::discriminant::<Question>;
         let holds = |question: &Question| match question {
             Question::Id(id) => sidecar.member.container.as_str().contains(id),
             Question::Name(name) => sidecar.member.name.as_str().contains(name),
             Question::Network(network) => sidecar.network() == *network,
             Question::Port(..) => false,
             Question::Status(status) => sidecar.status == status,
+            Question::Label(..) => true,
         };
-        let is_met = |question: &Question| self.0.iter().filter(|other| kind(other) == kind(question)).any(holds);
-        self.0.iter().all(is_met)
+        self.are_met(holds, || labels_of(&sidecar.member.bundle))
     }
+
+    /// Whether `holds` of one question of each kind, and of `labels` all that is asked, as in Docker. The bundle is read
+    /// only where a label is asked for.
+    fn are_met(&self, holds: impl Fn(&Question) -> bool, labels: impl Fn() -> Option<Document>) -> bool {
+        let kind = std::mem::discriminant::<Question>;
+        let (of_labels, others): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|question| matches!(question, Question::Label(..)));
+        let is_met =
+            |question: &&Question| others.iter().filter(|other| kind(other) == kind(question)).any(|one| holds(one));
+        if !others.iter().all(is_met) {
+            return false;
+        }
+        if of_labels.is_empty() {
+            return true;
+        }
+        labels().is_some_and(|labels| of_labels.iter().all(|question| question.is_met_by_labels(&labels)))
+    }
+}
+
+/// The spec of a bundle, whose annotations are the labels of its container: an image's labels become them (OCI image
+/// specification, conversion.md), and the tools that make a spec put others there. None where it cannot be read.
+fn labels_of(bundle: &str) -> Option<Document> {
+    let json = kernel::read_regular(&Path::new(bundle).join("config.json"), Bundle::MAX_BYTES).ok().flatten()?;
+    Document::parse(&json, "config.json").ok()
 }
 
 impl Question {
@@ -73,6 +98,16 @@ impl Question {
                 sandbox.reached_ports().iter().any(has)
             }
             Self::Status(status) => line.status == *status,
+            Self::Label(..) => true,
+        }
+    }
+
+    fn is_met_by_labels(&self, labels: &Document) -> bool {
+        match self {
+            Self::Label(key, wanted) => {
+                labels.annotation(key).is_some_and(|value| wanted.as_deref().is_none_or(|wanted| wanted == value))
+            }
+            _ => true,
         }
     }
 }
@@ -92,7 +127,11 @@ fn question(filter: &str) -> Result<Question, Invalid> {
             Question::Port(port, protocol.parse().map_err(|error: Invalid| wrong(&error.why))?)
         }
         "status" => Question::Status(text),
-        _ => return Err(wrong("is none of id=, name=, network=, port=, status=")),
+        "label" => match value.split_once('=') {
+            Some((key, value)) => Question::Label(key.to_owned(), Some(value.to_owned())),
+            None => Question::Label(text, None),
+        },
+        _ => return Err(wrong("is none of id=, name=, network=, port=, status=, label=")),
     })
 }
 

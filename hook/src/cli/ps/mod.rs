@@ -26,7 +26,8 @@ pub struct Arguments {
     /// Print ids alone
     #[arg(short, long)]
     quiet: bool,
-    /// Only those of which this holds: id=, name=, network=, port=8080[/udp], status=; may be repeated
+    /// Only those of which this holds: id=, name=, network=, port=8080[/udp], status=, label=KEY[=VALUE], which is an
+    /// annotation of config.json; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print this of each, a template of Go with Docker's fields such as 'table {{.Names}}\t{{.Ports}}', and .Addresses;

@@ -12,7 +12,7 @@ mod resolvers;
 mod restore;
 mod uplinks;
 
-pub use one::examine_bundle;
+pub use one::{examine_bundle, missing_calls};
 pub use preflight::preflight;
 pub use reset::{CONTAINERDS, Reset, SERVICE_SOCKET};
 

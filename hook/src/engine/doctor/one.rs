@@ -101,6 +101,11 @@ pub fn examine_bundle(
     findings
 }
 
+/// What is missing in `spec`, that of the bundle in `directory`, for a runtime to call ocinet at all.
+pub fn missing_calls(spec: &Document, directory: &Path) -> Vec<Finding> {
+    calls(spec, &format!("bundle {}", directory.display()), &format!("ocinet prepare {}", directory.display()))
+}
+
 /// The hooks by which a runtime calls us.
 fn calls(spec: &Document, subject: &str, prepare: &str) -> Vec<Finding> {
     let mut findings = Vec::new();

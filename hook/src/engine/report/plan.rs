@@ -27,6 +27,19 @@ pub struct Plan {
     pub sandbox: Sandbox,
     /// What it would do, as commands that a person could type; `$PID` is the container's init process.
     pub commands: Vec<String>,
+    /// The container's files that it would make, as paths in the container.
+    pub files: Vec<String>,
+    /// What it would make on the host, in words.
+    pub new: Vec<String>,
+    /// Whether the container is attached, so that this is its next start.
+    pub is_attached: bool,
+}
+
+/// What is done on the host: as commands, and in words what is not there yet.
+#[derive(Default)]
+pub(super) struct HostWork {
+    pub commands: Vec<String>,
+    pub new: Vec<String>,
 }
 
 impl Engine {
@@ -42,7 +55,9 @@ impl Engine {
         // The container is yet to be.
         let locator = NetnsLocator::Process { pid: 0, started: 0 };
         let namespace = Namespace { cookie: 0, locator, seen_from_pid_ns: 0, seen_from_mnt_ns: 0, nsid: None };
-        let (sandbox, mut commands) = match &request.wiring {
+        let attached = engine.store.read().find(&request.key())?;
+        let mut work = HostWork::default();
+        let sandbox = match &request.wiring {
             // The sandbox is wired, and the files are the owner's.
             Wiring::Member(owner) => {
                 let sandbox = engine.netns_owner(owner)?.sandbox;
@@ -50,32 +65,29 @@ impl Engine {
                     "# shares the network of container {}: there is nothing to do",
                     shown(sandbox.container.as_str())
                 );
-                return Ok(Plan { sandbox, commands: vec![nothing] });
+                let (files, new) = (Vec::new(), Vec::new());
+                return Ok(Plan { sandbox, commands: vec![nothing], files, new, is_attached: false });
             }
-            Wiring::Host => (intent(request, &namespace, Vec::new(), Vec::new()), Vec::new()),
+            Wiring::Host => intent(request, &namespace, Vec::new(), Vec::new()),
             Wiring::None => {
-                let sandbox = intent(request, &namespace, Vec::new(), Vec::new());
-                (sandbox, shell::in_sandbox(&[SandboxStep::Loopback]))
+                work.commands = shell::in_sandbox(&[SandboxStep::Loopback]);
+                intent(request, &namespace, Vec::new(), Vec::new())
             }
             Wiring::Networks { connections, publish, publish_via } => {
                 let asked_networks = AskedNetworks { connections, publish, publish_via: publish_via.as_ref() };
-                let (sandbox, networks) = engine.rehearse(request, &namespace, asked_networks)?;
-                let mut commands = engine.firewall_commands(&sandbox, &networks)?;
-                commands.extend(engine.wire_commands(&sandbox, &networks)?);
-                (sandbox, commands)
+                let (sandbox, networks) = engine.rehearse(request, &namespace, asked_networks, attached.as_ref())?;
+                engine.plan_firewall(&sandbox, &networks, &mut work)?;
+                engine.plan_wires(&sandbox, &networks, &mut work)?;
+                sandbox
             }
         };
-        commands.extend(engine.file_commands(request, &sandbox)?);
-        Ok(Plan { sandbox, commands })
+        let files = engine.plan_files(request, &sandbox, &mut work.commands)?;
+        let HostWork { commands, new } = work;
+        Ok(Plan { sandbox, commands, files, new, is_attached: attached.is_some() })
     }
 
-    /// `request` with the connections that are kept of its container, which may not be attached.
+    /// `request` with the connections that are kept of its container.
     fn with_kept(&mut self, request: &Request) -> Result<Request> {
-        if self.store.read().find(&request.key())?.is_some() {
-            let id = shown(request.container.as_str());
-            let why = "is attached; ocinet inspect shows it, and its next start can be planned when it is deleted";
-            return Err(Error::Conflict(format!("container {id} {why}")));
-        }
         let kept = self.seen_to_join(request)?;
         let mut request = request.clone();
         request.wiring.join(&kept);
@@ -98,12 +110,14 @@ impl Engine {
         self.refuse_misplaced(request, is_hosts)
     }
 
-    /// Leases in a transaction of which nothing is kept.
+    /// Leases in a transaction of which nothing is kept. What the container has, which may be `attached`, is gone by its
+    /// next start.
     fn rehearse(
         &mut self,
         request: &Request,
         namespace: &Namespace,
         asked_networks: AskedNetworks<'_>,
+        attached: Option<&Sandbox>,
     ) -> Result<(Sandbox, Vec<Network>)> {
         let definitions = self.definitions_of(asked_networks.connections)?;
         let new = self.networks_to_define(asked_networks.connections, &definitions)?;
@@ -112,6 +126,9 @@ impl Engine {
         let mappings = self.choose_ports(asked_networks.publish, &published_by)?;
         let granted = self.store.rehearse(|store| {
             define_anew(store, &new)?;
+            if let Some(attached) = attached {
+                store.end(attached)?;
+            }
             // By then it will be gone, and its addresses will be remembered.
             for draining in store.draining_of(&request.key())? {
                 store.remove_draining(&draining)?;
@@ -177,32 +194,31 @@ impl Engine {
     }
 
     /// What connects the container. What an earlier attach has made is not made again.
-    pub(super) fn wire_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
+    pub(super) fn plan_wires(&mut self, sandbox: &Sandbox, networks: &[Network], work: &mut HostWork) -> Result<()> {
         let guarded = self.rules.keeper.kind(&self.store)?.has_rules();
-        let mut commands = Vec::new();
         for (endpoint, network) in sandbox.endpoints.iter().zip(networks) {
             let facts = Facts { alias: sandbox.alias(endpoint), guarded };
             let steps = driver::steps(network, endpoint, &facts);
             for step in &steps.network {
                 if perform::network_faults(&mut self.links, step)?.contains(&NetworkFault::Missing) {
-                    commands.extend(shell::network_step(step));
+                    work.new.push(step.to_string());
+                    work.commands.extend(shell::network_step(step));
                 }
             }
-            commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
-            commands.extend(shell::in_sandbox(&steps.sandbox));
+            work.new.extend(endpoint.wire.host_link().map(|link| format!("link {link}")));
+            work.commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
+            work.commands.extend(shell::in_sandbox(&steps.sandbox));
         }
-        Ok(commands)
+        Ok(())
     }
 
-    pub(super) fn firewall_commands(&mut self, sandbox: &Sandbox, networks: &[Network]) -> Result<Vec<String>> {
+    /// The rules that are not there yet. The whole ruleset is loaded only where it changes.
+    pub(super) fn plan_firewall(&mut self, sandbox: &Sandbox, networks: &[Network], work: &mut HostWork) -> Result<()> {
         let row = self.store.read().host_row()?;
         let kind = self.rules.keeper.kind_of(&row)?;
-        if kind == Kind::None {
-            return Ok(Vec::new());
-        }
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
-        if needs.is_empty() {
-            return Ok(Vec::new());
+        if kind == Kind::None || needs.is_empty() {
+            return Ok(());
         }
         let missing = not_forwarded(needs.iter())?;
         let mut base = self.rules.base(&row, &mut self.links)?;
@@ -213,7 +229,7 @@ impl Engine {
         base.has_ipv6 |= needs.iter().any(NetworkNeeds::has_ipv6);
         base.has_internal |= needs.iter().any(|network| network.internal);
         base.has_addressed |= needs.iter().any(NetworkNeeds::is_addressed);
-        let mut commands = Vec::new();
+        let commands = &mut work.commands;
         let part = Needs { base, networks: needs.clone(), ..Needs::default() };
         if self.rules.keeper.backend_of(&row)?.holds(&part)? {
             commands.extend(publish_needs(sandbox).iter().flat_map(|port| shell::port(kind, port, &base)));
@@ -229,17 +245,20 @@ impl Engine {
                 let operator = firewall::iptables::OPERATOR;
                 commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
             }
+            work.new.push(format!("ruleset of {kind}"));
             if base.input_loop == InputLoop::ToBeMade {
+                work.new.push("links of the input loop".to_owned());
                 commands.extend(shell::input_loop());
             }
             commands.extend(shell::load(kind, &all).map(|(program, input)| fed(program, &input)));
         }
         commands.extend(missing.iter().map(|family| format!("sysctl -qw {}", Setting::forwarding_words(family))));
-        Ok(commands)
+        work.new.extend(missing.iter().map(|family| format!("forwarding of {family}")));
+        Ok(())
     }
 
-    fn file_commands(&self, request: &Request, sandbox: &Sandbox) -> Result<Vec<String>> {
-        let mut commands = Vec::new();
+    /// Returns the paths of the container's files.
+    fn plan_files(&self, request: &Request, sandbox: &Sandbox, commands: &mut Vec<String>) -> Result<Vec<String>> {
         let hostname = match &request.identity.hostname {
             HostNameSource::Spec(name) => name.clone(),
             HostNameSource::Host => kernel::hostname()?,
@@ -251,7 +270,7 @@ impl Engine {
         let texts = self.files.texts(request, sandbox, &hostname, &self.config.dns_fallback)?;
         let directory = self.files.of(&sandbox.key());
         commands.extend(shell::files(&self.state_dir, &directory, &request.root.path, &texts));
-        Ok(commands)
+        Ok(texts.iter().map(|(name, _)| format!("/etc/{name}")).collect())
     }
 }
 

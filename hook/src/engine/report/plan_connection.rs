@@ -6,7 +6,7 @@ use std::slice;
 use slog::Logger;
 
 use super::Plan;
-use super::plan::define_anew;
+use super::plan::{HostWork, define_anew};
 use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
 use crate::engine::removal::{arrange, moved_routes};
@@ -45,15 +45,19 @@ impl Engine {
         let Rehearsed { added, arranged, network } = engine.rehearse_connection(&before, request, &netns)?;
         let networks = slice::from_ref(&network);
         let unpublished = Sandbox { publish: Vec::new(), ..arranged.clone() };
-        let mut commands = engine.firewall_commands(&unpublished, networks)?;
+        let mut work = HostWork::default();
+        engine.plan_firewall(&unpublished, networks, &mut work)?;
         let alone = Sandbox { endpoints: added.endpoints.last().cloned().into_iter().collect(), ..added.clone() };
-        commands.extend(engine.wire_commands(&alone, networks)?);
+        engine.plan_wires(&alone, networks, &mut work)?;
+        let HostWork { mut commands, new } = work;
         commands.extend(shell::in_sandbox(&moved_routes(&before, &arranged)));
         commands.extend(engine.commands_for_moved_ports(&before, &arranged)?);
+        let mut files = Vec::new();
         if let Some((path, text)) = engine.files.moved_hosts(&before, &arranged)? {
+            files.push("/etc/hosts".to_owned());
             commands.push(fed(&format!("cat >{}", word(&path.to_string_lossy())), &text));
         }
-        Ok(Plan { sandbox: arranged, commands })
+        Ok(Plan { sandbox: arranged, commands, files, new, is_attached: true })
     }
 
     /// Leases in a transaction of which nothing is kept.

@@ -10,7 +10,7 @@ scenes: ports, position, crowd, networks, datapath";
 
 /// The scenes, and the part of the whole time, in per cent, that each may take. What one leaves is the next one's.
 pub const SCENES: [(&str, u32); 5] =
-    [("ports", 30), ("position", 20), ("crowd", 25), ("networks", 10), ("datapath", 15)];
+    [("ports", 25), ("position", 20), ("crowd", 25), ("networks", 15), ("datapath", 15)];
 
 /// The command line.
 pub struct Options {

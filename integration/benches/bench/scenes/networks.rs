@@ -45,7 +45,7 @@ pub fn play(options: &Options, until: Instant) -> Result<Results> {
         beside.push(measured.into_iter().enumerate().map(known).collect::<Vec<_>>());
     }
     let titles = || SETS.iter().map(|(_, title)| (*title).to_owned());
-    let numbers = || options.effort.networks.iter().map(|count| number(*count as f64));
+    let numbers = || options.effort.networks.iter().take(beside.len()).map(|count| number(*count as f64));
     let by_set: Vec<Vec<&Column>> =
         (0..SETS.len()).map(|set| sets.iter().map(|of_runner| &of_runner[set]).collect()).collect();
     let by_count: Vec<Vec<&Column>> = beside.iter().map(|columns| columns.iter().collect()).collect();

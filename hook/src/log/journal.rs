@@ -49,7 +49,7 @@ impl Drain for Journal {
     }
 }
 
-/// A socket that waits for nobody.
+/// A socket of which no call blocks: where the journal is slow, the line is lost.
 fn open() -> Option<UnixDatagram> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     socket(AddressFamily::Unix, SockType::Datagram, flags, None).ok().map(UnixDatagram::from)

@@ -42,12 +42,9 @@ pub fn read_stdin(limit: usize) -> Result<Vec<u8>> {
             Err(error) => return Err(Error::refused(what(), error)),
             Ok(_) => {}
         }
-        // Closed before the read: what is there is all of it, and a read that has room left took it (pipe(7)).
-        let is_closed = ready[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP));
-        let length = stdin.read(&mut chunk).doing(what)?;
-        bytes.extend_from_slice(&chunk[..length]);
-        if length == 0 || (is_closed && length < chunk.len()) {
-            return Ok(bytes);
+        match stdin.read(&mut chunk).doing(what)? {
+            0 => return Ok(bytes),
+            n => bytes.extend_from_slice(&chunk[..n]),
         }
     }
     bytes.truncate(limit + 1);
@@ -114,7 +111,7 @@ fn is_safe_directory(path: &Path) -> Result<bool> {
     };
     let why = if !meta.is_dir() {
         "is not a directory"
-    } else if meta.uid() != user() {
+    } else if meta.uid() != nix::unistd::geteuid().as_raw() {
         "belongs to another user"
     } else if meta.mode() & 0o077 != 0 {
         "can be entered by others; its mode must be 0700"
@@ -122,13 +119,6 @@ fn is_safe_directory(path: &Path) -> Result<bool> {
         return Ok(true);
     };
     Err(Error::refused(what(), io::Error::other(why)))
-}
-
-/// The effective user of this process, which never changes it: the kernel says it at the start (getauxval(3)).
-#[allow(unsafe_code)]
-fn user() -> libc::uid_t {
-    // SAFETY: getauxval(3) reads what the kernel has put on this process's stack.
-    unsafe { libc::getauxval(libc::AT_EUID) as libc::uid_t }
 }
 
 /// Removes a file. If there is none, that is no error.

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 use super::toml_text;
-use crate::model::{Invalid, NetworkName, Subnet};
+use crate::model::{Families, Family, Invalid, NetworkName, Subnet};
 
 /// The host's settings; every one has a default.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Config {
     /// The address range of the network `bridge`; by default 10.90.0.0/16, or another where the host has a route there
     /// already.
     pub subnet: Option<Ipv4Net>,
+    /// Whether the network `bridge` has IPv6, too.
+    pub ipv6: bool,
     /// What the ranges of other networks are taken from, where their definitions say none.
     pub network_pools: Vec<Pool>,
     /// Name servers for containers where the host has none but on its loopback.
@@ -48,6 +50,7 @@ impl Default for Config {
         Self {
             default_network: None,
             subnet: None,
+            ipv6: false,
             network_pools: vec![Pool { base: Ipv4Net::new_assert([10, 64, 0, 0].into(), 12), size: 24 }],
             dns_fallback: Vec::new(),
             firewall: Firewall::Auto,
@@ -151,6 +154,16 @@ impl Config {
             example: "\"10.90.0.0/16\"",
         },
         ConfigKey {
+            name: "ipv6",
+            grammar: "true | false",
+            help: &[
+                "Whether the network `bridge` has IPv6 beside IPv4: a unique local /64 (RFC 4193) that follows from this \
+                 machine and stays the same. A changed value takes effect with the next container when the last one has \
+                 left the network. What IPv6 needs of the host is on the page on networks. Without this key: `false`.",
+            ],
+            example: "false",
+        },
+        ConfigKey {
             name: "network_pools",
             grammar: "[{ base = ADDRESS/PREFIX, size = PREFIX }, ...]",
             help: &[
@@ -232,7 +245,13 @@ impl Config {
         Ok(config)
     }
 
-    /// The ranges to try for the network `bridge`, the best first.
+    /// The families of the network `bridge`.
+    pub fn bridge_families(&self) -> Families {
+        let of_ipv4 = Families::default().with(Family::V4);
+        if self.ipv6 { of_ipv4.with(Family::V6) } else { of_ipv4 }
+    }
+
+    /// The ranges of IPv4 to try for the network `bridge`, the best first.
     pub fn subnets(&self) -> impl Iterator<Item = Subnet> + use<> {
         let tens = (90..=127).map(|second| Ipv4Net::new_assert([10, second, 0, 0].into(), 16));
         // Others begin at the other end of these.

@@ -1,6 +1,7 @@
 //! Networks with IPv6, alone or beside IPv4.
 
 mod by_default_route;
+mod default_bridge;
 mod neighbours;
 mod published;
 
@@ -9,18 +10,7 @@ use ocinet_integration::{
     Container, Firewall, Host, OCINET, Output, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every,
 };
 
-/// The host's and the LAN peer's addresses of IPv6, and one behind the peer.
-const UPLINK6: &str = "2001:db8:51::1";
-const PEER6: &str = "2001:db8:51::2";
-const FAR6: &str = "2001:db8:52::1";
-
-/// IPv6 on the cable between the host and its LAN peer.
-const CABLE: &str = "
-    ip address add 2001:db8:51::1/64 dev uplink nodad
-    ip -netns peer address add 2001:db8:51::2/64 dev eth0 nodad
-    ip -netns peer address add 2001:db8:52::1/128 dev lo nodad
-    ip route add default via 2001:db8:51::2
-";
+use crate::families::{CABLE, FAR6, PEER6, UPLINK6};
 
 /// A script that defines the network `name` with the bridge `ocn-N` and these lines, and its range of IPv6.
 fn define(name: &str, n: u8, lines: &str) -> String {

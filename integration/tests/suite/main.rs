@@ -22,6 +22,7 @@ mod containerd_refusals;
 mod crowds;
 mod cycles;
 mod doctor;
+mod families;
 mod faults;
 mod file_mounts;
 mod files;

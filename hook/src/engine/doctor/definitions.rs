@@ -4,7 +4,7 @@ use super::Finding;
 use crate::engine::{Engine, Error, Result};
 use crate::input::config;
 use crate::input::network_file::Definition;
-use crate::model::{Invalid, Network, NetworkName};
+use crate::model::{Families, Invalid, Network, NetworkName};
 
 impl Engine {
     /// Definitions with which something is wrong, and those that say something else than what their containers have.
@@ -25,6 +25,8 @@ impl Engine {
         let refused = self.definitions().overlapping()?.into_iter().filter(|(name, _)| !is_used(name));
         findings.extend(refused.map(|(name, overlap)| wrong(name.as_str(), &overlap.into())));
         let default = config::default_bridge();
+        let bridge = used.iter().find(|network| network.name == default);
+        findings.extend(bridge.and_then(|bridge| changed_families(bridge, self.config.bridge_families())));
         let is_orphaned = |network: &&Network| network.name != default && !all.contains_key(network.name.as_str());
         for Network { name, .. } in used.iter().filter(is_orphaned) {
             let trouble = "has no definition any more: once the last container has left it, no other can join";
@@ -51,6 +53,16 @@ fn changed(network: &Network, definition: &Definition) -> Option<Finding> {
     let defined = definition.network()?;
     let trouble = "has a changed definition, which takes effect when the last container has left it";
     (!network.is_as_defined(&defined)).then(|| Finding::note(format!("network {}", network.name), trouble))
+}
+
+/// A setting that was changed since the first of the containers on the default network joined it.
+fn changed_families(bridge: &Network, declared: Families) -> Option<Finding> {
+    let trouble = match (bridge.families() == declared, bridge.has_ipv6()) {
+        (true, _) => return None,
+        (false, true) => "has IPv6 until the last container has left it: ipv6 is false in config.toml",
+        (false, false) => "gets IPv6 when the last container has left it: ipv6 is true in config.toml",
+    };
+    Some(Finding::note(format!("network {}", bridge.name), trouble))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::define::default_interface;
 use crate::decide::ipam::{self, HostRoute, Standing};
 use crate::decide::pool::{self, Choice, Taken};
 use crate::engine::{Error, Result};
-use crate::input::config::Config;
+use crate::input::config::{self, Config};
 use crate::input::network_file::Definition;
 use crate::kernel::{self, HostLinks};
 use crate::model::{Family, InterfaceName, Invalid, Network, NetworkName, Subnet};
@@ -71,23 +71,31 @@ impl Others {
                     let candidates = config.network_pools.iter().flat_map(|pool| pool.ranges());
                     pool::choose(candidates, &self.ranges, &routes)
                 }
-                Family::V6 => {
-                    let machine = kernel::machine_id()?;
-                    let nth = |nth| pool::unique_local(&machine, &definition.name, nth);
-                    pool::choose((0..UNIQUE_LOCALS).map(nth), &self.ranges, &routes)
-                }
+                Family::V6 => self.unique_local(&definition.name, &routes)?,
             };
-            let range = match choice {
-                Some(Choice::Free(range)) => range,
-                Some(Choice::Under(range, route)) => {
-                    hidden.push(Hidden { range, route });
-                    range
-                }
-                None => return Err(exhausted(&definition.name, family, config)),
-            };
-            definition.subnets.extend(Subnet::with_first_gateway(range));
+            let chosen = choice.ok_or_else(|| exhausted(&definition.name, family, config))?;
+            definition.subnets.extend(taken(chosen, &mut hidden));
         }
         Ok(hidden)
+    }
+
+    /// The range of IPv6 for the network `name`, beside its other ranges; it is added to `hidden` where it is a part of
+    /// a wider route.
+    pub fn subnet_of_ipv6(
+        &self,
+        name: &NetworkName,
+        routes: &[HostRoute],
+        hidden: &mut Vec<Hidden>,
+        config: &Config,
+    ) -> Result<Option<Subnet>> {
+        let chosen = self.unique_local(name, routes)?.ok_or_else(|| exhausted(name, Family::V6, config))?;
+        Ok(taken(chosen, hidden))
+    }
+
+    fn unique_local(&self, name: &NetworkName, routes: &[HostRoute]) -> Result<Option<Choice>> {
+        let machine = kernel::machine_id()?;
+        let nth = |nth| pool::unique_local(&machine, name, nth);
+        Ok(pool::choose((0..UNIQUE_LOCALS).map(nth), &self.ranges, routes))
     }
 
     fn free_link(&self, name: &NetworkName, link: InterfaceName) -> Result<InterfaceName> {
@@ -116,7 +124,23 @@ impl Others {
     }
 }
 
+/// The subnet of a range that was chosen.
+fn taken(choice: Choice, hidden: &mut Vec<Hidden>) -> Option<Subnet> {
+    let range = match choice {
+        Choice::Free(range) => range,
+        Choice::Under(range, route) => {
+            hidden.push(Hidden { range, route });
+            range
+        }
+    };
+    Subnet::with_first_gateway(range)
+}
+
 fn exhausted(name: &NetworkName, family: Family, config: &Config) -> Error {
+    if family == Family::V6 && *name == config::default_bridge() {
+        let why = "no range of IPv6 is left for network bridge; set ipv6 = false in config.toml";
+        return Error::Exhausted(why.into());
+    }
     if family == Family::V6 {
         return Error::Exhausted(format!("no range of IPv6 is left for network {name}; say one with --subnet"));
     }

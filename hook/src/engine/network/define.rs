@@ -8,7 +8,7 @@ use crate::engine::{Engine, Error, Result};
 use crate::input::config::{self, Config};
 use crate::input::network_file::Definition;
 use crate::kernel::HostLinks;
-use crate::model::{Families, Family, InterfaceName, Invalid, Network, NetworkName};
+use crate::model::{InterfaceName, Invalid, Network, NetworkName};
 
 /// The network `bridge` as its first container would define it now beside these `definitions`. Nothing is kept: another
 /// route may take its range until then.
@@ -37,7 +37,8 @@ impl Engine {
         })?;
         for Hidden { range, route } in hidden.iter().filter(|_| is_new) {
             let elsewhere = match *name == config::default_bridge() {
-                true => "ocinet reset, with subnet set in config.toml".to_owned(),
+                true if range.addr().is_ipv4() => "ocinet reset, with subnet set in config.toml".to_owned(),
+                true => "ocinet reset, with ipv6 = false in config.toml".to_owned(),
                 false => format!("ocinet network rm {name}, and create it with another --subnet"),
             };
             warn!(
@@ -138,8 +139,8 @@ pub(in crate::engine) fn default_interface() -> InterfaceName {
     "ocinet0".parse().expect("a constant that follows the kernel's rule")
 }
 
-/// The default network as it would be defined now beside these `definitions`, and the wider route of the host that its
-/// range is a part of.
+/// The default network as it would be defined now beside these `definitions`, and which of its ranges are parts of wider
+/// routes of the host.
 pub(super) fn undefined_default(
     config: &Config,
     definitions: &[Definition],
@@ -153,13 +154,17 @@ pub(super) fn undefined_default(
         let why = format!("overlaps {} of network {}; choose another range", taken.range, taken.network);
         return Err(Invalid::new("config: subnet", range, why).into());
     }
-    let routes = links.host_routes(&bridge, Families::default().with(Family::V4))?;
+    let routes = links.host_routes(&bridge, config.bridge_families())?;
     let candidates = config.subnets().filter(|subnet| pool::overlapped(&subnet.range, others.ranges()).is_none());
     let (subnet, route) = ipam::choose(candidates, &routes).map_err(|route| no_range(config, route))?;
-    let hidden = route.map(|route| Hidden { range: subnet.range, route });
-    let mut network = Network::of_bridge(name, bridge, vec![subnet]);
+    let mut hidden: Vec<Hidden> = route.map(|route| Hidden { range: subnet.range, route }).into_iter().collect();
+    let mut subnets = vec![subnet];
+    if config.ipv6 {
+        subnets.extend(others.subnet_of_ipv6(&name, &routes, &mut hidden, config)?);
+    }
+    let mut network = Network::of_bridge(name, bridge, subnets);
     network.options.derived_macs = true;
-    Ok((network, hidden.into_iter().collect()))
+    Ok((network, hidden))
 }
 
 /// The networks that are used, and the default one as it would be.

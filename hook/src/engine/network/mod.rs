@@ -1,6 +1,7 @@
 //! Networks: how they are defined, and what their endpoints share on the host.
 
 mod choose;
+mod declared;
 mod define;
 mod definitions;
 mod macs;
@@ -10,5 +11,6 @@ pub use define::default_network;
 pub use definitions::{Definitions, Lifetime};
 
 pub(super) use choose::{Hidden, Others};
+pub(super) use declared::Declared;
 pub(super) use define::{default_interface, no_such, not_defined, with_default};
 pub(super) use macs::remember_mac;

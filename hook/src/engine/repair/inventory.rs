@@ -160,7 +160,10 @@ impl Inventory {
             ));
             return None;
         };
-        let network = Network::of_bridge(config::default_bridge(), default_interface(), vec![subnet]);
+        // Its range of IPv6 is always a /64 with the first address for the host.
+        let of_ipv6 = addresses_of(link).find(IpAddr::is_ipv6).and_then(|address| IpNet::new(address, 64).ok());
+        let subnets = std::iter::once(subnet).chain(of_ipv6.and_then(Subnet::with_first_gateway)).collect();
+        let network = Network::of_bridge(config::default_bridge(), default_interface(), subnets);
         let known = self.networks.iter().find(|known| known.name == network.name);
         let network = known.cloned().unwrap_or(network);
         if !self.networks.contains(&network) {

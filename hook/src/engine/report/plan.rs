@@ -5,10 +5,12 @@ use std::path::Path;
 use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
+use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep, Setting};
+use crate::engine::network::Declared;
 use crate::engine::rules::{input_loop_by, not_forwarded, refuse_unasked, refuse_unkept};
-use crate::engine::sandbox::{AskedNetworks, LeaseConflict, LeaseRequest, grant, intent, no_address};
+use crate::engine::sandbox::{AskedNetworks, LeaseConflict, LeaseRequest, Leased, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::config::Config;
@@ -119,12 +121,31 @@ impl Engine {
         asked_networks: AskedNetworks<'_>,
         attached: Option<&Sandbox>,
     ) -> Result<(Sandbox, Vec<Network>)> {
-        let definitions = self.definitions_of(asked_networks.connections)?;
-        let new = self.networks_to_define(asked_networks.connections, &definitions)?;
+        let found = match self.rehearse_once(request, namespace, asked_networks, attached, None) {
+            Err(LeaseConflict::Moved(by)) => self.rehearse_once(request, namespace, asked_networks, attached, Some(by)),
+            granted => granted,
+        };
+        found.map_err(|conflict| self.refusal(conflict, &request.container, request.wiring.asked_ports()))
+    }
+
+    /// One rehearsal, with the ports chosen by `decided` where that is known.
+    fn rehearse_once(
+        &mut self,
+        request: &Request,
+        namespace: &Namespace,
+        asked_networks: AskedNetworks<'_>,
+        attached: Option<&Sandbox>,
+        decided: Option<PublishedBy>,
+    ) -> Leased<(Sandbox, Vec<Network>)> {
+        let declared = self.all_declared(asked_networks.connections)?;
+        let new = self.networks_to_define(asked_networks.connections, &declared)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let published_by = self.published_by(asked_networks, &definitions, &new, false)?;
+        let published_by = match decided {
+            Some(by) => by,
+            None => self.published_by(asked_networks, &declared, &new, false)?,
+        };
         let mappings = self.choose_ports(asked_networks.publish, &published_by)?;
-        let granted = self.store.rehearse(|store| {
+        self.store.rehearse(|store| {
             define_anew(store, &new)?;
             if let Some(attached) = attached {
                 store.end(attached)?;
@@ -139,7 +160,7 @@ impl Engine {
                 request,
                 namespace,
                 asked_networks,
-                definitions,
+                declared,
                 published_by,
                 mappings,
                 mtu,
@@ -147,23 +168,22 @@ impl Engine {
                 nth,
             };
             grant(store, wanted)
-        });
-        granted.map_err(|conflict| self.refusal(conflict, &request.container, request.wiring.asked_ports()))
+        })
     }
 
     /// Those networks that would be defined, or defined anew, by their first container.
     pub(super) fn networks_to_define(
         &mut self,
         connections: &[EndpointRequest],
-        definitions: &[Option<Network>],
+        declared: &[Declared],
     ) -> Result<Vec<Network>> {
         let mut new = Vec::new();
-        for (connection, definition) in connections.iter().zip(definitions) {
+        for (connection, declared) in connections.iter().zip(declared) {
             let name = &connection.network;
             let read = self.store.read();
-            let stands = match (read.network(name)?, definition) {
-                (Some(known), Some(definition)) => known.is_as_defined(definition) || read.is_network_used(name)?,
-                (known, _) => known.is_some(),
+            let stands = match read.network(name)? {
+                Some(known) => declared.is_met_by(&known) || read.is_network_used(name)?,
+                None => false,
             };
             if !stands {
                 new.push(self.new_network(name)?);
@@ -184,7 +204,7 @@ impl Engine {
             LeaseConflict::Earlier(_)
             | LeaseConflict::Owned(_)
             | LeaseConflict::Draining(_)
-            | LeaseConflict::Moved
+            | LeaseConflict::Moved(_)
             | LeaseConflict::Kept(_)
             | LeaseConflict::NoNetwork(_)
             | LeaseConflict::Redefined(_) => {

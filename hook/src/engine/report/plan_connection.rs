@@ -72,14 +72,13 @@ impl Engine {
         request: &EndpointRequest,
         netns: &Netns,
     ) -> Result<Rehearsed> {
-        let definitions = self.definitions_of(slice::from_ref(request))?;
-        let new = self.networks_to_define(slice::from_ref(request), &definitions)?;
+        let declared = self.declared(&request.network)?;
+        let new = self.networks_to_define(slice::from_ref(request), slice::from_ref(&declared))?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
-        let definition = definitions.into_iter().next().flatten();
-        let taken = kernel::taken_in(netns, &joined::further_names(request, definition.as_ref()))?;
+        let taken = kernel::taken_in(netns, &joined::further_names(request, declared.network()))?;
         let rehearsed = self.store.rehearse(|store| {
             define_anew(store, &new)?;
-            let (added, network) = add_endpoint(store, sandbox.number, request, definition.as_ref(), mtu, 0, &taken)?;
+            let (added, network) = add_endpoint(store, sandbox.number, request, &declared, mtu, 0, &taken)?;
             let mut arranged = added.clone();
             arrange(store, &mut arranged)?;
             Ok::<_, LeaseConflict>(Rehearsed { added, arranged, network })

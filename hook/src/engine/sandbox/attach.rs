@@ -96,16 +96,20 @@ impl Engine {
 
     /// Leases, and resolves the conflicts that are met, one after the other.
     fn lease_in_turn(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Result<Lease> {
-        let (mut request, mut rejoined) = (Cow::Borrowed(request), Vec::new());
+        let (mut request, mut rejoined, mut decided) = (Cow::Borrowed(request), Vec::new(), None);
         // Each network may have to be defined first, and each endpoint from before to be drained.
         let tries = TRIES + 3 * request.wiring.connections().len();
         for _ in 0..tries {
-            let conflict = match self.lease(&request, target, nth) {
+            let conflict = match self.lease(&request, target, nth, decided.take()) {
                 Ok(lease) => return Ok(lease),
                 Err(LeaseConflict::Kept(kept)) => {
                     let kept = self.still_to_join(&request, kept)?;
                     request.to_mut().wiring.join(&kept);
                     rejoined.extend(kept.into_iter().map(|kept| kept.network));
+                    continue;
+                }
+                Err(LeaseConflict::Moved(by)) => {
+                    decided = Some(by);
                     continue;
                 }
                 Err(conflict) => conflict,

@@ -40,7 +40,7 @@ impl Engine {
             LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
             LeaseConflict::Failed(error) => Err(error),
             LeaseConflict::Held { .. }
-            | LeaseConflict::Moved
+            | LeaseConflict::Moved(_)
             | LeaseConflict::Kept(_)
             | LeaseConflict::NoAddress(_)
             | LeaseConflict::Earlier(_)

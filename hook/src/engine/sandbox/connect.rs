@@ -14,7 +14,7 @@ use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
 use crate::driver::Facts;
 use crate::engine::locks::{FirewallLock, alone_at, change_at_firewall};
-use crate::engine::network::remember_mac;
+use crate::engine::network::{Declared, remember_mac};
 use crate::engine::removal::leaving;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
@@ -190,7 +190,7 @@ impl Engine {
         netns: &Netns,
         nth: u8,
     ) -> Leased<Connection> {
-        let definition = self.definitions_of(std::slice::from_ref(request))?.pop().flatten();
+        let declared = self.declared(&request.network)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         // An endpoint of ours that drains has its name until it is gone, and comes first.
         let draining = self.store.read().at_one_moment(|store| match store.sandbox(number)? {
@@ -201,10 +201,10 @@ impl Engine {
             return Err(LeaseConflict::Draining(draining));
         }
         // Other programs may have made some: in a pod of Kubernetes, eth0 is CNI's.
-        let taken = kernel::taken_in(netns, &joined::further_names(request, definition.as_ref()))?;
+        let taken = kernel::taken_in(netns, &joined::further_names(request, declared.network()))?;
         let lock = change_at_firewall(&self.locks)?;
         let (sandbox, network, row) = self.store.write(|store| {
-            let (sandbox, network) = add_endpoint(store, number, request, definition.as_ref(), mtu, nth, &taken)?;
+            let (sandbox, network) = add_endpoint(store, number, request, &declared, mtu, nth, &taken)?;
             Ok::<_, LeaseConflict>((sandbox, network, store.host_row()?))
         })?;
         Ok(Connection { sandbox, network, firewall_lock: FirewallLock { lock, row } })
@@ -240,7 +240,7 @@ pub(in crate::engine) fn add_endpoint(
     store: &Write<'_>,
     number: i64,
     request: &EndpointRequest,
-    definition: Option<&Network>,
+    declared: &Declared,
     mtu: Option<u32>,
     nth: u8,
     taken: &[InterfaceName],
@@ -255,7 +255,7 @@ pub(in crate::engine) fn add_endpoint(
     if let Some(number) = store.draining_in(sandbox.namespace.cookie)? {
         return Err(LeaseConflict::Draining(number));
     }
-    let mut network = network_of(store, &request.network, definition, mtu)?;
+    let mut network = network_of(store, &request.network, declared, mtu)?;
     let interface = joined::further_interface(request, &network, &sandbox.endpoints, taken);
     if sandbox.endpoints.iter().any(|endpoint| endpoint.interface == interface) {
         let taken = format!("container {} has an interface {interface} already", sandbox.container);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request};
+use crate::engine::network::Declared;
 use crate::engine::sandbox::lease::{AskedNetworks, LeaseRequest, grant};
 use crate::engine::sandbox::outcome::LeaseConflict;
 use crate::input::config::Config;
@@ -83,12 +84,12 @@ pub fn lease_with(
     let namespace = Namespace { cookie: 5, locator, seen_from_pid_ns: 1, seen_from_mnt_ns: 1, nsid: None };
     let asked_networks =
         AskedNetworks { connections: std::slice::from_ref(connection), publish: &[], publish_via: None };
-    let (request, namespace, definitions) = (&request, &namespace, vec![None]);
+    let (request, namespace, declared) = (&request, &namespace, vec![Declared::Open]);
     let wanted = LeaseRequest {
         request,
         namespace,
         asked_networks,
-        definitions,
+        declared,
         published_by: PublishedBy::default(),
         mappings,
         mtu: Some(1400),

@@ -12,27 +12,34 @@ use crate::decide::joined;
 use crate::decide::plan;
 use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
-use crate::engine::network::remember_mac;
+use crate::engine::network::{Declared, remember_mac};
 use crate::engine::{Engine, Error, Result};
-use crate::input::{NetworkNamespace, PublishRequest, config};
+use crate::input::{NetworkNamespace, PublishRequest};
 use crate::kernel::{self, perform};
 use crate::model::{
-    DrainingEndpoint, Endpoint, Families, Family, IPV6_MIN_MTU, InterfaceName, Invalid, Key, Namespace, Network,
-    NetworkName, PortMapping, Sandbox, State,
+    DrainingEndpoint, Endpoint, IPV6_MIN_MTU, InterfaceName, Invalid, Key, Namespace, Network, NetworkName,
+    PortMapping, Sandbox, State,
 };
 use crate::store::{Holder, Write};
 
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 
 impl Engine {
-    /// Leases what `request` asks for, with the `nth` of the names that its link can have, and writes the intent.
-    pub(in crate::engine) fn lease(&mut self, request: &Request, target: &AttachTarget, nth: u8) -> Leased<Lease> {
+    /// Leases what `request` asks for, with the `nth` of the names that its link can have and the ports chosen by
+    /// `decided` where that is known, and writes the intent.
+    pub(in crate::engine) fn lease(
+        &mut self,
+        request: &Request,
+        target: &AttachTarget,
+        nth: u8,
+        decided: Option<PublishedBy>,
+    ) -> Leased<Lease> {
         let namespace = &target.namespace;
         match &request.wiring {
             Wiring::Host | Wiring::None => self.lease_nothing(request, namespace),
             Wiring::Networks { connections, publish, publish_via } => {
                 let asked_networks = AskedNetworks { connections, publish, publish_via: publish_via.as_ref() };
-                self.lease_endpoints(request, target, asked_networks, nth)
+                self.lease_endpoints(request, target, asked_networks, nth, decided)
             }
             Wiring::Member(owner) => self.lease_membership(request, namespace, owner),
         }
@@ -55,26 +62,27 @@ impl Engine {
         target: &AttachTarget,
         asked_networks: AskedNetworks<'_>,
         nth: u8,
+        decided: Option<PublishedBy>,
     ) -> Leased<Lease> {
         let namespace = &target.namespace;
-        let definitions = self.definitions_of(asked_networks.connections)?;
+        let declared = self.all_declared(asked_networks.connections)?;
         let mtu = self.links.uplink()?.map(|uplink| uplink.mtu);
         // Only a namespace that was there before can have been wired by another program.
         let may_lead_elsewhere =
             matches!(request.namespace, NetworkNamespace::At(_)) && !asked_networks.publish.is_empty();
-        let of = |definition: &Option<Network>| {
-            definition.as_ref().map_or(Families::default().with(Family::V4), Network::families)
-        };
-        let families = definitions.iter().map(of).flat_map(|families| families.iter().collect::<Vec<_>>()).collect();
+        let families = declared.iter().flat_map(|one| one.families().iter().collect::<Vec<_>>()).collect();
         let leads_elsewhere = may_lead_elsewhere && perform::has_way_out(&target.netns, families)?;
-        let published_by = self.published_by(asked_networks, &definitions, &[], leads_elsewhere)?;
+        let published_by = match decided {
+            Some(by) => by,
+            None => self.published_by(asked_networks, &declared, &[], leads_elsewhere)?,
+        };
         let mappings = self.choose_ports(asked_networks.publish, &published_by)?;
         let lock = change_at_firewall(&self.locks)?;
         let wanted = LeaseRequest {
             request,
             namespace,
             asked_networks,
-            definitions,
+            declared,
             published_by,
             mappings,
             mtu,
@@ -92,16 +100,9 @@ impl Engine {
         Ok(Lease::Endpoints { sandbox, networks, firewall_lock: FirewallLock { lock, row } })
     }
 
-    /// What the file of each network says now; none of the default network, and where a file leaves something open.
-    pub(in crate::engine) fn definitions_of(
-        &mut self,
-        connections: &[EndpointRequest],
-    ) -> Result<Vec<Option<Network>>> {
-        let default = config::default_bridge();
-        let of = |one: &EndpointRequest| {
-            if one.network == default { Ok(None) } else { self.definition(&one.network) }
-        };
-        connections.iter().map(of).collect()
+    /// What the network of each connection is to be now.
+    pub(in crate::engine) fn all_declared(&mut self, connections: &[EndpointRequest]) -> Result<Vec<Declared>> {
+        connections.iter().map(|one| self.declared(&one.network)).collect()
     }
 }
 
@@ -118,8 +119,8 @@ pub(in crate::engine) struct LeaseRequest<'r> {
     pub request: &'r Request,
     pub namespace: &'r Namespace,
     pub asked_networks: AskedNetworks<'r>,
-    /// What the file of each network says, as far as it is known.
-    pub definitions: Vec<Option<Network>>,
+    /// What each network is to be.
+    pub declared: Vec<Declared>,
     /// By what the ports were chosen.
     pub published_by: PublishedBy,
     pub mappings: Vec<PortMapping>,
@@ -137,7 +138,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
         request,
         namespace,
         asked_networks,
-        definitions,
+        declared,
         published_by,
         mappings,
         mtu,
@@ -145,8 +146,8 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
         nth,
     } = wanted;
     let AskedNetworks { connections, publish_via, .. } = asked_networks;
-    let known = connections.iter().zip(&definitions);
-    let networks = known.map(|(one, definition)| network_of(store, &one.network, definition.as_ref(), mtu));
+    let known = connections.iter().zip(&declared);
+    let networks = known.map(|(one, declared)| network_of(store, &one.network, declared, mtu));
     let mut networks = networks.collect::<Leased<Vec<Network>>>()?;
     if !published_by.routed {
         free_of_others(store, &mappings)?;
@@ -161,7 +162,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     let is_by = joined::arrange(&mut endpoints, &|nth, _| priorities[nth], &networks, publish_via, leads_elsewhere)
         .map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
     if !mappings.is_empty() && is_by != published_by {
-        return Err(LeaseConflict::Moved);
+        return Err(LeaseConflict::Moved(is_by));
     }
     for (network, endpoint) in networks.iter_mut().zip(&endpoints) {
         remember_mac(store, network, endpoint)?;
@@ -180,11 +181,11 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
 pub(in crate::engine) fn network_of(
     store: &Write<'_>,
     name: &NetworkName,
-    definition: Option<&Network>,
+    declared: &Declared,
     mtu: Option<u32>,
 ) -> Leased<Network> {
     let mut network = store.network(name)?.ok_or_else(|| LeaseConflict::NoNetwork(name.clone()))?;
-    if definition.is_some_and(|definition| !network.is_as_defined(definition)) && !store.is_network_used(name)? {
+    if !declared.is_met_by(&network) && !store.is_network_used(name)? {
         return Err(LeaseConflict::Redefined(name.clone()));
     }
     if let Some(mtu) = mtu.filter(|mtu| !network.options.mtu_fixed && *mtu != network.options.mtu) {

@@ -27,4 +27,4 @@ pub use prepare::{OpenBundle, edit_for};
 
 pub(super) use connect::add_endpoint;
 pub(super) use lease::{AskedNetworks, LeaseRequest, grant, intent, no_address};
-pub(super) use outcome::LeaseConflict;
+pub(super) use outcome::{LeaseConflict, Leased};

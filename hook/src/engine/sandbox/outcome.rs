@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::decide::published::PublishedBy;
 use crate::engine::Error;
 use crate::engine::locks::FirewallLock;
 use crate::model::{HostAddress, KeptConnection, Network, NetworkName, Protocol, Sandbox};
@@ -49,8 +50,8 @@ pub(in crate::engine) enum LeaseConflict {
     NoNetwork(NetworkName),
     /// No endpoint is on the network, and its definition was changed.
     Redefined(NetworkName),
-    /// Since the ports were chosen, another network's options decide them.
-    Moved,
+    /// The ports were chosen by something else than this, which decides of them.
+    Moved(PublishedBy),
     /// Another sandbox or endpoint holds this.
     Held { by: Holder, what: Wanted },
     /// All addresses of the network are given away.

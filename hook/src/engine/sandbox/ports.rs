@@ -10,8 +10,9 @@ use crate::decide::joined;
 use crate::decide::plan::{Choice, PortPool};
 use crate::decide::published::{self, PublishedBy};
 use crate::decide::request::EndpointRequest;
+use crate::engine::network::Declared;
 use crate::engine::{Engine, Error, Result};
-use crate::input::config::{self, Firewall};
+use crate::input::config::Firewall;
 use crate::input::{HostPort, PublishRequest};
 use crate::kernel::{self, FreeRange, Listeners};
 use crate::model::{Families, Family, HostAddress, Invalid, Network, PortMapping, Protocol};
@@ -134,32 +135,38 @@ impl Engine {
     /// What decides of the published ports of a container that joins networks: the one to which they will lead, as it is
     /// in the store, or is going to be by what the files say, or as it is among those that are `new`.
     pub(in crate::engine) fn published_by(
-        &self,
+        &mut self,
         asked_networks: AskedNetworks<'_>,
-        definitions: &[Option<Network>],
+        declared: &[Declared],
         new: &[Network],
         leads_elsewhere: bool,
     ) -> Result<PublishedBy> {
         let AskedNetworks { connections, publish, publish_via } = asked_networks;
-        // The default network decides nothing.
-        let default = config::default_bridge();
-        if publish.is_empty() || connections.iter().all(|one| one.network == default) {
+        // The default network decides nothing but its families.
+        if publish.is_empty() {
             return Ok(PublishedBy::default());
         }
-        let read = self.store.read();
+        if let [Declared::Default(families)] = declared {
+            return Ok(PublishedBy::default().over(*families));
+        }
         let mut networks = Vec::new();
-        for (EndpointRequest { network: name, .. }, definition) in connections.iter().zip(definitions) {
+        for (EndpointRequest { network: name, .. }, declared) in connections.iter().zip(declared) {
+            let read = self.store.read();
             let stored = read.network(name)?;
-            let defined = definition.as_ref().or_else(|| new.iter().find(|new| new.name == *name));
-            let network = match (&stored, defined) {
-                (Some(stored), Some(defined)) if !stored.is_as_defined(defined) && !read.is_network_used(name)? => {
-                    defined
-                }
-                (Some(known), _) | (None, Some(known)) => known,
+            let stays = |stored: &Network| Ok::<_, Error>(declared.is_met_by(stored) || read.is_network_used(name)?);
+            if let Some(stored) = stored
+                && stays(&stored)?
+            {
+                networks.push(stored);
+                continue;
+            }
+            let defined = declared.network().or_else(|| new.iter().find(|new| new.name == *name)).cloned();
+            match (defined, declared) {
+                (Some(defined), _) => networks.push(defined),
+                (None, Declared::Default(_)) => networks.push(self.new_network(name)?),
                 // The lease finds out that it is missing.
-                (None, None) => return Ok(PublishedBy::default()),
-            };
-            networks.push(network.clone());
+                (None, Declared::Open | Declared::Whole(_)) => return Ok(PublishedBy::default()),
+            }
         }
         let priorities = joined::priorities(connections);
         joined::published_by(&networks, &|nth, _| priorities[nth], publish_via, leads_elsewhere)

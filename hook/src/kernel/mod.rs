@@ -55,5 +55,5 @@ pub use page_cache::{
 pub use ports::{FreeRange, is_local};
 pub use start::start;
 pub use survey::{has_all_ids, is_program, is_root, kernel_release, missing_rights, program, search_path_of, told_by};
-pub use sysctl::{frames_pass_ip_hooks, is_set, neighbour_limit, set, strict_reverse_path};
+pub use sysctl::{frames_pass_ip_hooks, frames_to_ip_hooks, is_set, neighbour_limit, set, strict_reverse_path};
 pub use terminal::{has_no_reader, terminal_columns};

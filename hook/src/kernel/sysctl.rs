@@ -4,7 +4,7 @@ use std::io;
 use super::error::{Doing, Error, Result};
 use super::proc;
 use crate::driver::Setting;
-use crate::model::InterfaceName;
+use crate::model::{Family, InterfaceName};
 
 /// Sets `setting` where it is known to have another value: it is written without a look at it.
 ///
@@ -52,9 +52,17 @@ pub fn is_set(setting: &Setting) -> Result<bool> {
     }
 }
 
-/// Whether frames within a bridge pass the host's IP hooks too (`br_netfilter`).
-pub fn frames_pass_ip_hooks() -> bool {
-    is_one("/proc/sys/net/bridge/bridge-nf-call-iptables")
+/// The setting by which frames of `family` within a bridge pass the host's IP hooks too (`br_netfilter`).
+pub fn frames_to_ip_hooks(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "net.bridge.bridge-nf-call-iptables",
+        Family::V6 => "net.bridge.bridge-nf-call-ip6tables",
+    }
+}
+
+/// Whether they do.
+pub fn frames_pass_ip_hooks(family: Family) -> bool {
+    is_one(&format!("/proc/sys/{}", frames_to_ip_hooks(family).replace('.', "/")))
 }
 
 /// Whether `interface` drops packets whose answers would leave by another interface (RFC 3704, section 2.2). The kernel

@@ -252,9 +252,14 @@ fn unused_port() -> Outcome<u16> {
     Ok(first + u16::try_from(ticks % ports)?)
 }
 
+/// Every address of the family of `server`.
+fn any_as(server: SocketAddr) -> IpAddr {
+    if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
 /// Asks from one port every 20 milliseconds, for ever. Prints each answer, or `-` where none came.
 fn keep_asking(server: SocketAddr, port: u16) -> Outcome {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    let socket = UdpSocket::bind((any_as(server), port))?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
     loop {
         let sent = socket.send_to(b"who are you?", server);
@@ -268,12 +273,13 @@ fn keep_asking(server: SocketAddr, port: u16) -> Outcome {
 /// Connects from one port, and keeps sending on that connection for as long as it lives.
 fn hold(protocol: &str, server: SocketAddr, port: u16) -> Outcome {
     let mut connection: Box<dyn Write> = if protocol == "udp" {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        let socket = UdpSocket::bind((any_as(server), port))?;
         socket.connect(server)?;
         Box::new(Datagrams(socket))
     } else {
-        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))?;
+        let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Stream, SockFlag::empty(), None)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((any_as(server), port))))?;
         connect(socket.as_raw_fd(), &SockaddrStorage::from(server))?;
         Box::new(TcpStream::from(socket))
     };

@@ -66,6 +66,7 @@ echo 0 >ipv6/conf/default/accept_dad
 echo 0 >ipv6/conf/default/router_solicitations
 test -e bridge || { echo 'br_netfilter is missing: run `modprobe br_netfilter`' >&2; exit 1; }
 echo "$BRIDGE_NF" >bridge/bridge-nf-call-iptables
+echo "$BRIDGE_NF" >bridge/bridge-nf-call-ip6tables
 cd /
 ip -batch - <<BATCH
 link set lo up

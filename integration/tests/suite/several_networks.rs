@@ -12,18 +12,11 @@ use ocinet_integration::{
     Container, Firewall, Host, OCINET, PEER, Place, Proto, Proto::Tcp, Proto::Udp, Runtime, Settings, UPLINK, every,
 };
 
+use crate::families::{self, Family};
+
 /// A script that defines the network `name` with the bridge `ocn-N` and the range 10.64.N.0/24.
 fn define(name: &str, n: u8, more: &str) -> String {
-    format!(
-        "mkdir -p /etc/ocinet/networks
-         cat >/etc/ocinet/networks/{name}.toml <<'END'
-driver = \"bridge\"
-bridge = \"ocn-{n}\"
-{more}
-[[subnet]]
-range = \"10.64.{n}.0/24\"
-END\n"
-    )
+    families::define(name, n, more, Family::FIRST)
 }
 
 /// Eight networks, n1 to n8.

@@ -13,7 +13,7 @@ use crate::firewall::Kind;
 use crate::firewall::pass::MissingPass;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, Listeners, Uplink};
-use crate::model::{Family, GatewayMode, Network, Sandbox};
+use crate::model::{Families, Family, GatewayMode, Network, Sandbox};
 use crate::shell;
 use crate::store::Forwarding;
 
@@ -79,9 +79,11 @@ impl Engine {
             let trouble = "obey the host's own rules for what comes in: published_ports = \"respect-host-firewall\"";
             notes.push(Finding::note("published ports", trouble));
         }
-        if kernel::frames_pass_ip_hooks() {
+        let families: Families =
+            networks.iter().flat_map(|network| network.families().iter().collect::<Vec<_>>()).collect();
+        for family in families.iter().filter(|family| kernel::frames_pass_ip_hooks(*family)) {
             let trouble = "is 1: another program's firewall also sees, and may drop, what passes within one network";
-            notes.push(Finding::note("sysctl net.bridge.bridge-nf-call-iptables", trouble));
+            notes.push(Finding::note(format!("sysctl {}", kernel::frames_to_ip_hooks(family)), trouble));
         }
         for link in networks.iter().filter_map(Network::link) {
             if kernel::strict_reverse_path(link) {

@@ -1,5 +1,5 @@
 //! The chains of the ruleset. What a rule says of one family stands in braces, and such a rule is loaded for each
-//! family, in place of the braces with the words of that.
+//! family, in place of the braces with the words of that. One that begins with [`ONLY_V6`] is loaded for IPv6 alone.
 
 use std::fmt::Write;
 
@@ -147,8 +147,15 @@ impl Chain {
     }
 }
 
+/// The beginning of a rule that is for IPv6 alone.
+const ONLY_V6: &str = "{only6}";
+
 /// Those of `families` that a rule is loaded for; one that says nothing of a family is loaded once.
 fn said_for<'f>(rule: &str, families: &'f [Family]) -> &'f [Family] {
+    if rule.starts_with(ONLY_V6) {
+        // The first is always IPv4.
+        return &families[1..];
+    }
     if rule.contains('{') { families } else { &families[..1] }
 }
 
@@ -167,6 +174,7 @@ fn said_of(rule: &str, words: &Words) -> String {
             "ip" => words.header,
             "ipv4" => words.nfproto,
             "loopback" => words.loopback,
+            "only6" => "",
             _ => unreachable!("no rule has another word"),
         });
         rest = behind;

@@ -22,11 +22,17 @@ pub const FORWARD_WITH_INTERNAL: Chain = Chain {
     ..FORWARD
 };
 
-/// The chain that leaves of the host the gateway addresses alone to internal networks.
+/// The chain that leaves of the host the gateway addresses alone to internal networks, and the questions and answers by
+/// which neighbours find each other, which are for other addresses: those of IPv4 are no packets of IP.
 pub const INPUT: Chain = Chain {
     name: "input",
     base: "type filter hook input priority filter; policy accept;",
-    rules: &["iifname != @internal accept", "iifname . {ip} daddr @gateways{4} accept", "drop"],
+    rules: &[
+        "iifname != @internal accept",
+        "iifname . {ip} daddr @gateways{4} accept",
+        "{only6}icmpv6 type 135-136 accept",
+        "drop",
+    ],
 };
 
 #[cfg(test)]

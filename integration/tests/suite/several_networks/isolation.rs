@@ -1,108 +1,162 @@
 //! What keeps networks apart: every pair of them, by each way.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{
-    Container, Firewall, GATEWAY, Host, PEER, Place, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every,
-};
+use ocinet_integration::{Container, Firewall, Host, Place, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every};
 
-use super::{address_on, define, doctor, gateway, route};
+use super::{address_on, define, doctor, gateway};
+use crate::families::{self, CABLE, Family, at};
 
 /// A container that is asked about and asks in the matrix.
 struct Party<'h> {
     network: &'static str,
     container: Container<'h>,
-    address: String,
-    /// The host's address on its network.
-    gateway: String,
     /// The port of the host that leads to it.
     port: u16,
 }
 
-impl Party<'_> {
+/// It as it is in one family.
+struct Side<'p> {
+    party: &'p Party<'p>,
+    address: String,
+    /// The host's address on its network.
+    gateway: String,
+}
+
+impl<'p> Side<'p> {
+    fn of(family: Family, party: &'p Party<'p>) -> Result<Self> {
+        let gateway = match NETWORKS.iter().position(|network| *network == party.network) {
+            None | Some(0) => family.next_hop(&party.container)?,
+            Some(nth) => family.gateway(u8::try_from(nth)?),
+        };
+        Ok(Self { party, address: family.address_on(&party.container, party.network)?, gateway })
+    }
+
     fn is_internal(&self) -> bool {
-        self.network == "inside"
+        self.party.network == "inside"
+    }
+
+    fn is_client(&self) -> bool {
+        self.party.port.is_multiple_of(10)
+    }
+
+    /// The name of its server.
+    fn name(&self) -> String {
+        format!("{}1", self.party.network)
     }
 }
 
-/// Two containers on each of four networks: the default one, one of one's own, an internal one, and one without `icc`.
+/// The default network, one of one's own, an internal one, and one without `icc`.
+const NETWORKS: [&str; 4] = ["bridge", "own", "inside", "apart"];
+
+/// Two containers on each of the networks.
 fn parties(host: &Host) -> Result<Vec<Party<'_>>> {
     let mut parties = Vec::new();
-    for (nth, network) in ["bridge", "own", "inside", "apart"].into_iter().enumerate() {
+    for (nth, network) in NETWORKS.into_iter().enumerate() {
         for twin in 0..2_u16 {
             let port = 8000 + 10 * u16::try_from(nth)? + twin;
             let id = format!("{network}{twin}");
             let container = host.container(&id).network(network).publish(&format!("{port}:80")).run()?;
-            let gateway = if network == "bridge" { GATEWAY.to_owned() } else { gateway(u8::try_from(nth)?) };
-            ensure!(route(&container)?.is_empty() == (network == "inside"), "{}", route(&container)?);
-            let address = address_on(&container, network)?;
-            parties.push(Party { network, container, address, gateway, port });
+            parties.push(Party { network, container, port });
         }
     }
     Ok(parties)
 }
 
-/// Every pair of networks, by each way: to the other's address, to its published port at the host's addresses, and what
-/// else there is: the host, the LAN.
-fn matrix(host: &Host) -> Result<()> {
+/// Every pair of networks in each of `families`.
+fn matrix(host: &Host, families: &[Family]) -> Result<()> {
     let _service = host.serve("service", &["7000"])?;
     let _world = host.peer().serve("world", &["7000"])?;
     let parties = parties(host)?;
     host.check()?;
-    // A hostile container has a way out that it was not given.
-    for party in parties.iter().filter(|party| party.is_internal()) {
-        party.container.sh(&format!("ip route add default via {}", party.gateway))?;
-    }
-    let check = |client: &Place, may: bool, address: String, name: &str| -> Result<()> {
-        if may { client.reaches(Tcp, address)?.is(name).map(drop) } else { client.cannot_reach(Tcp, address) }
-    };
-    let (clients, servers): (Vec<_>, Vec<_>) = parties.iter().partition(|party| party.port % 10 == 0);
-    for client in clients {
-        let what = format!("as {}", client.network);
-        let place: &Place = &client.container;
-        for server in &servers {
-            let name = format!("{}1", server.network);
-            let is_sibling = server.network == client.network;
-            let may = is_sibling && server.network != "apart";
-            check(place, may, format!("{}:80", server.address), &name)
-                .with_context(|| format!("{what}, to {name} itself"))?;
-            let may = !client.is_internal() && !server.is_internal();
-            for host in [UPLINK, &client.gateway] {
-                check(place, may, format!("{host}:{}", server.port), &name)
-                    .with_context(|| format!("{what}, to {name} by {host}"))?;
-            }
-        }
-        check(place, true, format!("{}:7000", client.gateway), "service").with_context(|| what.clone())?;
-        check(place, !client.is_internal(), format!("{UPLINK}:7000"), "service").with_context(|| what.clone())?;
-        check(place, !client.is_internal(), format!("{PEER}:7000"), "world").with_context(|| what.clone())?;
-        let other = if client.network == "own" { GATEWAY.to_owned() } else { gateway(1) };
-        check(place, !client.is_internal(), format!("{other}:7000"), "service").with_context(|| what.clone())?;
-    }
-    for server in servers {
-        let name = format!("{}1", server.network);
-        check(host, true, format!("{}:80", server.address), &name)?;
-        host.peer().sh(&format!("ip route replace {}/32 via {UPLINK}", server.address))?;
-        check(&host.peer(), false, format!("{}:80", server.address), &name)?;
-        check(&host.peer(), !server.is_internal(), format!("{UPLINK}:{}", server.port), &name)?;
-    }
+    every(families, |family| matrix_of(host, **family, &parties))?;
     let shown = host.ocinet("ps")?.success()?;
     ensure!(shown.contains("(dormant)"), "{shown}");
     ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
     Ok(())
 }
 
+/// Every pair of networks, by each way: to the other's address, to its published port at the host's addresses, and what
+/// else there is: the host, the LAN.
+fn matrix_of(host: &Host, family: Family, parties: &[Party<'_>]) -> Result<()> {
+    let sides = parties.iter().map(|party| Side::of(family, party)).collect::<Result<Vec<_>>>()?;
+    let (uplink, peer) = (family.uplink(), family.peer());
+    let check = |client: &Place, may: bool, address: &str, port: u16, name: &str| -> Result<()> {
+        let to = at(address, port);
+        if may { client.reaches(Tcp, to)?.is(name).map(drop) } else { client.cannot_reach(Tcp, to) }
+    };
+    for side in &sides {
+        let container = &side.party.container;
+        let route = container.sh(&format!("{} route show default", family.ip()))?;
+        ensure!(route.is_empty() == side.is_internal(), "{family:?} {}: {route}", side.name());
+        // A hostile container has a way out that it was not given.
+        if side.is_internal() {
+            container.sh(&format!("ip route add default via {}", side.gateway))?;
+            // It asks who the gateway is, as if nothing had told it.
+            container.sh(&format!("{} neighbour flush dev eth0 nud permanent", family.ip()))?;
+        }
+    }
+    let (clients, servers): (Vec<_>, Vec<_>) = sides.iter().partition(|side| side.is_client());
+    let gateway_of =
+        |network: &str| clients.iter().find(|side| side.party.network == network).map(|side| side.gateway.as_str());
+    for client in &clients {
+        let what = || format!("as {}", client.party.network);
+        let place: &Place = &client.party.container;
+        for server in &servers {
+            let name = server.name();
+            let is_sibling = server.party.network == client.party.network;
+            let may = is_sibling && server.party.network != "apart";
+            check(place, may, &server.address, 80, &name).with_context(|| format!("{}, to {name} itself", what()))?;
+            let may = !client.is_internal() && !server.is_internal();
+            for host in [uplink, &client.gateway] {
+                check(place, may, host, server.party.port, &name)
+                    .with_context(|| format!("{}, to {name} by {host}", what()))?;
+            }
+        }
+        let leads_out = !client.is_internal();
+        check(place, true, &client.gateway, 7000, "service").with_context(what)?;
+        check(place, leads_out, uplink, 7000, "service").with_context(what)?;
+        check(place, leads_out, peer, 7000, "world").with_context(what)?;
+        let other = if client.party.network == "own" { "bridge" } else { "own" };
+        let other = gateway_of(other).context("another network")?;
+        check(place, leads_out, other, 7000, "service").with_context(what)?;
+    }
+    for server in &servers {
+        let name = server.name();
+        check(host, true, &server.address, 80, &name)?;
+        host.peer().sh(&format!("ip route replace {} via {uplink}", family.alone(&server.address)))?;
+        check(&host.peer(), false, &server.address, 80, &name)?;
+        check(&host.peer(), !server.is_internal(), uplink, server.party.port, &name)?;
+    }
+    Ok(())
+}
+
+/// An internal network and one without `icc`, beside one of one's own.
+fn networks(families: &[Family]) -> String {
+    let of = |name, n, more| families::define(name, n, more, families);
+    of("own", 1, "") + &of("inside", 2, "internal = true") + &of("apart", 3, "icc = false")
+}
+
+/// IPv6 in the LAN and on the default network.
+pub(super) const IPV6: &str = "mkdir -p /etc/ocinet; echo 'ipv6 = true' >>/etc/ocinet/config.toml";
+
 #[test]
 fn networks_reach_each_other_by_published_ports_alone() -> Result<()> {
-    let networks = define("own", 1, "") + &define("inside", 2, "internal = true") + &define("apart", 3, "icc = false");
     every(
         [
-            (Firewall::Nftables, true),
-            (Firewall::Nftables, false),
-            (Firewall::IptablesNft, false),
-            (Firewall::IptablesLegacy, true),
+            (Firewall::Nftables, true, Family::FIRST),
+            (Firewall::Nftables, true, Family::ALL),
+            (Firewall::Nftables, false, Family::ALL),
+            (Firewall::IptablesNft, false, Family::FIRST),
+            (Firewall::IptablesLegacy, true, Family::FIRST),
         ],
-        |(firewall, bridge_nf)| {
+        |(firewall, bridge_nf, families)| {
             let settings = Settings::default().runtime(Runtime::Runc).firewall(*firewall).bridge_nf(*bridge_nf);
-            settings.prepare(&networks).test(matrix)
+            let settings = settings.prepare(&networks(families));
+            let settings = match families.contains(&Family::V6) {
+                true => settings.prepare(CABLE).prepare(IPV6),
+                false => settings,
+            };
+            settings.test(|host| matrix(host, families))
         },
     )
 }
@@ -110,23 +164,24 @@ fn networks_reach_each_other_by_published_ports_alone() -> Result<()> {
 /// A connection that stood before its network became internal is cut. The operator's word comes before that.
 #[test]
 fn an_internal_network_cuts_what_was_established() -> Result<()> {
-    let networks = define("own", 1, "") + &define("inside", 2, "internal = true");
-    Settings::default().runtime(Runtime::Runc).prepare(&networks).test(|host| {
+    Settings::default().runtime(Runtime::Runc).prepare(&networks(Family::ALL)).prepare(CABLE).test(|host| {
         let _world = host.peer().serve("world", &["7000"])?;
         let _inside = host.container("inside").network("inside").run()?;
         let own = host.container("own").network("own").publish("8080:80/udp").run()?;
-        let mut out = own.keep_asking(&format!("{PEER}:7000"), 5000)?;
-        let mut into = host.peer().keep_asking(&format!("{UPLINK}:8080"), 5001)?;
-        out.hears("world")?;
-        into.hears("own")?;
-        host.sh("nft add element inet ocinet internal '{ \"ocn-1\" }'")?;
-        out.hears("-")?;
-        into.hears("-")?;
-        out.never_hears("world")?;
-        into.never_hears("own")?;
-        host.sh("nft delete element inet ocinet internal '{ \"ocn-1\" }'")?;
-        out.hears("world")?;
-        into.hears("own")
+        every(Family::ALL, |family| {
+            let mut out = own.keep_asking(&at(family.peer(), 7000), 5000)?;
+            let mut into = host.peer().keep_asking(&at(family.uplink(), 8080), 5001)?;
+            out.hears("world")?;
+            into.hears("own")?;
+            host.sh("nft add element inet ocinet internal '{ \"ocn-1\" }'")?;
+            out.hears("-")?;
+            into.hears("-")?;
+            out.never_hears("world")?;
+            into.never_hears("own")?;
+            host.sh("nft delete element inet ocinet internal '{ \"ocn-1\" }'")?;
+            out.hears("world")?;
+            into.hears("own")
+        })
     })
 }
 

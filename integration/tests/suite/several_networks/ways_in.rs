@@ -2,11 +2,12 @@
 //! published ports are bound. The LAN peer has a route to the networks, and the other LAN has, too.
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Firewall, Host, OCINET, PEER, Place, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every};
+use ocinet_integration::{Firewall, Host, OCINET, Place, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every};
 
-use super::{address_on, define, doctor};
+use super::doctor;
+use crate::families::{CABLE, Family, at, define};
 
-/// Another LAN behind the host. Both LANs send to 10.64.0.0/16 through it.
+/// Another LAN behind the host. Both LANs send to the networks through it.
 const LANS: &str = "
     ip netns add other
     ip netns exec other /mnt/bin/newborn
@@ -20,13 +21,35 @@ const LANS: &str = "
     ip -netns peer route add 10.64.0.0/16 via 198.51.100.1
     ip -netns peer route add 192.0.2.0/30 via 198.51.100.1";
 
-/// Runs a story with each firewall, once of them where frames on a bridge pass the IP hooks.
-fn with_networks(networks: &str, story: impl Fn(&Host) -> Result<()>) -> Result<()> {
-    let worlds = [(Firewall::Nftables, false), (Firewall::IptablesNft, true), (Firewall::IptablesLegacy, false)];
-    every(worlds, |(firewall, bridge_nf)| {
+/// The same of IPv6.
+const LANS6: &str = "
+    ip address add 2001:db8:53::1/64 dev lan2 nodad
+    ip -netns other address add 2001:db8:53::2/64 dev eth0 nodad
+    ip -netns other route add default via 2001:db8:53::1
+    ip -netns peer route add fd00::/16 via 2001:db8:51::1
+    ip -netns peer route add 2001:db8:53::/64 via 2001:db8:51::1";
+
+/// Runs a story with each firewall, once of them where frames on a bridge pass the IP hooks, and for networks of both
+/// families. `networks` are their names, numbers and lines.
+fn with_networks(networks: &[(&str, u8, &str)], story: impl Fn(&Host, &'static [Family]) -> Result<()>) -> Result<()> {
+    let worlds = [
+        (Firewall::Nftables, false, Family::FIRST),
+        (Firewall::Nftables, true, Family::ALL),
+        (Firewall::IptablesNft, true, Family::FIRST),
+        (Firewall::IptablesLegacy, false, Family::FIRST),
+    ];
+    every(worlds, |(firewall, bridge_nf, families)| {
         let settings = Settings::default().runtime(Runtime::Runc).firewall(*firewall).bridge_nf(*bridge_nf);
-        settings.prepare(LANS).prepare(networks).test(&story)
+        let of = |(name, n, lines): &(&str, u8, &str)| define(name, *n, lines, families);
+        let lans = if families.contains(&Family::V6) { format!("{CABLE}\n{LANS}\n{LANS6}") } else { LANS.to_owned() };
+        let settings = settings.prepare(&lans).prepare(&networks.iter().map(of).collect::<String>());
+        settings.test(|host| story(host, families))
     })
+}
+
+/// The address of the host `other` in its LAN.
+fn in_other_lan(family: Family) -> &'static str {
+    if family == Family::V4 { "192.0.2.2" } else { "2001:db8:53::2" }
 }
 
 fn other_lan(host: &Host) -> Place {
@@ -37,9 +60,8 @@ fn other_lan(host: &Host) -> Place {
 /// alone; what is not published is not reached. Nothing is translated in either direction.
 #[test]
 fn a_routed_network_is_reached_at_its_containers() -> Result<()> {
-    let networks =
-        define("n1", 1, "mode = \"routed\"") + &define("n2", 2, "") + &define("inside", 3, "internal = true");
-    with_networks(&networks, |host| {
+    let networks = [("n1", 1, "mode = \"routed\""), ("n2", 2, ""), ("inside", 3, "internal = true")];
+    with_networks(&networks, |host, families| {
         let _world = host.peer().serve("world", &["7000"])?;
         let web = host.container("web").network("n1").publish("8080:80,8080:80/udp").run()?;
         let _unpublished = web.serve("unpublished", &["81"])?;
@@ -48,37 +70,49 @@ fn a_routed_network_is_reached_at_its_containers() -> Result<()> {
         let own = host.container("own").network("n2").publish("8080:80").run()?;
         let inside = host.container("inside").network("inside").run()?;
         host.check()?;
-        let address = address_on(&web, "n1")?;
-        for proto in Proto::ALL {
-            let at = format!("{address}:80");
-            host.peer().reaches(proto, &at)?.is("web")?.seen_from(PEER)?;
-            other_lan(host).reaches(proto, &at)?.is("web")?.seen_from("192.0.2.2")?;
-            own.reaches(proto, &at)?.is("web")?.seen_from(address_on(&own, "n2")?)?;
-            twin.reaches(proto, &at)?.is("web")?;
-            host.reaches(proto, &at)?.is("web")?;
-            inside.cannot_reach(proto, &at)?;
-            let unpublished = format!("{address}:81");
-            host.reaches(proto, &unpublished)?.is("unpublished")?;
-            for place in [&host.peer(), &other_lan(host), &own] {
-                place.cannot_reach(proto, &unpublished)?;
+        let addresses = families.iter().map(|family| family.address_on(&web, "n1")).collect::<Result<Vec<_>>>()?;
+        let each = || families.iter().zip(&addresses);
+        for (family, address) in each() {
+            // A hostile container has a way out that it was not given.
+            inside.sh(&format!("ip route add default via {}", family.gateway(3)))?;
+            let (ours, others) = (at(address, 80), family.address_on(&own, "n2")?);
+            let unpublished = at(address, 81);
+            for proto in Proto::ALL {
+                host.peer().reaches(proto, &ours)?.is("web")?.seen_from(family.peer())?;
+                other_lan(host).reaches(proto, &ours)?.is("web")?.seen_from(in_other_lan(*family))?;
+                own.reaches(proto, &ours)?.is("web")?.seen_from(&others)?;
+                twin.reaches(proto, &ours)?.is("web")?;
+                host.reaches(proto, &ours)?.is("web")?;
+                inside.cannot_reach(proto, &ours)?;
+                host.reaches(proto, &unpublished)?.is("unpublished")?;
+                for place in [&host.peer(), &other_lan(host), &own] {
+                    place.cannot_reach(proto, &unpublished)?;
+                }
+                web.cannot_reach(proto, at(&others, 80))?;
             }
-            web.cannot_reach(proto, format!("{}:80", address_on(&own, "n2")?))?;
+            host.peer().sh(&format!("ping -c 1 -W 5 {address}"))?;
+            ensure!(host.peer().sh(&format!("ping -c 1 -W 1 {others}")).is_err(), "of another network");
+            host.peer().reaches(Tcp, at(family.uplink(), 8080))?.is("own")?;
+            web.reaches(Tcp, at(family.peer(), 7000))?.is("world")?.seen_from(address)?;
+            inside.sh(&format!("{} route delete default", family.ip()))?;
         }
-        host.peer().sh(&format!("ping -c 1 -W 5 {address}"))?;
-        ensure!(host.peer().sh(&format!("ping -c 1 -W 1 {}", address_on(&own, "n2")?)).is_err(), "of another network");
-        host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("own")?;
-        web.reaches(Tcp, format!("{PEER}:7000"))?.is("world")?.seen_from(&address)?;
         let shown = host.ocinet("port web 80")?.success()?;
-        ensure!(shown.trim() == format!("{address}:80"), "{shown}");
+        ensure!(shown.lines().eq(addresses.iter().map(|address| at(address, 80))), "{shown}");
         let shown = host.ocinet("ps")?.success()?;
-        ensure!(shown.contains(&format!("{address}:80->80/tcp")), "{shown}");
+        for (_, address) in each() {
+            ensure!(shown.contains(&format!("{}->80/tcp", at(address, 80))), "{shown}");
+        }
         ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
         lost_and_rebuilt(host)?;
-        host.peer().reaches(Tcp, format!("{address}:80"))?.is("web")?;
-        host.peer().cannot_reach(Tcp, format!("{address}:81"))?;
+        for (_, address) in each() {
+            host.peer().reaches(Tcp, at(address, 80))?.is("web")?;
+            host.peer().cannot_reach(Tcp, at(address, 81))?;
+        }
         web.delete()?;
-        host.peer().cannot_reach(Tcp, format!("{address}:80"))?;
-        host.peer().reaches(Tcp, format!("{}:80", address_on(&twin, "n1")?))?.is("twin")?;
+        for (family, address) in each() {
+            host.peer().cannot_reach(Tcp, at(address, 80))?;
+            host.peer().reaches(Tcp, at(&family.address_on(&twin, "n1")?, 80))?.is("twin")?;
+        }
         host.check()
     })
 }
@@ -100,23 +134,29 @@ fn lost_and_rebuilt(host: &Host) -> Result<()> {
 /// links alone.
 #[test]
 fn a_trusted_link_reaches_published_ports_at_the_containers() -> Result<()> {
-    let networks = define("n1", 1, "trusted_interfaces = [\"lan2\", \"vpn0\"]");
-    with_networks(&networks, |host| {
+    let networks = [("n1", 1, "trusted_interfaces = [\"lan2\", \"vpn0\"]")];
+    with_networks(&networks, |host, families| {
         let web = host.container("web").network("n1").publish("127.0.0.1:8080:80,8081:80/udp").run()?;
         let _unpublished = web.serve("unpublished", &["81"])?;
         host.check()?;
-        let address = address_on(&web, "n1")?;
-        for proto in Proto::ALL {
-            other_lan(host).reaches(proto, format!("{address}:80"))?.is("web")?.seen_from("192.0.2.2")?;
-            host.peer().cannot_reach(proto, format!("{address}:80"))?;
-            other_lan(host).cannot_reach(proto, format!("{address}:81"))?;
-            host.reaches(proto, format!("{address}:81"))?.is("unpublished")?;
+        let addresses = families.iter().map(|family| family.address_on(&web, "n1")).collect::<Result<Vec<_>>>()?;
+        for (family, address) in families.iter().zip(&addresses) {
+            // What was published at an address of IPv4 alone is not published over IPv6.
+            let protocols = if *family == Family::V4 { &Proto::ALL[..] } else { &[Proto::Udp] };
+            for proto in protocols.iter().copied() {
+                other_lan(host).reaches(proto, at(address, 80))?.is("web")?.seen_from(in_other_lan(*family))?;
+                host.peer().cannot_reach(proto, at(address, 80))?;
+                other_lan(host).cannot_reach(proto, at(address, 81))?;
+                host.reaches(proto, at(address, 81))?.is("unpublished")?;
+            }
+            host.peer().reaches(Proto::Udp, at(family.uplink(), 8081))?.is("web")?;
         }
         host.reaches(Tcp, "127.0.0.1:8080")?.is("web")?;
-        host.peer().reaches(Proto::Udp, format!("{UPLINK}:8081"))?.is("web")?;
         ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
         web.delete()?;
-        other_lan(host).cannot_reach(Tcp, format!("{address}:80"))?;
+        for address in &addresses {
+            other_lan(host).cannot_reach(Proto::Udp, at(address, 80))?;
+        }
         host.check()
     })
 }
@@ -124,8 +164,8 @@ fn a_trusted_link_reaches_published_ports_at_the_containers() -> Result<()> {
 /// The network's address is that of ports which name none, in conflicts, and in all that is shown.
 #[test]
 fn ports_are_bound_where_their_network_says() -> Result<()> {
-    let networks = define("n1", 1, "host_binding = \"127.0.0.1\"") + &define("n2", 2, "");
-    with_networks(&networks, |host| {
+    let networks = [("n1", 1, "host_binding = \"127.0.0.1\""), ("n2", 2, "")];
+    with_networks(&networks, |host, _| {
         let planned = host.container("web").network("n2;n1:gw-priority=1").publish("8080:80").prepare()?;
         let plan = host.ocinet(&format!("plan {} --id web", planned.bundle()))?.success()?;
         ensure!(plan.contains("127.0.0.1") && plan.contains("8080"), "{plan}");
@@ -150,22 +190,24 @@ fn ports_are_bound_where_their_network_says() -> Result<()> {
 /// The host has no address in an isolated network, and its containers reach each other alone.
 #[test]
 fn an_isolated_network_has_no_address_of_the_host() -> Result<()> {
-    let networks = define("n1", 1, "internal = true\nmode = \"isolated\"") + &define("n2", 2, "internal = true");
-    with_networks(&networks, |host| {
+    let networks = [("n1", 1, "internal = true\nmode = \"isolated\""), ("n2", 2, "internal = true")];
+    with_networks(&networks, |host, families| {
         let _service = host.serve("service", &["7000"])?;
         let web = host.container("web").network("n1").publish("8080:80").run()?;
         let sibling = host.container("sibling").network("n1").run()?;
         let inside = host.container("inside").network("n2").run()?;
         host.check()?;
-        let addresses = host.sh("ip -4 -o address show dev ocn-1")?;
+        let addresses = host.sh("ip -o address show dev ocn-1 scope global")?;
         ensure!(addresses.is_empty(), "{addresses}");
-        let address = address_on(&web, "n1")?;
-        sibling.reaches(Tcp, format!("{address}:80"))?.is("web")?;
-        inside.reaches(Tcp, "10.64.2.1:7000")?.is("service")?;
-        sibling.cannot_reach(Tcp, "10.64.1.1:7000")?;
-        sibling.sh("ip route add default via 10.64.1.1")?;
-        sibling.cannot_reach(Tcp, format!("{UPLINK}:7000"))?;
-        host.cannot_reach(Tcp, format!("{address}:80"))?;
+        for family in families {
+            let address = family.address_on(&web, "n1")?;
+            sibling.reaches(Tcp, at(&address, 80))?.is("web")?;
+            inside.reaches(Tcp, at(&family.gateway(2), 7000))?.is("service")?;
+            sibling.cannot_reach(Tcp, at(&family.gateway(1), 7000))?;
+            sibling.sh(&format!("ip route add default via {}", family.gateway(1)))?;
+            sibling.cannot_reach(Tcp, at(family.uplink(), 7000))?;
+            host.cannot_reach(Tcp, at(&address, 80))?;
+        }
         ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
         let found: serde_json::Value = host.json(&format!("{OCINET} network inspect n1"))?;
         let mode = &found[0]["Options"]["com.docker.network.bridge.gateway_mode_ipv4"];

@@ -125,7 +125,9 @@ fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger
 
 /// Reads neither bundle nor configuration: both may be gone or changed by now.
 fn detach(state: &State, options: &Options, log: Logger) -> Result<()> {
-    let Some(mut engine) = Engine::open_used(&options.state_dir, Config::default(), log)? else { return Ok(()) };
+    let Some(mut engine) = Engine::open_used(&options.state_dir, Config::unread(&options.config_dir), log)? else {
+        return Ok(());
+    };
     let detached = engine.detach(&Key::new(&state.id, &state.bundle));
     engine.close_at_exit();
     detached

@@ -275,7 +275,7 @@ mod tests {
         for (nth, (connection, name)) in connections.iter().zip(names).enumerate() {
             let second = |subnet: &Subnet| subnet.range.to_string().replace("0/24", "2/24").replace("::/", "::2/");
             let addresses = networks[nth].subnets.iter().map(|subnet| second(subnet).parse().unwrap()).collect();
-            endpoints.push(plan::endpoint(connection, &networks[nth], addresses, name, 0));
+            endpoints.push(plan::endpoint(connection, &networks[nth], addresses, name));
         }
         let via = via.map(|via| via.parse().unwrap());
         let priorities = priorities(&connections);

@@ -125,21 +125,20 @@ fn named(request: &PublishRequest) -> impl Iterator<Item = (Protocol, u16)> + us
     range.into_iter().flatten().map(move |port| (protocol, port))
 }
 
-/// The endpoint of `connection` at `addresses`, at least one, still without a number, as if it was its container's only one; `nth`
-/// numbers the names that its link on the host can have.
+/// The endpoint of `connection` at `addresses`, at least one, still without a number, as if it was its container's only
+/// one. Its link has the first of the names that it can have.
 pub fn endpoint(
     connection: &EndpointRequest,
     network: &Network,
     addresses: Vec<IpNet>,
     interface: InterfaceName,
-    nth: u8,
 ) -> Endpoint {
     let first = addresses[0].addr();
     Endpoint {
         number: 0,
         state: State::Attaching,
         network: network.name.clone(),
-        wire: driver::wire(network, first, nth),
+        wire: driver::wire(network, first, 0),
         interface,
         mac: connection.mac.unwrap_or_else(|| Mac::of(first)),
         mtu: connection.mtu.unwrap_or(network.options.mtu),

@@ -6,16 +6,17 @@ use super::{BridgeLink, Decisions, EndpointStep, FilterProgram, NetworkStep, Set
 use crate::model::{self, Alias, Endpoint, InterfaceName, Mac, Network, Wire};
 
 impl Decisions for model::Bridge {
-    /// The link is named `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where a link of another program has that.
+    /// The link is named `ocv0a5a0002` for 10.90.0.2, and `ocv0a5a0002-1` where another link has that.
     ///
-    /// The kernel refuses a second link of the same name. So it refuses a second link for one address even where the
-    /// store has lost the first, and the name of a link gives its address.
+    /// The kernel refuses a second link of the same name. So it refuses a second link for one address of IPv4 even where
+    /// the store has lost the first, and the name of such a link gives its address. A name has no room for an address of
+    /// IPv6, whose checksum other addresses share.
     fn wire(&self, address: IpAddr, nth: u8) -> Wire {
         let base = match address {
             IpAddr::V4(v4) => format!("ocv{:08x}", u32::from(v4)),
             IpAddr::V6(v6) => format!("ocv6{:08x}", crc32fast::hash(&v6.octets())),
         };
-        let text = if nth == 0 { base } else { format!("{base}-{}", nth % 10) };
+        let text = if nth == 0 { base } else { format!("{base}-{nth}") };
         Wire::Veth { master: self.link.clone(), host: text.parse().expect("up to fourteen letters and digits") }
     }
 

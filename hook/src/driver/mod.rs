@@ -44,7 +44,8 @@ pub struct Steps {
 
 /// The decisions that drivers differ in.
 trait Decisions {
-    /// What connects an endpoint with `address`; `nth` numbers the names that its link on the host can have.
+    /// What connects an endpoint with `address`; `nth`, below [`LINK_NAMES`], numbers the names that its link on the host
+    /// can have.
     fn wire(&self, address: IpAddr, nth: u8) -> Wire;
 
     /// What connects the endpoint that has `link` on the host; none where endpoints have no link there.
@@ -71,7 +72,11 @@ fn decisions(driver: &Driver) -> &dyn Decisions {
     }
 }
 
-/// What connects an endpoint of `network` with `address`; `nth` numbers the names that its link on the host can have.
+/// How many names the link of an endpoint on the host can have.
+pub const LINK_NAMES: u8 = 10;
+
+/// What connects an endpoint of `network` with `address`; `nth`, below [`LINK_NAMES`], numbers the names that its link on
+/// the host can have.
 pub fn wire(network: &Network, address: IpAddr, nth: u8) -> Wire {
     decisions(&network.driver).wire(address, nth)
 }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 
-use crate::model::Families;
+use crate::model::{Families, InterfaceName};
 
 /// Who keeps our rules. A host has one at a time, and its store says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub struct Inventory {
     pub is_loaded: bool,
     /// The published ports, for when the store has forgotten them.
     pub published: Vec<Publish>,
+    /// The bridges of internal networks.
+    pub internal: Vec<InterfaceName>,
     /// The families of which forwarding between foreign links is closed.
     pub closes_forwarding: Families,
     /// The operator's chain, where it has rules and therefore stays after [`Backend::unload`].

@@ -8,8 +8,8 @@ use super::entries::{Entries, damaged};
 use super::key::{EntryKey, Span, address};
 use super::{Error, HostRow, Result};
 use crate::model::{
-    DrainingEndpoint, Endpoint, Family, HostAddress, KeptConnection, KeptContainer, Key, Mac, Network, NetworkName,
-    PortMapping, Protocol, Sandbox,
+    DrainingEndpoint, Endpoint, Family, HostAddress, InterfaceName, KeptConnection, KeptContainer, Key, Mac, Network,
+    NetworkName, PortMapping, Protocol, Sandbox,
 };
 
 /// The holder of a port that is asked for.
@@ -255,6 +255,14 @@ impl<'c> Read<'c> {
     /// When the store fails.
     pub fn mac_holder(&self, network: &NetworkName, mac: Mac) -> Result<Option<Holder>> {
         self.holder(&EntryKey::Mac(network.clone(), mac))
+    }
+
+    /// Who has a link of the host of this name.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn link_holder(&self, link: &InterfaceName) -> Result<Option<Holder>> {
+        self.holder(&EntryKey::Link(link.clone()))
     }
 
     /// Whether an endpoint holds an address of `network`, be it that it drains.

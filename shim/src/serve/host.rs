@@ -68,7 +68,7 @@ impl Host {
         let DetachRequest { id, bundle, .. } = request;
         let state = State::parse(json!({ "id": id, "bundle": bundle }).to_string().as_bytes())?;
         let log = self.log.new(o!("container" => id));
-        if let Some(mut engine) = Engine::open_used(&self.state_dir, Config::default(), log)? {
+        if let Some(mut engine) = Engine::open_used(&self.state_dir, Config::unread(&self.config_dir), log)? {
             let detached = engine.detach(&Key::new(&state.id, &state.bundle));
             engine.close();
             detached?;
@@ -179,7 +179,7 @@ impl Host {
 
     /// The engine for calls that only look. They need no settings. `None` on an unused host.
     fn engine(&self) -> Result<Option<Engine>> {
-        Engine::open_to_look(&self.state_dir, Config::default(), self.log.clone())
+        Engine::open_to_look(&self.state_dir, Config::unread(&self.config_dir), self.log.clone())
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Seen {
 }
 
 /// A link of ours.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SeenLink {
     pub link: OurLink,
     /// Those of a bridge.
@@ -46,12 +46,14 @@ pub(super) struct SeenLink {
 }
 
 /// The rules of ours.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct SeenRules {
     /// Which firewalls have some.
     pub firewalls: Vec<Kind>,
     /// The published ports in them.
     pub published: Vec<Publish>,
+    /// The bridges that they cut off from all but the host's gateway addresses.
+    pub internal: Vec<InterfaceName>,
     /// The families of which they close the host to what is not for our networks.
     pub close_forwarding: Families,
     /// What the host forwards.
@@ -81,12 +83,13 @@ impl Inventory {
             (true, false) => Forwarding::Intended,
             (true, true) => Forwarding::Ours,
         };
-        let bridges: BTreeMap<u32, Network> = links.iter().filter_map(|link| network(link, definitions)).collect();
+        let bridges: BTreeMap<u32, Network> = links.iter().filter_map(|link| network(link, seen)).collect();
         let is_lost = |network: &&Network| {
             network.name != config::default_bridge() && !definitions.iter().any(|known| known.name == network.name)
         };
         let lost = bridges.values().filter(is_lost).map(|network| {
-            let why = "has no definition any more, so it is taken for one without options";
+            let why =
+                "has no definition that can be read, so of its options those alone are known that rules and links tell";
             format!("network {} on bridge {} {why}", network.name, network.link().map_or("", InterfaceName::as_str))
         });
         let mut found = Self {
@@ -174,9 +177,10 @@ impl Inventory {
 }
 
 /// The network of a bridge, by the bridge's index: what its file says. Where that was changed since the bridge was
-/// made, its ranges are those of the bridge's addresses.
-fn network(seen: &SeenLink, definitions: &[Network]) -> Option<(u32, Network)> {
-    let SeenLink { link, addresses, .. } = seen;
+/// made, its ranges are those of the bridge's addresses, and it stays as closed as rules and ports keep it.
+fn network(bridge: &SeenLink, all: &Seen) -> Option<(u32, Network)> {
+    let Seen { links, rules, definitions } = all;
+    let SeenLink { link, addresses, .. } = bridge;
     let Alias::Network(name) = &link.alias else { return None };
     // Every bridge with IPv6 has a link-local one, which is of no range of the network.
     let is_of_range = |net: &&IpNet| !matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
@@ -189,6 +193,9 @@ fn network(seen: &SeenLink, definitions: &[Network]) -> Option<(u32, Network)> {
             network.subnets.clone_from(&definition.subnets);
         }
     }
+    let keeps_apart = |port: &SeenLink| port.link.controller == Some(link.index) && port.link.isolated;
+    network.options.internal |= rules.internal.contains(&link.name);
+    network.options.icc &= !links.iter().any(keeps_apart);
     network.options.mtu = link.mtu;
     Some((link.index, network))
 }
@@ -324,7 +331,7 @@ mod tests {
 
     fn link(name: &str, alias: &str, index: u32, controller: Option<u32>) -> SeenLink {
         let (name, alias) = (name.parse().unwrap(), alias.parse().unwrap());
-        let link = OurLink { name, alias, index, controller, mtu: 1400, peer: Some((9, 2)) };
+        let link = OurLink { name, alias, index, controller, isolated: false, mtu: 1400, peer: Some((9, 2)) };
         SeenLink { link, addresses: vec![], mac: None, unguarded: false, namespace: None, inside: None }
     }
 
@@ -372,6 +379,27 @@ mod tests {
         let [draining] = &found.draining[..] else { panic!("{found:?}") };
         assert_eq!((draining.endpoint.state, draining.container.as_str()), (State::Draining, "web"));
         assert!(found.sandboxes.is_empty(), "{found:?}");
+    }
+
+    /// A definition that cannot be read, or was opened while containers are on the network, opens nothing.
+    #[test]
+    fn a_network_stays_as_closed_as_rules_and_ports_keep_it() {
+        let mut db = bridge();
+        db.link.alias = Alias::Network("db".parse().unwrap());
+        let mut port = web();
+        port.link.isolated = true;
+        let rules = SeenRules { internal: [db.link.name.clone()].into(), ..SeenRules::default() };
+        let open = Network::of_bridge("db".parse().unwrap(), db.link.name.clone(), vec![]);
+        for definitions in [vec![], vec![open]] {
+            let (links, rules) = (vec![db.clone(), port.clone()], rules.clone());
+            let found = Inventory::of(&Seen { links, rules, definitions }, &Config::default());
+            let options = &found.networks[0].options;
+            assert_eq!((options.internal, options.icc), (true, false));
+            assert_eq!(found.sandboxes[0].endpoints[0].network.as_str(), "db");
+        }
+        let links = vec![db, web()];
+        let found = Inventory::of(&Seen { links, ..Seen::default() }, &Config::default());
+        assert_eq!((found.networks[0].options.internal, found.networks[0].options.icc), (false, true));
     }
 
     /// A container may have changed everything on its own side.

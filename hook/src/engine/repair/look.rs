@@ -45,7 +45,7 @@ pub(super) fn inventory(config: &Config, state_dir: &Path) -> Result<Inventory> 
 }
 
 /// What files say of the networks whose bridges were seen; of all networks where a link has lost its bridge. A file
-/// that cannot be read is as none: the links tell what has to be known of their containers.
+/// that cannot be read is as none: links and rules tell what has to be known of their containers.
 fn definitions(seen: &[SeenLink], config: &Config, state_dir: &Path) -> Result<Vec<Network>> {
     let definitions = Definitions::of(config, state_dir);
     let is_alone = |look: &SeenLink| {
@@ -71,6 +71,7 @@ fn rules() -> Result<SeenRules> {
     for (kind, inventory) in kernel::loaded()? {
         rules.firewalls.push(kind);
         rules.published.extend(inventory.published);
+        rules.internal.extend(inventory.internal);
         rules.close_forwarding = inventory.closes_forwarding.iter().fold(rules.close_forwarding, Families::with);
     }
     Ok(rules)

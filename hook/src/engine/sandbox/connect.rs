@@ -7,8 +7,9 @@
 use slog::{debug, info};
 
 use super::attach::{NAMES, TRIES};
+use super::endpoint::{endpoint, name_link};
 use super::kept::directory_of;
-use super::lease::{endpoint, network_of};
+use super::lease::network_of;
 use super::outcome::{LeaseConflict, Leased};
 use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
@@ -261,7 +262,8 @@ pub(in crate::engine) fn add_endpoint(
         let taken = format!("container {} has an interface {interface} already", sandbox.container);
         return Err(LeaseConflict::Failed(Error::Conflict(taken)));
     }
-    let mut added = endpoint(store, &sandbox.key(), request, &network, interface, nth)?;
+    let mut added = endpoint(store, &sandbox.key(), request, &network, interface)?;
+    name_link(store, &network, &mut added, nth, &[])?;
     (added.routes, added.publishing) = (Vec::new(), Publishing::Off);
     remember_mac(store, &mut network, &added)?;
     store.connect(&mut sandbox, added)?;

@@ -3,23 +3,18 @@
 //! A transaction that meets a conflict ends without a change and returns it as a [`LeaseConflict`]. The caller resolves
 //! it outside of the transaction, where it may look at the kernel, and tries the lease again.
 
-use super::address::addresses;
 use super::attach::AttachTarget;
+use super::endpoint::{endpoint, name_link};
 use super::outcome::{Lease, LeaseConflict, Leased, Wanted};
 use crate::decide::files::File;
-use crate::decide::ipam;
 use crate::decide::joined;
-use crate::decide::plan;
 use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::engine::network::{Declared, remember_mac};
 use crate::engine::{Engine, Error, Result};
 use crate::input::{NetworkNamespace, PublishRequest};
 use crate::kernel::{self, perform};
-use crate::model::{
-    DrainingEndpoint, Endpoint, IPV6_MIN_MTU, InterfaceName, Invalid, Key, Namespace, Network, NetworkName,
-    PortMapping, Sandbox, State,
-};
+use crate::model::{DrainingEndpoint, Endpoint, Key, Namespace, Network, NetworkName, PortMapping, Sandbox, State};
 use crate::store::{Holder, Write};
 
 use crate::engine::locks::{FirewallLock, change_at_firewall};
@@ -155,8 +150,10 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     let mut endpoints = Vec::new();
     let interfaces = joined::interfaces(connections, &networks);
     for ((connection, network), interface) in connections.iter().zip(&networks).zip(interfaces) {
-        let added = endpoint(store, &request.key(), connection, network, interface, nth);
-        endpoints.push(added.map_err(|conflict| conflict.within("annotation io.ocinet.network"))?);
+        let added = endpoint(store, &request.key(), connection, network, interface);
+        let mut added = added.map_err(|conflict| conflict.within("annotation io.ocinet.network"))?;
+        name_link(store, network, &mut added, nth, &endpoints)?;
+        endpoints.push(added);
     }
     let priorities = joined::priorities(connections);
     let is_by = joined::arrange(&mut endpoints, &|nth, _| priorities[nth], &networks, publish_via, leads_elsewhere)
@@ -193,36 +190,6 @@ pub(in crate::engine) fn network_of(
         store.set_network(&network)?;
     }
     Ok(network)
-}
-
-/// The endpoint of `connection`, with an address and a MAC address that no other has.
-pub(in crate::engine) fn endpoint(
-    store: &Write<'_>,
-    key: &Key,
-    connection: &EndpointRequest,
-    network: &Network,
-    interface: InterfaceName,
-    nth: u8,
-) -> Leased<Endpoint> {
-    if let Some(mac) = connection.mac {
-        ipam::check_mac(&network.subnets, mac)?;
-    }
-    let addresses = addresses(store, key, connection, network)?;
-    let endpoint = plan::endpoint(connection, network, addresses, interface, nth);
-    check_mtu(&endpoint)?;
-    match store.mac_holder(&network.name, endpoint.mac)? {
-        Some(by) => Err(LeaseConflict::Held { by, what: Wanted::Mac(endpoint.mac.to_string()) }),
-        None => Ok(endpoint),
-    }
-}
-
-/// With a smaller MTU, the kernel takes IPv6 away from a link.
-fn check_mtu(endpoint: &Endpoint) -> Leased<()> {
-    if endpoint.mtu >= IPV6_MIN_MTU || endpoint.addresses.iter().all(|address| address.addr().is_ipv4()) {
-        return Ok(());
-    }
-    let why = format!("is too small for IPv6 on network {}, which needs {IPV6_MIN_MTU}", endpoint.network);
-    Err(Invalid::new("mtu", endpoint.mtu, why).into())
 }
 
 /// Refuses a container, or a network namespace, that has a sandbox in the store. The host's namespace has many users
@@ -359,6 +326,24 @@ mod tests {
         let elsewhere = leased(lease(&mut store, "a", &on("bridge")));
         assert_eq!(address(&elsewhere), "10.90.0.5", "another has it now, and the search goes on where it was");
         store.read().integrity().unwrap();
+    }
+
+    /// Links of IPv6 are named by a checksum, which these two addresses share.
+    #[test]
+    fn links_of_addresses_with_one_checksum_have_two_names() {
+        let six = |name: &str, range: &str| {
+            let subnet = Subnet::with_first_gateway(range.parse().unwrap()).unwrap();
+            Network::of_bridge(name.parse().unwrap(), format!("br-{name}").parse().unwrap(), vec![subnet])
+        };
+        let at =
+            |network: &str, address: &str| EndpointRequest { addresses: vec![address.parse().unwrap()], ..on(network) };
+        let link = |sandbox: Sandbox, nth: usize| sandbox.endpoints[nth].wire.host_link().unwrap().to_string();
+        let mut store = store(&[six("six", "fd00:7::/64"), six("other", "fd00:8::/64")]);
+        let mut named = |id, request: &EndpointRequest| link(leased(lease(&mut store, id, request)), 0);
+        assert_eq!(named("a", &at("six", "fd00:7::2")), "ocv6f5173095");
+        assert_eq!(named("b", &at("six", "fd00:7::1:9630:775")), "ocv6f5173095-1");
+        assert_eq!(named("c", &at("six", "fd00:7::d1cf:b9dd")), "ocv6d267e5a0");
+        assert_eq!(named("d", &at("other", "fd00:8::2")), "ocv6d267e5a0-1", "of another network");
     }
 
     #[test]

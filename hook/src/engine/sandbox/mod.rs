@@ -8,6 +8,7 @@ mod conflict;
 mod connect;
 mod detach;
 mod disconnect;
+mod endpoint;
 #[cfg(test)]
 mod fixture;
 mod kept;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::port::{plain, published};
-use super::{OPERATOR, Table};
+use super::{INPUT, OPERATOR, Table};
 use crate::firewall::pass::PASS_CHAIN;
 use crate::firewall::{Needs, Publish};
+use crate::model::InterfaceName;
 
 /// What the kernel holds in a table, line by line as `iptables -S` prints it.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,15 @@ impl Held {
     /// Whether the operator has rules in their chain.
     pub fn operator_has_rules(&self) -> bool {
         self.lines(Table::Filter).iter().any(|line| chain_of(line) == Some(OPERATOR))
+    }
+
+    /// The bridges of internal networks: what comes from them to the host is dropped.
+    pub fn internal(&self) -> impl Iterator<Item = InterfaceName> {
+        let bridge = |rule: &str| {
+            let dropped = rule.strip_prefix("-A ")?.strip_prefix(INPUT)?.strip_prefix(" -i ")?;
+            dropped.strip_suffix(" -j DROP")?.parse().ok()
+        };
+        self.rules(Table::Filter).filter_map(bridge)
     }
 
     /// The published ports.

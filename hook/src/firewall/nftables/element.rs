@@ -262,6 +262,14 @@ impl Encoded {
         }
     }
 
+    /// The link that the key names; none where it is no link alone.
+    pub fn link(&self) -> Option<InterfaceName> {
+        match fields(&self.set.shape().key, &self.key)?[..] {
+            [Field::Link(ref link)] => Some(link.clone()),
+            _ => None,
+        }
+    }
+
     /// The family that the key is; none where it is none.
     pub fn family(&self) -> Option<Family> {
         match fields(&self.set.shape().key, &self.key)?[..] {

@@ -81,8 +81,10 @@ impl Type {
                 Protocol::ALL.into_iter().find(is_it).map(Field::Protocol)
             }
             Self::Port => bytes.first_chunk::<2>().map(|port| Field::Port(u16::from_be_bytes(*port))),
-            // Published ports have none.
-            Self::Link => None,
+            Self::Link => {
+                let name = bytes.split(|byte| *byte == 0).next()?;
+                str::from_utf8(name).ok()?.parse().ok().map(Field::Link)
+            }
         }
     }
 }

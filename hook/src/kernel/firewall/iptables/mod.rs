@@ -305,6 +305,7 @@ impl Backend for Iptables {
         Ok(Inventory {
             is_loaded: true,
             published: held.published(),
+            internal: held.internal().collect(),
             closes_forwarding: self.closes_forwarding(&held)?.then_some(Family::V4).into_iter().collect(),
             operators_chain: held.operator_has_rules().then_some("chain OCINET-OPERATOR of table filter"),
         })

@@ -191,6 +191,7 @@ impl Backend for Nftables {
         Ok(Inventory {
             is_loaded: true,
             published,
+            internal: self.list(Set::Internal)?.iter().filter_map(Encoded::link).collect(),
             closes_forwarding: self.list(Set::Closed)?.iter().filter_map(Encoded::family).collect(),
             operators_chain: self.operator_has_rules()?.then_some("chain operator of table inet ocinet"),
         })

@@ -238,7 +238,7 @@ fn differing(link: &LinkMessage, bridge: &BridgeLink) -> Vec<Setting> {
 }
 
 /// Whether the link is a port of a bridge with that property.
-fn has(link: &LinkMessage, property: &InfoBridgePort) -> bool {
+pub(super) fn has(link: &LinkMessage, property: &InfoBridgePort) -> bool {
     let infos = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => Some(infos),
         _ => None,

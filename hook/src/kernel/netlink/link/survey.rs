@@ -6,10 +6,11 @@ use ipnet::IpNet;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{InfoBridgePort, LinkAttribute, LinkMessage};
 use rtnetlink::LinkUnspec;
 
 use super::HostLinks;
+use super::bridge::has;
 use super::read::{alias, controller, new_link, peer_index};
 use crate::kernel::error::{Doing, Result};
 use crate::model::{Alias, InterfaceName};
@@ -25,6 +26,8 @@ pub struct OurLink {
     pub index: u32,
     /// The index of the bridge whose port it is.
     pub controller: Option<u32>,
+    /// Whether it is a port that is kept apart from the bridge's other ports that are.
+    pub isolated: bool,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// The other end of a veth pair: the nsid of its namespace, and its index there.
@@ -101,6 +104,7 @@ fn ours(link: LinkMessage) -> Option<OurLink> {
         alias,
         index: link.header.index,
         controller: controller(&link),
+        isolated: has(&link, &InfoBridgePort::Isolated(true)),
         mtu,
         peer: number.zip(peer_index(&link)),
     })

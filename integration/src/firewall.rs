@@ -39,8 +39,10 @@ impl Firewall {
     fn alternative(variant: &str) -> String {
         format!(
             "echo 'firewall = \"iptables\"' >/etc/ocinet/config.toml
-             for command in iptables iptables-save iptables-restore; do
-                 ln -sf $(command -v iptables-{variant}${{command#iptables}}) /etc/alternatives/$command
+             for family in iptables ip6tables; do
+                 for command in '' -save -restore; do
+                     ln -sf $(command -v $family-{variant}$command) /etc/alternatives/$family$command
+                 done
              done"
         )
     }
@@ -49,9 +51,11 @@ impl Firewall {
     pub(crate) fn flush(self, kept: &str) -> String {
         let flush = |variant: &str| {
             format!(
-                "for table in mangle filter nat $(iptables-{variant}-save | sed -n 's/^.security/security/p'); do
-                     iptables-{variant} -t $table -S | sed -n 's/^-N \\(OCINET-.*\\)/\\1/p' |
-                         while read -r chain; do [ $chain = '{kept}' ] || iptables-{variant} -t $table -F $chain; done
+                "for program in iptables-{variant} ip6tables-{variant}; do
+                     for table in $($program-save | sed -n 's/^[*]//p'); do
+                         $program -t $table -S | sed -n 's/^-N \\(OCINET-.*\\)/\\1/p' |
+                             while read -r chain; do [ $chain = '{kept}' ] || $program -t $table -F $chain; done
+                     done
                  done"
             )
         };

@@ -22,7 +22,7 @@ pub struct Arguments {
 }
 
 /// What others than ocinet say of this host: a program and its arguments.
-const PROGRAMS: [(&str, &[&str]); 9] = [
+const PROGRAMS: [(&str, &[&str]); 10] = [
     ("uname", &["-a"]),
     ("cat", &["/etc/os-release"]),
     ("ip", &["-brief", "link"]),
@@ -32,6 +32,7 @@ const PROGRAMS: [(&str, &[&str]); 9] = [
     ("nft", &["list", "table", "inet", "ocinet"]),
     ("nft", &["list", "tables"]),
     ("iptables-save", &[]),
+    ("ip6tables-save", &[]),
 ];
 
 impl Arguments {

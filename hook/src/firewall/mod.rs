@@ -148,8 +148,8 @@ pub trait Backend {
     /// When the kernel cannot be asked.
     fn inventory(&mut self) -> Result<Inventory, Self::Error>;
 
-    /// The socket that takes the kernel long to close after elements were deleted; none where that is no matter.
-    fn slow_socket(&self) -> Option<BorrowedFd<'_>>;
+    /// The sockets that take the kernel long to close after elements were deleted.
+    fn slow_sockets(&self) -> Vec<BorrowedFd<'_>>;
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
     use ipnet::IpNet;
 
     use super::*;
-    use crate::model::{HostAddress, Protocol};
+    use crate::model::{Family, HostAddress, Protocol};
 
     /// A network as the default one is.
     pub(super) fn network(bridge: &str, range: &str) -> NetworkNeeds {
@@ -185,8 +185,10 @@ mod tests {
         let has_addressed = network.routed || !network.trusted.is_empty();
         let base = Base { has_internal: network.internal, has_addressed, ..Base::default() };
         let all = Needs { base, networks: vec![network], ..Needs::default() };
-        let texts =
-            [nftables::ruleset(&all, &nftables::Held::default()), iptables::load(&all, &iptables::Held::default())];
+        let texts = [
+            nftables::ruleset(&all, &nftables::Held::default()),
+            iptables::load(Family::V4, &all, &iptables::Held::default()),
+        ];
         texts.map(|text| text.lines().map(str::to_owned).collect())
     }
 
@@ -279,7 +281,7 @@ mod tests {
     fn a_container_that_would_answer_elsewhere_sees_the_gateway() {
         let publish = vec![Publish { masquerade: true, ..port(Protocol::Tcp, HostAddress::Any, "web") }; 2];
         let all = Needs { publish, ..Needs::default() };
-        let text = iptables::load(&all, &iptables::Held::default());
+        let text = iptables::load(Family::V4, &all, &iptables::Held::default());
         assert!(
             text.contains("-A OCINET-MASQUERADED -d 10.90.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE"),
             "{text}"
@@ -351,8 +353,12 @@ mod tests {
             let found = elements.iter().find_map(nftables::Encoded::publish).unwrap();
             let known = if by_host { ReachedBy::Host } else { ReachedBy::Container };
             assert_eq!((found.reached_by, found.target), (known, port.target));
-            let text =
-                iptables::add(&[], &Base { has_addressed: true, ..Base::default() }, std::slice::from_ref(&port));
+            let text = iptables::add(
+                Family::V4,
+                &[],
+                &Base { has_addressed: true, ..Base::default() },
+                std::slice::from_ref(&port),
+            );
             assert_eq!(text.contains("-j DNAT"), by_host, "{text}");
             assert!(text.contains(rule), "{text}");
             let whole = "-d 10.90.0.2/32 -p tcp --dport 80 -m comment --comment web -j RETURN";

@@ -183,7 +183,9 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
 /// Makes sure that every line for iptables is one rule about one chain of ours or one of the kernel's, and each
 /// published port can be read back.
 fn only_rules(all: &Needs) {
-    let text = iptables::load(all, &iptables::Held::default());
+    let both = Needs { base: Base { has_ipv6: true, ..all.base }, ..all.clone() };
+    let loaded = |family| iptables::load(family, &both, &iptables::Held::default());
+    let text: String = [Family::V4, Family::V6].map(loaded).concat();
     let known = |line: &str| {
         line.starts_with(":OCINET-")
             || line.starts_with("-A OCINET-")

@@ -10,14 +10,18 @@ use crate::{Place, Sandbox};
 /// From `tcp . 8080 : 10.90.0.2 . 80` to the comment.
 pub(super) type Elements = BTreeMap<String, String>;
 
+/// The programs of iptables, and what the files that name their tables begin with.
+const PROGRAMS: [(&str, &str); 4] =
+    [("iptables-legacy", "ip"), ("iptables-nft", "ip"), ("ip6tables-legacy", "ip6"), ("ip6tables-nft", "ip6")];
+
 /// The published ports in the kernel, with any of the firewalls.
 pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
     let mut elements = in_maps(host)?;
-    for program in ["iptables-legacy", "iptables-nft"] {
+    for (program, tables) in PROGRAMS {
         // Listing a table of the legacy variant creates it, and then the hook reads it too. So only an existing table
         // is listed.
-        let is_there = "grep -qx nat /proc/net/ip_tables_names && echo yes || true";
-        if program == "iptables-legacy" && host.sh(is_there)?.is_empty() {
+        let is_there = format!("grep -qsx nat /proc/net/{tables}_tables_names && echo yes || true");
+        if program.ends_with("legacy") && host.sh(&is_there)?.is_empty() {
             continue;
         }
         let rules = host.chains(program).rules("nat")?;
@@ -34,10 +38,16 @@ pub(super) fn in_kernel(host: &Place) -> Result<Elements> {
 fn from_rule(line: &str) -> Option<(String, String)> {
     let words: Vec<&str> = line.split(' ').collect();
     let after = |flag| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
-    let host = after("-d").map(|address| format!("{} . ", address.trim_end_matches("/32"))).unwrap_or_default();
-    let target = after("--to-destination")?.replace(':', " . ");
-    let key = format!("{host}{} . {} : {target}", after("-p")?, after("--dport")?);
+    let host = after("-d").map(|address| format!("{} . ", alone(address))).unwrap_or_default();
+    let (target, port) = after("--to-destination")?.rsplit_once(':')?;
+    let target = target.trim_matches(['[', ']']);
+    let key = format!("{host}{} . {} : {target} . {port}", after("-p")?, after("--dport")?);
     Some((key, after("--comment")?.trim_matches('"').to_owned()))
+}
+
+/// An address without the length of its prefix.
+fn alone(range: &str) -> &str {
+    range.split('/').next().unwrap_or_default()
 }
 
 /// Reads a rule for a port that is reached at its container's address.
@@ -45,7 +55,7 @@ fn at_container(line: &str) -> Option<(String, String)> {
     let words: Vec<&str> = line.split(' ').collect();
     let after = |flag| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
     let kind = after("-A")?.strip_prefix("OCINET-")?.to_lowercase();
-    let key = format!("{kind} {} . {} . {}", after("-d")?.trim_end_matches("/32"), after("-p")?, after("--dport")?);
+    let key = format!("{kind} {} . {} . {}", alone(after("-d")?), after("-p")?, after("--dport")?);
     Some((key, after("--comment")?.trim_matches('"').to_owned()))
 }
 

@@ -16,8 +16,7 @@ const OUR_LINKS: [&str; 3] = [BRIDGE, "ocv", "ocn-"];
 const OUR_CHAINS: &str = "OCINET-";
 
 /// The tables of iptables-nft. It makes each with its first rule and never deletes it.
-const IPTABLES: [&str; 5] =
-    ["table ip raw ", "table ip mangle ", "table ip filter ", "table ip security ", "table ip nat "];
+const IPTABLES: [&str; 5] = ["raw", "mangle", "filter", "security", "nat"];
 
 /// The folders where runtimes, podman and containerd keep their own state and mounts.
 const RUNTIMES: [&str; 5] = ["/run/runc", "/run/crun", "/run/containers", "/run/containerd", "/mnt/podman"];
@@ -131,7 +130,9 @@ fn without_our_chains(lines: &[String]) -> Vec<String> {
     let (mut chain, mut of_iptables): (Option<Vec<String>>, bool) = (None, false);
     for line in lines.iter().filter(|line| !line.trim().is_empty() && !line.contains(&format!("jump {OUR_CHAINS}"))) {
         if line.starts_with("table ") {
-            of_iptables = IPTABLES.iter().any(|table| line.starts_with(table));
+            let is_of =
+                |family: &str| IPTABLES.iter().any(|table| line.starts_with(&format!("table {family} {table} ")));
+            of_iptables = is_of("ip") || is_of("ip6");
         }
         if of_iptables && line.trim_start().starts_with("chain ") {
             chain = Some(vec![line.clone()]);

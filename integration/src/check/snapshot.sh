@@ -9,7 +9,7 @@ section addresses && ip -oneline address show | sed '/inet6 fe80:/d'
 section routes && ip -4 route show table all | sed 's/ linkdown//' && ip -6 route show table all | sed '/^\(local \|anycast \|multicast \)*f[ef][08][08]:/d'
 section rules && ip rule show && ip -6 rule show
 section nftables && nft --handle --stateless list ruleset
-section iptables && iptables-legacy-save | awk '/^\*/ { table = $1 } /^:/ && $2 != "ACCEPT" && $2 != "-" || /^-/ { print table, $0 }' |
+section iptables && for program in iptables ip6tables; do $program-legacy-save; done | awk '/^\*/ { table = $1 } /^:/ && $2 != "ACCEPT" && $2 != "-" || /^-/ { print table, $0 }' |
     sed 's/\[[0-9:]*\]//'
 section sysctls && cd /proc/sys/net && { grep -rs '' bridge core ipv4 ipv6 netfilter unix || true; } |
     sed -e '/nf_conntrack_count:/d' | sort

@@ -36,6 +36,11 @@ fn settings() -> Settings {
     Settings::default().runtime(Runtime::Runc).prepare(&three())
 }
 
+/// Runs a story with each firewall.
+fn with_every_firewall(story: impl Fn(&Host) -> Result<()>) -> Result<()> {
+    every(Firewall::ALL, |firewall| settings().firewall(*firewall).test(&story))
+}
+
 /// Its addresses on `network`.
 fn addresses(container: &Container<'_>, network: &str) -> Result<Vec<String>> {
     let sandbox = container.sandbox()?;
@@ -66,8 +71,15 @@ fn doctor(host: &Host) -> Result<String> {
 /// Packets of both families to and from containers of a network that has both.
 #[test]
 fn a_container_has_both_families() -> Result<()> {
-    for bridge_nf in [true, false] {
-        settings().bridge_nf(bridge_nf).test(|host| {
+    for (firewall, bridge_nf) in [
+        (Firewall::Nftables, true),
+        (Firewall::Nftables, false),
+        (Firewall::IptablesNft, true),
+        (Firewall::IptablesNft, false),
+        (Firewall::IptablesLegacy, true),
+        (Firewall::IptablesLegacy, false),
+    ] {
+        settings().firewall(firewall).bridge_nf(bridge_nf).test(|host| {
             let web = host.container("web").network("dual").publish("8080:80,8080:80/udp").run()?;
             let sibling = host.container("sibling").network("dual").run()?;
             ensure!(addresses(&web, "dual")? == ["10.64.7.2/24", "fd00:7::a40:702/64"], "{:#?}", web.sandbox()?);
@@ -101,7 +113,7 @@ fn a_container_has_both_families() -> Result<()> {
 /// A network of IPv6 alone. Nothing of IPv4 is in the container.
 #[test]
 fn a_container_has_ipv6_alone() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         let web = host.container("web").network("six").publish("8080:80").run()?;
         ensure!(addresses(&web, "six")? == ["fd00:8::2/64"], "{:#?}", web.sandbox()?);
         let again = host.container("again").network("six:ip6=fd00:8::77").run()?;
@@ -135,7 +147,7 @@ const SECOND_LAN: &str = "
 /// before.
 #[test]
 fn the_host_is_nobody_elses_router() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         host.sh(SECOND_LAN)?;
         let (far, peer) = (host.beside("/run/netns/far"), host.peer());
         peer.sh(&format!("ip route add 2001:db8:53::/64 via {UPLINK6}; ip route add 198.51.101.0/24 via {UPLINK}"))?;
@@ -189,7 +201,7 @@ fn forwarding_of_some_links_is_left_alone() -> Result<()> {
 /// What does not follow from a published port is closed, although the host forwards IPv6 now.
 #[test]
 fn what_is_not_published_is_closed() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         let web = host.container("web").network("dual").publish("8080:80").run()?;
         let other = host.container("other").network("six").run()?;
         let peer = host.peer();
@@ -283,7 +295,7 @@ fn a_sibling_is_not_believed() -> Result<()> {
 /// The kernel alone tells of both addresses.
 #[test]
 fn a_lost_store_is_rebuilt() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         let web = host.container("web").network("dual:ip6=fd00:7::beef").publish("8080:80").run()?;
         let six = host.container("six").network("six").run()?;
         // Each family has its own port of the container behind one of the host.
@@ -318,7 +330,7 @@ fn a_lost_store_is_rebuilt() -> Result<()> {
 /// What another program did to forwarding is put right by the next collection.
 #[test]
 fn forwarding_comes_back() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         let web = host.container("web").network("dual").run()?;
         let _server = host.peer().serve("peer", &["80"])?;
         web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
@@ -345,7 +357,7 @@ fn forwarding_comes_back() -> Result<()> {
 /// Interfaces on a network without IPv6 have none, while others of the same container have.
 #[test]
 fn each_network_has_its_own_families() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         let web = host.container("web").network("plain;dual").publish("8080:80").run()?;
         let v6 = |link: &str| web.sh(&format!("ip -6 address show dev {link}"));
         ensure!(v6("eth0")?.is_empty() && v6("eth1")?.contains("fd00:7::a40:702"), "{}{}", v6("eth0")?, v6("eth1")?);
@@ -387,11 +399,5 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
         refused(host, "dual", "8080:80", "cannot be kept for IPv6")?;
         host.container("web").network("dual").run()?.delete()
     })?;
-    for firewall in [Firewall::IptablesNft, Firewall::IptablesLegacy] {
-        settings().firewall(firewall).test(|host| {
-            refused(host, "dual", "8080:80", "nftables alone")?;
-            host.container("web").network("plain").run()?.delete()
-        })?;
-    }
     Ok(())
 }

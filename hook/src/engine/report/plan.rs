@@ -9,17 +9,17 @@ use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep, Setting};
 use crate::engine::network::Declared;
-use crate::engine::rules::{input_loop_by, not_forwarded, refuse_unasked, refuse_unkept};
+use crate::engine::rules::{input_loop_by, not_forwarded, refuse_unasked};
 use crate::engine::sandbox::{AskedNetworks, LeaseConflict, LeaseRequest, Leased, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
-use crate::firewall::{self, InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
+use crate::firewall::{InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
 use crate::input::config::Config;
 use crate::input::{NetworkNamespace, PublishRequest};
 
 use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
 use crate::model::{ContainerId, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
-use crate::shell::{self, fed};
+use crate::shell;
 use crate::store::{self, Forwarding, HostRow, Write};
 
 /// What an attach would do now.
@@ -240,7 +240,6 @@ impl Engine {
         if kind == Kind::None || needs.is_empty() {
             return Ok(());
         }
-        refuse_unkept(kind, networks)?;
         let missing = not_forwarded(needs.iter())?;
         let mut base = self.rules.base(&row, &mut self.links)?;
         base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;
@@ -266,16 +265,12 @@ impl Engine {
                 all.sources = self.links.sources()?;
             }
             all.publish.extend(publish_needs(sandbox));
-            if kind != Kind::Nftables {
-                let operator = firewall::iptables::OPERATOR;
-                commands.push(format!("iptables -S {operator} >/dev/null 2>&1 || iptables -N {operator}"));
-            }
             work.new.push(format!("ruleset of {kind}"));
             if base.input_loop == InputLoop::ToBeMade {
                 work.new.push("links of the input loop".to_owned());
                 commands.extend(shell::input_loop());
             }
-            commands.extend(shell::load(kind, &all).map(|(program, input)| fed(program, &input)));
+            commands.extend(shell::load(kind, &all));
         }
         commands.extend(missing.iter().map(|family| format!("sysctl -qw {}", Setting::forwarding_words(family))));
         work.new.extend(missing.iter().map(|family| format!("forwarding of {family}")));

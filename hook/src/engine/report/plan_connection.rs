@@ -10,7 +10,6 @@ use super::plan::{HostWork, define_anew};
 use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
 use crate::engine::removal::{arrange, hold_back, moved_routes};
-use crate::engine::rules::refuse_unkept;
 use crate::engine::sandbox::{LeaseConflict, add_endpoint};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
@@ -44,7 +43,6 @@ impl Engine {
         let mut engine = Self::open_to_plan(state_dir, config, log)?;
         let (before, netns) = engine.seen_running(container)?;
         let Rehearsed { added, mut arranged, network } = engine.rehearse_connection(&before, request, &netns)?;
-        refuse_unkept(engine.rules.keeper.kind(&engine.store)?, slice::from_ref(&network))?;
         let held = engine.held_back(&before, &arranged)?;
         held.iter().for_each(|one| warn!(engine.log, "{}", one.told(before.container.as_str())));
         hold_back(&mut arranged, &held);

@@ -4,23 +4,10 @@ use super::forwarding::not_forwarded;
 use super::ruleset::Rules;
 use crate::engine::locks::FirewallLock;
 use crate::engine::{Error, Result};
-use crate::firewall::{Change, Kind, NetworkNeeds, Publish, publish_needs};
+use crate::firewall::{Change, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::HostLinks;
 use crate::model::{Endpoint, Families, Family, InterfaceName, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
-
-/// Refuses a network with IPv6 where iptables keeps the rules.
-pub(in crate::engine) fn refuse_unkept(kind: Kind, networks: &[Network]) -> Result<()> {
-    let Some(network) = networks.iter().find(|network| network.has_ipv6()) else { return Ok(()) };
-    match kind {
-        Kind::Nftables | Kind::None => Ok(()),
-        Kind::IptablesNft | Kind::IptablesLegacy => Err(Error::Conflict(format!(
-            "network {} has IPv6, and ocinet keeps rules of IPv6 with nftables alone: set firewall = \"nftables\" in \
-             config.toml, or make the network without IPv6",
-            network.name
-        ))),
-    }
-}
 
 /// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
 pub(in crate::engine) fn refuse_unasked<'p>(mut ports: impl Iterator<Item = &'p Publish>) -> Result<()> {
@@ -114,7 +101,6 @@ impl Rules {
             return Ok(());
         }
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
-        refuse_unkept(kind, networks)?;
         let base = self.base(&row, links)?;
         if base.input_loop.is_used() {
             refuse_unasked(ports.iter())?;

@@ -57,8 +57,8 @@ impl Keeper {
         Ok(self.open.insert(open).1.as_mut())
     }
 
-    /// The socket that takes the kernel long to close after elements of the firewall were deleted.
-    pub fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.open.as_ref().and_then(|(_, backend)| backend.slow_socket())
+    /// The sockets that take the kernel long to close after elements of the firewall were deleted.
+    pub fn slow_sockets(&self) -> Vec<BorrowedFd<'_>> {
+        self.open.as_ref().map(|(_, backend)| backend.slow_sockets()).unwrap_or_default()
     }
 }

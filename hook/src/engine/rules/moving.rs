@@ -6,7 +6,7 @@
 
 use slog::{Logger, info, warn};
 
-use super::container::{refuse_unasked, refuse_unkept};
+use super::container::refuse_unasked;
 use super::forwarding::forward_no_more;
 use super::input_loop;
 use super::ruleset::Rules;
@@ -40,7 +40,6 @@ impl Rules {
         let _alone = alone_at_firewall(&self.locks)?;
         let row = store.read().host_row()?;
         let kind = self.keeper.configured(&row)?;
-        refuse_unkept(kind, &store.read().networks()?)?;
         let HostRow { firewall: now, former_firewalls: mut former, .. } = row;
         former.extend(now);
         former.retain(|former| *former != kind && former.has_rules());

@@ -39,7 +39,7 @@ impl Rules {
 
     /// The sockets that take the kernel long to close after elements of a firewall were deleted.
     pub fn slow_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.keeper.slow_socket().into_iter().chain(self.passes.slow_socket())
+        self.keeper.slow_sockets().into_iter().chain(self.passes.slow_socket())
     }
 
     /// What `row` says that holds on the whole host.

@@ -4,12 +4,12 @@
 //! What iptables 1.8.9 writes for TCP and UDP is read here. A rule that holds anything else is not understood,
 //! and what it says is asked of the programs.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use super::{ANY, ASK, COPY, INVALID, INVALID_ANY, PUBLISH, Table};
 use crate::firewall::Publish;
-use crate::model::{HostAddress, Protocol};
+use crate::model::{Family, Protocol};
 
 /// The length of an attribute's header, to a multiple of which its value is padded (`NLA_HDRLEN`, `NLA_ALIGNTO`), and
 /// the bits of its kind (`NLA_TYPE_MASK`).
@@ -35,7 +35,7 @@ const GOTO: u32 = -4_i32 as u32;
 pub struct PortRule {
     protocol: u8,
     /// None where it is for any address.
-    host: Option<Ipv4Addr>,
+    host: Option<IpAddr>,
     port: u16,
     effect: Effect,
 }
@@ -46,20 +46,15 @@ enum Effect {
     Drop,
     /// It goes to [`COPY`].
     Ask,
-    Dnat(SocketAddrV4),
+    Dnat(SocketAddr),
 }
 
 /// The rule of `port` in `table` with its chain, where it has one there.
 pub fn rule_in(table: Table, port: &Publish) -> Option<(&'static str, PortRule)> {
-    let SocketAddr::V4(target) = port.target else { return None };
-    if !port.reached_by.has_host() {
+    if !port.reached_by.has_host() || port.family().is_none() {
         return None;
     }
-    let host = match port.host_address {
-        HostAddress::Any | HostAddress::AnyOf(_) => None,
-        HostAddress::V4(address) => Some(address),
-        HostAddress::V6(_) => return None,
-    };
+    let (target, host) = (port.target, port.host_address.one());
     let (chain, effect) = match table {
         Table::Raw | Table::Filter => return None,
         Table::Mangle if port.protocol == Protocol::Udp => return None,
@@ -96,15 +91,16 @@ enum Loaded {
     Port,
 }
 
-/// The rule of a published port that `expressions` are; none where they are not understood.
-pub fn decoded(expressions: &[u8]) -> Option<PortRule> {
-    read(expressions, &parts(expressions)?)
+/// The rule of a published port that `expressions` are in a table of `family`; none where they are not understood.
+pub fn decoded(family: Family, expressions: &[u8]) -> Option<PortRule> {
+    read(family, expressions, &parts(family, expressions)?)
 }
 
 /// `expressions`, which are a rule of a published port, with the ports of `port`, whose rule is `wanted`. None where
 /// they are not understood, or differ from it in more.
 pub fn with_ports_of(port: &Publish, wanted: &PortRule, expressions: &[u8]) -> Option<Vec<u8>> {
-    let parts = parts(expressions)?;
+    let family = port.family()?;
+    let parts = parts(family, expressions)?;
     let mut changed = expressions.to_vec();
     changed.get_mut(parts.port.clone()?)?.copy_from_slice(&port.host_port.to_be_bytes());
     parts.counters.iter().for_each(|counter| changed[counter.clone()].fill(0));
@@ -113,10 +109,10 @@ pub fn with_ports_of(port: &Publish, wanted: &PortRule, expressions: &[u8]) -> O
             changed.get_mut(range.start + at..range.start + at + 2)?.copy_from_slice(&port.target.port().to_be_bytes());
         }
     }
-    (read(&changed, &parts)? == *wanted).then_some(changed)
+    (read(family, &changed, &parts)? == *wanted).then_some(changed)
 }
 
-fn parts(bytes: &[u8]) -> Option<Parts> {
+fn parts(family: Family, bytes: &[u8]) -> Option<Parts> {
     let mut parts = Parts::default();
     let mut loaded = None;
     for (_, expression) in attributes(bytes, 0..bytes.len()) {
@@ -127,8 +123,8 @@ fn parts(bytes: &[u8]) -> Option<Parts> {
         let data = attribute(bytes, &expression, DATA)?;
         match (name, loaded.take()) {
             ("meta", None) => loaded = Some(meta(bytes, &data)?),
-            ("payload", None) => loaded = Some(payload(bytes, &data)?),
-            ("cmp", Some(of)) => parts.compare(bytes, &data, of)?,
+            ("payload", None) => loaded = Some(payload(family, bytes, &data)?),
+            ("cmp", Some(of)) => parts.compare(family, bytes, &data, of)?,
             // It may say anything.
             ("match", None) if word(bytes, attribute(bytes, &data, 1)?)? == "comment" => {}
             ("counter", None) => parts.counters.extend(attributes(bytes, data).map(|(_, value)| value)),
@@ -142,10 +138,16 @@ fn parts(bytes: &[u8]) -> Option<Parts> {
 
 impl Parts {
     /// A register, which was `loaded`, has to be equal to a value.
-    fn compare(&mut self, bytes: &[u8], data: &Range<usize>, (register, loaded): (u32, Loaded)) -> Option<()> {
+    fn compare(
+        &mut self,
+        family: Family,
+        bytes: &[u8],
+        data: &Range<usize>,
+        (register, loaded): (u32, Loaded),
+    ) -> Option<()> {
         let (place, size) = match loaded {
             Loaded::Protocol => (&mut self.protocol, 1),
-            Loaded::Host => (&mut self.host, size_of::<Ipv4Addr>()),
+            Loaded::Host => (&mut self.host, length_of(family)),
             Loaded::Port => (&mut self.port, size_of::<u16>()),
         };
         // `NFTA_CMP_SREG`, `NFTA_CMP_OP`, of which 0 is `NFT_CMP_EQ`, and `NFTA_CMP_DATA` with `NFTA_DATA_VALUE`.
@@ -161,10 +163,10 @@ fn meta(bytes: &[u8], data: &Range<usize>) -> Option<(u32, Loaded)> {
 }
 
 /// The same of a part of the packet, by its header (`NFT_PAYLOAD_NETWORK_HEADER` is 1), offset and length.
-fn payload(bytes: &[u8], data: &Range<usize>) -> Option<(u32, Loaded)> {
-    let loaded = match (number(bytes, data, 2)?, number(bytes, data, 3)?, number(bytes, data, 4)?) {
-        (1, 16, 4) => Loaded::Host,
-        (2, 2, 2) => Loaded::Port,
+fn payload(family: Family, bytes: &[u8], data: &Range<usize>) -> Option<(u32, Loaded)> {
+    let loaded = match (family, number(bytes, data, 2)?, number(bytes, data, 3)?, number(bytes, data, 4)?) {
+        (Family::V4, 1, 16, 4) | (Family::V6, 1, 24, 16) => Loaded::Host,
+        (_, 2, 2, 2) => Loaded::Port,
         _ => return None,
     };
     Some((number(bytes, data, 1)?, loaded))
@@ -191,25 +193,37 @@ fn target(bytes: &[u8], data: &Range<usize>) -> Option<End> {
     (is_dnat && is_one).then_some(End::Dnat(info))
 }
 
-fn read(bytes: &[u8], parts: &Parts) -> Option<PortRule> {
+fn read(family: Family, bytes: &[u8], parts: &Parts) -> Option<PortRule> {
     let effect = match parts.end.as_ref()? {
         End::Drop => Effect::Drop,
         End::Ask => Effect::Ask,
         End::Dnat(range) => {
-            let target = address(bytes, range.start + RANGE_ADDRESSES[0])?;
-            Effect::Dnat(SocketAddrV4::new(target, short(bytes, range.start + RANGE_PORTS[0])?))
+            let target = address(family, bytes, range.start + RANGE_ADDRESSES[0])?;
+            Effect::Dnat(SocketAddr::new(target, short(bytes, range.start + RANGE_PORTS[0])?))
         }
     };
     let host = match &parts.host {
-        Some(host) => Some(address(bytes, host.start)?),
+        Some(host) => Some(address(family, bytes, host.start)?),
         None => None,
     };
     let protocol = *bytes.get(parts.protocol.as_ref()?.start)?;
     Some(PortRule { protocol, host, port: short(bytes, parts.port.as_ref()?.start)?, effect })
 }
 
-fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
-    bytes.get(at..)?.first_chunk::<4>().copied().map(Ipv4Addr::from)
+/// How many bytes an address has.
+fn length_of(family: Family) -> usize {
+    match family {
+        Family::V4 => size_of::<Ipv4Addr>(),
+        Family::V6 => size_of::<Ipv6Addr>(),
+    }
+}
+
+fn address(family: Family, bytes: &[u8], at: usize) -> Option<IpAddr> {
+    let rest = bytes.get(at..)?;
+    match family {
+        Family::V4 => rest.first_chunk::<4>().copied().map(IpAddr::from),
+        Family::V6 => rest.first_chunk::<16>().copied().map(IpAddr::from),
+    }
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<u16> {
@@ -251,6 +265,7 @@ fn word(bytes: &[u8], value: Range<usize>) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::firewall::tests;
+    use crate::model::HostAddress;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let length = u16::try_from(HEADER + value.len()).unwrap();
@@ -288,8 +303,11 @@ mod tests {
     }
 
     fn dnat(first: &str, last: &str) -> Vec<u8> {
-        let [first, last]: [SocketAddrV4; 2] = [first, last].map(|target| target.parse().unwrap());
-        let address = |target: SocketAddrV4| [&target.ip().octets()[..], &[0; 12]].concat();
+        let [first, last]: [SocketAddr; 2] = [first, last].map(|target| target.parse().unwrap());
+        let address = |target: SocketAddr| match target.ip() {
+            IpAddr::V4(v4) => [&v4.octets()[..], &[0; 12]].concat(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
         let ports = [first, last].map(|target| target.port().to_be_bytes()).concat();
         let info = [&RANGE_FLAGS.to_ne_bytes()[..], &address(first), &address(last), &ports, &[0; 8]].concat();
         expression("target", &[attribute(1, b"DNAT\0"), number(2, 2), attribute(3, &info)])
@@ -325,18 +343,34 @@ mod tests {
         ];
         for (table, port, expressions) in rows {
             let (chain, rule) = rule_in(table, port).unwrap();
-            assert_eq!(decoded(&expressions), Some(rule), "{table}");
+            assert_eq!(decoded(Family::V4, &expressions), Some(rule), "{table}");
             assert!(table.chains_of_ports().contains(&chain));
-            assert!(table.ports(std::slice::from_ref(port))[0].starts_with(&format!("{chain} ")));
+            assert!(table.ports(Family::V4, std::slice::from_ref(port))[0].starts_with(&format!("{chain} ")));
         }
         assert_eq!(rule_in(Table::Mangle, &tests::port(Protocol::Udp, HostAddress::Any, "web")), None);
+    }
+
+    #[test]
+    fn the_rule_of_a_port_of_ipv6_is_read_as_one_of_ipv6_alone() {
+        let one = "2001:db8::1".parse::<Ipv6Addr>().unwrap();
+        let host = [payload(1, 24, 16), compare(&one.octets())];
+        let expressions = rule(&host, 8080, &[comment("web"), counter(0), dnat("[fd00::2]:80", "[fd00::2]:80")]);
+        let target = "[fd00::2]:80".parse().unwrap();
+        let port = Publish { target, ..tests::port(Protocol::Tcp, HostAddress::V6(one), "web") };
+        let (_, expected) = rule_in(Table::Nat, &port).unwrap();
+        assert_eq!(decoded(Family::V6, &expressions), Some(expected));
+        assert_eq!(decoded(Family::V4, &expressions), None);
+        let next = Publish { host_port: 8081, ..port.clone() };
+        let (_, wanted) = rule_in(Table::Nat, &next).unwrap();
+        let made = with_ports_of(&next, &wanted, &expressions).unwrap();
+        assert_eq!(decoded(Family::V6, &made), Some(wanted));
     }
 
     #[test]
     fn what_asks_for_more_or_is_cut_off_is_not_understood() {
         let whole = led(8080, "10.90.0.2:80");
         for length in 0..whole.len() {
-            assert_eq!(decoded(&whole[..length]), None, "{length} bytes");
+            assert_eq!(decoded(Family::V4, &whole[..length]), None, "{length} bytes");
         }
         let to_one = || dnat("10.90.0.2:80", "10.90.0.2:80");
         let sender = [payload(1, 12, 4), compare(&[192, 0, 2, 1])];
@@ -353,7 +387,7 @@ mod tests {
             rule(&[], 8080, &[counter(0)]),
         ];
         for other in others {
-            assert_eq!(decoded(&other), None);
+            assert_eq!(decoded(Family::V4, &other), None);
         }
     }
 

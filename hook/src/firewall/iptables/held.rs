@@ -6,7 +6,7 @@ use super::port::{plain, published};
 use super::{INPUT, OPERATOR, Table};
 use crate::firewall::pass::PASS_CHAIN;
 use crate::firewall::{Needs, Publish};
-use crate::model::InterfaceName;
+use crate::model::{Family, InterfaceName};
 
 /// What the kernel holds in a table, line by line as `iptables -S` prints it.
 #[derive(Debug, Clone, Default)]
@@ -64,15 +64,15 @@ impl Held {
         all.map(|port| Publish { masquerade: is_masqueraded(&with(port.clone())), ..port }).collect()
     }
 
-    /// Whether they are as many as `all` calls for, each chain of ours is there and none else, and so is each port.
+    /// Whether they are as many as `all` calls for of `family`, each chain of ours is there and none else, and so is each port.
     /// That the rules beside the ports are the right ones is for a document of checks to say.
-    pub fn is_as_many(&self, all: &Needs) -> bool {
+    pub fn is_as_many(&self, family: Family, all: &Needs) -> bool {
         Table::ALL.into_iter().all(|table| {
-            let called_for = Table::of(&all.base).any(|of| of == table);
+            let called_for = Table::of(family, &all.base).any(|of| of == table);
             let chains = if called_for { table.chains(&all.base) } else { &[] };
             let found: BTreeSet<&str> = self.chains(table).into_iter().collect();
             let (rules, ports) = if called_for {
-                (table.rules(&all.networks, &all.base, &all.sources), table.ports(&all.publish))
+                (table.rules(family, &all.networks, &all.base, &all.sources), table.ports(family, &all.publish))
             } else {
                 (Vec::new(), Vec::new())
             };
@@ -82,9 +82,9 @@ impl Held {
         })
     }
 
-    /// Whether the table has the rules of all `ports`. The time it takes grows as their numbers do.
-    pub fn has_all(&self, table: Table, ports: &[Publish]) -> bool {
-        self.has_ports(table, &table.ports(ports))
+    /// Whether the table has the rules of all `ports` of `family`. The time it takes grows as their numbers do.
+    pub fn has_all(&self, table: Table, family: Family, ports: &[Publish]) -> bool {
+        self.has_ports(table, &table.ports(family, ports))
     }
 
     fn has_ports(&self, table: Table, wanted: &[String]) -> bool {
@@ -93,9 +93,9 @@ impl Held {
         wanted.iter().all(|rule| there.contains(&plain(rule)))
     }
 
-    /// The rules of `ports` that are in the table, whatever their comments say.
-    pub fn rules_of(&self, table: Table, ports: &[Publish]) -> Vec<&str> {
-        let of = of_ports(table, ports);
+    /// The rules of `ports` of `family` that are in the table, whatever their comments say.
+    pub fn rules_of(&self, table: Table, family: Family, ports: &[Publish]) -> Vec<&str> {
+        let of = of_ports(table, family, ports);
         self.rules(table).filter(|rule| of(rule)).collect()
     }
 
@@ -108,9 +108,9 @@ impl Held {
     }
 }
 
-/// Tells the rules of `ports` in a table, whatever their comments say.
-pub fn of_ports(table: Table, ports: &[Publish]) -> impl Fn(&str) -> bool {
-    let wanted: HashSet<String> = table.ports(ports).iter().map(|rule| plain(rule)).collect();
+/// Tells the rules of `ports` of `family` in a table, whatever their comments say.
+pub fn of_ports(table: Table, family: Family, ports: &[Publish]) -> impl Fn(&str) -> bool {
+    let wanted: HashSet<String> = table.ports(family, ports).iter().map(|rule| plain(rule)).collect();
     move |rule| wanted.contains(&plain(rule))
 }
 
@@ -143,7 +143,7 @@ mod tests {
         let all = "*filter\n-D FORWARD -j OCINET-FORWARD\n-F OCINET-FORWARD\n-F OCINET-OLD\n-X OCINET-FORWARD\n-X OCINET-OLD\nCOMMIT\n";
         assert_eq!(unload(&held), format!("{all}{cleared}"));
         let networks = vec![network("ocinet0", "10.90.0.0/16")];
-        let loaded = load(&Needs { networks, ..Needs::default() }, &held);
+        let loaded = load(Family::V4, &Needs { networks, ..Needs::default() }, &held);
         assert!(loaded.ends_with(cleared), "{loaded}");
         assert!(loaded.contains("-D FORWARD -j OCINET-FORWARD\n-F OCINET-OLD\n-X OCINET-OLD\n"), "{loaded}");
         assert_eq!(unload(&Held::default()), "");

@@ -1,4 +1,5 @@
-//! The rules for iptables, of either variant: the same as those of nftables, hook by hook.
+//! The rules for iptables, of either variant: the same as those of nftables, hook by hook. `ip6tables` has the same for
+//! IPv6, with the words of that family (`words.rs`).
 //!
 //! iptables has no sets, so each network has rules of its own, and so has each published port. They stand in chains of
 //! ours; the kernel's own chains get one jump each, before everything of others. What may pass returns
@@ -20,12 +21,14 @@ mod encoded;
 mod held;
 mod port;
 mod source;
+mod words;
 
 pub use alike::{Alike, alike};
 pub use document::{add, added_at_once, check, drop_operator, load, remove, remove_lines, unload};
 pub use encoded::{PortRule, decoded, rule_in, with_ports_of};
 pub use held::{Held, is_ours, of_ports};
 pub use port::{published, rule};
+pub use words::Jump;
 
 use std::fmt;
 
@@ -33,12 +36,10 @@ use ipnet::IpNet;
 
 use self::port::{asked, at_container, judged, masqueraded as masqueraded_port};
 use self::source::leaving;
+use self::words::{Words, words};
 use super::{Base, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
 use crate::model::Family;
-
-/// The family whose rules these programs keep: ip6tables keeps those of IPv6.
-const FAMILY: Family = Family::V4;
 
 /// The operator's chain in table `filter`: the first that forwarded packets meet. ocinet puts no rule into it.
 pub const OPERATOR: &str = "OCINET-OPERATOR";
@@ -86,9 +87,9 @@ impl Table {
     /// All of them, in that order.
     pub const ALL: [Self; 5] = [Self::Security, Self::Mangle, Self::Filter, Self::Nat, Self::Raw];
 
-    /// Those that `base` calls for.
-    pub fn of(base: &Base) -> impl Iterator<Item = Self> {
-        let input_loop = base.input_loop.is_used();
+    /// Those of `family` that `base` calls for. The input loop is of IPv4 alone.
+    pub fn of(family: Family, base: &Base) -> impl Iterator<Item = Self> {
+        let input_loop = base.input_loop.is_used() && family == Family::V4;
         Self::ALL.into_iter().filter(move |table| *table != Self::Security || input_loop)
     }
 
@@ -131,7 +132,7 @@ impl Table {
     }
 
     /// The jumps from the kernel's chains to ours.
-    pub fn jumps(self, base: &Base) -> &'static [Jump] {
+    pub fn jumps(self, family: Family, base: &Base) -> &'static [Jump] {
         match self {
             Self::Raw => &[],
             Self::Mangle => &[Jump { from: "PREROUTING", to: GUARD, matching: "" }],
@@ -140,24 +141,23 @@ impl Table {
             }
             Self::Filter => &[Jump { from: "FORWARD", to: FORWARD, matching: "" }],
             Self::Security => &[Jump { from: "INPUT", to: ASK, matching: "" }],
-            Self::Nat => &[
-                // From outside never for 127.0.0.0/8, and never for what is not the host's.
-                Jump { from: "PREROUTING", to: PREROUTING, matching: "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL " },
-                Jump { from: "OUTPUT", to: PUBLISH, matching: "-m addrtype --dst-type LOCAL " },
-                Jump { from: "POSTROUTING", to: POSTROUTING, matching: "" },
-            ],
+            Self::Nat => words(family).nat_jumps,
         }
     }
 
     /// The rules of our chains but the published ports, each beginning with its chain.
-    pub fn rules(self, networks: &[NetworkNeeds], base: &Base, sources: &[Source]) -> Vec<String> {
+    pub fn rules(self, family: Family, networks: &[NetworkNeeds], base: &Base, sources: &[Source]) -> Vec<String> {
+        let all = Networks { family, networks };
         match self {
             Self::Raw => Vec::new(),
-            Self::Mangle => [guards(networks), judging(networks)].concat(),
-            Self::Filter => forwarding(networks, base),
+            Self::Mangle => [guards(all), judging(all)].concat(),
+            Self::Filter => forwarding(all, base),
             Self::Security if base.input_loop.is_used() => asking(),
             Self::Security => Vec::new(),
-            Self::Nat => [arriving(networks, base), publishing().into(), masquerading(networks, sources)].concat(),
+            Self::Nat => {
+                let publishing = on_any(family, PUBLISH, ANY);
+                [arriving(all, base), publishing, masquerading(all, sources)].concat()
+            }
         }
     }
 
@@ -171,9 +171,9 @@ impl Table {
         if self == Self::Filter { "-I" } else { "-A" }
     }
 
-    /// The rules of the published ports.
-    pub fn ports(self, ports: &[Publish]) -> Vec<String> {
-        let all = ports.iter().filter(|port| port.family() == Some(FAMILY));
+    /// The rules of those of the published ports that are of `family`.
+    pub fn ports(self, family: Family, ports: &[Publish]) -> Vec<String> {
+        let all = ports.iter().filter(|port| port.family() == Some(family));
         if self == Self::Filter {
             return all.filter_map(at_container).collect();
         }
@@ -193,74 +193,72 @@ impl fmt::Display for Table {
     }
 }
 
-/// A rule in a chain of the kernel's that leads to one of ours.
-#[derive(Debug)]
-pub struct Jump {
-    /// A chain of the kernel's.
-    from: &'static str,
-    /// A chain of ours.
-    to: &'static str,
-    /// With a blank at its end.
-    matching: &'static str,
-}
-
 impl fmt::Display for Jump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}-j {}", self.from, self.matching, self.to)
     }
 }
 
-/// The host's 127.0.0.0/8 is closed to containers (CVE-2020-8558), and their addresses to all links but our bridges. As
-/// the sender of what begins, an address of a network is believed on its own bridge alone.
-fn guards(networks: &[NetworkNeeds]) -> Vec<String> {
+/// The networks, for the rules of one family.
+#[derive(Clone, Copy)]
+struct Networks<'n> {
+    family: Family,
+    networks: &'n [NetworkNeeds],
+}
+
+/// The host's 127.0.0.0/8 and ::1 are closed to containers (CVE-2020-8558), and their addresses to all links but our
+/// bridges. As the sender of what begins, an address of a network is believed on its own bridge alone.
+fn guards(all: Networks<'_>) -> Vec<String> {
+    let loopback = words(all.family).loopback;
     let mut rules = vec![format!("{RANGE} -i lo -j RETURN")];
-    rules.extend(bridges(networks).map(|bridge| format!("{RANGE} -i {bridge} -j RETURN")));
-    rules.extend(trusted(networks).map(|(link, range)| format!("{RANGE} -d {range} -i {link} -j RETURN")));
+    rules.extend(all.bridges().map(|bridge| format!("{RANGE} -i {bridge} -j RETURN")));
+    rules.extend(all.trusted().map(|(link, range)| format!("{RANGE} -d {range} -i {link} -j RETURN")));
     rules.push(format!("{RANGE} -j DROP"));
-    rules.extend(bridges(networks).map(|bridge| format!("{GUARD} -d 127.0.0.0/8 -i {bridge} -j DROP")));
-    rules.extend(masqueraded(networks).map(|range| format!("{GUARD} -d {range} -j {RANGE}")));
+    rules.extend(all.bridges().map(|bridge| format!("{GUARD} -d {loopback} -i {bridge} -j DROP")));
+    rules.extend(all.masqueraded().map(|range| format!("{GUARD} -d {range} -j {RANGE}")));
     // What follows is asked of what begins, and of what conntrack does not know.
     rules.push(format!("{GUARD} -m conntrack --ctstate ESTABLISHED -j RETURN"));
     rules.push(format!("{GUARD} -i lo -g {INVALID}"));
-    for network in networks {
-        let own = ranges(std::slice::from_ref(network));
+    for network in all.networks {
+        let own = all.ranges_of(network);
         rules.extend(own.map(|own| format!("{GUARD} -s {} -i {} -g {INVALID}", own.range, network.bridge)));
     }
-    rules.extend(ranges(networks).map(|any| format!("{GUARD} -s {} -j DROP", any.range)));
+    rules.extend(all.ranges().map(|any| format!("{GUARD} -s {} -j DROP", any.range)));
     rules.push(format!("{GUARD} -j {INVALID}"));
     rules
 }
 
 /// What conntrack calls invalid is not translated: the host itself would answer with a reset.
-fn judging(networks: &[NetworkNeeds]) -> Vec<String> {
+fn judging(all: Networks<'_>) -> Vec<String> {
     let mut rules = vec![
         format!("{INVALID} -m conntrack ! --ctstate INVALID -j RETURN"),
         format!("{INVALID} -m addrtype ! --dst-type LOCAL -j RETURN"),
     ];
-    rules.extend(bridges(networks).map(|bridge| format!("{INVALID} -i {bridge} -j DROP")));
-    rules.extend(on_any(INVALID, INVALID_ANY));
+    rules.extend(all.bridges().map(|bridge| format!("{INVALID} -i {bridge} -j DROP")));
+    rules.extend(on_any(all.family, INVALID, INVALID_ANY));
     rules
 }
 
-fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
+fn forwarding(all: Networks<'_>, base: &Base) -> Vec<String> {
     let mut rules = vec![
         format!("{FORWARD} -j {OPERATOR}"),
         format!("{IN} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"),
         format!("{IN} -m conntrack --ctstate DNAT -j RETURN"),
     ];
     if base.has_addressed {
-        rules.extend(letting_in(networks));
+        rules.extend(letting_in(all));
     } else {
         rules.push(format!("{IN} -j DROP"));
     }
-    rules.extend(networks.iter().filter(|network| network.internal).flat_map(keeping_in));
-    rules.extend(networks.iter().filter(|network| network.icc).flat_map(within));
-    rules.extend(ranges(networks).map(|any| format!("{WITHIN} -d {} -j DROP", any.range)));
-    rules.extend(bridges(networks).map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
+    let networks = || all.networks.iter();
+    rules.extend(networks().filter(|network| network.internal).flat_map(|network| keeping_in(all, network)));
+    rules.extend(networks().filter(|network| network.icc).flat_map(|network| within(all, network)));
+    rules.extend(all.ranges().map(|any| format!("{WITHIN} -d {} -j DROP", any.range)));
+    rules.extend(all.bridges().map(|bridge| format!("{FORWARD} -o {bridge} -g {IN}")));
     let from = |bridge, rest: &str| format!("{FORWARD} -i {bridge} {rest}");
-    rules.extend(bridges(networks).map(|bridge| from(bridge, "-m conntrack --ctstate INVALID -j DROP")));
-    rules.extend(bridges(networks).map(|bridge| from(bridge, "-j RETURN")));
-    if base.close_forwarding.contains(FAMILY) {
+    rules.extend(all.bridges().map(|bridge| from(bridge, "-m conntrack --ctstate INVALID -j DROP")));
+    rules.extend(all.bridges().map(|bridge| from(bridge, "-j RETURN")));
+    if base.close_forwarding.contains(all.family) {
         rules.push(closing());
     }
     rules
@@ -268,28 +266,29 @@ fn forwarding(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
 
 /// What passes between siblings. What has the address of a container of another network is dropped: a frame that a
 /// container sends to its own port comes here as one from the bridge to the bridge.
-fn within(network: &NetworkNeeds) -> Vec<String> {
+fn within(all: Networks<'_>, network: &NetworkNeeds) -> Vec<String> {
     let bridge = &network.bridge;
     let passes = |rest: String| format!("{FORWARD} -i {bridge} -o {bridge} {rest}");
-    let own = ranges(std::slice::from_ref(network)).map(|own| passes(format!("-d {} -j RETURN", own.range)));
+    let own = all.ranges_of(network).map(|own| passes(format!("-d {} -j RETURN", own.range)));
     own.chain([passes(format!("-g {WITHIN}"))]).collect()
 }
 
 /// Of containers that other hosts address, these reach what was published, and the rest is dropped. The rules of ports
 /// return to the chain from which `FORWARD` was called.
-fn letting_in(networks: &[NetworkNeeds]) -> Vec<String> {
+fn letting_in(all: Networks<'_>) -> Vec<String> {
+    let icmp = words(all.family).icmp;
     let mut rules = vec![format!("{IN} -m conntrack ! --ctstate NEW -j DROP")];
-    let routed = networks.iter().filter(|network| network.routed);
-    rules.extend(routed.map(|network| format!("{IN} -o {} -p icmp -j RETURN", network.bridge)));
-    rules.extend(trusted(networks).map(|(link, range)| format!("{IN} -d {range} -i {link} -g {TRUSTED}")));
+    let routed = all.networks.iter().filter(|network| network.routed);
+    rules.extend(routed.map(|network| format!("{IN} -o {} -p {icmp} -j RETURN", network.bridge)));
+    rules.extend(all.trusted().map(|(link, range)| format!("{IN} -d {range} -i {link} -g {TRUSTED}")));
     rules.extend([format!("{IN} -g {ROUTED}"), format!("{ROUTED} -j DROP"), format!("{TRUSTED} -j DROP")]);
     rules
 }
 
 /// Nothing passes between an internal network and another link. Of the host it reaches the gateway's addresses. These
 /// rules stand before those for established connections: one that was there before the network became internal is cut.
-fn keeping_in(network: &NetworkNeeds) -> Vec<String> {
-    let NetworkNeeds { bridge, icc, ranges, .. } = network;
+fn keeping_in(all: Networks<'_>, network: &NetworkNeeds) -> Vec<String> {
+    let NetworkNeeds { bridge, icc, .. } = network;
     let mut rules = if *icc {
         vec![
             format!("{FORWARD} -i {bridge} ! -o {bridge} -j DROP"),
@@ -298,8 +297,10 @@ fn keeping_in(network: &NetworkNeeds) -> Vec<String> {
     } else {
         vec![format!("{FORWARD} -i {bridge} -j DROP"), format!("{FORWARD} -o {bridge} -j DROP")]
     };
-    let gateways = ranges.iter().filter_map(|range| range.gateway).filter(|gateway| Family::of(*gateway) == FAMILY);
+    let gateways = all.ranges_of(network).filter_map(|range| range.gateway);
     rules.extend(gateways.map(|gateway| format!("{INPUT} -d {gateway} -i {bridge} -j RETURN")));
+    let neighbours = words(all.family).neighbours;
+    rules.extend(neighbours.iter().map(|question| format!("{INPUT} -i {bridge} {question} -j RETURN")));
     rules.push(format!("{INPUT} -i {bridge} -j DROP"));
     rules
 }
@@ -310,11 +311,11 @@ pub fn closing() -> String {
 }
 
 /// What comes from outside is led to a container at once, or only when it comes from the input loop.
-fn arriving(networks: &[NetworkNeeds], base: &Base) -> Vec<String> {
-    if !base.input_loop.is_used() {
+fn arriving(all: Networks<'_>, base: &Base) -> Vec<String> {
+    if !Table::of(all.family, base).any(|table| table == Table::Security) {
         return vec![format!("{PREROUTING} -j {PUBLISH}")];
     }
-    bridges(networks).chain([EXIT]).map(|link| format!("{PREROUTING} -i {link} -j {PUBLISH}")).collect()
+    all.bridges().chain([EXIT]).map(|link| format!("{PREROUTING} -i {link} -j {PUBLISH}")).collect()
 }
 
 /// A copy of what the host's own rules have let in goes through the input loop.
@@ -329,52 +330,58 @@ fn asking() -> Vec<String> {
     ]
 }
 
-/// Of the host's loopback, a port published on any address leads 127.0.0.1 alone: 127.0.0.53 is a resolver's.
-fn publishing() -> [String; 2] {
-    on_any(PUBLISH, ANY)
+/// What leads from `chain` to ports that are published on every address: of the host's loopback, from the first address
+/// alone.
+fn on_any(family: Family, chain: &str, any: &str) -> Vec<String> {
+    let Words { loopback, first, .. } = words(family);
+    let first = first.map(|first| format!("{chain} -d {first} -j {any}"));
+    first.into_iter().chain([format!("{chain} ! -d {loopback} -j {any}")]).collect()
 }
 
-fn on_any(chain: &str, any: &str) -> [String; 2] {
-    [format!("{chain} -d 127.0.0.1 -j {any}"), format!("{chain} ! -d 127.0.0.0/8 -j {any}")]
-}
-
-fn masquerading(networks: &[NetworkNeeds], sources: &[Source]) -> Vec<String> {
-    let mut rules: Vec<String> =
-        masqueraded(networks).map(|range| format!("{HAIRPIN} -d {range} -j MASQUERADE")).collect();
+fn masquerading(all: Networks<'_>, sources: &[Source]) -> Vec<String> {
+    let mut rules: Vec<String> = all.masqueraded().map(|range| format!("{HAIRPIN} -d {range} -j MASQUERADE")).collect();
     let dnat = "-m conntrack --ctstate DNAT";
     rules.push(format!("{POSTROUTING} {dnat} -j {MASQUERADED}"));
-    rules.extend(masqueraded(networks).map(|range| format!("{POSTROUTING} -s {range} {dnat} -j {HAIRPIN}")));
+    rules.extend(all.masqueraded().map(|range| format!("{POSTROUTING} -s {range} {dnat} -j {HAIRPIN}")));
     rules.push(format!("{POSTROUTING} -o lo -j RETURN"));
-    for bridge in bridges(networks) {
-        rules.push(format!("{POSTROUTING} -s 127.0.0.0/8 -o {bridge} -j MASQUERADE"));
+    let loopback = words(all.family).loopback;
+    for bridge in all.bridges() {
+        rules.push(format!("{POSTROUTING} -s {loopback} -o {bridge} -j MASQUERADE"));
         rules.push(format!("{POSTROUTING} -o {bridge} -j RETURN"));
     }
-    let chosen = ranges(networks).filter_map(|needs| Some((needs.range, needs.outbound?)));
+    let chosen = all.ranges().filter_map(|needs| Some((needs.range, needs.outbound?)));
     rules.extend(chosen.map(|(range, address)| format!("{POSTROUTING} -s {range} -j SNAT --to-source {address}")));
-    rules.extend(sources.iter().flat_map(|source| masqueraded(networks).flat_map(|range| leaving(range, source))));
-    rules.extend(masqueraded(networks).map(|range| format!("{POSTROUTING} -s {range} -j MASQUERADE")));
+    // The senders that are chosen are of IPv4.
+    let sources = if all.family == Family::V4 { sources } else { &[] };
+    rules.extend(sources.iter().flat_map(|source| all.masqueraded().flat_map(|range| leaving(range, source))));
+    rules.extend(all.masqueraded().map(|range| format!("{POSTROUTING} -s {range} -j MASQUERADE")));
     rules
 }
 
-fn bridges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &str> {
-    networks.iter().map(|network| network.bridge.as_str())
-}
+impl<'n> Networks<'n> {
+    fn bridges(self) -> impl Iterator<Item = &'n str> {
+        self.networks.iter().map(|network| network.bridge.as_str())
+    }
 
-fn ranges(networks: &[NetworkNeeds]) -> impl Iterator<Item = &RangeNeeds> {
-    let ranges = networks.iter().flat_map(|network| &network.ranges);
-    ranges.filter(|needs| Family::of(needs.range.addr()) == FAMILY)
-}
+    fn ranges(self) -> impl Iterator<Item = &'n RangeNeeds> {
+        self.networks.iter().flat_map(move |network| self.ranges_of(network))
+    }
 
-/// The links by which others may address a range, each with the range.
-fn trusted(networks: &[NetworkNeeds]) -> impl Iterator<Item = (&str, IpNet)> {
-    networks.iter().flat_map(|network| {
-        let own = || ranges(std::slice::from_ref(network)).map(|needs| needs.range);
-        network.trusted.iter().flat_map(move |link| own().map(move |range| (link.as_str(), range)))
-    })
-}
+    fn ranges_of(self, network: &'n NetworkNeeds) -> impl Iterator<Item = &'n RangeNeeds> {
+        network.ranges.iter().filter(move |needs| Family::of(needs.range.addr()) == self.family)
+    }
 
-fn masqueraded(networks: &[NetworkNeeds]) -> impl Iterator<Item = IpNet> {
-    ranges(networks).filter(|needs| needs.masquerade).map(|needs| needs.range)
+    /// The links by which others may address a range, each with the range.
+    fn trusted(self) -> impl Iterator<Item = (&'n str, IpNet)> {
+        self.networks.iter().flat_map(move |network| {
+            let own = move || self.ranges_of(network).map(|needs| needs.range);
+            network.trusted.iter().flat_map(move |link| own().map(move |range| (link.as_str(), range)))
+        })
+    }
+
+    fn masqueraded(self) -> impl Iterator<Item = IpNet> {
+        self.ranges().filter(|needs| needs.masquerade).map(|needs| needs.range)
+    }
 }
 
 /// Where the table `security` stands on its hooks: who comes later is not asked. iptables-nft has numbers of its own.
@@ -388,5 +395,7 @@ pub fn priority_of_asking(kind: Kind) -> Option<i32> {
 
 /// The rules of a published port, each with its table.
 pub fn rules_of(port: &Publish, base: &Base) -> impl Iterator<Item = (Table, String)> {
-    Table::of(base).flat_map(|table| table.ports(std::slice::from_ref(port)).into_iter().map(move |rule| (table, rule)))
+    let family = Family::of(port.target.ip());
+    let rules = move |table: Table| table.ports(family, std::slice::from_ref(port)).into_iter();
+    Table::of(family, base).flat_map(move |table| rules(table).map(move |rule| (table, rule)))
 }

@@ -77,17 +77,23 @@ pub(super) fn plain(rule: &str) -> String {
                 plain = plain + " -p " + name.as_deref().unwrap_or(protocol);
                 words.next();
             }
-            _ => plain = plain + " " + word.strip_suffix("/32").unwrap_or(word),
+            _ => plain = plain + " " + alone(word),
         }
     }
     plain
+}
+
+/// A word without the length of a prefix that is a whole address.
+fn alone(word: &str) -> &str {
+    let length = if word.contains(':') { "/128" } else { "/32" };
+    word.strip_suffix(length).unwrap_or(word)
 }
 
 /// The published port that a line of `iptables -S` stands for; none where it is no such rule.
 pub fn published(line: &str) -> Option<Publish> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let after = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
-    let address = after("-d").map(|net| net.trim_end_matches("/32").parse::<IpAddr>());
+    let address = after("-d").map(|net| alone(net).parse::<IpAddr>());
     let protocol = after("-p")?;
     let number = |known: &Protocol| protocol == known.to_string() || protocol == known.number().to_string();
     let (address, port) = (address.transpose().ok()?, after("--dport")?.parse().ok()?);

@@ -19,6 +19,7 @@ mod tests {
     use super::*;
     use crate::firewall::tests::network;
     use crate::firewall::{Base, Needs};
+    use crate::model::Family;
 
     #[test]
     fn a_sender_is_chosen_before_the_rest_is_masqueraded_and_no_attach_asks_for_it() {
@@ -30,12 +31,12 @@ mod tests {
             near: vec!["198.51.100.0/24".parse().unwrap()],
         };
         let all = Needs { networks: networks.clone(), sources: vec![source], ..Needs::default() };
-        let text = load(&all, &Held::default());
+        let text = load(Family::V4, &all, &Held::default());
         let expected = "-A OCINET-POSTROUTING -s 10.90.0.0/16 -d 198.51.100.0/24 -o wan -j MASQUERADE\n\
                         -A OCINET-POSTROUTING -s 10.90.0.0/16 -o wan -j SNAT --to-source 198.51.100.9\n\
                         -A OCINET-POSTROUTING -s 10.90.0.0/16 -j MASQUERADE\n";
         assert!(text.contains(expected), "{text}");
-        assert!(check(&all).contains("-j SNAT"));
-        assert!(!add(&networks, &Base::default(), &[]).contains("-j SNAT"));
+        assert!(check(Family::V4, &all).contains("-j SNAT"));
+        assert!(!add(Family::V4, &networks, &Base::default(), &[]).contains("-j SNAT"));
     }
 }

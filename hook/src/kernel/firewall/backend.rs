@@ -121,7 +121,7 @@ impl Backend for NoBackend {
         Ok(Inventory::default())
     }
 
-    fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn slow_sockets(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 }

@@ -18,10 +18,15 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use crate::firewall::pass::{Filter, Variant};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::proc;
-use crate::model::InterfaceName;
+use crate::model::{Family, InterfaceName};
 
-/// The tables that this network namespace has.
-const NAMES: &str = "/proc/net/ip_tables_names";
+/// The files that name the tables which this network namespace has.
+fn names(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "/proc/net/ip_tables_names",
+        Family::V6 => "/proc/net/ip6_tables_names",
+    }
+}
 
 /// `IPT_SO_GET_INFO` and `IPT_SO_GET_ENTRIES`.
 const GET_INFO: libc::c_int = 64;
@@ -61,17 +66,18 @@ pub(super) struct Table {
     policy: usize,
 }
 
-/// Whether this network namespace has a table of that name.
-pub(in crate::kernel) fn has_table(table: &str) -> Result<bool> {
-    match proc::read_text(NAMES) {
+/// Whether this network namespace has a table of that name and `family`.
+pub(in crate::kernel) fn has_table(family: Family, table: &str) -> Result<bool> {
+    let path = names(family);
+    match proc::read_text(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        names => Ok(names.doing(|| format!("read {NAMES}"))?.lines().any(|name| name == table)),
+        names => Ok(names.doing(|| format!("read {path}"))?.lines().any(|name| name == table)),
     }
 }
 
 /// The table `filter`, where this network namespace has one.
 pub(super) fn filter() -> Result<Option<Table>> {
-    if !has_table("filter")? {
+    if !has_table(Family::V4, "filter")? {
         return Ok(None);
     }
     let what = || "look at the table filter of iptables-legacy".to_owned();

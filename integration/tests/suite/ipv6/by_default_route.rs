@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use ocinet_integration::{Host, Proto, Proto::Tcp, UPLINK, every};
 
-use super::{UPLINK6, define, planned, settings};
+use super::{UPLINK6, define, planned, settings, with_every_firewall};
 
 /// The IPv4 port and the IPv6 port of the host lead to the container called `web`, or do not.
 fn is_reached(host: &Host, v4: bool, v6: bool) -> Result<()> {
@@ -22,7 +22,7 @@ const PORTS: &str = "8080:80,8080:80/udp";
 /// By different networks for each family, from the attach on, by a connect and a disconnect, and in a rebuilt store.
 #[test]
 fn ports_lead_by_both_default_routes() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         for networks in ["plain;dual", "six;plain"] {
             let web = host.container("web").network(networks).publish(PORTS).run()?;
             is_reached(host, true, true)?;

@@ -1,7 +1,7 @@
 //! IPv6 on the default network, by the setting `ipv6`.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Container, Host, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every};
+use ocinet_integration::{Container, Firewall, Host, PEER, Proto, Proto::Tcp, Runtime, Settings, UPLINK, every};
 
 use super::{CABLE, FAR6, PEER6, UPLINK6, addresses, doctor, planned};
 
@@ -23,52 +23,55 @@ fn address6(container: &Container<'_>) -> Result<String> {
 #[test]
 fn the_default_network_has_both_families() -> Result<()> {
     let settings = Settings::default().runtime(Runtime::Runc).prepare(CABLE);
-    settings.prepare("mkdir -p /etc/ocinet; echo 'ipv6 = true' >/etc/ocinet/config.toml").test(|host| {
-        let planned = planned(host, "bridge", "[::]:8080:80")?.success()?;
-        ensure!(planned.contains("/64"), "{planned}");
-        let web = host.container("web").publish("8080:80,[::]:8081:80,8080:80/udp").run()?;
-        let sibling = host.container("sibling").run()?;
-        let (own, other) = (address6(&web)?, address6(&sibling)?);
-        ensure!(own.starts_with("fd") && own.ends_with(":a5a:2") && other.ends_with(":a5a:3"), "{own} {other}");
-        host.check()?;
-        ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
-        let _server = host.peer().serve("peer", &["80"])?;
-        every(Proto::ALL, |proto| {
-            web.reaches(*proto, format!("{PEER}:80"))?.is("peer")?.seen_from(UPLINK)?;
-            web.reaches(*proto, format!("[{PEER6}]:80"))?.is("peer")?.seen_from(UPLINK6)?;
-            sibling.reaches(*proto, format!("[{own}]:80"))?.is("web")?.seen_from(&*other)?;
-            sibling.reaches(*proto, format!("[{UPLINK6}]:8080"))?.is("web")?;
-            for at in [UPLINK.to_owned(), format!("[{UPLINK6}]")] {
-                host.peer().reaches(*proto, format!("{at}:8080"))?.is("web")?;
-            }
-            Ok(())
-        })?;
-        host.peer().reaches(Tcp, format!("[{UPLINK6}]:8081"))?.is("web")?;
-        web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
-        host.peer().sh(&format!("ip route add {own}/128 via {UPLINK6}"))?;
-        host.peer().cannot_reach(Tcp, format!("[{own}]:80"))?;
-        let shown = host.ocinet("network inspect bridge")?.success()?;
-        ensure!(shown.contains(&own.replace(":a5a:2", ":/64")), "{own}: {shown}");
-        // The kernel alone tells of both families, also where the bridge is gone.
-        let before = web.sandbox()?;
-        for loss in ["true", "ip link delete ocinet0"] {
-            host.sh(&format!("{loss}; rm -f /run/ocinet/store*"))?;
-            host.ocinet("doctor --fix")?.success()?;
-            let after = web.sandbox()?;
-            ensure!(before.endpoints == after.endpoints && before.publish == after.publish, "{before:#?}\n{after:#?}");
-            host.check().context(loss)?;
-            host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
-            sibling.reaches(Tcp, format!("[{own}]:80"))?.is("web")?;
+    let settings = settings.prepare("mkdir -p /etc/ocinet; echo 'ipv6 = true' >>/etc/ocinet/config.toml");
+    every(Firewall::ALL, |firewall| settings.clone().firewall(*firewall).test(both_families))
+}
+
+fn both_families(host: &Host) -> Result<()> {
+    let planned = planned(host, "bridge", "[::]:8080:80")?.success()?;
+    ensure!(planned.contains("/64"), "{planned}");
+    let web = host.container("web").publish("8080:80,[::]:8081:80,8080:80/udp").run()?;
+    let sibling = host.container("sibling").run()?;
+    let (own, other) = (address6(&web)?, address6(&sibling)?);
+    ensure!(own.starts_with("fd") && own.ends_with(":a5a:2") && other.ends_with(":a5a:3"), "{own} {other}");
+    host.check()?;
+    ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+    let _server = host.peer().serve("peer", &["80"])?;
+    every(Proto::ALL, |proto| {
+        web.reaches(*proto, format!("{PEER}:80"))?.is("peer")?.seen_from(UPLINK)?;
+        web.reaches(*proto, format!("[{PEER6}]:80"))?.is("peer")?.seen_from(UPLINK6)?;
+        sibling.reaches(*proto, format!("[{own}]:80"))?.is("web")?.seen_from(&*other)?;
+        sibling.reaches(*proto, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        for at in [UPLINK.to_owned(), format!("[{UPLINK6}]")] {
+            host.peer().reaches(*proto, format!("{at}:8080"))?.is("web")?;
         }
-        sibling.delete()?;
-        web.delete()?;
-        host.settles()?;
-        // The range is the same after all of it was gone.
-        host.ocinet("reset --force")?.success()?;
-        let again = host.container("again").run()?;
-        ensure!(address6(&again)? == own, "{:?}", again.sandbox()?);
-        again.delete()
-    })
+        Ok(())
+    })?;
+    host.peer().reaches(Tcp, format!("[{UPLINK6}]:8081"))?.is("web")?;
+    web.reaches(Tcp, format!("[{FAR6}]:80"))?.is("peer")?;
+    host.peer().sh(&format!("ip route add {own}/128 via {UPLINK6}"))?;
+    host.peer().cannot_reach(Tcp, format!("[{own}]:80"))?;
+    let shown = host.ocinet("network inspect bridge")?.success()?;
+    ensure!(shown.contains(&own.replace(":a5a:2", ":/64")), "{own}: {shown}");
+    // The kernel alone tells of both families, also where the bridge is gone.
+    let before = web.sandbox()?;
+    for loss in ["true", "ip link delete ocinet0"] {
+        host.sh(&format!("{loss}; rm -f /run/ocinet/store*"))?;
+        host.ocinet("doctor --fix")?.success()?;
+        let after = web.sandbox()?;
+        ensure!(before.endpoints == after.endpoints && before.publish == after.publish, "{before:#?}\n{after:#?}");
+        host.check().context(loss)?;
+        host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
+        sibling.reaches(Tcp, format!("[{own}]:80"))?.is("web")?;
+    }
+    sibling.delete()?;
+    web.delete()?;
+    host.settles()?;
+    // The range is the same after all of it was gone.
+    host.ocinet("reset --force")?.success()?;
+    let again = host.container("again").run()?;
+    ensure!(address6(&again)? == own, "{:?}", again.sandbox()?);
+    again.delete()
 }
 
 /// The default network as it runs stays as it is until its last container has left it.

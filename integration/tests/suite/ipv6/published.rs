@@ -3,12 +3,12 @@
 use anyhow::{Result, ensure};
 use ocinet_integration::{Proto, Proto::Tcp, UPLINK};
 
-use super::{UPLINK6, settings};
+use super::{UPLINK6, with_every_firewall};
 
 /// Each form of an address of the host, and what is in its way.
 #[test]
 fn ports_are_published_at_addresses_of_both_families() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         let peer = host.peer();
         let at = |publish: &str, reached: &[&str], closed: &[&str]| -> Result<()> {
             let web = host.container("web").network("dual").publish(publish).run()?;
@@ -36,10 +36,30 @@ fn ports_are_published_at_addresses_of_both_families() -> Result<()> {
     })
 }
 
+/// As many as no program is told one by one (`firewall/iptables/alike.rs`).
+#[test]
+fn many_ports_come_and_go() -> Result<()> {
+    with_every_firewall(|host| {
+        let many = format!("9000-9299:9000-9299,[{UPLINK6}]:9300-9399:9300-9399,[::]:9400-9449:9400-9449/udp");
+        let web = host.container("web").network("dual").publish(&many).serving(&["9000-9449"]).run()?;
+        let other = host.container("other").network("dual").publish("8080:80").run()?;
+        host.check()?;
+        for (proto, port) in [(Tcp, 9000), (Tcp, 9299), (Tcp, 9399), (Proto::Udp, 9449)] {
+            host.peer().reaches(proto, format!("[{UPLINK6}]:{port}"))?.is("web")?;
+        }
+        web.delete()?;
+        ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
+        host.check()?;
+        host.peer().cannot_reach(Tcp, format!("[{UPLINK6}]:9000"))?;
+        host.peer().reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("other")?;
+        other.delete()
+    })
+}
+
 /// A listener of either family, and a container, are in the way of a port of their family.
 #[test]
 fn conflicts_are_named_across_families() -> Result<()> {
-    settings().test(|host| {
+    with_every_firewall(|host| {
         let refused = |network: &str, publish: &str, why: &str| -> Result<()> {
             let refused = host.container("other").network(network).publish(publish).refused()?;
             ensure!(refused.stderr.contains(why), "{publish}: {refused}");

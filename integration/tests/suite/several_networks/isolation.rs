@@ -147,7 +147,9 @@ fn networks_reach_each_other_by_published_ports_alone() -> Result<()> {
             (Firewall::Nftables, true, Family::ALL),
             (Firewall::Nftables, false, Family::ALL),
             (Firewall::IptablesNft, false, Family::FIRST),
+            (Firewall::IptablesNft, true, Family::ALL),
             (Firewall::IptablesLegacy, true, Family::FIRST),
+            (Firewall::IptablesLegacy, false, Family::ALL),
         ],
         |(firewall, bridge_nf, families)| {
             let settings = Settings::default().runtime(Runtime::Runc).firewall(*firewall).bridge_nf(*bridge_nf);

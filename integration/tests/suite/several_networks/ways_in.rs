@@ -36,7 +36,9 @@ fn with_networks(networks: &[(&str, u8, &str)], story: impl Fn(&Host, &'static [
         (Firewall::Nftables, false, Family::FIRST),
         (Firewall::Nftables, true, Family::ALL),
         (Firewall::IptablesNft, true, Family::FIRST),
+        (Firewall::IptablesNft, false, Family::ALL),
         (Firewall::IptablesLegacy, false, Family::FIRST),
+        (Firewall::IptablesLegacy, true, Family::ALL),
     ];
     every(worlds, |(firewall, bridge_nf, families)| {
         let settings = Settings::default().runtime(Runtime::Runc).firewall(*firewall).bridge_nf(*bridge_nf);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::Iptables;
+use super::one_family::OneFamily;
 use super::removal::LOOKS;
 use crate::firewall::iptables::{self as rules, Alike, PortRule, Table};
 use crate::firewall::{Base, Publish};
@@ -20,7 +20,7 @@ type ByChain = BTreeMap<&'static str, HashSet<PortRule>>;
 /// The expressions of rules, by what they say.
 type Patterns = HashMap<PortRule, Vec<u8>>;
 
-impl Iptables {
+impl OneFamily {
     /// Takes away those of `ports` that are in `tables`. False where their chains have rules that are not understood and
     /// may be theirs; then nothing was changed.
     ///
@@ -41,13 +41,14 @@ impl Iptables {
         let mut places = Vec::new();
         for table in tables {
             for (chain, wanted) in by_chain(*table, ports) {
+                let family = self.family;
                 let (mut found, mut is_understood) = (HashSet::new(), true);
-                for listed in self.nft()?.rules(table.name(), chain)? {
-                    let rule = rules::decoded(&listed.expressions);
+                for listed in self.nft()?.rules(family, table.name(), chain)? {
+                    let rule = rules::decoded(family, &listed.expressions);
                     is_understood &= rule.is_some();
                     if let Some(rule) = rule.filter(|rule| wanted.contains(rule)) {
                         found.insert(rule);
-                        places.push(RulePlace { table: table.name(), chain, handle: listed.handle });
+                        places.push(RulePlace { family, table: table.name(), chain, handle: listed.handle });
                     }
                 }
                 if !is_understood && found.len() < wanted.len() {
@@ -64,11 +65,12 @@ impl Iptables {
     /// # Errors
     /// When the kernel refuses; then some may have been added.
     pub(super) fn add_alike(&mut self, base: &Base, ports: &Alike) -> Result<bool> {
-        let chains = self.nft()?.chains_of_iptables()?;
+        let family = self.family;
+        let chains = self.nft()?.chains_of_iptables(family)?;
         let mut made = Vec::new();
         // In the order in which documents add them.
         for table in [Table::Nat, Table::Mangle, Table::Security] {
-            if !Table::of(base).any(|of| of == table) {
+            if !Table::of(family, base).any(|of| of == table) {
                 continue;
             }
             let Some(patterns) = self.patterns(table, ports, &chains)? else { return Ok(false) };
@@ -78,7 +80,7 @@ impl Iptables {
                 let pattern = told.and_then(|(_, told)| patterns.get(&told));
                 let expressions = pattern.and_then(|pattern| rules::with_ports_of(port, &rule, pattern));
                 let Some(expressions) = expressions else { return Ok(false) };
-                made.push(NewRule { table: table.name(), chain, expressions });
+                made.push(NewRule { family, table: table.name(), chain, expressions });
             }
         }
         self.nft()?.add_rules(&made)?;
@@ -94,8 +96,10 @@ impl Iptables {
                 return Ok(None);
             }
             // What else is attached to a rule may speak of its ports, too.
-            for listed in self.nft()?.rules(table.name(), chain)?.into_iter().filter(|listed| !listed.has_userdata) {
-                let rule = rules::decoded(&listed.expressions).filter(|rule| wanted.contains(rule));
+            let family = self.family;
+            let listed = self.nft()?.rules(family, table.name(), chain)?;
+            for listed in listed.into_iter().filter(|listed| !listed.has_userdata) {
+                let rule = rules::decoded(family, &listed.expressions).filter(|rule| wanted.contains(rule));
                 patterns.extend(rule.map(|rule| (rule, listed.expressions)));
             }
         }

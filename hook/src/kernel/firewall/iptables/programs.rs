@@ -8,7 +8,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::Iptables;
+use super::one_family::OneFamily;
 use crate::firewall::iptables::Table;
 use crate::kernel::child_process::{self, Ended};
 use crate::kernel::error::{Error, Result};
@@ -33,7 +33,7 @@ pub(super) enum Answer<T> {
     Absent(String),
 }
 
-impl Iptables {
+impl OneFamily {
     /// Gives a document to `iptables-restore`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@
 //! the same handles before and after `iptables -S`, and as many rules were printed, each line stands for the handle in
 //! its place.
 
-use super::Iptables;
+use super::one_family::OneFamily;
 use super::programs::Answer;
 use crate::firewall::Publish;
 use crate::firewall::iptables::{self as rules, Table, of_ports};
@@ -26,7 +26,7 @@ const AT_ONCE_LEGACY: usize = 1024;
 /// How often we look again where others change a chain meanwhile.
 pub(super) const LOOKS: usize = 10;
 
-impl Iptables {
+impl OneFamily {
     /// Takes away those of `ports` that are there.
     pub(super) fn remove_ports(&mut self, ports: &[Publish]) -> Result<()> {
         // All that may hold them, whatever the base calls for now: the input loop may have been given up since they
@@ -51,7 +51,7 @@ impl Iptables {
         let mut rest = Vec::new();
         for portion in ports.chunks(at_once) {
             // One that is missing keeps all of its table in place.
-            if let Answer::Absent(_) = self.restore(&rules::remove(portion, &tables))? {
+            if let Answer::Absent(_) = self.restore(&rules::remove(self.family, portion, &tables))? {
                 rest.extend_from_slice(portion);
             }
         }
@@ -66,7 +66,7 @@ impl Iptables {
         for _ in 0..LOOKS {
             let held = self.held_in(&[table])?;
             let mut all = true;
-            for portion in held.rules_of(table, ports).chunks(at_once) {
+            for portion in held.rules_of(table, self.family, ports).chunks(at_once) {
                 // Another program may have deleted one since we looked.
                 all &= self.restore(&rules::remove_lines(table, portion))? == Answer::Done(());
             }
@@ -83,7 +83,7 @@ impl Iptables {
     /// Also where a chain changes each time that it is looked at.
     fn remove_by_handle(&mut self, ports: &[Publish], tables: &[Table]) -> Result<()> {
         for table in tables.iter().copied() {
-            let is_theirs = of_ports(table, ports);
+            let is_theirs = of_ports(table, self.family, ports);
             for chain in table.chains_of_ports() {
                 if !self.remove_in(table, chain, &is_theirs)? {
                     return Err(self.changing(&[table]));
@@ -94,17 +94,18 @@ impl Iptables {
     }
 
     fn remove_in(&mut self, table: Table, chain: &'static str, is_theirs: &impl Fn(&str) -> bool) -> Result<bool> {
+        let family = self.family;
         for _ in 0..LOOKS {
-            let before = self.nft()?.handles(table.name(), chain)?;
+            let before = self.nft()?.handles(family, table.name(), chain)?;
             if before.is_empty() {
                 return Ok(true);
             }
             let lines = self.rules(table, chain)?;
-            if lines.len() != before.len() || self.nft()?.handles(table.name(), chain)? != before {
+            if lines.len() != before.len() || self.nft()?.handles(family, table.name(), chain)? != before {
                 continue;
             }
             let theirs = lines.iter().zip(before).filter(|(line, _)| is_theirs(line));
-            let place = |(_, handle)| RulePlace { table: table.name(), chain, handle };
+            let place = |(_, handle)| RulePlace { family, table: table.name(), chain, handle };
             if self.nft()?.delete_rules(&theirs.map(place).collect::<Vec<_>>())? {
                 return Ok(true);
             }

@@ -24,6 +24,7 @@ use crate::firewall::{Backend, Base, Change, Inventory, Needs, NetworkNeeds, Pub
 use crate::kernel::child_process;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
+use crate::model::Family;
 use elements::element_question;
 pub(super) use xt::{NewRule, RulePlace, XtChain};
 
@@ -197,8 +198,14 @@ impl Backend for Nftables {
         })
     }
 
-    fn slow_socket(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.netlink.as_fd())
+    fn slow_sockets(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.as_fd()]
+    }
+}
+
+impl AsFd for Nftables {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
     }
 }
 
@@ -210,14 +217,22 @@ fn inet(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
 }
 
-fn ip(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0), message)
+/// A family of tables that are of one family of addresses.
+fn number(family: Family) -> NetfilterProtoFamily {
+    match family {
+        Family::V4 => NetfilterProtoFamily::IPv4,
+        Family::V6 => NetfilterProtoFamily::IPv6,
+    }
+}
+
+fn of_family(family: Family, message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(number(family), 0, 0), message)
 }
 
 fn in_table(table: Table, message: NfTablesMessage) -> NetfilterMessage {
     match table {
         Table::Inet => inet(message),
-        Table::Ip => ip(message),
+        Table::Ip => of_family(Family::V4, message),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The chains and rules that iptables-nft keeps in nf_tables: family `ip`, tables with the names of iptables'.
+//! The chains and rules that iptables-nft keeps in nf_tables: families `ip` and `ip6`, tables with the names of
+//! iptables'.
 
 use std::io;
 
@@ -7,13 +8,14 @@ use netlink_packet_core::{
     NetlinkHeader, NetlinkSerializable, NlasIterator,
 };
 use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage};
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner};
 use nix::errno::Errno;
 
 use super::dump::{Answer, Dump};
 use super::elements::NFTABLES;
-use super::{Nftables, ip, is_absent};
+use super::{Nftables, is_absent, number, of_family};
 use crate::kernel::error::{Doing, Result};
+use crate::model::Family;
 
 /// How many rules one transaction deletes. Its messages stay below 48 KiB, for the reasons that bound one of elements.
 const RULES: usize = 512;
@@ -67,6 +69,8 @@ pub(in crate::kernel) struct ListedRule {
 
 /// A rule that stands in a chain.
 pub(in crate::kernel) struct RulePlace {
+    /// The table's family.
+    pub family: Family,
     /// The chain's table.
     pub table: &'static str,
     /// The chain.
@@ -77,6 +81,8 @@ pub(in crate::kernel) struct RulePlace {
 
 /// A rule that is to be added.
 pub(in crate::kernel) struct NewRule {
+    /// The table's family.
+    pub family: Family,
     /// The chain's table.
     pub table: &'static str,
     /// The chain.
@@ -86,40 +92,43 @@ pub(in crate::kernel) struct NewRule {
 }
 
 impl Nftables {
-    /// The chains in the tables of iptables-nft. None where the kernel has no nf_tables.
-    pub(in crate::kernel) fn chains_of_iptables(&mut self) -> Result<Vec<XtChain>> {
-        let header = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
+    /// The chains in the tables of iptables-nft of `family`. None where the kernel has no nf_tables.
+    pub(in crate::kernel) fn chains_of_iptables(&mut self, family: Family) -> Result<Vec<XtChain>> {
+        let header = NetfilterHeader::new(number(family), 0, 0);
         let question = NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() });
         match self.netlink.request(NetfilterMessage::new(header, question), NLM_F_DUMP) {
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(Vec::new()),
             answers => {
                 let answers = answers.doing(|| "list the chains of iptables-nft".into())?;
-                Ok(answers.iter().filter_map(XtChain::read).collect())
+                Ok(answers.iter().filter_map(|answer| XtChain::read(family, answer)).collect())
             }
         }
     }
 
     /// The rules of a chain, in their order; none where the chain is not there.
-    pub(in crate::kernel) fn rules(&mut self, table: &str, chain: &str) -> Result<Vec<ListedRule>> {
-        let question = ip(NfTablesMessage::GetRule(RuleMessage {
-            attributes: vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())],
-        }));
+    pub(in crate::kernel) fn rules(&mut self, family: Family, table: &str, chain: &str) -> Result<Vec<ListedRule>> {
+        let question = of_family(
+            family,
+            NfTablesMessage::GetRule(RuleMessage {
+                attributes: vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.into())],
+            }),
+        );
         let answers = match self.netlink.request(Dump::<ListedRule>::Question(question), NLM_F_DUMP) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
-            answers => answers.doing(|| format!("list chain {chain} of table ip {table}"))?,
+            answers => answers.doing(|| format!("list chain {chain} of table {} {table}", name(family)))?,
         };
         Ok(answers.into_iter().filter_map(Dump::answer).collect())
     }
 
     /// The handles of a chain's rules, in their order; none where the chain is not there.
-    pub(in crate::kernel) fn handles(&mut self, table: &str, chain: &str) -> Result<Vec<u64>> {
-        Ok(self.rules(table, chain)?.into_iter().map(|rule| rule.handle).collect())
+    pub(in crate::kernel) fn handles(&mut self, family: Family, table: &str, chain: &str) -> Result<Vec<u64>> {
+        Ok(self.rules(family, table, chain)?.into_iter().map(|rule| rule.handle).collect())
     }
 
     /// Deletes rules. False where one is not there: then some of the others may be.
     pub(in crate::kernel) fn delete_rules(&mut self, rules: &[RulePlace]) -> Result<bool> {
         let deletion = |rule: &RulePlace| {
-            let change = Change::of_rule(DELETE_RULE, rule.table, rule.chain);
+            let change = Change::of_rule(DELETE_RULE, rule.family, rule.table, rule.chain);
             (change.with(HANDLE, &rule.handle.to_be_bytes()), NLM_F_REQUEST)
         };
         for portion in rules.chunks(RULES) {
@@ -137,7 +146,7 @@ impl Nftables {
     /// When the kernel refuses; those of the transactions before are there then.
     pub(in crate::kernel) fn add_rules(&mut self, rules: &[NewRule]) -> Result<()> {
         let addition = |rule: &NewRule| {
-            let change = Change::of_rule(NEW_RULE, rule.table, rule.chain);
+            let change = Change::of_rule(NEW_RULE, rule.family, rule.table, rule.chain);
             (change.with(EXPRESSIONS | NLA_F_NESTED, &rule.expressions), NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND)
         };
         let mut rest = rules;
@@ -148,7 +157,7 @@ impl Nftables {
                 size <= ADDED
             };
             let (portion, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            let what = || format!("add {} rules to table ip {}", rules.len(), first.table);
+            let what = || format!("add {} rules to table {} {}", rules.len(), name(first.family), first.table);
             self.change_rules(portion.iter().map(addition)).doing(what)?;
             rest = others;
         }
@@ -177,8 +186,8 @@ impl Change {
         Self { kind, body: vec![0, 0, high, low] }
     }
 
-    fn of_rule(kind: u16, table: &str, chain: &str) -> Self {
-        let change = Self { kind: NFTABLES << 8 | kind, body: vec![libc::AF_INET as u8, 0, 0, 0] };
+    fn of_rule(kind: u16, family: Family, table: &str, chain: &str) -> Self {
+        let change = Self { kind: NFTABLES << 8 | kind, body: vec![number(family).into(), 0, 0, 0] };
         change.with(TABLE, format!("{table}\0").as_bytes()).with(CHAIN, format!("{chain}\0").as_bytes())
     }
 
@@ -214,9 +223,17 @@ impl NetlinkDeserializable for Change {
     }
 }
 
+/// A family, as `nft` calls it.
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
 impl XtChain {
-    /// A chain of family `ip`.
-    fn read(message: &NetfilterMessage) -> Option<Self> {
+    /// A chain of `family`.
+    fn read(family: Family, message: &NetfilterMessage) -> Option<Self> {
         let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else { return None };
         let mut read = Self { table: String::new(), name: String::new(), uses: 0 };
         for attribute in &chain.attributes {
@@ -227,7 +244,7 @@ impl XtChain {
                 _ => {}
             }
         }
-        (message.header.family == NetfilterProtoFamily::IPv4).then_some(read)
+        (message.header.family == number(family)).then_some(read)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind,
-    connect, listen as listen_on, sendto, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, SockaddrStorage, bind, connect,
+    listen as listen_on, sendto, setsockopt, socket, sockopt,
 };
 
 const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
@@ -111,18 +111,21 @@ fn advertise(interface: &str) -> Outcome {
 }
 
 /// Sends packets into a connection that are outside its windows, and then asks over the same connection.
-fn stray(server: SocketAddrV4) -> Outcome {
+fn stray(server: SocketAddr) -> Outcome {
     const FAR: [u32; 2] = [0x2000_0000, 0xa000_0000];
-    let mut stream = TcpStream::connect_timeout(&server.into(), Duration::from_secs(5))?;
+    let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let SocketAddr::V4(client) = stream.local_addr()? else { return Err("no address of version 4".into()) };
-    let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Tcp)?;
+    let client = stream.local_addr()?;
+    let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let raw = socket(family, SockType::Raw, SockFlag::empty(), SockProtocol::Tcp)?;
     // The windows are not known here. Of two numbers that are opposite, one is outside.
     for (sequence, acknowledged) in
         FAR.into_iter().flat_map(|sequence| FAR.map(|acknowledged| (sequence, acknowledged)))
     {
         let segment = acknowledgement(client, server, sequence, acknowledged);
-        sendto(raw.as_raw_fd(), &segment, &SockaddrIn::from(server), MsgFlags::empty())?;
+        // A raw socket has no port.
+        let to = SockaddrStorage::from(SocketAddr::new(server.ip(), 0));
+        sendto(raw.as_raw_fd(), &segment, &to, MsgFlags::empty())?;
     }
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut response = String::new();
@@ -132,11 +135,16 @@ fn stray(server: SocketAddrV4) -> Outcome {
 }
 
 /// A segment without data (RFC 9293, section 3.1).
-fn acknowledgement(client: SocketAddrV4, server: SocketAddrV4, sequence: u32, acknowledged: u32) -> Vec<u8> {
+fn acknowledgement(client: SocketAddr, server: SocketAddr, sequence: u32, acknowledged: u32) -> Vec<u8> {
     let mut segment = [client.port().to_be_bytes(), server.port().to_be_bytes()].concat();
     segment.extend([sequence.to_be_bytes(), acknowledged.to_be_bytes()].concat());
     segment.extend([5 << 4, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
-    let pseudo = [client.ip().octets(), server.ip().octets(), [0, 6, 0, 20]].concat();
+    let octets = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    // That of IPv6 has longer numbers in it, of which the sum is the same (RFC 8200, section 8.1).
+    let pseudo = [octets(client), octets(server), vec![0, 6, 0, 20]].concat();
     let sum: u32 =
         pseudo.iter().chain(&segment).enumerate().map(|(at, byte)| u32::from(*byte) << (8 * (1 - at % 2))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);

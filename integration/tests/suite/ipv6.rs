@@ -1,5 +1,6 @@
 //! Networks with IPv6, alone or beside IPv4.
 
+mod attacks;
 mod by_default_route;
 mod default_bridge;
 mod neighbours;

@@ -53,6 +53,40 @@ fn ports_lead_by_both_default_routes() -> Result<()> {
     })
 }
 
+/// A network of IPv4 alone that joins, and takes the default route, takes no port of IPv6 away, whatever form it was
+/// published in; and so it is after the next start.
+#[test]
+fn a_network_of_ipv4_that_joins_takes_no_port_of_ipv6() -> Result<()> {
+    with_every_firewall(|host| {
+        let publish = format!("[::]:8080:80,[::]:8080:80/udp,0.0.0.0:8080:80,0.0.0.0:8080:80/udp,[{UPLINK6}]:8081:80");
+        let mut web = host.container("web").network("dual").publish(&publish).run()?;
+        let holds = || -> Result<()> {
+            is_reached(host, true, true)?;
+            host.peer().reaches(Tcp, format!("[{UPLINK6}]:8081"))?.is("web")?;
+            let shown = host.ocinet("port web")?.success()?;
+            let all = ["[::]:8080", "0.0.0.0:8080", &format!("[{UPLINK6}]:8081")].map(|at| shown.contains(at));
+            ensure!(all == [true; 3], "{shown}");
+            host.check()
+        };
+        holds()?;
+        host.ocinet("network connect plain web --gw-priority 1")?.success()?;
+        let route = web.sh("ip -4 route show default")?;
+        ensure!(route.contains("via 10.64.9.1"), "{route}");
+        holds()?;
+        for _ in 0..2 {
+            web.restart()?;
+            let route = web.sh("ip -4 route show default")?;
+            ensure!(route.contains("via 10.64.9.1"), "{route}");
+            holds()?;
+        }
+        host.ocinet("network disconnect plain web")?.success()?;
+        holds()?;
+        web.restart()?;
+        holds()?;
+        web.delete()
+    })
+}
+
 /// A network that decides otherwise of published ports gets none, and that is said.
 #[test]
 fn what_one_family_has_not_is_said() -> Result<()> {

@@ -1,7 +1,7 @@
 //! Commands by which the operator lets our packets through the firewalls of other programs.
 
 use super::word;
-use crate::firewall::pass::{Closed, FORWARD, ForeignDrop, PassPlace, Variant, ZONE};
+use crate::firewall::pass::{Closed, FORWARD, ForeignDrop, PassPlace, Tables, Variant, ZONE};
 use crate::model::InterfaceName;
 
 /// The command that lets pass what `bridge` forwards.
@@ -11,7 +11,10 @@ pub fn accept_in(chain: &ForeignDrop, bridge: &InterfaceName) -> String {
         ForeignDrop::Nft { family, table, chain } => {
             format!("nft insert rule {family} {} {} {side}ifname {bridge} accept", word(table), word(chain))
         }
-        ForeignDrop::Legacy => format!("{} -w -I {FORWARD} -{side} {bridge} -j ACCEPT", Variant::Legacy.program()),
+        ForeignDrop::Legacy(family) => {
+            let program = Tables { variant: Variant::Legacy, family: *family }.program();
+            format!("{program} -w -I {FORWARD} -{side} {bridge} -j ACCEPT")
+        }
     };
     format!("{} && {}", one('i'), one('o'))
 }
@@ -20,8 +23,8 @@ pub fn accept_in(chain: &ForeignDrop, bridge: &InterfaceName) -> String {
 pub fn accept_bridge(closed: Closed, bridge: &InterfaceName) -> String {
     let bridge = word(bridge.as_str());
     match closed {
-        Closed::Iptables(variant, PassPlace::DockerUser) => {
-            let program = variant.program();
+        Closed::Iptables(tables, PassPlace::DockerUser) => {
+            let program = tables.program();
             let one = |side| format!("{program} -w -I DOCKER-USER -{side} {bridge} -j ACCEPT");
             format!("{} && {}", one('i'), one('o'))
         }

@@ -2,6 +2,8 @@
 //! ocinet adds, in the place that each of them offers for it, lets containers through, and every rule of theirs stays
 //! as it was.
 
+mod ipv6;
+
 use anyhow::{Context, Result, ensure};
 use ocinet_integration::ForeignFirewall::{self, Docker, Firewalld, Ufw};
 use ocinet_integration::Iptables::Nft;

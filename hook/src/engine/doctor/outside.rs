@@ -7,7 +7,7 @@ use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
 use crate::driver::Setting;
-use crate::engine::rules::{Passes, Unpassed};
+use crate::engine::rules::{Passes, Unpassed, passed_families};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::pass::MissingPass;
@@ -97,7 +97,7 @@ impl Engine {
 
 /// Firewalls of other programs that drop what our networks forward.
 fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
-    let survey = passes.survey()?;
+    let survey = passes.survey(passed_families(networks))?;
     let finding = |missing: MissingPass| {
         if missing.is_the_operators() {
             return Finding::yours(missing.subject(), missing.trouble(), shell::firewalld_zone());
@@ -114,7 +114,7 @@ fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
         {
             findings.push(Finding::yours(subject, trouble, remedy));
         }
-        for foreign in passes.obstacles(&survey, bridge)? {
+        for foreign in passes.obstacles(&survey, network)? {
             let trouble = format!("of another program drops what {bridge} forwards");
             findings.push(Finding::yours(
                 format!("chain {}", foreign.place()),

@@ -48,10 +48,8 @@ impl Engine {
         }
         self.rules.reload_if_different(&self.store, &mut self.links)?;
         if guarded {
-            for network in self.networks_in_use()? {
-                if let Some(link) = network.link() {
-                    self.rules.passes.add_missing(&self.locks, &[link])?;
-                }
+            for network in self.networks_in_use()?.iter().filter(|network| network.link().is_some()) {
+                self.rules.passes.add_missing(&self.locks, std::slice::from_ref(network))?;
             }
         }
         let fallback = self.config.dns_fallback.clone();

@@ -6,7 +6,7 @@ use crate::engine::locks::FirewallLock;
 use crate::engine::{Error, Result};
 use crate::firewall::{Change, NetworkNeeds, Publish, publish_needs};
 use crate::kernel::HostLinks;
-use crate::model::{Endpoint, Families, Family, InterfaceName, Network, Publishing, Sandbox};
+use crate::model::{Endpoint, Families, Family, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
 
 /// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
@@ -74,12 +74,15 @@ impl Rules {
         let is_addressed = |endpoint: &Endpoint| {
             endpoint.network == network.name && matches!(endpoint.publishing, Publishing::Routed | Publishing::Trusted)
         };
-        let Some(link) = network.link().filter(|_| sandbox.endpoints.iter().any(is_addressed)) else { return Ok(()) };
+        if network.link().is_none() || !sandbox.endpoints.iter().any(is_addressed) {
+            return Ok(());
+        }
         if sandbox.publish.is_empty() || !self.keeper.kind(store)?.has_rules() {
             return Ok(());
         }
-        let survey = self.passes.add_missing(&self.locks, &[link])?;
-        self.passes.refuse_unpassed(&survey, sandbox, std::slice::from_ref(network))
+        let networks = std::slice::from_ref(network);
+        let survey = self.passes.add_missing(&self.locks, networks)?;
+        self.passes.refuse_unpassed(&survey, sandbox, networks)
     }
 
     fn open(
@@ -96,8 +99,7 @@ impl Rules {
         if !kind.has_rules() {
             return Ok(());
         }
-        let bridges: Vec<&InterfaceName> = networks.iter().filter_map(Network::link).collect();
-        if bridges.is_empty() {
+        if networks.iter().all(|network| network.link().is_none()) {
             return Ok(());
         }
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
@@ -110,7 +112,7 @@ impl Rules {
             drop(lock);
             // Loads all that the store says, these ports included.
             self.forward(missing, store, links)?;
-            let survey = self.passes.add_missing(&self.locks, &bridges)?;
+            let survey = self.passes.add_missing(&self.locks, networks)?;
             return self.passes.refuse_unpassed(&survey, sandbox, networks);
         }
         let change = Change { base, networks: &needs, add: ports, remove: &[] };
@@ -119,7 +121,7 @@ impl Rules {
         if !whole {
             self.load_for(ports.to_vec(), needs, store, links)?;
         }
-        let survey = self.passes.add_missing(&self.locks, &bridges)?;
+        let survey = self.passes.add_missing(&self.locks, networks)?;
         self.passes.refuse_unpassed(&survey, sandbox, networks)
     }
 
@@ -131,11 +133,13 @@ impl Rules {
         store: &mut Store,
         links: &mut HostLinks,
     ) -> Result<()> {
-        let Some(link) = network.link() else { return Ok(()) };
+        if network.link().is_none() {
+            return Ok(());
+        }
         let needs = Vec::from_iter(NetworkNeeds::of(network));
         self.forward(not_forwarded(needs.iter())?, store, links)?;
         self.load_for(publish_needs(sandbox), needs, store, links)?;
-        self.passes.add_missing(&self.locks, &[link]).map(drop)
+        self.passes.add_missing(&self.locks, std::slice::from_ref(network)).map(drop)
     }
 
     /// Lets no published port lead to `sandbox` any more. The caller shares the firewall's lock, and has read `row`

@@ -19,5 +19,5 @@ mod ruleset;
 pub(super) use container::refuse_unasked;
 pub(super) use forwarding::{forward_no_more, not_forwarded};
 pub(super) use input_loop::{input_loop_by, is_input_loop_as_needed};
-pub(super) use pass::{Passes, Unpassed};
+pub(super) use pass::{Passes, Unpassed, passed_families};
 pub(super) use ruleset::Rules;

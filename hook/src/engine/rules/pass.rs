@@ -9,7 +9,7 @@ use crate::engine::locks::alone_at_firewall;
 use crate::engine::{Error, Result};
 use crate::firewall::pass::{self, Closed, ForeignDrop, MissingPass, Survey};
 use crate::kernel::{self, ForeignFirewalls, LockFile};
-use crate::model::{InterfaceName, Network, Publishing, Sandbox};
+use crate::model::{Families, Family, InterfaceName, Network, Publishing, Sandbox};
 use crate::shell;
 
 /// The passes, and what reads the firewalls that they are in.
@@ -17,6 +17,12 @@ pub(in crate::engine) struct Passes {
     /// Opened when it is first needed and kept open, since closing it can take long.
     firewalls: Option<ForeignFirewalls>,
     log: Logger,
+}
+
+/// The families of which passes are needed for `networks`: IPv4 in any case.
+pub(in crate::engine) fn passed_families(networks: &[Network]) -> Families {
+    let of_ipv4 = Families::default().with(Family::V4);
+    if networks.iter().any(Network::has_ipv6) { of_ipv4.with(Family::V6) } else { of_ipv4 }
 }
 
 /// That there is no pass for a network.
@@ -49,20 +55,22 @@ impl Passes {
         Self { firewalls: None, log: log.clone() }
     }
 
-    /// Adds every missing pass, and warns of drops that have no place for one and concern one of `bridges`. Returns what
-    /// the other programs' firewalls do then.
-    pub fn add_missing(&mut self, locks: &LockFile, bridges: &[&InterfaceName]) -> Result<Survey> {
-        let mut survey = self.survey()?;
+    /// Adds every missing pass for the families of `networks`, and warns of drops that have no place for one and concern
+    /// one of their bridges. Returns what the other programs' firewalls do then.
+    pub fn add_missing(&mut self, locks: &LockFile, networks: &[Network]) -> Result<Survey> {
+        let families = passed_families(networks);
+        let mut survey = self.survey(families)?;
         if !survey.missing_passes().is_empty() {
             let _alone = alone_at_firewall(locks)?;
             // Another process may have added it while this one waited for the lock.
-            survey = self.survey()?;
+            survey = self.survey(families)?;
             for missing in survey.missing_passes() {
                 self.add(missing);
             }
         }
-        for bridge in bridges {
-            for foreign in self.obstacles(&survey, bridge)? {
+        for network in networks {
+            let Some(bridge) = network.link() else { continue };
+            for foreign in self.obstacles(&survey, network)? {
                 let (place, remedy) = (foreign.place(), shell::accept_in(foreign, bridge));
                 let what = format!("drops what {bridge} forwards; to let it pass: {remedy}");
                 warn!(self.log, "chain {place} of another program {what}");
@@ -96,7 +104,7 @@ impl Passes {
         let Some(bridge) = network.link().filter(|bridge| is_addressed || !pass::is_known(bridge)) else {
             return Ok(None);
         };
-        for closed in survey.closed() {
+        for closed in survey.closed().into_iter().filter(|closed| network.has_ipv6() || !closed.is_of_ipv6()) {
             let mut is_decided = false;
             for place in closed.decisions() {
                 is_decided = is_decided || self.firewalls()?.mentions(&place, bridge)?;
@@ -117,7 +125,7 @@ impl Passes {
         }
         info!(self.log, "adding a forward pass"; "of" => &subject);
         let added = match missing {
-            MissingPass::Iptables(variant, place) => kernel::add_pass(variant, place),
+            MissingPass::Iptables(tables, place) => kernel::add_pass(tables, place),
             MissingPass::Firewalld(_) => kernel::change_zone(true),
         };
         if let Err(error) = added {
@@ -125,10 +133,11 @@ impl Passes {
         }
     }
 
-    /// The chains that drop what `bridge` forwards, and are not ours to change.
-    pub fn obstacles<'s>(&mut self, survey: &'s Survey, bridge: &InterfaceName) -> Result<Vec<&'s ForeignDrop>> {
+    /// The chains that drop what the bridge of `network` forwards, and are not ours to change.
+    pub fn obstacles<'s>(&mut self, survey: &'s Survey, network: &Network) -> Result<Vec<&'s ForeignDrop>> {
         let mut obstacles = Vec::new();
-        for foreign in &survey.foreign_drops {
+        let Some(bridge) = network.link() else { return Ok(obstacles) };
+        for foreign in survey.foreign_drops.iter().filter(|foreign| network.has_ipv6() || !foreign.is_of_ipv6()) {
             if !self.firewalls()?.mentions(foreign, bridge)? {
                 obstacles.push(foreign);
             }
@@ -138,10 +147,10 @@ impl Passes {
 
     /// Removes every pass, and returns where.
     pub fn remove(&mut self) -> Result<Vec<String>> {
-        let survey = self.survey()?;
+        let survey = self.survey(Family::ALL.into_iter().collect())?;
         let filters = survey.filters.iter().filter(|filter| filter.has_chain());
         let mut passes: Vec<_> = filters
-            .map(|filter| (format!("the rules of {}", filter.variant.program()), kernel::remove_pass(filter.variant)))
+            .map(|filter| (format!("the rules of {}", filter.tables.program()), kernel::remove_pass(filter.tables)))
             .collect();
         if survey.firewalld.is_some_and(|firewalld| firewalld.is_open && !firewalld.is_permanent) {
             passes.push(("firewalld".to_owned(), kernel::change_zone(false)));
@@ -156,9 +165,9 @@ impl Passes {
         Ok(removed)
     }
 
-    /// What other programs' firewalls do with what our networks forward.
-    pub fn survey(&mut self) -> Result<Survey> {
-        Ok(self.firewalls()?.survey()?)
+    /// What other programs' firewalls do with what our networks forward of `families`.
+    pub fn survey(&mut self, families: Families) -> Result<Survey> {
+        Ok(self.firewalls()?.survey(families)?)
     }
 
     /// The socket that takes the kernel long to close after elements of a firewall were deleted.

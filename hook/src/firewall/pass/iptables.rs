@@ -13,6 +13,8 @@
 //! The chain lets into a bridge of ours only what was published or is answered, also when our own rules have been
 //! flushed.
 
+use crate::model::Family;
+
 /// Our chain in another program's table.
 pub const PASS_CHAIN: &str = "OCINET-PASSAGE";
 
@@ -23,8 +25,13 @@ const DOCKER_USER: &str = "DOCKER-USER";
 const UFW_AFTER: &str = "ufw-after-forward";
 const UFW_REJECT: &str = "ufw-reject-forward";
 
+/// What ufw calls these chains of IPv6.
+const UFW6_AFTER: &str = "ufw6-after-forward";
+const UFW6_REJECT: &str = "ufw6-reject-forward";
+
 /// The chains in which operators have rules about what is forwarded.
-pub const OPERATORS_CHAINS: [&str; 4] = [FORWARD, DOCKER_USER, "ufw-user-forward", "ufw-before-forward"];
+pub const OPERATORS_CHAINS: [&str; 6] =
+    [FORWARD, DOCKER_USER, "ufw-user-forward", "ufw-before-forward", "ufw6-user-forward", "ufw6-before-forward"];
 
 /// What the chain holds. The bridges of Docker are called `docker0`, `docker_gwbridge` and `br-` with a number.
 const RULES: [&str; 8] = [
@@ -47,12 +54,23 @@ pub enum Variant {
     Legacy,
 }
 
-impl Variant {
-    /// The program that changes it.
+/// Tables of iptables: each variant has some of its own for each family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tables {
+    /// The variant.
+    pub variant: Variant,
+    /// The family.
+    pub family: Family,
+}
+
+impl Tables {
+    /// The program that changes them.
     pub fn program(self) -> &'static str {
-        match self {
-            Self::Nft => "iptables-nft",
-            Self::Legacy => "iptables-legacy",
+        match (self.variant, self.family) {
+            (Variant::Nft, Family::V4) => "iptables-nft",
+            (Variant::Nft, Family::V6) => "ip6tables-nft",
+            (Variant::Legacy, Family::V4) => "iptables-legacy",
+            (Variant::Legacy, Family::V6) => "ip6tables-legacy",
         }
     }
 }
@@ -77,12 +95,13 @@ impl PassPlace {
         }
     }
 
-    /// The chain that our jump stands in.
-    pub fn chain(self) -> &'static str {
-        match self {
-            Self::DockerUser => DOCKER_USER,
-            Self::UfwEnd => FORWARD,
-            Self::UfwAfter => UFW_AFTER,
+    /// The chain of `family` that our jump stands in.
+    pub fn chain(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Self::DockerUser, _) => DOCKER_USER,
+            (Self::UfwEnd, _) => FORWARD,
+            (Self::UfwAfter, Family::V4) => UFW_AFTER,
+            (Self::UfwAfter, Family::V6) => UFW6_AFTER,
         }
     }
 }
@@ -91,7 +110,7 @@ impl PassPlace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filter {
     /// Which one.
-    pub variant: Variant,
+    pub tables: Tables,
     /// Whether `FORWARD` drops what nothing accepts.
     pub drops: bool,
     /// Whether Docker's chain for the operator is there.
@@ -106,17 +125,17 @@ pub struct Filter {
 
 impl Filter {
     /// A table of which nothing is known yet.
-    pub fn new(variant: Variant) -> Self {
-        Self { variant, drops: false, docker: false, ufw: false, ufw_rejects: false, chain_uses: None }
+    pub fn new(tables: Tables) -> Self {
+        Self { tables, drops: false, docker: false, ufw: false, ufw_rejects: false, chain_uses: None }
     }
 
     /// Takes note of a chain with that many rules in it and jumps to it, together.
     pub fn note(&mut self, chain: &str, uses: u32) {
         match chain {
             DOCKER_USER => self.docker = true,
-            UFW_AFTER => self.ufw = true,
+            UFW_AFTER | UFW6_AFTER => self.ufw = true,
             // A jump leads to it always; a rule is in it only where the policy is to reject.
-            UFW_REJECT => self.ufw_rejects = uses > 1,
+            UFW_REJECT | UFW6_REJECT => self.ufw_rejects = uses > 1,
             PASS_CHAIN => self.chain_uses = Some(uses),
             _ => {}
         }
@@ -147,12 +166,12 @@ impl Filter {
 
 impl PassPlace {
     /// What adds the pass here, for `iptables-restore --noflush`, where `rules` is what `iptables -S` prints of the
-    /// table.
-    pub fn adding(self, rules: &str) -> String {
+    /// table of `family`.
+    pub fn adding(self, family: Family, rules: &str) -> String {
         let mut text = format!("*filter\n:{PASS_CHAIN} - [0:0]\n");
         text.extend(deletions(rules));
         text.extend(RULES.iter().map(|rule| format!("-A {PASS_CHAIN} {rule}\n")));
-        let chain = self.chain();
+        let chain = self.chain(family);
         let others: Vec<&str> = rules.lines().filter(|rule| is_in(rule, chain) && !is_jump(rule)).collect();
         let closing = format!("-A {chain} -j RETURN");
         let place = match others.last() {
@@ -186,7 +205,8 @@ mod tests {
     use super::*;
 
     fn filter(chains: &[(&str, u32)]) -> Filter {
-        let mut filter = Filter { drops: true, ..Filter::new(Variant::Nft) };
+        let tables = Tables { variant: Variant::Nft, family: Family::V4 };
+        let mut filter = Filter { drops: true, ..Filter::new(tables) };
         chains.iter().for_each(|(chain, uses)| filter.note(chain, *uses));
         filter
     }
@@ -213,14 +233,14 @@ mod tests {
         let jump =
             |place: &str| format!("\n{place} -m comment --comment \"containers of ocinet\" -j {PASS_CHAIN}\nCOMMIT\n");
         let old = "-P FORWARD DROP\n-N DOCKER-USER\n-A DOCKER-USER -s 192.0.2.1/32 -j DROP\n-A DOCKER-USER -j RETURN\n";
-        let text = PassPlace::DockerUser.adding(old);
+        let text = PassPlace::DockerUser.adding(Family::V4, old);
         assert!(
             text.starts_with("*filter\n:OCINET-PASSAGE - [0:0]\n-A OCINET-PASSAGE -i docker+ -j RETURN\n"),
             "{text}"
         );
         assert!(text.ends_with(&jump("-I DOCKER-USER 2")), "{text}");
         let new = "-N DOCKER-USER\n-A DOCKER-USER -s 192.0.2.1/32 -j DROP\n-A DOCKER-USER-2 -j RETURN\n";
-        assert!(PassPlace::DockerUser.adding(new).ends_with(&jump("-A DOCKER-USER")));
+        assert!(PassPlace::DockerUser.adding(Family::V4, new).ends_with(&jump("-A DOCKER-USER")));
     }
 
     #[test]
@@ -230,6 +250,6 @@ mod tests {
             format!("-N OCINET-PASSAGE\n{}-A FORWARD -j X\n{}", jump("-A", "DOCKER-USER"), jump("-A", "FORWARD"));
         let gone = jump("-D", "DOCKER-USER") + &jump("-D", "FORWARD");
         assert_eq!(removing(&rules), format!("*filter\n{gone}-F OCINET-PASSAGE\n-X OCINET-PASSAGE\nCOMMIT\n"));
-        assert!(PassPlace::UfwEnd.adding(&rules).contains(&gone));
+        assert!(PassPlace::UfwEnd.adding(Family::V4, &rules).contains(&gone));
     }
 }

@@ -9,18 +9,21 @@
 //! container's own address, in a routed network or from a trusted link, would need an accept for each port, and so would
 //! each bridge of another name: such an attach is refused, unless a rule of the operator names the bridge.
 //!
+//! Docker and ufw have tables of their own for IPv6, which are looked at where a network has IPv6. firewalld's are for
+//! both families.
+//!
 //! Every attach asks the kernel whether the passes are there. The store does not remember it, since the other program
 //! removes a pass when it reloads its rules.
 
 mod firewalld;
 mod iptables;
 
-use crate::model::InterfaceName;
+use crate::model::{Family, InterfaceName};
 
 pub use firewalld::{
     FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, ZONE, ZONE_FILES, ZONE_INTERFACES, admits, holds, zone_command,
 };
-pub use iptables::{FORWARD, Filter, OPERATORS_CHAINS, PASS_CHAIN, PassPlace, Variant, removing};
+pub use iptables::{FORWARD, Filter, OPERATORS_CHAINS, PASS_CHAIN, PassPlace, Tables, Variant, removing};
 
 /// What other programs' firewalls do with forwarded packets, as read from the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct Survey {
 impl Survey {
     /// The firewalls that drop what is forwarded, but for what a pass lets through.
     pub fn closed(&self) -> Vec<Closed> {
-        let of = |filter: &Filter| Some(Closed::Iptables(filter.variant, filter.place()?));
+        let of = |filter: &Filter| Some(Closed::Iptables(filter.tables, filter.place()?));
         let filters = self.filters.iter().filter_map(of);
         filters.chain(self.firewalld.map(|_| Closed::Firewalld)).collect()
     }
@@ -44,7 +47,7 @@ impl Survey {
     /// The passes that are needed and not there.
     pub fn missing_passes(&self) -> Vec<MissingPass> {
         let filters = self.filters.iter().filter(|filter| !filter.is_open());
-        let filters = filters.filter_map(|filter| Some(MissingPass::Iptables(filter.variant, filter.place()?)));
+        let filters = filters.filter_map(|filter| Some(MissingPass::Iptables(filter.tables, filter.place()?)));
         filters.chain(self.firewalld.filter(|firewalld| !firewalld.is_open).map(MissingPass::Firewalld)).collect()
     }
 }
@@ -58,7 +61,7 @@ pub fn is_known(bridge: &InterfaceName) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
     /// That of Docker or ufw.
-    Iptables(Variant, PassPlace),
+    Iptables(Tables, PassPlace),
     /// firewalld.
     Firewalld,
 }
@@ -67,17 +70,23 @@ impl Closed {
     /// The firewall, for messages.
     pub fn subject(self) -> String {
         match self {
-            Self::Iptables(variant, place) => MissingPass::Iptables(variant, place).subject(),
+            Self::Iptables(tables, place) => MissingPass::Iptables(tables, place).subject(),
             Self::Firewalld => "firewalld".into(),
         }
+    }
+
+    /// Whether it drops packets of IPv6 alone.
+    pub fn is_of_ipv6(self) -> bool {
+        matches!(self, Self::Iptables(Tables { family: Family::V6, .. }, _))
     }
 
     /// Where a rule that names a bridge shows that the operator has decided about it. In the old iptables, our own rules
     /// cannot be told from the operator's.
     pub fn decisions(self) -> Vec<ForeignDrop> {
         let (family, table, chains) = match self {
-            Self::Iptables(Variant::Nft, _) => ("ip", "filter", &OPERATORS_CHAINS[..]),
-            Self::Iptables(Variant::Legacy, _) => return Vec::new(),
+            Self::Iptables(Tables { variant: Variant::Legacy, .. }, _) => return Vec::new(),
+            Self::Iptables(Tables { family: Family::V4, .. }, _) => ("ip", "filter", &OPERATORS_CHAINS[..]),
+            Self::Iptables(Tables { family: Family::V6, .. }, _) => ("ip6", "filter", &OPERATORS_CHAINS[..]),
             Self::Firewalld => ("inet", FIREWALLD_TABLE, &FIREWALLD_ZONES[..]),
         };
         let one = |chain: &&str| ForeignDrop::Nft { family, table: table.into(), chain: (*chain).into() };
@@ -89,7 +98,7 @@ impl Closed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingPass {
     /// In the table `filter` of iptables.
-    Iptables(Variant, PassPlace),
+    Iptables(Tables, PassPlace),
     /// A zone of firewalld.
     Firewalld(Firewalld),
 }
@@ -98,7 +107,7 @@ impl MissingPass {
     /// The firewall that needs it, for messages: `Docker's firewall (iptables-nft)`.
     pub fn subject(self) -> String {
         match self {
-            Self::Iptables(variant, place) => format!("{}'s firewall ({})", place.keeper(), variant.program()),
+            Self::Iptables(tables, place) => format!("{}'s firewall ({})", place.keeper(), tables.program()),
             Self::Firewalld(_) => "firewalld".into(),
         }
     }
@@ -106,8 +115,8 @@ impl MissingPass {
     /// What is wrong without it.
     pub fn trouble(self) -> String {
         match self {
-            Self::Iptables(_, place) => {
-                format!("drops what containers forward: no rule in {} lets it pass", place.chain())
+            Self::Iptables(tables, place) => {
+                format!("drops what containers forward: no rule in {} lets it pass", place.chain(tables.family))
             }
             Self::Firewalld(Firewalld { has_zone: true, .. }) => {
                 format!("rejects what containers forward: their bridges are not in zone {ZONE}")
@@ -134,16 +143,24 @@ pub enum ForeignDrop {
         /// The chain.
         chain: String,
     },
-    /// `FORWARD` of the old iptables.
-    Legacy,
+    /// `FORWARD` of the old iptables of a family.
+    Legacy(Family),
 }
 
 impl ForeignDrop {
+    /// Whether it drops packets of IPv6 alone.
+    pub fn is_of_ipv6(&self) -> bool {
+        matches!(self, Self::Nft { family: "ip6", .. } | Self::Legacy(Family::V6))
+    }
+
     /// Where it is: `ip filter FORWARD`.
     pub fn place(&self) -> String {
         match self {
             Self::Nft { family, table, chain } => format!("{family} {table} {chain}"),
-            Self::Legacy => format!("{FORWARD} of {}", Variant::Legacy.program()),
+            Self::Legacy(family) => {
+                let tables = Tables { variant: Variant::Legacy, family: *family };
+                format!("{FORWARD} of {}", tables.program())
+            }
         }
     }
 }

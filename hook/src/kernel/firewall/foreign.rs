@@ -10,15 +10,16 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
 
+use super::nftables::number;
 use super::xtables;
 use crate::firewall::nftables::TABLE;
 use crate::firewall::pass::{
-    self, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, ForeignDrop, PassPlace, Survey, Variant, ZONE_FILES,
+    self, FIREWALLD_TABLE, FORWARD, Filter, Firewalld, ForeignDrop, PassPlace, Survey, Tables, Variant, ZONE_FILES,
 };
 use crate::kernel::child_process;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::netlink::Netlink;
-use crate::model::InterfaceName;
+use crate::model::{Families, Family, InterfaceName};
 
 /// `NF_DROP`, as a chain's policy.
 const DROP: u32 = 0;
@@ -26,6 +27,7 @@ const DROP: u32 = 0;
 /// Families, as `nft` calls them.
 const INET: &str = "inet";
 const IP: &str = "ip";
+const IP6: &str = "ip6";
 
 /// A connection to nf_tables, to look at what others have there.
 pub struct ForeignFirewalls {
@@ -41,27 +43,31 @@ impl ForeignFirewalls {
         Ok(Self { netlink: Netlink::netfilter()? })
     }
 
-    /// Reads what may drop what our networks forward.
+    /// Reads what may drop what our networks forward of `families`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn survey(&mut self) -> Result<Survey> {
+    pub fn survey(&mut self, families: Families) -> Result<Survey> {
         let message = NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() });
         let answers = self.dump(NetfilterProtoFamily::Unspec, message, "list the host's chains")?;
         let chains: Vec<Chain<'_>> = answers.iter().filter_map(Chain::read).collect();
-        let nft = iptables_nft(&chains);
-        let foreign_drops = chains.iter().filter(|chain| !(chain.is_iptables() && nft.place().is_some()));
-        let foreign_drops = foreign_drops.filter_map(Chain::foreign_drop).collect();
+        let mut filters: Vec<Filter> = families.iter().map(|family| iptables_nft(family, &chains)).collect();
+        let is_passed = |chain: &Chain<'_>| {
+            filters.iter().any(|filter| chain.is_iptables(filter.tables.family) && filter.place().is_some())
+        };
+        let is_of = |chain: &&Chain<'_>| chain.family != NetfilterProtoFamily::IPv6 || families.contains(Family::V6);
+        let foreign_drops = chains.iter().filter(is_of).filter(|chain| !is_passed(chain));
+        let mut foreign_drops: Vec<ForeignDrop> = foreign_drops.filter_map(Chain::foreign_drop).collect();
         let firewalld = if chains.iter().any(Chain::is_firewalld) { Some(self.firewalld()?) } else { None };
-        let mut survey = Survey { filters: vec![nft], firewalld, foreign_drops };
-        if let Some(table) = xtables::filter()? {
+        for family in families.iter() {
+            let Some(table) = xtables::filter(family)? else { continue };
             let legacy = table.filter();
             if legacy.drops && legacy.place().is_none() {
-                survey.foreign_drops.push(ForeignDrop::Legacy);
+                foreign_drops.push(ForeignDrop::Legacy(family));
             }
-            survey.filters.push(legacy);
+            filters.push(legacy);
         }
-        Ok(survey)
+        Ok(Survey { filters, firewalld, foreign_drops })
     }
 
     /// Whether a rule of `foreign` names `interface`: then its owner has decided about our packets.
@@ -69,10 +75,17 @@ impl ForeignFirewalls {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn mentions(&mut self, foreign: &ForeignDrop, interface: &InterfaceName) -> Result<bool> {
-        let ForeignDrop::Nft { family, table, chain } = foreign else {
-            return Ok(xtables::filter()?.is_some_and(|table| table.mentions(interface)));
+        let (family, table, chain) = match foreign {
+            ForeignDrop::Nft { family, table, chain } => (*family, table, chain),
+            ForeignDrop::Legacy(family) => {
+                return Ok(xtables::filter(*family)?.is_some_and(|table| table.mentions(interface)));
+            }
         };
-        let family = if *family == INET { NetfilterProtoFamily::Inet } else { NetfilterProtoFamily::IPv4 };
+        let family = match family {
+            INET => NetfilterProtoFamily::Inet,
+            IP6 => NetfilterProtoFamily::IPv6,
+            _ => NetfilterProtoFamily::IPv4,
+        };
         Ok(self.rules(family, table, chain)?.iter().any(|rule| pass::holds(rule, interface.as_str())))
     }
 
@@ -123,18 +136,18 @@ impl AsFd for ForeignFirewalls {
 ///
 /// # Errors
 /// When its programs are missing or refuse; then all is as it was.
-pub fn add_pass(variant: Variant, place: PassPlace) -> Result<()> {
-    let rules = rules(variant)?;
-    change(variant, &place.adding(&rules))
+pub fn add_pass(tables: Tables, place: PassPlace) -> Result<()> {
+    let rules = rules(tables)?;
+    change(tables, &place.adding(tables.family, &rules))
 }
 
 /// Removes our chain, and the jumps to it, from a table of iptables.
 ///
 /// # Errors
 /// As [`add_pass`].
-pub fn remove_pass(variant: Variant) -> Result<()> {
-    let rules = rules(variant)?;
-    change(variant, &pass::removing(&rules))
+pub fn remove_pass(tables: Tables) -> Result<()> {
+    let rules = rules(tables)?;
+    change(tables, &pass::removing(&rules))
 }
 
 /// Puts our bridges into our zone of firewalld, or takes them out.
@@ -150,12 +163,12 @@ pub fn change_zone(open: bool) -> Result<()> {
 /// How long the programs wait for the lock of iptables, in seconds.
 const PATIENCE: &str = "5";
 
-fn rules(variant: Variant) -> Result<String> {
-    child_process::run(variant.program(), &["-w", PATIENCE, "-t", "filter", "-S"], "")
+fn rules(tables: Tables) -> Result<String> {
+    child_process::run(tables.program(), &["-w", PATIENCE, "-t", "filter", "-S"], "")
 }
 
-fn change(variant: Variant, text: &str) -> Result<()> {
-    let restore = format!("{}-restore", variant.program());
+fn change(tables: Tables, text: &str) -> Result<()> {
+    let restore = format!("{}-restore", tables.program());
     child_process::run(&restore, &["-w", PATIENCE, "--noflush"], text).map(drop)
 }
 
@@ -193,6 +206,7 @@ impl<'m> Chain<'m> {
     fn foreign_drop(&self) -> Option<ForeignDrop> {
         let family = match self.family {
             NetfilterProtoFamily::IPv4 => IP,
+            NetfilterProtoFamily::IPv6 => IP6,
             NetfilterProtoFamily::Inet => INET,
             _ => return None,
         };
@@ -205,15 +219,15 @@ impl<'m> Chain<'m> {
         self.family == NetfilterProtoFamily::Inet && self.table == FIREWALLD_TABLE && self.forwards
     }
 
-    /// Whether it is one of iptables' table `filter`, which iptables-nft keeps under the names of old.
-    fn is_iptables(&self) -> bool {
-        self.family == NetfilterProtoFamily::IPv4 && self.table == "filter"
+    /// Whether it is one of iptables' table `filter` of `family`, which iptables-nft keeps under the names of old.
+    fn is_iptables(&self, family: Family) -> bool {
+        self.family == number(family) && self.table == "filter"
     }
 }
 
-fn iptables_nft(chains: &[Chain<'_>]) -> Filter {
-    let mut filter = Filter::new(Variant::Nft);
-    for chain in chains.iter().filter(|chain| chain.is_iptables()) {
+fn iptables_nft(family: Family, chains: &[Chain<'_>]) -> Filter {
+    let mut filter = Filter::new(Tables { variant: Variant::Nft, family });
+    for chain in chains.iter().filter(|chain| chain.is_iptables(family)) {
         filter.drops |= chain.name == FORWARD && chain.forwards && chain.drops;
         filter.note(chain.name, chain.uses);
     }

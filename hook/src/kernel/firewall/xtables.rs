@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use crate::firewall::pass::{Filter, Variant};
+use crate::firewall::pass::{Filter, Tables, Variant};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::proc;
 use crate::model::{Family, InterfaceName};
@@ -41,10 +41,21 @@ const HEAD: usize = 32 + 4 + 4;
 /// `NF_INET_FORWARD`.
 const FORWARD_HOOK: usize = 2;
 
-/// Offsets in `struct ipt_entry`, and its size.
-const TARGET_OFFSET: usize = 88;
-const NEXT_OFFSET: usize = 90;
-const ENTRY: usize = 112;
+/// Offsets in a rule, and the size of its head: of `struct ipt_entry`, and of `struct ip6t_entry`
+/// (linux/netfilter_ipv6/ip6_tables.h), whose addresses are longer.
+#[derive(Clone, Copy)]
+struct Layout {
+    target_offset: usize,
+    next_offset: usize,
+    entry: usize,
+}
+
+fn layout(family: Family) -> Layout {
+    match family {
+        Family::V4 => Layout { target_offset: 88, next_offset: 90, entry: 112 },
+        Family::V6 => Layout { target_offset: 140, next_offset: 142, entry: 168 },
+    }
+}
 /// Offsets in `struct xt_entry_target`: its name, and what follows it.
 const TARGET_NAME: usize = 2;
 const TARGET_DATA: usize = 32;
@@ -60,7 +71,8 @@ const ATTEMPTS: usize = 5;
 
 /// A table as the kernel gave it.
 pub(super) struct Table {
-    /// Its rules (`struct ipt_entry`), one after the other.
+    family: Family,
+    /// Its rules (`struct ipt_entry` or `struct ip6t_entry`), one after the other.
     entries: Vec<u8>,
     /// Where the policy of `FORWARD` is.
     policy: usize,
@@ -75,28 +87,32 @@ pub(in crate::kernel) fn has_table(family: Family, table: &str) -> Result<bool> 
     }
 }
 
-/// The table `filter`, where this network namespace has one.
-pub(super) fn filter() -> Result<Option<Table>> {
-    if !has_table(Family::V4, "filter")? {
+/// The table `filter` of `family`, where this network namespace has one.
+pub(super) fn filter(family: Family) -> Result<Option<Table>> {
+    if !has_table(family, "filter")? {
         return Ok(None);
     }
     let what = || "look at the table filter of iptables-legacy".to_owned();
-    let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).doing(what)?;
+    let (of, level) = match family {
+        Family::V4 => (AddressFamily::Inet, libc::IPPROTO_IP),
+        Family::V6 => (AddressFamily::Inet6, libc::IPPROTO_IPV6),
+    };
+    let raw = socket(of, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).doing(what)?;
     for _ in 0..ATTEMPTS {
         let mut info = [0; INFO];
         info[..6].copy_from_slice(b"filter");
-        ask(&raw, GET_INFO, &mut info).doing(what)?;
+        ask(&raw, level, GET_INFO, &mut info).doing(what)?;
         let size = number(&info, INFO - 4);
         let mut table = vec![0; HEAD + size];
         table[..6].copy_from_slice(b"filter");
         table[32..36].copy_from_slice(&info[INFO - 4..]);
-        match ask(&raw, GET_ENTRIES, &mut table) {
+        match ask(&raw, level, GET_ENTRIES, &mut table) {
             // It has another size by now.
             Err(Errno::EAGAIN | Errno::EINVAL) => {}
             Err(error) => return Err(Error::refused(what(), error)),
             Ok(()) => {
                 let policy = number(&info, UNDERFLOWS + 4 * FORWARD_HOOK);
-                return Ok(Some(Table { entries: table.split_off(HEAD), policy }));
+                return Ok(Some(Table { family, entries: table.split_off(HEAD), policy }));
             }
         }
     }
@@ -106,7 +122,7 @@ pub(super) fn filter() -> Result<Option<Table>> {
 impl Table {
     /// What matters of it.
     pub fn filter(&self) -> Filter {
-        let mut filter = Filter::new(Variant::Legacy);
+        let mut filter = Filter::new(Tables { variant: Variant::Legacy, family: self.family });
         let (mut names, mut uses) = (BTreeMap::<usize, String>::new(), BTreeMap::<usize, u32>::new());
         let mut chain = 0;
         for entry in self.entries() {
@@ -139,7 +155,7 @@ impl Table {
     fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut start = 0;
         std::iter::from_fn(move || {
-            let entry = Entry::read(&self.entries, start)?;
+            let entry = Entry::read(layout(self.family), &self.entries, start)?;
             start = entry.end;
             Some(entry)
         })
@@ -156,15 +172,16 @@ struct Entry<'t> {
 }
 
 impl<'t> Entry<'t> {
-    fn read(table: &'t [u8], start: usize) -> Option<Self> {
+    fn read(layout: Layout, table: &'t [u8], start: usize) -> Option<Self> {
+        let Layout { target_offset, next_offset, entry } = layout;
         let short = |at: usize| {
             let bytes = table.get(start + at..start + at + 2)?;
             Some(usize::from(u16::from_ne_bytes([bytes[0], bytes[1]])))
         };
-        let (target, length) = (short(TARGET_OFFSET)?, short(NEXT_OFFSET)?);
-        let target = table.get(start..start + length.max(ENTRY))?.get(target..)?;
+        let (target, length) = (short(target_offset)?, short(next_offset)?);
+        let target = table.get(start..start + length.max(entry))?.get(target..)?;
         let name = target.get(TARGET_NAME..TARGET_NAME + NAME - 1)?;
-        Some(Self { start, end: start + length.max(ENTRY), target: text(name), data: target.get(TARGET_DATA..)? })
+        Some(Self { start, end: start + length.max(entry), target: text(name), data: target.get(TARGET_DATA..)? })
     }
 
     /// The name of the chain that begins here.
@@ -191,12 +208,11 @@ fn number(bytes: &[u8], at: usize) -> usize {
 
 /// getsockopt(2) into `answer`, which nix offers for options of a fixed size only.
 #[allow(unsafe_code)]
-fn ask(socket: &OwnedFd, option: libc::c_int, answer: &mut [u8]) -> nix::Result<()> {
+fn ask(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, answer: &mut [u8]) -> nix::Result<()> {
     let mut length = libc::socklen_t::try_from(answer.len()).map_err(|_| Errno::EOVERFLOW)?;
     // SAFETY: `answer` is writable for as many bytes as `length` says, and both outlive the call.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, option, answer.as_mut_ptr().cast(), &raw mut length)
-    };
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, answer.as_mut_ptr().cast(), &raw mut length) };
     Errno::result(result).map(drop)
 }
 
@@ -205,27 +221,30 @@ mod tests {
     use super::*;
 
     /// An entry of the kernel's, with a target of that name.
-    fn entry(target: &str, data: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0; ENTRY + TARGET_DATA + 32];
+    fn entry(family: Family, target: &str, data: &[u8]) -> Vec<u8> {
+        let Layout { target_offset, next_offset, entry } = layout(family);
+        let mut bytes = vec![0; entry + TARGET_DATA + 32];
         let length = u16::try_from(bytes.len()).expect("short");
-        bytes[TARGET_OFFSET..][..2].copy_from_slice(&u16::try_from(ENTRY).expect("short").to_ne_bytes());
-        bytes[NEXT_OFFSET..][..2].copy_from_slice(&length.to_ne_bytes());
-        bytes[ENTRY + TARGET_NAME..][..target.len()].copy_from_slice(target.as_bytes());
-        bytes[ENTRY + TARGET_DATA..][..data.len()].copy_from_slice(data);
+        bytes[target_offset..][..2].copy_from_slice(&u16::try_from(entry).expect("short").to_ne_bytes());
+        bytes[next_offset..][..2].copy_from_slice(&length.to_ne_bytes());
+        bytes[entry + TARGET_NAME..][..target.len()].copy_from_slice(target.as_bytes());
+        bytes[entry + TARGET_DATA..][..data.len()].copy_from_slice(data);
         bytes
-    }
-
-    fn verdict(verdict: i32) -> Vec<u8> {
-        entry("", &verdict.to_ne_bytes())
     }
 
     #[test]
     fn rules_and_jumps_are_uses() {
-        const SIZE: usize = ENTRY + TARGET_DATA + 32;
+        Family::ALL.into_iter().for_each(rules_and_jumps_are_uses_of);
+    }
+
+    fn rules_and_jumps_are_uses_of(family: Family) {
         const RETURN: i32 = -5;
+        let size = layout(family).entry + TARGET_DATA + 32;
+        let entry = |target: &str, data: &[u8]| entry(family, target, data);
+        let verdict = |verdict: i32| entry("", &verdict.to_ne_bytes());
         // FORWARD: a jump to DOCKER-USER and the policy. DOCKER-USER: a rule and its end. ufw's last chain: two rules
         // and its end.
-        let user = i32::try_from(3 * SIZE).expect("short");
+        let user = i32::try_from(3 * size).expect("short");
         let entries = [
             verdict(user),
             verdict(DROP),
@@ -238,8 +257,8 @@ mod tests {
             verdict(RETURN),
             entry("ERROR", b"ERROR"),
         ];
-        let mut table = Table { entries: entries.concat(), policy: SIZE };
-        let mut expected = Filter::new(Variant::Legacy);
+        let mut table = Table { family, entries: entries.concat(), policy: size };
+        let mut expected = Filter::new(Tables { variant: Variant::Legacy, family });
         expected.drops = true;
         expected.note("DOCKER-USER", 2);
         expected.note("ufw-reject-forward", 2);
@@ -250,9 +269,11 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_read_to_its_end() {
+        let entry = |target: &str, data: &[u8]| entry(Family::V4, target, data);
+        let verdict = |verdict: i32| entry("", &verdict.to_ne_bytes());
         let whole = [verdict(-1), entry("ERROR", b"DOCKER-USER"), verdict(-5)].concat();
         for length in 0..whole.len() {
-            let table = Table { entries: whole[..length].to_vec(), policy: 0 };
+            let table = Table { family: Family::V4, entries: whole[..length].to_vec(), policy: 0 };
             table.filter();
         }
     }

@@ -218,7 +218,7 @@ fn inet(message: NfTablesMessage) -> NetfilterMessage {
 }
 
 /// A family of tables that are of one family of addresses.
-fn number(family: Family) -> NetfilterProtoFamily {
+pub(super) fn number(family: Family) -> NetfilterProtoFamily {
     match family {
         Family::V4 => NetfilterProtoFamily::IPv4,
         Family::V6 => NetfilterProtoFamily::IPv6,

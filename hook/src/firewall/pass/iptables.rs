@@ -29,9 +29,13 @@ const UFW_REJECT: &str = "ufw-reject-forward";
 const UFW6_AFTER: &str = "ufw6-after-forward";
 const UFW6_REJECT: &str = "ufw6-reject-forward";
 
-/// The chains in which operators have rules about what is forwarded.
-pub const OPERATORS_CHAINS: [&str; 6] =
-    [FORWARD, DOCKER_USER, "ufw-user-forward", "ufw-before-forward", "ufw6-user-forward", "ufw6-before-forward"];
+/// The chains of `family` in which operators have rules about what is forwarded.
+pub fn operators_chains(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::V4 => &[FORWARD, DOCKER_USER, "ufw-user-forward", "ufw-before-forward"],
+        Family::V6 => &[FORWARD, DOCKER_USER, "ufw6-user-forward", "ufw6-before-forward"],
+    }
+}
 
 /// What the chain holds. The bridges of Docker are called `docker0`, `docker_gwbridge` and `br-` with a number.
 const RULES: [&str; 8] = [

@@ -23,7 +23,7 @@ use crate::model::{Family, InterfaceName};
 pub use firewalld::{
     FIREWALLD_TABLE, FIREWALLD_ZONES, Firewalld, ZONE, ZONE_FILES, ZONE_INTERFACES, admits, holds, zone_command,
 };
-pub use iptables::{FORWARD, Filter, OPERATORS_CHAINS, PASS_CHAIN, PassPlace, Tables, Variant, removing};
+pub use iptables::{FORWARD, Filter, PASS_CHAIN, PassPlace, Tables, Variant, operators_chains, removing};
 
 /// What other programs' firewalls do with forwarded packets, as read from the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,8 +85,9 @@ impl Closed {
     pub fn decisions(self) -> Vec<ForeignDrop> {
         let (family, table, chains) = match self {
             Self::Iptables(Tables { variant: Variant::Legacy, .. }, _) => return Vec::new(),
-            Self::Iptables(Tables { family: Family::V4, .. }, _) => ("ip", "filter", &OPERATORS_CHAINS[..]),
-            Self::Iptables(Tables { family: Family::V6, .. }, _) => ("ip6", "filter", &OPERATORS_CHAINS[..]),
+            Self::Iptables(Tables { family, .. }, _) => {
+                (if family == Family::V4 { "ip" } else { "ip6" }, "filter", operators_chains(family))
+            }
             Self::Firewalld => ("inet", FIREWALLD_TABLE, &FIREWALLD_ZONES[..]),
         };
         let one = |chain: &&str| ForeignDrop::Nft { family, table: table.into(), chain: (*chain).into() };

@@ -140,13 +140,24 @@ static_busybox() {
     rm -rf "$box"
 }
 
+# The ocinet that need not be built: OCINET_BIN, or that of a release's archive, which has it beside this folder. Else nothing.
+built_ocinet() {
+    if [[ -n ${OCINET_BIN:-} ]]; then
+        echo "$OCINET_BIN"
+    elif [[ -x $top/bin/ocinet ]]; then
+        echo "$top/bin/ocinet"
+    fi
+}
+
 # Builds the release binary, with the shim for containerd beside it, and prints its path. Always both, since either alone has
 # other features of their dependencies, for which all would be compiled again. RUSTFLAGS would replace ours, and so give a dynamic file.
+# More arguments are cargo's.
 build_ocinet() {
     local binaries binary
     binaries=$(
         cd "$top"
-        env -u RUSTFLAGS cargo build --release -p ocinet -p ocinet-shim --message-format=json-render-diagnostics |
+        OCINET_VERSION=$(ocinet_version) env -u RUSTFLAGS \
+            cargo build --release -p ocinet -p ocinet-shim --message-format=json-render-diagnostics "$@" |
             jq -r 'select(.reason == "compiler-artifact" and .target.kind == ["bin"]) | .executable'
     ) || die "cargo build failed"
     [[ -n $binaries ]] || die "cargo build gave no binary"
@@ -154,6 +165,26 @@ build_ocinet() {
     give_back
     grep '/ocinet$' <<<"$binaries"
 }
+
+# The version, as `--version` prints it: with the commit and its date where this is a clone, so that the same commit gives the same
+# program. SOURCE_DATE_EPOCH is another date. Where there is neither, it is the number alone.
+ocinet_version() {
+    local number commit="" date="" more
+    number=$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml")
+    if is_clone; then
+        commit=$(in_clone describe --always --dirty --exclude='*' --abbrev=12)
+        date=$(in_clone log -1 --format=%ct)
+    fi
+    date=${SOURCE_DATE_EPOCH:-$date}
+    more=$commit${date:+${commit:+ }$(date --utc --date="@$date" +%F)}
+    echo "$number${more:+ ($more)}"
+}
+
+# git, also in the clone of another user, as under sudo.
+in_clone() { git -c safe.directory="$top" -C "$top" "$@"; }
+
+# Whether this tree is a clone, and not one that was unpacked inside of another project's.
+is_clone() { [[ $(in_clone rev-parse --show-toplevel 2>/dev/null) == "$(realpath "$top")" ]]; }
 
 # Under sudo the build's files stay with the owner of the clone.
 give_back() {

@@ -15,3 +15,16 @@ pub mod resident;
 pub mod shell;
 pub mod spec;
 pub mod store;
+
+/// The version of the program in which it stands, as `--version` prints it: `packaging/` builds with OCINET_VERSION, in
+/// which the commit and its date are. It is a macro, so that another commit has the programs compiled anew and not this
+/// library.
+#[macro_export]
+macro_rules! version {
+    () => {
+        match option_env!("OCINET_VERSION") {
+            Some(version) => version,
+            None => env!("CARGO_PKG_VERSION"),
+        }
+    };
+}

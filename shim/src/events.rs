@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Follow what is attached and detached on this host, and its networks, until interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "containerd-shim-ocinet-v2 events", version)]
+#[command(name = "containerd-shim-ocinet-v2 events", version = ocinet::version!())]
 struct Arguments {
     /// Where the socket of the service is
     #[arg(long, value_name = "DIR", default_value = "/run/ocinet")]

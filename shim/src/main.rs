@@ -29,14 +29,44 @@ const STATE_DIR: &str = "/run/ocinet";
 /// The folder of its settings.
 const CONFIG_DIR: &str = "/etc/ocinet";
 
+/// What `--help` prints.
+const HELP: &str = "\
+Wires the network of containerd's containers, then hands over to containerd-shim-runc-v2
+
+containerd calls it where a runtime names it, as in
+  ctr run --runtime /usr/bin/containerd-shim-ocinet-v2 --annotation io.ocinet.publish=8080:80 IMAGE web
+and passes flags of its own, which the stock shim is given too.
+
+Usage: containerd-shim-ocinet-v2 COMMAND
+
+Commands:
+  serve   Serve the network functions to other programs; each command has its own --help
+  events  Follow what the service tells: ocinet events does the same without a service
+
+Options:
+  -h, --help     Print help
+  -V, --version  Print version
+
+Example:
+  containerd-shim-ocinet-v2 events --json
+";
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|word| word.to_str()) {
+        Some("--help" | "-h" | "help") => say(HELP),
+        Some("--version" | "-V" | "version") => say(&format!("containerd-shim-ocinet-v2 {}\n", ocinet::version!())),
         Some("serve") => serve::run(&arguments[1..]),
         Some("events") => events::run(&arguments[1..]),
         // Calls of containerd begin with a flag.
         _ => delegate(&arguments),
     }
+}
+
+/// Prints what was asked for. A closed stdout cannot be told anything.
+fn say(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// Runs the stock shim for containerd's call, and wires or unwires the network at the same time.

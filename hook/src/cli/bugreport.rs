@@ -56,7 +56,7 @@ impl Arguments {
 
 /// A section for each thing. What cannot be had is a sentence in its section.
 fn report(options: &Options, log: &Logger, time: &str) -> String {
-    let mut text = format!("ocinet {}, {time}\n", env!("CARGO_PKG_VERSION"));
+    let mut text = format!("ocinet {}, {time}\n", ocinet::version!());
     let mut section = |title: &str, body: String| {
         // Every line of what others wrote is one line.
         let body: String = body.lines().map(|line| shown(line) + "\n").collect();

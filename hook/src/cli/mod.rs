@@ -53,7 +53,7 @@ pub use self::usage::usage;
 #[derive(Debug, Parser)]
 #[command(
     name = "ocinet",
-    version,
+    version = ocinet::version!(),
     disable_help_subcommand = true,
     subcommand_value_name = "COMMAND",
     after_help = "Examples:\n  ocinet ps\n  ocinet inspect web"

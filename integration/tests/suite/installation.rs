@@ -9,7 +9,7 @@ use ocinet_integration::podman::{self, Podman};
 use ocinet_integration::{Host, Output, Proto::Tcp, Runtime, Settings, UPLINK, every, ocinet};
 
 /// All files of the machine, except the state of dpkg, caches, and this tree, in which others build.
-fn file_system(host: &Host) -> Result<String> {
+pub(super) fn file_system(host: &Host) -> Result<String> {
     let tree = packaging("..").canonicalize()?;
     host.sh(&format!(
         "find /usr /etc /var /opt /root /home /srv -ignore_readdir_race \\
@@ -22,7 +22,7 @@ fn file_system(host: &Host) -> Result<String> {
 }
 
 /// The lines that only one of two listings has.
-fn difference(before: &str, after: &str) -> String {
+pub(super) fn difference(before: &str, after: &str) -> String {
     let only = |these: &str, those: &str, sign: char| {
         let those: std::collections::BTreeSet<_> = those.lines().collect();
         these.lines().filter(|line| !those.contains(line)).map(|line| format!("{sign} {line}\n")).collect::<String>()
@@ -30,7 +30,7 @@ fn difference(before: &str, after: &str) -> String {
     only(before, after, '-') + &only(after, before, '+')
 }
 
-fn packaging(script: &str) -> PathBuf {
+pub(super) fn packaging(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(script)
 }
 
@@ -118,7 +118,7 @@ fn check_units(host: &Host, units: &str, prefix: &str) -> Result<()> {
 }
 
 /// The state in the kernel and in /run is removed too.
-fn nothing_is_left(host: &Host) -> Result<()> {
+pub(super) fn nothing_is_left(host: &Host) -> Result<()> {
     let left = host.sh(
         "nft list tables | grep ocinet || true; ip -o link show | grep ocinet || true; ls -d /run/ocinet* || true",
     )?;
@@ -272,6 +272,6 @@ fn other_debians_are_asked_where_the_machine_asks() -> Result<()> {
     })
 }
 
-fn machine() -> Settings {
+pub(super) fn machine() -> Settings {
     podman::settings(Runtime::Runc).installable()
 }

@@ -55,6 +55,7 @@ mod programs;
 mod races;
 mod readme;
 mod reboot;
+mod release;
 mod repair;
 mod replacement;
 mod respect_host_firewall;

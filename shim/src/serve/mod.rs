@@ -45,7 +45,7 @@ const WORKERS: usize = 8;
 
 /// Serve the network functions to other programs, on the socket ocinet.sock in the state directory.
 #[derive(Debug, Parser)]
-#[command(name = "containerd-shim-ocinet-v2 serve", version)]
+#[command(name = "containerd-shim-ocinet-v2 serve", version = ocinet::version!())]
 struct Arguments {
     /// Where leases and records are, and the socket
     #[arg(long, value_name = "DIR", default_value = "/run/ocinet")]

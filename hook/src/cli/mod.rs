@@ -242,8 +242,10 @@ pub enum Command {
     /// it says so, and that is no error.
     #[command(after_help = "Example:\n  ocinet warm")]
     Warm(warm::Arguments),
-    /// Print the manual page ocinet(1), or write all pages to a directory
-    #[command(after_help = "Examples:\n  ocinet man | man -l -\n  ocinet man /usr/local/share/man")]
+    /// Show the manual page of a command, or write all pages to a directory
+    ///
+    /// On a terminal, man(1) shows it, without an installation; in a pipe it is the page's source.
+    #[command(after_help = "Examples:\n  ocinet man ps\n  ocinet man network ls\n  ocinet man /usr/local/share/man")]
     Man(man::Arguments),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  ocinet completion bash > /etc/bash_completion.d/ocinet")]

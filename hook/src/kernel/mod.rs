@@ -23,7 +23,7 @@ mod survey;
 mod sysctl;
 mod terminal;
 
-pub use become_program::become_program;
+pub use become_program::{become_program, become_reader};
 pub use clock::processor_time;
 pub use error::{Error, Result};
 pub use firewall::{

@@ -1,7 +1,9 @@
 //! The command line itself: help, manual pages, completions, tables, and errors for wrong arguments.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, OCINET, Output, Settings, every};
+use ocinet_integration::{Host, OCINET, Output, Settings, every, ocinet};
 
 /// Every command with its subcommands, as `--help` lists them.
 fn commands(host: &Host, parent: &str) -> Result<Vec<String>> {
@@ -112,6 +114,18 @@ fn who_is_not_root_is_told() -> Result<()> {
     })
 }
 
+/// What a terminal that prints on paper would show: bold and underlined text is printed twice in one place.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars() {
+        match c {
+            '\u{8}' => drop(plain.pop()),
+            _ => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// The pages are valid for `man`, and contain all commands.
 #[test]
 fn the_manual_can_be_read() -> Result<()> {
@@ -131,13 +145,62 @@ fn the_manual_can_be_read() -> Result<()> {
             ensure!(annotations.contains(&format!("io.ocinet.{key}")), "is not in the manual");
             Ok(())
         })?;
-        if host.output(&["sh", "-c", "command -v man"])?.code != 0 {
-            return Ok(());
-        }
+        // A page of a command, on a terminal and in a pipe.
+        ensure!(
+            host.ocinet("man network ls")?.success()? == host.sh("cat /mnt/man/man1/ocinet-network-ls.1")?,
+            "in a pipe"
+        );
+        let line = format!("MANPAGER=cat {OCINET} man ps");
+        let read = host.output(&["script", "--quiet", "--return", "--command", &line, "/dev/null"])?.success()?;
+        let read = plain(&read);
+        ensure!(read.contains("NAME") && read.contains("ocinet-ps - ") && !read.contains(".SH"), "{read}");
+        host.ocinet("man pss")?.exits(2)?.is_one_line()?.says(&["pss", "ocinet-networks(5)"])?;
+        let written = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/man").canonicalize()?;
+        host.sh(&format!("cp -r {}/. /mnt/man", written.display()))?;
+        let pages = host.sh("cd /mnt/man; find . -type f | sort")?;
         every(pages.lines(), |page| {
             let script = format!("cd /mnt/man; LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings --local-file {page}");
             let read = host.output(&["sh", "-c", &script])?.exits(0)?;
             ensure!(read.stderr.is_empty() && read.stdout.contains("ocinet"), "{read}");
+            Ok(())
+        })
+    })
+}
+
+/// The page of the shim names what its commands take, and that of the definitions of networks every key of the other page
+/// about them.
+#[test]
+fn the_pages_that_are_not_made_are_complete() -> Result<()> {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    let read = |file: &str| std::fs::read_to_string(packaging.join(file)).with_context(|| file.to_owned());
+    let page = read("man/man5/ocinet-networks.5")?;
+    let table = read("doc/networks.md")?;
+    let rows =
+        table.split("| key | what it says").nth(1).and_then(|rest| rest.split("\n\n").next()).context("a table")?;
+    let cells =
+        rows.lines().filter_map(|row| row.split(" | ").next()).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let keys: Vec<&str> = cells.filter(|key| !key.starts_with('[')).collect();
+    ensure!(keys.len() > 18, "{keys:?}");
+    every(keys, |key| {
+        ensure!(page.contains(&format!("\n\\fB{key}\\fR = ")), "is not on the page");
+        Ok(())
+    })?;
+    Settings::default().test(|host| {
+        // Its example is a definition.
+        let example = page.split(".nf\n").nth(1).and_then(|rest| rest.split(".fi").next()).context("an example")?;
+        std::fs::create_dir_all(host.path("/etc/ocinet/networks"))?;
+        std::fs::write(host.path("/etc/ocinet/networks/shop.toml"), example)?;
+        let checked = host.ocinet("network inspect shop");
+        host.sh("rm -r /etc/ocinet/networks")?;
+        ensure!(checked?.success()?.contains("10.70.0.128/25"), "the example");
+        let shim = read("man/man8/containerd-shim-ocinet-v2.8")?;
+        let said = host.sh(&format!(
+            "for command in '' serve events; do {}-shim-ocinet-v2 $command --help; done",
+            ocinet()?.with_file_name("containerd").display()
+        ))?;
+        let words = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter(|word| word.starts_with("--"));
+        every(words.collect::<Vec<_>>(), |flag| {
+            ensure!(shim.contains(*flag), "is not on the page of the shim");
             Ok(())
         })
     })

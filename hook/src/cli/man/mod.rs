@@ -18,17 +18,19 @@ use document::{Document, literal, section, see_also};
 
 use ocinet::engine::Result;
 use ocinet::kernel;
+use ocinet::model::Invalid;
 
 use super::print;
 
-/// Print the manual page ocinet(1), or write all of them.
+/// Show a manual page, or write all of them.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Write all pages there, as man1/ocinet.1 and so on; without it, ocinet(1) goes to stdout
-    #[arg(value_name = "DIR")]
-    directory: Option<PathBuf>,
+    /// The page: a command as in `ocinet man network ls`, or annotations, config, publish; without it, ocinet(1). With a
+    /// slash, as in ./man, the directory to which all pages are written, as man1/ocinet.1 and so on
+    #[arg(value_name = "PAGE|DIR")]
+    words: Vec<String>,
     /// Write the reference pages of packaging/doc to this directory instead, and the example config.toml beside it
-    #[arg(long, hide = true, value_name = "DIR", conflicts_with = "directory")]
+    #[arg(long, hide = true, value_name = "DIR", conflicts_with = "words")]
     markdown: Option<PathBuf>,
 }
 
@@ -37,6 +39,14 @@ struct Page {
     /// The path, such as `man1/ocinet.1`.
     file: String,
     text: String,
+}
+
+impl Page {
+    /// Whether it is called so: by its whole name, or without the `ocinet-` at its beginning.
+    fn is_called(&self, name: &str) -> bool {
+        let own = Path::new(&self.file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        own == name || own.strip_prefix("ocinet").is_some_and(|rest| rest.trim_start_matches('-') == name)
+    }
 }
 
 /// The source that every page names.
@@ -51,10 +61,26 @@ impl Arguments {
             return write(&directory, &reference());
         }
         let pages = pages().map_err(|error| kernel::Error::refused("write manual pages", error))?;
-        match self.directory {
-            None => pages.first().map_or(Ok(()), |page| print(&page.text)),
-            Some(directory) => write(&directory, &pages),
+        match &self.words[..] {
+            [directory] if directory.contains('/') => write(Path::new(directory), &pages),
+            words => show(words, &pages),
         }
+    }
+}
+
+/// Shows a page with man(1) where a person reads it, or else prints its text, which `man -l -` reads.
+fn show(words: &[String], pages: &[Page]) -> Result<()> {
+    let name = words.join("-");
+    let page = pages.iter().find(|page| page.is_called(&name)).ok_or_else(|| {
+        let why =
+            "is no page here; of files and of the shim there are ocinet-networks(5) and containerd-shim-ocinet-v2(8)";
+        Invalid::new("page", words.join(" "), why)
+    })?;
+    match kernel::program("man") {
+        Some(man) if kernel::terminal_columns().is_some() => {
+            Err(kernel::become_reader(&man, &["-l"], &page.text).into())
+        }
+        _ => print(&page.text),
     }
 }
 
@@ -151,6 +177,23 @@ mod tests {
             assert!(page.text.contains(SOURCE), "{}", page.file);
         }
         assert!(pages[0].text.contains("config.toml"));
+    }
+
+    #[test]
+    fn pages_are_called_by_their_commands() {
+        let pages = pages().unwrap();
+        let found = |name: &str| pages.iter().find(|page| page.is_called(name)).map(|page| page.file.as_str());
+        let rows = [
+            ("", "man1/ocinet.1"),
+            ("ocinet", "man1/ocinet.1"),
+            ("ps", "man1/ocinet-ps.1"),
+            ("ocinet-ps", "man1/ocinet-ps.1"),
+            ("network-ls", "man1/ocinet-network-ls.1"),
+            ("config", "man1/ocinet-config.1"),
+            ("publish", "man7/ocinet-publish.7"),
+        ];
+        rows.iter().for_each(|(name, file)| assert_eq!(found(name), Some(*file), "{name}"));
+        assert_eq!(found("p"), None);
     }
 
     #[test]

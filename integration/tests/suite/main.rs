@@ -59,6 +59,7 @@ mod release;
 mod repair;
 mod replacement;
 mod respect_host_firewall;
+mod schemas;
 mod several_networks;
 mod sidecars;
 mod speed;

@@ -13,6 +13,7 @@ mod inspect;
 mod listing;
 mod log;
 mod man;
+mod metrics;
 mod network;
 mod plan;
 mod podman;
@@ -217,6 +218,14 @@ pub enum Command {
     /// Check and show the settings of this host
     #[command(subcommand, after_help = "Examples:\n  ocinet config check\n  ocinet config show")]
     Config(config::Command),
+    /// Write what Prometheus reads of this host
+    ///
+    /// It has the containers, endpoints, free addresses, published ports and bytes, whether the rules are whole, and of
+    /// the records that `ocinet log` still has, the refusals and how long attaches took.
+    ///
+    /// The textfile collector of the node exporter reads FILE, which is never a half; its name has to end with .prom.
+    #[command(after_help = "Example:\n  ocinet metrics /var/lib/prometheus/node-exporter/ocinet.prom")]
+    Metrics(metrics::Arguments),
     /// Write what a bug report needs into one file
     ///
     /// It has the findings of `ocinet doctor`, the containers and networks, the settings, the log, and what the host says
@@ -272,6 +281,7 @@ impl Command {
             Self::Gc(arguments) => arguments.run(options, log),
             Self::Doctor(arguments) => return arguments.run(options, log),
             Self::Config(command) => command.run(options),
+            Self::Metrics(arguments) => arguments.run(options, log),
             Self::Bugreport(arguments) => arguments.run(options, log),
             Self::Reset(arguments) => arguments.run(options, log),
             Self::Warm(arguments) => arguments.run(options),

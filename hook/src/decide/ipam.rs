@@ -1,5 +1,6 @@
 //! Which address comes next, and which range. Pure: the caller says what is taken.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -98,6 +99,14 @@ pub fn is_given_out(subnet: &Subnet, address: IpAddr) -> bool {
     check(subnet, address).is_ok() && (first..=end).contains(&to_number(address))
 }
 
+/// How many addresses are given out in `subnet` to containers that ask for none.
+pub fn room(subnet: &Subnet) -> u128 {
+    let (first, end) = usable(subnet);
+    let kept: BTreeSet<IpAddr> = subnet.gateway.address().into_iter().chain(subnet.aux.values().copied()).collect();
+    let kept = kept.into_iter().map(to_number).filter(|number| (first..=end).contains(number)).count();
+    (end + 1).saturating_sub(first).saturating_sub(kept as u128)
+}
+
 /// Whether a container may have `address` in `subnet` at all. It may be outside of the pool, as in Docker; a driver
 /// whose range several hosts share has to refuse that itself.
 ///
@@ -184,7 +193,6 @@ fn to_address(number: u128, range: &IpNet) -> IpAddr {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
     use std::convert::Infallible;
 
     fn subnet(range: &str) -> Subnet {
@@ -194,6 +202,18 @@ mod tests {
     fn next_of(range: &str, last: Option<&str>, taken: &[&str]) -> Option<String> {
         let taken = |a: IpAddr| Ok::<_, Infallible>(taken.contains(&a.to_string().as_str()));
         next(&subnet(range), last.map(|l| l.parse().unwrap()), taken).unwrap().map(|a| a.to_string())
+    }
+
+    #[test]
+    fn the_room_of_a_subnet() {
+        assert_eq!(room(&subnet("10.90.0.0/16")), 65_533);
+        let mut small = subnet("10.90.0.0/29");
+        assert_eq!(room(&small), 5);
+        small.aux = [("a".into(), "10.90.0.6".parse().unwrap()), ("b".into(), "10.90.0.6".parse().unwrap())].into();
+        assert_eq!(room(&small), 4);
+        small.pool = Some("10.90.0.4/30".parse().unwrap());
+        assert_eq!(room(&small), 2);
+        assert_eq!(room(&subnet("fd00::/64")), (1 << 64) - 2);
     }
 
     fn chosen(routes: &[(&str, bool)]) -> Result<(String, Option<String>), Option<String>> {

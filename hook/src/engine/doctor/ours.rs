@@ -145,6 +145,17 @@ impl Engine {
         Ok(networks)
     }
 
+    /// Whether the rules that the firewall keeps are those that the containers need.
+    ///
+    /// # Errors
+    /// When the kernel or the store cannot be asked.
+    pub fn has_whole_rules(&mut self) -> Result<bool> {
+        let _alone = self.locks.exclusive(Place::Firewall)?;
+        let row = self.store.read().host_row()?;
+        let all = self.rules.needs(&row, &self.store, &mut self.links)?;
+        Ok(self.rules.keeper.backend_of(&row)?.matches(&all)?)
+    }
+
     /// The ruleset, and the switch without which it has nothing to do.
     pub(super) fn examine_firewall(&mut self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();

@@ -101,9 +101,12 @@ fn ports(lines: &[Line], text: &mut Text) {
     }
 }
 
+/// A column of what was counted.
+type Column = fn(&Traffic) -> u64;
+
 /// What went through the link of each container to each of its networks.
 fn bytes(lines: &[Line], traffic: &BTreeMap<String, Traffic>, text: &mut Text) {
-    let columns: [(&str, &str, fn(&Traffic) -> u64); 4] = [
+    let columns: [(&str, &str, Column); 4] = [
         ("container_receive_bytes_total", "Bytes to a container", |counted| counted.received_bytes),
         ("container_receive_packets_total", "Packets to a container", |counted| counted.received_packets),
         ("container_transmit_bytes_total", "Bytes from a container", |counted| counted.sent_bytes),

@@ -128,7 +128,7 @@ fn wired(request: &Request, connections: &[EndpointRequest], publish: &[PublishR
         connections.iter().zip(&networks).zip(interfaces.into_iter().zip(0..))
     {
         let address = IpNet::new([10, nth, 0, 2].into(), 16).expect("an address");
-        endpoints.push(plan::endpoint(connection, network, vec![address], interface, 0));
+        endpoints.push(plan::endpoint(connection, network, vec![address], interface));
     }
     let priorities = joined::priorities(connections);
     joined::arrange(&mut endpoints, &|nth, _| priorities[nth], &networks, via, false).expect("no network is internal");

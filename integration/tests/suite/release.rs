@@ -32,13 +32,16 @@ fn release(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// What is tried on a host.
+type Part = fn(&Host) -> Result<()>;
+
 /// Its files are the same when they are made again, and each of them installs and goes.
 #[test]
 fn a_release() -> Result<()> {
     machine().test(|host| {
         release(host)?;
         let before = file_system(host)?;
-        let parts: [(&str, fn(&Host) -> Result<()>); 4] = [
+        let parts: [(&str, Part); 4] = [
             ("archive", the_archive_installs_without_building),
             ("rpm", the_package_for_rpm_installs_and_goes),
             ("upgrade", the_package_is_upgraded_while_containers_run),

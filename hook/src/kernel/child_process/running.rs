@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal::SIGCHLD;
+use nix::sys::signal::{SigHandler, signal};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
@@ -64,6 +66,9 @@ impl Running {
         command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/").process_group(0);
         let (unread, stdin) = io::pipe()?;
         command.stdin(unread.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Who ignores it may have started this process, and then nothing is known of how a child ended (wait(2)).
+        // SAFETY: it installs no handler.
+        let _ = unsafe { signal(SIGCHLD, SigHandler::SigDfl) };
         // SAFETY: alarm(2) is safe in a child after fork (signal-safety(7)). The alarm outlasts execve(2).
         unsafe {
             command.pre_exec(move || {

@@ -32,6 +32,13 @@ pub(crate) fn shim() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The name server under test, in the same folder as `ocinet`.
+pub(crate) fn agent() -> Result<PathBuf> {
+    let path = ocinet()?.with_file_name("ocinet-agent");
+    ensure!(path.exists(), "{} is missing: build it as ocinet is, with -p ocinet", path.display());
+    Ok(path)
+}
+
 /// The folder with the programs of the previous release.
 pub(crate) fn release_before() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/upgrade");

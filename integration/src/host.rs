@@ -157,7 +157,18 @@ impl Host {
         ensure!(sandboxes.is_empty(), "the store should be empty, but holds {sandboxes:#?}");
         let left = self.sh("grep /run/ocinet/containers /proc/self/mounts || true")?;
         ensure!(left.is_empty(), "namespaces are left:\n{left}");
-        Ok(())
+        eventually("the name server has ended", || Ok(self.name_servers()?.is_empty()))
+    }
+
+    /// The name servers, by the pids of their supervisors.
+    pub fn name_servers(&self) -> Result<Vec<u32>> {
+        // A worker's parent is another of them.
+        let found = self.sh(r#"all=$(pidof ocinet-agent || true)
+            for pid in $all; do
+                parent=$(awk '/^PPid:/ { print $2 }' /proc/$pid/status 2>/dev/null) || continue
+                case " $all " in *" $parent "*) ;; *) echo $pid ;; esac
+            done"#)?;
+        found.split_whitespace().map(|pid| pid.parse().context("a pid")).collect()
     }
 
     /// Runs the checker: the store and the kernel agree, and what is not ours is unchanged.
@@ -234,7 +245,9 @@ impl Machine {
             .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", include_str!("host/setup.sh")])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("OCINET", binary::ocinet()?)
+            .env("AGENT", binary::agent()?)
             .env("PROBE", binary::helper("probe")?)
+            .env("ASKER", binary::helper("asker")?)
             .env("CALLER", binary::helper("caller")?)
             .env("SYSCTLS", include_str!("host/sysctls.sh"))
             .env("INHERIT", &settings.inherit)

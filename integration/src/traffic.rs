@@ -98,6 +98,11 @@ impl Place {
         self.output(&[PROBE, "stray", address])?.success()?.parse()
     }
 
+    /// Answers every question for an IPv4 address at port 53 of `own` with `answer`, and others with no data.
+    pub fn name_server(&self, own: &str, answer: &str) -> Result<Background> {
+        self.ready(&[PROBE, "name-server", &format!("{own}:53"), answer])
+    }
+
     /// A server at one address that answers over UDP, until dropped.
     pub fn serve_at(&self, name: &str, address: &str) -> Result<Background> {
         self.ready(&[PROBE, "serve-at", name, address])

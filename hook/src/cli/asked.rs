@@ -42,6 +42,9 @@ pub(super) struct Asked {
     /// The largest packet on the network, in bytes
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u32>,
+    /// A further name by which containers on the network find it
+    #[arg(long, value_name = "NAME")]
+    network_alias: Vec<HostName>,
     /// The name of the interface in the container
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
@@ -206,7 +209,9 @@ impl Asked {
             self.interface.clone().map(|name| ("--interface", "interface", name)),
             self.mtu.map(|mtu| ("--mtu", "mtu", mtu.to_string())),
         ];
-        options.into_iter().flatten().try_fold(network, |network, (flag, key, value)| with(&network, flag, key, &value))
+        let aliases = self.network_alias.iter().map(|alias| ("--network-alias", ALIAS, alias.to_string()));
+        let given = options.into_iter().flatten().chain(aliases);
+        given.into_iter().try_fold(network, |network, (flag, key, value)| with(&network, flag, key, &value))
     }
 }
 
@@ -216,6 +221,9 @@ fn template_hostname(spec: &Document, said: &Said) -> Result<Option<HostName>> {
     let name = said.get(Annotations::NAME).filter(|_| spec.has_namespace("uts")).map(HostName::resembling);
     Ok(spec.wanted_hostname()?.or(name))
 }
+
+/// The option that a network may have several times.
+const ALIAS: &str = "alias";
 
 /// `network` with one option more, or another value of it.
 fn with(network: &str, flag: &str, key: &str, value: &str) -> Result<String> {
@@ -227,9 +235,13 @@ fn with(network: &str, flag: &str, key: &str, value: &str) -> Result<String> {
     if ["host", "none", "container"].contains(&name) {
         return Err(Invalid::new(flag, value, format!("has no effect with network {network}")).into());
     }
-    let is_other = |option: &&str| !option.is_empty() && option.split('=').next() != Some(key);
-    let others = options.split([',', ' ']).filter(is_other).map(String::from);
-    let options: Vec<String> = others.chain([format!("{key}={value}")]).collect();
+    let new = format!("{key}={value}");
+    let stays = |option: &&str| match option.split('=').next() {
+        Some(other) if other == key => key == ALIAS && *option != new,
+        _ => !option.is_empty(),
+    };
+    let others: Vec<String> = options.split([',', ' ']).filter(stays).map(String::from).collect();
+    let options: Vec<String> = others.into_iter().chain([new]).collect();
     Ok(format!("{name}:{}", options.join(",")))
 }
 
@@ -265,6 +277,9 @@ mod tests {
         for (network, expected) in rows {
             assert_eq!(with(network, "--ip", "ip", "10.90.0.5").unwrap(), expected);
         }
+        let aliases = "front:alias=web,mtu=1400,alias=www";
+        assert_eq!(with(aliases, "--network-alias", "alias", "web").unwrap(), "front:mtu=1400,alias=www,alias=web");
+        assert_eq!(with(aliases, "--network-alias", "alias", "w").unwrap(), format!("{aliases},alias=w"));
         for network in ["a;b", "[{}]", "host", "none", "container:web"] {
             assert!(with(network, "--ip", "ip", "10.90.0.5").unwrap_err().to_string().starts_with("--ip"), "{network}");
         }

@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod agent;
 mod asked;
 mod bugreport;
 mod complete;
@@ -22,6 +23,7 @@ mod precreate;
 mod prepare;
 mod ps;
 mod reset;
+mod resolve;
 mod run;
 mod screen;
 mod table;
@@ -177,6 +179,12 @@ pub enum Command {
     /// Define networks, and show them and who is on them
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
     Network(Box<network::Command>),
+    /// Print the addresses of a container's name, as containers on its networks are told them
+    #[command(after_help = "Examples:\n  ocinet resolve web\n  ocinet resolve --network backend web")]
+    Resolve(resolve::Arguments),
+    /// Show the name server of containers on networks of one's own
+    #[command(subcommand, after_help = "Example:\n  ocinet agent status")]
+    Agent(agent::Command),
     /// Follow what is attached, detached, connected and disconnected on this host, and its networks
     ///
     /// A line for each, until interrupted. What was attached before is not told, and neither is what came and went again
@@ -276,6 +284,8 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
+            Self::Resolve(arguments) => arguments.run(options, log),
+            Self::Agent(command) => command.run(options, log),
             Self::Events(arguments) => arguments.run(options, log),
             Self::Log(arguments) => arguments.run(options),
             Self::Gc(arguments) => arguments.run(options, log),

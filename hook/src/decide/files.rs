@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::decide::identity::{HostTarget, Identity, LOCALHOST};
+use crate::decide::names::name_server;
+use crate::driver::ZONE;
 use crate::input::Bundle;
 use crate::model::{HostName, Mode, ResolverChoice, Sandbox};
 
@@ -65,6 +67,8 @@ pub fn left_to_us(bundle: &Bundle) -> Vec<File> {
 pub enum Reach {
     /// All of them: it shares the host's network.
     Host,
+    /// The name server of ocinet alone, at this address, which asks the others for it.
+    Names(IpAddr),
     /// Those that are not the host's alone: it has a network of its own.
     Own {
         /// Whether that has IPv6.
@@ -80,15 +84,23 @@ impl Reach {
             // ocinet does not wire it; another program may have, with either family.
             Mode::None => Self::Own { ipv6: true },
             Mode::Networks => {
+                if let Some(server) = name_server(sandbox) {
+                    return Self::Names(server);
+                }
                 let mut addresses = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
                 Self::Own { ipv6: addresses.any(|net| net.addr().is_ipv6()) }
             }
         }
     }
 
+    /// The name server of ocinet, where that is the one to be asked.
+    pub fn names_server(self) -> Option<IpAddr> {
+        if let Self::Names(server) = self { Some(server) } else { None }
+    }
+
     /// Whether `server`, as a resolv.conf names it, is in reach.
     fn includes(self, server: &str) -> bool {
-        let Self::Own { ipv6 } = self else { return true };
+        let Self::Own { ipv6 } = self else { return self == Self::Host };
         // A scope names an interface of the host, as in fe80::1%eth0.
         let (address, scope) = server.split_once('%').map_or((server, None), |(address, scope)| (address, Some(scope)));
         match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
@@ -136,6 +148,7 @@ impl Resolver {
     /// library asks the first three alone (MAXNS, resolv.conf(5)), so one out of reach would take the place of another.
     pub fn for_container(&self, choice: &ResolverChoice, fallback: &[IpAddr], reach: Reach) -> Self {
         let mut nameservers: Vec<String> = match choice.dns.as_slice() {
+            _ if reach.names_server().is_some() => reach.names_server().iter().map(ToString::to_string).collect(),
             [] => self.nameservers.iter().filter(|server| reach.includes(server)).cloned().collect(),
             wanted => wanted.iter().map(ToString::to_string).collect(),
         };
@@ -147,6 +160,9 @@ impl Resolver {
         let mut search = or_hosts(&choice.search, &self.search);
         if search.iter().any(|domain| domain == ".") {
             search.clear();
+        }
+        if reach.names_server().is_some() {
+            search.insert(0, ZONE.into());
         }
         Self { nameservers, search, options: or_hosts(&choice.options, &self.options) }
     }
@@ -235,6 +251,22 @@ mod tests {
         assert_eq!(of(Reach::Host), host.nameservers.join(" "));
         let wanted = ResolverChoice { dns: vec!["2001:db8::9".parse().unwrap()], ..ResolverChoice::default() };
         assert_eq!(host.for_container(&wanted, &[], V4).nameservers, ["2001:db8::9"], "as asked for");
+    }
+
+    /// The name server of ocinet is the only one, since musl asks all and takes the first answer.
+    #[test]
+    fn a_container_with_names_asks_ocinet_alone() {
+        let host = Resolver::parse("nameserver 192.0.2.1\nsearch lan.example\noptions ndots:2\n");
+        let of = |choice: &ResolverChoice| {
+            host.for_container(choice, &[], Reach::Names("169.254.53.53".parse().unwrap())).text()
+        };
+        assert_eq!(
+            of(&ResolverChoice::default()),
+            "nameserver 169.254.53.53\nsearch ocinet.internal lan.example\noptions ndots:2\n"
+        );
+        let wanted =
+            ResolverChoice { dns: vec!["192.0.2.9".parse().unwrap()], search: vec![".".into()], options: vec![] };
+        assert_eq!(of(&wanted), "nameserver 169.254.53.53\nsearch ocinet.internal\noptions ndots:2\n");
     }
 
     /// From any addresses to any others and back, the file is as it would be at an attach.

@@ -7,6 +7,7 @@ pub mod ipam;
 pub mod joined;
 pub mod liveness;
 pub mod moment;
+pub mod names;
 pub mod neighbours;
 pub mod plan;
 pub mod pool;

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 
 use crate::decide::files::{self, File};
 use crate::decide::identity::Identity;
-use crate::input::config::Config;
+use crate::driver::NAME_SERVERS;
+use crate::input::config::{self, Config};
 use crate::input::{Annotations, Bundle, NetworkNamespace, State};
 use crate::input::{PublishRequest, exposed_ports, parse_publish};
 use crate::model::{
-    ContainerId, ContainerName, HostAddress, InterfaceName, Invalid, KeptConnection, Key, Mac, Mode, NetworkName,
+    ContainerId, ContainerName, HostAddress, HostName, InterfaceName, Invalid, KeptConnection, Key, Mac, Mode,
+    NetworkName,
 };
 
 /// What one container asks for.
@@ -158,21 +160,24 @@ pub struct EndpointRequest {
     pub mtu: Option<u32>,
     /// `gw-priority=`: of several connections, the one with the highest has the default route; 0 without it.
     pub gw_priority: Option<i32>,
+    /// `alias=`: what others on the network find it by, beside its container's name.
+    pub aliases: Vec<HostName>,
     /// `guard=off`: whether it may send with every address; no without it.
     pub unguarded: Option<bool>,
 }
 
 impl From<KeptConnection> for EndpointRequest {
     fn from(kept: KeptConnection) -> Self {
-        let KeptConnection { network, addresses, mac, interface, mtu, gw_priority } = kept;
-        Self { network, addresses, mac, interface, mtu, gw_priority, unguarded: None }
+        let KeptConnection { network, addresses, mac, interface, mtu, gw_priority, aliases } = kept;
+        Self { network, addresses, mac, interface, mtu, gw_priority, aliases, unguarded: None }
     }
 }
 
 impl From<&EndpointRequest> for KeptConnection {
     fn from(request: &EndpointRequest) -> Self {
-        let EndpointRequest { network, addresses, mac, interface, mtu, gw_priority, unguarded: _ } = request.clone();
-        Self { network, addresses, mac, interface, mtu, gw_priority }
+        let EndpointRequest { network, addresses, mac, interface, mtu, gw_priority, aliases, unguarded: _ } =
+            request.clone();
+        Self { network, addresses, mac, interface, mtu, gw_priority, aliases }
     }
 }
 
@@ -213,7 +218,8 @@ impl Request {
         let exposed = || exposed_ports(&all, address);
         let publish = parse_publish(annotations.publish.as_deref().unwrap_or_default(), address, exposed)
             .map_err(|e| e.within("annotation io.ocinet.publish"))?;
-        let (mut wiring, warnings) = wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
+        let (mut wiring, mut warnings) =
+            wiring(network, publish).map_err(|e| e.within("annotation io.ocinet.network"))?;
         if let Some(via) = &annotations.publish_via {
             wiring.publish_by(via).map_err(|e| e.within("annotation io.ocinet.publish-via"))?;
         }
@@ -227,6 +233,13 @@ impl Request {
             files: files::left_to_us(bundle),
             spec_files: files::made_for(bundle),
         };
+        if has_names(&wiring) && !root.files.contains(&File::ResolvConf) {
+            warnings.push(format!(
+                "its spec mounts an /etc/resolv.conf, which stays: where that does not name {}, the container does not \
+                 find others by their names",
+                NAME_SERVERS[0]
+            ));
+        }
         let (container, bundle) = (state.id.clone(), state.bundle.clone());
         Ok(Some(Self {
             container,
@@ -241,6 +254,11 @@ impl Request {
             warnings,
         }))
     }
+}
+
+/// Whether it may be on a network whose containers find each other by their names.
+fn has_names(wiring: &Wiring) -> bool {
+    wiring.connections().iter().any(|one| one.network != config::default_bridge())
 }
 
 fn wiring(network: &str, publish: Vec<PublishRequest>) -> Result<(Wiring, Vec<String>), Invalid> {

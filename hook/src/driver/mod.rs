@@ -7,12 +7,14 @@
 
 mod bridge;
 mod guard;
+mod names;
 mod setting;
 #[cfg(test)]
 mod slice;
 
 pub use bridge::address_of;
 pub use guard::{FilterProgram, Guard};
+pub use names::{NAME_SERVERS, NamesPort, ZONE, has_names, name_server, names_namespace, names_port};
 pub use setting::Setting;
 
 use std::fmt;
@@ -133,6 +135,10 @@ pub fn in_sandbox(network: &Network, endpoint: &Endpoint) -> Vec<SandboxStep> {
     let is_near =
         |route: &&StaticRoute| network.subnets.iter().filter(is_in).any(|subnet| subnet.range.contains(&route.via));
     steps.extend(network.options.routes.iter().filter(is_near).copied().map(SandboxStep::Route));
+    if let Some(server) = endpoint.name_server {
+        steps.push(SandboxStep::Neighbour { name: name(), address: server, mac: names::mac() });
+        steps.push(SandboxStep::Near { name: name(), to: server.into(), source: None });
+    }
     steps
 }
 
@@ -321,6 +327,29 @@ pub enum SandboxStep {
     },
     /// A route of the network.
     Route(StaticRoute),
+    /// Settings of the kernel for the namespace.
+    Settings(Vec<Setting>),
+    /// An address of the namespace's own, by whichever link it is reached: it is on the loopback interface.
+    OwnAddress(IpNet),
+    /// Only packets of this namespace's own are routed, whatever its settings say of forwarding.
+    RouteOwnAlone,
+    /// The addresses `to` are reached directly by an interface. A route to them by another interface stays, too, and is
+    /// used once this one is gone.
+    Near {
+        /// The interface.
+        name: InterfaceName,
+        /// The addresses.
+        to: IpNet,
+        /// The own address that packets to them have, where the kernel is not to choose.
+        source: Option<IpAddr>,
+    },
+    /// The addresses `to` are not reached directly by an interface any more.
+    NotNear {
+        /// The interface.
+        name: InterfaceName,
+        /// The addresses.
+        to: IpNet,
+    },
     /// The default route, unless the namespace has one already.
     DefaultRoute {
         /// The next hop.

@@ -15,6 +15,7 @@ mod doctor;
 mod error;
 mod files;
 mod locks;
+mod names;
 mod network;
 mod open;
 mod removal;
@@ -30,6 +31,7 @@ mod settings;
 pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET, examine_bundle, missing_calls, preflight};
 pub use error::{Error, Failures, Result};
 pub use files::{Member, discard_files_of, files_to_fill};
+pub use names::{AGENT, AGENT_SOCKET, NAMESPACE};
 pub use network::{Definitions, Lifetime, default_network};
 pub use repair::Collected;
 pub use report::{NetworkKind, NetworkView, Plan};
@@ -94,7 +96,10 @@ impl Engine {
 }
 
 /// The host that this process runs on.
-pub(crate) fn this_host() -> Result<Host> {
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn this_host() -> Result<Host> {
     host_of(&HostLinks::open()?)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "error",
     "locks",
     "alive",
@@ -13,6 +13,7 @@ const ROOMS: [&str; 14] = [
     "network",
     "files",
     "rules",
+    "names",
     "removal",
     "repair",
     "definition",

@@ -173,7 +173,7 @@ impl Annotations {
 
 fn why_unknown(key: &str) -> String {
     match key.strip_prefix(PREFIX) {
-        Some(option @ ("ip" | "mac" | "interface" | "mtu" | "gw-priority" | "guard")) => {
+        Some(option @ ("ip" | "mac" | "interface" | "mtu" | "gw-priority" | "alias" | "guard")) => {
             format!("is no key of ocinet; it is an option of {}: bridge:{option}=...", Annotations::NETWORK)
         }
         Some(option) => match (synonym(option), nearest(option)) {

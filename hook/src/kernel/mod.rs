@@ -18,12 +18,14 @@ mod page_cache;
 pub mod perform;
 mod ports;
 mod proc;
+mod resident;
 mod start;
 mod survey;
 mod sysctl;
 mod terminal;
 
 pub use become_program::{become_program, become_reader};
+pub use child_process::start_resident;
 pub use clock::processor_time;
 pub use error::{Error, Result};
 pub use firewall::{
@@ -35,10 +37,11 @@ pub use forwarding::{
     switch_forwarding_on,
 };
 pub use fs::{
-    Lock, LockFile, Place, RecordReader, Records, Replaceable, Seen, Watch, age, boot_id, check_state_dir, has_drafts,
-    identity_of, is_gone, is_listened_on, is_listened_to, machine_id, make_namespace, move_directory, names_in,
-    namespace_in, now, random_hex, read_regular, read_stdin, remove_drafts, remove_file, remove_files, remove_if_empty,
-    remove_socket, rewrite, room_beside, state_dir, write_files, write_lasting, write_private, write_public,
+    Lock, LockFile, Place, RecordReader, Records, Replaceable, Seen, Watch, age, ask_line, boot_id, check_state_dir,
+    has_drafts, identity_of, is_gone, is_listened_on, is_listened_to, machine_id, make_namespace, move_directory,
+    names_in, namespace_in, now, random_hex, read_regular, read_stdin, remove_drafts, remove_file, remove_files,
+    remove_if_empty, remove_socket, rewrite, room_beside, state_dir, write_files, write_lasting, write_private,
+    write_public,
 };
 pub use in_namespace::{ContainerInterface, Found, interface_in, namespaces, taken_in};
 pub use memory::{hurry_memory, return_memory, spare_memory};
@@ -53,6 +56,7 @@ pub use page_cache::{
     Folios, Warmed, folios_of, go_on_from_memory, has_large_folios, hinders, installed_programs, warm,
 };
 pub use ports::{FreeRange, is_local};
+pub use resident::{hand_over, reset_inherited, take_over};
 pub use start::start;
 pub use survey::{has_all_ids, is_program, is_root, kernel_release, missing_rights, program, search_path_of, told_by};
 pub use sysctl::{frames_pass_ip_hooks, frames_to_ip_hooks, is_set, neighbour_limit, set, strict_reverse_path};

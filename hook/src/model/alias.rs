@@ -14,6 +14,8 @@ pub enum Alias {
     Network(NetworkName),
     /// An end of the input loop: packets for a published port come by it once the host's own rules have let them in.
     InputLoop,
+    /// The name server's port on the bridge of a network.
+    Names(NetworkName),
     /// The host's end of an endpoint.
     Endpoint {
         /// The key of the sandbox it belongs to.
@@ -94,6 +96,7 @@ impl fmt::Display for Alias {
         let prefix = Self::PREFIX;
         match self {
             Self::Network(name) => write!(f, "{prefix}network:{name}"),
+            Self::Names(name) => write!(f, "{prefix}names:{name}"),
             Self::InputLoop => write!(f, "{prefix}detour:"),
             Self::Endpoint { key, ipv6, container } => write!(f, "{prefix}{}:{container}", owner(*key, *ipv6)),
             Self::Draining { key, ipv6, container } => {
@@ -112,6 +115,7 @@ impl FromStr for Alias {
         match kind {
             "detour" => Ok(Self::InputLoop),
             "network" => Ok(Self::Network(rest.parse()?)),
+            "names" => Ok(Self::Names(rest.parse()?)),
             "draining" => {
                 let (owner, container) = rest.split_once(':').ok_or_else(wrong)?;
                 let (key, ipv6) = read_owner(owner)?;
@@ -144,6 +148,8 @@ mod tests {
             mtu: 1500,
             addresses,
             routes: Vec::new(),
+            names: Vec::new(),
+            name_server: None,
             publishing: Publishing::Direct,
             gw_priority: 0,
             unguarded: false,
@@ -167,6 +173,10 @@ mod tests {
     fn strangers_are_told_apart() {
         let network: Alias = "ocinet:network:front".parse().unwrap();
         assert_eq!(network, Alias::Network("front".parse().unwrap()));
+        assert_eq!(
+            Alias::Names("front".parse().unwrap()).to_string().parse(),
+            Ok(Alias::Names("front".parse().unwrap()))
+        );
         assert_eq!(Alias::InputLoop.to_string().parse::<Alias>().unwrap(), Alias::InputLoop);
         for stranger in
             ["", "ocinet:", "ocinet:network", "ocinet:0123:web", "ocinet:0123+7:web", "uplink", "ocinet:network:a/b"]

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, InterfaceName, Mac, NetworkName, State};
+use super::{Family, HostName, InterfaceName, Mac, NetworkName, State};
 
 /// One connection of a sandbox to a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ pub struct Endpoint {
     /// The routes by it.
     #[serde(rename = "gateways")]
     pub routes: Vec<Route>,
+    /// What others on the network find it by, beside its container's name and id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<HostName>,
+    /// Where its container asks for names by it; none where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_server: Option<IpAddr>,
     /// What it has to do with published ports.
     #[serde(default, skip_serializing_if = "Publishing::is_direct")]
     pub publishing: Publishing,

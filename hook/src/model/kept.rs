@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, ContainerName, InterfaceName, Mac, NetworkName};
+use super::{ContainerId, ContainerName, HostName, InterfaceName, Mac, NetworkName};
 
 /// A container whose connections are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,9 @@ pub struct KeptConnection {
     /// The priority of its default route that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gw_priority: Option<i32>,
+    /// What others on the network find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<HostName>,
 }
 
 #[cfg(test)]

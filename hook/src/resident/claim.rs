@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub struct Claim {
     /// The socket that a service manager passed. It stays when this process ends.
     given: Option<UnixListener>,
     /// The claim itself.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Claim {
@@ -57,7 +58,21 @@ impl Claim {
                 Err(error) => return Err(refused("look at", error).into()),
             }
         }
-        Ok(Self { path, given, _lock: lock })
+        Ok(Self { path, given, lock })
+    }
+
+    /// The claim that another program of this process held, by the descriptor of [`Claim::held_by`].
+    ///
+    /// # Errors
+    /// When it is not held.
+    pub fn taken_over(role: &Role, state_dir: &Path, descriptor: OwnedFd) -> Result<Self> {
+        let lock = locks(state_dir).taken_over(role.place, descriptor)?;
+        Ok(Self { path: state_dir.join(role.socket), given: None, lock })
+    }
+
+    /// What holds it.
+    pub fn held_by(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// The socket's path.

@@ -4,12 +4,14 @@
 
 mod files;
 mod firewall;
+mod names;
 mod pass;
 mod steps;
 mod uplinks;
 
 pub use files::{files, hostname};
 pub use firewall::{load, no_flows, no_port, port};
+pub use names::{names_namespace, names_port};
 pub use pass::{accept_bridge, accept_in, firewalld_zone};
 pub use steps::{endpoint_step, in_sandbox, input_loop, network_step, sandbox_step, setting};
 pub use uplinks::keep_uplinks;

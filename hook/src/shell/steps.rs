@@ -105,6 +105,18 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
             let metric = metric.map(|metric| format!(" metric {metric}")).unwrap_or_default();
             vec![format!("ip route add {to} via {via}{metric}")]
         }
+        SandboxStep::Settings(settings) => settings.iter().map(setting).collect(),
+        SandboxStep::OwnAddress(address) => vec![format!("ip address add {address} dev lo")],
+        SandboxStep::RouteOwnAlone => vec![
+            "ip rule add priority 1 iif lo lookup main".into(),
+            "ip rule del priority 32766".into(),
+            "ip rule del priority 32767".into(),
+        ],
+        SandboxStep::Near { name, to, source } => {
+            let source = source.map(|source| format!(" src {source}")).unwrap_or_default();
+            vec![format!("ip route append {to} dev {}{source}", word(name.as_str()))]
+        }
+        SandboxStep::NotNear { name, to } => vec![format!("ip route del {to} dev {}", word(name.as_str()))],
         SandboxStep::DefaultRoute { gateway } => vec![format!("ip route add default via {gateway}")],
         SandboxStep::MoveDefaultRoute { from, to } => {
             let add = to.map(|to| format!("ip route add default via {to}"));

@@ -9,7 +9,7 @@ use super::key::{EntryKey, Span};
 use super::read::misplaced;
 use super::version::VERSION;
 use super::{Error, FileId, Host, Read, Result, connect, file, file_id, is_still, upgrade, version};
-use crate::model::Sandbox;
+use crate::model::{Network, Sandbox};
 
 /// A store that is only looked at, of this or an earlier version.
 ///
@@ -97,6 +97,17 @@ impl Reader {
             return upgrade::sandboxes(&self.connection, self.version);
         }
         Read::new(&self.connection).sandboxes()
+    }
+
+    /// As [`Read::networks`]; none in a store of an earlier version.
+    ///
+    /// # Errors
+    /// When the store fails or an entry is damaged.
+    pub fn networks(&self) -> Result<Vec<Network>> {
+        if self.version < VERSION {
+            return Ok(Vec::new());
+        }
+        Read::new(&self.connection).networks()
     }
 
     /// As [`Read::sandbox`].

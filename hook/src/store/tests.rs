@@ -60,6 +60,8 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         mtu: 1500,
         addresses: vec![address.parse().unwrap()],
         routes: vec![Route::Default("10.90.0.1".parse().unwrap())],
+        names: vec!["www".parse().unwrap()],
+        name_server: None,
         publishing: Publishing::Direct,
         gw_priority: 0,
         unguarded: false,

@@ -26,4 +26,12 @@ impl Writing {
     pub fn prevent(locks: &LockFile) -> Result<Lock> {
         Ok(locks.shared(Place::Writer)?)
     }
+
+    /// The same in a process that may only read the lock file, and does not wait: none where a process writes.
+    ///
+    /// # Errors
+    /// When the file cannot be locked at all.
+    pub fn prevent_now(locks: &LockFile) -> Result<Option<Lock>> {
+        Ok(locks.attempt_shared(Place::Writer)?)
+    }
 }

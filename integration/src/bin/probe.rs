@@ -20,6 +20,7 @@ use nix::sys::socket::{
 
 const USAGE: &str = "usage: probe serve NAME PORT[-PORT]...
        probe serve-at NAME ADDRESS:PORT
+       probe name-server ADDRESS:PORT ANSWER
        probe advertise INTERFACE
        probe stray ADDRESS:PORT
        probe tagged INTERFACE MAC ADDRESS VLAN
@@ -37,6 +38,7 @@ fn main() -> Outcome {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", name, ref ports @ ..] => serve(name, ports),
         ["serve-at", name, address] => serve_at(name, address.parse()?),
+        ["name-server", address, answer] => name_server(address.parse()?, answer.parse()?),
         ["advertise", interface] => advertise(interface),
         ["stray", address] => stray(address.parse()?),
         ["tagged", interface, mac, address, vlan] => tagged(interface, mac, address.parse()?, vlan.parse()?),
@@ -90,6 +92,40 @@ fn only_v6(kind: SockType, port: u16) -> Outcome<OwnedFd> {
 fn serve_at(name: &str, address: SocketAddr) -> Outcome {
     let (name, socket) = (name.to_owned(), UdpSocket::bind(address)?);
     thread::spawn(move || serve_udp(&name, &socket));
+    ready()
+}
+
+/// A name server that has one answer for all questions of type A, and no data for others (RFC 1035, section 4.1), over
+/// UDP and TCP.
+fn name_server(address: SocketAddr, answer: Ipv4Addr) -> Outcome {
+    let (udp, tcp) = (UdpSocket::bind(address)?, TcpListener::bind(address)?);
+    let reply = move |question: &[u8]| {
+        let end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap_or_default() + 5;
+        let is_a = question[end - 4..end - 2] == [0, 1];
+        let head = [&question[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]].concat();
+        let record = [&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4][..], &answer.octets()].concat();
+        [&head[..], &question[12..end], if is_a { &record } else { &[] }].concat()
+    };
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, client)) = udp.recv_from(&mut buffer) {
+            let _ = udp.send_to(&reply(&buffer[..length]), client);
+        }
+    });
+    thread::spawn(move || {
+        for mut stream in tcp.incoming().flatten() {
+            let mut length = [0; 2];
+            while stream.read_exact(&mut length).is_ok() {
+                let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+                if stream.read_exact(&mut question).is_err() {
+                    break;
+                }
+                let answer = reply(&question);
+                let length = (answer.len() as u16).to_be_bytes();
+                let _ = stream.write_all(&[&length[..], &answer].concat());
+            }
+        }
+    });
     ready()
 }
 

@@ -167,6 +167,7 @@ fn strays(sandboxes: &[Sandbox], links: &[Link]) -> Vec<String> {
             link.ifname != BRIDGE
                 && link.ifalias != "ocinet:detour:"
                 && !link.ifalias.starts_with("ocinet:network:")
+                && !link.ifalias.starts_with("ocinet:names:")
                 && !known.contains(link.ifname.as_str())
         })
         .map(|link| format!("link {} ({}) belongs to no record", link.ifname, link.ifalias))

@@ -1,4 +1,4 @@
-# Makes a private host out of the fresh namespaces this runs in. From the environment: OCINET, PROBE and CALLER, the programs;
+# Makes a private host out of the fresh namespaces this runs in. From the environment: OCINET, AGENT, PROBE, ASKER and CALLER, the programs;
 # SYSCTLS, the script sysctls.sh; MTU and BRIDGE_NF, the uplink's and the bridges' settings; BORN_OF_ROUTER, whether a new
 # namespace begins as a router's; PREPARE, what a story wants done before the first snapshot.
 
@@ -23,7 +23,7 @@ rm -f /etc/resolv.conf # It may be a link into the machine's /run.
 printf 'nameserver 192.0.2.53\nsearch lan.example\noptions ndots:2\n' >/etc/resolv.conf
 
 # The programs, and one root file system for every container.
-cp "$OCINET" "$PROBE" "$CALLER" /mnt/bin
+cp "$OCINET" "$AGENT" "$PROBE" "$ASKER" "$CALLER" /mnt/bin
 
 # Gives the namespace that it is run in what a new one has where the initial one is a router's.
 {
@@ -46,7 +46,7 @@ chmod 755 /mnt/bin/newborn
 cd /mnt/rootfs
 mkdir -p bin dev etc mnt/bin proc sys tmp www
 cp "$(command -v busybox)" bin
-cp "$PROBE" mnt/bin
+cp "$PROBE" "$ASKER" mnt/bin
 for applet in cat httpd ip sh sleep; do ln -s busybox bin/$applet; done
 echo 'a page of the web server' >www/index.html
 cd /

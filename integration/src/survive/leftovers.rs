@@ -14,7 +14,8 @@ pub(super) fn none(host: &Host) -> Result<()> {
     check::agreement(host, &Live::new())?;
     files_of(host, 0)?;
     let known = |name: &String| {
-        ["containers", "lock", "log", "log.old", "members"].contains(&name.as_str()) || name.starts_with("store-")
+        ["containers", "lock", "log", "log.old", "members", "names"].contains(&name.as_str())
+            || name.starts_with("store-")
     };
     let strangers: Vec<_> = names(&host.path("/run/ocinet"))?.into_iter().filter(|name| !known(name)).collect();
     ensure!(strangers.is_empty(), "in /run/ocinet are left: {strangers:?}");

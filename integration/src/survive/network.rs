@@ -24,7 +24,7 @@ pub(super) const CONNECT: [&str; 7] = [OCINET, "network", "connect", "--gw-prior
 /// enters namespaces before depends on who else is there.
 pub(super) fn cut_a_connect(host: &Host, container: &Container<'_>) -> Result<()> {
     let connect = CONNECT.join(" ");
-    for call in (9..=30).step_by(3) {
+    for call in 9..=60 {
         host.sh(&format!("strace -o /dev/null -e inject=setns:signal=KILL:when={call} {connect} 2>/dev/null || true"))?;
         let endpoints = container.sandbox()?.endpoints.len();
         if endpoints == 2 && container.sh("ip -4 route show default")?.contains("via 10.64.1.1") {

@@ -166,7 +166,7 @@ fn what_is_refused() -> Result<()> {
             ("connect --ip 192.0.2.1 front other".into(), 2, "192.0.2.1"),
             ("connect --interface eth0 front other".into(), 3, "eth0"),
             ("connect --mtu 9 front other".into(), 2, "mtu"),
-            ("connect --alias db front other".into(), 2, "--alias"),
+            ("connect --alias=db bridge other".into(), 2, "alias"),
             ("disconnect front other".into(), 5, "front"),
             ("disconnect front nobody".into(), 5, "nobody"),
         ];

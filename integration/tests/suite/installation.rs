@@ -140,6 +140,7 @@ fn the_script_installs_and_takes_away() -> Result<()> {
             let installed = file_system(host)?;
             for file in [
                 format!("{prefix}/bin/ocinet -rwxr-xr-x 0:0"),
+                format!("{prefix}/bin/ocinet-agent -rwxr-xr-x 0:0"),
                 format!("{prefix}/bin/containerd-shim-ocinet-v2 -rwxr-xr-x 0:0"),
                 format!("{systemd}/system/ocinet-gc.timer -rw-r--r--"),
                 format!("{systemd}/system/ocinet-warm.service -rw-r--r--"),

@@ -305,21 +305,25 @@ fn networks_that_are_refused() -> Result<()> {
     })
 }
 
-/// With runc and with crun, a container that names no servers asks those of its networks.
+/// With runc and with crun, the servers of its networks are asked for a container that names none.
 #[test]
 fn containers_ask_the_name_servers_of_their_networks() -> Result<()> {
     let networks = define("a", 1, "dns = [\"192.0.2.53\"]") + &define("b", 2, "dns = [\"192.0.2.54\"]");
     every([Runtime::Runc, Runtime::Crun], |runtime| {
         Settings::default().runtime(*runtime).prepare(&networks).test(|host| {
-            for (name, dns, servers) in
-                [("one", "", ["192.0.2.53", "192.0.2.54"].as_slice()), ("two", "192.0.2.99", &["192.0.2.99"])]
-            {
+            let peer = host.peer();
+            peer.sh("for n in 53 99; do ip address add 192.0.2.$n/32 dev lo; done")?;
+            let _servers =
+                [peer.name_server("192.0.2.53", "203.0.113.53")?, peer.name_server("192.0.2.99", "203.0.113.99")?];
+            for (name, dns, answer) in [("one", "", "203.0.113.53"), ("two", "192.0.2.99", "203.0.113.99")] {
                 let web = host.container(name).network("a;b");
                 let web = if dns.is_empty() { web } else { web.annotation("io.ocinet.dns", dns) };
                 let web = web.run()?;
                 let text = web.exec(&["cat", "/etc/resolv.conf"])?;
                 let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("nameserver ")).collect();
-                ensure!(found == servers, "{text}");
+                ensure!(found == ["169.254.53.53"], "{text}");
+                let found = web.exec(&["/bin/busybox", "nslookup", "www.example.com."])?;
+                ensure!(found.contains(&format!("Address: {answer}\n")), "{found}");
                 web.delete()?;
             }
             Ok(())

@@ -41,7 +41,7 @@ const DESCRIPTION: [&str; 4] = [
      the new one shares its network and gets none of its own.",
 ];
 
-const OPTIONS: [(&str, &str); 7] = [
+const OPTIONS: [(&str, &str); 8] = [
     (
         "`ip=ADDRESS`",
         "An address of the network's range. Without it: the one that the container had before, where that is free, or else \
@@ -66,6 +66,11 @@ const OPTIONS: [(&str, &str); 7] = [
         "`gw-priority=NUMBER`",
         "Of several networks, the one with the highest has the default route, and of equal ones the first. An internal \
          network never has it. Without it: 0.",
+    ),
+    (
+        "`alias=NAME`",
+        "A further name by which containers on this network find it, for a network of one's own; it may be given several \
+         times. In JSON, `alias` is an array.",
     ),
     (
         "`guard=off`",

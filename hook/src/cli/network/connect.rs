@@ -5,7 +5,7 @@ use slog::Logger;
 
 use ocinet::decide::request::EndpointRequest;
 use ocinet::engine::{Engine, Kept, Result, not_attached};
-use ocinet::model::{InterfaceName, Invalid, Mac, NetworkName};
+use ocinet::model::{HostName, InterfaceName, Mac, NetworkName};
 
 use super::name_of;
 use crate::cli::Options;
@@ -47,9 +47,9 @@ pub struct Connection {
     /// Of several networks, the one with the highest has the default route; without it, 0
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     gw_priority: Option<i32>,
-    /// Names are not built yet
-    #[arg(long, hide = true, value_name = "NAME")]
-    alias: Vec<String>,
+    /// A further name by which containers on the network find it
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<HostName>,
 }
 
 impl Arguments {
@@ -70,9 +70,6 @@ impl Connection {
     /// # Errors
     /// Where the network does not exist, or a value cannot be had.
     pub fn read(self, options: &Options, log: &Logger) -> Result<(String, EndpointRequest)> {
-        if let Some(name) = self.alias.first() {
-            return Err(Invalid::new("--alias", name, "is not built yet").into());
-        }
         let request = self.request(&name_of(&self.network, options, log)?)?;
         Ok((self.container, request))
     }
@@ -87,8 +84,9 @@ impl Connection {
             ("mtu", self.mtu.map(|mtu| mtu.to_string())),
             ("gw-priority", self.gw_priority.map(|priority| priority.to_string())),
         ];
-        let given: Vec<String> =
+        let mut given: Vec<String> =
             options.into_iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}"))).collect();
+        given.extend(self.alias.iter().map(|alias| format!("alias={alias}")));
         Ok(format!("{network}:{}", given.join(",")).parse::<EndpointRequest>()?)
     }
 }

@@ -50,6 +50,8 @@ struct Object {
     mtu: Option<u32>,
     #[serde(rename = "gw-priority")]
     gw_priority: Option<i32>,
+    #[serde(default)]
+    alias: Vec<String>,
     guard: Option<String>,
 }
 
@@ -69,6 +71,9 @@ impl Object {
             if let Some(value) = value {
                 request.set(key, &value)?;
             }
+        }
+        for alias in self.alias {
+            request.set("alias", &alias)?;
         }
         Ok(request)
     }
@@ -114,6 +119,7 @@ impl EndpointRequest {
             interface: None,
             mtu: None,
             gw_priority: None,
+            aliases: Vec::new(),
             unguarded: None,
         })
     }
@@ -136,6 +142,20 @@ impl EndpointRequest {
                 let priority = value.parse().map_err(|_| Invalid::new("gw-priority", value, "is no whole number"))?;
                 self.gw_priority.replace(priority).is_some()
             }
+            "alias" if self.network == config::default_bridge() => {
+                return Err(Invalid::new(
+                    "alias",
+                    value,
+                    "is wanted on network bridge, whose containers have no names",
+                ));
+            }
+            "alias" => {
+                let alias = value.parse().map_err(|e: Invalid| e.within("alias"))?;
+                if !self.aliases.contains(&alias) {
+                    self.aliases.push(alias);
+                }
+                false
+            }
             "guard" => {
                 let off = match value {
                     "on" => false,
@@ -146,7 +166,7 @@ impl EndpointRequest {
             }
             _ => {
                 let option = format!("{key}={value}");
-                let why = "is none of ip=, ip6=, mac=, interface=, mtu=, gw-priority=, guard=";
+                let why = "is none of ip=, ip6=, mac=, interface=, mtu=, gw-priority=, alias=, guard=";
                 return Err(Invalid::new("option", option, why));
             }
         })
@@ -172,15 +192,17 @@ fn parse_mtu(text: &str) -> Result<u32, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::HostName;
 
     #[test]
     fn several_are_joined_by_a_semicolon_or_come_as_json() {
-        let text = "front:ip=10.64.0.5,ip6=fd00::5,mac=02:00:00:00:00:05,interface=lan;bridge:mtu=1400 gw-priority=-7; back:guard=off";
-        let json = r#"[{"network":"front","ip":"10.64.0.5","ip6":"fd00::5","mac":"02:00:00:00:00:05","interface":"lan"},
+        let text = "front:ip=10.64.0.5,ip6=fd00::5,mac=02:00:00:00:00:05,interface=lan,alias=www,alias=shop;bridge:mtu=1400 gw-priority=-7; back:guard=off";
+        let json = r#"[{"network":"front","ip":"10.64.0.5","ip6":"fd00::5","mac":"02:00:00:00:00:05","interface":"lan","alias":["www","shop","www"]},
             {"network":"bridge","mtu":1400,"gw-priority":-7},{"network":"back","guard":"off"}]"#;
         let connections = parse(text).unwrap();
         assert_eq!(connections.iter().map(|one| one.network.as_str()).collect::<Vec<_>>(), ["front", "bridge", "back"]);
         assert_eq!((connections[1].mtu, connections[1].gw_priority), (Some(1400), Some(-7)));
+        assert_eq!(connections[0].aliases.iter().map(HostName::as_str).collect::<Vec<_>>(), ["www", "shop"]);
         assert_eq!((connections[1].unguarded, connections[2].unguarded), (None, Some(true)));
         assert_eq!(parse(json).unwrap(), connections);
     }
@@ -194,6 +216,8 @@ mod tests {
             ("a;container:b", "\"container\": means"),
             ("a:interface=x;b:interface=x", "interface \"x\": is wanted on two"),
             ("a:guard=none", "guard \"none\": is neither"),
+            ("a:alias=-x", "alias"),
+            ("bridge:alias=www", "alias \"www\": is wanted on network bridge"),
             ("a:gw-priority=high", "gw-priority \"high\""),
             ("a:gw-priority=1,gw-priority=2", "twice"),
             ("a:ip6=10.0.0.1", "ip6 \"10.0.0.1\": is no IPv6"),

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::decide::liveness::Life;
-use crate::driver::{self, Setting};
+use crate::driver::{self, NamesPort, Setting};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
 use crate::engine::rules::{is_input_loop_as_needed, not_forwarded};
@@ -124,7 +124,7 @@ impl Engine {
 
     /// What the endpoints of the networks in use share.
     pub(super) fn examine_networks(&mut self) -> Result<Vec<Finding>> {
-        let mut findings = Vec::new();
+        let (mut findings, mut has_names) = (Vec::new(), false);
         let guarded = self.rules.keeper.kind(&self.store)?.has_rules();
         for network in self.networks_in_use()? {
             for step in driver::of_network(&network, guarded) {
@@ -132,6 +132,17 @@ impl Engine {
                 let trouble = |fault| Finding::ours(step.to_string(), trouble_of_network(&network, fault));
                 findings.extend(faults.into_iter().map(trouble));
             }
+            if let Some(NamesPort { port, .. }) = driver::names_port(&network) {
+                let fault = perform::endpoint_fault(&mut self.links, &port)?;
+                let trouble = "is missing, or not as it was made: its containers do not find each other by their names";
+                findings
+                    .extend(fault.map(|_| Finding::ours(format!("name server on network {}", network.name), trouble)));
+                has_names = true;
+            }
+        }
+        if has_names && !self.agent_answers() {
+            let trouble = "does not run: containers do not find each other by their names";
+            findings.push(Finding::ours("name server", trouble));
         }
         Ok(findings)
     }

@@ -8,7 +8,7 @@ use crate::engine::files;
 use crate::engine::files::CONTAINERS;
 use crate::engine::locks::{alone_at, alone_at_firewall};
 use crate::engine::rules::forward_no_more;
-use crate::engine::{Engine, Error, Failures, Result};
+use crate::engine::{Engine, Error, Failures, NAMESPACE, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place, perform};
 use crate::model::{Alias, Families, Key, Sandbox, State};
@@ -65,6 +65,7 @@ impl Engine {
             }
         }
         std::mem::take(&mut failures).into_result()?;
+        self.await_end_of_agent()?;
         let _alone = alone_at_firewall(&self.locks)?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
         let writing = Writing::begin(&self.locks)?;
@@ -99,15 +100,24 @@ impl Engine {
     /// of others, of which the kernel alone tells by their alias. Returns what it found, as messages name it.
     fn remove_shared(&mut self) -> Result<Vec<String>> {
         let mut removed = Vec::new();
+        let networks = self.store.read().networks()?;
+        for network in &networks {
+            self.remove_names_port(network, &[])?;
+        }
         for step in self.store.read().networks()?.iter().flat_map(driver::undo_of_network) {
             if perform::undo_network(&mut self.links, &step)? {
                 removed.push(step.to_string());
             }
         }
-        for link in self.links.all_ours()?.into_iter().filter(|link| matches!(link.alias, Alias::Network(_))) {
+        for link in self.links.all_ours()? {
+            match link.alias {
+                Alias::Network(_) => removed.push(format!("bridge {}", link.name)),
+                Alias::Names(_) => {}
+                Alias::InputLoop | Alias::Endpoint { .. } | Alias::Draining { .. } => continue,
+            }
             self.links.delete(link.index)?;
-            removed.push(format!("bridge {}", link.name));
         }
+        perform::remove_names_namespace(&self.state_dir.join(NAMESPACE))?;
         Ok(removed)
     }
 

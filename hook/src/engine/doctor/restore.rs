@@ -37,6 +37,8 @@ impl Engine {
                 let restored = self.restore_shared(&network, &step);
                 failures.note(step.to_string(), restored)?;
             }
+            let restored = self.restore_names_port(&network);
+            failures.note(format!("name server on network {}", network.name), restored)?;
         }
         for sandbox in self.store.read().sandboxes()? {
             let restored = self.restore_links(&sandbox);

@@ -169,7 +169,7 @@ pub(super) fn host_resolver(reach: Reach, tell: impl Fn(&kernel::Error)) -> Resu
         Ok(bytes.map(|bytes| Resolver::parse(&String::from_utf8_lossy(&bytes))))
     };
     let own = read(RESOLV_CONF)?.unwrap_or_default();
-    if reach == Reach::Host || own.is_of_use(reach) {
+    if matches!(reach, Reach::Host | Reach::Names(_)) || own.is_of_use(reach) {
         return Ok(own);
     }
     Ok(read(RESOLVED)?.filter(|resolved| resolved.is_of_use(reach)).unwrap_or(own))

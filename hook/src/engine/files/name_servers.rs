@@ -9,6 +9,7 @@ use slog::info;
 use super::ContainerFiles;
 use super::container::host_resolver;
 use crate::decide::files::{File, Reach};
+use crate::decide::names::name_server;
 use crate::engine::Result;
 use crate::kernel;
 use crate::model::{Sandbox, State};
@@ -26,6 +27,15 @@ impl ContainerFiles {
         Ok(true)
     }
 
+    /// Brings the file up to date where the container of `before` has come to a first network with names, or has left
+    /// the last one.
+    pub fn follow_names(&self, before: &Sandbox, after: &Sandbox, fallback: &[IpAddr]) -> Result<()> {
+        if name_server(before) != name_server(after) {
+            self.refresh_resolver(after, fallback)?;
+        }
+        Ok(())
+    }
+
     /// The file of a container and what it should say, where that differs.
     pub fn outdated_resolver(&self, sandbox: &Sandbox, fallback: &[IpAddr]) -> Result<Option<(PathBuf, String)>> {
         let (State::Attached, Some(choice)) = (sandbox.state, &sandbox.resolver) else { return Ok(None) };
@@ -35,7 +45,9 @@ impl ContainerFiles {
         let host = host_resolver(reach, |_| {})?;
         let resolver = host.for_container(choice, fallback, reach);
         // Between two networks a host has no server at all. What the container has may be right again afterwards.
-        if host.nameservers.is_empty() || resolver.nameservers.is_empty() {
+        // The name server of ocinet asks what the host has by then.
+        let has_none = host.nameservers.is_empty() && reach.names_server().is_none();
+        if has_none || resolver.nameservers.is_empty() {
             return Ok(None);
         }
         let text = resolver.text();

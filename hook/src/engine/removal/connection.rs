@@ -30,6 +30,7 @@ impl Engine {
         }
         self.step("links");
         self.files.rewrite_hosts(before, sandbox)?;
+        self.files.follow_names(before, sandbox, &self.config.dns_fallback)?;
         self.step("files");
         let lock = self.locks.exclusive(Place::Drain(endpoint))?;
         let draining = self.store.write(|store| {

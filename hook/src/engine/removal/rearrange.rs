@@ -9,6 +9,7 @@ use slog::warn;
 
 use super::gained::{HeldBack, hold_back};
 use crate::decide::joined;
+use crate::decide::names::not_asked_by;
 use crate::decide::published::{PublishedBy, gained};
 use crate::driver::SandboxStep;
 use crate::engine::locks::{FirewallLock, change_at_firewall};
@@ -190,7 +191,7 @@ fn is_taken_as_it_is(before: &Sandbox, endpoints: &[Endpoint], networks: &[Netwo
     })
 }
 
-/// What has to be done in the container for the default route, of either family.
+/// What has to be done in the container for the default route, of either family, and for the way to the name server.
 pub(in crate::engine) fn moved_routes(before: &Sandbox, after: &Sandbox) -> Vec<SandboxStep> {
     let gateway = |sandbox: &Sandbox, is_v4: bool| {
         sandbox.endpoints.iter().flat_map(Endpoint::gateways).find(|gateway| gateway.is_ipv4() == is_v4)
@@ -200,5 +201,5 @@ pub(in crate::engine) fn moved_routes(before: &Sandbox, after: &Sandbox) -> Vec<
         (None, Some(gateway)) => Some(SandboxStep::DefaultRoute { gateway }),
         _ => None,
     };
-    [true, false].into_iter().filter_map(of_family).collect()
+    [true, false].into_iter().filter_map(of_family).chain(not_asked_by(before, after)).collect()
 }

@@ -59,6 +59,8 @@ impl Engine {
         files::collect(&self.files, &self.store, &self.locks, &mut collected.failures)?;
         let members = self.files.collect_members(&self.origin);
         collected.failures.note("containers that share a network", members)?;
+        let revived = self.revive_agent();
+        collected.failures.note("name server", revived)?;
         let forgotten = self.keep_nothing_of_the_gone();
         collected.failures.note("connections that are kept", forgotten)?;
         Ok(collected)

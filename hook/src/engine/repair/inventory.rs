@@ -261,7 +261,9 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
         mac: mac.unwrap_or_else(default_mac),
         mtu: link.mtu,
         routes: plan::default_routes(network, &addresses),
+        name_server: driver::name_server(network, &addresses),
         addresses,
+        names: Vec::new(),
         publishing: Publishing::Direct,
         gw_priority: 0,
         unguarded: *unguarded,
@@ -272,7 +274,7 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
 fn addresses_of(link: &OurLink) -> impl Iterator<Item = IpAddr> {
     let ipv6 = match &link.alias {
         Alias::Endpoint { ipv6, .. } | Alias::Draining { ipv6, .. } => *ipv6,
-        Alias::Network(_) | Alias::InputLoop => None,
+        Alias::Network(_) | Alias::Names(_) | Alias::InputLoop => None,
     };
     driver::address_of(&link.name).into_iter().chain(ipv6.map(IpAddr::V6))
 }

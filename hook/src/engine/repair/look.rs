@@ -26,7 +26,7 @@ pub(super) fn inventory(config: &Config, state_dir: &Path) -> Result<Inventory> 
             SeenLink { link, addresses: Vec::new(), mac: None, unguarded: false, namespace: None, inside: None };
         match look.link.alias {
             Alias::Network(_) => look.addresses = links.addresses_of(look.link.index)?,
-            Alias::InputLoop => {}
+            Alias::InputLoop | Alias::Names(_) => {}
             Alias::Endpoint { .. } | Alias::Draining { .. } => {
                 if let Some(guard) = links.guard_of(look.link.index)? {
                     (look.mac, look.unguarded) = (Some(guard.mac), guard.is_open);

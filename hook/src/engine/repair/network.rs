@@ -23,6 +23,8 @@ impl Engine {
         info!(self.log, "removing what is left of a network"; "network" => %name);
         self.rules.load_without(&network, &self.store, &mut self.links)?;
         let _bridges = self.locks.exclusive(Place::Bridges)?;
+        let networks = self.store.read().networks()?;
+        self.remove_names_port(&network, &networks)?;
         for step in driver::undo_of_network(&network) {
             perform::undo_network(&mut self.links, &step)?;
         }

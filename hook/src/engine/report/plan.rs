@@ -225,9 +225,21 @@ impl Engine {
                     work.commands.extend(shell::network_step(step));
                 }
             }
+            self.plan_names(network, work)?;
             work.new.extend(endpoint.wire.host_link().map(|link| format!("link {link}")));
             work.commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
             work.commands.extend(shell::in_sandbox(&steps.sandbox));
+        }
+        Ok(())
+    }
+
+    /// What answers for names, and how the container reaches it. Networks share most of it.
+    fn plan_names(&mut self, network: &Network, work: &mut HostWork) -> Result<()> {
+        for (what, commands) in self.missing_for_names(network)? {
+            if !work.new.contains(&what) {
+                work.new.push(what);
+                work.commands.extend(commands);
+            }
         }
         Ok(())
     }

@@ -156,6 +156,7 @@ impl Engine {
             }),
             Lease::Endpoints { sandbox, networks, firewall_lock } => self.complete(sandbox, |engine, sandbox| {
                 engine.wire(sandbox, &networks, &target.netns, firewall_lock)?;
+                engine.ensure_agent(sandbox.endpoints.iter())?;
                 engine.provide_files(request, sandbox, target)
             }),
         }
@@ -229,6 +230,7 @@ impl Engine {
         for step in &steps.network {
             self.ensure_shared(network, step)?;
         }
+        self.ensure_names_port(network)?;
         let mut peer = None;
         for step in &steps.endpoint {
             let connected = perform::connect(&mut self.links, step, netns)?;

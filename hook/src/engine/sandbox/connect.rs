@@ -19,7 +19,7 @@ use crate::engine::network::{Declared, remember_mac};
 use crate::engine::removal::leaving;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
-use crate::model::{Alias, InterfaceName, KeptConnection, Mode, Network, Publishing, Sandbox, State};
+use crate::model::{Alias, Endpoint, InterfaceName, KeptConnection, Mode, Network, Publishing, Sandbox, State};
 use crate::store::Write;
 
 /// An endpoint that is stored and is to be wired.
@@ -119,10 +119,13 @@ impl Engine {
         self.step("lease");
         let endpoint = connection.sandbox.endpoints.last().map(|endpoint| endpoint.number).unwrap_or_default();
         let network = connection.network.clone();
+        let reached: Vec<Endpoint> = connection.sandbox.endpoints.last().cloned().into_iter().collect();
         let connected = self.wire_connection(connection, netns).and_then(|()| {
+            self.ensure_agent(reached.iter())?;
             let arranged = self.rearrange(number, Some(netns), |_, _| Ok(()))?;
             self.rules.refuse_unpassed(&arranged, &network, &self.store)?;
             self.files.rewrite_hosts(before, &arranged)?;
+            self.files.follow_names(before, &arranged, &self.config.dns_fallback)?;
             self.step("files");
             self.seal_connection(before, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))
         });

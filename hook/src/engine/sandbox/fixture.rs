@@ -58,6 +58,7 @@ pub fn on(network: &str) -> EndpointRequest {
         interface: None,
         mtu: None,
         gw_priority: None,
+        aliases: Vec::new(),
         unguarded: None,
     }
 }

@@ -67,12 +67,29 @@ pub(super) fn is_installed(program: &str) -> bool {
     find(program).is_some()
 }
 
+/// Runs the program in the file `path`, which ends once a process that it leaves behind, in a session of its own, is at
+/// work.
+///
+/// # Errors
+/// As [`run`], with what it prints on stderr.
+pub fn start_resident(path: &Path, arguments: &[&str]) -> Result<()> {
+    let program = path.display().to_string();
+    let ended = end_of_file(DEADLINE, path, line(&program, arguments), arguments, "")?;
+    match ended.code {
+        0 => Ok(()),
+        _ => Err(Error::Program(format!("{program} failed: {}", ended.complaint))),
+    }
+}
+
 fn end_within(patience: Duration, program: &str, arguments: &[&str], input: &str) -> Result<Ended> {
-    let line = line(program, arguments);
     let Some(path) = find(program) else {
         return Err(Error::Program(format!("program {program} is not installed (looked in {PATH}); install it")));
     };
-    let mut running = Running::start(&path, arguments, ALARM).doing(|| format!("run {line}"))?;
+    end_of_file(patience, &path, line(program, arguments), arguments, input)
+}
+
+fn end_of_file(patience: Duration, path: &Path, line: String, arguments: &[&str], input: &str) -> Result<Ended> {
+    let mut running = Running::start(path, arguments, ALARM).doing(|| format!("run {line}"))?;
     let end = running.serve(input.as_bytes(), patience).doing(|| format!("run {line}"))?;
     match end {
         End::Ended(status) => match status.code() {

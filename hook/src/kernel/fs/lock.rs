@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -43,6 +43,12 @@ pub enum Place {
     Drain(i64),
     /// The claim to be the resident process of this host.
     Service,
+    /// The claim to be the name server of this host.
+    Agent,
+    /// Shared while a process needs the name server to stay, held alone by one that is about to end.
+    AgentNeed,
+    /// Held by the name server while it answers in the network namespace of that inode.
+    AgentReady(u32),
     /// The definitions of networks, while one is chosen, written or removed.
     Definitions,
     /// The flows of draining endpoints, while they are deleted and the endpoints' rows after them.
@@ -63,6 +69,9 @@ impl Place {
             Self::Links => 5,
             Self::Definitions => 6,
             Self::Flows => 7,
+            Self::Agent => 8,
+            Self::AgentNeed => 9,
+            Self::AgentReady(inode) => (3 << 32) + i64::from(inode),
             Self::Sandbox(hash) => (1 << 32) + i64::from(hash),
             Self::Drain(number) => (2 << 32) + number,
             Self::Containers => 1 << 32,
@@ -86,6 +95,9 @@ impl fmt::Display for Place {
             Self::Sandbox(_) => "this container",
             Self::Drain(_) => "links being deleted",
             Self::Service => "the service",
+            Self::Agent => "the name server",
+            Self::AgentNeed => "the need of the name server",
+            Self::AgentReady(_) => "the answers of the name server",
             Self::Definitions => "the definitions of networks",
             Self::Flows => "the flows of detached containers",
             Self::Containers => "all containers",
@@ -172,6 +184,32 @@ impl LockFile {
             Ok(()) => Ok(Some(Lock(file))),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(error) => Err(Error::refused(format!("lock {}", self.path.display()), error)),
+        }
+    }
+
+    /// Takes the lock together with others who share it, if none has it alone, in a process that may only read the file.
+    ///
+    /// # Errors
+    /// When the file cannot be locked at all.
+    pub fn attempt_shared(&self, place: Place) -> Result<Option<Lock>> {
+        let what = || format!("lock {}", self.path.display());
+        let file = File::open(&self.path).doing(what)?;
+        match set(&file, place, libc::F_RDLCK, Wait::No) {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(error) => Err(Error::refused(what(), error)),
+        }
+    }
+
+    /// The lock of `place` that this process holds through `file`, which another program handed over to it.
+    ///
+    /// # Errors
+    /// When it does not hold it.
+    pub fn taken_over(&self, place: Place, file: OwnedFd) -> Result<Lock> {
+        let file = File::from(file);
+        match set(&file, place, libc::F_WRLCK, Wait::No) {
+            Ok(()) => Ok(Lock(file)),
+            Err(error) => Err(Error::refused(format!("take over the lock of {place}"), error)),
         }
     }
 

@@ -20,7 +20,8 @@ pub use file::{
 pub use lock::{Lock, LockFile, Place};
 pub use records::{RecordReader, Records};
 pub use replace::{Replaceable, has_drafts, remove_drafts, write_lasting, write_public};
-pub use socket::{is_listened_on, is_listened_to, remove_socket};
+pub use socket::{ask_line, is_listened_on, is_listened_to, remove_socket};
 pub use watch::{Seen, Watch};
 
+pub(in crate::kernel) use file::create_private;
 pub(in crate::kernel) use lock::holders;

@@ -1,16 +1,22 @@
 //! Unix sockets: whether a program listens on one.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use super::file::remove_file;
 use crate::kernel::error::{Doing, Result};
+
+/// How long an answer may take, and how long it may be in bytes.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// Removes a Unix socket. A file that is no socket stays.
 ///
@@ -55,6 +61,25 @@ pub fn is_listened_to(path: &Path) -> io::Result<bool> {
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ECONNREFUSED) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The line with which the program that listens at `path` answers `line`; none where none listens.
+///
+/// # Errors
+/// When it does not answer within some seconds.
+pub fn ask_line(path: &Path, line: &str) -> Result<Option<String>> {
+    let what = || format!("ask {}", path.display());
+    let mut stream = match UnixStream::connect(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        stream => stream.doing(what)?,
+    };
+    stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE))).doing(what)?;
+    stream.write_all(format!("{line}\n").as_bytes()).doing(what)?;
+    let mut answer = String::new();
+    stream.take(MAX_ANSWER).read_to_string(&mut answer).doing(what)?;
+    Ok(Some(answer.trim_end().to_owned()))
 }
 
 #[cfg(test)]

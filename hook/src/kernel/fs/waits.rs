@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Place;
 
 /// The names of the kinds of locks, in the order of [`kind`].
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 14] = [
     "store",
     "firewall",
     "bridges",
@@ -18,6 +18,9 @@ const NAMES: [&str; 11] = [
     "links",
     "definitions",
     "flows",
+    "agent",
+    "agent-need",
+    "agent-ready",
 ];
 
 /// The time that a process has waited for each kind of lock.
@@ -52,5 +55,8 @@ fn kind(place: Place) -> usize {
         Place::Links => 8,
         Place::Definitions => 9,
         Place::Flows => 10,
+        Place::Agent => 11,
+        Place::AgentNeed => 12,
+        Place::AgentReady(_) => 13,
     }
 }

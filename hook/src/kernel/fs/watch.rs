@@ -1,4 +1,4 @@
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -42,6 +42,14 @@ impl Watch {
             | AddWatchFlags::IN_ONLYDIR;
         inotify.add_watch(directory, events).doing(what)?;
         Ok(Self { inotify, directory: directory.to_owned() })
+    }
+
+    /// Readable once something changes.
+    ///
+    /// # Errors
+    /// When this process has no descriptor left.
+    pub fn waker(&self) -> Result<OwnedFd> {
+        self.inotify.as_fd().try_clone_to_owned().doing(|| format!("watch {}", self.directory.display()))
     }
 
     /// Waits until something changes, at most for `longest`, and then for `more`, so that related changes are returned

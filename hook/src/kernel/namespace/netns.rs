@@ -18,6 +18,8 @@ use crate::decide::liveness::Sight;
 use crate::kernel::error::{Doing, Result};
 use crate::model::{Namespace, NetnsLocator, Requester};
 
+/// The namespace of a thread that reads it (namespaces(7)).
+const OWN: &str = "/proc/thread-self/ns/net";
 /// Longer than a visit that only looks takes.
 const VISIT: Duration = Duration::from_millis(2);
 
@@ -29,6 +31,14 @@ pub struct Netns {
 }
 
 impl Netns {
+    /// The namespace of this thread.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub(in crate::kernel) fn own() -> Result<Self> {
+        Self::at(Path::new(OWN))
+    }
+
     /// The namespace that `path` is bound to.
     ///
     /// # Errors
@@ -94,10 +104,18 @@ impl Netns {
     /// # Errors
     /// When the kernel refuses.
     pub fn make(path: &Path) -> Result<(Self, u64)> {
+        Self::make_as(path, || Ok(()))
+    }
+
+    /// The same, bound to the path only once `prepare` has done its work in it.
+    ///
+    /// # Errors
+    /// Those of `prepare`, or when the kernel refuses.
+    pub(in crate::kernel) fn make_as(path: &Path, prepare: impl FnOnce() -> Result<()> + Send) -> Result<(Self, u64)> {
         let what = || format!("make network namespace {}", path.display());
         visit::new_network(|| {
-            let own = Path::new("/proc/thread-self/ns/net");
-            mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(what)?;
+            prepare()?;
+            mount(Some(Path::new(OWN)), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(what)?;
             Ok((Self::at(path)?, own_cookie()?))
         })
     }

@@ -169,6 +169,12 @@ fn let_go(keep: &[RawFd]) -> nix::Result<()> {
         }
         next = fd.saturating_add(1);
     }
+    close_streams()
+}
+
+/// Has /dev/null in the place of the standard streams.
+#[allow(unsafe_code)]
+pub(in crate::kernel) fn close_streams() -> nix::Result<()> {
     let null = fs::File::options().read(true).write(true).open("/dev/null").map_err(|_| Errno::ENOENT)?;
     for stream in 0..3 {
         // SAFETY: dup2 onto a standard stream; nothing in this process owns 0, 1 or 2.

@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::NeighbourFlags;
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
@@ -20,6 +21,18 @@ use crate::model::{Families, Family, InterfaceName, Mac, StaticRoute};
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
+
+/// The table `main` (`RT_TABLE_MAIN`, linux/rtnetlink.h).
+const MAIN: u8 = 254;
+/// The rules that every namespace begins with, beside that of its own addresses (`fib_default_rules_init`,
+/// net/ipv4/fib_rules.c).
+const MAIN_AND_DEFAULT: [u32; 2] = [32_766, 32_767];
+/// The first after that of its own addresses.
+const OWN_PRIORITY: u32 = 1;
+
+/// What the kernel answers where it lacks IPv6, by a parameter of the kernel or of the link (`inet6_addr_add`,
+/// net/ipv6/addrconf.c).
+const NO_IPV6: [Errno; 3] = [Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP, Errno::EACCES];
 
 /// Performs the steps inside `namespace`, in their order. `index` is the interface's, if the caller knows it.
 ///
@@ -44,6 +57,11 @@ fn apply(netlink: &mut Inside<'_>, namespace: &Netns, step: &SandboxStep, index:
         SandboxStep::Neighbour { name, address, mac } => neighbour(netlink, name, index, *address, *mac),
         SandboxStep::Announce { name, address } => announce(netlink, name, index, *address),
         SandboxStep::Route(route) => static_route(netlink, route),
+        SandboxStep::Settings(settings) => namespace.within(|| sysctl::set(settings)),
+        SandboxStep::OwnAddress(address) => own_address(netlink, *address),
+        SandboxStep::RouteOwnAlone => route_own_alone(netlink),
+        SandboxStep::Near { name, to, source } => near(netlink, name, index, *to, *source),
+        SandboxStep::NotNear { name, to } => not_near(netlink, name, *to),
         SandboxStep::DefaultRoute { gateway } => default_route(netlink, *gateway),
         SandboxStep::MoveDefaultRoute { from, to } => move_default_route(netlink, *from, *to),
     }
@@ -162,6 +180,88 @@ fn static_route(netlink: &mut Inside<'_>, route: &StaticRoute) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn own_address(netlink: &mut Inside<'_>, address: IpNet) -> Result<()> {
+    let message = RouteNetlinkMessage::NewAddress(address_message(LOOPBACK, address));
+    match netlink.request(message, NLM_F_CREATE | NLM_F_EXCL) {
+        // The kernel has no IPv6, or was told to have none.
+        Err(error) if address.addr().is_ipv6() && NO_IPV6.contains(&errno(&error)) => Ok(()),
+        result => result.map(drop).doing(|| format!("give address {address} to lo")),
+    }
+}
+
+fn near(
+    netlink: &mut Inside<'_>,
+    name: &InterfaceName,
+    known: Option<u32>,
+    to: IpNet,
+    source: Option<IpAddr>,
+) -> Result<()> {
+    let what = || format!("route {to} by {name}");
+    let mut message = directly(index_of(netlink, name, known)?, to);
+    message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
+    match netlink.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND) {
+        Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => Err(Error::refused(what(), error)),
+        _ => Ok(()),
+    }
+}
+
+fn not_near(netlink: &mut Inside<'_>, name: &InterfaceName, to: IpNet) -> Result<()> {
+    let index = match index(netlink, name) {
+        Err(error) if errno(&error) == Errno::ENODEV => return Ok(()),
+        index => index.doing(|| format!("look for {name} in the container"))?,
+    };
+    match netlink.request(RouteNetlinkMessage::DelRoute(directly(index, to)), 0) {
+        Err(error) if errno(&error) != Errno::ESRCH => {
+            Err(Error::refused(format!("route {to} by {name} no more in the container"), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The route to `to` by the link `index`, without a next hop.
+fn directly(index: u32, to: IpNet) -> RouteMessage {
+    match to {
+        IpNet::V4(to) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to.addr(), to.prefix_len())
+            .output_interface(index)
+            .scope(RouteScope::Link)
+            .build(),
+        IpNet::V6(to) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(to.addr(), to.prefix_len())
+            .output_interface(index)
+            .build(),
+    }
+}
+
+/// A packet that came in by a link finds no route but to an address of this namespace. The kernel looks up the routes
+/// of its own packets, and of their sources (`__fib_validate_source`), as if they came in by `lo`.
+fn route_own_alone(netlink: &mut Inside<'_>) -> Result<()> {
+    let what = || "route packets of its own alone".to_owned();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut own = rule(family, OWN_PRIORITY);
+        own.attributes.extend([RuleAttribute::Iifname("lo".into()), RuleAttribute::Table(MAIN.into())]);
+        match netlink.request(RouteNetlinkMessage::NewRule(own), NLM_F_CREATE | NLM_F_EXCL) {
+            Err(error) if family == AddressFamily::Inet6 && NO_IPV6.contains(&errno(&error)) => continue,
+            result => result.map(drop).doing(what)?,
+        }
+        for priority in MAIN_AND_DEFAULT {
+            match netlink.request(RouteNetlinkMessage::DelRule(rule(family, priority)), 0) {
+                // IPv6 has no second one.
+                Err(error) if errno(&error) == Errno::ENOENT && family == AddressFamily::Inet6 => {}
+                result => result.map(drop).doing(what)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rule(family: AddressFamily, priority: u32) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    (rule.header.family, rule.header.action) = (family, RuleAction::ToTable);
+    rule.attributes.push(RuleAttribute::Priority(priority));
+    rule
 }
 
 /// Whether `namespace` has a default route of one of `families`.

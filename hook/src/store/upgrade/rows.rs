@@ -170,6 +170,8 @@ impl EndpointRow {
             mtu,
             addresses,
             routes,
+            names: Vec::new(),
+            name_server: None,
             publishing: Publishing::Direct,
             gw_priority: 0,
             unguarded: false,

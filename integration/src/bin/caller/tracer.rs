@@ -20,6 +20,9 @@ use nix::unistd::Pid;
 use super::faults::Syscall;
 use super::registers;
 
+/// A program that stays. It is not followed: it ends when it is not needed, and its tests kill it themselves.
+const RESIDENT: &str = "ocinet-agent";
+
 /// What a shell adds to the signal that ended a program.
 const SIGNALED: i32 = 128;
 
@@ -144,7 +147,12 @@ impl Tracer<'_> {
                 self.resume(pid, None)?;
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
-                self.running |= event == PTRACE_EVENT_EXEC && field(pid, "Name")? != "sh";
+                let name = if event == PTRACE_EVENT_EXEC { field(pid, "Name")? } else { String::new() };
+                if name == RESIDENT {
+                    self.alive.remove(&pid);
+                    return Ok(ptrace::detach(pid, None)?);
+                }
+                self.running |= event == PTRACE_EVENT_EXEC && name != "sh";
                 self.know(pid);
                 self.resume(pid, None)?;
             }

@@ -18,7 +18,7 @@ fn ten_containers_on_each_of_a_hundred_networks() -> Result<()> {
         let run =
             |(name, port): (&String, usize)| host.container(name).network(&all).publish(&format!("{port}:80")).run();
         let containers = names.iter().zip(8000..).map(run).collect::<Result<Vec<_>>>()?;
-        let links = host.sh("ip -br link show type veth | grep -c ^ocv")?;
+        let links = host.sh("ip -br link show type veth | grep -c ^ocv[0-9a-f]")?;
         ensure!(links.trim() == (NETWORKS * names.len()).to_string(), "{links} links");
         host.ocinet("doctor")?.success()?;
         for network in ["n1", "n57", "n100"] {
@@ -30,11 +30,13 @@ fn ten_containers_on_each_of_a_hundred_networks() -> Result<()> {
         }
         containers.into_iter().try_for_each(|container| container.delete())?;
         ensure!(host.settled_sandboxes()?.is_empty());
-        let links = host.sh("ip -br link show type veth | grep -c ^ocv || true")?;
+        let links = host.sh("ip -br link show type veth | grep -c ^ocv[0-9a-f] || true")?;
         ensure!(links.trim() == "0", "{links} links are left");
         host.ocinet("network prune --force")?.success()?;
         let bridges = host.sh("ip -br link show type bridge | grep -c ^ocn- || true")?;
         ensure!(bridges.trim() == "0", "{bridges} bridges are left");
+        let ports = host.sh("ip -br link show type veth | grep -c ^ocv || true")?;
+        ensure!(ports.trim() == "0", "{ports} ports of the name server are left");
         host.sh("rmdir /etc/ocinet/networks").map(drop)
     })
 }

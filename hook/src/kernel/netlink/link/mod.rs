@@ -193,6 +193,14 @@ impl HostLinks {
         Ok(link.filter(|link| alias(link) == Some(&owner.to_string())).map(|link| link.header.index))
     }
 
+    /// Whether there is a link of that name.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(in crate::kernel) fn exists(&mut self, name: &InterfaceName) -> Result<bool> {
+        Ok(self.find(name)?.is_some())
+    }
+
     /// Deletes a link. It takes some 20 ms: the kernel waits until no packet uses it (`synchronize_net`).
     ///
     /// # Errors

@@ -1,0 +1,84 @@
+//! The name server's network namespace.
+
+use std::path::Path;
+
+use nix::mount::{MntFlags, umount2};
+use rustix::fs::fstatfs;
+
+use crate::driver::{EndpointStep, names_namespace as steps};
+use crate::kernel::error::Result;
+use crate::kernel::fs::{create_private, remove_file};
+use crate::kernel::namespace::Netns;
+use crate::kernel::netlink::HostLinks;
+
+/// The file system of namespaces (`NSFS_MAGIC`, linux/magic.h).
+const NSFS: i64 = 0x6e73_6673;
+
+/// The namespace that is bound to `path`. Where there is none it is made, and complete before it is bound. Call it
+/// under [`Place::Bridges`], so that no other process makes it meanwhile.
+///
+/// # Errors
+/// When the kernel refuses.
+///
+/// [`Place::Bridges`]: crate::kernel::Place::Bridges
+pub fn names_namespace(path: &Path) -> Result<Netns> {
+    if let Some(there) = bound_to(path) {
+        return Ok(there);
+    }
+    drop(create_private(path)?);
+    Ok(Netns::make_as(path, || super::inside(&Netns::own()?, &steps(), None))?.0)
+}
+
+/// Whether a namespace is bound to `path`.
+pub fn is_names_namespace(path: &Path) -> bool {
+    bound_to(path).is_some()
+}
+
+/// A file to which nothing is bound is no namespace.
+fn bound_to(path: &Path) -> Option<Netns> {
+    Netns::at(path).ok().filter(|there| fstatfs(there).is_ok_and(|system| system.f_type == NSFS))
+}
+
+/// Whether a port is there, up, and on its bridge. It is all that an attach looks at.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn is_port_there(links: &mut HostLinks, port: &EndpointStep) -> Result<bool> {
+    match port {
+        EndpointStep::Veth(pair) => Ok(links.named(&pair.name, &pair.alias)?.is_some() && links.is_joined(pair)?),
+    }
+}
+
+/// Whether there is a bridge for a port.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn has_bridge(links: &mut HostLinks, port: &EndpointStep) -> Result<bool> {
+    match port {
+        EndpointStep::Veth(pair) => links.exists(&pair.bridge),
+    }
+}
+
+/// Takes a port away; its absence is no error.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_port(links: &mut HostLinks, port: &EndpointStep) -> Result<()> {
+    match port {
+        EndpointStep::Veth(pair) => match links.ours(&pair.name, &pair.alias, Some(&pair.bridge))? {
+            Some(index) => links.delete(index),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Takes the namespace from `path`, and its ports with it unless a process is still in it. It is no error if there is
+/// none.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn remove_names_namespace(path: &Path) -> Result<()> {
+    // It may be mounted in other mount namespaces only: then removing the file removes it (`detach_mounts`, fs/namei.c).
+    let _ = umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+    remove_file(path)
+}

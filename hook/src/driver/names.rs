@@ -24,9 +24,9 @@ pub const NAME_SERVERS: [IpAddr; 2] = [
 pub const ZONE: &str = "ocinet.internal";
 
 /// Whether the containers of `network` find each other by their names. As in Docker, those of the default network do
-/// not, and neither do those that are kept apart: no rule lets theirs to the name server pass.
+/// not.
 pub fn has_names(network: &Network) -> bool {
-    network.name != config::default_bridge() && network.options.icc
+    network.name != config::default_bridge()
 }
 
 /// Where a container asks for names by its endpoint on `network` with `addresses`; none where it does not. It is one

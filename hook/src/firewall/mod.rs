@@ -197,13 +197,14 @@ mod tests {
         let [nft, iptables] = lines(network("ocinet0", "10.90.0.0/16"));
         let [other_nft, other_iptables] = lines(other);
         [(nft, other_nft), (iptables, other_iptables)].map(|(one, other)| {
-            assert!(other.iter().all(|line| one.contains(line) || line.contains(" addressed4 {")), "{other:?}");
+            let is_known = |line: &String| line.contains(" addressed4 {") || line.contains("169.254.53.53");
+            assert!(other.iter().all(|line| one.contains(line) || is_known(line)), "{other:?}");
             one.into_iter().filter(|line| !other.contains(line)).collect()
         })
     }
 
     #[test]
-    fn without_icc_nothing_passes_within_a_network() {
+    fn without_icc_nothing_passes_within_a_network_but_to_the_name_server() {
         let closed = NetworkNeeds { icc: false, ..network("ocinet0", "10.90.0.0/16") };
         let [nft, iptables] = lost(closed);
         assert_eq!(nft, ["add element inet ocinet intra { \"ocinet0\" . \"ocinet0\" }"]);
@@ -232,8 +233,10 @@ mod tests {
         let internal = NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") };
         let [nft, iptables] = gained(internal.clone());
         assert_eq!(
-            nft[..2],
+            nft[..4],
             [
+                "iifname @internal oifname @internal ip daddr 169.254.53.53 accept",
+                "iifname @internal oifname @internal ip saddr 169.254.53.53 ct state established accept",
                 "iifname @internal iifname . oifname != @intra drop",
                 "oifname @internal iifname . oifname != @intra drop"
             ]
@@ -257,7 +260,15 @@ mod tests {
             ]
         );
         let [_, apart] = gained(NetworkNeeds { icc: false, ..internal });
-        assert_eq!(apart[1..3], ["-A OCINET-FORWARD -i ocinet0 -j DROP", "-A OCINET-FORWARD -o ocinet0 -j DROP"]);
+        assert_eq!(
+            apart[1..5],
+            [
+                "-A OCINET-FORWARD -i ocinet0 -o ocinet0 -d 169.254.53.53 -j RETURN",
+                "-A OCINET-FORWARD -i ocinet0 -o ocinet0 -s 169.254.53.53 -m conntrack --ctstate ESTABLISHED -j RETURN",
+                "-A OCINET-FORWARD -i ocinet0 -j DROP",
+                "-A OCINET-FORWARD -o ocinet0 -j DROP"
+            ]
+        );
     }
 
     /// The operator's rules come before these, and those for established connections after.

@@ -38,6 +38,7 @@ use self::port::{asked, at_container, judged, masqueraded as masqueraded_port};
 use self::source::leaving;
 use self::words::{Words, words};
 use super::{Base, Kind, NetworkNeeds, Publish, RangeNeeds, Source};
+use crate::driver::NAME_SERVERS;
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
 use crate::model::Family;
 
@@ -251,6 +252,7 @@ fn forwarding(all: Networks<'_>, base: &Base) -> Vec<String> {
         rules.push(format!("{IN} -j DROP"));
     }
     let networks = || all.networks.iter();
+    rules.extend(networks().filter(|network| !network.icc).flat_map(|network| asking_for_names(all, network)));
     rules.extend(networks().filter(|network| network.internal).flat_map(|network| keeping_in(all, network)));
     rules.extend(networks().filter(|network| network.icc).flat_map(|network| within(all, network)));
     rules.extend(all.ranges().map(|any| format!("{WITHIN} -d {} -j DROP", any.range)));
@@ -262,6 +264,19 @@ fn forwarding(all: Networks<'_>, base: &Base) -> Vec<String> {
         rules.push(closing());
     }
     rules
+}
+
+/// What a container that is kept apart from its siblings asks the name server, which has a port on the bridge, and the
+/// answer. The host has no route there, so that nothing is led to it from elsewhere.
+fn asking_for_names(all: Networks<'_>, network: &NetworkNeeds) -> Vec<String> {
+    let bridge = &network.bridge;
+    let rules = |server: IpAddr| {
+        [
+            format!("{FORWARD} -i {bridge} -o {bridge} -d {server} -j RETURN"),
+            format!("{FORWARD} -i {bridge} -o {bridge} -s {server} -m conntrack --ctstate ESTABLISHED -j RETURN"),
+        ]
+    };
+    NAME_SERVERS.into_iter().filter(|server| Family::of(*server) == all.family).flat_map(rules).collect()
 }
 
 /// What passes between siblings. What has the address of a container of another network is dropped: a frame that a

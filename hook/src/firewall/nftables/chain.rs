@@ -73,6 +73,9 @@ const CHAINS: &[Chain] = &[
 /// here as one from the bridge to the bridge, whatever its destination is. So one to an address of another network is
 /// dropped before the siblings' connections are accepted: conntrack would take it for the beginning of a connection, and
 /// let both ends talk.
+///
+/// Likewise comes what a container asks the name server, which has a port on the bridge. The host has no route there, so
+/// that nothing is led to it from elsewhere. Where siblings are kept apart, a rule of its own lets that pass.
 pub(super) const FORWARD: Chain = Chain {
     name: "forward",
     base: "type filter hook forward priority filter; policy accept;",
@@ -82,6 +85,7 @@ pub(super) const FORWARD: Chain = Chain {
         "ct status dnat oifname @bridges accept",
         "oifname @bridges {ip} daddr @nat_subnets{4} oifname . {ip} daddr != @networks{4} drop",
         "iifname . oifname @intra accept",
+        "oifname @bridges {ip} daddr {names} accept",
         "oifname @bridges drop",
         "iifname @bridges ct state invalid drop",
         "iifname @bridges accept",
@@ -175,6 +179,7 @@ fn said_of(rule: &str, words: &Words) -> String {
             "ipv4" => words.nfproto,
             "loopback" => words.loopback,
             "only6" => "",
+            "names" => words.names,
             _ => unreachable!("no rule has another word"),
         });
         rest = behind;
@@ -191,8 +196,8 @@ mod tests {
     fn jumps_count_as_uses() {
         let both = Base { has_ipv6: true, ..Base::default() };
         let uses = |name, base: &Base| chains(base).find(|chain| chain.name == name).unwrap().uses(base);
-        assert_eq!((uses("publish", &Base::default()), uses("forward", &Base::default())), (4, 9));
-        assert_eq!((uses("publish", &both), uses("forward", &both)), (7, 10));
+        assert_eq!((uses("publish", &Base::default()), uses("forward", &Base::default())), (4, 10));
+        assert_eq!((uses("publish", &both), uses("forward", &both)), (7, 12));
     }
 
     #[test]

@@ -4,10 +4,13 @@
 
 use super::chain::{Chain, FORWARD};
 
-/// The chain `forward` of a ruleset with internal networks: nothing passes between one and another link.
+/// The chain `forward` of a ruleset with internal networks: nothing passes between one and another link. Within one, what
+/// is asked of the name server does, and its answer.
 pub const FORWARD_WITH_INTERNAL: Chain = Chain {
     rules: &[
         FORWARD.rules[0],
+        "iifname @internal oifname @internal {ip} daddr {names} accept",
+        "iifname @internal oifname @internal {ip} saddr {names} ct state established accept",
         "iifname @internal iifname . oifname != @intra drop",
         "oifname @internal iifname . oifname != @intra drop",
         FORWARD.rules[1],
@@ -18,6 +21,7 @@ pub const FORWARD_WITH_INTERNAL: Chain = Chain {
         FORWARD.rules[6],
         FORWARD.rules[7],
         FORWARD.rules[8],
+        FORWARD.rules[9],
     ],
     ..FORWARD
 };

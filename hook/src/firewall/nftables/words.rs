@@ -18,6 +18,8 @@ pub(super) struct Words {
     pub header: &'static str,
     /// The addresses of the host alone.
     pub loopback: &'static str,
+    /// Where the name server answers.
+    pub names: &'static str,
     /// Matches what a port published on every address is for: of the addresses of the host alone, the first.
     pub any: &'static str,
 }
@@ -30,6 +32,7 @@ const V6: Words = Words {
     icmp: "ipv6-icmp",
     header: "ip6",
     loopback: "::1",
+    names: "fd6f:6369:6e65:7400::53",
     // A connection to ::1 that is translated gets no answer: that comes in by a bridge, and the kernel drops what comes
     // in for ::1 by another link than lo (`ip6_rcv_core`, net/ipv6/ip6_input.c).
     any: "ip6 daddr != ::1",
@@ -43,6 +46,7 @@ const V4: Words = Words {
     icmp: "icmp",
     header: "ip",
     loopback: "127.0.0.0/8",
+    names: "169.254.53.53",
     any: "ip daddr != 127.0.0.2-127.255.255.255",
 };
 
@@ -51,5 +55,16 @@ pub(super) fn words(family: Family) -> &'static Words {
     match family {
         Family::V4 => &V4,
         Family::V6 => &V6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::NAME_SERVERS;
+
+    #[test]
+    fn the_name_server_is_where_containers_ask() {
+        assert_eq!(NAME_SERVERS.map(|address| words(Family::of(address)).names.parse()), NAME_SERVERS.map(Ok));
     }
 }

@@ -31,6 +31,7 @@ pub use port::{published, rule};
 pub use words::Jump;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 

@@ -43,6 +43,7 @@ mod lost_store;
 mod many_ports;
 mod modes;
 mod name_servers;
+mod names;
 mod neighbours;
 mod networks;
 mod newcomers;

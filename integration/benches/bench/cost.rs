@@ -73,11 +73,17 @@ fn reap(known: &BTreeSet<i32>) -> Result<()> {
     }
 }
 
-/// The children of all threads of this process (proc_pid_task_children(5)).
+/// The children of all threads of this process that do not stay (proc_pid_task_children(5)).
 fn children() -> BTreeSet<i32> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    let pids = lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>());
+    pids.filter(|pid| !is_resident(*pid)).collect()
+}
+
+/// Whether it is the name server, which stays.
+fn is_resident(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "ocinet-agent\n")
 }
 
 /// What a call asks of the kernel.

@@ -52,6 +52,7 @@ fn main() -> Result<()> {
             "position" => scenes::position::play(&options, until),
             "crowd" => scenes::crowd::play(&options, until),
             "networks" => scenes::networks::play(&options, until),
+            "names" => scenes::names::play(&options, until),
             _ => scenes::datapath::play(&options, until),
         };
         let Results { tables, chart } = played.with_context(|| format!("scene {scene}"))?;

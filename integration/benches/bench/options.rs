@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub const USAGE: &str = "usage: integration/bench [--quick] [--write] [--netavark FILE] [--cni FOLDER] [SCENE]...
-scenes: ports, position, crowd, networks, datapath";
+scenes: ports, position, crowd, networks, names, datapath";
 
 /// The scenes, and the part of the whole time, in per cent, that each may take. What one leaves is the next one's.
-pub const SCENES: [(&str, u32); 5] =
-    [("ports", 25), ("position", 20), ("crowd", 25), ("networks", 15), ("datapath", 15)];
+pub const SCENES: [(&str, u32); 6] =
+    [("ports", 25), ("position", 20), ("crowd", 20), ("networks", 15), ("names", 5), ("datapath", 15)];
 
 /// The command line.
 pub struct Options {

@@ -2,6 +2,7 @@
 
 pub mod crowd;
 pub mod datapath;
+pub mod names;
 pub mod networks;
 pub mod ports;
 pub mod position;

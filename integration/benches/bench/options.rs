@@ -10,7 +10,7 @@ scenes: ports, position, crowd, networks, names, datapath";
 
 /// The scenes, and the part of the whole time, in per cent, that each may take. What one leaves is the next one's.
 pub const SCENES: [(&str, u32); 6] =
-    [("ports", 25), ("position", 20), ("crowd", 20), ("networks", 15), ("names", 5), ("datapath", 15)];
+    [("ports", 25), ("position", 20), ("crowd", 15), ("networks", 15), ("names", 10), ("datapath", 15)];
 
 /// The command line.
 pub struct Options {

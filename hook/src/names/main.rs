@@ -59,7 +59,7 @@ struct Arguments {
     taken_over: Option<String>,
 }
 
-/// Starts the server as a process that outlives this one, and returns once it answers.
+/// Starts the server as a process that outlives this one, and returns once it answers, or no container needs it.
 fn run() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -90,9 +90,13 @@ fn start(places: &Places) -> Result<()> {
     let say = |what: &str| drop(writeln!(&tell, "{}", what.replace('\n', " ")));
     let server = || {
         let log = with_records(&logger(None), &places.state_dir);
-        if let Err(error) = serve(places, &log, || say("")) {
-            warn!(log, "{error}");
-            say(&error.to_string());
+        match serve(places, &log, || say("")) {
+            // No container needs it, be it that it has not answered yet.
+            Ok(()) => say(""),
+            Err(error) => {
+                warn!(log, "{error}");
+                say(&error.to_string());
+            }
         }
     };
     kernel::in_background(&[tell.as_fd()], server)?;

@@ -26,7 +26,7 @@ use super::print;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The page: a command as in `ocinet man network ls`, or annotations, config, publish; without it, ocinet(1). With a
-    /// slash, as in ./man, the directory to which all pages are written, as man1/ocinet.1 and so on
+    /// slash, as in ./man, a directory for all pages
     #[arg(value_name = "PAGE|DIR")]
     words: Vec<String>,
     /// Write the reference pages of packaging/doc to this directory instead, and the example config.toml beside it

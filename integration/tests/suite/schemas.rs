@@ -137,7 +137,7 @@ fn under_a_runtime(seen: &mut Seen) -> Result<()> {
         host.sh("sleep 1; ip netns add pod")?;
         let web = host
             .container("web")
-            .network("bridge:gw-priority=1,guard=off;own")
+            .network("bridge:gw-priority=1,guard=off;own:alias=shop")
             .publish("8080-8082:80-82,127.0.0.1:53:53/udp")
             .annotation("io.ocinet.publish-via", "own")
             .annotation("io.ocinet.dns", "192.0.2.7")

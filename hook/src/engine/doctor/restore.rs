@@ -7,7 +7,7 @@ use crate::driver;
 use crate::engine::locks::place_of;
 use crate::engine::repair::Connected;
 use crate::engine::rules::not_forwarded;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::NetworkNeeds;
 use crate::kernel::Netns;
 use crate::kernel::perform::{self, EndpointFault};
@@ -46,12 +46,15 @@ impl Engine {
         }
         let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
         if guarded && !needs.is_empty() {
-            self.rules.forward(not_forwarded(needs.iter())?, &mut self.store, &mut self.links)?;
+            let families = not_forwarded(needs.iter());
+            let forwarded = families.and_then(|f| self.rules.forward(f, &mut self.store, &mut self.links));
+            failures.note("forwarding", forwarded)?;
         }
-        self.rules.reload_if_different(&self.store, &mut self.links)?;
+        failures.note("rules", self.rules.reload_if_different(&self.store, &mut self.links))?;
         if guarded {
             for network in self.networks_in_use()?.iter().filter(|network| network.link().is_some()) {
-                self.rules.passes.add_missing(&self.locks, std::slice::from_ref(network))?;
+                let added = self.rules.passes.add_missing(&self.locks, std::slice::from_ref(network));
+                failures.note(format!("network {}", network.name), added)?;
             }
         }
         let fallback = self.config.dns_fallback.clone();
@@ -72,7 +75,8 @@ impl Engine {
         }
         let mut broken = Vec::new();
         let connected = self.connected(&sandbox)?;
-        let known = connected.iter().filter_map(|connected| Some((connected, connected.network.as_ref()?)));
+        let attached = connected.iter().filter(|connected| connected.endpoint.state == State::Attached);
+        let known = attached.filter_map(|connected| Some((connected, connected.network.as_ref()?)));
         for (Connected { endpoint, steps, .. }, network) in known {
             for step in steps {
                 match perform::endpoint_fault(&mut self.links, step)? {
@@ -89,11 +93,14 @@ impl Engine {
             return Ok(());
         }
         let Sight::Alive(netns) = Netns::look(&sandbox.namespace, &self.origin) else { return Ok(()) };
+        let mut failures = Failures::default();
         for (endpoint, network, step) in broken {
             let link = endpoint.wire.host_link().map(ToString::to_string);
             info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => link);
-            perform::connect_whole(&mut self.links, step, &netns, &driver::in_sandbox(network, endpoint))?;
+            let connected =
+                perform::connect_whole(&mut self.links, step, &netns, &driver::in_sandbox(network, endpoint));
+            failures.note(format!("network {}", network.name), connected.map_err(Error::from))?;
         }
-        Ok(())
+        failures.into_result()
     }
 }

@@ -30,8 +30,8 @@ impl Engine {
         mark: impl Fn(&Write<'_>, &mut Sandbox) -> Result<()>,
     ) -> Result<Sandbox> {
         self.rules.finish_moving(&mut self.store, &mut self.links)?;
-        let lock = change_at_firewall(&self.locks)?;
         let deletion = self.locks.shared(Place::Deletion)?;
+        let lock = change_at_firewall(&self.locks)?;
         let Arranged { before, after, row } = self.arrange_in_store(number, mark)?;
         if let Some(netns) = netns {
             for step in moved_routes(&before, &after) {

@@ -14,7 +14,7 @@ pub(super) fn file_system(host: &Host) -> Result<String> {
     host.sh(&format!(
         "find /usr /etc /var /opt /root /home /srv -ignore_readdir_race \\
              \\( -path /var/lib/dpkg -o -path /var/cache -o -path /var/log -o -path /var/lib/containers \\
-                -o -path /etc/containers/networks -o -path /etc/cni -o -path /root/.cargo -o -path /root/.rustup \\
+                -o -path /etc/containers/networks -o -path /root/.rpmdb -o -path /etc/cni -o -path /root/.cargo -o -path /root/.rustup \\
                 -o -path {} \\) -prune \\
              -o -type d -printf '%p %M %U:%G\\n' -o -printf '%p %M %U:%G %s %T@ %l\\n' | sort",
         tree.display()

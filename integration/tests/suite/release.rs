@@ -135,6 +135,8 @@ fn the_package_for_rpm_installs_and_goes(host: &Host) -> Result<()> {
 /// The page on upgrades: the Debian package of this release over that of the one before, while a container is asked.
 fn the_package_is_upgraded_while_containers_run(host: &Host) -> Result<()> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/upgrade/ocinet");
+    // That release has no name server of its own.
+    std::fs::copy(ocinet()?.with_file_name("ocinet-agent"), program.with_file_name("ocinet-agent"))?;
     let (made, said) = pack(host, "deb", &program, "/mnt/old")?;
     ensure!(made, "{said}");
     host.sh("dpkg --install /mnt/old/*.deb; cp -a /mnt/bin/ocinet /mnt/ocinet; cp /usr/bin/ocinet /mnt/bin/ocinet.new; mv /mnt/bin/ocinet.new /mnt/bin/ocinet")?;

@@ -278,6 +278,21 @@ impl<'c> Read<'c> {
         Ok(is_used)
     }
 
+    /// The endpoints that hold addresses of `network`, those that drain among them, each once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn address_holders(&self, network: &NetworkName) -> Result<Vec<Holder>> {
+        let mut holders = Vec::new();
+        self.entries.scan(&Span::addresses(network), |key, body| {
+            holders.push(Holder::decode(body).ok_or_else(|| misplaced(&key))?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        holders.sort_by_key(|holder| holder.endpoint);
+        holders.dedup();
+        Ok(holders)
+    }
+
     /// Whether anything that `endpoint` would lease is held already.
     ///
     /// # Errors

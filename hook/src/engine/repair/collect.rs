@@ -8,7 +8,7 @@ use crate::engine::locks::{alone_at, place_of, place_of_draining};
 use crate::engine::{Engine, Error, Failures, Result};
 use crate::kernel;
 use crate::model::{DrainingEndpoint, Sandbox, State, quoted};
-use crate::store::Holder;
+use crate::store::{self, Holder, Read};
 
 /// What a collection took away.
 #[derive(Debug, Default)]
@@ -114,44 +114,38 @@ impl Engine {
     /// Makes free what `holder` has, if that is dead or drains. True when it went.
     pub(in crate::engine) fn make_free(&mut self, holder: Holder) -> Result<bool> {
         let Some(number) = holder.endpoint else { return self.collect_if_dead(holder.sandbox) };
-        if self.store.read().draining(number)?.is_some() {
-            self.await_drained(number)?;
-            return Ok(self.store.read().draining(number)?.is_none());
+        // It may begin to drain meanwhile, while its container lives on or goes.
+        for _ in 0..4 {
+            let read = self.store.read();
+            let (drains, is_connected) = read
+                .at_one_moment(|store| Ok((store.draining(number)?.is_some(), has_endpoint(store, holder, number)?)))?;
+            if drains {
+                self.await_drained(number)?;
+            } else if !is_connected {
+                return Ok(true);
+            } else if !self.collect_if_dead(holder.sandbox)? && has_endpoint(&self.store.read(), holder, number)? {
+                return Ok(false);
+            }
         }
-        // It may have begun to drain and gone since it was found, while its container lives on.
-        let sandbox = self.store.read().sandbox(holder.sandbox)?;
-        match sandbox.as_ref().is_some_and(|sandbox| sandbox.endpoints.iter().any(|one| one.number == number)) {
-            true => self.collect_if_dead(holder.sandbox),
-            false => Ok(self.store.read().draining(number)?.is_none()),
-        }
+        Ok(false)
     }
 
-    /// Makes addresses free, or waits for one that another process is about to free. False where none can be expected.
-    pub(in crate::engine) fn free_addresses(&mut self) -> Result<bool> {
+    /// Makes one of the addresses free that `holders` had when there was none left, or waits for one that another
+    /// process is about to free. False where all of them live.
+    pub(in crate::engine) fn free_addresses(&mut self, holders: &[Holder]) -> Result<bool> {
         if !self.drains.waiting.is_empty() {
             self.finish()?;
             return Ok(true);
         }
-        let collected = self.collect()?;
-        let any = collected.count() > 0;
         // What cannot be collected is no fault of the container that wants an address.
-        if let Err(failures) = collected.failures.into_result() {
+        if let Err(failures) = self.collect()?.failures.into_result() {
             warn!(self.log, "not collected: {failures}");
         }
-        if any {
-            return Ok(true);
-        }
-        for place in self.store.read().all_draining()?.iter().map(place_of_draining) {
-            // Where no process works on it, it could not be drained a moment ago.
-            if self.locks.is_held(place) {
-                self.wait_at(place)?;
-                return Ok(true);
-            }
-        }
-        for sandbox in self.store.read().sandboxes()? {
-            if self.is_leaving(&sandbox) {
-                self.wait_for(&sandbox)?;
-                return Ok(true);
+        for holder in holders {
+            match self.make_free(*holder) {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(error) => warn!(self.log, "not made free: {error}"),
             }
         }
         Ok(false)
@@ -211,6 +205,12 @@ impl Engine {
         self.take_away(sandbox)?;
         Ok(name)
     }
+}
+
+/// Whether the sandbox of `holder` has its endpoint, which does not drain then.
+fn has_endpoint(store: &Read<'_>, holder: Holder, number: i64) -> store::Result<bool> {
+    let sandbox = store.sandbox(holder.sandbox)?;
+    Ok(sandbox.is_some_and(|sandbox| sandbox.endpoints.iter().any(|one| one.number == number)))
 }
 
 fn several(container: &str, sandboxes: &[Sandbox]) -> Error {

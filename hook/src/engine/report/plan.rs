@@ -200,7 +200,7 @@ impl Engine {
                 Err(error) => error,
                 Ok(()) => Error::Conflict("a port was taken meanwhile; try again".into()),
             },
-            LeaseConflict::NoAddress(network) => no_address(&network),
+            LeaseConflict::NoAddress { network, .. } => no_address(&network),
             LeaseConflict::Earlier(_)
             | LeaseConflict::Owned(_)
             | LeaseConflict::Draining(_)

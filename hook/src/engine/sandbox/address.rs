@@ -25,7 +25,12 @@ pub(in crate::engine) fn addresses(
             found.push(free.address(family, key, network)?);
         }
     }
-    if found.is_empty() { Err(LeaseConflict::NoAddress(network.clone())) } else { Ok(found) }
+    if found.is_empty() { Err(no_address_left(store, network)?) } else { Ok(found) }
+}
+
+fn no_address_left(store: &Write<'_>, network: &Network) -> store::Result<LeaseConflict> {
+    let holders = store.address_holders(&network.name)?;
+    Ok(LeaseConflict::NoAddress { network: Box::new(network.clone()), holders })
 }
 
 fn is_of(family: Family, subnet: &Subnet) -> bool {
@@ -68,7 +73,7 @@ impl FreeAddresses<'_> {
                 return Ok(with_prefix(subnet, address));
             }
         }
-        Err(LeaseConflict::NoAddress(network.clone()))
+        Err(no_address_left(self.store, network)?)
     }
 
     /// The address that the container of `key` had, with its subnet, where it is free and one that is given out.

@@ -37,12 +37,14 @@ impl Engine {
             LeaseConflict::Redefined(name) => self.forget_network(&name).map(drop),
             LeaseConflict::Draining(number) => self.await_drained(number),
             LeaseConflict::Held { by, what } if !self.make_free(by)? => self.refuse_held(by, &what, asked),
-            LeaseConflict::NoAddress(network) if !self.free_addresses()? => Err(no_address(&network)),
+            LeaseConflict::NoAddress { network, holders } if !self.free_addresses(&holders)? => {
+                Err(no_address(&network))
+            }
             LeaseConflict::Failed(error) => Err(error),
             LeaseConflict::Held { .. }
             | LeaseConflict::Moved(_)
             | LeaseConflict::Kept(_)
-            | LeaseConflict::NoAddress(_)
+            | LeaseConflict::NoAddress { .. }
             | LeaseConflict::Earlier(_)
             | LeaseConflict::Owned(_) => Ok(()),
         }

@@ -296,7 +296,7 @@ mod tests {
             .map(|id| leased(lease(&mut store, id, &on("bridge"))).endpoints[0].addresses[0].addr().to_string())
             .to_vec();
         assert_eq!(addresses, ["10.90.0.2", "10.90.0.3", "10.90.0.4", "10.90.0.5", "10.90.0.6"]);
-        assert!(matches!(lease(&mut store, "f", &on("bridge")), Err(LeaseConflict::NoAddress(_))));
+        assert!(matches!(lease(&mut store, "f", &on("bridge")), Err(LeaseConflict::NoAddress { .. })));
     }
 
     /// Ends the sandbox of a container, and what is left of it.

@@ -54,8 +54,8 @@ pub(in crate::engine) enum LeaseConflict {
     Moved(PublishedBy),
     /// Another sandbox or endpoint holds this.
     Held { by: Holder, what: Wanted },
-    /// All addresses of the network are given away.
-    NoAddress(Network),
+    /// All addresses of the network are given away, to these.
+    NoAddress { network: Box<Network>, holders: Vec<Holder> },
     /// An error that no further try would change.
     Failed(Error),
 }

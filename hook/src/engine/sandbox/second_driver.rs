@@ -30,7 +30,7 @@ fn addresses_come_from_its_slice() {
     // The first is the network's gateway, the others are given out by other hosts.
     let leased = ["a", "b", "c"].map(|id| address(id).unwrap_or_else(|_| panic!("{id}")));
     assert_eq!(leased, ["10.8.5.0/16", "10.8.5.2/16", "10.8.5.3/16"]);
-    assert!(matches!(address("d"), Err(LeaseConflict::NoAddress(_))));
+    assert!(matches!(address("d"), Err(LeaseConflict::NoAddress { .. })));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! store.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -35,7 +36,7 @@ impl Engine {
     /// Makes sure that the containers of `network` reach the name server, where they have names. Its bridge is there.
     pub(in crate::engine) fn ensure_names_port(&mut self, network: &Network) -> Result<()> {
         let Some(NamesPort { port, .. }) = driver::names_port(network) else { return Ok(()) };
-        if perform::is_names_namespace(&self.state_dir.join(NAMESPACE))
+        if perform::is_names_namespace(&self.state_dir.join(NAMESPACE))?
             && perform::is_port_there(&mut self.links, &port)?
         {
             return Ok(());
@@ -53,7 +54,7 @@ impl Engine {
             return Ok(());
         }
         let path = self.state_dir.join(NAMESPACE);
-        if perform::is_names_namespace(&path) {
+        if perform::is_names_namespace(&path)? {
             match perform::endpoint_fault(&mut self.links, &port.port)? {
                 None => return Ok(()),
                 Some(EndpointFault::Missing) => {}
@@ -61,7 +62,7 @@ impl Engine {
             }
         }
         let _making = self.locks.exclusive(Place::Bridges)?;
-        if !perform::is_names_namespace(&path) {
+        if !perform::is_names_namespace(&path)? {
             self.make_names_namespace(network)?;
         }
         self.make_names_port(&port)
@@ -108,7 +109,7 @@ impl Engine {
             return Ok(());
         }
         let _stays = self.locks.shared(Place::AgentNeed)?;
-        if !self.agent_answers() {
+        if !self.agent_answers()? {
             self.have_agent_answer()?;
         }
         self.step("agent");
@@ -122,12 +123,12 @@ impl Engine {
         let path = self.state_dir.join(NAMESPACE);
         let mut missing = Vec::new();
         if perform::endpoint_fault(&mut self.links, &port.port)? == Some(EndpointFault::Missing) {
-            if !perform::is_names_namespace(&path) {
+            if !perform::is_names_namespace(&path)? {
                 missing.push(("network namespace of names".to_owned(), shell::names_namespace(&path)));
             }
             missing.push((format!("port of names on network {}", network.name), shell::names_port(&path, &port)));
         }
-        if !self.agent_answers() {
+        if !self.agent_answers()? {
             let program = shell::word(&self.agent_program()?.to_string_lossy());
             let start = format!("{program} --state-dir {}", shell::word(&text(&self.state_dir)?));
             missing.push(("name server".to_owned(), vec![start]));
@@ -171,7 +172,7 @@ impl Engine {
     /// that one which was killed left.
     pub(in crate::engine) fn await_end_of_agent(&self) -> Result<()> {
         let began = Instant::now();
-        while self.locks.is_held(Place::Agent) {
+        while self.locks.is_held(Place::Agent)? {
             if began.elapsed() > PATIENCE {
                 let why = format!("the name server ({AGENT}) does not end; stop it, and try again");
                 return Err(Error::Kernel(kernel::Error::Deadline(why)));
@@ -182,9 +183,14 @@ impl Engine {
     }
 
     /// Whether the name server answers in its namespace as that is by now.
-    pub(in crate::engine) fn agent_answers(&self) -> bool {
-        let inode = fs::metadata(self.state_dir.join(NAMESPACE)).ok().and_then(|meta| u32::try_from(meta.ino()).ok());
-        inode.is_some_and(|inode| self.locks.is_held(Place::AgentReady(inode)))
+    pub(in crate::engine) fn agent_answers(&self) -> Result<bool> {
+        let path = self.state_dir.join(NAMESPACE);
+        let inode = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            meta => meta.map_err(|error| kernel::Error::refused(format!("look at {}", path.display()), error))?.ino(),
+        };
+        // A file that is no namespace can have a greater one.
+        u32::try_from(inode).map_or(Ok(false), |inode| Ok(self.locks.is_held(Place::AgentReady(inode))?))
     }
 
     /// Starts the name server, or waits for the one that is there: its worker is being replaced, or it follows its
@@ -192,10 +198,10 @@ impl Engine {
     fn have_agent_answer(&self) -> Result<()> {
         let began = Instant::now();
         loop {
-            if !self.locks.is_held(Place::Agent) {
+            if !self.locks.is_held(Place::Agent)? {
                 self.start_agent()?;
             }
-            if self.agent_answers() {
+            if self.agent_answers()? {
                 return Ok(());
             }
             if began.elapsed() > PATIENCE {
@@ -215,7 +221,7 @@ impl Engine {
     /// It returns once the name server answers.
     fn start_agent(&self) -> Result<()> {
         let program = self.agent_program()?;
-        if !program.exists() {
+        if kernel::is_gone(&program) {
             return Err(Error::Kernel(kernel::Error::Program(format!(
                 "{} is missing, without which containers on networks of one's own do not find each other; install it there",
                 program.display()

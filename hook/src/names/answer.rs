@@ -33,7 +33,7 @@ pub enum Verdict {
     NoName,
     /// Other servers say what there is: these, or the host's where there are none.
     Ask(Vec<IpAddr>),
-    /// Nothing, so that nobody else learns that a server is here.
+    /// No answer: who asks is no container of ours, and does not learn that a server is here.
     Silence,
 }
 

@@ -15,8 +15,11 @@ use crate::engine::{Error, Result};
 use crate::kernel::{self, Lock, LockFile, is_listened_to};
 
 /// Whether a process holds the claim of `role`.
-pub fn is_taken(role: &Role, state_dir: &Path) -> bool {
-    locks(state_dir).is_held(role.place)
+///
+/// # Errors
+/// When the lock file cannot be asked.
+pub fn is_taken(role: &Role, state_dir: &Path) -> Result<bool> {
+    Ok(locks(state_dir).is_held(role.place)?)
 }
 
 fn locks(state_dir: &Path) -> LockFile {

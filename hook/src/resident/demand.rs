@@ -24,8 +24,10 @@ const SYSTEMD: &str = "/run/systemd/system";
 pub fn ensure(role: &Role, state_dir: &Path, log: &Logger) {
     // systemd may have to start the process before it answers.
     let answers = || is_listened_to(&state_dir.join(role.socket)).is_ok_and(|listened_to| listened_to);
-    if is_taken(role, state_dir) || answers() || Path::new(SYSTEMD).exists() {
-        return;
+    match is_taken(role, state_dir) {
+        Ok(false) if !answers() && !Path::new(SYSTEMD).exists() => {}
+        Ok(_) => return,
+        Err(error) => return warn!(log, "the service may not run: {error}"),
     }
     match start(role, state_dir) {
         Ok(()) => {

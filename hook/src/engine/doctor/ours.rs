@@ -140,7 +140,7 @@ impl Engine {
                 has_names = true;
             }
         }
-        if has_names && !self.agent_answers() {
+        if has_names && !self.agent_answers()? {
             let trouble = "does not run: containers do not find each other by their names";
             findings.push(Finding::ours("name server", trouble));
         }

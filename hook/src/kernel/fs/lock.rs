@@ -213,11 +213,19 @@ impl LockFile {
         }
     }
 
-    /// Whether a process holds it, as far as can be seen without taking it.
-    pub fn is_held(&self, place: Place) -> bool {
+    /// Whether a process holds it. It is not taken for that.
+    ///
+    /// # Errors
+    /// When the file cannot be asked. Where there is none, no process holds anything.
+    pub fn is_held(&self, place: Place) -> Result<bool> {
+        let what = || format!("ask for the locks of {}", self.path.display());
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            file => file.doing(what)?,
+        };
         let mut found = range(place, libc::F_WRLCK);
-        let asked = File::open(&self.path).is_ok_and(|file| fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok());
-        asked && i32::from(found.l_type) != libc::F_UNLCK
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).map_err(|error| Error::refused(what(), error))?;
+        Ok(i32::from(found.l_type) != libc::F_UNLCK)
     }
 
     fn wait(&self, place: Place, kind: i32, patience: Duration) -> Result<Lock> {
@@ -358,9 +366,9 @@ mod tests {
     fn places_exclude_only_themselves() {
         let path = std::env::temp_dir().join(format!("ocinet-lock-{}", std::process::id()));
         let file = LockFile::new(path.clone());
-        assert!(!file.is_held(Place::Sandbox(7)));
+        assert!(!file.is_held(Place::Sandbox(7)).unwrap());
         let held = file.exclusive(Place::Sandbox(7)).unwrap();
-        assert!(file.is_held(Place::Sandbox(7)) && !file.is_held(Place::Drain(7)));
+        assert!(file.is_held(Place::Sandbox(7)).unwrap() && !file.is_held(Place::Drain(7)).unwrap());
         assert!(file.attempt(Place::Sandbox(7)).unwrap().is_none());
         assert!(file.attempt(Place::Drain(7)).unwrap().is_some());
         let waiter = thread::spawn({

@@ -6,7 +6,7 @@ use nix::mount::{MntFlags, umount2};
 use rustix::fs::fstatfs;
 
 use crate::driver::{EndpointStep, names_namespace as steps};
-use crate::kernel::error::Result;
+use crate::kernel::error::{Doing, Result};
 use crate::kernel::fs::{create_private, remove_file};
 use crate::kernel::namespace::Netns;
 use crate::kernel::netlink::HostLinks;
@@ -22,7 +22,7 @@ const NSFS: i64 = 0x6e73_6673;
 ///
 /// [`Place::Bridges`]: crate::kernel::Place::Bridges
 pub fn names_namespace(path: &Path) -> Result<Netns> {
-    if let Some(there) = bound_to(path) {
+    if let Some(there) = bound_to(path)? {
         return Ok(there);
     }
     drop(create_private(path)?);
@@ -30,13 +30,21 @@ pub fn names_namespace(path: &Path) -> Result<Netns> {
 }
 
 /// Whether a namespace is bound to `path`.
-pub fn is_names_namespace(path: &Path) -> bool {
-    bound_to(path).is_some()
+///
+/// # Errors
+/// When the file is there and cannot be looked at: that is no proof that another has to be made.
+pub fn is_names_namespace(path: &Path) -> Result<bool> {
+    bound_to(path).map(|there| there.is_some())
 }
 
 /// A file to which nothing is bound is no namespace.
-fn bound_to(path: &Path) -> Option<Netns> {
-    Netns::at(path).ok().filter(|there| fstatfs(there).is_ok_and(|system| system.f_type == NSFS))
+fn bound_to(path: &Path) -> Result<Option<Netns>> {
+    let there = match Netns::at(path) {
+        Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(None),
+        there => there?,
+    };
+    let system = fstatfs(&there).doing(|| format!("look at {}", path.display()))?;
+    Ok((system.f_type == NSFS).then_some(there))
 }
 
 /// Whether a port is there, up, and on its bridge. It is all that an attach looks at.

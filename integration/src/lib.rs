@@ -21,6 +21,7 @@ pub mod check;
 mod command;
 mod container;
 pub mod containerd;
+pub mod counter;
 mod cri;
 mod draft;
 mod firewall;

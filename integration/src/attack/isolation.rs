@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::guard::{Guard, duel};
 use super::{Attack, Outcome};
+use crate::counter::{count, has_counted};
 use crate::{ASKING, GATEWAY, Host, PEER, Place, Proto, Proto::Tcp, UPLINK};
 
 /// Two networks on either side of the host: the LAN peer, and `other`. Each sends to the other through the host.
@@ -232,29 +233,6 @@ fn gateway_by_a_route(host: &Host) -> Result<Outcome> {
     duel(host, &[Guard::Rules], || peer.hears(Tcp, format!("{GATEWAY}:9999"), "service"))
 }
 
-/// Counts in `place`, at `hook`, the packets that match `matching`.
-fn count(place: &Place, hook: &str, matching: &str) -> Result<()> {
-    let script = format!(
-        "nft -f - <<'RULES'
-table ip watch {{
-    chain {hook} {{
-        type filter hook {hook} priority 400
-        {matching} counter
-    }}
-}}
-RULES"
-    );
-    place.sh(&script).map(drop)
-}
-
-/// Whether any packet was counted.
-fn has_counted(place: &Place) -> Result<bool> {
-    Ok(place
-        .sh("nft list table ip watch")?
-        .lines()
-        .any(|line| line.contains("counter") && !line.contains("packets 0 ")))
-}
-
 /// The peer sends to the host with the source address `address`.
 fn forge(peer: &Place, address: impl ToString, towards: &str) -> Result<()> {
     let address = address.to_string();
@@ -283,7 +261,7 @@ fn forged_container(host: &Host) -> Result<Outcome> {
         }
         has_counted(host)
     })?;
-    host.sh("nft delete table ip watch")?;
+    host.sh("nft delete table inet watch")?;
     Ok(outcome)
 }
 
@@ -318,7 +296,7 @@ fn answers_of_the_peer(host: &Host, address: impl ToString) -> Result<Outcome> {
         forger.hears("-")?;
         has_counted(host)
     })?;
-    host.sh("nft delete table ip watch")?;
+    host.sh("nft delete table inet watch")?;
     Ok(outcome)
 }
 

@@ -2,7 +2,8 @@
 //! flushed.
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Host, Place, Proto, Proto::Tcp};
+use ocinet_integration::counter::{count, has_counted};
+use ocinet_integration::{Host, Proto, Proto::Tcp};
 
 use super::{PEER6, UPLINK6, addresses, with_every_firewall};
 
@@ -34,29 +35,6 @@ fn duel(host: &Host, guard: Guard, what: &str, mut attempt: impl FnMut() -> Resu
     }
     ensure!(succeeds, "{what}: it fails without rules, too");
     host.ocinet("doctor --fix")?.success().map(drop)
-}
-
-/// Counts in `place`, at `hook`, the packets that match `matching`.
-fn count(place: &Place, hook: &str, matching: &str) -> Result<()> {
-    let script = format!(
-        "nft -f - <<'RULES'
-table ip6 watch {{
-    chain {hook} {{
-        type filter hook {hook} priority 400
-        {matching} counter
-    }}
-}}
-RULES"
-    );
-    place.sh(&script).map(drop)
-}
-
-/// Whether any was counted; counting begins anew.
-fn has_counted(place: &Place) -> Result<bool> {
-    let rules = place.sh("nft list table ip6 watch")?;
-    let counted = rules.lines().any(|line| line.contains("counter") && !line.contains("packets 0 "));
-    place.sh("nft reset rules table ip6 watch >/dev/null || true")?;
-    Ok(counted)
 }
 
 fn address(container: &ocinet_integration::Container<'_>) -> Result<String> {
@@ -91,7 +69,7 @@ fn the_lan_reaches_published_ports_alone() -> Result<()> {
             }
             has_counted(host)
         })?;
-        host.sh("nft delete table ip6 watch")?;
+        host.sh("nft delete table inet watch")?;
         peer.sh(&format!("ip address delete {own}/128 dev lo; ip route delete {UPLINK6}/128"))?;
         peer.reaches(Tcp, format!("[{UPLINK6}]:8080"))?.is("web")?;
         web.delete()
@@ -112,7 +90,7 @@ fn strays_are_neither_answered_nor_let_out() -> Result<()> {
                 ensure!(client.strays(&format!("[{UPLINK6}]:8080"))?.name == "web", "the connection should stand");
                 has_counted(client)
             })?;
-            client.sh("nft delete table ip6 watch")?;
+            client.sh("nft delete table inet watch")?;
         }
         let _world = peer.serve("world", &["7000"])?;
         count(&peer, "prerouting", "ip6 saddr fd00:7::/64 meta l4proto tcp")?;
@@ -120,7 +98,7 @@ fn strays_are_neither_answered_nor_let_out() -> Result<()> {
             web.strays(&format!("[{PEER6}]:7000"))?;
             has_counted(&peer)
         })?;
-        peer.sh("nft delete table ip6 watch")?;
+        peer.sh("nft delete table inet watch")?;
         sibling.delete()?;
         web.delete()
     })

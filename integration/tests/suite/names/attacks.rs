@@ -186,7 +186,7 @@ fn it_is_no_deputy() -> Result<()> {
     })
 }
 
-/// Nothing of what is here leaves the host, and a container that is shut in asks nobody.
+/// A server outside is asked for no name of a container, and for nothing by a container of an internal network.
 #[test]
 fn names_of_containers_never_leave() -> Result<()> {
     story(|host| {

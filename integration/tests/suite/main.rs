@@ -41,6 +41,7 @@ mod lifecycle;
 mod log;
 mod lost_store;
 mod many_ports;
+mod metrics;
 mod modes;
 mod name_servers;
 mod names;

@@ -127,22 +127,31 @@ impl Engine {
         let (mut findings, mut has_names) = (Vec::new(), false);
         let guarded = self.rules.keeper.kind(&self.store)?.has_rules();
         for network in self.networks_in_use()? {
-            for step in driver::of_network(&network, guarded) {
-                let faults = perform::network_faults(&mut self.links, &step)?;
-                let trouble = |fault| Finding::ours(step.to_string(), trouble_of_network(&network, fault));
-                findings.extend(faults.into_iter().map(trouble));
-            }
-            if let Some(NamesPort { port, .. }) = driver::names_port(&network) {
-                let fault = perform::endpoint_fault(&mut self.links, &port)?;
-                let trouble = "is missing, or not as it was made: its containers do not find each other by their names";
-                findings
-                    .extend(fault.map(|_| Finding::ours(format!("name server on network {}", network.name), trouble)));
-                has_names = true;
+            has_names |= driver::names_port(&network).is_some();
+            match self.examine_network(&network, guarded) {
+                Ok(found) => findings.extend(found),
+                Err(error) => findings.push(Finding::unexamined(format!("network {}", network.name), &error)),
             }
         }
         if has_names && !self.agent_answers()? {
             let trouble = "does not run: containers do not find each other by their names";
             findings.push(Finding::ours("name server", trouble));
+        }
+        Ok(findings)
+    }
+
+    fn examine_network(&mut self, network: &Network, guarded: bool) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for step in driver::of_network(network, guarded) {
+            let faults = perform::network_faults(&mut self.links, &step)?;
+            let trouble = |fault| Finding::ours(step.to_string(), trouble_of_network(network, fault));
+            findings.extend(faults.into_iter().map(trouble));
+        }
+        if let Some(NamesPort { port, .. }) = driver::names_port(network)
+            && perform::endpoint_fault(&mut self.links, &port)?.is_some()
+        {
+            let trouble = "is missing, or not as it was made: its containers do not find each other by their names";
+            findings.push(Finding::ours(format!("name server on network {}", network.name), trouble));
         }
         Ok(findings)
     }

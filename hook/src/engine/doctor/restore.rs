@@ -7,7 +7,7 @@ use crate::driver;
 use crate::engine::locks::place_of;
 use crate::engine::repair::Connected;
 use crate::engine::rules::not_forwarded;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Failures, Result};
 use crate::firewall::NetworkNeeds;
 use crate::kernel::Netns;
 use crate::kernel::perform::{self, EndpointFault};
@@ -44,19 +44,28 @@ impl Engine {
             let restored = self.restore_links(&sandbox);
             failures.note(format!("container {}", sandbox.container), restored)?;
         }
-        let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
-        if guarded && !needs.is_empty() {
-            self.rules.forward(not_forwarded(needs.iter())?, &mut self.store, &mut self.links)?;
-        }
-        self.rules.reload_if_different(&self.store, &mut self.links)?;
-        if guarded {
-            for network in self.networks_in_use()?.iter().filter(|network| network.link().is_some()) {
-                self.rules.passes.add_missing(&self.locks, std::slice::from_ref(network))?;
-            }
-        }
+        self.restore_rules(guarded, &mut failures)?;
         let fallback = self.config.dns_fallback.clone();
         self.refresh_resolvers(&fallback, &mut failures)?;
         failures.into_result()
+    }
+
+    /// Forwarding, our rules, and the passes in the firewalls of others.
+    fn restore_rules(&mut self, guarded: bool, failures: &mut Failures) -> Result<()> {
+        let networks = self.networks_in_use()?;
+        let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
+        if guarded && !needs.is_empty() {
+            let families = not_forwarded(needs.iter());
+            let forwarded =
+                families.and_then(|families| self.rules.forward(families, &mut self.store, &mut self.links));
+            failures.note("forwarding", forwarded)?;
+        }
+        failures.note("rules", self.rules.reload_if_different(&self.store, &mut self.links))?;
+        for network in networks.iter().filter(|network| guarded && network.link().is_some()) {
+            let added = self.rules.passes.add_missing(&self.locks, std::slice::from_ref(network));
+            failures.note(format!("network {}", network.name), added)?;
+        }
+        Ok(())
     }
 
     /// Connects a container again whose link was deleted, with everything that was on it. One whose namespace cannot be
@@ -70,30 +79,38 @@ impl Engine {
         if sandbox.state != State::Attached {
             return Ok(());
         }
-        let mut broken = Vec::new();
+        let (mut broken, mut failures) = (Vec::new(), Failures::default());
         let connected = self.connected(&sandbox)?;
-        let known = connected.iter().filter_map(|connected| Some((connected, connected.network.as_ref()?)));
+        let attached = connected.iter().filter(|connected| connected.endpoint.state == State::Attached);
+        let known = attached.filter_map(|connected| Some((connected, connected.network.as_ref()?)));
         for (Connected { endpoint, steps, .. }, network) in known {
             for step in steps {
-                match perform::endpoint_fault(&mut self.links, step)? {
-                    Some(EndpointFault::Missing) => broken.push((*endpoint, network, step)),
-                    Some(EndpointFault::NotConnected | EndpointFault::NoEntries | EndpointFault::NotLedToHost) => {
-                        perform::rejoin(&mut self.links, step)?;
+                let rejoined = match perform::endpoint_fault(&mut self.links, step) {
+                    Ok(Some(EndpointFault::Missing)) => {
+                        broken.push((*endpoint, network, step));
+                        Ok(())
+                    }
+                    Ok(Some(EndpointFault::NotConnected | EndpointFault::NoEntries | EndpointFault::NotLedToHost)) => {
+                        perform::rejoin(&mut self.links, step)
                     }
                     // With its bridge it got its guard back, where the kernel has any.
-                    Some(EndpointFault::Unguarded) | None => {}
-                }
+                    Ok(Some(EndpointFault::Unguarded) | None) => Ok(()),
+                    Err(error) => Err(error),
+                };
+                failures.note(format!("network {}", network.name), rejoined.map_err(Error::from))?;
             }
         }
         if broken.is_empty() {
-            return Ok(());
+            return failures.into_result();
         }
-        let Sight::Alive(netns) = Netns::look(&sandbox.namespace, &self.origin) else { return Ok(()) };
+        let Sight::Alive(netns) = Netns::look(&sandbox.namespace, &self.origin) else { return failures.into_result() };
         for (endpoint, network, step) in broken {
             let link = endpoint.wire.host_link().map(ToString::to_string);
             info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => link);
-            perform::connect_whole(&mut self.links, step, &netns, &driver::in_sandbox(network, endpoint))?;
+            let connected =
+                perform::connect_whole(&mut self.links, step, &netns, &driver::in_sandbox(network, endpoint));
+            failures.note(format!("network {}", network.name), connected.map_err(Error::from))?;
         }
-        Ok(())
+        failures.into_result()
     }
 }

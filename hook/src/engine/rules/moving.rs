@@ -102,7 +102,9 @@ fn leave_unguarded(store: &mut Store, links: &mut HostLinks, log: &Logger) -> Re
     })?;
     for network in store.read().networks()? {
         for step in driver::of_network(&network, Kind::None.has_rules()) {
-            perform::ensure_settings(links, &step)?;
+            if let Err(error) = perform::ensure_settings(links, &step) {
+                warn!(log, "network {}: {error}", network.name);
+            }
         }
     }
     if store.read().sandboxes()?.iter().any(|sandbox| !sandbox.publish.is_empty()) {

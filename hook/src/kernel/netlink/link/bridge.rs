@@ -119,11 +119,14 @@ impl HostLinks {
         for address in addresses {
             self.add_address(index, *address, name)?;
         }
+        // A port that cannot be joined does not keep the others cut off.
+        let mut rejoined = Ok(());
         for port in ports {
-            self.rejoin(port)?;
+            rejoined = rejoined.and(self.rejoin(port));
         }
         let up = LinkUnspec::new_with_index(index).alias(alias.to_string()).up().build();
-        self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))
+        self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))?;
+        rejoined
     }
 
     /// Sets up a port: its own MAC where it has the host's; hairpin mode, without which a container could not reach itself through its published port;
@@ -165,8 +168,10 @@ impl HostLinks {
         let Some(index) = self.named(name, alias)? else { return Ok(()) };
         let controller = self.bridge_index(bridge)?;
         let joined = LinkUnspec::new_with_index(index).controller(controller).build();
-        self.new_link(joined, 0).doing(|| format!("make {name} a port of {bridge}"))?;
-        self.open_port(index, port).map(drop)
+        let joined = self.new_link(joined, 0).map(drop).doing(|| format!("make {name} a port of {bridge}"));
+        let opened = joined.and_then(|()| self.open_port(index, port).map(drop));
+        // The process that drains its endpoint can have deleted it meanwhile.
+        if opened.is_err() && self.named(name, alias)?.is_none() { Ok(()) } else { opened }
     }
 
     /// Whether the host's end of `pair` is up, and a port of its bridge with hairpin mode, isolated where it is to be.

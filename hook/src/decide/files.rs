@@ -199,10 +199,10 @@ pub fn hosts(identity: &Identity, hostname: &HostName, addresses: &[IpAddr], gat
 }
 
 /// The same file, made by [`hosts`], where the container's addresses and the gateway have changed from the first to the
-/// second of each pair. Other lines stay.
-pub fn hosts_moved(text: &str, addresses: [&[IpAddr]; 2], gateways: [Option<IpAddr>; 2]) -> String {
+/// second of each pair; the gateway was one of several. Other lines stay.
+pub fn hosts_moved(text: &str, addresses: [&[IpAddr]; 2], gateways: (&[IpAddr], Option<IpAddr>)) -> String {
     let [before, after] = addresses.map(|all| if all.is_empty() { vec![LOCALHOST] } else { all.to_vec() });
-    let [gateway, next] = gateways.map(|gateway| gateway.unwrap_or(LOCALHOST));
+    let (gateways, next) = (gateways.0, gateways.1.unwrap_or(LOCALHOST));
     let (mut moved, mut own) = (String::new(), None);
     for line in text.lines() {
         let (address, names) = line.split_once('\t').unwrap_or((line, ""));
@@ -215,7 +215,7 @@ pub fn hosts_moved(text: &str, addresses: [&[IpAddr]; 2], gateways: [Option<IpAd
                     let _ = writeln!(moved, "{address}\t{names}");
                 });
             }
-        } else if !is_localhost && own.is_some() && is(&gateway) {
+        } else if !is_localhost && own.is_some() && gateways.iter().any(is) {
             let _ = writeln!(moved, "{next}\t{names}");
         } else {
             let _ = writeln!(moved, "{line}");
@@ -286,8 +286,13 @@ mod tests {
             |(addresses, gateway): &(Vec<IpAddr>, Option<IpAddr>)| hosts(&identity, &hostname, addresses, *gateway);
         for from in &states {
             for to in &states {
-                let moved = hosts_moved(&made(from), [&from.0, &to.0], [from.1, to.1]);
+                let before = [from.1.unwrap_or(LOCALHOST)];
+                let moved = hosts_moved(&made(from), [&from.0, &to.0], (&before, to.1));
                 assert_eq!(moved, made(to), "{from:?} to {to:?}");
+                // The default route had moved already, and the file had not.
+                let known = [to.1.unwrap_or(LOCALHOST), ip("10.90.0.1"), ip("10.64.0.1")];
+                let moved = hosts_moved(&made(from), [&from.0, &to.0], (&known, to.1));
+                assert!(from.1.is_none() || moved == made(to), "{from:?} to {to:?}, later");
             }
         }
     }

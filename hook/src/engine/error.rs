@@ -61,7 +61,7 @@ impl Error {
         match self {
             Self::Store(error) => error.is_damage() || matches!(error, store::Error::Replaced(_)),
             // A link of ours has an address that the store gave out once more.
-            Self::Kernel(kernel::Error::Taken { alias, .. }) => Alias::is_ours(alias),
+            Self::Kernel(kernel::Error::Taken { alias, .. }) => Alias::may_be_of_endpoint(alias),
             Self::Rollback { attach, detach } => attach.is_store_lost() || detach.is_store_lost(),
             _ => false,
         }

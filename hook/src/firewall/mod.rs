@@ -8,7 +8,7 @@ pub mod pass;
 mod source;
 
 pub use input_loop::InputLoop;
-pub use needs::{Base, Label, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, publish_needs};
+pub use needs::{Base, Label, Needs, NetworkNeeds, Publish, RangeNeeds, ReachedBy, moved_ports, publish_needs};
 pub use source::{DefaultRoute, LinkAddress, Source, sources};
 
 use std::fmt;

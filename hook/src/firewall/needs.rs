@@ -212,6 +212,15 @@ pub fn publish_needs(sandbox: &Sandbox) -> Vec<Publish> {
     Family::ALL.into_iter().flat_map(|family| publish_needs_of(family, sandbox)).collect()
 }
 
+/// What is to go and what is to come, so that the published ports of `before` lead where those of `after` do. A family
+/// in which nothing changes is in neither.
+pub fn moved_ports(before: &Sandbox, after: &Sandbox) -> [Vec<Publish>; 2] {
+    let changed =
+        Family::ALL.into_iter().map(|family| [before, after].map(|sandbox| publish_needs_of(family, sandbox)));
+    let changed: Vec<[Vec<Publish>; 2]> = changed.filter(|[old, new]| old != new).collect();
+    [0, 1].map(|nth| changed.iter().flat_map(|both| both[nth].clone()).collect())
+}
+
 /// Those that lead to its first address of `family`.
 fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
     let target = sandbox.port_target(family);

@@ -65,6 +65,11 @@ impl Alias {
         }
     }
 
+    /// Whether `text` can be the alias of an endpoint's link, of whatever version.
+    pub fn may_be_of_endpoint(text: &str) -> bool {
+        Self::is_ours(text) && !matches!(text.parse(), Ok(Self::Network(_) | Self::InputLoop | Self::Names(_)))
+    }
+
     /// Whether `text` is the alias of a link of ours, of whatever version.
     pub fn is_ours(text: &str) -> bool {
         text.starts_with(Self::PREFIX)
@@ -153,6 +158,21 @@ mod tests {
             publishing: Publishing::Direct,
             gw_priority: 0,
             unguarded: false,
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_endpoint_is_told_apart() {
+        let key = Key::new(&"web".parse().unwrap(), "/b").hex();
+        for (text, expected) in [
+            (format!("ocinet:{key}:web"), true),
+            (format!("ocinet:draining:{key}:web"), true),
+            ("ocinet:of a later version".into(), true),
+            ("ocinet:network:x".into(), false),
+            ("ocinet:names:x".into(), false),
+            ("eth0 of others".into(), false),
+        ] {
+            assert_eq!(Alias::may_be_of_endpoint(&text), expected, "{text}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod kept;
+mod obstacles;
 mod under_traffic;
 
 use std::thread;

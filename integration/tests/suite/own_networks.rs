@@ -130,7 +130,7 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
     story(Settings::default().prepare("ip route add 10.80.0.0/16 via 198.51.100.2"), |host| {
         create(host, &["--subnet=10.70.0.0/16", "taken"])?;
         let long = "x".repeat(300);
-        let rows: [(&[&str], i32, &str); 44] = [
+        let rows: [(&[&str], i32, &str); 48] = [
             (&["host"], 2, "host"),
             (&["none"], 2, "none"),
             (&["bridge"], 2, "bridge"),
@@ -171,7 +171,11 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
             (&["-o=com.docker.network.bridge.host_binding_ipv4=fd00::1", "n"], 2, "host_binding"),
             (&["-o=trusted_interfaces=a b", "n"], 2, "trusted_interfaces"),
             (&["-o=bridge=ocinet0", "n"], 2, "ocinet0"),
+            (&["-o=bridge=ocv0a5a0002", "n"], 2, "ocinet gives to other links"),
+            (&["-o=bridge=ocn-detour-in", "n"], 2, "ocinet gives to other links"),
             (&["-o=bridge=uplink", "n"], 3, "another name"),
+            (&["--dns=192.0.2.1", "--dns=192.0.2.1", "n"], 2, "twice"),
+            (&["--dns=0.0.0.0", "n"], 2, "0.0.0.0"),
             (&["-o=bridge=much-too-long-a-name", "n"], 2, "15"),
             (&["--from=/none.json", "n"], 5, "none.json"),
             (&[], 2, "NAME"),
@@ -183,6 +187,10 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
                 Ok(())
             })
         })?;
+        let ids = network(host, &["ls", "-q", "--filter", "type=builtin"])?.success()?;
+        for id in ids.lines() {
+            host.unchanged_by(|| network(host, &["rm", id])?.exits(2)?.is_one_line().map(drop))?;
+        }
         // A part of a wider route is what was asked for; the line says what it hides.
         let warned = network(host, &["create", "--subnet=10.80.7.0/24", "under"])?.exits(0)?;
         ensure!(warned.stderr.contains("10.80.0.0/16"), "{warned}");

@@ -24,8 +24,10 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         // It may be on a network that is not defined any more.
-        let network = name_of(&self.network, options, log)
-            .or_else(|_| self.network.parse().map_err(|error: Invalid| error.within("network")))?;
+        let network = name_of(&self.network, options, log).or_else(|error| match error {
+            Error::NotFound(_) => self.network.parse().map_err(|error: Invalid| error.within("network").into()),
+            error => Err(error),
+        })?;
         let disconnected = match options.engine_to_undo(log)? {
             None => Err(not_attached(&self.container, &[])),
             Some(mut engine) => {

@@ -34,7 +34,9 @@ impl Arguments {
             if !is_ours || !view.sandboxes.is_empty() || !filters.accept(&view) {
                 continue;
             }
-            match options.definitions().remove(options.engine_to_undo(log)?, &view.name.parse()?) {
+            let name = view.name.parse()?;
+            let engine = options.engine_to_undo(log);
+            match engine.and_then(|engine| options.definitions().remove(engine, &name)) {
                 Ok(()) => removed += &format!("{}\n", view.name),
                 // A container joined it meanwhile.
                 Err(Error::Conflict(_)) => {}

@@ -36,11 +36,11 @@ impl Arguments {
 }
 
 fn remove(text: &str, options: &Options, log: &Logger) -> Result<NetworkName> {
-    if ["bridge", "host", "none"].contains(&text) {
-        return Err(Invalid::new("network", text, "is one of the three that every host has").into());
-    }
     // Also a file with which something is wrong, of which there is no view.
     let name = name_of(text, options, log)?;
+    if ["bridge", "host", "none"].contains(&name.as_str()) {
+        return Err(Invalid::new("network", name, "is one of the three that every host has").into());
+    }
     options.definitions().remove(options.engine_to_undo(log)?, &name)?;
     Ok(name)
 }

@@ -12,6 +12,10 @@ impl Definitions {
     /// [`Error::Conflict`] where containers are on it, with their names.
     pub fn remove(&self, engine: Option<Engine>, name: &NetworkName) -> Result<()> {
         let Some(mut engine) = engine else { return self.change()?.remove(name) };
+        engine.with_whole_store(|engine, _| self.remove_found(engine, name))
+    }
+
+    fn remove_found(&self, engine: &mut Engine, name: &NetworkName) -> Result<()> {
         for _ in 0..TRIES {
             // Those that are waited for may take long, and meanwhile others choose and define networks.
             engine.await_all_drained(name)?;

@@ -6,6 +6,7 @@ use super::define::default_interface;
 use crate::decide::ipam::{self, HostRoute, Standing};
 use crate::decide::pool::{self, Choice, Taken};
 use crate::engine::{Error, Result};
+use crate::firewall::input_loop::{ENTRANCE, EXIT};
 use crate::input::config::{self, Config};
 use crate::input::network_file::Definition;
 use crate::kernel::{self, HostLinks};
@@ -102,6 +103,10 @@ impl Others {
         if link == default_interface() {
             return Err(Invalid::new(format!("network {name}: bridge"), link, "is that of network bridge").into());
         }
+        if is_of_other_links(&link) {
+            let why = "is a name that ocinet gives to other links; choose another";
+            return Err(Invalid::new(format!("network {name}: bridge"), link, why).into());
+        }
         match self.link_owner(&link) {
             Some(owner) => Err(Error::Conflict(format!("bridge {link} is that of network {owner}"))),
             None => Ok(link),
@@ -122,6 +127,11 @@ impl Others {
             }
         }
     }
+}
+
+/// Whether `link` is a name of those that endpoints, the name server and the input loop have.
+fn is_of_other_links(link: &InterfaceName) -> bool {
+    link.as_str().starts_with("ocv") || [ENTRANCE, EXIT].contains(&link.as_str())
 }
 
 /// The subnet of a range that was chosen.

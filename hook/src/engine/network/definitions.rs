@@ -178,9 +178,15 @@ impl Changing<'_> {
     /// Writes a definition.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, or could not be read again.
     pub fn write(&self, definition: &Definition, lifetime: Lifetime) -> Result<()> {
-        self.write_text(&definition.name, &definition.text(), lifetime)
+        let (name, text) = (&definition.name, definition.text());
+        network_file::parse(&text, &format!("network {name}"), name.as_str())?;
+        if text.len() > network_file::MAX_BYTES {
+            let most = network_file::MAX_BYTES;
+            return Err(Invalid::new("network", name, format!("says more than the {most} bytes of a file")).into());
+        }
+        self.write_text(name, &text, lifetime)
     }
 
     /// Adds to the file of `chosen` what was chosen since it left that open. All else of it stays as a person wrote it.

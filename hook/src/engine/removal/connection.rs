@@ -1,9 +1,11 @@
 //! One endpoint of a container that runs goes: by a disconnect, or since a connect or disconnect was cut off.
 
+use slog::warn;
+
 use crate::decide::liveness::{Life, Sight};
 use crate::decide::plan;
 use crate::driver::{self, SandboxStep};
-use crate::engine::{Engine, Error, Result, alive};
+use crate::engine::{Engine, Error, Failures, Result, alive};
 use crate::kernel::{Netns, Place, perform};
 use crate::model::{Endpoint, Route, Sandbox, State};
 
@@ -29,8 +31,14 @@ impl Engine {
             perform::shut(&mut self.links, &step)?;
         }
         self.step("links");
-        self.files.rewrite_hosts(before, sandbox)?;
-        self.files.follow_names(before, sandbox, &self.config.dns_fallback)?;
+        // The container can have made them files that cannot be written. It keeps no address by that.
+        for written in
+            [self.rewrite_hosts(before, sandbox), self.files.follow_names(before, sandbox, &self.config.dns_fallback)]
+        {
+            if let Err(error) = written {
+                warn!(self.log, "the files of container {}: {error}", sandbox.container);
+            }
+        }
         self.step("files");
         let lock = self.locks.exclusive(Place::Drain(endpoint))?;
         let draining = self.store.write(|store| {
@@ -56,8 +64,12 @@ impl Engine {
         })?;
         // Before the store forgets them: a command that goes on after this one was cut off would see nothing to move.
         self.follow_the_store(sandbox, netns.as_ref())?;
-        unfinished.iter().try_for_each(|endpoint| self.leave(sandbox, &after, *endpoint))?;
-        Ok(true)
+        let mut failures = Failures::default();
+        for endpoint in unfinished {
+            let left = self.leave(sandbox, &after, endpoint);
+            failures.note(format!("container {}", sandbox.container), left)?;
+        }
+        failures.into_result().map(|()| true)
     }
 
     /// The same of the sandbox of that number, as it is now.

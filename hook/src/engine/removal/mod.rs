@@ -10,4 +10,4 @@ mod rearrange;
 pub(super) use connection::{is_unfinished, leaving};
 pub(super) use drain::{Drains, clear_addresses};
 pub(super) use gained::hold_back;
-pub(super) use rearrange::{arrange, moved_routes};
+pub(super) use rearrange::{arrange, moved_routes, targets_left};

@@ -5,6 +5,8 @@
 //! at last the flows of the old target are forgotten: TCP clients get a reset with their next packet. What does not
 //! change is not touched.
 
+use std::net::IpAddr;
+
 use slog::warn;
 
 use super::gained::{HeldBack, hold_back};
@@ -30,8 +32,8 @@ impl Engine {
         mark: impl Fn(&Write<'_>, &mut Sandbox) -> Result<()>,
     ) -> Result<Sandbox> {
         self.rules.finish_moving(&mut self.store, &mut self.links)?;
-        let lock = change_at_firewall(&self.locks)?;
         let deletion = self.locks.shared(Place::Deletion)?;
+        let lock = change_at_firewall(&self.locks)?;
         let Arranged { before, after, row } = self.arrange_in_store(number, mark)?;
         if let Some(netns) = netns {
             for step in moved_routes(&before, &after) {
@@ -55,8 +57,7 @@ impl Engine {
             let firewall_lock = FirewallLock { lock, row };
             self.rules.move_ports(&before, &after, firewall_lock, &self.store, &mut self.links)?;
         }
-        let (old, new) = (before.port_targets(), after.port_targets());
-        for old in old.into_iter().filter(|old| !new.contains(old)) {
+        for old in targets_left(&before, &after) {
             let forgotten = self.flows.conntrack().and_then(|conntrack| conntrack.forget_flows_led_to(old));
             self.warn_of(forgotten);
         }
@@ -189,6 +190,13 @@ fn is_taken_as_it_is(before: &Sandbox, endpoints: &[Endpoint], networks: &[Netwo
             || stays(endpoint.number)
             || PublishedBy::of(network).takes(&before.publish, before.routed)
     })
+}
+
+/// The addresses to which published ports of `before` lead, and those of `after` do not.
+pub(in crate::engine) fn targets_left(before: &Sandbox, after: &Sandbox) -> Vec<IpAddr> {
+    let mut left = before.port_targets();
+    left.retain(|target| !after.port_targets().contains(target));
+    left
 }
 
 /// What has to be done in the container for the default route, of either family, and for the way to the name server.

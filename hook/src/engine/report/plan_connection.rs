@@ -9,10 +9,10 @@ use super::Plan;
 use super::plan::{HostWork, define_anew};
 use crate::decide::joined;
 use crate::decide::request::EndpointRequest;
-use crate::engine::removal::{arrange, hold_back, moved_routes};
+use crate::engine::removal::{arrange, hold_back, moved_routes, targets_left};
 use crate::engine::sandbox::{LeaseConflict, add_endpoint};
 use crate::engine::{Engine, Error, Result};
-use crate::firewall::publish_needs;
+use crate::firewall::moved_ports;
 use crate::input::config::Config;
 use crate::kernel::{self, Netns};
 use crate::model::{Network, Sandbox};
@@ -56,7 +56,7 @@ impl Engine {
         commands.extend(shell::in_sandbox(&moved_routes(&before, &arranged)));
         commands.extend(engine.commands_for_moved_ports(&before, &arranged)?);
         let mut files = Vec::new();
-        if let Some((path, text)) = engine.files.moved_hosts(&before, &arranged)? {
+        if let Some((path, text)) = engine.moved_hosts(&before, &arranged)? {
             files.push("/etc/hosts".to_owned());
             commands.push(fed(&format!("cat >{}", word(&path.to_string_lossy())), &text));
         }
@@ -92,15 +92,15 @@ impl Engine {
 
     /// What leads the published ports of `before` to where they are in `after`.
     fn commands_for_moved_ports(&mut self, before: &Sandbox, after: &Sandbox) -> Result<Vec<String>> {
-        let (old, new) = (publish_needs(before), publish_needs(after));
-        if old == new {
+        let [old, new] = moved_ports(before, after);
+        if old.is_empty() && new.is_empty() {
             return Ok(Vec::new());
         }
         let row = self.store.read().host_row()?;
         let (kind, base) = (self.rules.keeper.kind_of(&row)?, self.rules.base(&row, &mut self.links)?);
         let mut commands: Vec<String> = old.iter().flat_map(|port| shell::no_port(kind, port, &base)).collect();
         commands.extend(new.iter().flat_map(|port| shell::port(kind, port, &base)));
-        commands.extend(old.first().map(|port| shell::no_flows(port.target.ip())));
+        commands.extend(targets_left(before, after).into_iter().map(shell::no_flows));
         Ok(commands)
     }
 }

@@ -4,7 +4,7 @@ use super::forwarding::not_forwarded;
 use super::ruleset::Rules;
 use crate::engine::locks::FirewallLock;
 use crate::engine::{Error, Result};
-use crate::firewall::{Change, NetworkNeeds, Publish, publish_needs};
+use crate::firewall::{Change, NetworkNeeds, Publish, moved_ports, publish_needs};
 use crate::kernel::HostLinks;
 use crate::model::{Endpoint, Families, Family, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
@@ -58,7 +58,7 @@ impl Rules {
         links: &mut HostLinks,
     ) -> Result<()> {
         let FirewallLock { row, lock } = firewall_lock;
-        let (base, remove, add) = (self.base(&row, links)?, publish_needs(before), publish_needs(after));
+        let (base, [remove, add]) = (self.base(&row, links)?, moved_ports(before, after));
         let change = Change { base, networks: &[], add: &add, remove: &remove };
         let whole = self.keeper.backend_of(&row)?.apply(&change)?;
         drop(lock);

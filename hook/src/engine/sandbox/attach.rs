@@ -131,7 +131,9 @@ impl Engine {
         let mut nth = 0;
         loop {
             match self.attach_once(request, target, nth) {
-                Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if nth < NAMES && !Alias::is_ours(&alias) => {
+                Err(Error::Kernel(kernel::Error::Taken { alias, .. }))
+                    if nth < NAMES && !Alias::may_be_of_endpoint(&alias) =>
+                {
                     nth += 1;
                 }
                 result => return result,

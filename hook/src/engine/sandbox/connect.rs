@@ -4,6 +4,8 @@
 //! rearranged (`removal/rearrange.rs`), and at last the endpoint is said to be attached. A connection that was cut off is taken
 //! back by the next command that works on the container, and by collection.
 
+use std::cell::Cell;
+
 use slog::{debug, info};
 
 use super::attach::{NAMES, TRIES};
@@ -17,6 +19,7 @@ use crate::driver::Facts;
 use crate::engine::locks::{FirewallLock, alone_at, change_at_firewall};
 use crate::engine::network::{Declared, remember_mac};
 use crate::engine::removal::leaving;
+use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
 use crate::kernel::{self, Lock, Netns, Place};
 use crate::model::{Alias, Endpoint, InterfaceName, KeptConnection, Mode, Network, Publishing, Sandbox, State};
@@ -49,6 +52,27 @@ impl Engine {
     /// not run, is on that network, or another has what is asked for.
     pub fn connect(&mut self, container: &str, request: &EndpointRequest, lifetime: Kept) -> Result<Sandbox> {
         self.links.permitted()?;
+        let was_free = Cell::new(false);
+        self.with_whole_store(|engine, nth| {
+            if nth == Try::AfterRebuild && was_free.get() {
+                // The first try may have wired it, and a rebuild knows it as connected.
+                match engine.disconnect_found(container, &request.network, &Cell::default()) {
+                    Ok(()) | Err(Error::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            engine.connect_found(container, request, lifetime, &was_free)
+        })
+    }
+
+    /// One try. It notes whether the container `was_free` of that network before.
+    fn connect_found(
+        &mut self,
+        container: &str,
+        request: &EndpointRequest,
+        lifetime: Kept,
+        was_free: &Cell<bool>,
+    ) -> Result<Sandbox> {
         let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
         self.rules.keeper.backend_of(&row)?.ready()?;
         let (sandbox, _alone) = self.running(container)?;
@@ -57,10 +81,13 @@ impl Engine {
             true => self.store.read().sandbox(sandbox.number)?.unwrap_or(sandbox),
             false => sandbox,
         };
+        was_free.set(!sandbox.endpoints.iter().any(|endpoint| endpoint.network == request.network));
         let mut nth = 0;
         loop {
             match self.connect_once(&sandbox, request, lifetime, &netns, nth) {
-                Err(Error::Kernel(kernel::Error::Taken { alias, .. })) if nth < NAMES && !Alias::is_ours(&alias) => {
+                Err(Error::Kernel(kernel::Error::Taken { alias, .. }))
+                    if nth < NAMES && !Alias::may_be_of_endpoint(&alias) =>
+                {
                     nth += 1;
                 }
                 Ok(sandbox) => {
@@ -124,7 +151,7 @@ impl Engine {
             self.ensure_agent(reached.iter())?;
             let arranged = self.rearrange(number, Some(netns), |_, _| Ok(()))?;
             self.rules.refuse_unpassed(&arranged, &network, &self.store)?;
-            self.files.rewrite_hosts(before, &arranged)?;
+            self.rewrite_hosts(before, &arranged)?;
             self.files.follow_names(before, &arranged, &self.config.dns_fallback)?;
             self.step("files");
             self.seal_connection(before, endpoint, (lifetime == Kept::OverRestarts).then(|| request.into()))

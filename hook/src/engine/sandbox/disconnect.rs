@@ -1,9 +1,12 @@
 //! Disconnecting a container that runs from a network: the detach of one endpoint.
 
+use std::cell::Cell;
+
 use slog::info;
 
 use crate::decide::liveness::Life;
 use crate::engine::removal::{is_unfinished, leaving};
+use crate::engine::repair::Try;
 use crate::engine::{Engine, Error, Result};
 use crate::model::{Key, NetworkName, Sandbox, quoted};
 
@@ -16,6 +19,21 @@ impl Engine {
     /// [`Error::NotFound`] where there is no such container, or it is not on that network; [`Error::Conflict`] where it
     /// does not run, and no connection of it to that network is kept.
     pub fn disconnect(&mut self, container: &str, network: &NetworkName) -> Result<()> {
+        let was_on = Cell::new(false);
+        self.with_whole_store(|engine, nth| match engine.disconnect_found(container, network, &was_on) {
+            // The first try had shut its link, and a rebuild takes that for one that left.
+            Err(Error::NotFound(_)) if nth == Try::AfterRebuild && was_on.get() => Ok(()),
+            result => result,
+        })
+    }
+
+    /// One try. It notes whether the container `was_on` that network before.
+    pub(super) fn disconnect_found(
+        &mut self,
+        container: &str,
+        network: &NetworkName,
+        was_on: &Cell<bool>,
+    ) -> Result<()> {
         let (mut sandbox, _alone) = match self.running(container) {
             Err(Error::NotFound(_)) if self.keep_no_more_by_name(container, network)? => return Ok(()),
             running => running?,
@@ -47,6 +65,7 @@ impl Engine {
                 false => Err(Error::NotFound(format!("container {} is not on network {network}", sandbox.container))),
             };
         };
+        was_on.set(true);
         let after = self.rearrange(sandbox.number, Some(&netns), |store, sandbox| {
             leaving(sandbox, &[endpoint]);
             Ok(store.keep_no_more(&key, Some(network))?)

@@ -13,7 +13,7 @@ use crate::decide::request::Request;
 use crate::engine::{Engine, Error, Result};
 use crate::input::config;
 use crate::kernel;
-use crate::model::{FileIdentity, KeptConnection, NetworkName, Sandbox};
+use crate::model::{FileIdentity, Invalid, KeptConnection, NetworkName, Sandbox};
 
 impl Engine {
     /// Those of the connections that are `kept` of the container which it joins again: of its own, those whose network is
@@ -77,11 +77,21 @@ pub(super) fn directory_of(sandbox: &Sandbox) -> Option<FileIdentity> {
 
 /// The same error, with the networks that the container joins since it was connected to them while it ran.
 pub(super) fn naming_kept(error: Error, rejoined: &[NetworkName], request: &Request) -> Error {
-    let (Error::Conflict(why), [first, ..]) = (&error, rejoined) else { return error };
+    let [first, ..] = rejoined else { return error };
     let names: Vec<&str> = rejoined.iter().map(NetworkName::as_str).collect();
-    Error::Conflict(format!(
-        "{why}; it joins {} since it was connected while it ran, until ocinet network disconnect {first} {}",
-        names.join(", "),
-        request.container
-    ))
+    let named = |why: &str| {
+        format!(
+            "{why}; it joins {} since it was connected while it ran, until ocinet network disconnect {first} {}",
+            names.join(", "),
+            request.container
+        )
+    };
+    match error {
+        Error::Conflict(why) => Error::Conflict(named(&why)),
+        Error::NotFound(why) => Error::NotFound(named(&why)),
+        Error::Exhausted(why) => Error::Exhausted(named(&why)),
+        // A network may have changed since, so that it does not take what is kept.
+        Error::Invalid(invalid) => Invalid { why: named(&invalid.why), ..invalid }.into(),
+        other => other,
+    }
 }

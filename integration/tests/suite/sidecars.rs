@@ -31,7 +31,14 @@ fn they_are_listed_with_the_one_whose_network_it_is() -> Result<()> {
             ensure!(host.ocinet(&format!("port {}", &long[..6]))?.success()? == "80/tcp -> 0.0.0.0:8080\n");
             owner.delete()?;
             ensure!(ps("")?.contains("cut off") && ps("--format {{.Status}}")? == "cut off\n", "{}", ps("")?);
-            host.ocinet(&format!("inspect {}", &long[..6]))?.exits(5)?.says(&["web", "which is gone"])?;
+            host.ocinet(&format!("inspect {}", &long[..6]))?.exits(5)?.says(&["web", "that is gone"])?;
+            // Started again, it has another network, and what shared the old one is not in it.
+            let again = host.container("web").run()?;
+            let both = format!("web:up\n{}:cut off\n", &long[..12]);
+            ensure!(ps("--format {{.ID}}:{{.Status}}")? == both, "{}", ps("")?);
+            let inspected = host.ocinet("inspect web")?.success()?;
+            ensure!(!inspected.contains("shared by"), "{inspected}");
+            again.delete()?;
             member.delete()?;
             ensure!(ps("")?.lines().count() == 1, "{}", ps("")?);
             let member = host.container("late").serving(&["81"]).in_namespace("/run/netns/pod").run()?;

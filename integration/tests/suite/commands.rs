@@ -124,6 +124,7 @@ fn ps_tells_the_truth() -> Result<()> {
         for (filter, ids) in [
             ("status=up", "0123456789ab\n"),
             ("status=dead", "dead\n"),
+            ("status=exited", "dead\n"),
             ("network=own", "0123456789ab\n"),
             ("port=8080", "0123456789ab\n"),
             ("port=8080/udp", ""),

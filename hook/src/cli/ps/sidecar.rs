@@ -9,7 +9,7 @@ use ocinet::engine::{Engine, Member, Result};
 use super::line::{self, UP};
 
 /// The status of one whose network went with the container that it belonged to.
-const CUT_OFF: &str = "cut off";
+pub(super) const CUT_OFF: &str = "cut off";
 
 /// A container that shares another's network.
 #[derive(Debug, Clone, Serialize)]

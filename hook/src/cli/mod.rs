@@ -146,6 +146,9 @@ pub enum Command {
     ///
     /// The same as `ocinet prepare` and `runc run --bundle BUNDLE ID`: the runtime takes the place of this process, and
     /// its exit code is that of the container.
+    ///
+    /// It says on stderr in one line what the bundle asks for then. Where another container or program has a port or an
+    /// address of that, it is refused, and config.json stays as it was.
     #[command(
         after_help = "Examples:\n  ocinet run --detach -p 8080:80 /srv/web\n  ocinet run --reset --runtime crun --network backend /srv/db db\n  ocinet run --detach /srv/web web -- --pid-file /run/web.pid"
     )]

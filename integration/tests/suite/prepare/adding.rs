@@ -90,6 +90,32 @@ fn flags_of_the_network() -> Result<()> {
     })
 }
 
+/// What `run` is refused is not kept in the bundle, so that the port that it names as free can be had; what was asked for
+/// before is added to, which is said.
+#[test]
+fn a_port_that_is_refused_is_not_kept() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let dead = host.container("dead").publish("8082:80").run()?;
+        bundle(host, ".")?;
+        let before = host.sh(&format!("cat {CONFIG}"))?;
+        let run = |flags: &str| {
+            let line = format!("{OCINET} run --runtime runc --root /mnt/runc --detach {flags} /mnt/b other </dev/null >/mnt/out 2>/mnt/err");
+            host.output(&["sh", "-c", &format!("{line}; code=$?; cat /mnt/err >&2; exit $code")])
+        };
+        run("-p 8080:80")?.exits(3)?.says(&["publish 8080:80", "published by container web; 8081 is free"])?;
+        ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "it was edited");
+        prepare(host, "-p 8080:80")?.success()?;
+        run("-p 8081:80")?.exits(3)?.says(&["publish 8080:80,8081:80", "--reset begins anew"])?;
+        // What a dead container has is no hindrance, as for the attach.
+        dead.abandon()?;
+        run("--reset -p 8082:80")?.exits(0)?;
+        drop(Running { host, id: "other".into() });
+        web.delete()?;
+        host.settles()
+    })
+}
+
 /// `run` is `prepare` and the runtime's `run`: its exit code, its output and its options are the runtime's.
 #[test]
 fn a_bundle_is_prepared_and_run() -> Result<()> {
@@ -114,7 +140,8 @@ fn a_bundle_is_prepared_and_run() -> Result<()> {
             host.sh(&format!("jq '.process.args = {words}' {CONFIG} >/mnt/new; cp /mnt/new {CONFIG}"))?;
             let told = host
                 .ocinet(&format!("run --runtime {program} --root {root} --reset --name shop --network none /mnt/b"))?;
-            ensure!(told.code == 7 && told.stdout == "y\nshop\n" && told.stderr.is_empty(), "{told}");
+            ensure!(told.code == 7 && told.stdout == "y\nshop\n", "{told}");
+            ensure!(told.stderr == "/mnt/b asks for network none; name shop\n", "{told}");
             let rows = [
                 ("run nginx", "podman run --network=none"),
                 ("run --runtime nonsense /mnt/b", "nonsense"),

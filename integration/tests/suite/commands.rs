@@ -134,6 +134,8 @@ fn ps_tells_the_truth() -> Result<()> {
         }
         let fields = ps("--format {{.Names}}/{{.Networks}}/{{.Addresses}}/{{.Ports}} -f status=up")?;
         ensure!(fields == format!("{long}/bridge,own/10.90.0.2, 10.70.0.2/0.0.0.0:8080->80/tcp\n"), "{fields}");
+        let inspected = host.ocinet("inspect dead")?.success()?;
+        ensure!(inspected.contains("\nstatus       dead\n"), "{inspected}");
         host.ocinet("ps --filter colour=red")?.exits(2)?.is_one_line()?;
         // Its labels are the annotations of its bundle; all that are asked for have to be there.
         host.sh(&format!(

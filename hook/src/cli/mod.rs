@@ -158,6 +158,8 @@ pub enum Command {
     /// The lines are its address, its ports, its files, what is new on the host, and what is missing for ocinet to be
     /// called at all. With flags, as for a bundle that `ocinet prepare` was given them for.
     ///
+    /// Of a container that runs it is the next start, which a line above them says.
+    ///
     /// `$PID` in the commands is the pid of the container's first process. A container that was wired by hand is unknown to
     /// ocinet: `ocinet ps` does not show it, and no hook detaches it.
     #[command(

@@ -79,6 +79,13 @@ fn flags_of_the_network() -> Result<()> {
         let link = web.exec("ip -o address show dev lan0")? + &web.exec("ip -o link show dev lan0")?;
         ensure!(["10.64.7.9/24", "02:00:00:00:00:09", "mtu 1400"].iter().all(|word| link.contains(word)), "{link}");
         drop(web);
+        host.ocinet("network create --internal inside")?.success()?;
+        prepare(host, "--reset --net inside -p 8080:80")?.exits(0)?.says(&["published ports are dormant"])?;
+        let planned = host.ocinet("plan /mnt/b")?.exits(0)?;
+        ensure!(planned.stdout.contains("8080->80/tcp (dormant"), "{planned}");
+        ensure!(prepare(host, "--reset --net back -p 8080:80")?.exits(0)?.stderr.is_empty(), "they lead to it");
+        host.ocinet("network rm inside")?.success()?;
+        prepare(host, "--reset --net back")?.success()?;
         prepare(host, "--ip6 2001:db8::1")?.exits(2)?.is_refusal()?.says(&["2001:db8::1"])?;
         let rows = [
             ("--net back --net bridge --mac-address 02:00:00:00:00:09", "--mac-address"),

@@ -42,6 +42,11 @@ fn preparing_again_adds() -> Result<()> {
         ensure!(prepare(host, "--undo")?.success()? == "/mnt/b: config.json is as it was before\n", "undone");
         ensure!(prepare(host, "--undo")?.success()? == "/mnt/b: config.json has no edit of ocinet\n", "undone before");
         ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "given back");
+        // Without its annotations, what was edited cannot be told.
+        prepare(host, "-p 8080:80")?.success()?;
+        host.sh(&format!("jq 'del(.annotations)' {CONFIG} >/mnt/new; cp /mnt/new {CONFIG}"))?;
+        let said = prepare(host, "--undo")?.success()?;
+        ensure!(said.contains("has hooks of ocinet, and no note of an edit"), "{said}");
         Ok(())
     })
 }

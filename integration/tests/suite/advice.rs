@@ -73,6 +73,11 @@ fn why_has_this_one_no_network() -> Result<()> {
             Ok(())
         })?;
         ensure!(host.ocinet("doctor /mnt/none")?.exits(1)?.stdout.contains("cannot be opened"), "no folder");
+        // The container has set its interface down.
+        web.sh("ip link set eth0 down")?;
+        let told = host.ocinet("doctor web")?.exits(1)?.stdout;
+        ensure!(told.contains("is cut off from network bridge: eth0 is down inside it"), "{told}");
+        web.sh("ip link set eth0 up")?;
         // The link of a living one was deleted.
         host.sh(&format!("ip link del {}", web.host_interface()?))?;
         ensure!(host.ocinet("doctor web")?.exits(1)?.stdout.contains("wrong: container web"), "its link");

@@ -36,6 +36,11 @@ fn they_are_listed_with_the_one_whose_network_it_is() -> Result<()> {
             let again = host.container("web").run()?;
             let both = format!("web:up\n{}:cut off\n", &long[..12]);
             ensure!(ps("--format {{.ID}}:{{.Status}}")? == both, "{}", ps("")?);
+            let told = host.ocinet("doctor")?.exits(1)?.stdout;
+            ensure!(told.contains(&format!("wrong: container {long} is cut off")), "{told}");
+            let told = host.ocinet(&format!("doctor {}", &long[..12]))?.exits(1)?.stdout;
+            ensure!(told.contains("is cut off"), "{told}");
+            ensure!(host.ocinet("doctor web")?.exits(0)?.stdout.contains("nothing is wrong"), "of the other alone");
             let inspected = host.ocinet("inspect web")?.success()?;
             ensure!(!inspected.contains("shared by"), "{inspected}");
             again.delete()?;

@@ -42,6 +42,7 @@ fn a_new_host_is_looked_at() -> Result<()> {
 #[test]
 fn why_has_this_one_no_network() -> Result<()> {
     Settings::default().runtime(Runtime::Runc).test(|host| {
+        let _listener = host.serve("listener", &["8088"])?;
         let web = host.container("web").publish("8080:80").run()?;
         let told = host.ocinet("doctor web")?.success()?;
         ensure!(told.contains("fine: container web is attached, with 10.90.0.2"), "{told}");
@@ -63,6 +64,7 @@ fn why_has_this_one_no_network() -> Result<()> {
                 "nobody",
             ),
             (".root = null", "would be refused"),
+            (".annotations[\"io.ocinet.publish\"] = \"8088:80\"", "8088/tcp is in use by a process of this host"),
             ("[]", "no JSON object"),
         ];
         every(rows, |(filter, words)| {

@@ -61,8 +61,10 @@ fn a_dead_one_is_forgotten() -> Result<()> {
         host.sh("ip netns add pod")?;
         let owner = host.container("web").in_namespace("/run/netns/pod").run()?;
         let member = host.container("side").in_namespace("/run/netns/pod").serving(&["81"]).run()?;
+        host.ocinet("reset")?.exits(3)?.says(&["2 in all (web, side)"])?;
         member.abandon()?;
         let statuses = || host.ocinet("ps --format {{.Names}}:{{.Status}}")?.success();
+        host.ocinet("reset")?.exits(3)?.says(&["1 in all (web)"])?;
         ensure!(statuses()? == "web:up\nside:dead\n", "{}", statuses()?);
         host.ocinet("gc")?.success()?;
         ensure!(statuses()? == "web:up\n", "{}", statuses()?);

@@ -140,7 +140,7 @@ pub(in crate::engine) fn no_such(name: &NetworkName, others: &[Definition]) -> E
 /// What is no network here, and a way to be wired elsewhere.
 fn of_others(name: &str) -> Option<&'static str> {
     match name {
-        "pasta" | "slirp4netns" | "private" | "ns" => Some(
+        "pasta" | "slirp4netns" | "private" => Some(
             "is podman's; here there are bridge, networks of ocinet network create, host, none and container:CONTAINER",
         ),
         "macvlan" | "ipvlan" | "overlay" | "vlan" => {

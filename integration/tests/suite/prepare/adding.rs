@@ -159,6 +159,9 @@ fn a_bundle_is_prepared_and_run() -> Result<()> {
                 ("run --runtime nonsense /mnt/b", "nonsense"),
                 ("run --runtime /etc/passwd /mnt/b", "/etc/passwd"),
                 ("run --network brigde /mnt/b", "brigde"),
+                ("run --network pasta /mnt/b", "is podman's"),
+                ("run --network macvlan /mnt/b", "is a driver"),
+                ("run --network default /mnt/b", "is what others call the network bridge"),
                 ("run /mnt/b a/b", "a/b"),
             ];
             host.unchanged_by(|| {

@@ -6,8 +6,8 @@ use slog::{Discard, Logger, o, warn};
 use ocinet::decide::published::left_out;
 use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, OpenBundle, Plan, Result, bundle_of, missing_calls};
-use ocinet::input::{HostPort, State};
-use ocinet::model::{ContainerId, Endpoint, Invalid, Mode, Sandbox, shown};
+use ocinet::input::{HostPort, PublishRequest, State};
+use ocinet::model::{ContainerId, Endpoint, Invalid, Mode, PortMapping, Sandbox, shown};
 use ocinet::spec::Document;
 
 use super::asked::Asked;
@@ -118,9 +118,8 @@ impl Attach {
             return Err(wrong(&why).into());
         };
         let plan = Engine::plan(&options.state_dir, config, log.clone(), &request)?;
-        let chosen = if has_free_ports(&request) { " (as of now: chosen anew at the start)" } else { "" };
         let runs = plan.is_attached.then_some("now, and this is its next start");
-        self.shown.show(&plan, &Beside { missing, chosen, runs }, log)
+        self.shown.show(&plan, &Beside { missing, asked: request.wiring.asked_ports(), runs }, log)
     }
 
     /// A container that runs from the bundle is not in the way of its own plan.
@@ -149,23 +148,25 @@ fn missing_in(spec: &Document, bundle: &Path) -> Option<String> {
 
 /// What is said beside a plan.
 #[derive(Default)]
-struct Beside {
+struct Beside<'r> {
     /// What is missing for ocinet to be called.
     missing: Vec<String>,
-    /// What is said of ports that the host chooses.
-    chosen: &'static str,
+    /// The ports that are asked for at the start; none of a connect, which keeps those that there are.
+    asked: &'r [PublishRequest],
     /// What is said of a container that runs.
     runs: Option<&'static str>,
 }
 
-/// Whether the host chooses a port that is asked for.
-fn has_free_ports(request: &Request) -> bool {
-    request.wiring.asked_ports().iter().any(|port| !matches!(port.host_port, HostPort::Exactly(_)))
+/// Whether the host's port is none that is `asked` for by its number.
+fn is_chosen(mapping: &PortMapping, asked: &[PublishRequest]) -> bool {
+    let names =
+        |one: &PublishRequest| matches!(&one.host_port, HostPort::Exactly(range) if range.contains(&mapping.host_port));
+    !asked.is_empty() && !asked.iter().any(names)
 }
 
 impl Shown {
-    fn show(&self, plan: &Plan, beside: &Beside, log: &Logger) -> Result<()> {
-        let Beside { missing, chosen, runs } = beside;
+    fn show(&self, plan: &Plan, beside: &Beside<'_>, log: &Logger) -> Result<()> {
+        let Beside { missing, asked, runs } = beside;
         if let Some(left_out) = left_out(&plan.sandbox) {
             warn!(log, "{left_out}");
         }
@@ -176,8 +177,12 @@ impl Shown {
             }));
         }
         let or = |text: String, nothing: &str| if text.is_empty() { nothing.to_owned() } else { text };
-        let dormant = if sandbox.has_dormant_ports() { " (dormant: on no network that can publish)" } else { chosen };
-        let ports: Vec<String> = sandbox.reached_ports().iter().map(|port| format!("{port}{dormant}")).collect();
+        let mark = |port: &PortMapping| match sandbox.has_dormant_ports() {
+            true => " (dormant: on no network that can publish)",
+            false if !sandbox.is_routed() && is_chosen(port, asked) => " (as of now: chosen anew at the start)",
+            false => "",
+        };
+        let ports: Vec<String> = sandbox.reached_ports().iter().map(|port| format!("{port}{}", mark(port))).collect();
         let lines = [
             ("address", address(sandbox)),
             ("ports", or(ports.join(", "), "none")),

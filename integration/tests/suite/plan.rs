@@ -113,6 +113,8 @@ fn a_plan_is_not_in_its_own_way() -> Result<()> {
         ensure!(web.sandbox()? == before, "it is as it was");
         let lines = host.ocinet(&format!("plan {}", web.bundle()))?.success()?;
         ensure!(lines.starts_with("runs     now, and this is its next start\naddress"), "{lines}");
+        ensure!(lines.contains("ports    0.0.0.0:8080->80/tcp, "), "{lines}");
+        ensure!(lines.contains("new      nothing on the host"), "{lines}");
         ensure!(lines.contains("->443/tcp (as of now: chosen anew at the start)"), "{lines}");
         // Another one of the same bundle is another one.
         host.unchanged_by(|| host.ocinet(&format!("plan --id other {}", web.bundle())))?.exits(3)?.says(&["8080"])?;

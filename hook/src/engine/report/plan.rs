@@ -19,7 +19,7 @@ use crate::input::{NetworkNamespace, PublishRequest};
 
 use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
-use crate::model::{ContainerId, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
+use crate::model::{ContainerId, Endpoint, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell;
 use crate::store::{self, Forwarding, Holder, HostRow, Write};
 
@@ -85,7 +85,11 @@ impl Engine {
             }
         };
         let files = engine.plan_files(request, &sandbox, &mut work.commands)?;
-        let HostWork { commands, new } = work;
+        let HostWork { commands, mut new } = work;
+        // A link of the same name goes with the container, and comes with its next start.
+        let standing = attached.iter().flat_map(|attached| &attached.endpoints);
+        let links: Vec<String> = standing.filter_map(link_of).collect();
+        new.retain(|what| !links.contains(what));
         Ok(Plan { sandbox, commands, files, new, is_attached: attached.is_some() })
     }
 
@@ -247,7 +251,7 @@ impl Engine {
                 }
             }
             self.plan_names(network, work)?;
-            work.new.extend(endpoint.wire.host_link().map(|link| format!("link {link}")));
+            work.new.extend(link_of(endpoint));
             work.commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
             work.commands.extend(shell::in_sandbox(&steps.sandbox));
         }
@@ -325,6 +329,11 @@ impl Engine {
         commands.extend(shell::files(&self.state_dir, &directory, &request.root.path, &texts));
         Ok(texts.iter().map(|(name, _)| format!("/etc/{name}")).collect())
     }
+}
+
+/// The endpoint's link on the host, in words.
+fn link_of(endpoint: &Endpoint) -> Option<String> {
+    endpoint.wire.host_link().map(|link| format!("link {link}"))
 }
 
 /// Refuses what cannot be forwarded and is not.

@@ -150,9 +150,15 @@ impl Asked {
         let edit = self.edit_of(&bundle.spec, said, options, log)?;
         bundle.spec.edit(&edit)?;
         let config = options.config()?;
-        let request = bundle.request(id.clone(), &config)?;
-        if let Some(request) = &request {
-            OpenBundle::check_networks(request, &Definitions::of(&config, &options.state_dir))?;
+        let mut request = bundle.request(id.clone(), &config)?;
+        if let Some(request) = &mut request {
+            let definitions = Definitions::of(&config, &options.state_dir);
+            OpenBundle::check_networks(request, &definitions)?;
+            if OpenBundle::has_dormant_ports(request, &definitions)? {
+                let why =
+                    "published ports are dormant: the container is on internal networks alone, so they lead nowhere";
+                request.warnings.push(why.to_owned());
+            }
         }
         Ok(request)
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use ocinet::decide::moment;
-use ocinet::engine::{Engine, Finding, Result, preflight};
+use ocinet::engine::{Engine, Finding, Remedy, Result, preflight};
 use ocinet::input::config::Config;
 use ocinet::kernel::{self, Records};
 use ocinet::model::shown;
@@ -87,7 +87,16 @@ fn or_error(text: Result<String>) -> String {
 }
 
 fn findings(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| format!("{:?}: {} {}\n", finding.remedy, finding.subject, finding.trouble)).collect()
+    let line = |finding: &Finding| {
+        let (kind, remedy) = match &finding.remedy {
+            Remedy::Ours => ("wrong", "; ocinet doctor --fix mends it".to_owned()),
+            Remedy::Yours(remedy) => ("wrong", format!("; to mend it: {remedy}")),
+            Remedy::Note => ("note", String::new()),
+            Remedy::Fine => ("fine", String::new()),
+        };
+        format!("{kind}: {} {}{remedy}\n", finding.subject, finding.trouble)
+    };
+    findings.iter().map(line).collect()
 }
 
 fn examined(options: &Options, log: &Logger) -> Result<String> {

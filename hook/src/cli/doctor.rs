@@ -4,7 +4,7 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::Value;
 use slog::Logger;
 
-use ocinet::engine::{Engine, Error, Finding, Remedy, Result, examine_bundle, preflight};
+use ocinet::engine::{Engine, Error, Finding, Member, Remedy, Result, examine_bundle, preflight};
 use ocinet::input::config::Config;
 use ocinet::kernel::Records;
 use ocinet::log::with_records;
@@ -105,7 +105,12 @@ fn about(one: &str, options: &Options, config: &Config, log: &Logger) -> Result<
             (Ok(sandboxes), Some(engine)) => {
                 return Ok(sandboxes.iter().flat_map(|sandbox| engine.examine_one(sandbox)).collect());
             }
-            (Err(Error::NotFound(_)), _) => {
+            (Err(Error::NotFound(_)), engine) => {
+                if let Some(engine) = engine
+                    && let Some(findings) = of_a_member(one, engine)?
+                {
+                    return Ok(findings);
+                }
                 let recorded = last_of(one, options).map(|record| no_more(one, &record));
                 if !Path::new(one).join("config.json").exists() {
                     return Ok(vec![recorded.unwrap_or_else(|| never_called(one))]);
@@ -118,6 +123,16 @@ fn about(one: &str, options: &Options, config: &Config, log: &Logger) -> Result<
     }
     findings.extend(examine_bundle(Path::new(one), config, &options.state_dir, engine.as_mut()));
     Ok(findings)
+}
+
+/// What is the matter with a container that shared a network which is gone; none where no such one is called so.
+fn of_a_member(container: &str, engine: &mut Engine) -> Result<Option<Vec<Finding>>> {
+    let members = engine.members()?;
+    let called = |(member, alive): &&(Member, Option<bool>)| member.is_called(container) && *alive == Some(true);
+    let Some((member, _)) = members.iter().find(called) else { return Ok(None) };
+    let subject = format!("container {}", member.container);
+    let all = engine.examine()?.into_iter();
+    Ok(Some(all.filter(|finding| finding.is_fault() && finding.subject == subject).collect()))
 }
 
 /// The last record of `container` that tells why it is not attached.

@@ -34,6 +34,9 @@ pub struct Arguments {
 struct Inspected {
     #[serde(flatten)]
     sandbox: Sandbox,
+    /// How it is now, as `ps` says it. JSON has what is in the store.
+    #[serde(skip)]
+    status: String,
     /// The connections that are made again with its next start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kept: Vec<KeptConnection>,
@@ -51,7 +54,10 @@ impl Arguments {
         for sandbox in engine.sandboxes_of(&self.container)? {
             let its = members.iter().filter(|(member, _)| member.is_of(&sandbox));
             let members = its.map(|(member, _)| member.clone()).collect();
-            all.push(Inspected { kept: engine.kept_connections(&sandbox)?, members, sandbox });
+            let kept = engine.kept_connections(&sandbox)?;
+            // It went meanwhile.
+            let Some(line) = Line::of(sandbox, &mut engine)? else { continue };
+            all.push(Inspected { kept, members, status: line.status, sandbox: line.sandbox });
         }
         let Some(template) = template else {
             return match self.json {
@@ -101,7 +107,7 @@ pub(super) fn sandboxes(container: &str, options: &Options, log: &Logger) -> Res
 }
 
 /// What people ask for comes first: where it is reached, and then how it is recognised.
-fn describe(Inspected { sandbox, kept, members }: &Inspected) -> String {
+fn describe(Inspected { sandbox, status, kept, members }: &Inspected) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{key:<12} {}", shown(&value.to_string()));
@@ -109,7 +115,7 @@ fn describe(Inspected { sandbox, kept, members }: &Inspected) -> String {
     line("container", &sandbox.container);
     line("name", &sandbox.name);
     line("mode", &sandbox.mode);
-    line("state", &sandbox.state);
+    line("status", status);
     if let Some(since) = sandbox.since {
         line("since", &moment::written(since));
     }
@@ -129,7 +135,7 @@ fn describe(Inspected { sandbox, kept, members }: &Inspected) -> String {
         }
     }
     let dormant = if sandbox.has_dormant_ports() { " (dormant: no network that it is on can publish)" } else { "" };
-    sandbox.publish.iter().for_each(|mapping| line("published", &format!("{mapping}{dormant}")));
+    sandbox.reached_ports().iter().for_each(|mapping| line("published", &format!("{mapping}{dormant}")));
     kept.iter().for_each(|kept| line("kept", &format!("network {}, joined again with its next start", kept.network)));
     members.iter().for_each(|member| line("shared by", &format!("container {} ({})", member.name, member.container)));
     line("bundle", &sandbox.bundle);

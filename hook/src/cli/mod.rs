@@ -146,6 +146,9 @@ pub enum Command {
     ///
     /// The same as `ocinet prepare` and `runc run --bundle BUNDLE ID`: the runtime takes the place of this process, and
     /// its exit code is that of the container.
+    ///
+    /// It says on stderr in one line what the bundle asks for then. Where another container or program has a port or an
+    /// address of that, it is refused, and config.json stays as it was.
     #[command(
         after_help = "Examples:\n  ocinet run --detach -p 8080:80 /srv/web\n  ocinet run --reset --runtime crun --network backend /srv/db db\n  ocinet run --detach /srv/web web -- --pid-file /run/web.pid"
     )]
@@ -154,6 +157,8 @@ pub enum Command {
     ///
     /// The lines are its address, its ports, its files, what is new on the host, and what is missing for ocinet to be
     /// called at all. With flags, as for a bundle that `ocinet prepare` was given them for.
+    ///
+    /// Of a container that runs it is the next start, which a line above them says.
     ///
     /// `$PID` in the commands is the pid of the container's first process. A container that was wired by hand is unknown to
     /// ocinet: `ocinet ps` does not show it, and no hook detaches it.

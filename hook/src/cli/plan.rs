@@ -6,8 +6,8 @@ use slog::{Discard, Logger, o, warn};
 use ocinet::decide::published::left_out;
 use ocinet::decide::request::Request;
 use ocinet::engine::{Engine, OpenBundle, Plan, Result, bundle_of, missing_calls};
-use ocinet::input::State;
-use ocinet::model::{ContainerId, Endpoint, Invalid, Mode, Sandbox, shown};
+use ocinet::input::{HostPort, PublishRequest, State};
+use ocinet::model::{ContainerId, Endpoint, Invalid, Mode, PortMapping, Sandbox, shown};
 use ocinet::spec::Document;
 
 use super::asked::Asked;
@@ -34,6 +34,9 @@ struct Attach {
     id: Option<String>,
     #[command(flatten)]
     asked: Asked,
+    /// Plan it from config.json as it was before ocinet edited it first
+    #[arg(long)]
+    reset: bool,
     #[command(flatten)]
     shown: Shown,
 }
@@ -78,7 +81,7 @@ impl Connect {
     fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let (container, request) = self.connection.read(options, log)?;
         let plan = Engine::plan_connection(&options.state_dir, options.config()?, log.clone(), &container, &request)?;
-        self.shown.show(&plan, &[], log)
+        self.shown.show(&plan, &Beside::default(), log)
     }
 }
 
@@ -91,7 +94,7 @@ impl Attach {
         let id = self.id(&path, options)?;
         let config = options.config()?;
         let mut missing = Vec::new();
-        let request = if self.asked == Asked::default() {
+        let request = if self.asked == Asked::default() && !self.reset {
             let state = State { id, pid: 0, bundle, annotations: HashMap::new() };
             let request = Request::new(&state, &bundle_of(&state)?, &config)?;
             // One whose config.json is none that prepare would edit is planned nevertheless.
@@ -100,18 +103,23 @@ impl Attach {
         } else {
             let mut open = OpenBundle::open(&path)?;
             let before = open.spec.clone();
-            let request = self.asked.edit(&mut open, &id, false, options, log)?;
+            let request = self.asked.edit(&mut open, &id, self.reset, options, log)?;
             if open.spec != before {
                 missing.push("in config.json, what is asked for here: ocinet prepare with the same flags".to_owned());
             }
             request
         };
         let Some(request) = request else {
-            let why = "has no io.ocinet.* annotation: the hook would do nothing; ocinet prepare adds some";
-            return Err(wrong(why).into());
+            let why = format!(
+                "has no io.ocinet.* annotation, so that the hook would do nothing; ocinet prepare {0} adds some, and ocinet \
+                 plan --network bridge {0} shows what that would do",
+                folder.display()
+            );
+            return Err(wrong(&why).into());
         };
         let plan = Engine::plan(&options.state_dir, config, log.clone(), &request)?;
-        self.shown.show(&plan, &missing, log)
+        let runs = plan.is_attached.then_some("now, and this is its next start");
+        self.shown.show(&plan, &Beside { missing, asked: request.wiring.asked_ports(), runs }, log)
     }
 
     /// A container that runs from the bundle is not in the way of its own plan.
@@ -138,8 +146,27 @@ fn missing_in(spec: &Document, bundle: &Path) -> Option<String> {
         .then(|| format!("the bundle {}: ocinet prepare {}", troubles.join(", and "), bundle.display()))
 }
 
+/// What is said beside a plan.
+#[derive(Default)]
+struct Beside<'r> {
+    /// What is missing for ocinet to be called.
+    missing: Vec<String>,
+    /// The ports that are asked for at the start; none of a connect, which keeps those that there are.
+    asked: &'r [PublishRequest],
+    /// What is said of a container that runs.
+    runs: Option<&'static str>,
+}
+
+/// Whether the host's port is none that is `asked` for by its number.
+fn is_chosen(mapping: &PortMapping, asked: &[PublishRequest]) -> bool {
+    let names =
+        |one: &PublishRequest| matches!(&one.host_port, HostPort::Exactly(range) if range.contains(&mapping.host_port));
+    !asked.is_empty() && !asked.iter().any(names)
+}
+
 impl Shown {
-    fn show(&self, plan: &Plan, missing: &[String], log: &Logger) -> Result<()> {
+    fn show(&self, plan: &Plan, beside: &Beside<'_>, log: &Logger) -> Result<()> {
+        let Beside { missing, asked, runs } = beside;
         if let Some(left_out) = left_out(&plan.sandbox) {
             warn!(log, "{left_out}");
         }
@@ -150,7 +177,12 @@ impl Shown {
             }));
         }
         let or = |text: String, nothing: &str| if text.is_empty() { nothing.to_owned() } else { text };
-        let ports: Vec<String> = sandbox.reached_ports().iter().map(ToString::to_string).collect();
+        let mark = |port: &PortMapping| match sandbox.has_dormant_ports() {
+            true => " (dormant: on no network that can publish)",
+            false if !sandbox.is_routed() && is_chosen(port, asked) => " (as of now: chosen anew at the start)",
+            false => "",
+        };
+        let ports: Vec<String> = sandbox.reached_ports().iter().map(|port| format!("{port}{}", mark(port))).collect();
         let lines = [
             ("address", address(sandbox)),
             ("ports", or(ports.join(", "), "none")),
@@ -160,8 +192,12 @@ impl Shown {
         ];
         // The commands can be run as they are printed, so that what is above them is a comment of a shell.
         let margin = if self.verbose { "# " } else { "" };
-        let mut text: String =
-            lines.iter().map(|(what, line)| format!("{margin}{what:<8} {}\n", shown(line))).collect();
+        let mut text: String = runs
+            .map(|runs| ("runs", runs.to_owned()))
+            .iter()
+            .chain(&lines)
+            .map(|(what, line)| format!("{margin}{what:<8} {}\n", shown(line)))
+            .collect();
         if self.verbose {
             text.extend(commands.iter().map(|command| format!("{command}\n")));
         }

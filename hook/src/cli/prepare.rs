@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use ocinet::engine::{OpenBundle, Result};
+use ocinet::input::Stage;
 use ocinet::model::shown;
+use ocinet::spec::Document;
 
 use super::asked::{Asked, in_one_line, name_of, warn_of};
 use super::{Options, print};
@@ -31,6 +33,10 @@ impl Arguments {
         let line = if self.undo {
             match bundle.spec.undo()? {
                 true => format!("{name}: config.json is as it was before"),
+                false if has_hooks(&bundle.spec) => format!(
+                    "{name}: config.json has hooks of ocinet, and no note of an edit, so that it stays as it is; ocinet \
+                     prepare --reset takes their place"
+                ),
                 false => format!("{name}: config.json has no edit of ocinet"),
             }
         } else {
@@ -42,4 +48,10 @@ impl Arguments {
         bundle.save()?;
         print(&(shown(&line) + "\n"))
     }
+}
+
+/// Whether a runtime would call ocinet.
+fn has_hooks(spec: &Document) -> bool {
+    let stages = [Stage::Prestart, Stage::CreateRuntime, Stage::Poststop];
+    stages.into_iter().any(|stage| spec.our_program(stage).is_some())
 }

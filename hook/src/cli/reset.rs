@@ -26,6 +26,9 @@ impl Arguments {
         Records::of(&options.state_dir).remove()?;
         let mut text: String =
             reset.containers.iter().map(|container| format!("detached {}\n", shown(container))).collect();
+        text.extend(reset.members.iter().map(|container| {
+            format!("cut off {}, which shared the network of another; it has to be started again\n", shown(container))
+        }));
         text.extend(reset.shared.iter().map(|what| format!("deleted {what}\n")));
         text.extend(reset.passes.iter().map(|place| format!("took the passage for containers out of {place}\n")));
         text.extend(reset.firewalls.iter().map(|kind| format!("deleted the rules kept by {kind}\n")));

@@ -1,13 +1,15 @@
+use std::io::Write;
 use std::path::PathBuf;
 
-use slog::Logger;
+use slog::{Discard, Logger, o};
 
-use ocinet::engine::{Error, OpenBundle, Result};
+use ocinet::decide::request::Request;
+use ocinet::engine::{Engine, Error, OpenBundle, Result};
 use ocinet::kernel;
-use ocinet::model::{ContainerId, Invalid};
+use ocinet::model::{ContainerId, Invalid, shown};
 
 use super::Options;
-use super::asked::{Asked, warn_of};
+use super::asked::{Asked, in_one_line, name_of, warn_of};
 
 /// Prepare a bundle, and run it.
 #[derive(Debug, clap::Args)]
@@ -46,8 +48,16 @@ impl Arguments {
         let program = self.program()?;
         let mut bundle = OpenBundle::open(&self.bundle).map_err(|error| self.in_other_words(error))?;
         let id: ContainerId = self.id.as_deref().unwrap_or(bundle.name()).parse()?;
+        let had_ports = !self.reset && bundle.spec.annotation("io.ocinet.publish").is_some();
         let request = self.asked.edit(&mut bundle, &id, self.reset, options, log)?;
         warn_of(request.as_ref(), log);
+        // Not on stdout, which is the container's.
+        let line = format!("{} asks for {}", name_of(&self.bundle, &bundle), in_one_line(&bundle.spec));
+        // Where stderr is closed, the container runs all the same.
+        let _ = writeln!(std::io::stderr(), "{}", shown(&line));
+        if let Some(request) = &request {
+            refuse_taken(request, had_ports, options)?;
+        }
         bundle.save()?;
         let folder = self.bundle.to_string_lossy().into_owned();
         let root = self.root.iter().flat_map(|root| ["--root", root.as_str()]);
@@ -84,5 +94,18 @@ impl Arguments {
             }
             error => error,
         }
+    }
+}
+
+/// Refuses what another container or program has, before the bundle is edited: an edit would keep the port that was
+/// refused. What else is wrong is said by the attach.
+fn refuse_taken(request: &Request, had_ports: bool, options: &Options) -> Result<()> {
+    let silent = Logger::root(Discard, o!());
+    match Engine::plan(&options.state_dir, options.config()?, silent, request) {
+        Err(Error::Conflict(why)) if had_ports => Err(Error::Conflict(format!(
+            "{why}; what this bundle published before is added to, and --reset begins anew"
+        ))),
+        Err(error @ Error::Conflict(_)) => Err(error),
+        _ => Ok(()),
     }
 }

@@ -64,6 +64,10 @@ pub(super) fn in_our_words(line: Vec<OsString>) -> Vec<OsString> {
             rest.push("--help".into());
             line[..1].iter().cloned().chain(rest).collect()
         }
+        // Those that have commands of their own.
+        Some("network" | "config" | "agent") if rest.len() == 1 && rest[0] == "help" => {
+            line[..2].iter().cloned().chain(["--help".into()]).collect()
+        }
         Some("version") if rest.is_empty() => vec![line[0].clone(), "--version".into()],
         _ => line,
     }
@@ -115,6 +119,7 @@ mod tests {
             ("help", "--help"),
             ("help network ls", "network ls --help"),
             ("version", "--version"),
+            ("network help", "network --help"),
             ("ps help", "ps help"),
             ("", ""),
         ];

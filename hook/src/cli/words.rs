@@ -9,10 +9,13 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "containers are started and ended by their runtime, as runc start and podman stop; ocinet only wires them",
     ),
     (
-        &["create", "exec", "attach", "cp", "top", "rename", "commit", "diff", "export"],
+        &["create", "spec", "state", "exec", "attach", "cp", "top", "rename", "commit", "diff", "export"],
         "that is the runtime's to do, as podman or runc with the same word; ocinet only wires the network",
     ),
-    (&["rm", "rmi"], "containers are deleted by their runtime, as runc delete; a network by ocinet network rm"),
+    (
+        &["rm", "rmi", "delete"],
+        "containers are deleted by their runtime, as runc delete; a network by ocinet network rm",
+    ),
     (
         &["build", "pull", "push", "images", "image", "load", "save", "tag", "search", "login", "logout"],
         "images are podman's, Docker's or containerd's; ocinet wires containers that others make",
@@ -55,6 +58,10 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (
         &["--volumes-from", "--privileged", "--cap-add", "--device", "--memory", "--cpus"],
         "that is in config.json, or the runtime's to do; ocinet wires the network",
+    ),
+    (
+        &["--restart"],
+        "containers are started again by what supervises them, as a unit of systemd with Restart=; ocinet only wires them",
     ),
     (&["--ports", "--port"], "ports are published with -p, --publish"),
     (&["--networks"], "a network is named with --network, which may be repeated"),

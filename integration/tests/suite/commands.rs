@@ -121,9 +121,11 @@ fn ps_tells_the_truth() -> Result<()> {
         ensure!(rows[1][0] == "0123456789ab" && rows[1][2] == "bridge" && rows[1].last() == Some(&"up"), "{table}");
         ensure!(rows[2] == ["own", "10.70.0.2"] && rows[3][0] == "dead" && rows[3].last() == Some(&"dead"), "{table}");
         ensure!(ps("--no-trunc --quiet")? == format!("{long}\ndead\n"), "{}", ps("-q")?);
+        ensure!(ps("--format table")? == table, "{}", ps("--format table")?);
         for (filter, ids) in [
             ("status=up", "0123456789ab\n"),
             ("status=dead", "dead\n"),
+            ("status=exited", "dead\n"),
             ("network=own", "0123456789ab\n"),
             ("port=8080", "0123456789ab\n"),
             ("port=8080/udp", ""),
@@ -133,6 +135,8 @@ fn ps_tells_the_truth() -> Result<()> {
         }
         let fields = ps("--format {{.Names}}/{{.Networks}}/{{.Addresses}}/{{.Ports}} -f status=up")?;
         ensure!(fields == format!("{long}/bridge,own/10.90.0.2, 10.70.0.2/0.0.0.0:8080->80/tcp\n"), "{fields}");
+        let inspected = host.ocinet("inspect dead")?.success()?;
+        ensure!(inspected.contains("\nstatus       dead\n"), "{inspected}");
         host.ocinet("ps --filter colour=red")?.exits(2)?.is_one_line()?;
         // Its labels are the annotations of its bundle; all that are asked for have to be there.
         host.sh(&format!(

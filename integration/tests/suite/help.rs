@@ -78,6 +78,13 @@ fn words_of_others() -> Result<()> {
             ("prepare -d /mnt/b", "ocinet run --detach"),
             ("prepare --expose 80 /mnt/b", "-p publishes one"),
             ("prepare --port=80 /mnt/b", "--publish"),
+            ("prepare --restart=always /mnt/b", "Restart="),
+            ("delete web", "by their runtime"),
+            ("state web", "the runtime's to do"),
+            ("help delete", "by their runtime"),
+            ("network create --subnet 10.64.7.0 back", "10.64.7.0/24"),
+            ("network create --subnet nonsense back", "such as 10.64.7.0/24"),
+            ("network connect web bridge", "the network comes first: bridge web"),
         ];
         host.unchanged_by(|| {
             every(rows, |(line, words)| host.ocinet(line)?.exits(2)?.is_refusal()?.says(&[words]).map(drop))
@@ -88,6 +95,7 @@ fn words_of_others() -> Result<()> {
         }
         ensure!(host.ocinet("help")?.success()? == host.ocinet("--help")?.success()?, "help");
         ensure!(host.ocinet("help network ls")?.success()? == host.ocinet("network ls --help")?.success()?, "help");
+        ensure!(host.ocinet("network help")?.success()? == host.ocinet("network --help")?.success()?, "help");
         ensure!(host.ocinet("version")?.success()? == host.ocinet("--version")?.success()?, "version");
         host.ocinet("prepare --publsh 80")?.exits(2)?.says(&["ocinet prepare --help"])?;
         Ok(())

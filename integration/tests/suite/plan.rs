@@ -111,6 +111,11 @@ fn a_plan_is_not_in_its_own_way() -> Result<()> {
         ensure!(next.attached && next.sandbox.address() == before.address(), "{next:#?}\n{before:#?}");
         ensure!(of("-p 8081:81")?.sandbox.publish.len() > before.publish.len(), "{before:#?}");
         ensure!(web.sandbox()? == before, "it is as it was");
+        let lines = host.ocinet(&format!("plan {}", web.bundle()))?.success()?;
+        ensure!(lines.starts_with("runs     now, and this is its next start\naddress"), "{lines}");
+        ensure!(lines.contains("ports    0.0.0.0:8080->80/tcp, "), "{lines}");
+        ensure!(lines.contains("new      nothing on the host"), "{lines}");
+        ensure!(lines.contains("->443/tcp (as of now: chosen anew at the start)"), "{lines}");
         // Another one of the same bundle is another one.
         host.unchanged_by(|| host.ocinet(&format!("plan --id other {}", web.bundle())))?.exits(3)?.says(&["8080"])?;
         web.delete()
@@ -124,7 +129,7 @@ fn a_plan_of_what_is_not_said_yet() -> Result<()> {
         host.sh("mkdir /mnt/b; cp -a /mnt/rootfs /mnt/b/rootfs; runc spec --bundle /mnt/b")?;
         let seen = || host.sh("cat /mnt/b/config.json; stat -c '%i %y' /mnt/b /mnt/b/config.json; ls -A /mnt/b");
         let before = seen()?;
-        host.ocinet("plan /mnt/b")?.exits(2)?.is_refusal()?.says(&["ocinet prepare"])?;
+        host.ocinet("plan /mnt/b")?.exits(2)?.is_refusal()?.says(&["ocinet prepare", "--network bridge /mnt/b"])?;
         let of = |flags: &str| -> Result<Plan> {
             let text = host.unchanged_by(|| host.ocinet(&format!("plan --json {flags} /mnt/b")))?.success()?;
             serde_json::from_str(&text).context(text)
@@ -138,6 +143,11 @@ fn a_plan_of_what_is_not_said_yet() -> Result<()> {
         ensure!(of("--network none")?.sandbox.endpoints.is_empty(), "none");
         host.ocinet("plan --network brigde /mnt/b")?.exits(2)?.is_refusal()?.says(&["brigde"])?;
         ensure!(seen()? == before, "{before}\nbecame\n{}", seen()?);
+        // From config.json as it was before an edit.
+        host.ocinet("prepare -p 8081:80 /mnt/b")?.success()?;
+        let ports = |planned: Plan| planned.sandbox.publish.len();
+        ensure!(ports(of("-p 8080:80")?) == 2 && ports(of("--reset -p 8080:80")?) == 1, "begun anew");
+        host.ocinet("prepare --undo /mnt/b")?.success()?;
         // Prepared with the same, nothing is missing; without its hooks, that is said.
         host.ocinet("prepare -p 8080:80 --ip 10.90.0.9 --name shop /mnt/b")?.success()?;
         ensure!(of("")?.missing.is_empty() && of("-p 8080:80")?.missing.is_empty(), "{:#?}", of("")?);

@@ -31,13 +31,39 @@ fn they_are_listed_with_the_one_whose_network_it_is() -> Result<()> {
             ensure!(host.ocinet(&format!("port {}", &long[..6]))?.success()? == "80/tcp -> 0.0.0.0:8080\n");
             owner.delete()?;
             ensure!(ps("")?.contains("cut off") && ps("--format {{.Status}}")? == "cut off\n", "{}", ps("")?);
-            host.ocinet(&format!("inspect {}", &long[..6]))?.exits(5)?.says(&["web", "which is gone"])?;
+            host.ocinet(&format!("inspect {}", &long[..6]))?.exits(5)?.says(&["web", "that is gone"])?;
+            let told = host.ocinet("doctor")?.exits(1)?.stdout;
+            ensure!(told.contains(&format!("wrong: container {long} is cut off")), "{told}");
+            let told = host.ocinet(&format!("doctor {}", &long[..12]))?.exits(1)?.stdout;
+            ensure!(told.contains("is cut off"), "{told}");
             member.delete()?;
             ensure!(ps("")?.lines().count() == 1, "{}", ps("")?);
             let member = host.container("late").serving(&["81"]).in_namespace("/run/netns/pod").run()?;
             member.delete()?;
             host.settles()?;
             host.sh("ip netns del pod").map(drop)
+        })
+    })
+}
+
+/// Started again, the other one has another network, and what shares that of before is not in it.
+#[test]
+fn the_next_start_of_the_other_one_cuts_them_off() -> Result<()> {
+    every([Runtime::Bare, Runtime::Runc], |runtime| {
+        Settings::default().runtime(*runtime).test(|host| {
+            let mut owner = host.container("web").run()?;
+            let namespace = format!("/proc/{}/ns/net", owner.pid());
+            let member = host.container("side").in_namespace(&namespace).serving(&["81"]).run()?;
+            let statuses = || host.ocinet("ps --format {{.Names}}:{{.Status}}")?.success();
+            ensure!(statuses()? == "web:up\nside:up\n", "{}", statuses()?);
+            owner.restart()?;
+            ensure!(statuses()? == "web:up\nside:cut off\n", "{}", statuses()?);
+            let inspected = host.ocinet("inspect web")?.success()?;
+            ensure!(!inspected.contains("shared by"), "{inspected}");
+            host.ocinet("doctor side")?.exits(1).map(drop)?;
+            ensure!(host.ocinet("doctor web")?.exits(0)?.stdout.contains("nothing is wrong"), "of the other alone");
+            member.delete()?;
+            owner.delete()
         })
     })
 }
@@ -49,8 +75,10 @@ fn a_dead_one_is_forgotten() -> Result<()> {
         host.sh("ip netns add pod")?;
         let owner = host.container("web").in_namespace("/run/netns/pod").run()?;
         let member = host.container("side").in_namespace("/run/netns/pod").serving(&["81"]).run()?;
+        host.ocinet("reset")?.exits(3)?.says(&["2 in all (web, side)"])?;
         member.abandon()?;
         let statuses = || host.ocinet("ps --format {{.Names}}:{{.Status}}")?.success();
+        host.ocinet("reset")?.exits(3)?.says(&["1 in all (web)"])?;
         ensure!(statuses()? == "web:up\nside:dead\n", "{}", statuses()?);
         host.ocinet("gc")?.success()?;
         ensure!(statuses()? == "web:up\n", "{}", statuses()?);

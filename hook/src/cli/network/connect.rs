@@ -4,8 +4,8 @@ use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
 use ocinet::decide::request::EndpointRequest;
-use ocinet::engine::{Engine, Kept, Result, not_attached};
-use ocinet::model::{HostName, InterfaceName, Mac, NetworkName};
+use ocinet::engine::{Engine, Error, Kept, Result, not_attached};
+use ocinet::model::{HostName, InterfaceName, Invalid, Mac, NetworkName};
 
 use super::name_of;
 use crate::cli::Options;
@@ -70,8 +70,20 @@ impl Connection {
     /// # Errors
     /// Where the network does not exist, or a value cannot be had.
     pub fn read(self, options: &Options, log: &Logger) -> Result<(String, EndpointRequest)> {
-        let request = self.request(&name_of(&self.network, options, log)?)?;
+        let name = name_of(&self.network, options, log).map_err(|error| self.or_swapped(error, options, log))?;
+        let request = self.request(&name)?;
         Ok((self.container, request))
+    }
+
+    /// The error that there is no such network, or that it was named behind the container.
+    fn or_swapped(&self, error: Error, options: &Options, log: &Logger) -> Error {
+        match name_of(&self.container, options, log) {
+            Ok(network) => {
+                let why = format!("stands where the network is; the network comes first: {network} {}", self.network);
+                Invalid::new("network", &self.network, why).into()
+            }
+            Err(_) => error,
+        }
     }
 
     /// What is asked for, read as an annotation would be.

@@ -23,13 +23,13 @@ pub struct Arguments {
     #[arg(short, long, value_name = "DRIVER", default_value = "bridge", hide_default_value = true)]
     driver: String,
     /// A range of addresses, such as 10.64.7.0/24; may be repeated. Without it, one of network_pools in config.toml
-    #[arg(long, value_name = "RANGE")]
+    #[arg(long, value_name = "RANGE", value_parser = range)]
     subnet: Vec<IpNet>,
     /// The host's address in the subnet that it is in; without it, the first
     #[arg(long, value_name = "ADDRESS")]
     gateway: Vec<IpAddr>,
     /// The part of a subnet from which containers get addresses; without it, all
-    #[arg(long, value_name = "RANGE")]
+    #[arg(long, value_name = "RANGE", value_parser = range)]
     ip_range: Vec<IpNet>,
     /// An address that no container gets, and what has it; may be repeated
     #[arg(long, value_name = "NAME=ADDRESS")]
@@ -142,6 +142,17 @@ impl Arguments {
         }
         Ok(draft)
     }
+}
+
+/// A range of addresses. One without the length of its prefix is told apart from what is no address.
+fn range(text: &str) -> std::result::Result<IpNet, String> {
+    text.parse().map_err(|_| match text.parse::<IpAddr>() {
+        Ok(address) => {
+            let length = if address.is_ipv4() { 24 } else { 64 };
+            format!("is one address; a range has the length of its prefix behind it, as in {address}/{length}")
+        }
+        Err(_) => "is no range of addresses, such as 10.64.7.0/24".to_owned(),
+    })
 }
 
 /// Says which of the ranges that were asked for the network that is `there` has not.

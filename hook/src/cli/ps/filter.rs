@@ -7,8 +7,14 @@ use ocinet::kernel;
 use ocinet::model::{Invalid, PortMapping, Protocol};
 use ocinet::spec::Document;
 
-use super::line::Line;
-use super::sidecar::Sidecar;
+use super::line::{Line, UP};
+use super::sidecar::{CUT_OFF, Sidecar};
+
+/// What the column STATUS can say.
+const STATUSES: [&str; 8] = [UP, "damaged", "dead", "unknown", CUT_OFF, "attaching", "detaching", "draining"];
+
+/// Docker's words for a status, each with ours.
+const DOCKERS: [(&str, &str); 2] = [("running", UP), ("exited", "dead")];
 
 /// What is asked of a container.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,13 +132,24 @@ fn question(filter: &str) -> Result<Question, Invalid> {
             let port = port.parse().map_err(|_| wrong("is no port from 1 to 65535, with /udp or /sctp behind it"))?;
             Question::Port(port, protocol.parse().map_err(|error: Invalid| wrong(&error.why))?)
         }
-        "status" => Question::Status(text),
+        "status" => Question::Status(status(value).ok_or_else(|| wrong(&no_status()))?.to_owned()),
         "label" => match value.split_once('=') {
             Some((key, value)) => Question::Label(key.to_owned(), Some(value.to_owned())),
             None => Question::Label(text, None),
         },
         _ => return Err(wrong("is none of id=, name=, network=, port=, status=, label=")),
     })
+}
+
+/// The status that `word` means: one of ours, or one of Docker's that is the same.
+fn status(word: &str) -> Option<&'static str> {
+    let of_docker = DOCKERS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
+    of_docker.or_else(|| STATUSES.into_iter().find(|known| *known == word))
+}
+
+fn no_status() -> String {
+    let dockers: Vec<String> = DOCKERS.iter().map(|(theirs, ours)| format!("{theirs} for {ours}")).collect();
+    format!("is no status; there are {}, and {}", STATUSES.join(", "), dockers.join(", "))
 }
 
 #[cfg(test)]
@@ -147,12 +164,19 @@ mod tests {
             let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
             Filters::parse(&filters).unwrap().accept(&line)
         };
-        for yes in
-            [&[][..], &["id=123"], &["name=ho"], &["network=back"], &["port=8080"], &["status=up", "status=dead"]]
-        {
+        for yes in [
+            &[][..],
+            &["id=123"],
+            &["name=ho"],
+            &["network=back"],
+            &["port=8080"],
+            &["status=up", "status=dead"],
+            &["status=running"],
+        ] {
             assert!(accepts(yes), "{yes:?}");
         }
-        for no in [&["id=9"][..], &["name=web"], &["network=ba"], &["port=8080/udp"], &["port=80"], &["status=dead"]] {
+        for no in [&["id=9"][..], &["name=web"], &["network=ba"], &["port=8080/udp"], &["port=80"], &["status=exited"]]
+        {
             assert!(!accepts(no), "{no:?}");
         }
         assert!(accepts(&["network=x", "network=front", "port=8080"]) && !accepts(&["network=x", "port=8080"]));
@@ -160,9 +184,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        for (filter, why) in
-            [("web", "KEY=VALUE"), ("colour=red", "none of id="), ("port=x", "65535"), ("port=1/x", "x")]
-        {
+        for (filter, why) in [
+            ("web", "KEY=VALUE"),
+            ("colour=red", "none of id="),
+            ("port=x", "65535"),
+            ("port=1/x", "x"),
+            ("status=paused", "there are up, damaged, dead"),
+        ] {
             let error = Filters::parse(&[filter.to_owned()]).unwrap_err();
             assert!(error.value == filter && error.to_string().contains(why), "{error}");
         }

@@ -126,7 +126,7 @@ impl Arguments {
         if self.json {
             return print_json(&list.lines);
         }
-        if let Some(format) = &self.format {
+        if let Some(format) = self.format.as_deref().filter(|format| format.trim() != "table") {
             return listing::formatted(format, listed().map(|one| one.fields(self.no_trunc, now)), line::head);
         }
         let heads = match self.stats {

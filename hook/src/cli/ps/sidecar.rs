@@ -9,7 +9,7 @@ use ocinet::engine::{Engine, Member, Result};
 use super::line::{self, UP};
 
 /// The status of one whose network went with the container that it belonged to.
-const CUT_OFF: &str = "cut off";
+pub(super) const CUT_OFF: &str = "cut off";
 
 /// A container that shares another's network.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +26,8 @@ impl Sidecar {
     /// # Errors
     /// When they cannot be read.
     pub fn all(engine: &mut Engine) -> Result<Vec<Self>> {
+        // Before what is attached: one that joins meanwhile is not taken for cut off.
+        let members = engine.members()?;
         let sandboxes = engine.sandboxes()?;
         let of = |(member, alive): (Member, Option<bool>)| {
             let has_network = sandboxes.iter().any(|sandbox| member.is_of(sandbox));
@@ -37,7 +39,7 @@ impl Sidecar {
             };
             Self { member, status }
         };
-        Ok(engine.members()?.into_iter().map(of).collect())
+        Ok(members.into_iter().map(of).collect())
     }
 
     /// Whose network it shares, in the words of the annotation.

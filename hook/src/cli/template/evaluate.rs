@@ -71,7 +71,7 @@ fn evaluate(expression: &Expression, scope: &Scope<'_>) -> Read<Value> {
                 }
                 Root::Of(inner) => evaluate(inner, scope)?,
             };
-            field(root, fields, scope.top)
+            field(root, fields)
         }
         Expression::Call(function, arguments) => {
             let mut values = arguments.iter().map(|argument| evaluate(argument, scope)).collect::<Read<Vec<_>>>()?;
@@ -91,22 +91,34 @@ fn evaluate(expression: &Expression, scope: &Scope<'_>) -> Read<Value> {
     }
 }
 
-/// A field of a network that is not known is a mistake; of what it holds, such as labels, it may be missing.
-fn field(root: Value, fields: &[String], top: &Value) -> Read<Value> {
+/// Fields whose own are names that people chose, and `Record`, whose fields are left out where they say nothing: what is
+/// missing there is no mistake.
+const OPEN: [&str; 6] = ["Labels", "Options", "Networks", "Containers", "AuxiliaryAddresses", "Record"];
+
+/// A field that is not known is a mistake, but in what is open. What is nothing has no fields that could be known.
+fn field(root: Value, fields: &[String]) -> Read<Value> {
     let mut value = root;
+    let mut of = "";
     for name in fields {
-        let is_network = value == *top;
-        value = match value.get_mut(name) {
-            Some(found) => found.take(),
-            None if is_network => {
-                let known = value.as_object().into_iter().flat_map(|all| all.keys()).map(String::as_str);
-                let known = known.collect::<Vec<_>>().join(", ");
-                return Err(format!("has no field {name:?}; there are {known}"));
-            }
-            None => Value::Null,
+        value = match value.get(name) {
+            Some(found) => found.clone(),
+            None if value.is_null() || OPEN.contains(&of) => Value::Null,
+            None => return Err(unknown_field(name, &value)),
         };
+        // All that a record holds is open.
+        of = if of == "Record" { of } else { name };
     }
     Ok(value)
+}
+
+fn unknown_field(name: &str, value: &Value) -> String {
+    match value.as_object() {
+        Some(all) => {
+            let known: Vec<&str> = all.keys().map(String::as_str).collect();
+            format!("has no field {name:?}; there are {}", known.join(", "))
+        }
+        None => format!("has the field {name:?} of {value}, which has none"),
+    }
 }
 
 fn index(value: &Value, key: &Value) -> Read<Value> {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use slog::{Discard, Logger, o};
+
 use super::Finding;
 use crate::decide::liveness::Life;
 use crate::decide::request::{Request, Wiring};
@@ -151,9 +153,14 @@ fn call_at_the_end(bundle: &Path) -> Option<Finding> {
 }
 
 /// What the hook would refuse.
-fn asked_for(bundle: &Path, config: &Config, state_dir: &Path, engine: Option<&mut Engine>) -> Result<()> {
+fn asked_for(bundle: &Path, config: &Config, state_dir: &Path, mut engine: Option<&mut Engine>) -> Result<()> {
     let name = bundle.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let id: ContainerId = name.parse().or_else(|_| "bundle".parse())?;
+    let sandboxes = engine.as_deref_mut().map(Engine::sandboxes).transpose()?.unwrap_or_default();
+    // One that runs from the bundle is not in its own way.
+    let id: ContainerId = match sandboxes.into_iter().find(|sandbox| Path::new(&sandbox.bundle) == bundle) {
+        Some(sandbox) => sandbox.container,
+        None => name.parse().or_else(|_| "bundle".parse())?,
+    };
     let state = RuntimeState { id, pid: 0, bundle: bundle.to_string_lossy().into_owned(), annotations: HashMap::new() };
     let Some(request) = Request::new(&state, &bundle_of(&state)?, config)? else { return Ok(()) };
     match &request.wiring {
@@ -179,5 +186,5 @@ fn asked_for(bundle: &Path, config: &Config, state_dir: &Path, engine: Option<&m
         }
         _ => {}
     }
-    Ok(())
+    Engine::plan(state_dir, config.clone(), Logger::root(Discard, o!()), &request).map(drop)
 }

@@ -6,7 +6,7 @@ use crate::driver::{self, NamesPort, Setting};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
 use crate::engine::rules::{is_input_loop_as_needed, not_forwarded};
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Member, Result};
 use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
@@ -20,8 +20,14 @@ const NO_OWNER: &str = "belongs to no container that is known";
 impl Engine {
     /// The containers: dead ones that hold something, and links that are not as they were made.
     pub(super) fn examine_containers(&mut self) -> Result<Vec<Finding>> {
+        // First, since one whose network is gone is told by what is attached after it.
+        let members = self.members()?;
         let sandboxes = self.store.read().sandboxes()?;
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = members
+            .iter()
+            .filter(|(member, alive)| *alive == Some(true) && !sandboxes.iter().any(|sandbox| member.is_of(sandbox)))
+            .map(|(member, _)| cut_off(member))
+            .collect();
         for sandbox in &sandboxes {
             let subject = format!("container {}", sandbox.container);
             match self.examine_container(sandbox, &subject) {
@@ -80,6 +86,11 @@ impl Engine {
             for step in &steps {
                 let fault = perform::endpoint_fault(&mut self.links, step)?;
                 findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(endpoint, fault))));
+            }
+            if let Some(link) = endpoint.wire.host_link()
+                && self.links.has_peer_down(link)?
+            {
+                findings.push(down_inside(subject, endpoint));
             }
         }
         Ok(findings)
@@ -232,6 +243,21 @@ impl Engine {
         }
         Ok(findings)
     }
+}
+
+/// That a container that shares another's network is left in one that is gone.
+fn cut_off(member: &Member) -> Finding {
+    let Member { container, owner_name, bundle, .. } = member;
+    let trouble = format!("is cut off: it shares a network of {owner_name} that is gone");
+    let remedy = format!("end it; with {owner_name} running, ocinet prepare {bundle}, and start it again");
+    Finding::yours(format!("container {container}"), trouble, remedy)
+}
+
+/// That a container has set its interface down. It may, so that nothing is repaired.
+fn down_inside(subject: &str, endpoint: &Endpoint) -> Finding {
+    let Endpoint { interface, network, .. } = endpoint;
+    let trouble = format!("is cut off from network {network}: {interface} is down inside it");
+    Finding::yours(subject, trouble, format!("set {interface} up in the container, or start it again"))
 }
 
 /// What is wrong with an endpoint, as a sentence about its container. Its link is the one in the container where the

@@ -8,7 +8,7 @@ use crate::engine::files;
 use crate::engine::files::CONTAINERS;
 use crate::engine::locks::{alone_at, alone_at_firewall};
 use crate::engine::rules::forward_no_more;
-use crate::engine::{Engine, Error, Failures, NAMESPACE, Result};
+use crate::engine::{Engine, Error, Failures, Member, NAMESPACE, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place, perform};
 use crate::model::{Alias, Families, Key, Sandbox, State};
@@ -19,6 +19,8 @@ use crate::store::{Store, Writing};
 pub struct Reset {
     /// The containers that were cut off, or had left something.
     pub containers: Vec<String>,
+    /// The containers that shared the network of one of these, and run.
+    pub members: Vec<String>,
     /// What the endpoints of networks shared, as messages name it: `bridge ocinet0`.
     pub shared: Vec<String>,
     /// The firewalls that kept the rules.
@@ -52,10 +54,12 @@ impl Engine {
         }
         let mut reset = Reset::default();
         let mut failures = Failures::default();
+        let members = self.members()?;
         for sandbox in self.sandboxes()? {
             let result = self.reset_container(&sandbox, cut_off);
             if let Some(()) = failures.note(format!("container {}", sandbox.container), result)? {
                 reset.containers.push(sandbox.container.to_string());
+                reset.members.extend(living_of(&sandbox, &members));
             }
         }
         for draining in self.store.read().all_draining()? {
@@ -157,10 +161,11 @@ impl Engine {
     }
 
     fn refuse_while_attached(&mut self) -> Result<()> {
-        let mut attached = Vec::new();
+        let (mut attached, members) = (Vec::new(), self.members()?);
         for sandbox in self.sandboxes()? {
             if self.may_run(&sandbox) {
                 attached.push(sandbox.container.to_string());
+                attached.extend(living_of(&sandbox, &members));
             }
         }
         if attached.is_empty() {
@@ -172,4 +177,10 @@ impl Engine {
             "containers that run would lose their network, {number} in all ({names}{more}); stop them, or say --force"
         )))
     }
+}
+
+/// Those of `members` that are in the network of `sandbox` and may run.
+fn living_of(sandbox: &Sandbox, members: &[(Member, Option<bool>)]) -> impl Iterator<Item = String> {
+    let may_run = |(member, alive): &&(Member, Option<bool>)| *alive != Some(false) && member.is_of(sandbox);
+    members.iter().filter(may_run).map(|(member, _)| member.container.to_string())
 }

@@ -43,9 +43,12 @@ impl Member {
         Key::new(&self.container, &self.bundle)
     }
 
-    /// Whether it is in the network of `sandbox`.
+    /// Whether it is in the network of `sandbox`. An owner that was started again has another network namespace, and this
+    /// one is still in the old. A sandbox that was rebuilt from its link knows no cookie, and is judged by its name.
     pub fn is_of(&self, sandbox: &Sandbox) -> bool {
-        self.owner == sandbox.container && self.owner_bundle == sandbox.bundle
+        let (own, theirs) = (self.namespace.cookie, sandbox.namespace.cookie);
+        let is_same = own == theirs || own == 0 || theirs == 0;
+        self.owner == sandbox.container && self.owner_bundle == sandbox.bundle && is_same
     }
 
     /// Whether `text` is its id, its name or the beginning of its id.
@@ -122,5 +125,31 @@ impl ContainerFiles {
         }
         kernel::remove_if_empty(&folder);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_of_the_container_in_the_same_network_namespace() {
+        let in_namespace =
+            |cookie| json!({"cookie": cookie, "witness": {"path": "/n"}, "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1});
+        let member = json!({
+            "container": "side", "name": "side", "bundle": "/s", "owner": "web", "owner_name": "web", "owner_bundle": "/b",
+            "since": 0, "namespace": in_namespace(7),
+        });
+        let member: Member = serde_json::from_value(member).unwrap();
+        for (id, cookie, expected) in [("web", 7, true), ("web", 8, false), ("web", 0, true), ("db", 7, false)] {
+            let sandbox = json!({
+                "record": 1, "container": id, "bundle": "/b", "name": id, "mode": "none", "state": "attached",
+                "endpoints": [], "namespace": in_namespace(cookie), "publish": [],
+            });
+            let sandbox: Sandbox = serde_json::from_value(sandbox).unwrap();
+            assert_eq!(member.is_of(&sandbox), expected, "{id} with {cookie}");
+        }
     }
 }

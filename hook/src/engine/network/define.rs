@@ -127,11 +127,27 @@ pub(in crate::engine) fn no_such(name: &NetworkName, others: &[Definition]) -> E
     let near = similar(name.as_str(), std::iter::once("bridge").chain(others));
     // What Docker, podman and libvirt call theirs.
     let default = ["default", "docker0", "podman", "nat", "bridged", "virbr0", "ocinet0"].contains(&name.as_str());
+    if let Some(why) = of_others(name.as_str()) {
+        return Invalid::new("network", name, why).into();
+    }
     let why = match near.or(default.then_some("bridge")) {
         Some(near) => format!("does not exist; did you mean {near}?"),
         None => format!("does not exist; to make it: ocinet network create {name}"),
     };
     Invalid::new("network", name, why).into()
+}
+
+/// What is no network here, and a way to be wired elsewhere.
+fn of_others(name: &str) -> Option<&'static str> {
+    match name {
+        "pasta" | "slirp4netns" | "private" => Some(
+            "is podman's; here there are bridge, networks of ocinet network create, host, none and container:CONTAINER",
+        ),
+        "macvlan" | "ipvlan" | "overlay" | "vlan" => {
+            Some("is a driver that ocinet does not have; its networks are bridges, as those of ocinet network create")
+        }
+        _ => None,
+    }
 }
 
 /// The bridge of the default network.

@@ -72,7 +72,8 @@ impl Engine {
             ([member, ..], []) => {
                 let (container, owner) = (&member.name, &member.owner_name);
                 Err(Error::NotFound(format!(
-                    "container {container} shared the network of {owner}, which is gone; start {owner}, and then it again"
+                    "container {container} shared a network of {owner} that is gone; start {owner} if it does not run, and then it \
+                     again, after ocinet prepare of its bundle"
                 )))
             }
             (_, [_, _, ..]) => Err(resolve::ambiguous(text, &owners.iter().collect::<Vec<_>>())),

@@ -5,6 +5,7 @@ use std::path::Path;
 use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
+use crate::decide::liveness::Life;
 use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep, Setting};
@@ -18,9 +19,9 @@ use crate::input::{NetworkNamespace, PublishRequest};
 
 use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
-use crate::model::{ContainerId, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
+use crate::model::{ContainerId, Endpoint, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
 use crate::shell;
-use crate::store::{self, Forwarding, HostRow, Write};
+use crate::store::{self, Forwarding, Holder, HostRow, Write};
 
 /// What an attach would do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,11 @@ impl Engine {
             }
         };
         let files = engine.plan_files(request, &sandbox, &mut work.commands)?;
-        let HostWork { commands, new } = work;
+        let HostWork { commands, mut new } = work;
+        // A link of the same name goes with the container, and comes with its next start.
+        let standing = attached.iter().flat_map(|attached| &attached.endpoints);
+        let links: Vec<String> = standing.filter_map(link_of).collect();
+        new.retain(|what| !links.contains(what));
         Ok(Plan { sandbox, commands, files, new, is_attached: attached.is_some() })
     }
 
@@ -121,20 +126,39 @@ impl Engine {
         asked_networks: AskedNetworks<'_>,
         attached: Option<&Sandbox>,
     ) -> Result<(Sandbox, Vec<Network>)> {
-        let found = match self.rehearse_once(request, namespace, asked_networks, attached, None) {
-            Err(LeaseConflict::Moved(by)) => self.rehearse_once(request, namespace, asked_networks, attached, Some(by)),
-            granted => granted,
-        };
-        found.map_err(|conflict| self.refusal(conflict, &request.container, request.wiring.asked_ports()))
+        let (container, asked) = (&request.container, request.wiring.asked_ports());
+        let mut gone: Vec<Sandbox> = attached.into_iter().cloned().collect();
+        let mut decided: Option<PublishedBy> = None;
+        loop {
+            let conflict = match self.rehearse_once(request, namespace, asked_networks, &gone, decided) {
+                Ok(granted) => return Ok(granted),
+                Err(conflict) => conflict,
+            };
+            match conflict {
+                LeaseConflict::Moved(by) if decided.is_none() => decided = Some(by),
+                LeaseConflict::Held { by, what } => match self.dead_holder(by)? {
+                    // The attach would take it away.
+                    Some(dead) if gone.iter().all(|one| one.number != dead.number) => gone.push(dead),
+                    _ => return Err(self.refusal(LeaseConflict::Held { by, what }, container, asked)),
+                },
+                other => return Err(self.refusal(other, container, asked)),
+            }
+        }
     }
 
-    /// One rehearsal, with the ports chosen by `decided` where that is known.
+    /// The sandbox that holds what was asked for, where it is dead.
+    fn dead_holder(&mut self, by: Holder) -> Result<Option<Sandbox>> {
+        let holder = self.store.read().sandbox(by.sandbox)?;
+        Ok(holder.filter(|sandbox| self.life(sandbox) == Life::Dead))
+    }
+
+    /// One rehearsal after the sandboxes `gone` are, with the ports chosen by `decided` where that is known.
     fn rehearse_once(
         &mut self,
         request: &Request,
         namespace: &Namespace,
         asked_networks: AskedNetworks<'_>,
-        attached: Option<&Sandbox>,
+        gone: &[Sandbox],
         decided: Option<PublishedBy>,
     ) -> Leased<(Sandbox, Vec<Network>)> {
         let declared = self.all_declared(asked_networks.connections)?;
@@ -147,12 +171,13 @@ impl Engine {
         let mappings = self.choose_ports(asked_networks.publish, &published_by)?;
         self.store.rehearse(|store| {
             define_anew(store, &new)?;
-            if let Some(attached) = attached {
-                store.end(attached)?;
+            let mut draining = store.draining_of(&request.key())?;
+            for sandbox in gone {
+                draining.extend(store.end(sandbox)?);
             }
             // By then it will be gone, and its addresses will be remembered.
-            for draining in store.draining_of(&request.key())? {
-                store.remove_draining(&draining)?;
+            for one in &draining {
+                store.remove_draining(one)?;
             }
             let leads_elsewhere = false;
             let nth = 0;
@@ -226,7 +251,7 @@ impl Engine {
                 }
             }
             self.plan_names(network, work)?;
-            work.new.extend(endpoint.wire.host_link().map(|link| format!("link {link}")));
+            work.new.extend(link_of(endpoint));
             work.commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
             work.commands.extend(shell::in_sandbox(&steps.sandbox));
         }
@@ -304,6 +329,11 @@ impl Engine {
         commands.extend(shell::files(&self.state_dir, &directory, &request.root.path, &texts));
         Ok(texts.iter().map(|(name, _)| format!("/etc/{name}")).collect())
     }
+}
+
+/// The endpoint's link on the host, in words.
+fn link_of(endpoint: &Endpoint) -> Option<String> {
+    endpoint.wire.host_link().map(|link| format!("link {link}"))
 }
 
 /// Refuses what cannot be forwarded and is not.

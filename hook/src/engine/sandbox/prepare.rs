@@ -78,6 +78,22 @@ impl OpenBundle {
         Ok(())
     }
 
+    /// Whether ports are asked for, and each network of the request is internal, so that they lead nowhere.
+    ///
+    /// # Errors
+    /// Where a definition cannot be read.
+    pub fn has_dormant_ports(request: &Request, definitions: &Definitions) -> Result<bool> {
+        let Wiring::Networks { connections, publish, .. } = &request.wiring else { return Ok(false) };
+        for one in connections {
+            let definition =
+                if one.network == config::default_bridge() { None } else { definitions.read(&one.network)? };
+            if definition.is_none_or(|definition| !definition.options.internal) {
+                return Ok(false);
+            }
+        }
+        Ok(!publish.is_empty())
+    }
+
     /// Writes config.json, where anything in it has changed.
     ///
     /// # Errors

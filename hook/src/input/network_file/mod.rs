@@ -68,6 +68,7 @@ pub fn definable(name: &str) -> Result<NetworkName, Invalid> {
         let why = match name {
             "bridge" => "is the default network, which needs no definition; its range is subnet in config.toml",
             "host" | "none" => "is no network of one's own, and goes with no other network",
+            "default" => "is what others call the network bridge: name that, or choose another name",
             _ => "means something else where a network is named; choose another name",
         };
         return Err(Invalid::new("network", name, why));

@@ -47,6 +47,8 @@ fn many_ports_come_and_go() -> Result<()> {
         for (proto, port) in [(Tcp, 9000), (Tcp, 9299), (Tcp, 9399), (Proto::Udp, 9449)] {
             host.peer().reaches(proto, format!("[{UPLINK6}]:{port}"))?.is("web")?;
         }
+        let inspected = host.ocinet("inspect other")?.success()?;
+        ensure!(inspected.contains("0.0.0.0:8080->80/tcp") && inspected.contains("[::]:8080->80/tcp"), "{inspected}");
         web.delete()?;
         ensure!(host.settled_sandboxes()?.len() == 1, "{:#?}", host.sandboxes()?);
         host.check()?;

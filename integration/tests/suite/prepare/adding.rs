@@ -42,6 +42,11 @@ fn preparing_again_adds() -> Result<()> {
         ensure!(prepare(host, "--undo")?.success()? == "/mnt/b: config.json is as it was before\n", "undone");
         ensure!(prepare(host, "--undo")?.success()? == "/mnt/b: config.json has no edit of ocinet\n", "undone before");
         ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "given back");
+        // Without its annotations, what was edited cannot be told.
+        prepare(host, "-p 8080:80")?.success()?;
+        host.sh(&format!("jq 'del(.annotations)' {CONFIG} >/mnt/new; cp /mnt/new {CONFIG}"))?;
+        let said = prepare(host, "--undo")?.success()?;
+        ensure!(said.contains("has hooks of ocinet, and no note of an edit"), "{said}");
         Ok(())
     })
 }
@@ -79,6 +84,13 @@ fn flags_of_the_network() -> Result<()> {
         let link = web.exec("ip -o address show dev lan0")? + &web.exec("ip -o link show dev lan0")?;
         ensure!(["10.64.7.9/24", "02:00:00:00:00:09", "mtu 1400"].iter().all(|word| link.contains(word)), "{link}");
         drop(web);
+        host.ocinet("network create --internal inside")?.success()?;
+        prepare(host, "--reset --net inside -p 8080:80")?.exits(0)?.says(&["published ports are dormant"])?;
+        let planned = host.ocinet("plan /mnt/b")?.exits(0)?;
+        ensure!(planned.stdout.contains("8080->80/tcp (dormant"), "{planned}");
+        ensure!(prepare(host, "--reset --net back -p 8080:80")?.exits(0)?.stderr.is_empty(), "they lead to it");
+        host.ocinet("network rm inside")?.success()?;
+        prepare(host, "--reset --net back")?.success()?;
         prepare(host, "--ip6 2001:db8::1")?.exits(2)?.is_refusal()?.says(&["2001:db8::1"])?;
         let rows = [
             ("--net back --net bridge --mac-address 02:00:00:00:00:09", "--mac-address"),
@@ -87,6 +99,32 @@ fn flags_of_the_network() -> Result<()> {
         every(rows, |(flags, word)| prepare(host, flags)?.exits(2)?.is_refusal()?.says(&[word]).map(drop))?;
         host.settles()?;
         host.sh(&format!("{OCINET} network rm back; rm -r /etc/ocinet/networks")).map(drop)
+    })
+}
+
+/// What `run` is refused is not kept in the bundle, so that the port that it names as free can be had; what was asked for
+/// before is added to, which is said.
+#[test]
+fn a_port_that_is_refused_is_not_kept() -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).test(|host| {
+        let web = host.container("web").publish("8080:80").run()?;
+        let dead = host.container("dead").publish("8082:80").run()?;
+        bundle(host, ".")?;
+        let before = host.sh(&format!("cat {CONFIG}"))?;
+        let run = |flags: &str| {
+            let line = format!("{OCINET} run --runtime runc --root /mnt/runc --detach {flags} /mnt/b other </dev/null >/mnt/out 2>/mnt/err");
+            host.output(&["sh", "-c", &format!("{line}; code=$?; cat /mnt/err >&2; exit $code")])
+        };
+        run("-p 8080:80")?.exits(3)?.says(&["publish 8080:80", "published by container web; 8081 is free"])?;
+        ensure!(host.sh(&format!("cat {CONFIG}"))? == before, "it was edited");
+        prepare(host, "-p 8080:80")?.success()?;
+        run("-p 8081:80")?.exits(3)?.says(&["publish 8080:80,8081:80", "--reset begins anew"])?;
+        // What a dead container has is no hindrance, as for the attach.
+        dead.abandon()?;
+        run("--reset -p 8082:80")?.exits(0)?;
+        drop(Running { host, id: "other".into() });
+        web.delete()?;
+        host.settles()
     })
 }
 
@@ -114,12 +152,16 @@ fn a_bundle_is_prepared_and_run() -> Result<()> {
             host.sh(&format!("jq '.process.args = {words}' {CONFIG} >/mnt/new; cp /mnt/new {CONFIG}"))?;
             let told = host
                 .ocinet(&format!("run --runtime {program} --root {root} --reset --name shop --network none /mnt/b"))?;
-            ensure!(told.code == 7 && told.stdout == "y\nshop\n" && told.stderr.is_empty(), "{told}");
+            ensure!(told.code == 7 && told.stdout == "y\nshop\n", "{told}");
+            ensure!(told.stderr == "/mnt/b asks for network none; name shop\n", "{told}");
             let rows = [
                 ("run nginx", "podman run --network=none"),
                 ("run --runtime nonsense /mnt/b", "nonsense"),
                 ("run --runtime /etc/passwd /mnt/b", "/etc/passwd"),
                 ("run --network brigde /mnt/b", "brigde"),
+                ("run --network pasta /mnt/b", "is podman's"),
+                ("run --network macvlan /mnt/b", "is a driver"),
+                ("run --network default /mnt/b", "is what others call the network bridge"),
                 ("run /mnt/b a/b", "a/b"),
             ];
             host.unchanged_by(|| {

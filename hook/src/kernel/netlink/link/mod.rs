@@ -45,7 +45,7 @@ use crate::driver::Veth;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::{Netns, cookie_of};
 use crate::model::{Alias, InterfaceName};
-use read::{alias, controller, kind, new_link, peer_index};
+use read::{alias, controller, has_carrier, is_up, kind, new_link, peer_index};
 
 /// The links of the host's namespace.
 pub struct HostLinks {
@@ -199,6 +199,14 @@ impl HostLinks {
     /// When the kernel cannot be asked.
     pub(in crate::kernel) fn exists(&mut self, name: &InterfaceName) -> Result<bool> {
         Ok(self.find(name)?.is_some())
+    }
+
+    /// Whether the link of that name is up and its peer in a container is down. One that is gone is not.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has_peer_down(&mut self, name: &InterfaceName) -> Result<bool> {
+        Ok(self.find(name)?.is_some_and(|link| is_up(&link) && !has_carrier(&link)))
     }
 
     /// Deletes a link. It takes some 20 ms: the kernel waits until no packet uses it (`synchronize_net`).

@@ -197,9 +197,12 @@ impl Engine {
     /// namespace.
     fn have_agent_answer(&self) -> Result<()> {
         let began = Instant::now();
+        // One that ends again and again is not started each time.
+        let (mut next_start, mut pause) = (began, Duration::from_millis(20));
         loop {
-            if !self.locks.is_held(Place::Agent)? {
+            if Instant::now() >= next_start && !self.locks.is_held(Place::Agent)? {
                 self.start_agent()?;
+                (next_start, pause) = (Instant::now() + pause, pause * 4);
             }
             if self.agent_answers()? {
                 return Ok(());

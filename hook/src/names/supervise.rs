@@ -70,8 +70,9 @@ pub struct Supervisor {
     claim: Claim,
     listener: UnixListener,
     sockets: Sockets,
-    /// The device and the inode of the state directory. In another that has its place, another process has the claim.
-    home: Option<(u64, u64)>,
+    /// The devices and the inodes of the state directory and of its lock file. In others that have their place, another
+    /// process has the claim.
+    home: [Option<(u64, u64)>; 2],
     /// The inode of the namespace that the sockets are in.
     namespace: u32,
     /// Held while a worker answers.
@@ -137,7 +138,7 @@ impl Supervisor {
             program: kernel::own_program()?,
             host: this_host()?,
             fallback: settings(&places.config_dir)?.dns_fallback,
-            home: identity_of(&places.state_dir),
+            home: home_of(places),
             places: places.clone(),
             log: log.clone(),
             claim,
@@ -237,8 +238,8 @@ impl Supervisor {
 
     /// What has become of the state directory, the namespace and the need for a worker that says whether it `is_idle`.
     fn follow(&mut self, is_idle: bool) -> Result<Option<Next>> {
-        if identity_of(&self.places.state_dir) != self.home {
-            info!(self.log, "ending: the state directory is gone");
+        if home_of(&self.places) != self.home {
+            info!(self.log, "ending: the state directory or its lock file is gone");
             return Ok(Some(Next::End(None)));
         }
         if inode_of(&self.places.state_dir).is_some_and(|now| now != self.namespace) {
@@ -348,6 +349,10 @@ impl Supervisor {
             warn!(self.log, "{text}");
         }
     }
+}
+
+fn home_of(places: &Places) -> [Option<(u64, u64)>; 2] {
+    [identity_of(&places.state_dir), identity_of(&places.state_dir.join("lock"))]
 }
 
 fn identity_of(path: &Path) -> Option<(u64, u64)> {

@@ -153,6 +153,7 @@ fn one_that_is_killed_whole_is_started_again() -> Result<()> {
 fn a_lost_store_and_a_lost_namespace_are_made_up_for() -> Result<()> {
     for loss in [
         "rm /run/ocinet/store-*",
+        "rm /run/ocinet/lock",
         "umount /run/ocinet/names; rm /run/ocinet/names",
         "umount /run/ocinet/names",
         // The name server may be making a file there.

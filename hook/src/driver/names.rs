@@ -5,20 +5,14 @@
 //! nothing, and only its own packets are routed at all. A new namespace may inherit forwarding from the initial one
 //! (`inet_init_net`, net/ipv4/devinet.c).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::{EndpointStep, FilterProgram, SandboxStep, Setting, Veth};
 use crate::input::config;
+pub use crate::model::NAME_SERVERS;
 use crate::model::{Alias, Families, Family, InterfaceName, Mac, Network};
-
-/// Where the name server answers: a link-local address (RFC 3927), so that it is in no range of a network, and a unique
-/// local one (RFC 4193) for containers without IPv4.
-pub const NAME_SERVERS: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 53, 53)),
-    IpAddr::V6(Ipv6Addr::new(0xfd6f, 0x6369, 0x6e65, 0x7400, 0, 0, 0, 0x53)),
-];
 
 /// The domain of all containers (`internal` is reserved for such use, ICANN resolution 2024.07.29.06).
 pub const ZONE: &str = "ocinet.internal";
@@ -104,12 +98,23 @@ pub fn names_port(network: &Network) -> Option<NamesPort> {
 
 fn inside(name: &InterfaceName, network: &Network, families: Families) -> Vec<SandboxStep> {
     let of = |family, setting, value| Setting::of(family, name.as_str(), setting, value);
-    let before = vec![of("ipv4", "forwarding", "0"), of("ipv4", "rp_filter", "1"), of("ipv4", "send_redirects", "0")];
+    // What waits for the MAC of a container counts against the socket that sent it, which others are answered by.
+    let few_wait = |family| Setting::of_neighbours(family, name.as_str(), "unres_qlen_bytes", "4096");
+    let before = vec![
+        of("ipv4", "forwarding", "0"),
+        of("ipv4", "rp_filter", "1"),
+        of("ipv4", "send_redirects", "0"),
+        few_wait("ipv4"),
+    ];
     let interface = SandboxStep::Interface { name: name.clone(), addresses: Vec::new() };
     let mut steps = vec![SandboxStep::Settings(before), interface];
     if families.contains(Family::V6) {
         // With an address of the link's own, from which the kernel asks for a container's MAC.
-        steps.push(SandboxStep::Settings(vec![of("ipv6", "forwarding", "0"), of("ipv6", "disable_ipv6", "0")]));
+        steps.push(SandboxStep::Settings(vec![
+            of("ipv6", "forwarding", "0"),
+            of("ipv6", "disable_ipv6", "0"),
+            few_wait("ipv6"),
+        ]));
     }
     let ranges = network.subnets.iter().map(|subnet| subnet.range);
     let source_of = |range: &IpNet| NAME_SERVERS.into_iter().find(|own| own.is_ipv4() == range.addr().is_ipv4());

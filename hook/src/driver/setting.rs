@@ -59,6 +59,11 @@ impl Setting {
         Self { key: format!("net/{family}/conf/{interface}/{name}"), value }
     }
 
+    /// A setting of the neighbours by one interface.
+    pub fn of_neighbours(family: &str, interface: &str, name: &str, value: &'static str) -> Self {
+        Self { key: format!("net/{family}/neigh/{interface}/{name}"), value }
+    }
+
     /// Its name, such as `forwarding`.
     pub fn name(&self) -> &str {
         self.key.rsplit('/').next().unwrap_or_default()

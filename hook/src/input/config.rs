@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 use super::toml_text;
-use crate::model::{Families, Family, Invalid, NetworkName, Subnet};
+use crate::model::{Families, Family, Invalid, NAME_SERVERS, NetworkName, Subnet};
 
 /// The host's settings; every one has a default.
 #[derive(Debug, Clone, Deserialize)]
@@ -228,6 +228,11 @@ impl Config {
         }
         if let Some(range) = config.subnet.filter(|range| !is_for_hosts(range)) {
             let why = "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
+            return Err(Invalid::new(format!("config {path}: subnet"), range, why));
+        }
+        let has_server = |range: &Ipv4Net| NAME_SERVERS.into_iter().find(|server| IpNet::V4(*range).contains(server));
+        if let Some((range, server)) = config.subnet.and_then(|range| Some((range, has_server(&range)?))) {
+            let why = format!("has {server}, where containers ask for names");
             return Err(Invalid::new(format!("config {path}: subnet"), range, why));
         }
         for Pool { base, size } in &config.network_pools {

@@ -23,7 +23,7 @@ pub use invalid::{Invalid, quoted};
 pub use kept::{FileIdentity, KeptConnection, KeptContainer};
 #[cfg(test)]
 pub use network::Slice;
-pub use network::{Bridge, Driver, Gateway, IPV6_MIN_MTU, Network, Subnet};
+pub use network::{Bridge, Driver, Gateway, IPV6_MIN_MTU, NAME_SERVERS, Network, Subnet};
 pub use network_options::{GatewayMode, Masquerade, Options, StaticRoute};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use sandbox::{Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox};

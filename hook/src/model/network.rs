@@ -1,10 +1,17 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Families, Family, GatewayMode, InterfaceName, NetworkName, Options};
+
+/// Where the name server answers: a link-local address (RFC 3927), which no range of a network may have, and a unique
+/// local one (RFC 4193) for containers without IPv4.
+pub const NAME_SERVERS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 53, 53)),
+    IpAddr::V6(Ipv6Addr::new(0xfd6f, 0x6369, 0x6e65, 0x7400, 0, 0, 0, 0x53)),
+];
 
 /// The smallest MTU of a link with IPv6 (RFC 8200, section 5): with a smaller one, the kernel takes IPv6 away from it.
 pub const IPV6_MIN_MTU: u32 = 1280;

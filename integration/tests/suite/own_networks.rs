@@ -130,7 +130,7 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
     story(Settings::default().prepare("ip route add 10.80.0.0/16 via 198.51.100.2"), |host| {
         create(host, &["--subnet=10.70.0.0/16", "taken"])?;
         let long = "x".repeat(300);
-        let rows: [(&[&str], i32, &str); 48] = [
+        let rows: [(&[&str], i32, &str); 50] = [
             (&["host"], 2, "host"),
             (&["none"], 2, "none"),
             (&["bridge"], 2, "bridge"),
@@ -176,6 +176,8 @@ fn what_cannot_be_had_is_refused() -> Result<()> {
             (&["-o=bridge=uplink", "n"], 3, "another name"),
             (&["--dns=192.0.2.1", "--dns=192.0.2.1", "n"], 2, "twice"),
             (&["--dns=0.0.0.0", "n"], 2, "0.0.0.0"),
+            (&["--subnet=169.254.53.0/24", "n"], 2, "169.254.53.53"),
+            (&["--ipv6", "--subnet=fd6f:6369:6e65:7400::/64", "n"], 2, "fd6f:6369:6e65:7400::53"),
             (&["-o=bridge=much-too-long-a-name", "n"], 2, "15"),
             (&["--from=/none.json", "n"], 5, "none.json"),
             (&[], 2, "NAME"),

@@ -11,8 +11,8 @@ use super::{Definition, definable};
 use crate::input::config::is_for_hosts;
 use crate::input::toml_text;
 use crate::model::{
-    Families, Family, Gateway, GatewayMode, IPV6_MIN_MTU, InterfaceName, Invalid, Masquerade, Options, StaticRoute,
-    Subnet,
+    Families, Family, Gateway, GatewayMode, IPV6_MIN_MTU, InterfaceName, Invalid, Masquerade, NAME_SERVERS, Options,
+    StaticRoute, Subnet,
 };
 
 /// Reads the text of the file at `path`, which defines the network `name`.
@@ -206,6 +206,9 @@ pub(super) fn subnet(
     };
     if !why.is_empty() {
         return wrong("range", &range, format!("is no range for a network: {why}"));
+    }
+    if let Some(server) = NAME_SERVERS.iter().find(|server| range.contains(*server)) {
+        return wrong("range", &range, format!("has {server}, where containers ask for names"));
     }
     let is_hosts =
         |address: IpAddr| range.contains(&address) && address != range.network() && address != range.broadcast();

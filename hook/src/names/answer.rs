@@ -62,10 +62,11 @@ pub fn everywhere(directory: &Directory, networks: &[NetworkName], name: &str) -
     names.into_iter().flatten().find_map(|name| on(directory, networks.iter(), name))
 }
 
-/// A container's whole name comes first, which may have dots, then `NAME.NETWORK`, and then the same in our zone.
+/// A container's whole name comes first, which may have dots, then `NAME.NETWORK`. In our zone no container takes the
+/// place of another by a name that ends with the zone.
 fn addresses_of(directory: &Directory, member: &Member, name: &str) -> Option<Vec<IpAddr>> {
     let find = |name: &str| on(directory, member.networks(), name);
-    find(name).or_else(|| find(within_zone(name)?))
+    within_zone(name).and_then(find).or_else(|| find(name))
 }
 
 fn on<'n>(
@@ -199,6 +200,7 @@ mod tests {
         directory(&[
             "web front=10.64.0.2/shop/www back=10.64.1.2",
             "db back=10.64.1.3/shop",
+            "db.ocinet.internal front=10.64.0.7",
             "Cache.one front=10.64.0.4",
             "front front=10.64.0.5",
             "alone bridge=10.90.0.2",
@@ -217,6 +219,8 @@ mod tests {
             ("10.64.0.2", "web.back", "10.64.1.2"),
             ("10.64.0.2", "web.ocinet.internal", "10.64.0.2 10.64.1.2"),
             ("10.64.0.2", "web.back.ocinet.internal", "10.64.1.2"),
+            ("10.64.0.2", "db.ocinet.internal", "10.64.1.3"),
+            ("10.64.0.4", "db.ocinet.internal", "10.64.0.7"),
             ("10.64.0.2", "shop", "10.64.0.2 10.64.1.3"),
             ("10.64.0.2", "www", "10.64.0.2"),
             ("10.64.0.2", "webid0000000", "10.64.0.2 10.64.1.2"),

@@ -39,6 +39,11 @@ pub enum Client {
 }
 
 impl Client {
+    /// Whether it is that connection.
+    pub fn is_at(&self, connection: Ticket) -> bool {
+        matches!(self, Self::Tcp(ticket, _) if *ticket == connection)
+    }
+
     /// The address of the container.
     pub fn source(&self) -> IpAddr {
         match self {
@@ -140,7 +145,7 @@ impl AsFd for Asked {
 
 /// The answer to `asked`, if it has come. What is none is dropped: anyone can send it.
 fn receive(socket: &UdpSocket, asked: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; LONGEST];
     loop {
         match socket.recv(&mut buffer) {
             Ok(length) if wire::answers(&buffer[..length], asked) => return Ok(Some(buffer[..length].to_vec())),

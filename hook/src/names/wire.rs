@@ -196,15 +196,21 @@ pub fn id_of(message: &[u8]) -> u16 {
     message.first_chunk().map_or(0, |id| u16::from_be_bytes(*id))
 }
 
-/// Whether `answer` is one to `question`: it has the same id and, byte for byte, the same question (RFC 5452, section
-/// 9.1). A server that cannot read the question may leave it out.
+/// Whether `answer` is one to `question`: it has the same id and the same question (RFC 5452, section 9.1), whose name
+/// some servers write in small letters (RFC 4343). A server that cannot read the question may leave it out.
 pub fn answers(answer: &[u8], question: &[u8]) -> bool {
     if answer.len() < HEADER || question.len() < HEADER || answer[..2] != question[..2] || answer[2] & 0x80 == 0 {
         return false;
     }
     let Some(end) = end_of_question(question) else { return false };
     let is_without = answer[4..6] == [0, 0] && code_of(answer) != 0;
-    is_without || answer[4..6] == [0, 1] && answer.get(HEADER..end) == Some(&question[HEADER..end])
+    let is_same = |there: &[u8]| {
+        let ((name, kind), (of, its)) =
+            (there.split_at(end - 4 - HEADER), question[HEADER..end].split_at(end - 4 - HEADER));
+        // The length of a label is below that of every letter.
+        name.eq_ignore_ascii_case(of) && kind == its
+    };
+    is_without || answer[4..6] == [0, 1] && answer.get(HEADER..end).is_some_and(is_same)
 }
 
 /// Whether the server says that it cannot answer, so that another may.

@@ -108,8 +108,8 @@ struct Worker<'s> {
     turns: Turns,
     /// Of which sockets the next question is taken out before it is looked at.
     is_cautious: Vec<bool>,
-    /// Counts answers, so that each begins with another of several addresses.
-    answers: usize,
+    /// Counts answers of IPv4 and of IPv6, so that each begins with another of several addresses.
+    answers: [usize; 2],
     /// Whether the supervisor was told that no container has a name.
     is_idle: bool,
     /// When it ends, since another worker has taken over.
@@ -141,7 +141,7 @@ pub fn work(given: Given<'_>) -> Result<()> {
         connections: Slots::new(),
         turns: Turns::default(),
         is_cautious: vec![is_cautious; sockets.udp.len()],
-        answers: 0,
+        answers: [0; 2],
         is_idle: false,
         ends: None,
         next_look: Instant::now() + LONGEST_WAIT,

@@ -60,7 +60,8 @@ fn the_question_comes_back_letter_for_letter() {
     assert_eq!((head.id(), head.tc(), head.ra(), head.rd()), (0x1234, false, true, true));
     assert!(answer.opt().is_none());
     assert!(answers(&bytes, &asked));
-    assert!(!answers(&bytes, &bytes_of("web.OCINET.internal.", Rtype::A, None)));
+    assert!(answers(&bytes, &bytes_of("web.OCINET.internal.", Rtype::A, None)), "as in small letters");
+    assert!(!answers(&bytes, &bytes_of("wEc.OCINET.internal.", Rtype::A, None)));
     assert!(!answers(&bytes, &bytes_of("wEb.OCINET.internal.", Rtype::AAAA, None)));
     assert!(!answers(&with_id(&bytes, 9), &asked));
 }

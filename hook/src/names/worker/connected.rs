@@ -26,7 +26,9 @@ impl Worker<'_> {
         for _ in 0..AT_ONCE {
             let Ok((stream, client)) = listener.accept() else { return };
             let source = client.ip();
-            if !self.turns.take(source) {
+            // A container that was attached before it connected is known. Who is none holds no turn.
+            self.look();
+            if self.source.directory().at(source).is_none() || !self.turns.take(source) {
                 continue;
             }
             match Connection::of_container(stream, source) {
@@ -57,8 +59,10 @@ impl Worker<'_> {
         }
     }
 
+    /// What it asked of another server is still waited for, and has the connection's turn.
     pub(super) fn close(&mut self, ticket: Ticket) {
-        if let Some(source) = self.connections.take(ticket).and_then(|connection| connection.source()) {
+        let Some(source) = self.connections.take(ticket).and_then(|connection| connection.source()) else { return };
+        if !self.asked.iter().any(|(_, asked)| asked.client.is_at(ticket)) {
             self.turns.give_back(source);
         }
     }

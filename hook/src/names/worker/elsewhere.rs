@@ -70,8 +70,10 @@ impl Worker<'_> {
 
     pub(super) fn forget(&mut self, ticket: Ticket) -> Option<Asked> {
         let asked = self.asked.take(ticket)?;
-        if let Client::Udp(_, client) = asked.client {
-            self.turns.give_back(client.ip());
+        match asked.client {
+            Client::Udp(_, client) => self.turns.give_back(client.ip()),
+            Client::Tcp(ticket, source) if self.connections.get(ticket).is_none() => self.turns.give_back(source),
+            Client::Tcp(..) => {}
         }
         Some(asked)
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Outcome, Worker};
-use crate::answer::{Verdict, decide};
+use crate::answer::{Kind, Verdict, decide};
 use crate::upstream::{Client, Server};
 use crate::wire;
 
@@ -49,12 +49,13 @@ impl Worker<'_> {
             wire::Read::Refuse(answer) => return Outcome::Answer(answer),
             wire::Read::Ignore => return Outcome::Nothing,
         };
-        self.answers = self.answers.wrapping_add(1);
+        // Resolvers ask for both families, one after the other.
+        let answers = &mut self.answers[usize::from(question.kind == Kind::Aaaa)];
+        *answers = answers.wrapping_add(1);
+        let first = *answers;
         match decide(self.source.directory(), source, &question.name, question.kind) {
             Verdict::Ask(chosen) => Outcome::Ask(self.servers(&chosen)),
-            verdict => {
-                question.answer(&verdict, self.answers, room(&question)).map_or(Outcome::Nothing, Outcome::Answer)
-            }
+            verdict => question.answer(&verdict, first, room(&question)).map_or(Outcome::Nothing, Outcome::Answer),
         }
     }
 

@@ -174,3 +174,21 @@ fn other_servers_and_closed_hosts_do_not_matter() -> Result<()> {
         shut.delete()
     })
 }
+
+/// Several containers of one alias are spread for resolvers that ask for both families of each, too.
+#[test]
+fn an_alias_is_spread() -> Result<()> {
+    story(|host| {
+        let one = host.container("one").network("front:alias=shop").run()?;
+        let two = host.container("two").network("front:alias=shop").run()?;
+        let mut first = Vec::new();
+        for _ in 0..4 {
+            let told = asks(&one, "udp", "A", &["shop"])?;
+            first.push(told.split(' ').nth(1).unwrap_or_default().to_owned());
+            ensure!(asks(&one, "udp", "AAAA", &["shop"])? == "NOERROR:");
+        }
+        ensure!(first[0] != first[1] && first[1] != first[2] && first[2] != first[3], "{first:?}");
+        one.delete()?;
+        two.delete()
+    })
+}

@@ -273,3 +273,68 @@ fn a_hostile_container_disturbs_no_other() -> Result<()> {
         web.delete()
     })
 }
+
+/// Connections that are closed while their question waits for a server that says nothing: each has its turn until then,
+/// so that they take no more of the name server than those that stay open.
+#[test]
+fn connections_that_do_not_wait_hold_nothing_up() -> Result<()> {
+    // It asks for its own name and for www.example.com. With the first answer unread, closing is a reset.
+    const CLOSE: &str = r#"bash -c 'ask() {
+        for ((n = 0; n < 100; n++)); do
+            exec 3<>/dev/tcp/169.254.53.53/53 || continue
+            printf "\0\25\22\63\1\0\0\1\0\0\0\0\0\0\3bad\0\0\1\0\1" >&3
+            printf "\0\41\22\64\1\0\0\1\0\0\0\0\0\0\3www\7example\3com\0\0\1\0\1" >&3
+            sleep 0.005
+            exec 3>&-
+        done
+    }
+    for ((m = 0; m < 5; m++)); do ask & done; wait'"#;
+    story(|host| {
+        let before = host.sh("cat /etc/resolv.conf")?;
+        // No host has the address.
+        host.sh("echo nameserver 192.0.2.99 >/etc/resolv.conf")?;
+        let bad = host.container("bad").network("front").run()?;
+        let web = host.container("web").network("back").run()?;
+        let worker = host.ocinet("agent status --json")?.success()?;
+        let worker = serde_json::from_str::<serde_json::Value>(&worker)?["worker"].to_string();
+        let open =
+            || Ok::<_, anyhow::Error>(host.sh(&format!("ls /proc/{worker}/fd | wc -l"))?.trim().parse::<usize>()?);
+        let few = open()?;
+        bad.sh(CLOSE)?;
+        let many = open()?;
+        ensure!((few + 20..few + 132).contains(&many), "{few} files were open, and now {many}");
+        ensure!(asks(&web, "tcp", "A", &["web"])?.starts_with("NOERROR: 10.64.2."), "another is answered");
+        eventually("all turns come back", || Ok(open()? <= few + 1))?;
+        ensure!(asks(&bad, "tcp", "A", &["bad"])?.starts_with("NOERROR: 10.64.1."), "it is answered again");
+        host.sh(&format!("printf %s '{before}' >/etc/resolv.conf"))?;
+        bad.delete()?;
+        web.delete()
+    })
+}
+
+/// A container that is asked for its MAC and does not say it: answers to it wait for that, in the room of a socket that
+/// has those to others of the same last bits as well.
+#[test]
+fn answers_that_cannot_be_delivered_hold_nothing_up() -> Result<()> {
+    story(|host| {
+        let bad = host.container("bad").network("front:ip=10.64.1.3").run()?;
+        let web = host.container("web").network("back:ip=10.64.2.35").run()?;
+        let link = bad.sandbox()?.endpoints[0].interface.clone();
+        bad.sh(&format!(
+            "ip link set {link} arp off
+             ip neighbour replace 169.254.53.53 lladdr 02:0c:a9:fe:35:35 dev {link} nud permanent"
+        ))?;
+        in_namespace(host, "ip neighbour flush all")?;
+        let mut flood = bad.background(&["/mnt/bin/asker", "many", "169.254.53.53", "bad", "6000", "1500"])?;
+        ensure!(flood.line()? == "ready");
+        eventually("its MAC is asked for", || {
+            Ok(in_namespace(host, "ip neighbour show 10.64.1.3")?.contains("INCOMPLETE"))
+        })?;
+        for _ in 0..20 {
+            let told = asks(&web, "udp", "A", &["web"])?;
+            ensure!(told == "NOERROR: 10.64.2.35", "{told}");
+        }
+        bad.delete()?;
+        web.delete()
+    })
+}

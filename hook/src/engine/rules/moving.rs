@@ -11,8 +11,8 @@ use super::forwarding::forward_no_more;
 use super::input_loop;
 use super::ruleset::Rules;
 use crate::driver;
-use crate::engine::Result;
 use crate::engine::locks::alone_at_firewall;
+use crate::engine::{Error, Failures, Result};
 use crate::firewall::{Kind, Publish, publish_needs};
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, perform};
@@ -100,13 +100,15 @@ fn leave_unguarded(store: &mut Store, links: &mut HostLinks, log: &Logger) -> Re
     store.write(|store| {
         Family::ALL.into_iter().try_for_each(|family| store.set_forwarding(family, Forwarding::OfOthers))
     })?;
+    // The rules stay where one fails: its bridge would let in what they keep out.
+    let mut failures = Failures::default();
     for network in store.read().networks()? {
         for step in driver::of_network(&network, Kind::None.has_rules()) {
-            if let Err(error) = perform::ensure_settings(links, &step) {
-                warn!(log, "network {}: {error}", network.name);
-            }
+            let closed = perform::ensure_settings(links, &step).map(drop).map_err(Error::from);
+            failures.note(format!("network {}", network.name), closed)?;
         }
     }
+    failures.into_result()?;
     if store.read().sandboxes()?.iter().any(|sandbox| !sandbox.publish.is_empty()) {
         warn!(log, "firewall = \"none\": ports that were published are not any more");
     }

@@ -102,9 +102,9 @@ impl Arguments {
 fn refuse_taken(request: &Request, had_ports: bool, options: &Options) -> Result<()> {
     let silent = Logger::root(Discard, o!());
     match Engine::plan(&options.state_dir, options.config()?, silent, request) {
-        Err(Error::Conflict(why)) if had_ports => Err(Error::Conflict(format!(
-            "{why}; what this bundle published before is added to, and --reset begins anew"
-        ))),
+        Err(Error::Conflict(why)) if had_ports => {
+            Err(Error::Conflict(format!("{why}; the bundle keeps what it published before, and --reset begins anew")))
+        }
         Err(error @ Error::Conflict(_)) => Err(error),
         _ => Ok(()),
     }

@@ -361,3 +361,24 @@ fn a_plan_without_a_cable() -> Result<()> {
         })
     })
 }
+
+/// What the dead hold, and what is leaving, is in no plan's way: an attach takes it away, or waits for it.
+#[test]
+fn what_leaves_is_in_no_plans_way() -> Result<()> {
+    Settings::default().prepare("mkdir -p /etc/ocinet/networks").test(|host| {
+        host.ocinet("network create --subnet 10.70.0.0/29 tiny")?.success()?;
+        let all = (0..5).map(|nth| host.container(&format!("c{nth}")).network("tiny").run());
+        let mut all = all.collect::<Result<Vec<_>>>()?.into_iter();
+        let next = host.container("next").network("tiny").prepare()?;
+        let plan = || host.ocinet(&format!("plan {} --id next", next.bundle()));
+        plan()?.exits(4)?;
+        all.next().context("the first")?.abandon()?;
+        plan()?.success()?;
+        for container in all {
+            container.delete()?;
+            plan()?.success()?;
+        }
+        host.ocinet("gc")?.success()?;
+        host.ocinet("network rm tiny")?.success().map(drop)
+    })
+}

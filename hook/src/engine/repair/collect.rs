@@ -138,21 +138,21 @@ impl Engine {
             return Ok(true);
         }
         // What cannot be collected is no fault of the container that wants an address.
-        if let Err(failures) = self.collect()?.failures.into_result() {
-            warn!(self.log, "not collected: {failures}");
-        }
+        let mut failures = self.collect()?.failures;
         for holder in holders {
-            match self.make_free(*holder) {
-                Ok(false) => {}
-                Ok(true) => return Ok(true),
-                Err(error) => warn!(self.log, "not made free: {error}"),
+            let freed = self.make_free(*holder);
+            if failures.note("an address", freed)? == Some(true) {
+                return Ok(true);
             }
+        }
+        if let Err(failures) = failures.into_result() {
+            warn!(self.log, "not made free: {failures}");
         }
         Ok(false)
     }
 
     /// Whether another process detaches the sandbox, or could collect it.
-    fn is_leaving(&mut self, sandbox: &Sandbox) -> bool {
+    pub(in crate::engine) fn is_leaving(&mut self, sandbox: &Sandbox) -> bool {
         sandbox.state == State::Detaching || self.life(sandbox) == Life::Dead
     }
 

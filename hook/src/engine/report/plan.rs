@@ -1,11 +1,11 @@
 //! The look before the leap: what an attach would do, with nothing of it done.
 
 use std::path::Path;
+use std::slice;
 
 use slog::Logger;
 
 use crate::decide::identity::HostNameSource;
-use crate::decide::liveness::Life;
 use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep, Setting};
@@ -19,7 +19,9 @@ use crate::input::{NetworkNamespace, PublishRequest};
 
 use crate::kernel::perform::{self, NetworkFault};
 use crate::kernel::{self, Netns};
-use crate::model::{ContainerId, Endpoint, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown};
+use crate::model::{
+    ContainerId, DrainingEndpoint, Endpoint, Families, Invalid, Namespace, NetnsLocator, Network, Sandbox, shown,
+};
 use crate::shell;
 use crate::store::{self, Forwarding, Holder, HostRow, Write};
 
@@ -43,6 +45,18 @@ pub struct Plan {
 pub(super) struct HostWork {
     pub commands: Vec<String>,
     pub new: Vec<String>,
+}
+
+/// What will have left its place by the next attach.
+struct Gone {
+    sandboxes: Vec<Sandbox>,
+    draining: Vec<DrainingEndpoint>,
+}
+
+impl Gone {
+    fn count(&self) -> usize {
+        self.sandboxes.len() + self.draining.len()
+    }
 }
 
 impl Engine {
@@ -127,38 +141,57 @@ impl Engine {
         attached: Option<&Sandbox>,
     ) -> Result<(Sandbox, Vec<Network>)> {
         let (container, asked) = (&request.container, request.wiring.asked_ports());
-        let mut gone: Vec<Sandbox> = attached.into_iter().cloned().collect();
+        let mut gone = Gone { sandboxes: attached.into_iter().cloned().collect(), draining: Vec::new() };
         let mut decided: Option<PublishedBy> = None;
         loop {
             let conflict = match self.rehearse_once(request, namespace, asked_networks, &gone, decided) {
                 Ok(granted) => return Ok(granted),
                 Err(conflict) => conflict,
             };
-            match conflict {
-                LeaseConflict::Moved(by) if decided.is_none() => decided = Some(by),
-                LeaseConflict::Held { by, what } => match self.dead_holder(by)? {
-                    // The attach would take it away.
-                    Some(dead) if gone.iter().all(|one| one.number != dead.number) => gone.push(dead),
-                    _ => return Err(self.refusal(LeaseConflict::Held { by, what }, container, asked)),
-                },
-                other => return Err(self.refusal(other, container, asked)),
+            let holders = match &conflict {
+                LeaseConflict::Moved(by) if decided.is_none() => {
+                    decided = Some(*by);
+                    continue;
+                }
+                LeaseConflict::Held { by, .. } => slice::from_ref(by),
+                LeaseConflict::NoAddress { holders, .. } => holders,
+                _ => &[],
+            };
+            let before = gone.count();
+            for holder in holders {
+                self.add_leaving(*holder, &mut gone)?;
+            }
+            if gone.count() == before {
+                return Err(self.refusal(conflict, container, asked));
             }
         }
     }
 
-    /// The sandbox that holds what was asked for, where it is dead.
-    fn dead_holder(&mut self, by: Holder) -> Result<Option<Sandbox>> {
-        let holder = self.store.read().sandbox(by.sandbox)?;
-        Ok(holder.filter(|sandbox| self.life(sandbox) == Life::Dead))
+    /// Adds what `holder` is to those that are `gone`, where the attach would wait for its end or take it away.
+    fn add_leaving(&mut self, holder: Holder, gone: &mut Gone) -> Result<()> {
+        let draining = holder.endpoint.map(|number| self.store.read().draining(number)).transpose()?.flatten();
+        if let Some(draining) = draining {
+            if !gone.draining.contains(&draining) {
+                gone.draining.push(draining);
+            }
+            return Ok(());
+        }
+        if let Some(sandbox) = self.store.read().sandbox(holder.sandbox)?
+            && gone.sandboxes.iter().all(|one| one.number != sandbox.number)
+            && self.is_leaving(&sandbox)
+        {
+            gone.sandboxes.push(sandbox);
+        }
+        Ok(())
     }
 
-    /// One rehearsal after the sandboxes `gone` are, with the ports chosen by `decided` where that is known.
+    /// One rehearsal after those that are `gone`, with the ports chosen by `decided` where that is known.
     fn rehearse_once(
         &mut self,
         request: &Request,
         namespace: &Namespace,
         asked_networks: AskedNetworks<'_>,
-        gone: &[Sandbox],
+        gone: &Gone,
         decided: Option<PublishedBy>,
     ) -> Leased<(Sandbox, Vec<Network>)> {
         let declared = self.all_declared(asked_networks.connections)?;
@@ -172,7 +205,8 @@ impl Engine {
         self.store.rehearse(|store| {
             define_anew(store, &new)?;
             let mut draining = store.draining_of(&request.key())?;
-            for sandbox in gone {
+            draining.extend(gone.draining.iter().filter(|one| !draining.contains(one)).cloned().collect::<Vec<_>>());
+            for sandbox in &gone.sandboxes {
                 draining.extend(store.end(sandbox)?);
             }
             // By then it will be gone, and its addresses will be remembered.

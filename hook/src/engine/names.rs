@@ -209,7 +209,7 @@ impl Engine {
             }
             if began.elapsed() > PATIENCE {
                 let why = format!(
-                    "the name server ({AGENT}) runs, and does not answer; see `ocinet log`, stop it, and try again"
+                    "the name server ({AGENT}) does not answer; see `ocinet log`, stop it where it runs, and try again"
                 );
                 return Err(Error::Kernel(kernel::Error::Deadline(why)));
             }

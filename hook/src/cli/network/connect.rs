@@ -78,12 +78,18 @@ impl Connection {
     /// The error that there is no such network, or that it was named behind the container.
     fn or_swapped(&self, error: Error, options: &Options, log: &Logger) -> Error {
         match name_of(&self.container, options, log) {
-            Ok(network) => {
+            Ok(network) if matches!(error, Error::NotFound(_)) && !self.names_a_container(options, log) => {
                 let why = format!("stands where the network is; the network comes first: {network} {}", self.network);
                 Invalid::new("network", &self.network, why).into()
             }
-            Err(_) => error,
+            _ => error,
         }
+    }
+
+    /// Whether there is such a container.
+    fn names_a_container(&self, options: &Options, log: &Logger) -> bool {
+        let engine = options.engine_to_look(log).ok().flatten();
+        engine.is_some_and(|mut engine| engine.sandboxes_of(&self.container).is_ok())
     }
 
     /// What is asked for, read as an annotation would be.

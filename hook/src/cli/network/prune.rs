@@ -54,7 +54,9 @@ impl Arguments {
 fn is_wanted() -> Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(Invalid::new("network", "prune", "asks at a terminal, and there is none: say --force").into());
+        return Err(
+            Invalid::new("command", "network prune", "asks at a terminal, and there is none: say --force").into()
+        );
     }
     let question = "This removes all networks that ocinet network create defined and no container is on. Go on? [y/N] ";
     let mut answer = String::new();

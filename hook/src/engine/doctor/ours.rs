@@ -6,7 +6,7 @@ use crate::driver::{self, NamesPort, Setting};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
 use crate::engine::rules::{is_input_loop_as_needed, not_forwarded};
-use crate::engine::{Engine, Member, Result};
+use crate::engine::{AGENT_SOCKET, Engine, Member, Result};
 use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
@@ -144,11 +144,24 @@ impl Engine {
                 Err(error) => findings.push(Finding::unexamined(format!("network {}", network.name), &error)),
             }
         }
-        if has_names && !self.agent_answers()? {
-            let trouble = "does not run: containers do not find each other by their names";
-            findings.push(Finding::ours("name server", trouble));
+        if has_names {
+            match self.examine_agent() {
+                Ok(found) => findings.extend(found),
+                Err(error) => findings.push(Finding::unexamined("name server", &error)),
+            }
         }
         Ok(findings)
+    }
+
+    /// The name server, which is asked: one that was stopped has its locks, and answers nothing.
+    fn examine_agent(&self) -> Result<Option<Finding>> {
+        let (subject, lack) = ("name server", "containers do not find each other by their names");
+        if !self.agent_answers()? {
+            return Ok(Some(Finding::ours(subject, format!("does not run: {lack}"))));
+        }
+        let asked = kernel::ask_line(&self.state_dir.join(AGENT_SOCKET), "status");
+        let remedy = "end its processes, called ocinet-agent, with SIGKILL, and start another: ocinet gc";
+        Ok(asked.err().map(|error| Finding::yours(subject, format!("does not answer: {lack} ({error})"), remedy)))
     }
 
     fn examine_network(&mut self, network: &Network, guarded: bool) -> Result<Vec<Finding>> {

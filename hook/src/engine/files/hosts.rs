@@ -7,7 +7,7 @@ use crate::decide::files::{self, File};
 use crate::decide::identity::LOCALHOST;
 use crate::engine::{Engine, Result};
 use crate::kernel;
-use crate::model::Sandbox;
+use crate::model::{Sandbox, State};
 
 /// Longer than any that we write.
 const MAX_BYTES: usize = 1 << 20;
@@ -40,7 +40,7 @@ impl Engine {
     /// default route may have moved already, and the line not.
     fn gateways_of(&self, sandbox: &Sandbox) -> Result<Vec<IpAddr>> {
         let mut gateways = vec![sandbox.gateway().unwrap_or(LOCALHOST)];
-        for endpoint in &sandbox.endpoints {
+        for endpoint in sandbox.endpoints.iter().filter(|endpoint| endpoint.state != State::Attached) {
             let network = self.store.read().network(&endpoint.network)?;
             let subnets = network.iter().flat_map(|network| &network.subnets);
             gateways.extend(subnets.filter_map(|subnet| subnet.gateway.address()));

@@ -24,20 +24,20 @@ impl Engine {
 
     /// Takes away an endpoint of a container that runs, to which nothing leads any more: its link is shut at once, and
     /// deleted when the engine is closed. `before` is the sandbox before anything moved, and `sandbox` since. All that a
-    /// later command would have to repeat comes before the store says that the endpoint is gone.
+    /// later command would have to repeat comes before the store says that the endpoint is gone; it is only tried for
+    /// the container's files, which the container can have made such that they cannot be written.
     pub(in crate::engine) fn leave(&mut self, before: &Sandbox, sandbox: &Sandbox, endpoint: i64) -> Result<()> {
         let Some(leaving) = sandbox.endpoints.iter().find(|one| one.number == endpoint).cloned() else { return Ok(()) };
         for step in driver::undo(&leaving, &sandbox.alias(&leaving)) {
             perform::shut(&mut self.links, &step)?;
         }
         self.step("links");
-        // The container can have made them files that cannot be written. It keeps no address by that.
-        for written in
-            [self.rewrite_hosts(before, sandbox), self.files.follow_names(before, sandbox, &self.config.dns_fallback)]
-        {
-            if let Err(error) = written {
-                warn!(self.log, "the files of container {}: {error}", sandbox.container);
-            }
+        let mut failures = Failures::default();
+        failures.note("hosts", self.rewrite_hosts(before, sandbox))?;
+        let followed = self.files.follow_names(before, sandbox, &self.config.dns_fallback);
+        failures.note("resolv.conf", followed)?;
+        if let Err(failures) = failures.into_result() {
+            warn!(self.log, "the files of container {} stay as they were: {failures}", sandbox.container);
         }
         self.step("files");
         let lock = self.locks.exclusive(Place::Drain(endpoint))?;

@@ -178,6 +178,23 @@ fn a_lost_store_and_a_lost_namespace_are_made_up_for() -> Result<()> {
     Ok(())
 }
 
+/// One that hangs is seen by doctor, with what ends it.
+#[test]
+fn one_that_hangs_is_seen() -> Result<()> {
+    story(|host| {
+        let web = host.container("web").network("front").run()?;
+        host.ocinet("doctor")?.success()?;
+        host.sh(&format!("kill -STOP {}", worker(host)?))?;
+        let told = host.ocinet("doctor")?.exits(1)?.stdout.clone();
+        ensure!(told.contains("name server does not answer") && told.contains("SIGKILL"), "{told}");
+        host.sh("pkill -KILL ocinet-agent")?;
+        host.ocinet("gc")?.success()?;
+        ensure!(lookup(&web, "web")?.starts_with("10.64.1."), "another answers");
+        host.ocinet("doctor")?.success()?;
+        web.delete()
+    })
+}
+
 /// Containers that come and go while it ends and starts.
 #[test]
 fn it_ends_only_where_no_container_needs_it() -> Result<()> {

@@ -44,10 +44,11 @@ impl NetworkKind {
 impl NetworkView {
     /// All networks by name: those that are used as they are, the others as they are defined. The default one is there
     /// before its first container, as that would define it with these `settings`; `engine` is `None` on an unused host.
-    /// The log has a line about each definition with which something is wrong.
+    /// The log has a line about each definition with which something is wrong, and where no range is left for the
+    /// default one.
     ///
     /// # Errors
-    /// When the store fails, a folder cannot be read, or the host has no range left for the default network.
+    /// When the store fails, or the settings or a folder cannot be read.
     pub fn all(
         engine: Option<Engine>,
         definitions: &Definitions,
@@ -66,7 +67,12 @@ impl NetworkView {
             }
         }
         if !networks.iter().any(|network| network.name == config::default_bridge()) {
-            networks.push(default_network(&settings()?, &sound)?);
+            match default_network(&settings()?, &sound) {
+                Ok(network) => networks.push(network),
+                // The other networks are there all the same.
+                Err(Error::Exhausted(why)) => warn!(log, "{why}"),
+                Err(error) => return Err(error),
+            }
         }
         let is_known = |name: &NetworkName| networks.iter().any(|network| network.name == *name);
         let defined = sound.iter().filter(|definition| !is_known(&definition.name)).map(as_defined).collect::<Vec<_>>();

@@ -125,14 +125,26 @@ fn about(one: &str, options: &Options, config: &Config, log: &Logger) -> Result<
     Ok(findings)
 }
 
-/// What is the matter with a container that shared a network which is gone; none where no such one is called so.
+/// What is the matter with a container that shares another's network, or did; none where no such one is called so.
 fn of_a_member(container: &str, engine: &mut Engine) -> Result<Option<Vec<Finding>>> {
     let members = engine.members()?;
-    let called = |(member, alive): &&(Member, Option<bool>)| member.is_called(container) && *alive == Some(true);
-    let Some((member, _)) = members.iter().find(called) else { return Ok(None) };
-    let subject = format!("container {}", member.container);
-    let all = engine.examine()?.into_iter();
-    Ok(Some(all.filter(|finding| finding.is_fault() && finding.subject == subject).collect()))
+    let called = members.iter().filter(|(member, _)| member.is_called(container));
+    // Of several that are called so the one that runs, or may.
+    let of_use = |(_, alive): &&(Member, Option<bool>)| alive.map_or(1, |alive| 2 * u8::from(alive));
+    let Some((member, alive)) = called.max_by_key(of_use) else { return Ok(None) };
+    let (subject, owner) = (format!("container {}", member.container), &member.owner);
+    let yours = |trouble, remedy| Ok(Some(vec![Finding::yours(subject.clone(), trouble, remedy)]));
+    match alive {
+        Some(true) => {
+            let all = engine.examine()?.into_iter();
+            Ok(Some(all.filter(|finding| finding.is_fault() && finding.subject == subject).collect()))
+        }
+        Some(false) => yours(format!("has ended; it shared the network of {owner}"), "start it again"),
+        None => yours(
+            format!("shares the network of {owner}, and cannot be looked at"),
+            "ocinet doctor as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN",
+        ),
+    }
 }
 
 /// The last record of `container` that tells why it is not attached.

@@ -197,7 +197,9 @@ fn a_link_that_cannot_be_done_is_taken_back() -> Result<()> {
             if fixed.stderr.contains("caller: not failed") {
                 break;
             }
-            failed += u32::from(fixed.stderr.contains("container web: enter the container's network namespace"));
+            failed += u32::from(
+                fixed.stderr.contains("container web: network bridge: enter the container's network namespace"),
+            );
             let alias = host.sh(&format!("cat /sys/class/net/{link}/ifalias 2>/dev/null || echo 'no link'"))?;
             ensure!(!alias.trim().is_empty(), "a link without its other side is left: {fixed}");
         }

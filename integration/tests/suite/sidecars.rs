@@ -60,7 +60,8 @@ fn the_next_start_of_the_other_one_cuts_them_off() -> Result<()> {
             ensure!(statuses()? == "web:up\nside:cut off\n", "{}", statuses()?);
             let inspected = host.ocinet("inspect web")?.success()?;
             ensure!(!inspected.contains("shared by"), "{inspected}");
-            host.ocinet("doctor side")?.exits(1).map(drop)?;
+            let told = host.ocinet("doctor side")?.exits(1)?.stdout;
+            ensure!(told.contains("container side is cut off"), "{told}");
             ensure!(host.ocinet("doctor web")?.exits(0)?.stdout.contains("nothing is wrong"), "of the other alone");
             member.delete()?;
             owner.delete()

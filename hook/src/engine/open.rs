@@ -89,7 +89,7 @@ impl Engine {
         since: Instant,
         open: impl FnOnce(&Host, &LockFile) -> Result<Store>,
     ) -> Result<Self> {
-        let locks = LockFile::new(state_dir.join("lock"));
+        let locks = LockFile::of(state_dir);
         let store = open(&host, &locks)?;
         let files = ContainerFiles::new(state_dir, &host, &log);
         let rules = Rules::new(&config, &locks, &log);

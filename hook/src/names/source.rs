@@ -52,7 +52,7 @@ impl Source {
         let mut source = Self {
             state_dir: state_dir.to_owned(),
             host,
-            locks: LockFile::new(state_dir.join("lock")),
+            locks: LockFile::of(state_dir),
             watch: Watch::of(state_dir)?,
             reader: None,
             seen: None,

@@ -72,7 +72,7 @@ pub struct Supervisor {
     sockets: Sockets,
     /// The devices and the inodes of the state directory and of its lock file. In others that have their place, another
     /// process has the claim.
-    home: [Option<(u64, u64)>; 2],
+    home: [(u64, u64); 2],
     /// The inode of the namespace that the sockets are in.
     namespace: u32,
     /// Held while a worker answers.
@@ -133,12 +133,17 @@ impl Supervisor {
         sockets: Sockets,
         namespace: u32,
     ) -> Result<Self> {
+        let locks = LockFile::of(&places.state_dir);
+        let known = |path: &Path| {
+            identity_of(path).map_err(|error| kernel::Error::refused(format!("look at {}", path.display()), error))
+        };
+        let home = [known(&places.state_dir)?, known(locks.path())?];
         Ok(Self {
-            locks: LockFile::new(places.state_dir.join("lock")),
+            locks,
             program: kernel::own_program()?,
             host: this_host()?,
             fallback: settings(&places.config_dir)?.dns_fallback,
-            home: home_of(places),
+            home,
             places: places.clone(),
             log: log.clone(),
             claim,
@@ -238,7 +243,8 @@ impl Supervisor {
 
     /// What has become of the state directory, the namespace and the need for a worker that says whether it `is_idle`.
     fn follow(&mut self, is_idle: bool) -> Result<Option<Next>> {
-        if home_of(&self.places) != self.home {
+        let [directory, locks] = self.home;
+        if is_other(&self.places.state_dir, directory) || is_other(self.locks.path(), locks) {
             info!(self.log, "ending: the state directory or its lock file is gone");
             return Ok(Some(Next::End(None)));
         }
@@ -351,12 +357,16 @@ impl Supervisor {
     }
 }
 
-fn home_of(places: &Places) -> [Option<(u64, u64)>; 2] {
-    [identity_of(&places.state_dir), identity_of(&places.state_dir.join("lock"))]
+fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
-fn identity_of(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+/// Whether another, or none, has the place of what was there. One that cannot be looked at is still there.
+fn is_other(path: &Path, then: (u64, u64)) -> bool {
+    match identity_of(path) {
+        Ok(now) => now != then,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 fn inode_of(state_dir: &Path) -> Option<u32> {

@@ -23,7 +23,7 @@ pub fn is_taken(role: &Role, state_dir: &Path) -> Result<bool> {
 }
 
 fn locks(state_dir: &Path) -> LockFile {
-    LockFile::new(state_dir.join("lock"))
+    LockFile::of(state_dir)
 }
 
 /// The claim. It is held until the process ends, however it ends.

@@ -58,7 +58,7 @@ impl Follower {
         let mut follower = Self {
             state_dir: state_dir.to_owned(),
             host: this_host()?,
-            locks: LockFile::new(state_dir.join("lock")),
+            locks: LockFile::of(state_dir),
             watch: Watch::of(state_dir)?,
             store: None,
             seen: None,
@@ -248,7 +248,7 @@ mod tests {
 
     /// An empty store of this host in `directory`.
     fn new_store(directory: &Path) -> Store {
-        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
+        let (host, locks) = (this_host().unwrap(), LockFile::of(directory));
         let writing = Writing::begin(&locks).unwrap();
         Store::create(directory, &host, &locks, &writing, |_| Ok(())).unwrap()
     }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn stores_of_every_version_are_followed_and_a_newer_one_is_an_error() {
         let directory = scratch("versions");
-        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
+        let (host, locks) = (this_host().unwrap(), LockFile::of(&directory));
         for fixture in FIXTURES {
             place(&directory, &host, fixture);
             let began = std::time::Instant::now();
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn every_change_is_told_once() {
         let directory = scratch("once");
-        let (host, locks) = (this_host().unwrap(), LockFile::new(directory.join("lock")));
+        let (host, locks) = (this_host().unwrap(), LockFile::of(&directory));
         let create = |sandboxes: &[Sandbox]| {
             let writing = Writing::begin(&locks).unwrap();
             let fill = |write: &Write<'_>| sandboxes.iter().try_for_each(|sandbox| write.insert(&mut sandbox.clone()));

@@ -34,7 +34,7 @@ impl Scratch {
     }
 
     fn locks(&self) -> LockFile {
-        LockFile::new(self.0.join("lock"))
+        LockFile::of(&self.0)
     }
 }
 

@@ -145,7 +145,7 @@ impl Definitions {
     /// When another process does so for longer than 20 seconds.
     pub fn change(&self) -> Result<Changing<'_>> {
         kernel::state_dir(&self.state_dir)?;
-        let lock = LockFile::new(self.state_dir.join("lock")).exclusive(Place::Definitions)?;
+        let lock = LockFile::of(&self.state_dir).exclusive(Place::Definitions)?;
         Ok(Changing { definitions: self, _lock: lock })
     }
 

@@ -191,7 +191,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("ocinet-rebuild-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir(&directory).unwrap();
-        let (host, locks) = (Host { boot: "a".into(), cookie: 7 }, LockFile::new(directory.join("lock")));
+        let (host, locks) = (Host { boot: "a".into(), cookie: 7 }, LockFile::of(&directory));
         let log = Logger::root(slog::Discard, slog::o!());
         let config = Config::default();
         let context = RebuildContext { state_dir: &directory, host: &host, locks: &locks, config: &config, log: &log };

@@ -119,14 +119,18 @@ pub struct LockFile {
 pub struct Lock(File);
 
 impl LockFile {
+    /// That of a state directory.
+    pub fn of(state_dir: &Path) -> Self {
+        Self::new(state_dir.join("lock"))
+    }
+
     /// The lock file at `path`. It is made at its first use.
     pub fn new(path: PathBuf) -> Self {
         Self { path, waits: Arc::default() }
     }
 
     /// Where it is.
-    #[cfg(test)]
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 

@@ -50,27 +50,27 @@ impl Arguments {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let Some(mut engine) = options.engine_to_look(log)? else { return Err(not_attached(&self.container, &[])) };
         let members = engine.members()?;
-        let mut all = Vec::new();
+        let mut lines = Vec::new();
         for sandbox in engine.sandboxes_of(&self.container)? {
+            lines.extend(Line::of(sandbox, &mut engine)?);
+        }
+        // What was there went meanwhile.
+        if lines.is_empty() {
+            return Err(not_attached(&self.container, &[]));
+        }
+        if let Some(template) = template {
+            return lines.iter().try_for_each(|line| print(&format!("{}\n", shown(&template.render(&fields(line))?))));
+        }
+        let mut all = Vec::new();
+        for Line { sandbox, status, .. } in lines {
             let its = members.iter().filter(|(member, _)| member.is_of(&sandbox));
             let members = its.map(|(member, _)| member.clone()).collect();
-            let kept = engine.kept_connections(&sandbox)?;
-            // It went meanwhile.
-            let Some(line) = Line::of(sandbox, &mut engine)? else { continue };
-            all.push(Inspected { kept, members, status: line.status, sandbox: line.sandbox });
+            all.push(Inspected { kept: engine.kept_connections(&sandbox)?, members, status, sandbox });
         }
-        let Some(template) = template else {
-            return match self.json {
-                true => print_json(&all),
-                false => print(&all.iter().map(describe).collect::<Vec<_>>().join("\n")),
-            };
-        };
-        for Inspected { sandbox, .. } in all {
-            if let Some(line) = Line::of(sandbox, &mut engine)? {
-                print(&format!("{}\n", shown(&template.render(&fields(&line))?)))?;
-            }
+        match self.json {
+            true => print_json(&all),
+            false => print(&all.iter().map(describe).collect::<Vec<_>>().join("\n")),
         }
-        Ok(())
     }
 }
 

@@ -207,7 +207,11 @@ impl Engine {
             let mut draining = store.draining_of(&request.key())?;
             draining.extend(gone.draining.iter().filter(|one| !draining.contains(one)).cloned().collect::<Vec<_>>());
             for sandbox in &gone.sandboxes {
-                draining.extend(store.end(sandbox)?);
+                // It may have ended since it was seen.
+                draining.extend(match store.sandbox(sandbox.number)? {
+                    Some(now) => store.end(&now)?,
+                    None => store.draining_of(&sandbox.key())?,
+                });
             }
             // By then it will be gone, and its addresses will be remembered.
             for one in &draining {

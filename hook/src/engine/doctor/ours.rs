@@ -21,13 +21,18 @@ impl Engine {
     /// The containers: dead ones that hold something, and links that are not as they were made.
     pub(super) fn examine_containers(&mut self) -> Result<Vec<Finding>> {
         // First, since one whose network is gone is told by what is attached after it.
-        let members = self.members()?;
+        let members = self.members();
         let sandboxes = self.store.read().sandboxes()?;
-        let mut findings: Vec<Finding> = members
-            .iter()
-            .filter(|(member, alive)| *alive == Some(true) && !sandboxes.iter().any(|sandbox| member.is_of(sandbox)))
-            .map(|(member, _)| cut_off(member))
-            .collect();
+        let mut findings: Vec<Finding> = match &members {
+            Ok(members) => members
+                .iter()
+                .filter(|(member, alive)| {
+                    *alive == Some(true) && !sandboxes.iter().any(|sandbox| member.is_of(sandbox))
+                })
+                .map(|(member, _)| cut_off(member))
+                .collect(),
+            Err(error) => vec![Finding::unexamined("containers that share a network", error)],
+        };
         for sandbox in &sandboxes {
             let subject = format!("container {}", sandbox.container);
             match self.examine_container(sandbox, &subject) {
@@ -159,9 +164,13 @@ impl Engine {
         if !self.agent_answers()? {
             return Ok(Some(Finding::ours(subject, format!("does not run: {lack}"))));
         }
-        let asked = kernel::ask_line(&self.state_dir.join(AGENT_SOCKET), "status");
+        let why = match kernel::ask_line(&self.state_dir.join(AGENT_SOCKET), "status") {
+            Ok(Some(_)) => return Ok(None),
+            Ok(None) => format!("its socket {AGENT_SOCKET} is gone"),
+            Err(error) => error.to_string(),
+        };
         let remedy = "end its processes, called ocinet-agent, with SIGKILL, and start another: ocinet gc";
-        Ok(asked.err().map(|error| Finding::yours(subject, format!("does not answer: {lack} ({error})"), remedy)))
+        Ok(Some(Finding::yours(subject, format!("does not answer: {lack} ({why})"), remedy)))
     }
 
     fn examine_network(&mut self, network: &Network, guarded: bool) -> Result<Vec<Finding>> {

@@ -54,7 +54,7 @@ impl Engine {
         }
         let mut reset = Reset::default();
         let mut failures = Failures::default();
-        let members = self.members()?;
+        let members = failures.note("containers that share a network", self.members())?.unwrap_or_default();
         for sandbox in self.sandboxes()? {
             let result = self.reset_container(&sandbox, cut_off);
             if let Some(()) = failures.note(format!("container {}", sandbox.container), result)? {

@@ -204,13 +204,12 @@ pub fn answers(answer: &[u8], question: &[u8]) -> bool {
     }
     let Some(end) = end_of_question(question) else { return false };
     let is_without = answer[4..6] == [0, 0] && code_of(answer) != 0;
+    // The name, whose labels have lengths below every letter, and then type and class.
+    let (name, kind) = (HEADER..end - 4, end - 4..end);
     let is_same = |there: &[u8]| {
-        let ((name, kind), (of, its)) =
-            (there.split_at(end - 4 - HEADER), question[HEADER..end].split_at(end - 4 - HEADER));
-        // The length of a label is below that of every letter.
-        name.eq_ignore_ascii_case(of) && kind == its
+        there[name.clone()].eq_ignore_ascii_case(&question[name]) && there[kind.clone()] == question[kind]
     };
-    is_without || answer[4..6] == [0, 1] && answer.get(HEADER..end).is_some_and(is_same)
+    is_without || answer[4..6] == [0, 1] && answer.get(..end).is_some_and(is_same)
 }
 
 /// Whether the server says that it cannot answer, so that another may.

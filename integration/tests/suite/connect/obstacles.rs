@@ -20,7 +20,7 @@ fn a_store_is_rebuilt_meanwhile() -> Result<()> {
             for (arguments, expected) in [("connect front web", 2), ("disconnect front web", 1)] {
                 host.sh(&format!(
                     "strace -o /dev/null -e inject=setns:delay_enter=1s:when=4 {OCINET} network {arguments} &
-                     sleep 0.5; {DAMAGE}; {OCINET} gc 2>/dev/null; wait $!"
+                     sleep 0.5; {DAMAGE}; {OCINET} gc 2>/dev/null; kill -0 $!; wait $!"
                 ))
                 .with_context(|| format!("{arguments}, {round}"))?;
                 host.sh("rm /run/ocinet/store-*.damaged").context("the store was set aside")?;

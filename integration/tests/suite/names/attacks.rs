@@ -219,6 +219,9 @@ fn strangers_get_no_answer() -> Result<()> {
         web.sh("ip address add 10.64.1.77/24 dev eth0; ip route replace 169.254.53.53 dev eth0 src 10.64.1.77")?;
         ensure!(asks(&web, "udp", "A", &["web"])? == "none");
         ensure!(asks(&web, "tcp", "A", &["web"])? == "none");
+        // Its connections end at once, and hold no turn: EOF is 1, a time-out more than 128.
+        let idle = "bash -c 'exec 3<>/dev/tcp/169.254.53.53/53; read -t 2 <&3; test $? = 1'";
+        web.sh(idle)?;
         // With an address of another network, as which it could ask for names there.
         let db = host.container("db").network("back:ip=10.64.2.7").run()?;
         web.sh("ip address add 10.64.2.7/32 dev eth0; ip route replace 169.254.53.53 dev eth0 src 10.64.2.7")?;

@@ -17,6 +17,8 @@ use crate::subjects::{Kind, define};
 use crate::table::{Cell, Table, number};
 
 const NETWORK: &str = "n0";
+/// With room for all containers.
+const SUBNET: &str = "10.200.0.0/16";
 const SERVER: &str = "169.254.53.53";
 
 /// How long the name server may take to end.
@@ -39,7 +41,11 @@ pub fn play(options: &Options, until: Instant) -> Result<Results> {
     let runner = runners.first().context("ocinet")?;
     let (rounds, counts) = (options.effort.rounds, options.effort.positions);
     let (attaches, answers) = runner.host.run(move |place| {
-        define(NETWORK)?;
+        define(NETWORK, &["--subnet", SUBNET])?;
+        // The name server's port stays on the bridge.
+        place.attach_to(NETWORK, Ports::new(0), &run)?;
+        place.detach(0, &run)?;
+        place.count_links()?;
         let attaches = attaches(place, rounds)?;
         let mut answers = Vec::new();
         for count in counts.iter().take_while(|_| Instant::now() < until) {
@@ -80,14 +86,14 @@ fn attaches(place: &mut Place, rounds: usize) -> Result<[Vec<Cost>; 3]> {
                 place.attach_to(NETWORK, Ports::new(0), &run)?;
             }
             let cost = place.attach_to([BRIDGE, NETWORK, NETWORK][way], Ports::new(1), &run)?;
-            // The first round makes the bridge, and warms up.
+            // The first round warms up.
             if round > 0 {
                 costs[way].push(cost);
             }
             while !place.attached.is_empty() {
                 place.detach(0, &run)?;
             }
-            place.count_links()?;
+            place.settle()?;
             await_end()?;
         }
     }

@@ -28,6 +28,7 @@ pub fn play(options: &Options, until: Instant) -> Result<Results> {
     let runners = runners(&[Kind::Ocinet, Kind::OcinetIptables], options)?;
     let rounds = options.effort.rounds;
     make(&runners, 0..SETS.len() - 1)?;
+    stay(&runners)?;
     let sets = measure(&runners, &SETS.map(|(networks, _)| networks), rounds, until)?;
     let mut beside = Vec::new();
     let (mut there, mut spent) = (SETS.len() - 1, vec![Duration::ZERO; runners.len()]);
@@ -61,10 +62,24 @@ fn make(runners: &[Runner], numbers: Range<usize>) -> Result<()> {
         runner.host.run(move |place| {
             for number in numbers {
                 let network = format!("n{number}");
-                define(&network)?;
+                define(&network, &[])?;
                 place.attach_to(&network, Ports::new(1), &run)?;
-                place.detach(0, &run)?;
+                place.detach(place.attached.len() - 1, &run)?;
             }
+            place.count_links()
+        })?;
+    }
+    Ok(())
+}
+
+/// Attaches a container to all of the sets, which stays: without one, each attach would start the name server.
+fn stay(runners: &[Runner]) -> Result<()> {
+    let networks = SETS.map(|(networks, _)| networks);
+    let all = format!("{BRIDGE};{}", networks[networks.len() - 1]);
+    for runner in runners {
+        let all = all.clone();
+        runner.host.run(move |place| {
+            place.attach_to(&all, Ports::new(0), &run)?;
             place.count_links()
         })?;
     }
@@ -80,7 +95,7 @@ fn measure(runners: &[Runner], sets: &[&'static str], rounds: usize, until: Inst
                 let networks = sets[set];
                 let costs = runners[at].host.run(move |place| {
                     let attach = place.attach_to(networks, Ports::new(1), &run)?;
-                    let detach = place.detach(0, &run)?;
+                    let detach = place.detach(place.attached.len() - 1, &run)?;
                     place.settle()?;
                     Ok((attach, detach))
                 })?;

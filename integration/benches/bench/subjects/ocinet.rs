@@ -55,10 +55,11 @@ impl Subject for Ocinet {
     }
 }
 
-/// Defines a network with this name on the host that this thread is in.
-pub fn define(network: &str) -> Result<()> {
+/// Defines a network with this name on the host that this thread is in. `options` are those of `network create`.
+pub fn define(network: &str, options: &[&str]) -> Result<()> {
     let mut command = Command::new(ocinet_integration::ocinet()?);
-    run(command.args(["--config-dir", CONFIG, "network", "create", network]), "").map(drop)
+    let command = command.args(["--config-dir", CONFIG, "network", "create"]).args(options).arg(network);
+    run(command, "").map(drop)
 }
 
 /// What it says of itself.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{EndpointStep, FilterProgram, SandboxStep, Setting, Veth};
+use super::{EndpointStep, FilterProgram, InterfaceIpv6, SandboxStep, Setting, Veth};
 use crate::input::config;
 pub use crate::model::NAME_SERVERS;
 use crate::model::{Alias, Families, Family, InterfaceName, Mac, Network};
@@ -90,6 +90,7 @@ pub fn names_port(network: &Network) -> Option<NamesPort> {
         advertised: Vec::new(),
         guard: FilterProgram::of_port(mac, own),
         unguarded: false,
+        intake: None,
         isolated: false,
         host_mac: None,
     });
@@ -106,7 +107,7 @@ fn inside(name: &InterfaceName, network: &Network, families: Families) -> Vec<Sa
         of("ipv4", "send_redirects", "0"),
         few_wait("ipv4"),
     ];
-    let interface = SandboxStep::Interface { name: name.clone(), addresses: Vec::new() };
+    let interface = SandboxStep::Interface { name: name.clone(), addresses: Vec::new(), ipv6: InterfaceIpv6::Off };
     let mut steps = vec![SandboxStep::Settings(before), interface];
     if families.contains(Family::V6) {
         // With an address of the link's own, from which the kernel asks for a container's MAC.

@@ -58,7 +58,7 @@ pub fn fed(command: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::SandboxStep;
+    use crate::driver::{InterfaceIpv6, SandboxStep};
 
     #[test]
     fn no_name_leaves_its_quotes() {
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(word("\0"), r"$'\000'");
         let of = |name: &str| {
             let (name, addresses) = (name.parse().unwrap(), vec!["10.90.0.2/16".parse().unwrap()]);
-            sandbox_step(&SandboxStep::Interface { name, addresses })
+            sandbox_step(&SandboxStep::Interface { name, addresses, ipv6: InterfaceIpv6::Off })
         };
         assert_eq!(of("a;reboot")[2], "ip link set dev 'a;reboot' up");
         assert_eq!(of("eth0.5")[0], "sysctl -qw net/ipv6/conf/eth0.5/disable_ipv6=1");

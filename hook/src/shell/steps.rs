@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{PID, word};
-use crate::driver::{BridgeLink, EndpointStep, FilterProgram, NetworkStep, SandboxStep, Setting, Veth};
+use crate::driver::{BridgeLink, EndpointStep, FilterProgram, InterfaceIpv6, NetworkStep, SandboxStep, Setting, Veth};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
 use crate::model::{Alias, Mac, StaticRoute};
 
@@ -42,6 +42,7 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
             advertised,
             guard,
             unguarded,
+            intake,
             isolated,
             host_mac,
         }) => {
@@ -57,6 +58,11 @@ pub fn endpoint_step(step: &EndpointStep, pid: &str) -> Vec<String> {
                 format!("tc qdisc add dev {name} clsact"),
                 format!("tc filter add dev {name} ingress pref 1 handle 1 bpf da bytecode '{guard}'"),
             ];
+            lines.extend(
+                intake.as_ref().map(|program| {
+                    format!("tc filter add dev {name} egress pref 1 handle 1 bpf da bytecode '{program}'")
+                }),
+            );
             lines.extend(host_mac.map(|mac| format!("ip link set {name} address {mac}")));
             lines.extend(host_mac.map(|mac| {
                 let program = FilterProgram::to_station(mac);
@@ -86,16 +92,16 @@ pub fn in_sandbox(steps: &[SandboxStep]) -> Vec<String> {
 pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
     match step {
         SandboxStep::Loopback => vec!["ip link set lo up".into()],
-        SandboxStep::Interface { name, addresses } => {
-            let v4_only = addresses.iter().all(|address| address.addr().is_ipv4());
-            let settings = match v4_only {
-                true => vec![Setting::without_ipv6(name)],
-                false => Setting::with_ipv6(name).to_vec(),
+        SandboxStep::Interface { name, addresses, ipv6 } => {
+            let link = word(name.as_str());
+            let before: Vec<String> = match ipv6 {
+                InterfaceIpv6::On => Setting::with_ipv6(name).iter().map(setting).collect(),
+                InterfaceIpv6::Filtered => vec![format!("ip link set dev {link} addrgenmode none")],
+                InterfaceIpv6::Off => vec![setting(&Setting::without_ipv6(name))],
             };
-            let settings: Vec<String> = settings.iter().map(setting).collect();
-            let name = word(name.as_str());
+            let name = link;
             let addresses = addresses.iter().map(|address| address_on(address, &name));
-            settings.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
+            before.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
         }
         SandboxStep::Neighbour { name, address, mac } => vec![neighbour(*address, *mac, &word(name.as_str()))],
         SandboxStep::Announce { name, address } => {

@@ -51,6 +51,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         prepare: "",
         story: router_advertisement,
     },
+    Attack {
+        what: "an unguarded container calls itself the router (RA), and a sibling without IPv6 believes it",
+        seen: "CVE-2020-10749",
+        guard: "classifier at the sibling's link",
+        prepare: "",
+        story: router_advertisement_to_a_sibling,
+    },
 ];
 
 /// A host whose own rules drop what comes in from the bridge. With any rp_filter the kernel accepts no source on a link
@@ -143,12 +150,35 @@ RULES")?;
     })
 }
 
+/// Gives an attacker on a network without IPv6 a link-local address.
+fn with_own_ipv6(attacker: &Container<'_>) -> Result<()> {
+    let script =
+        "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.addr_gen_mode=0
+         until ip -6 address show dev eth0 scope link -tentative | grep -q inet6; do sleep 0.01; done";
+    attacker.sh(script).map(drop)
+}
+
+/// The attacker's own link has no classifier that drops anything.
+fn router_advertisement_to_a_sibling(host: &Host) -> Result<Outcome> {
+    let victim = host.container("victim").run()?;
+    let attacker = host.container("attacker").network("bridge:guard=off").run()?;
+    attacker.sh("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0")?;
+    // As in a namespace that was not born as a router.
+    victim.sh("sysctl -qw net.ipv6.conf.eth0.accept_ra=2")?;
+    with_own_ipv6(&attacker)?;
+    let address = victim.sandbox()?.address().context("an address")?;
+    duel(host, &[Guard::Links], || {
+        attacker.sh(&format!("{PROBE} advertise eth0"))?;
+        // The bridge learns where the victim is, in case its entry is out.
+        victim.sh(&format!("ping -c 1 {GATEWAY}"))?;
+        attacker.reaches(Tcp, format!("{address}:80"))?.is("victim")?;
+        Ok(!victim.sh("ip -6 route show default proto ra")?.is_empty())
+    })
+}
+
 fn router_advertisement(host: &Host) -> Result<Outcome> {
     let attacker = host.container("attacker").run()?;
-    attacker.sh(
-        "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.disable_ipv6=0
-         until ip -6 address show dev eth0 scope link -tentative | grep -q inet6; do sleep 0.01; done",
-    )?;
+    with_own_ipv6(&attacker)?;
     let outcome = duel(host, &[Guard::Links, Guard::Settings], || {
         // The answer to ping comes after the advertisement was handled, which was sent before.
         attacker.sh(&format!("{PROBE} advertise eth0; ping -c 1 {GATEWAY}"))?;

@@ -140,6 +140,15 @@ impl FilterProgram {
         program.finish()
     }
 
+    /// Lets only IPv4 and ARP in to a container: the same as what one without addresses of IPv6 may send. A router's
+    /// advertisement would give it an address.
+    pub fn into_ipv4_only() -> Self {
+        let mut program = Self(Vec::new());
+        program.add(LOAD_HALF, at::ETHERTYPE);
+        program.pass_any(&[0x0800, 0x0806]);
+        program.finish()
+    }
+
     /// Matches frames to the station `mac` alone.
     pub fn to_station(mac: Mac) -> Self {
         let mut program = Self(Vec::new());

@@ -133,6 +133,18 @@ fn an_open_port_lets_all_pass() {
 }
 
 #[test]
+fn only_ipv4_and_arp_go_in_where_there_is_no_ipv6() {
+    let program = FilterProgram::into_ipv4_only();
+    let good = [ipv4(OTHER, [192, 0, 2, 1], [10, 90, 0, 2]), arp(OTHER, OTHER, [10, 90, 0, 1])];
+    assert!(good.iter().all(|frame| passes(&program, frame) && judges(&program, frame, true)));
+    // The kernel takes off tags of VLAN 0 (`__netif_receive_skb_core`, net/core/dev.c).
+    for ethertype in [0x86dd, 0x8100, 0x88a8] {
+        let frame = frame(OTHER, ethertype, &[0; 40]);
+        assert!(!passes(&program, &frame) && !judges(&program, &frame, true), "{ethertype:#x}");
+    }
+}
+
+#[test]
 fn a_vlan_tag_beside_the_frame_is_seen() {
     let program = FilterProgram::of_port(Mac(OWN), ["10.90.0.2".parse().unwrap()]);
     for frame in [ipv4(OWN, [10, 90, 0, 2], [192, 0, 2, 1]), arp(OWN, OWN, [10, 90, 0, 2])] {

@@ -3,7 +3,7 @@
 use slog::info;
 
 use crate::decide::liveness::Sight;
-use crate::driver;
+use crate::driver::{self, SandboxStep};
 use crate::engine::locks::place_of;
 use crate::engine::repair::Connected;
 use crate::engine::rules::not_forwarded;
@@ -107,8 +107,10 @@ impl Engine {
         for (endpoint, network, step) in broken {
             let link = endpoint.wire.host_link().map(ToString::to_string);
             info!(self.log, "connecting again"; "container" => %sandbox.container, "link" => link);
-            let connected =
-                perform::connect_whole(&mut self.links, step, &netns, &driver::in_sandbox(network, endpoint));
+            // The filters come last, and the kernel may have none.
+            let inside: Vec<_> =
+                driver::in_sandbox(network, endpoint).into_iter().map(SandboxStep::without_filters).collect();
+            let connected = perform::connect_whole(&mut self.links, step, &netns, &inside);
             failures.note(format!("network {}", network.name), connected.map_err(Error::from))?;
         }
         failures.into_result()

@@ -233,13 +233,14 @@ impl Engine {
             self.ensure_shared(network, step)?;
         }
         self.ensure_names_port(network)?;
-        let mut peer = None;
+        let (mut peer, mut sandbox) = (None, steps.sandbox);
         for step in &steps.endpoint {
             let connected = perform::connect(&mut self.links, step, netns)?;
             peer = connected.peer;
             if !connected.filters.is_guarded {
                 let why = kernel::NO_GUARD;
                 warn!(self.log, "nothing keeps the container from sending under its neighbours' names: {why}");
+                sandbox = sandbox.into_iter().map(SandboxStep::without_filters).collect();
             }
             if !connected.filters.is_led_to_host {
                 let why = kernel::NO_REDIRECT;
@@ -255,7 +256,7 @@ impl Engine {
             }
         }
         self.step("links");
-        perform::inside(netns, &steps.sandbox, peer)?;
+        perform::inside(netns, &sandbox, peer)?;
         self.step("sandbox");
         Ok(())
     }

@@ -12,7 +12,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
-use crate::driver::{SandboxStep, Setting};
+use crate::driver::{InterfaceIpv6, SandboxStep, Setting};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
 use crate::kernel::netlink::{Netlink, address_message, entry, errno, no_own_ipv6, permanent, question};
@@ -49,9 +49,9 @@ type Inside<'n> = Netlink<BorrowedFd<'n>>;
 fn apply(netlink: &mut Inside<'_>, namespace: &Netns, step: &SandboxStep, index: Option<u32>) -> Result<()> {
     match step {
         SandboxStep::Loopback => up(netlink, LOOPBACK).doing(|| "set lo up".into()),
-        SandboxStep::Interface { name, addresses } => {
+        SandboxStep::Interface { name, addresses, ipv6 } => {
             let index = index_of(netlink, name, index)?;
-            set_ipv6(netlink, namespace, name, index, addresses)?;
+            set_ipv6(netlink, namespace, name, index, *ipv6)?;
             interface(netlink, name, index, addresses)
         }
         SandboxStep::Neighbour { name, address, mac } => neighbour(netlink, name, index, *address, *mac),
@@ -74,14 +74,17 @@ fn set_ipv6(
     namespace: &Netns,
     name: &InterfaceName,
     index: u32,
-    addresses: &[IpNet],
+    ipv6: InterfaceIpv6,
 ) -> Result<()> {
-    if addresses.iter().any(|address| address.addr().is_ipv6()) {
-        return namespace.within(|| enable_ipv6(name));
-    }
-    match namespace.within(|| disable_ipv6(name)) {
-        Err(error) if error.errno() == Some(libc::EROFS) => keep_without_ipv6(netlink, name, index),
-        result => result,
+    match ipv6 {
+        InterfaceIpv6::On => namespace.within(|| enable_ipv6(name)),
+        InterfaceIpv6::Filtered => without_own_ipv6(netlink, name, index),
+        InterfaceIpv6::Off => match namespace.within(|| disable_ipv6(name)) {
+            // /proc/sys is read-only. The setting belongs to the container, so the operator could not have made it
+            // beforehand.
+            Err(error) if error.errno() == Some(libc::EROFS) => without_own_ipv6(netlink, name, index),
+            result => result,
+        },
     }
 }
 
@@ -135,9 +138,8 @@ fn disable_ipv6(name: &InterfaceName) -> Result<()> {
     if sysctl::write(&setting).is_ok() { Ok(()) } else { sysctl::set(&[setting]) }
 }
 
-/// Where /proc/sys is read-only, the interface at least has no IPv6 address: the setting belongs to the container, so
-/// the operator could not have made it beforehand.
-fn keep_without_ipv6(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32) -> Result<()> {
+/// Gives an interface no IPv6 address of its own.
+fn without_own_ipv6(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32) -> Result<()> {
     let link = LinkUnspec::new_with_index(index).append_extra_attribute(no_own_ipv6()).build();
     match netlink.request(RouteNetlinkMessage::NewLink(link), 0) {
         Err(error) if errno(&error) != Errno::EAFNOSUPPORT => {

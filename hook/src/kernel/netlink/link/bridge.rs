@@ -134,7 +134,7 @@ impl HostLinks {
     /// a sibling that died a moment ago; no IPv6 address of its own, which only the kernel's own packets to the container
     /// would use; the filters that the kernel supports; permanent entries for the container; and up, once the rest is done.
     pub(super) fn open_port(&mut self, index: u32, port: &Veth) -> Result<Filters> {
-        let Veth { name, alias, guard, unguarded, isolated, host_mac, .. } = port;
+        let Veth { name, alias, guard, intake, unguarded, isolated, host_mac, .. } = port;
         let as_port = || {
             let port = LinkBridgePort::new(index).hairpin(true).isolated(*isolated).flood(*unguarded);
             let port = port.alias(alias.to_string());
@@ -150,7 +150,7 @@ impl HostLinks {
             result => result,
         };
         joined.doing(|| format!("set up {name} as a port of its bridge"))?;
-        let is_guarded = self.guard(index, name, guard)?;
+        let is_guarded = self.guard(index, name, guard, intake.as_ref())?;
         let is_led_to_host = !is_guarded || self.lead_to_host(index, port)?;
         self.add_entries(index, port)?;
         let up = LinkUnspec::new_with_index(index).up().build();

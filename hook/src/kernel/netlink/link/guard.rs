@@ -1,11 +1,11 @@
-//! The classifier at a link of ours. It sees every frame that comes out of the container.
+//! The classifiers at a link of ours. They see every frame that comes out of the container, and that goes into it.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcHeader, TcMessage};
 use nix::errno::Errno;
 
-use super::filter::of_link;
+use super::filter::{Place, of_link};
 use super::{HostLinks, errno};
 use crate::driver::{FilterProgram, Guard};
 use crate::kernel::error::{Doing, Result};
@@ -15,36 +15,45 @@ use crate::model::InterfaceName;
 pub const NO_GUARD: &str =
     "the kernel lacks the hook clsact or the classifier bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)";
 
-/// It runs first, so that filters of other programs see only the frames that passed.
-const PRIORITY: u32 = 1;
+/// They run first, so that filters of other programs see only the frames that passed.
+const GUARD: Place = Place { hook: TcHandle::MIN_INGRESS, priority: 1 };
+const INTAKE: Place = Place { hook: TcHandle::MIN_EGRESS, priority: 1 };
 
-/// Its result is the verdict.
+/// The result of the program is the verdict.
 const DIRECT: TcFilterBpfOption = TcFilterBpfOption::Flags(TcBpfFlags::DirectAction);
 
 impl HostLinks {
-    /// Installs `program` as the filter of frames that come in by the link `name`. False if the kernel has no such
-    /// classifier.
-    pub(super) fn guard(&mut self, index: u32, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
+    /// Installs `guard` as the filter of frames that come in by the link `name`, and `intake`, where there is one, as that
+    /// of frames that go out by it. False if the kernel has no such classifiers.
+    pub(super) fn guard(
+        &mut self,
+        index: u32,
+        name: &InterfaceName,
+        guard: &FilterProgram,
+        intake: Option<&FilterProgram>,
+    ) -> Result<bool> {
         let hooks = RouteNetlinkMessage::NewQueueDiscipline(hooks(index));
         let hooked = match self.netlink.request(hooks, NLM_F_CREATE | NLM_F_EXCL) {
             // The port already has the qdisc, from another program or an earlier call.
             Err(error) if errno(&error) == Errno::EEXIST => Ok(()),
             result => result.map(drop),
         };
-        match hooked.and_then(|()| self.set_filter(index, PRIORITY, program, DIRECT)) {
+        let guarded = hooked.and_then(|()| self.set_filter(index, GUARD, guard, DIRECT));
+        match guarded.and_then(|()| intake.map_or(Ok(()), |intake| self.set_filter(index, INTAKE, intake, DIRECT))) {
             // Without CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF or CONFIG_NET_SCHED.
             Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
             result => result.doing(|| format!("guard {name} against forged packets")).map(|()| true),
         }
     }
 
-    /// Whether the link `name` has `program` as its guard; false if the link is gone.
+    /// Whether the link `name` has `program` as its guard; false if the link is gone. The filter of what goes out is not
+    /// looked at: it goes with the hooks of both, and an endpoint of an earlier version has none and a setting inside.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub(in crate::kernel) fn is_guarded(&mut self, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
         let Some(link) = self.find(name)? else { return Ok(false) };
-        let found = self.filter(link.header.index, PRIORITY)?;
+        let found = self.filter(link.header.index, GUARD)?;
         Ok(found.is_some_and(|found| found.program() == Some(program.bytes()) && found.has(&DIRECT)))
     }
 
@@ -53,7 +62,7 @@ impl HostLinks {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn guard_of(&mut self, index: u32) -> Result<Option<Guard>> {
-        let program = self.filter(index, PRIORITY)?.and_then(|found| found.program());
+        let program = self.filter(index, GUARD)?.and_then(|found| found.program());
         Ok(program.and_then(|program| FilterProgram::read(&program)))
     }
 }

@@ -4,10 +4,11 @@
 use netlink_packet_core::{DefaultNla, Emitable, NlaBuffer, Parseable};
 use netlink_packet_route::tc::{
     TcAction, TcActionAttribute, TcActionGeneric, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType,
-    TcFilterBpfOption, TcMirror, TcMirrorActionType,
+    TcFilterBpfOption, TcHandle, TcMirror, TcMirrorActionType,
 };
 use nix::errno::Errno;
 
+use super::filter::Place;
 use super::read::mac;
 use super::{HostLinks, errno};
 use crate::driver::{FilterProgram, Veth};
@@ -17,7 +18,7 @@ use crate::kernel::error::{Doing, Result};
 pub const NO_REDIRECT: &str = "the kernel lacks the action mirred (CONFIG_NET_ACT_MIRRED)";
 
 /// After the guard.
-const PRIORITY: u32 = 2;
+const PLACE: Place = Place { hook: TcHandle::MIN_INGRESS, priority: 2 };
 
 /// The actions of a filter of kind bpf (linux/pkt_cls.h).
 const TCA_BPF_ACT: u16 = 1;
@@ -31,7 +32,7 @@ impl HostLinks {
         let mut bytes = vec![0; actions.as_slice().buffer_len()];
         actions.as_slice().emit(&mut bytes);
         let actions = TcFilterBpfOption::Other(DefaultNla::new(TCA_BPF_ACT, bytes));
-        match self.set_filter(index, PRIORITY, &FilterProgram::to_station(host), actions) {
+        match self.set_filter(index, PLACE, &FilterProgram::to_station(host), actions) {
             Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
             result => result.doing(|| format!("lead frames of {} to the host", port.name)).map(|()| true),
         }
@@ -45,7 +46,7 @@ impl HostLinks {
     pub(in crate::kernel) fn is_led_to_host(&mut self, port: &Veth) -> Result<bool> {
         let Some(host) = port.host_mac else { return Ok(true) };
         let (Some(bridge), Some(link)) = (self.find(&port.bridge)?, self.find(&port.name)?) else { return Ok(false) };
-        let Some(found) = self.filter(link.header.index, PRIORITY)? else { return Ok(false) };
+        let Some(found) = self.filter(link.header.index, PLACE)? else { return Ok(false) };
         let action = found.attribute(TCA_BPF_ACT).and_then(|bytes| first_redirect(&bytes));
         Ok(mac(&link) == Some(host)
             && found.program() == Some(FilterProgram::to_station(host).bytes())

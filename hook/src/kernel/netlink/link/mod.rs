@@ -68,7 +68,7 @@ pub struct Connected {
 /// What the filters at the host's end of a link do, if the kernel supports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filters {
-    /// The guard stops the container from sending with the addresses of others.
+    /// The guard stops the container from sending with the addresses of others, and only what is to reach it does.
     pub is_guarded: bool,
     /// Frames to the host are taken off the bridge, where they are to be.
     pub is_led_to_host: bool,

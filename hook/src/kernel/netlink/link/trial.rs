@@ -41,7 +41,7 @@ impl HostLinks {
         let name: InterfaceName = "try1".parse().expect("a constant that follows the grammar");
         let index = self.index(&name)?;
         let program = FilterProgram::of_port(Mac([2, 0, 0, 0, 0, 1]), ["192.0.2.1".parse().expect("an address")]);
-        match self.guard(index, &name, &program)? {
+        match self.guard(index, &name, &program, Some(&FilterProgram::into_ipv4_only()))? {
             true => Ok(()),
             false => Err(Error::Program(super::NO_GUARD.into())),
         }

@@ -191,15 +191,11 @@ impl<'c> Write<'c> {
     }
 
     /// Keeps a connection of `sandbox`, so that it is made again with the container's next start, in place of one to the
-    /// same network. `directory` is that of its bundle, with which it goes. Nothing is kept of one whose bundle is not
-    /// known.
+    /// same network. `directory` is that of its bundle, with which it goes.
     ///
     /// # Errors
     /// When the store fails or the entry is damaged.
     pub fn keep(&self, sandbox: &Sandbox, connection: &KeptConnection, directory: Option<FileIdentity>) -> Result<()> {
-        if sandbox.bundle.is_empty() {
-            return Ok(());
-        }
         let mut connections = self.kept_connections(&sandbox.keeping_key())?;
         connections.retain(|other| other.network != connection.network);
         connections.push(connection.clone());

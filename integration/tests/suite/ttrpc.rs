@@ -171,6 +171,9 @@ fn connect_and_disconnect() -> Result<()> {
         host.peer().reaches(Tcp, format!("{UPLINK}:8080"))?.is("web")?;
         let (code, why) = service.refused(async |client| client.disconnect(forever(), &leave).await)?;
         ensure!(code == Code::NOT_FOUND && why.contains("back"), "{code:?}: {why}");
+        let last = DisconnectRequest { network: "bridge".into(), ..leave };
+        let left = service.call(async |client| client.disconnect(forever(), &last).await)?;
+        ensure!(left.warnings.iter().any(|line| line.contains("lead nowhere")), "{left}");
         web.delete()?;
         sibling.delete()?;
         host.settled_sandboxes()?;

@@ -46,8 +46,7 @@ impl Host {
             return Ok(response);
         };
         let pid = state.live_pid()?;
-        let heard = Heard::default();
-        let log = Logger::root(Duplicate(self.log.clone(), heard.clone()).ignore_res(), o!());
+        let (heard, log) = self.heard();
         let log = log.new(o!("container" => id, "network" => request.wiring.to_string()));
         let mut engine = Engine::open(&self.state_dir, config, log)?;
         let outcome = engine.attach(&request, pid);
@@ -118,8 +117,7 @@ impl Host {
         let lifetime = if request.runtime { Lifetime::ThisBoot } else { Lifetime::Lasting };
         let name = network_file::definable(&request.name)?;
         let draft = convert::draft(request)?;
-        let heard = Heard::default();
-        let log = Logger::root(Duplicate(self.log.clone(), heard.clone()).ignore_res(), o!());
+        let (heard, log) = self.heard();
         self.definitions().create(self.engine()?, &settings(&self.config_dir)?, name.clone(), draft, lifetime, &log)?;
         let mut response = CreateNetworkResponse::new();
         response.network = Some(convert::network(NetworkView::find(&self.networks()?, name.as_str())?)).into();
@@ -141,21 +139,24 @@ impl Host {
 
     pub fn connect(&self, request: ConnectRequest) -> Result<ConnectResponse> {
         let wanted = convert::connection(&request)?;
-        let opened = Engine::open_used(&self.state_dir, settings(&self.config_dir)?, self.log.clone())?;
+        let (heard, log) = self.heard();
+        let opened = Engine::open_used(&self.state_dir, settings(&self.config_dir)?, log)?;
         let Some(mut engine) = opened else { return Err(not_attached(&request.container, &[])) };
         let kept = if request.once { Kept::Once } else { Kept::OverRestarts };
         let connected = engine.connect(&request.container, &wanted, kept);
         engine.close();
-        Ok(ConnectResponse { container: Some(convert::container(&connected?)).into(), ..Default::default() })
+        let container = Some(convert::container(&connected?)).into();
+        Ok(ConnectResponse { container, warnings: heard.take(), ..Default::default() })
     }
 
     pub fn disconnect(&self, request: &DisconnectRequest) -> Result<DisconnectResponse> {
         let network = request.network.parse().map_err(|error: Invalid| error.within("network"))?;
-        let opened = Engine::open_used(&self.state_dir, Config::unread(&self.config_dir), self.log.clone())?;
+        let (heard, log) = self.heard();
+        let opened = Engine::open_used(&self.state_dir, Config::unread(&self.config_dir), log)?;
         let Some(mut engine) = opened else { return Err(not_attached(&request.container, &[])) };
         let disconnected = engine.disconnect(&request.container, &network);
         engine.close();
-        disconnected.map(|()| DisconnectResponse::new())
+        disconnected.map(|()| DisconnectResponse { warnings: heard.take(), ..Default::default() })
     }
 
     pub fn check(&self) -> Result<CheckResponse> {
@@ -175,6 +176,13 @@ impl Host {
 
     fn definitions(&self) -> Definitions {
         Definitions::of(&Config::unread(&self.config_dir), &self.state_dir)
+    }
+
+    /// A log that also collects its warnings, for the answer.
+    fn heard(&self) -> (Heard, Logger) {
+        let heard = Heard::default();
+        let log = Logger::root(Duplicate(self.log.clone(), heard.clone()).ignore_res(), o!());
+        (heard, log)
     }
 
     /// The engine for calls that only look. They need no settings. `None` on an unused host.

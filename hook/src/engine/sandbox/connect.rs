@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use slog::{debug, info};
+use slog::{debug, info, warn};
 
 use super::attach::{NAMES, TRIES};
 use super::endpoint::{endpoint, name_link};
@@ -180,6 +180,17 @@ impl Engine {
 
     /// Says in the store that the endpoint is there, and that its connection is `kept`.
     fn seal_connection(&mut self, before: &Sandbox, endpoint: i64, kept: Option<KeptConnection>) -> Result<Sandbox> {
+        let is_asked = kept.is_some();
+        // What is kept goes with the bundle.
+        let kept = kept.filter(|_| !before.bundle.is_empty());
+        if is_asked && kept.is_none() {
+            warn!(
+                self.log,
+                "its next start does not join the network: the store was lost since container {} was started, and its \
+                 bundle is not known",
+                before.container
+            );
+        }
         let directory = kept.as_ref().and_then(|_| directory_of(before));
         let sealed = self.store.write(|store| {
             let gone = || Error::NotFound("the container was detached meanwhile".into());

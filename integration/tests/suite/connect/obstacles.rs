@@ -28,6 +28,8 @@ fn a_store_is_rebuilt_meanwhile() -> Result<()> {
                 host.ocinet("doctor")?.success().with_context(|| arguments)?;
             }
         }
+        // The kernel does not know the bundle with which it would end.
+        network(host, "connect back web")?.exits(0)?.says(&["its next start does not join the network"])?;
         web.delete()
     })
 }

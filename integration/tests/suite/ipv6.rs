@@ -3,6 +3,7 @@
 mod attacks;
 mod by_default_route;
 mod default_bridge;
+mod engines;
 mod neighbours;
 mod published;
 

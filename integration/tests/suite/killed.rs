@@ -34,7 +34,7 @@ fn a_drain_that_was_cut_off_is_taken_up() -> Result<()> {
 #[test]
 fn killed_at_system_calls() -> Result<()> {
     for scene in Scene::KILLS {
-        at_every_call(scene, &Settings::default(), Share::percent(1.0), 4)?.is_clean()?;
+        at_every_call(scene, &Settings::default(), Share::percent(0.5), 4)?.is_clean()?;
     }
     Ok(())
 }
@@ -42,7 +42,7 @@ fn killed_at_system_calls() -> Result<()> {
 /// Kills at random moments, also in the background part.
 #[test]
 fn killed_at_random_moments() -> Result<()> {
-    at_random(100, &Settings::default(), Share::ALL, 4)?.is_clean()
+    at_random(50, &Settings::default(), Share::ALL, 4)?.is_clean()
 }
 
 /// The same with iptables, whose processes are killed too. How often a hook reads their output varies, so some of the
@@ -55,7 +55,7 @@ fn killed_with_iptables() -> Result<()> {
             let tally = at_every_call(scene, &settings, Share::percent(0.2), 4)?;
             ensure!(tally.leaks.is_empty() && tally.missed.len() * 4 <= tally.tried, "{tally:#?}");
         }
-        at_random(40, &settings, Share::ALL, 4)?.is_clean()?;
+        at_random(20, &settings, Share::ALL, 4)?.is_clean()?;
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ fn killed_where_the_host_is_asked() -> Result<()> {
             let tally = at_every_call(scene, &settings, Share::percent(0.3), 4)?;
             ensure!(tally.leaks.is_empty() && tally.missed.len() * 4 <= tally.tried, "{tally:#?}");
         }
-        at_random(28, &settings, Share::ALL, 4)?.is_clean()?;
+        at_random(14, &settings, Share::ALL, 4)?.is_clean()?;
     }
     Ok(())
 }
@@ -108,7 +108,7 @@ fn an_orphaned_iptables_publishes_nothing() -> Result<()> {
 fn killed_under_runc() -> Result<()> {
     [Stage::Attach, Stage::Detach]
         .into_iter()
-        .try_for_each(|stage| under_runc(stage, Share::percent(4.0), 2)?.is_clean())
+        .try_for_each(|stage| under_runc(stage, Share::percent(2.0), 2)?.is_clean())
 }
 
 /// runc is killed while it starts a container: poststop is never called.

@@ -85,6 +85,7 @@ fn words_of_others() -> Result<()> {
             ("network create --subnet 10.64.7.0 back", "10.64.7.0/24"),
             ("network create --subnet nonsense back", "such as 10.64.7.0/24"),
             ("network connect web bridge", "the network comes first: bridge web"),
+            ("network disconnect web bridge", "the network comes first: bridge web"),
         ];
         host.unchanged_by(|| {
             every(rows, |(line, words)| host.ocinet(line)?.exits(2)?.is_refusal()?.says(&[words]).map(drop))

@@ -4,10 +4,10 @@ use clap_complete::engine::ArgValueCandidates;
 use slog::Logger;
 
 use ocinet::decide::request::EndpointRequest;
-use ocinet::engine::{Engine, Error, Kept, Result, not_attached};
-use ocinet::model::{HostName, InterfaceName, Invalid, Mac, NetworkName};
+use ocinet::engine::{Engine, Kept, Result, not_attached};
+use ocinet::model::{HostName, InterfaceName, Mac, NetworkName};
 
-use super::name_of;
+use super::named_first;
 use crate::cli::Options;
 
 /// Connect a container that runs to a network.
@@ -70,26 +70,9 @@ impl Connection {
     /// # Errors
     /// Where the network does not exist, or a value cannot be had.
     pub fn read(self, options: &Options, log: &Logger) -> Result<(String, EndpointRequest)> {
-        let name = name_of(&self.network, options, log).map_err(|error| self.or_swapped(error, options, log))?;
+        let name = named_first(&self.network, &self.container, options, log)?;
         let request = self.request(&name)?;
         Ok((self.container, request))
-    }
-
-    /// The error that there is no such network, or that it was named behind the container.
-    fn or_swapped(&self, error: Error, options: &Options, log: &Logger) -> Error {
-        match name_of(&self.container, options, log) {
-            Ok(network) if matches!(error, Error::NotFound(_)) && !self.names_a_container(options, log) => {
-                let why = format!("stands where the network is; the network comes first: {network} {}", self.network);
-                Invalid::new("network", &self.network, why).into()
-            }
-            _ => error,
-        }
-    }
-
-    /// Whether there is such a container.
-    fn names_a_container(&self, options: &Options, log: &Logger) -> bool {
-        let engine = options.engine_to_look(log).ok().flatten();
-        engine.is_some_and(|mut engine| engine.sandboxes_of(&self.container).is_ok())
     }
 
     /// What is asked for, read as an annotation would be.

@@ -4,7 +4,7 @@ use slog::Logger;
 use ocinet::engine::{Error, Result, not_attached};
 use ocinet::model::Invalid;
 
-use super::name_of;
+use super::named_first;
 use crate::cli::Options;
 
 /// Disconnect a container that runs from a network.
@@ -24,7 +24,7 @@ pub struct Arguments {
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         // It may be on a network that is not defined any more.
-        let network = name_of(&self.network, options, log).or_else(|error| match error {
+        let network = named_first(&self.network, &self.container, options, log).or_else(|error| match error {
             Error::NotFound(_) => self.network.parse().map_err(|error: Invalid| error.within("network").into()),
             error => Err(error),
         })?;

@@ -17,7 +17,7 @@ use slog::Logger;
 
 use ocinet::engine::{Error, NetworkView, Result};
 use ocinet::input::config::default_bridge;
-use ocinet::model::{NetworkName, quoted};
+use ocinet::model::{Invalid, NetworkName, quoted};
 
 use super::Options;
 
@@ -106,6 +106,25 @@ fn name_of(text: &str, options: &Options, log: &Logger) -> Result<NetworkName> {
         Ok(name) if name == default_bridge() || options.definitions().exists(&name)? => Ok(name),
         _ => Ok(find(&views(options, log)?, text)?.name.parse()?),
     }
+}
+
+/// The same of a network that is named before a container. An error says it where they are named in the other order.
+fn named_first(network: &str, container: &str, options: &Options, log: &Logger) -> Result<NetworkName> {
+    let error = match name_of(network, options, log) {
+        Err(error @ Error::NotFound(_)) => error,
+        name => return name,
+    };
+    match name_of(container, options, log) {
+        Ok(swapped) if !is_container(container, options, log) => {
+            let why = format!("stands where the network is; the network comes first: {swapped} {network}");
+            Err(Invalid::new("network", network, why).into())
+        }
+        _ => Err(error),
+    }
+}
+
+fn is_container(text: &str, options: &Options, log: &Logger) -> bool {
+    options.engine_to_look(log).ok().flatten().is_some_and(|mut engine| engine.sandboxes_of(text).is_ok())
 }
 
 /// The network of that name, or else of that id or beginning of it.

@@ -34,6 +34,7 @@ impl Decisions for model::Bridge {
             mac,
             mtu: network.options.mtu,
             addresses: host_addresses(network),
+            stand_ins: if guarded { network.stand_ins().collect() } else { Vec::new() },
             has_ipv6: network.has_ipv6(),
             guarded,
         })]

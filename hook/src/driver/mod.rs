@@ -248,6 +248,10 @@ impl fmt::Display for NetworkUndo {
     }
 }
 
+/// The metric of the route by which a bridge with stand-ins leads to ::1, in table `local`. It is for packets that have to
+/// leave by that bridge: all others go by the kernel's own route to ::1, which has the metric 0.
+pub const LOOPBACK_METRIC: u32 = 4096;
+
 /// A bridge of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeLink {
@@ -262,6 +266,9 @@ pub struct BridgeLink {
     pub mtu: u32,
     /// The gateway addresses, and with IPv6 a link-local one.
     pub addresses: Vec<IpNet>,
+    /// What stands for ::1 of the host ([`stand_in`](crate::model::stand_in)): addresses that the kernel chooses as a
+    /// sender only where there is no other. With them comes the route of [`LOOPBACK_METRIC`].
+    pub stand_ins: Vec<Ipv6Addr>,
     /// Whether its network has IPv6.
     pub has_ipv6: bool,
     /// Whether rules of ours guard the network.

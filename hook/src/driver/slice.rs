@@ -23,6 +23,7 @@ impl Decisions for Slice {
             mac: Mac::of([0, 0, 0, 0].into()),
             mtu: network.options.mtu,
             addresses: Vec::new(),
+            stand_ins: Vec::new(),
             has_ipv6: false,
             guarded,
         })]

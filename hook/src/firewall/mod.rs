@@ -170,6 +170,7 @@ mod tests {
             routed: false,
             trusted: Vec::new(),
             ranges,
+            stand_ins: Vec::new(),
         }
     }
 
@@ -177,7 +178,16 @@ mod tests {
     pub(super) fn port(protocol: Protocol, host_address: HostAddress, label: &str) -> Publish {
         let target = "10.90.0.2:80".parse().unwrap();
         let reached_by = ReachedBy::Host;
-        Publish { protocol, host_address, host_port: 8080, target, reached_by, masquerade: false, label: label.into() }
+        Publish {
+            protocol,
+            host_address,
+            host_port: 8080,
+            target,
+            reached_by,
+            masquerade: false,
+            stand_in: None,
+            label: label.into(),
+        }
     }
 
     /// What both backends make of `networks`, the rules of iptables and the elements of nftables, line by line.

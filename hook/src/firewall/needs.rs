@@ -1,14 +1,14 @@
 //! What networks and containers need of the firewall.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::{InputLoop, Source};
 use crate::model::{
     Families, Family, GatewayMode, HostAddress, InterfaceName, Masquerade, Network, Options, PortMapping, Protocol,
-    Publishing, Sandbox, Subnet,
+    Publishing, Sandbox, Subnet, stand_in,
 };
 
 /// Everything the host's firewall must hold.
@@ -64,6 +64,8 @@ pub struct NetworkNeeds {
     pub trusted: Vec<InterfaceName>,
     /// Its address ranges.
     pub ranges: Vec<RangeNeeds>,
+    /// The addresses on its bridge that stand for ::1 of the host ([`stand_in`]).
+    pub stand_ins: Vec<Ipv6Addr>,
 }
 
 /// An address range of a network.
@@ -94,7 +96,8 @@ impl NetworkNeeds {
             outbound: outbound.filter(|address| address.is_ipv4() == subnet.range.addr().is_ipv4()),
         };
         let ranges = network.subnets.iter().map(range).collect();
-        Some(Self { bridge: network.link()?.clone(), icc, internal, routed, trusted, ranges })
+        let stand_ins = network.stand_ins().collect();
+        Some(Self { bridge: network.link()?.clone(), icc, internal, routed, trusted, ranges, stand_ins })
     }
 }
 
@@ -149,6 +152,8 @@ pub struct Publish {
     pub reached_by: ReachedBy,
     /// Whether the container sees the gateway of its network as the sender: it would answer others by another link.
     pub masquerade: bool,
+    /// What stands for ::1 of the host on the network that it leads to; none for IPv4.
+    pub stand_in: Option<Ipv6Addr>,
     /// The container, for people who read the rules; and whether the port was published for one family alone.
     pub label: Label,
 }
@@ -199,6 +204,16 @@ impl Publish {
         facts(self) == facts(other)
     }
 
+    /// The stand-in for ::1 of the host, where it is reached there.
+    pub fn loopback(&self) -> Option<Ipv6Addr> {
+        let is_there = match self.host_address {
+            HostAddress::Any | HostAddress::AnyOf(_) => true,
+            HostAddress::V6(address) => address.is_loopback(),
+            HostAddress::V4(_) => false,
+        };
+        self.stand_in.filter(|_| is_there && self.reached_by.has_host())
+    }
+
     /// The family of its addresses; none where they are of two.
     pub fn family(&self) -> Option<Family> {
         let host: Option<IpAddr> = self.host_address.into();
@@ -230,6 +245,8 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
         Publishing::Routed => ReachedBy::Container,
         Publishing::Direct | Publishing::Masqueraded | Publishing::Off => ReachedBy::Host,
     };
+    let nets = || sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let stand_in = nets().find(|net| net.addr() == target).copied().and_then(stand_in);
     let one = |mapping: &PortMapping| {
         let (protocol, host_address) = (mapping.protocol, mapping.host_address);
         let only = host_address.family().filter(|_| host_address.one().is_none());
@@ -249,6 +266,7 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
             target: SocketAddr::new(target, port),
             reached_by,
             masquerade: publishing == Publishing::Masqueraded,
+            stand_in,
             label: label.clone(),
         })
     };

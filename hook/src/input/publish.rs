@@ -175,9 +175,6 @@ fn parse_address(text: &str) -> Result<HostAddress, String> {
     // Rust takes neither 010.0.0.1, which is 8.0.0.1 to some readers, nor 127.1, which is no address to others.
     match text.parse::<IpAddr>().ok() {
         Some(ip) if ip.is_multicast() => Err(format!("has the multicast address {text} as host address")),
-        Some(IpAddr::V6(v6)) if v6.is_loopback() => {
-            Err("has the host address [::1], at which nothing can be published yet; 127.0.0.1 can".into())
-        }
         Some(IpAddr::V6(v6)) if v6.is_unicast_link_local() => {
             Err(format!("has the link-local host address {text}, from which nothing is forwarded"))
         }
@@ -253,6 +250,8 @@ fn first_in(ranges: &BTreeMap<u16, u16>, ports: &RangeInclusive<u16>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
+
     use crate::model::Family;
 
     fn list_of(text: &str) -> Result<Vec<PublishRequest>, Invalid> {
@@ -282,6 +281,13 @@ mod tests {
             ("[::]:8080:80", v6, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Tcp),
             ("[2001:db8::1]:8080:80/udp", one_v6, HostPort::Exactly(8080..=8080), 80..=80, Protocol::Udp),
             ("[2001:db8::1]::80", one_v6, HostPort::Free, 80..=80, Protocol::Tcp),
+            (
+                "[::1]:8080:80",
+                HostAddress::V6(Ipv6Addr::LOCALHOST),
+                HostPort::Exactly(8080..=8080),
+                80..=80,
+                Protocol::Tcp,
+            ),
             ("127.0.0.1:8443:443/tcp", local, HostPort::Exactly(8443..=8443), 443..=443, Protocol::Tcp),
             ("127.0.0.1::443", local, HostPort::Free, 443..=443, Protocol::Tcp),
             ("9000-9010:9000-9010", any, HostPort::Exactly(9000..=9010), 9000..=9010, Protocol::Tcp),
@@ -350,7 +356,6 @@ mod tests {
             ("224.0.0.1:80:80", "multicast"),
             ("::1:80:80", "brackets"),
             ("[::1:80:80", "bracket"),
-            ("[::1]:53:53/udp", "127.0.0.1 can"),
             ("[fe80::1]:53:53/udp", "link-local"),
             ("[::ffff:192.0.2.1]:80:80", "as it is"),
             ("[ff02::1]:80:80", "multicast"),

@@ -12,6 +12,7 @@ mod network_options;
 mod port;
 mod sandbox;
 mod shown;
+mod stand_in;
 mod state;
 
 pub use alias::Alias;
@@ -28,4 +29,5 @@ pub use network_options::{GatewayMode, Masquerade, Options, StaticRoute};
 pub use port::{HostAddress, PortMapping, Protocol};
 pub use sandbox::{Mode, Namespace, NetnsLocator, Requester, ResolverChoice, Sandbox};
 pub use shown::{is_printable, shown, shown_json};
+pub use stand_in::stand_in;
 pub use state::State;

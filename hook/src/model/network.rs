@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Families, Family, GatewayMode, InterfaceName, NetworkName, Options};
+use super::{Families, Family, GatewayMode, InterfaceName, NetworkName, Options, stand_in};
 
 /// Where the name server answers: a link-local address (RFC 3927), which no range of a network may have, and a unique
 /// local one (RFC 4193) for containers without IPv4.
@@ -54,6 +54,11 @@ impl Network {
     pub fn host_addresses(&self) -> impl Iterator<Item = IpNet> {
         let subnets = if self.options.mode == GatewayMode::Isolated { &[][..] } else { &self.subnets };
         subnets.iter().filter_map(Subnet::gateway_with_prefix)
+    }
+
+    /// The stand-ins for ::1 of those ranges, on the same link ([`stand_in`]).
+    pub fn stand_ins(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.host_addresses().filter_map(stand_in)
     }
 
     /// The families of its ranges.

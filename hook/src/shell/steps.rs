@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{PID, word};
-use crate::driver::{BridgeLink, EndpointStep, FilterProgram, InterfaceIpv6, NetworkStep, SandboxStep, Setting, Veth};
+use crate::driver::{
+    BridgeLink, EndpointStep, FilterProgram, InterfaceIpv6, LOOPBACK_METRIC, NetworkStep, SandboxStep, Setting, Veth,
+};
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
 use crate::model::{Alias, Mac, StaticRoute};
 
@@ -13,7 +15,7 @@ use crate::model::{Alias, Mac, StaticRoute};
 pub fn network_step(step: &NetworkStep) -> Vec<String> {
     match step {
         NetworkStep::Bridge(bridge) => {
-            let BridgeLink { name, alias, mac, mtu, addresses, .. } = bridge;
+            let BridgeLink { name, alias, mac, mtu, addresses, stand_ins, .. } = bridge;
             let (name, alias) = (word(name.as_str()), alias.to_string());
             let mut lines = vec![
                 format!("ip link add {name} address {mac} type bridge"),
@@ -22,7 +24,13 @@ pub fn network_step(step: &NetworkStep) -> Vec<String> {
             ];
             lines.extend(bridge.settings().iter().map(setting));
             lines.extend(addresses.iter().map(|address| address_on(address, &name)));
+            let stand_in =
+                |address| format!("ip address add {address}/128 dev {name} nodad noprefixroute preferred_lft 0");
+            lines.extend(stand_ins.iter().map(stand_in));
             lines.push(format!("ip link set {name} alias {} up", word(&alias)));
+            if !stand_ins.is_empty() {
+                lines.push(format!("ip -6 route add local ::1 dev {name} table local metric {LOOPBACK_METRIC}"));
+            }
             lines
         }
     }

@@ -66,8 +66,14 @@ fn in_maps(host: &Place) -> Result<Elements> {
     let ours =
         |map: &&Value| map["table"] == "ocinet" && map["name"].as_str().is_some_and(|name| name.starts_with("publish"));
     let maps = objects.iter().map(|object| &object["map"]).filter(ours);
-    let elements = maps.filter_map(|map| map["elem"].as_array()).flatten();
-    let mut all: Elements = elements.map(|element| read(&element[0], &element[1])).collect();
+    let mut all = Elements::new();
+    for map in maps {
+        // The keys of that map have no address, which is always ::1.
+        let host = if map["name"] == "publish6_loopback" { "::1 . " } else { "" };
+        let elements = map["elem"].as_array().into_iter().flatten();
+        let read = elements.map(|element| read(&element[0], &element[1]));
+        all.extend(read.map(|(element, comment)| (format!("{host}{element}"), comment)));
+    }
     for set in objects.iter().map(|object| &object["set"]) {
         let name = set["name"].as_str().unwrap_or_default();
         let Some((kind, _)) = name.split_once("4_ports").or_else(|| name.split_once("6_ports")) else { continue };

@@ -54,12 +54,16 @@ const FORMS: [(&str, &str); 14] = [
     ("0.0.0.0:8080:80", "All addresses of IPv4."),
     ("[::]:8080:80", "All addresses of IPv6."),
     ("[2001:db8::1]:8080:80", "That address of the host."),
-    ("[::1]:8080:80", "The host's loopback of IPv6: refused in this release."),
+    (
+        "[::1]:8080:80",
+        "The host's loopback of IPv6: it is reached from the host alone. Not where iptables keeps the rules.",
+    ),
 ];
 
 const REACH: [&str; 3] = [
-    "A published port is reached from the network, from the host by any of its addresses and by 127.0.0.1, from other \
-     containers, and from the container itself through the host's address.",
+    "A published port is reached from the network, from the host by any of its addresses, by 127.0.0.1 and by ::1, from \
+     other containers, and from the container itself through the host's address. By ::1 it is where the container has \
+     IPv6 and nftables keeps the rules.",
     "Without HOST-ADDRESS it is published on every address of the host, of each family that the container has on the \
      network to which its ports lead; `publish_default_address` changes that, \
      and so does `host_binding` of the network to which the ports lead. In a routed network they are reached at the \

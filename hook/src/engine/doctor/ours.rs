@@ -317,6 +317,7 @@ fn trouble_of_network(network: &Network, fault: NetworkFault) -> String {
         NetworkFault::Missing => format!("of network {} is missing, or down", network.name),
         NetworkFault::Mtu(mtu) => format!("has MTU {mtu}, and its network {}", network.options.mtu),
         NetworkFault::Mac(mac) => format!("has MAC {mac}, and containers send to the one that it was made with"),
+        NetworkFault::LoopbackRoute => "has lost its route for ::1 in table local".to_owned(),
         NetworkFault::Address(address) => format!("has lost its address {address}"),
         NetworkFault::Setting(setting) => {
             format!("has another value than {} in {}", setting.value, setting.path())

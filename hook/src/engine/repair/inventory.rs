@@ -3,7 +3,7 @@
 mod joined_links;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -16,7 +16,7 @@ use crate::input::config::{self, Config};
 use crate::kernel::{ContainerInterface, OurLink};
 use crate::model::{
     Alias, ContainerId, DrainingEndpoint, Endpoint, Families, Family, Gateway, HostAddress, InterfaceName, Key, Mac,
-    Mode, Namespace, NetnsLocator, Network, PortMapping, Publishing, Sandbox, State, Subnet, Wire, quoted,
+    Mode, Namespace, NetnsLocator, Network, PortMapping, Publishing, Sandbox, State, Subnet, Wire, quoted, stand_in,
 };
 use crate::store::Forwarding;
 
@@ -182,8 +182,10 @@ fn network(bridge: &SeenLink, all: &Seen) -> Option<(u32, Network)> {
     let Seen { links, rules, definitions } = all;
     let SeenLink { link, addresses, .. } = bridge;
     let Alias::Network(name) = &link.alias else { return None };
-    // Every bridge with IPv6 has a link-local one, which is of no range of the network.
-    let is_of_range = |net: &&IpNet| !matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+    // Every bridge with IPv6 has a link-local one, and stand-ins for ::1: these are of no range of the network.
+    let stand_ins: Vec<Ipv6Addr> = addresses.iter().copied().filter_map(stand_in).collect();
+    let is_other = |v6: Ipv6Addr| v6.is_unicast_link_local() || stand_ins.contains(&v6);
+    let is_of_range = |net: &&IpNet| !matches!(net, IpNet::V6(v6) if is_other(v6.addr()));
     let addresses: Vec<IpNet> = addresses.iter().filter(is_of_range).copied().collect();
     let subnets = addresses.iter().map(|net| subnet_of(*net)).collect();
     let mut network = Network::of_bridge(name.clone(), link.name.clone(), subnets);
@@ -350,7 +352,16 @@ mod tests {
     fn port(target: &str, host_port: u16) -> Publish {
         let target = target.parse().unwrap();
         let (protocol, host_address, label) = (Protocol::Tcp, HostAddress::Any, "shop".into());
-        Publish { protocol, host_address, host_port, target, reached_by: ReachedBy::Host, masquerade: false, label }
+        Publish {
+            protocol,
+            host_address,
+            host_port,
+            target,
+            reached_by: ReachedBy::Host,
+            masquerade: false,
+            stand_in: None,
+            label,
+        }
     }
 
     fn inventory(links: Vec<SeenLink>, published: Vec<Publish>) -> Inventory {

@@ -10,7 +10,7 @@ use crate::decide::published::PublishedBy;
 use crate::decide::request::{EndpointRequest, Request, Wiring};
 use crate::driver::{self, Facts, SandboxStep, Setting};
 use crate::engine::network::Declared;
-use crate::engine::rules::{input_loop_by, not_forwarded, refuse_unasked};
+use crate::engine::rules::{input_loop_by, not_forwarded, refuse_loopback, refuse_unasked};
 use crate::engine::sandbox::{AskedNetworks, LeaseConflict, LeaseRequest, Leased, grant, intent, no_address};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::{InputLoop, Kind, Needs, NetworkNeeds, publish_needs};
@@ -315,6 +315,7 @@ impl Engine {
         if kind == Kind::None || needs.is_empty() {
             return Ok(());
         }
+        refuse_loopback(kind, publish_needs(sandbox).iter())?;
         let missing = not_forwarded(needs.iter())?;
         let mut base = self.rules.base(&row, &mut self.links)?;
         base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;

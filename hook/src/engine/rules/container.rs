@@ -1,10 +1,12 @@
 //! What one container needs of the rules: at its attach, when it stands and is looked at again, and at its detach.
 
+use std::net::Ipv6Addr;
+
 use super::forwarding::not_forwarded;
 use super::ruleset::Rules;
 use crate::engine::locks::FirewallLock;
 use crate::engine::{Error, Result};
-use crate::firewall::{Change, NetworkNeeds, Publish, moved_ports, publish_needs};
+use crate::firewall::{Change, Kind, NetworkNeeds, Publish, moved_ports, publish_needs};
 use crate::kernel::HostLinks;
 use crate::model::{Endpoint, Families, Family, Network, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
@@ -17,6 +19,20 @@ pub(in crate::engine) fn refuse_unasked<'p>(mut ports: impl Iterator<Item = &'p 
     Err(Error::Conflict(
         "published_ports = \"respect-host-firewall\" in config.toml cannot be kept for IPv6: publish ports on a network \
          without IPv6, or on an IPv4 address of the host"
+            .into(),
+    ))
+}
+
+/// Refuses ports on ::1 where iptables keeps the rules: it changes the address of a packet by NAT alone, and the kernel
+/// lets no answer to ::1 in by a bridge.
+pub(in crate::engine) fn refuse_loopback<'p>(kind: Kind, mut ports: impl Iterator<Item = &'p Publish>) -> Result<()> {
+    let is_at_loopback = |port: &Publish| port.host_address.one() == Some(Ipv6Addr::LOCALHOST.into());
+    if !matches!(kind, Kind::IptablesNft | Kind::IptablesLegacy) || !ports.any(is_at_loopback) {
+        return Ok(());
+    }
+    Err(Error::Conflict(
+        "iptables cannot lead [::1] of the host to a container: publish the port on 127.0.0.1, or have nftables keep \
+         the rules (firewall in config.toml)"
             .into(),
     ))
 }
@@ -102,6 +118,7 @@ impl Rules {
         if networks.iter().all(|network| network.link().is_none()) {
             return Ok(());
         }
+        refuse_loopback(kind, ports.iter())?;
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
         let base = self.base(&row, links)?;
         if base.input_loop.is_used() {

@@ -16,7 +16,7 @@ mod moving;
 mod pass;
 mod ruleset;
 
-pub(super) use container::refuse_unasked;
+pub(super) use container::{refuse_loopback, refuse_unasked};
 pub(super) use forwarding::{forward_no_more, not_forwarded};
 pub(super) use input_loop::{input_loop_by, is_input_loop_as_needed};
 pub(super) use pass::{Passes, Unpassed, passed_families};

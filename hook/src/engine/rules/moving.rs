@@ -6,7 +6,7 @@
 
 use slog::{Logger, info, warn};
 
-use super::container::refuse_unasked;
+use super::container::{refuse_loopback, refuse_unasked};
 use super::forwarding::forward_no_more;
 use super::input_loop;
 use super::ruleset::Rules;
@@ -40,6 +40,8 @@ impl Rules {
         let _alone = alone_at_firewall(&self.locks)?;
         let row = store.read().host_row()?;
         let kind = self.keeper.configured(&row)?;
+        let ports: Vec<Publish> = store.read().sandboxes()?.iter().flat_map(publish_needs).collect();
+        refuse_loopback(kind, ports.iter())?;
         let HostRow { firewall: now, former_firewalls: mut former, .. } = row;
         former.extend(now);
         former.retain(|former| *former != kind && former.has_rules());

@@ -110,6 +110,7 @@ pub fn published(line: &str) -> Option<Publish> {
         target,
         reached_by,
         masquerade: false,
+        stand_in: None,
         label: Label::from(after("--comment").unwrap_or_default().trim_matches('"')),
     })
 }

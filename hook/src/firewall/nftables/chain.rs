@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::words::{Words, words};
-use super::{Table, addressed, input_loop, internal};
+use super::{Table, addressed, input_loop, internal, loopback};
 use crate::firewall::Base;
 use crate::model::Family;
 
@@ -49,7 +49,10 @@ const CHAINS: &[Chain] = &[
     Chain {
         name: "output",
         base: "type nat hook output priority -100; policy accept;",
-        rules: &["fib daddr type local jump publish"],
+        rules: &[
+            "{only6}ip6 daddr @stand_ins6 dnat ip6 to meta l4proto . th dport map @publish6_loopback",
+            "fib daddr type local jump publish",
+        ],
     },
     Chain {
         name: "postrouting",
@@ -115,7 +118,9 @@ pub(super) fn inet_chains(base: &Base) -> impl Iterator<Item = &'static Chain> {
     };
     let guard = if base.has_addressed { &addressed::GUARD_WITH_ADDRESSED } else { &GUARD };
     let prerouting = if base.input_loop.is_used() { &input_loop::PREROUTING_WITH_LOOP } else { &PREROUTING };
-    [guard].into_iter().chain(CHAINS).chain([forward, prerouting]).chain(base.has_internal.then_some(&internal::INPUT))
+    let input = base.has_internal.then_some(&internal::INPUT);
+    let loopback = if base.has_ipv6 { loopback::CHAINS } else { &[] };
+    [guard].into_iter().chain(CHAINS).chain([forward, prerouting]).chain(input).chain(loopback)
 }
 
 impl Chain {

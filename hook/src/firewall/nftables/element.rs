@@ -2,7 +2,7 @@
 //! for `nft` and as bytes for the kernel.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::field::{Field, Type};
 use super::set::{Set, Shape};
@@ -57,7 +57,7 @@ pub fn bridge_element(bridge: &InterfaceName) -> Element {
 }
 
 fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
-    let NetworkNeeds { bridge, icc, internal, routed, trusted, ranges } = network;
+    let NetworkNeeds { bridge, icc, internal, routed, trusted, ranges, stand_ins } = network;
     let link = || Field::Link(bridge.clone());
     let mut elements = vec![bridge_element(bridge)];
     if *icc {
@@ -87,6 +87,8 @@ fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
         }
         elements.push(Element::key(Set::Networks(family), [link(), Field::Range(*range)]));
     }
+    let stand_ins = stand_ins.iter().map(|address| Element::key(Set::StandIns, [Field::Address((*address).into())]));
+    elements.extend(stand_ins);
     elements
 }
 
@@ -117,26 +119,41 @@ pub fn port_elements(port: &Publish, base: &Base) -> Vec<Element> {
         ReachedBy::HostAndContainer => Some(at_container(Set::TrustedPorts(family))),
         ReachedBy::Host => None,
     };
-    let (publish, ports, asked): (Set, Set, Set) = match port.host_address {
-        HostAddress::Any | HostAddress::AnyOf(_) => {
-            (Set::PublishAny(family), Set::PortsAny(family), Set::AskedAny(family))
-        }
-        HostAddress::V4(_) | HostAddress::V6(_) => {
-            (Set::PublishAddr(family), Set::PortsAddr(family), Set::AskedAddr(family))
-        }
-    };
-    let host = port.host_address.one().map(Field::Address);
+    let (publish, judged, asked) = places(port, family);
+    let host = port.host_address.one().filter(|_| publish != Set::PublishLoopback).map(Field::Address);
     let key: Vec<Field> =
         host.into_iter().chain([Field::Protocol(port.protocol), Field::Port(port.host_port)]).collect();
-    // Conntrack calls no packet of UDP invalid to which the host would answer.
-    let judged = (port.protocol != Protocol::Udp).then_some(ports);
     let beside = judged.into_iter().chain(base.input_loop.is_used().then_some(asked));
     let beside = beside.map(|set| Element::key(set, key.clone()));
     let container = || Element::key(Set::Masqueraded(family), [Field::Address(port.target.ip())]);
     let beside: Vec<Element> = beside.chain(port.masquerade.then(container)).collect();
     let data = vec![Field::Address(port.target.ip()), Field::Port(port.target.port())];
     let published = Element { set: publish, key, data, comment: Some(port.label.to_string()) };
-    [published].into_iter().chain(beside).chain(trusted).collect()
+    [published].into_iter().chain(beside).chain(trusted).chain(loopback_element(port)).collect()
+}
+
+/// The map in which a port of the host leads to a container; the set by which conntrack judges what is sent there; and
+/// that by which the host's own rules are asked.
+fn places(port: &Publish, family: Family) -> (Set, Option<Set>, Set) {
+    // Conntrack calls no packet of UDP invalid to which the host would answer.
+    let judged = |set| (port.protocol != Protocol::Udp).then_some(set);
+    match port.host_address {
+        HostAddress::Any | HostAddress::AnyOf(_) => {
+            (Set::PublishAny(family), judged(Set::PortsAny(family)), Set::AskedAny(family))
+        }
+        // The kernel drops what comes from outside for ::1.
+        HostAddress::V6(one) if one.is_loopback() => (Set::PublishLoopback, None, Set::AskedAddr(family)),
+        HostAddress::V4(_) | HostAddress::V6(_) => {
+            (Set::PublishAddr(family), judged(Set::PortsAddr(family)), Set::AskedAddr(family))
+        }
+    }
+}
+
+/// That by which what the host sends to the port at ::1 gets a stand-in.
+fn loopback_element(port: &Publish) -> Option<Element> {
+    let data = vec![Field::Address(port.loopback()?.into())];
+    let key = [Field::Protocol(port.protocol), Field::Port(port.host_port)];
+    Some(Element { data, ..Element::key(Set::Loopback, key) })
 }
 
 /// Those of all `ports`, as the kernel takes them; what stands for several ports of a container is there once.
@@ -230,11 +247,13 @@ impl Encoded {
                 target,
                 reached_by,
                 masquerade: false,
+                stand_in: None,
                 label,
             });
         }
         let (host_address, &Field::Protocol(protocol), &Field::Port(host_port)) = (match (self.set, &key[..]) {
             (Set::PublishAny(_), [protocol, port]) => (HostAddress::Any, protocol, port),
+            (Set::PublishLoopback, [protocol, port]) => (HostAddress::V6(Ipv6Addr::LOCALHOST), protocol, port),
             (Set::PublishAddr(_), [Field::Address(address), protocol, port]) => {
                 (HostAddress::from(Some(*address)), protocol, port)
             }
@@ -250,6 +269,7 @@ impl Encoded {
             target: SocketAddr::new(address, port),
             reached_by: ReachedBy::Host,
             masquerade: false,
+            stand_in: None,
             label,
         })
     }

@@ -29,6 +29,8 @@
 //!   forwarding on (that of IPv4 alone: a host that routes IPv6 did so before).
 //! * Where a network is internal, `forward` drops what passes between it and another link before all that, and `input`
 //!   leaves it the gateway's addresses alone (`nftables/internal.rs`).
+//! * `loopback_out` and `loopback_in` give what the host sends to a published port at ::1 an address that an answer can
+//!   be led to, and take it back (`nftables/loopback.rs`).
 //! * Where other hosts address the containers of a network, `guard` and `forward` let them (`nftables/addressed.rs`).
 
 mod addressed;
@@ -38,6 +40,7 @@ mod field;
 mod held;
 mod input_loop;
 mod internal;
+mod loopback;
 mod set;
 mod words;
 

@@ -47,6 +47,12 @@ pub enum Set {
     RoutedPorts(Family),
     /// Those that are so from trusted links.
     TrustedPorts(Family),
+    /// The addresses that stand for ::1 of the host.
+    StandIns,
+    /// Which of them stands for it where it is sent to a port.
+    Loopback,
+    /// Where ports lead that are published on ::1 alone.
+    PublishLoopback,
     /// Ports published on any address about which the host's own rules are asked.
     AskedAny(Family),
     /// Those published on one.
@@ -142,7 +148,9 @@ impl Set {
             Self::AskedAny,
             Self::AskedAddr,
         ];
-        let all = head.chain([Self::Closed]).chain(of_families.into_iter().flat_map(each));
+        let of_ipv6 = [Self::StandIns, Self::Loopback, Self::PublishLoopback];
+        let of_ipv6 = of_ipv6.into_iter().filter(|_| families.contains(&Family::V6));
+        let all = head.chain([Self::Closed]).chain(of_families.into_iter().flat_map(each)).chain(of_ipv6);
         all.filter(|set| !matches!(set, Self::AskedAny(Family::V6) | Self::AskedAddr(Family::V6)))
     }
 
@@ -173,6 +181,9 @@ impl Set {
             Self::Routed => Shape::set("routed", &[Link]),
             Self::RoutedPorts(f) => Shape::set(name("routed", f, "_ports"), &[Address(f), Protocol, Port]),
             Self::TrustedPorts(f) => Shape::set(name("trusted", f, "_ports"), &[Address(f), Protocol, Port]),
+            Self::StandIns => Shape::set("stand_ins6", &[Address(Family::V6)]),
+            Self::Loopback => Shape::map("loopback6", &[Protocol, Port], &[Address(Family::V6)]),
+            Self::PublishLoopback => Shape::map("publish6_loopback", &[Protocol, Port], &[Address(Family::V6), Port]),
             Self::AskedAny(f) => Shape::set(name("asked", f, "_any"), &[Protocol, Port]).of_input_loop(),
             Self::AskedAddr(f) => Shape::set(name("asked", f, "_addr"), &[Address(f), Protocol, Port]).of_input_loop(),
         }

@@ -16,7 +16,7 @@ pub(super) struct Words {
     pub icmp: &'static str,
     /// The header that has the addresses.
     pub header: &'static str,
-    /// The addresses of the host alone.
+    /// The addresses of the host alone. For ::1, what stands for it (`nftables/loopback.rs`).
     pub loopback: &'static str,
     /// Where the name server answers.
     pub names: &'static str,
@@ -31,10 +31,9 @@ const V6: Words = Words {
     address: "ipv6_addr",
     icmp: "ipv6-icmp",
     header: "ip6",
-    loopback: "::1",
+    loopback: "@stand_ins6",
     names: "fd6f:6369:6e65:7400::53",
-    // A connection to ::1 that is translated gets no answer: that comes in by a bridge, and the kernel drops what comes
-    // in for ::1 by another link than lo (`ip6_rcv_core`, net/ipv6/ip6_input.c).
+    // What is sent to ::1 and is for a published port has a stand-in's address here.
     any: "ip6 daddr != ::1",
 };
 

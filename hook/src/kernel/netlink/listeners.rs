@@ -87,7 +87,7 @@ fn meets(listener: Listener, published: HostAddress) -> bool {
         HostAddress::Any | HostAddress::AnyOf(Family::V4) => {
             v4(|address, _| !address.is_loopback() || address == Ipv4Addr::LOCALHOST)
         }
-        HostAddress::AnyOf(Family::V6) => v6(|address, _| !address.is_loopback()),
+        HostAddress::AnyOf(Family::V6) => v6(|_, _| true),
         HostAddress::V4(_) => v4(|address, one| address.is_unspecified() || Some(address.into()) == one),
         HostAddress::V6(_) => v6(|address, one| address.is_unspecified() || Some(address.into()) == one),
     }
@@ -240,7 +240,8 @@ mod tests {
         let (v6, one) = (HostAddress::AnyOf(Family::V6), HostAddress::from(Some("2001:db8::1".parse().unwrap())));
         assert!(meets("::", v6) && meets("::", one) && meets("::", HostAddress::Any) && meets("2001:db8::1", one));
         assert!(meets("2001:db8::2", v6) && !meets("2001:db8::2", one) && !meets("2001:db8::2", HostAddress::Any));
-        assert!(!meets("::1", v6), "what is published on every address leaves that alone");
+        let loopback = HostAddress::from(Some("::1".parse().unwrap()));
+        assert!(meets("::1", v6) && meets("::1", loopback) && meets("::", loopback) && !meets("127.0.0.1", loopback));
         assert!(!meets("0.0.0.0", v6) && !meets("::ffff:192.0.2.1", v6) && meets("::ffff:192.0.2.1", v4("192.0.2.1")));
         assert!(!super::meets(listener("::", true), HostAddress::AnyOf(Family::V4)));
     }

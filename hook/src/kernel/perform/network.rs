@@ -1,5 +1,7 @@
 //! The steps for what the endpoints of a network share on the host.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::driver::{EndpointStep, NetworkStep, NetworkUndo, Setting, Veth};
@@ -19,6 +21,8 @@ pub enum NetworkFault {
     Mac(Mac),
     /// It lacks this address.
     Address(IpNet),
+    /// It lacks the route by which the kernel answers what comes in for ::1.
+    LoopbackRoute,
     /// It lacks this setting.
     Setting(Setting),
 }
@@ -92,9 +96,13 @@ pub fn network_faults(links: &mut HostLinks, step: &NetworkStep) -> Result<Vec<N
             let mtu = (found.mtu != bridge.mtu).then_some(NetworkFault::Mtu(found.mtu));
             let mac = (found.mac != bridge.mac).then_some(NetworkFault::Mac(found.mac));
             let missing = bridge.addresses.iter().filter(|address| !there.contains(address));
-            let addresses = missing.map(|address| NetworkFault::Address(*address));
+            let stand_ins = bridge.stand_ins.iter().map(|address| IpNet::from(IpAddr::from(*address)));
+            let stand_ins = stand_ins.filter(|address| !there.contains(address));
+            let addresses = missing.copied().chain(stand_ins).map(NetworkFault::Address);
+            let is_routed = bridge.stand_ins.is_empty() || links.has_loopback_route(&bridge.name)?;
+            let route = (!is_routed).then_some(NetworkFault::LoopbackRoute);
             let settings = found.differing.into_iter().map(NetworkFault::Setting);
-            Ok(mtu.into_iter().chain(mac).chain(addresses).chain(settings).collect())
+            Ok(mtu.into_iter().chain(mac).chain(addresses).chain(route).chain(settings).collect())
         }
     }
 }

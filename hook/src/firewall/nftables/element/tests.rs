@@ -123,12 +123,23 @@ fn what_is_of_two_families_has_no_element() {
 #[test]
 fn the_elements_of_ipv6_are_in_sets_of_their_own() {
     let base = Base { has_ipv6: true, input_loop: InputLoop::Unused, ..needs().base };
-    let to_v6 = Publish { target: "[fd00::2]:80".parse().unwrap(), ..port(HostAddress::Any, "web") };
-    let at_one = Publish { host_address: HostAddress::V6(Ipv6Addr::LOCALHOST), masquerade: true, ..to_v6.clone() };
-    let mut network = NetworkNeeds { internal: true, ..network("ocinet0", "fd00::/64") };
+    let stand_in: Ipv6Addr = "fdcc::7".parse().unwrap();
+    let target = "[fd00::2]:80".parse().unwrap();
+    let to_v6 = Publish { target, stand_in: Some(stand_in), ..port(HostAddress::Any, "web") };
+    let at = |address: &str| Publish {
+        host_address: HostAddress::V6(address.parse().unwrap()),
+        masquerade: true,
+        ..to_v6.clone()
+    };
+    let mut network = NetworkNeeds { internal: true, stand_ins: vec![stand_in], ..network("ocinet0", "fd00::/64") };
     network.ranges[0].gateway = Some("fd00::1".parse().unwrap());
     network.ranges[0].outbound = Some("2001:db8::9".parse().unwrap());
-    let all = Needs { base, networks: vec![network], publish: vec![to_v6, at_one], sources: Vec::new() };
+    let all = Needs {
+        base,
+        networks: vec![network],
+        publish: vec![to_v6.clone(), at("2001:db8::1"), at("::1")],
+        sources: Vec::new(),
+    };
     let lines: Vec<String> = elements(&all).iter().map(|e| format!("{} {}", e.set.name(), e.text())).collect();
     assert_eq!(
         lines,
@@ -142,17 +153,24 @@ fn the_elements_of_ipv6_are_in_sets_of_their_own() {
             "nat_subnets6 fd00::/64",
             "outbound6 fd00::/64 : 2001:db8::9",
             "networks6 \"ocinet0\" . fd00::/64",
+            "stand_ins6 fdcc::7",
             "publish6_any tcp . 8080 comment \"web\" : fd00::2 . 80",
             "ports6_any tcp . 8080",
-            "publish6_addr ::1 . tcp . 8080 comment \"web\" : fd00::2 . 80",
-            "ports6_addr ::1 . tcp . 8080",
+            "loopback6 tcp . 8080 : fdcc::7",
+            "publish6_addr 2001:db8::1 . tcp . 8080 comment \"web\" : fd00::2 . 80",
+            "ports6_addr 2001:db8::1 . tcp . 8080",
             "masqueraded6 fd00::2",
+            "publish6_loopback tcp . 8080 comment \"web\" : fd00::2 . 80",
+            "masqueraded6 fd00::2",
+            "loopback6 tcp . 8080 : fdcc::7",
         ]
     );
     let closed: Vec<_> = base_elements(&all.base).map(|element| element.encode().family()).collect();
     assert_eq!(closed, [Some(Family::V4), Some(Family::V6)], "as the kernel has them");
     let encoded = encoded_ports(&all.publish, &all.base);
-    assert_eq!(encoded.iter().find_map(Encoded::publish), Some(all.publish[0].clone()));
+    let read: Vec<_> = encoded.iter().filter_map(Encoded::publish).collect();
+    let without = |port: &Publish| Publish { stand_in: None, masquerade: false, ..port.clone() };
+    assert_eq!(read, all.publish.iter().map(without).collect::<Vec<_>>(), "what leads somewhere, and nothing else");
     let asked = encoded_ports(&all.publish, &Base { input_loop: InputLoop::Made { link: 7 }, ..all.base });
     assert_eq!(asked, [], "the host's own rules cannot be asked about them");
 }

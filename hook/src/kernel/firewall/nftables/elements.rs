@@ -173,6 +173,7 @@ mod tests {
             target: ([10, 90, 0, 2], host_port).into(),
             reached_by: ReachedBy::Host,
             masquerade: false,
+            stand_in: None,
             label: label.into(),
         };
         (0..count).map(one).collect()

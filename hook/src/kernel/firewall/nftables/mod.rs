@@ -179,9 +179,9 @@ impl Backend for Nftables {
             return Ok(Inventory::default());
         }
         let mut published = Vec::new();
-        for set in
-            Set::all().filter(|set| matches!(set, Set::PublishAny(_) | Set::PublishAddr(_) | Set::RoutedPorts(_)))
-        {
+        for set in Set::all().filter(|set| {
+            matches!(set, Set::PublishAny(_) | Set::PublishAddr(_) | Set::PublishLoopback | Set::RoutedPorts(_))
+        }) {
             published.extend(self.list(set)?.iter().filter_map(Encoded::publish));
         }
         let mut masqueraded = Vec::new();

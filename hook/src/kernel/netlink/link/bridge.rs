@@ -59,17 +59,24 @@ impl HostLinks {
         Ok(link.map(|link| link.header.index))
     }
 
-    /// Sets the MTU and the settings of the bridge `found` to those required.
+    /// Sets the MTU and the settings of the bridge `found` to those required, and adds the route that it may lack.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub(in crate::kernel) fn repair_bridge(&mut self, bridge: &BridgeLink, found: &StandingBridge) -> Result<()> {
+        self.lead_to_loopback(found.index, bridge)?;
         if found.mtu == bridge.mtu {
             return sysctl::set(&found.differing);
         }
         self.set_mtu(found.index, bridge.mtu, bridge)?;
         // With an MTU of 1280 or more the link gets IPv6 with default settings, so all settings are checked again.
         sysctl::set(&bridge.settings())
+    }
+
+    /// A link has routes only while it is up. So the next attach adds that to ::1 where the maker of the bridge was killed
+    /// before it did.
+    fn lead_to_loopback(&mut self, index: u32, bridge: &BridgeLink) -> Result<()> {
+        if bridge.stand_ins.is_empty() { Ok(()) } else { self.add_loopback_route(index, &bridge.name) }
     }
 
     fn set_mac(&mut self, index: u32, bridge: &BridgeLink) -> Result<()> {
@@ -93,7 +100,7 @@ impl HostLinks {
         ports: &[&Veth],
         locks: &LockFile,
     ) -> Result<()> {
-        let BridgeLink { name, alias, mac, mtu, addresses, .. } = bridge;
+        let BridgeLink { name, alias, mac, mtu, addresses, stand_ins, .. } = bridge;
         let (name, mac) = (name, *mac);
         let _making = locks.exclusive(Place::Bridges)?;
         match self.find(name)? {
@@ -119,6 +126,9 @@ impl HostLinks {
         for address in addresses {
             self.add_address(index, *address, name)?;
         }
+        for address in stand_ins {
+            self.add_stand_in(index, *address, name)?;
+        }
         // A port that cannot be joined does not keep the others cut off.
         let mut rejoined = Ok(());
         for port in ports {
@@ -126,6 +136,7 @@ impl HostLinks {
         }
         let up = LinkUnspec::new_with_index(index).alias(alias.to_string()).up().build();
         self.new_link(up, 0).map(drop).doing(|| format!("set bridge {name} up"))?;
+        self.lead_to_loopback(index, bridge)?;
         rejoined
     }
 

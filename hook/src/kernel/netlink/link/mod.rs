@@ -6,6 +6,7 @@ mod filter;
 mod guard;
 mod host_way;
 mod input_loop;
+mod loopback;
 mod mtu;
 mod neighbour;
 mod nsid;

@@ -49,6 +49,11 @@ pub(super) fn modes() -> Vec<CompletionCandidate> {
     networks().into_iter().chain(others).collect()
 }
 
+/// What can send a packet, and be sent one.
+pub(super) fn parties() -> Vec<CompletionCandidate> {
+    containers().into_iter().chain(networks()).chain(candidates(["host", "lan"].into_iter())).collect()
+}
+
 /// The ports of containers that are published.
 pub(super) fn ports() -> Vec<CompletionCandidate> {
     let ports: Vec<String> = sandboxes()

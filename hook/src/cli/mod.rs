@@ -8,6 +8,7 @@ mod completion;
 mod config;
 mod doctor;
 mod events;
+mod explain;
 mod gc;
 mod hook;
 mod inspect;
@@ -168,6 +169,20 @@ pub enum Command {
     /// Define networks, and show them and who is on them
     #[command(subcommand, after_help = "Example:\n  ocinet network ls")]
     Network(Box<network::Command>),
+    /// Say how a packet goes from one container to another, and which rule decides
+    ///
+    /// It is computed from the networks, the containers and their published ports, for the first packet of a new
+    /// connection; nothing is sent. Whether a program listens there is not looked at.
+    ///
+    /// The rules are named as nftables has them; those of iptables mean the same. Those of other programs, and the
+    /// operator's own, are not looked at.
+    ///
+    /// The exit code is 0 where the packet arrives, 6 where it does not, and 7 where what is not ocinet's decides: the
+    /// host's own rules, or another router.
+    #[command(
+        after_help = "Examples:\n  ocinet explain web db:5432\n  ocinet explain lan host:8080\n  ocinet explain frontend 192.0.2.1:53/udp"
+    )]
+    Explain(explain::Arguments),
     /// Print the addresses of a container's name, as containers on its networks are told them
     #[command(after_help = "Examples:\n  ocinet resolve web\n  ocinet resolve --network backend web")]
     Resolve(resolve::Arguments),
@@ -273,6 +288,7 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(options, log),
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
+            Self::Explain(arguments) => return arguments.run(options, log),
             Self::Resolve(arguments) => arguments.run(options, log),
             Self::Agent(command) => command.run(options, log),
             Self::Events(arguments) => arguments.run(options, log),

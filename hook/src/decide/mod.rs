@@ -15,5 +15,6 @@ pub mod published;
 pub mod request;
 mod similar;
 pub mod uplinks;
+pub mod way;
 
 pub use similar::similar;

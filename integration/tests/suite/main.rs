@@ -22,6 +22,7 @@ mod containerd_refusals;
 mod crowds;
 mod cycles;
 mod doctor;
+mod explain;
 mod families;
 mod faults;
 mod file_mounts;

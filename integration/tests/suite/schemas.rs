@@ -95,7 +95,7 @@ struct Seen(Vec<(&'static str, Value)>);
 
 impl Seen {
     fn take(&mut self, host: &Host, schema: &'static str, command: &str) -> Result<()> {
-        let text = host.sh(&format!("{OCINET} {command} || test $? = 1"))?;
+        let text = host.sh(&format!("{OCINET} {command} || test $? = 1 -o $? -ge 6"))?;
         self.0.push((schema, serde_json::from_str(&text).context(text)?));
         Ok(())
     }
@@ -116,6 +116,7 @@ impl Seen {
         self.take(host, "network-ls.json", "network ls --json")?;
         self.take(host, "network-inspect.json", "network inspect bridge own host")?;
         self.take(host, "doctor.json", "doctor --json")?;
+        self.take(host, "explain.json", &format!("explain --json lan {container}:80"))?;
         self.take_lines("log.json", &host.sh(&format!("{OCINET} log --json"))?)?;
         self.take(host, "config-show.json", "config show --json")
     }
@@ -152,6 +153,7 @@ fn under_a_runtime(seen: &mut Seen) -> Result<()> {
         host.container("refused").publish("8080:80").refused()?;
         seen.look(host, "web")?;
         seen.look(host, "pod")?;
+        seen.take(host, "explain.json", "explain --json away lan")?;
         seen.take(host, "plan.json", &format!("plan --json {}", web.bundle()))?;
         host.ocinet("network disconnect third web")?.success()?;
         host.ocinet("network disconnect own away")?.success()?;

@@ -1,0 +1,87 @@
+use clap_complete::engine::ArgValueCandidates;
+use serde_json::json;
+use slog::Logger;
+
+use ocinet::decide::way::{Verdict, Way};
+use ocinet::engine::{Engine, Explained, Question, Result};
+use ocinet::input::config::Config;
+use ocinet::model::shown;
+
+use super::screen::Screen;
+use super::{Options, print, print_json, report};
+
+/// Explain the way of a packet.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Who sends: a container, a network, host, lan, or an address
+    #[arg(value_name = "SRC", add = ArgValueCandidates::new(crate::cli::complete::parties))]
+    from: String,
+    /// To whom: the same, with a port as in web:80 or web:53/udp; without one, what has none, such as ping
+    #[arg(value_name = "DST[:PORT][/PROTOCOL]", add = ArgValueCandidates::new(crate::cli::complete::parties))]
+    to: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The exit codes of packets that do not arrive, apart from those of errors.
+const DROPPED: u8 = 6;
+const LEFT_TO_OTHERS: u8 = 7;
+
+impl Arguments {
+    /// Returns the exit code: whether the packet arrives.
+    pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
+        match self.answer(options, log) {
+            Ok(Verdict::Arrives) => 0,
+            Ok(Verdict::OthersDecide) => LEFT_TO_OTHERS,
+            Ok(Verdict::Dropped | Verdict::NoWay) => DROPPED,
+            Err(error) => report(Err(error), log),
+        }
+    }
+
+    fn answer(&self, options: &Options, log: &Logger) -> Result<Verdict> {
+        let question = Question::parse(&self.from, &self.to)?;
+        let mut engine = match options.engine_to_look(log)? {
+            Some(engine) => engine,
+            // No container was attached since the host booted: nothing but host and LAN are there.
+            None => Engine::open_to_plan(&options.state_dir, Config::unread(&options.config_dir), log.clone())?,
+        };
+        let explained = engine.explain(&question)?;
+        if self.json {
+            print_json(&as_json(&question, &explained))?;
+        } else {
+            print(&text(&question, &explained, Screen::of_stdout()))?;
+        }
+        Ok(explained.way.verdict)
+    }
+}
+
+fn as_json(question: &Question, Explained { from, to, way }: &Explained) -> serde_json::Value {
+    let Way { hops, verdict, rule, receiver } = way;
+    let verdict = match verdict {
+        Verdict::Arrives => "arrives",
+        Verdict::OthersDecide => "others decide",
+        Verdict::Dropped => "dropped",
+        Verdict::NoWay => "no way",
+    };
+    json!({
+        "from": from, "to": to, "port": question.port, "protocol": question.protocol,
+        "verdict": verdict, "receiver": receiver, "rule": rule, "hops": hops,
+    })
+}
+
+/// The verdict, the hops, and what decides.
+fn text(question: &Question, Explained { from, to, way }: &Explained, screen: Screen) -> String {
+    let port = question.port.map(|port| format!(", port {port}/{}", question.protocol)).unwrap_or_default();
+    let verdict = match way.verdict {
+        Verdict::Arrives => screen.green("arrives"),
+        Verdict::OthersDecide => screen.yellow("arrives where others let it pass"),
+        Verdict::Dropped => screen.red("is dropped"),
+        Verdict::NoWay => screen.red("has no way"),
+    };
+    let mut text = format!("{} to {}{port}: {verdict}\n", shown(from), shown(to));
+    for (nth, hop) in way.hops.iter().enumerate() {
+        text += &format!("{}\n", screen.wrapped(&format!("{}. {}", nth + 1, shown(hop)), "   "));
+    }
+    text + &format!("{}\n", screen.wrapped(&format!("=> {}", shown(&way.rule)), "   "))
+}

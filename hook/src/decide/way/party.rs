@@ -1,0 +1,123 @@
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Scene;
+use crate::decide::plan::default_routes;
+use crate::driver::name_server;
+use crate::model::{Endpoint, Mode, Network, Route, Sandbox, Subnet};
+
+/// One end of a way, as it was asked for.
+#[derive(Debug, Clone)]
+pub struct Party<'s> {
+    /// Who it is.
+    pub who: Who<'s>,
+    /// Its address, where that was asked for.
+    pub address: Option<IpAddr>,
+}
+
+/// Who sends, or is sent to.
+#[derive(Debug, Clone)]
+pub enum Who<'s> {
+    /// A container; one in the host's network is the host.
+    Container(&'s Sandbox),
+    /// Any container of a network, of which nothing more is known.
+    Network(&'s Network),
+    /// The host.
+    Host,
+    /// A machine elsewhere.
+    Lan,
+    /// An address of a network that no container has.
+    Unused(IpAddr),
+}
+
+/// A connection of a container to a network.
+pub(super) struct Leg<'s> {
+    pub network: &'s Network,
+    /// The name of the interface.
+    pub interface: String,
+    pub addresses: Vec<IpAddr>,
+    /// The next hops of its default routes.
+    pub gateways: Vec<IpAddr>,
+    /// Where the container asks for names by it.
+    pub name_server: Option<IpAddr>,
+    /// Whether its link has no guard, as the container asked for.
+    pub unguarded: bool,
+}
+
+impl<'s> Party<'s> {
+    /// One of which no address was asked for.
+    pub fn any(who: Who<'s>) -> Self {
+        Self { who, address: None }
+    }
+
+    /// Who has `address`, and that it was asked for.
+    pub fn at(address: IpAddr, scene: &Scene<'s>) -> Self {
+        let who = match scene.holder(address) {
+            _ if (scene.is_host)(address) => Who::Host,
+            Some(sandbox) => Who::Container(sandbox),
+            None if scene.network_of(address).is_some() => Who::Unused(address),
+            None => Who::Lan,
+        };
+        Self { who, address: Some(address) }
+    }
+
+    /// The connections of a container. Of a network as a whole, an address is taken that is as good as any: the last of
+    /// each range.
+    pub(super) fn legs(&self, networks: &'s [Network]) -> Vec<Leg<'s>> {
+        match self.who {
+            Who::Container(sandbox) if sandbox.mode == Mode::Networks => {
+                let named = |endpoint: &Endpoint| networks.iter().find(|network| network.name == endpoint.network);
+                let legs = sandbox.wired_endpoints().filter_map(|endpoint| Some(leg(named(endpoint)?, endpoint)));
+                legs.collect()
+            }
+            Who::Network(network) => vec![any_leg(network)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> String {
+        let name = match self.who {
+            Who::Container(sandbox) => format!("container {}", sandbox.name),
+            Who::Network(network) => format!("a container of network {}", network.name),
+            Who::Host => "the host".to_owned(),
+            Who::Lan => "another machine".to_owned(),
+            Who::Unused(address) => return format!("{address}, which no container has"),
+        };
+        self.address.map(|address| format!("{name} at {address}")).unwrap_or(name)
+    }
+}
+
+fn leg<'s>(network: &'s Network, endpoint: &Endpoint) -> Leg<'s> {
+    Leg {
+        network,
+        interface: endpoint.interface.to_string(),
+        addresses: endpoint.addresses.iter().map(IpNet::addr).collect(),
+        gateways: endpoint.gateways().collect(),
+        name_server: endpoint.name_server,
+        unguarded: endpoint.unguarded,
+    }
+}
+
+fn any_leg(network: &Network) -> Leg<'_> {
+    let last = |subnet: &Subnet| IpNet::new(last_host(subnet.range), subnet.range.prefix_len()).ok();
+    let nets: Vec<IpNet> = network.subnets.iter().filter_map(last).collect();
+    let routes = if network.options.internal { Vec::new() } else { default_routes(network, &nets) };
+    Leg {
+        network,
+        interface: "eth0".into(),
+        addresses: nets.iter().map(IpNet::addr).collect(),
+        gateways: routes.iter().map(|Route::Default(gateway)| *gateway).collect(),
+        name_server: name_server(network, &nets),
+        unguarded: false,
+    }
+}
+
+/// The last address of a range that a container could have. A range of IPv6 is too large to go through.
+fn last_host(range: IpNet) -> IpAddr {
+    match range {
+        IpNet::V4(v4) => IpAddr::V4(u32::from(v4.broadcast()).saturating_sub(1).into()),
+        IpNet::V6(v6) => IpAddr::V6(v6.broadcast()),
+    }
+}

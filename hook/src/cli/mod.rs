@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod explain;
 mod gc;
+mod graph;
 mod hook;
 mod inspect;
 mod listing;
@@ -183,6 +184,14 @@ pub enum Command {
         after_help = "Examples:\n  ocinet explain web db:5432\n  ocinet explain lan host:8080\n  ocinet explain frontend 192.0.2.1:53/udp"
     )]
     Explain(explain::Arguments),
+    /// Draw the networks, the containers on them, their published ports, and the host's uplinks
+    ///
+    /// As text, for Graphviz (dot), for Mermaid, or as a picture: svg is one file, html a page with it. Nothing of them is
+    /// loaded from elsewhere, and what others chose, such as names, is shown as text.
+    ///
+    /// A container on several networks is drawn on each; in the graphs, it is joined to each.
+    #[command(after_help = "Examples:\n  ocinet graph\n  ocinet graph --format html > networks.html")]
+    Graph(graph::Arguments),
     /// Print the addresses of a container's name, as containers on its networks are told them
     #[command(after_help = "Examples:\n  ocinet resolve web\n  ocinet resolve --network backend web")]
     Resolve(resolve::Arguments),
@@ -289,6 +298,7 @@ impl Command {
             Self::Port(arguments) => arguments.run(options, log),
             Self::Network(command) => command.run(options, log),
             Self::Explain(arguments) => return arguments.run(options, log),
+            Self::Graph(arguments) => arguments.run(options, log),
             Self::Resolve(arguments) => arguments.run(options, log),
             Self::Agent(command) => command.run(options, log),
             Self::Events(arguments) => arguments.run(options, log),

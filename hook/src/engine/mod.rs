@@ -34,7 +34,7 @@ pub use files::{Member, discard_files_of, files_to_fill};
 pub use names::{AGENT, AGENT_SOCKET, NAMESPACE};
 pub use network::{Definitions, Lifetime, default_network};
 pub use repair::Collected;
-pub use report::{Explained, NetworkKind, NetworkView, Plan, Question};
+pub use report::{Explained, NetworkKind, NetworkView, Plan, Question, uplinks};
 pub use resolve::not_attached;
 pub use sandbox::{Kept, NetnsOwner, OpenBundle, Outcome, bundle_of, edit_for};
 pub use settings::settings;

@@ -239,6 +239,7 @@ fn the_shells_accept_their_completions() -> Result<()> {
             ("explain sh", "shop"),
             ("explain shop br", "bridge"),
             ("explain la", "lan"),
+            ("graph --format ht", "html"),
             ("network connect bridge s", "shop"),
             ("prepare --network container:", "container:shop"),
             ("prepare --network n", "none"),

@@ -32,6 +32,7 @@ mod firewalls;
 mod fixtures;
 mod foreign_firewalls;
 mod forwarding;
+mod graph;
 mod help;
 mod hostile_image;
 mod installation;

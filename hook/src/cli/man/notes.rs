@@ -64,7 +64,7 @@ const STATES: [(&str, &str); 7] = [
 ];
 
 const LOOKING: [&str; 2] = [
-    "`ps`, `inspect`, `port`, `network ls`, `network inspect`, `plan`, `explain`, and `doctor` without `--fix` change \
+    "`ps`, `inspect`, `port`, `network ls`, `network inspect`, `plan`, `explain`, `graph`, and `doctor` without `--fix` change \
      nothing. Where the store is missing or damaged, they show what the kernel holds, and say so.",
     "Text that others chose, such as ids and paths, is shown with its control, invisible and bidirectional characters \
      escaped.",

@@ -95,7 +95,7 @@ impl Command {
 }
 
 /// All networks of this host.
-fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
+pub(super) fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
     NetworkView::all(options.engine_to_look(log)?, &options.definitions(), || options.config(), log)
 }
 

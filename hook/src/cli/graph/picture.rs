@@ -1,0 +1,138 @@
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use ocinet::engine::{NetworkKind, NetworkView};
+use ocinet::model::{Endpoint, Family, GatewayMode, Mode, Network, PortMapping, Sandbox, shown};
+
+use crate::cli::ps::{Line, Sidecar};
+
+/// What is drawn. All text in it is of one line, without control characters; it may have those that a format gives a
+/// meaning to.
+#[derive(Debug)]
+pub(super) struct Picture {
+    /// The links by which the host reaches others.
+    pub uplinks: Vec<String>,
+    /// The networks, each with the containers on it.
+    pub networks: Vec<Drawn>,
+}
+
+/// A network.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    /// What it is called.
+    pub name: String,
+    /// Its bridge, its ranges, and how it is closed.
+    pub facts: Vec<String>,
+    /// Whether something leads out of it.
+    pub leads_out: bool,
+    /// The containers on it.
+    pub nodes: Vec<Node>,
+}
+
+/// A container as one network has it.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// The number of the sandbox, by which it is the same container on several networks.
+    pub number: i64,
+    /// What it is called.
+    pub name: String,
+    /// How it is, as `ps` says it.
+    pub status: String,
+    /// Its interface and address there, a line each.
+    pub addresses: Vec<String>,
+    /// The published ports that lead to it there.
+    pub ports: Vec<String>,
+    /// The other networks that it is on, and the containers that share its network.
+    pub notes: Vec<String>,
+}
+
+impl Picture {
+    /// The host with `uplinks`, and its networks with the containers of `lines`.
+    pub fn of(uplinks: Vec<String>, views: &[NetworkView], lines: &[Line], sidecars: &[Sidecar]) -> Self {
+        let nodes = |view: &NetworkView| {
+            let node = |line: &Line| node(&view.name, line, sidecars);
+            lines.iter().filter_map(node).collect::<Vec<_>>()
+        };
+        let drawn = |view: &NetworkView| {
+            let (facts, leads_out) = match &view.kind {
+                NetworkKind::Defined(network) => (facts(network), !network.options.internal),
+                NetworkKind::Host => (vec!["the host's own network".to_owned()], true),
+                NetworkKind::None => (vec!["loopback alone".to_owned()], false),
+            };
+            Drawn { name: shown(&view.name), facts, leads_out, nodes: nodes(view) }
+        };
+        let is_drawn = |view: &&NetworkView| {
+            matches!(view.kind, NetworkKind::Defined(_)) || lines.iter().any(|line| is_in(&view.name, &line.sandbox))
+        };
+        Self { uplinks, networks: views.iter().filter(is_drawn).map(drawn).collect() }
+    }
+}
+
+impl Picture {
+    /// The published ports of the container of that number, on all networks.
+    pub fn ports_of(&self, number: i64) -> impl Iterator<Item = &str> {
+        let nodes = self.networks.iter().flat_map(|network| &network.nodes);
+        nodes.filter(move |node| node.number == number).flat_map(|node| &node.ports).map(String::as_str)
+    }
+}
+
+/// Whether `sandbox` is wired as the network `host` or `none` says.
+fn is_in(network: &str, sandbox: &Sandbox) -> bool {
+    sandbox.mode != Mode::Networks && sandbox.mode.to_string() == network
+}
+
+/// The container of `line` on `network`; none where it is not on it.
+fn node(network: &str, line: &Line, sidecars: &[Sidecar]) -> Option<Node> {
+    let Line { sandbox, status, .. } = line;
+    let endpoint = sandbox.wired_endpoints().find(|endpoint| endpoint.network.as_str() == network);
+    if endpoint.is_none() && !is_in(network, sandbox) {
+        return None;
+    }
+    let address = |net: &IpNet| endpoint.map(|endpoint| shown(&format!("{} {}", endpoint.interface, net.addr())));
+    let others = sandbox.wired_endpoints().filter(|other| other.network.as_str() != network);
+    let mut notes: Vec<String> = others.map(|other| format!("also on {}", other.network)).collect();
+    let its = sidecars.iter().filter(|sidecar| sidecar.member.is_of(sandbox));
+    notes.extend(its.map(|sidecar| format!("shared by {}", shown(sidecar.member.name.as_str()))));
+    let ports = endpoint.map(|endpoint| ports(sandbox, endpoint)).unwrap_or_default();
+    if sandbox.has_dormant_ports() && !ports.is_empty() {
+        notes.push("the ports are dormant".to_owned());
+    }
+    Some(Node {
+        number: sandbox.number,
+        name: shown(sandbox.name.as_str()),
+        status: status.clone(),
+        addresses: endpoint.iter().flat_map(|endpoint| &endpoint.addresses).filter_map(address).collect(),
+        ports,
+        notes,
+    })
+}
+
+/// The published ports that lead to `endpoint`. Those that lead nowhere are shown with the first.
+fn ports(sandbox: &Sandbox, endpoint: &Endpoint) -> Vec<String> {
+    let is_first = sandbox.wired_endpoints().next().is_some_and(|first| first.number == endpoint.number);
+    let has = |address: IpAddr| endpoint.addresses.iter().any(|net| net.addr() == address);
+    let leads = |family: Family, mapping: &PortMapping| {
+        mapping.host_address.family().is_none_or(|of| of == family)
+            && sandbox.port_target(family).is_some_and(|(address, _)| has(address))
+    };
+    let is_dormant = sandbox.has_dormant_ports();
+    let here =
+        |mapping: &PortMapping| is_dormant && is_first || Family::ALL.into_iter().any(|family| leads(family, mapping));
+    sandbox.reached_ports().iter().filter(|mapping| here(mapping)).map(ToString::to_string).collect()
+}
+
+fn facts(network: &Network) -> Vec<String> {
+    let options = &network.options;
+    let mut facts: Vec<String> = network.link().map(|link| shown(&format!("bridge {link}"))).into_iter().collect();
+    facts.extend(network.subnets.iter().map(|subnet| subnet.range.to_string()));
+    let traits = [
+        (options.internal, "internal"),
+        (options.mode == GatewayMode::Isolated, "isolated from the host"),
+        (options.mode == GatewayMode::Routed, "routed"),
+        (!options.icc, "containers apart (icc = false)"),
+        (!options.is_masqueraded() && options.mode == GatewayMode::Nat, "not masqueraded"),
+    ];
+    facts.extend(traits.iter().filter(|(holds, _)| *holds).map(|(_, word)| (*word).to_owned()));
+    facts
+}

@@ -109,7 +109,9 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
             };
             let name = link;
             let addresses = addresses.iter().map(|address| address_on(address, &name));
-            before.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).collect()
+            let groups = format!("ip -6 route del multicast ff00::/8 dev {name} table local");
+            let after = (*ipv6 == InterfaceIpv6::Filtered).then_some(groups);
+            before.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).chain(after).collect()
         }
         SandboxStep::Neighbour { name, address, mac } => vec![neighbour(*address, *mac, &word(name.as_str()))],
         SandboxStep::Announce { name, address } => {

@@ -51,6 +51,8 @@ fn what_is_ours_is_put_right() -> Result<()> {
                 ("ip link del ocinet0", "bridge ocinet0"),
                 ("ip link set ocinet0 down", "bridge ocinet0"),
                 ("ip address flush dev ocinet0", "10.90.0.1/16"),
+                // Before its link is made anew: then IPv6 is switched off inside.
+                ("tc filter del dev WEB egress", "container web can get IPv6"),
                 ("ip link del WEB", "container web"),
                 ("ip link del DB", "container db"),
                 ("ip link set WEB nomaster", "container web"),

@@ -370,6 +370,8 @@ fn forwarding_comes_back() -> Result<()> {
 fn each_network_has_its_own_families() -> Result<()> {
     with_every_firewall(|host| {
         let web = host.container("web").network("plain;dual").publish("8080:80").run()?;
+        let group = web.sh("ip -6 route get ff05::1234")?;
+        ensure!(group.contains("dev eth1"), "an interface without IPv6 has no groups: {group}");
         let v6 = |link: &str| web.sh(&format!("ip -6 address show dev {link}"));
         ensure!(v6("eth0")?.is_empty() && v6("eth1")?.contains("fd00:7::a40:702"), "{}{}", v6("eth0")?, v6("eth1")?);
         let routes = web.sh("ip -4 route show default; ip -6 route show default")?;

@@ -1,7 +1,7 @@
 //! What ocinet made, beside what the store says.
 
 use super::Finding;
-use crate::decide::liveness::Life;
+use crate::decide::liveness::{Life, Sight};
 use crate::driver::{self, NamesPort, Setting};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
@@ -10,7 +10,7 @@ use crate::engine::{AGENT_SOCKET, Engine, Member, Result};
 use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
-use crate::kernel::{self, Place};
+use crate::kernel::{self, Netns, Place};
 use crate::model::{Alias, Endpoint, Family, InterfaceName, Mode, Network, Sandbox, State};
 use crate::store::HostRow;
 
@@ -89,7 +89,10 @@ impl Engine {
                 findings.push(Finding::yours(subject, trouble, "start it again"));
             }
             for step in &steps {
-                let fault = perform::endpoint_fault(&mut self.links, step)?;
+                let mut fault = perform::endpoint_fault(&mut self.links, step)?;
+                if fault == Some(EndpointFault::OpenToIpv6) && self.has_ipv6_off(sandbox, endpoint)? {
+                    fault = None;
+                }
                 findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(endpoint, fault))));
             }
             if let Some(link) = endpoint.wire.host_link()
@@ -99,6 +102,14 @@ impl Engine {
             }
         }
         Ok(findings)
+    }
+
+    /// Whether IPv6 is switched off on the interface itself, as an earlier version did it.
+    fn has_ipv6_off(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<bool> {
+        match Netns::look(&sandbox.namespace, &self.origin) {
+            Sight::Alive(netns) => Ok(perform::has_ipv6_off(&netns, &endpoint.interface)?),
+            _ => Ok(false),
+        }
     }
 
     /// Drains that were cut off.
@@ -301,6 +312,10 @@ fn trouble_of_endpoint(endpoint: &Endpoint, fault: EndpointFault) -> String {
         EndpointFault::Unguarded => {
             let why = kernel::NO_GUARD;
             format!("can send under its neighbours' names: {link} has lost its guard, unless {why}")
+        }
+        EndpointFault::OpenToIpv6 => {
+            let network = &endpoint.network;
+            format!("can get IPv6, which network {network} does not have: {link} has lost the filter of what goes in")
         }
         EndpointFault::NotLedToHost => {
             let why = kernel::NO_REDIRECT;

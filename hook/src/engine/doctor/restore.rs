@@ -90,9 +90,12 @@ impl Engine {
                         broken.push((*endpoint, network, step));
                         Ok(())
                     }
-                    Ok(Some(EndpointFault::NotConnected | EndpointFault::NoEntries | EndpointFault::NotLedToHost)) => {
-                        perform::rejoin(&mut self.links, step)
-                    }
+                    Ok(Some(
+                        EndpointFault::NotConnected
+                        | EndpointFault::NoEntries
+                        | EndpointFault::OpenToIpv6
+                        | EndpointFault::NotLedToHost,
+                    )) => perform::rejoin(&mut self.links, step),
                     // With its bridge it got its guard back, where the kernel has any.
                     Ok(Some(EndpointFault::Unguarded) | None) => Ok(()),
                     Err(error) => Err(error),

@@ -16,6 +16,8 @@ pub enum EndpointFault {
     NoEntries,
     /// The container can send with the addresses of others.
     Unguarded,
+    /// It is to have no IPv6, and nothing on the host keeps that from it.
+    OpenToIpv6,
     /// Its frames to the host pass the bridge, where they are to be taken off its port.
     NotLedToHost,
 }
@@ -70,7 +72,11 @@ pub fn endpoint_fault(links: &mut HostLinks, step: &EndpointStep) -> Result<Opti
             if !links.is_led_to_host(pair)? {
                 return Ok(Some(EndpointFault::NotLedToHost));
             }
-            Ok((!links.has_entries(pair)?).then_some(EndpointFault::NoEntries))
+            if !links.has_entries(pair)? {
+                return Ok(Some(EndpointFault::NoEntries));
+            }
+            let is_filtered = pair.intake.as_ref().map_or(Ok(true), |intake| links.has_intake(&pair.name, intake))?;
+            Ok((!is_filtered).then_some(EndpointFault::OpenToIpv6))
         }
     }
 }

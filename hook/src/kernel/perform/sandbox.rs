@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourFlags;
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -22,8 +23,9 @@ use crate::model::{Families, Family, InterfaceName, Mac, StaticRoute};
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
 
-/// The table `main` (`RT_TABLE_MAIN`, linux/rtnetlink.h).
+/// The tables `main` and `local` (`RT_TABLE_MAIN`, `RT_TABLE_LOCAL`, linux/rtnetlink.h).
 const MAIN: u8 = 254;
+const LOCAL: u8 = 255;
 /// The rules that every namespace begins with, beside that of its own addresses (`fib_default_rules_init`,
 /// net/ipv4/fib_rules.c).
 const MAIN_AND_DEFAULT: [u32; 2] = [32_766, 32_767];
@@ -52,7 +54,8 @@ fn apply(netlink: &mut Inside<'_>, namespace: &Netns, step: &SandboxStep, index:
         SandboxStep::Interface { name, addresses, ipv6 } => {
             let index = index_of(netlink, name, index)?;
             set_ipv6(netlink, namespace, name, index, *ipv6)?;
-            interface(netlink, name, index, addresses)
+            interface(netlink, name, index, addresses)?;
+            if *ipv6 == InterfaceIpv6::Filtered { no_groups(netlink, name, index) } else { Ok(()) }
         }
         SandboxStep::Neighbour { name, address, mac } => neighbour(netlink, name, index, *address, *mac),
         SandboxStep::Announce { name, address } => announce(netlink, name, index, *address),
@@ -95,6 +98,48 @@ fn interface(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32, address
         added.doing(|| format!("give address {address} to {name} in the container"))?;
     }
     up(netlink, index).doing(|| format!("set {name} up in the container"))
+}
+
+/// Takes away the route to groups of IPv6 that the kernel gives each interface which has IPv6 (`addrconf_add_mroute`,
+/// net/ipv6/addrconf.c). Of several interfaces the oldest would have the groups, also beside one with addresses.
+fn no_groups(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32) -> Result<()> {
+    let groups = Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
+    let mut message = directly(index, groups.into());
+    (message.header.table, message.header.kind) = (LOCAL, RouteType::Multicast);
+    message.header.protocol = RouteProtocol::Unspec;
+    match netlink.request(RouteNetlinkMessage::DelRoute(message), 0) {
+        // Without IPv6 in the kernel, or with an MTU under 1280, there is none.
+        Err(error) if errno(&error) != Errno::ESRCH && !NO_IPV6.contains(&errno(&error)) => {
+            Err(Error::refused(format!("take the groups of IPv6 from {name} in the container"), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the interface `name` has IPv6 switched off in `namespace`, or is not there.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn has_ipv6_off(namespace: &Netns, name: &InterfaceName) -> Result<bool> {
+    let mut netlink = Netlink::inside(namespace)?;
+    let answers = match netlink.request(RouteNetlinkMessage::GetLink(question(name)), 0) {
+        Err(error) if errno(&error) == Errno::ENODEV => return Ok(true),
+        answers => answers.doing(|| format!("look for {name} in the container"))?,
+    };
+    Ok(!answers.iter().any(|answer| matches!(answer, RouteNetlinkMessage::NewLink(link) if has_ipv6_on(link))))
+}
+
+/// A link without IPv6 has no settings of it.
+fn has_ipv6_on(link: &LinkMessage) -> bool {
+    let families = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::AfSpecUnspec(families) => Some(families),
+        _ => None,
+    });
+    let parts = families.flatten().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(parts) => Some(parts),
+        _ => None,
+    });
+    parts.flatten().any(|part| matches!(part, AfSpecInet6::DevConf(settings) if settings.disable_ipv6 == 0))
 }
 
 /// Makes the first packet to `address` need no ARP. The container may delete or replace the entry, and harms only

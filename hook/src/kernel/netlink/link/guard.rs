@@ -38,22 +38,36 @@ impl HostLinks {
             Err(error) if errno(&error) == Errno::EEXIST => Ok(()),
             result => result.map(drop),
         };
-        let guarded = hooked.and_then(|()| self.set_filter(index, GUARD, guard, DIRECT));
-        match guarded.and_then(|()| intake.map_or(Ok(()), |intake| self.set_filter(index, INTAKE, intake, DIRECT))) {
+        let filtered = hooked.and_then(|()| {
+            let intake = intake.map_or(Ok(()), |intake| self.set_filter(index, INTAKE, intake, DIRECT));
+            self.set_filter(index, GUARD, guard, DIRECT).and(intake)
+        });
+        match filtered {
             // Without CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF or CONFIG_NET_SCHED.
             Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
             result => result.doing(|| format!("guard {name} against forged packets")).map(|()| true),
         }
     }
 
-    /// Whether the link `name` has `program` as its guard; false if the link is gone. The filter of what goes out is not
-    /// looked at: it goes with the hooks of both, and an endpoint of an earlier version has none and a setting inside.
+    /// Whether the link `name` has `program` as its guard; false if the link is gone.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub(in crate::kernel) fn is_guarded(&mut self, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
+        self.has_program(name, GUARD, program)
+    }
+
+    /// Whether the link `name` has `program` as the filter of what goes out by it; false if the link is gone.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(in crate::kernel) fn has_intake(&mut self, name: &InterfaceName, program: &FilterProgram) -> Result<bool> {
+        self.has_program(name, INTAKE, program)
+    }
+
+    fn has_program(&mut self, name: &InterfaceName, place: Place, program: &FilterProgram) -> Result<bool> {
         let Some(link) = self.find(name)? else { return Ok(false) };
-        let found = self.filter(link.header.index, GUARD)?;
+        let found = self.filter(link.header.index, place)?;
         Ok(found.is_some_and(|found| found.program() == Some(program.bytes()) && found.has(&DIRECT)))
     }
 

@@ -15,7 +15,7 @@ mod slice;
 pub use bridge::address_of;
 pub use guard::{FilterProgram, Guard};
 pub use names::{NAME_SERVERS, NamesPort, ZONE, has_names, name_server, names_namespace, names_port};
-pub use setting::Setting;
+pub use setting::{GROUPS, GROUPS_METRIC, Setting};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

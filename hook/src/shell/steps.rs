@@ -6,7 +6,8 @@ use ipnet::IpNet;
 
 use super::{PID, word};
 use crate::driver::{
-    BridgeLink, EndpointStep, FilterProgram, InterfaceIpv6, LOOPBACK_METRIC, NetworkStep, SandboxStep, Setting, Veth,
+    BridgeLink, EndpointStep, FilterProgram, GROUPS, GROUPS_METRIC, InterfaceIpv6, LOOPBACK_METRIC, NetworkStep,
+    SandboxStep, Setting, Veth,
 };
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
 use crate::model::{Alias, Mac, StaticRoute};
@@ -109,8 +110,8 @@ pub fn sandbox_step(step: &SandboxStep) -> Vec<String> {
             };
             let name = link;
             let addresses = addresses.iter().map(|address| address_on(address, &name));
-            let groups = format!("ip -6 route del multicast ff00::/8 dev {name} table local");
-            let after = (*ipv6 == InterfaceIpv6::Filtered).then_some(groups);
+            let groups = format!("ip -6 route add multicast {GROUPS} dev {name} table local metric {GROUPS_METRIC}");
+            let after = (*ipv6 == InterfaceIpv6::On).then_some(groups);
             before.into_iter().chain(addresses).chain([format!("ip link set dev {name} up")]).chain(after).collect()
         }
         SandboxStep::Neighbour { name, address, mac } => vec![neighbour(*address, *mac, &word(name.as_str()))],

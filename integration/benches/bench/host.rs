@@ -195,7 +195,8 @@ impl Place {
     /// Ends all containers, and detaches none.
     pub fn clear(&mut self) -> Result<()> {
         self.attached.clear();
-        self.settle()
+        self.settle()?;
+        self.subject.collect()
     }
 }
 

@@ -315,7 +315,7 @@ impl Engine {
         if kind == Kind::None || needs.is_empty() {
             return Ok(());
         }
-        refuse_loopback(kind, publish_needs(sandbox).iter())?;
+        refuse_loopback(kind, sandbox)?;
         let missing = not_forwarded(needs.iter())?;
         let mut base = self.rules.base(&row, &mut self.links)?;
         base.input_loop = input_loop_by(self.config.published_ports, &mut self.links)?;

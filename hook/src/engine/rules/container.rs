@@ -8,7 +8,7 @@ use crate::engine::locks::FirewallLock;
 use crate::engine::{Error, Result};
 use crate::firewall::{Change, Kind, NetworkNeeds, Publish, moved_ports, publish_needs};
 use crate::kernel::HostLinks;
-use crate::model::{Endpoint, Families, Family, Network, Publishing, Sandbox};
+use crate::model::{Endpoint, Families, Family, Network, PortMapping, Publishing, Sandbox};
 use crate::store::{HostRow, Store};
 
 /// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
@@ -24,17 +24,18 @@ pub(in crate::engine) fn refuse_unasked<'p>(mut ports: impl Iterator<Item = &'p 
 }
 
 /// Refuses ports on ::1 where iptables keeps the rules: it changes the address of a packet by NAT alone, and the kernel
-/// lets no answer to ::1 in by a bridge.
-pub(in crate::engine) fn refuse_loopback<'p>(kind: Kind, mut ports: impl Iterator<Item = &'p Publish>) -> Result<()> {
-    let is_at_loopback = |port: &Publish| port.host_address.one() == Some(Ipv6Addr::LOCALHOST.into());
-    if !matches!(kind, Kind::IptablesNft | Kind::IptablesLegacy) || !ports.any(is_at_loopback) {
+/// lets no answer to ::1 in by a bridge. Ports that lead nowhere by now may lead somewhere by the next connect.
+pub(in crate::engine) fn refuse_loopback(kind: Kind, sandbox: &Sandbox) -> Result<()> {
+    let is_at_loopback = |ports: &&PortMapping| ports.host_address.one() == Some(Ipv6Addr::LOCALHOST.into());
+    let Some(ports) = sandbox.publish.iter().find(is_at_loopback) else { return Ok(()) };
+    if !matches!(kind, Kind::IptablesNft | Kind::IptablesLegacy) {
         return Ok(());
     }
-    Err(Error::Conflict(
-        "iptables cannot lead [::1] of the host to a container: publish the port on 127.0.0.1, or have nftables keep \
-         the rules (firewall in config.toml)"
-            .into(),
-    ))
+    Err(Error::Conflict(format!(
+        "iptables cannot lead [::1] of the host to a container, and container {} publishes {ports}: publish it on \
+         127.0.0.1, or have nftables keep the rules (firewall in config.toml)",
+        sandbox.container
+    )))
 }
 
 impl Rules {
@@ -118,7 +119,7 @@ impl Rules {
         if networks.iter().all(|network| network.link().is_none()) {
             return Ok(());
         }
-        refuse_loopback(kind, ports.iter())?;
+        refuse_loopback(kind, sandbox)?;
         let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
         let base = self.base(&row, links)?;
         if base.input_loop.is_used() {

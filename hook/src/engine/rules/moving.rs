@@ -40,8 +40,7 @@ impl Rules {
         let _alone = alone_at_firewall(&self.locks)?;
         let row = store.read().host_row()?;
         let kind = self.keeper.configured(&row)?;
-        let ports: Vec<Publish> = store.read().sandboxes()?.iter().flat_map(publish_needs).collect();
-        refuse_loopback(kind, ports.iter())?;
+        store.read().sandboxes()?.iter().try_for_each(|sandbox| refuse_loopback(kind, sandbox))?;
         let HostRow { firewall: now, former_firewalls: mut former, .. } = row;
         former.extend(now);
         former.retain(|former| *former != kind && former.has_rules());

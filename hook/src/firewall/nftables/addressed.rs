@@ -69,15 +69,16 @@ pub const GUARD_WITH_ADDRESSED: Chain = Chain {
     rules: &[
         GUARD.rules[0],
         GUARD.rules[1],
+        GUARD.rules[2],
         "{ip} daddr @nat_subnets{4} iifname != @bridges iifname != \"lo\" iifname . {ip} daddr != @trusted{4} drop",
-        GUARD.rules[3],
         GUARD.rules[4],
-        "{ip} saddr @addressed{4} iifname != \"lo\" iifname . {ip} saddr != @networks{4} drop",
         GUARD.rules[5],
+        "{ip} saddr @addressed{4} iifname != \"lo\" iifname . {ip} saddr != @networks{4} drop",
         GUARD.rules[6],
         GUARD.rules[7],
         GUARD.rules[8],
         GUARD.rules[9],
+        GUARD.rules[10],
     ],
     ..GUARD
 };

@@ -24,6 +24,7 @@ pub(super) const GUARD: Chain = Chain {
     base: "type filter hook prerouting priority mangle; policy accept;",
     rules: &[
         "{ip} daddr {loopback} iifname @bridges drop",
+        "{only6}ip6 saddr @stand_ins6 iifname != \"lo\" drop",
         "ct state established ct status & (snat | dnat) == dnat accept",
         "{ip} daddr @nat_subnets{4} iifname != @bridges iifname != \"lo\" drop",
         "ct state established accept",
@@ -50,6 +51,7 @@ const CHAINS: &[Chain] = &[
         name: "output",
         base: "type nat hook output priority -100; policy accept;",
         rules: &[
+            "{only6}ip6 daddr @stand_ins6 tcp flags & (fin | syn | rst | ack) != syn drop",
             "{only6}ip6 daddr @stand_ins6 dnat ip6 to meta l4proto . th dport map @publish6_loopback",
             "fib daddr type local jump publish",
         ],

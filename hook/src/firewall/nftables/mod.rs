@@ -93,6 +93,9 @@ pub const MARKED: &str = "forward";
 
 fn body(base: &Base, version: &str) -> String {
     let mut text = sets(Table::Inet, base.families());
+    if base.has_ipv6 {
+        let _ = writeln!(text, "    {}", loopback::CLIENTS);
+    }
     let comment = |chain: &Chain| if chain.name == MARKED { version } else { "" };
     text.extend(inet_chains(base).map(|chain| chain.text(comment(chain), base.families())));
     text

@@ -3,17 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourFlags;
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
-use crate::driver::{InterfaceIpv6, SandboxStep, Setting};
+use crate::driver::{GROUPS, GROUPS_METRIC, InterfaceIpv6, SandboxStep, Setting};
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::Netns;
 use crate::kernel::netlink::{Netlink, address_message, entry, errno, no_own_ipv6, permanent, question};
@@ -55,7 +55,7 @@ fn apply(netlink: &mut Inside<'_>, namespace: &Netns, step: &SandboxStep, index:
             let index = index_of(netlink, name, index)?;
             set_ipv6(netlink, namespace, name, index, *ipv6)?;
             interface(netlink, name, index, addresses)?;
-            if *ipv6 == InterfaceIpv6::Filtered { no_groups(netlink, name, index) } else { Ok(()) }
+            if *ipv6 == InterfaceIpv6::On { lead_groups(netlink, name, index) } else { Ok(()) }
         }
         SandboxStep::Neighbour { name, address, mac } => neighbour(netlink, name, index, *address, *mac),
         SandboxStep::Announce { name, address } => announce(netlink, name, index, *address),
@@ -100,17 +100,19 @@ fn interface(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32, address
     up(netlink, index).doing(|| format!("set {name} up in the container"))
 }
 
-/// Takes away the route to groups of IPv6 that the kernel gives each interface which has IPv6 (`addrconf_add_mroute`,
-/// net/ipv6/addrconf.c). Of several interfaces the oldest would have the groups, also beside one with addresses.
-fn no_groups(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32) -> Result<()> {
-    let groups = Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
-    let mut message = directly(index, groups.into());
+/// Leads groups of IPv6 to an interface that has addresses of it. The kernel gives each interface which has IPv6 such a
+/// route, also without an address (`addrconf_add_mroute`, net/ipv6/addrconf.c): of several the oldest would have the
+/// groups. Those have the metric 256 (`IP6_RT_PRIO_ADDRCONF`, net/ip6_route.h).
+fn lead_groups(netlink: &mut Inside<'_>, name: &InterfaceName, index: u32) -> Result<()> {
+    let mut message = RouteMessageBuilder::<Ipv6Addr>::new()
+        .destination_prefix(GROUPS.addr(), GROUPS.prefix_len())
+        .output_interface(index)
+        .priority(GROUPS_METRIC)
+        .build();
     (message.header.table, message.header.kind) = (LOCAL, RouteType::Multicast);
-    message.header.protocol = RouteProtocol::Unspec;
-    match netlink.request(RouteNetlinkMessage::DelRoute(message), 0) {
-        // Without IPv6 in the kernel, or with an MTU under 1280, there is none.
-        Err(error) if errno(&error) != Errno::ESRCH && !NO_IPV6.contains(&errno(&error)) => {
-            Err(Error::refused(format!("take the groups of IPv6 from {name} in the container"), error))
+    match netlink.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE) {
+        Err(error) if errno(&error) != Errno::EEXIST => {
+            Err(Error::refused(format!("lead groups of IPv6 to {name} in the container"), error))
         }
         _ => Ok(()),
     }

@@ -45,6 +45,7 @@ pub fn play(options: &Options, until: Instant) -> Result<Results> {
         let known = |(at, mut sets): (usize, Vec<Column>)| if able[at] { sets.swap_remove(0) } else { Vec::new() };
         beside.push(measured.into_iter().enumerate().map(known).collect::<Vec<_>>());
     }
+    runners.iter().try_for_each(|runner| runner.host.run(|place| place.clear()))?;
     let titles = || SETS.iter().map(|(_, title)| (*title).to_owned());
     let numbers = || options.effort.networks.iter().take(beside.len()).map(|count| number(*count as f64));
     let by_set: Vec<Vec<&Column>> =

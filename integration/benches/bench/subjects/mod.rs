@@ -43,6 +43,11 @@ pub trait Subject: Send + Sync {
 
     /// Detaches it.
     fn detach(&self, container: &Container, attached: &Value, run: Run<'_>) -> Result<()>;
+
+    /// Takes away what containers left that ended and were not detached.
+    fn collect(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The kinds of subjects, in the order of the tables.

@@ -53,6 +53,11 @@ impl Subject for Ocinet {
     fn detach(&self, container: &Container, _: &Value, run: Run<'_>) -> Result<()> {
         self.hook("poststop", container, run)
     }
+
+    /// With the last of them the name server ends.
+    fn collect(&self) -> Result<()> {
+        run(Command::new(&self.program).args(["--config-dir", CONFIG, "gc"]), "").map(drop)
+    }
 }
 
 /// Defines a network with this name on the host that this thread is in. `options` are those of `network create`.

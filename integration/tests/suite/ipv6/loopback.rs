@@ -84,6 +84,22 @@ fn conflicts_at_the_loopback() -> Result<()> {
     })
 }
 
+/// A program of the host that asks another at ::1 from a published port gets its answer.
+#[test]
+fn a_client_of_the_host_may_have_a_published_port() -> Result<()> {
+    settings().test(|host| {
+        let _service = host.serve("service", &["7000", "7001"])?;
+        every(Proto::ALL, |proto| {
+            let _standing = host.hold(*proto, "[::1]:7000", 8080)?;
+            let web =
+                host.container("web").network("dual").publish(&format!("8080-8081:80-81/{}", proto.name())).run()?;
+            let _client = host.hold(*proto, "[::1]:7001", 8081)?;
+            host.reaches(*proto, "[::1]:8080")?.is("web")?;
+            web.delete()
+        })
+    })
+}
+
 /// The stand-in for ::1 on the bridge of `dual`.
 fn stand_in(host: &Host) -> Result<String> {
     let shown = host.sh("ip -6 -oneline address show dev ocn-7 deprecated")?;
@@ -123,6 +139,12 @@ fn what_is_lost_comes_back() -> Result<()> {
             reaches().context(damage)?;
             ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
         }
+        // Without IPv6 on the bridge, which the next attach gives back to it.
+        host.sh("ip link set ocn-7 mtu 1200")?;
+        host.container("next").network("dual").run()?.delete()?;
+        ensure!(host.sh("ip -6 address show dev ocn-7")?.contains(&stand_in), "with its IPv6");
+        host.ocinet("doctor --fix")?.success()?;
+        reaches()?;
         web.delete()
     })
 }
@@ -170,7 +192,12 @@ fn the_loopback_is_the_hosts_alone() -> Result<()> {
              ip -6 route replace {UPLINK6}/128 src {stand_in} dev eth0"
         ))?;
         count(host, "input", &format!("ip6 daddr {{ ::1, {stand_in} }} iifname != lo"))?;
-        duel(host, "an answer to what the host did not ask", "nft flush chain inet ocinet loopback_in", || {
+        count(&web, "input", "udp dport 80")?;
+        peer.cannot_reach(Proto::Udp, format!("[{UPLINK6}]:8080"))?;
+        ensure!(!has_counted(&web)?, "a packet with a stand-in as its sender gets to the container");
+        web.sh("nft delete table inet watch")?;
+        let open = "nft flush chain inet ocinet loopback_in; nft flush chain inet ocinet guard";
+        duel(host, "an answer to what the host did not ask", open, || {
             peer.hears(Proto::Udp, format!("[{UPLINK6}]:8080"), "web")?;
             has_counted(host)
         })?;

@@ -64,19 +64,27 @@ impl HostLinks {
     /// # Errors
     /// When the kernel refuses.
     pub(in crate::kernel) fn repair_bridge(&mut self, bridge: &BridgeLink, found: &StandingBridge) -> Result<()> {
-        self.lead_to_loopback(found.index, bridge)?;
         if found.mtu == bridge.mtu {
-            return sysctl::set(&found.differing);
+            sysctl::set(&found.differing)?;
+        } else {
+            self.set_mtu(found.index, bridge.mtu, bridge)?;
+            // With an MTU of 1280 or more the link gets IPv6 with default settings, so all settings are checked again.
+            sysctl::set(&bridge.settings())?;
         }
-        self.set_mtu(found.index, bridge.mtu, bridge)?;
-        // With an MTU of 1280 or more the link gets IPv6 with default settings, so all settings are checked again.
-        sysctl::set(&bridge.settings())
+        self.lead_to_loopback(found.index, bridge)
     }
 
     /// A link has routes only while it is up. So the next attach adds that to ::1 where the maker of the bridge was killed
-    /// before it did.
+    /// before it did. Where it is missing, the stand-ins may be, too: a link loses both with its IPv6.
     fn lead_to_loopback(&mut self, index: u32, bridge: &BridgeLink) -> Result<()> {
-        if bridge.stand_ins.is_empty() { Ok(()) } else { self.add_loopback_route(index, &bridge.name) }
+        if bridge.stand_ins.is_empty() || !self.add_loopback_route(index, &bridge.name)? {
+            return Ok(());
+        }
+        self.add_stand_ins(index, bridge)
+    }
+
+    fn add_stand_ins(&mut self, index: u32, bridge: &BridgeLink) -> Result<()> {
+        bridge.stand_ins.iter().try_for_each(|address| self.add_stand_in(index, *address, &bridge.name))
     }
 
     fn set_mac(&mut self, index: u32, bridge: &BridgeLink) -> Result<()> {
@@ -100,7 +108,7 @@ impl HostLinks {
         ports: &[&Veth],
         locks: &LockFile,
     ) -> Result<()> {
-        let BridgeLink { name, alias, mac, mtu, addresses, stand_ins, .. } = bridge;
+        let BridgeLink { name, alias, mac, mtu, addresses, .. } = bridge;
         let (name, mac) = (name, *mac);
         let _making = locks.exclusive(Place::Bridges)?;
         match self.find(name)? {
@@ -126,9 +134,7 @@ impl HostLinks {
         for address in addresses {
             self.add_address(index, *address, name)?;
         }
-        for address in stand_ins {
-            self.add_stand_in(index, *address, name)?;
-        }
+        self.add_stand_ins(index, bridge)?;
         // A port that cannot be joined does not keep the others cut off.
         let mut rejoined = Ok(());
         for port in ports {

@@ -13,7 +13,7 @@ use rtnetlink::RouteMessageBuilder;
 use super::read::{destination, new_route, output_interface};
 use super::{HostLinks, address_message, errno};
 use crate::driver::LOOPBACK_METRIC;
-use crate::kernel::error::{Doing, Error, Result};
+use crate::kernel::error::{Doing, Result};
 use crate::model::InterfaceName;
 
 impl HostLinks {
@@ -31,12 +31,12 @@ impl HostLinks {
 
     /// Lets the kernel itself answer what came in for ::1 by the link: where no socket is any more, a reset, without
     /// which the other side would go on sending. For ::1 it takes a route by the very link that the packet came in by
-    /// (`tcp_v6_send_response`, net/ipv6/tcp_ipv6.c; `rt6_need_strict`, net/ipv6/route.c).
-    pub(super) fn add_loopback_route(&mut self, index: u32, name: &InterfaceName) -> Result<()> {
+    /// (`tcp_v6_send_response`, net/ipv6/tcp_ipv6.c; `rt6_need_strict`, net/ipv6/route.c). False if the link has it.
+    pub(super) fn add_loopback_route(&mut self, index: u32, name: &InterfaceName) -> Result<bool> {
         // Not exclusively: other bridges have the same.
         match self.netlink.request(RouteNetlinkMessage::NewRoute(loopback_route(index)), NLM_F_CREATE) {
-            Err(error) if errno(&error) != Errno::EEXIST => Err(Error::refused(format!("route ::1 by {name}"), error)),
-            _ => Ok(()),
+            Err(error) if errno(&error) == Errno::EEXIST => Ok(false),
+            result => result.map(|_| true).doing(|| format!("route ::1 by {name}")),
         }
     }
 

@@ -171,7 +171,7 @@ impl Host {
     }
 
     fn networks(&self) -> Result<Vec<NetworkView>> {
-        NetworkView::all(self.engine()?, &self.definitions(), || settings(&self.config_dir), &self.log)
+        NetworkView::all(self.engine()?.as_mut(), &self.definitions(), || settings(&self.config_dir), &self.log)
     }
 
     fn definitions(&self) -> Definitions {

@@ -14,7 +14,7 @@ use slog::Logger;
 use ocinet::engine::{Result, uplinks};
 
 use self::picture::Picture;
-use super::network::views;
+use super::network::views_of;
 use super::ps::{Line, Sidecar};
 use super::screen::Screen;
 use super::{Options, print};
@@ -45,12 +45,13 @@ enum Format {
 
 impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
-        let views = views(options, log)?;
+        let mut engine = options.engine_to_look(log)?;
+        let views = views_of(engine.as_mut(), options, log)?;
         let (mut lines, mut sidecars) = (Vec::new(), Vec::new());
-        if let Some(mut engine) = options.engine_to_look(log)? {
-            sidecars = Sidecar::all(&mut engine)?;
+        if let Some(engine) = &mut engine {
+            sidecars = Sidecar::all(engine)?;
             for sandbox in engine.sandboxes()? {
-                lines.extend(Line::of(sandbox, &mut engine)?);
+                lines.extend(Line::of(sandbox, engine)?);
             }
         }
         let picture = Picture::of(uplinks()?.iter().map(ToString::to_string).collect(), &views, &lines, &sidecars);

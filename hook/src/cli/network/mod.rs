@@ -15,7 +15,7 @@ pub(super) use connect::Connection;
 
 use slog::Logger;
 
-use ocinet::engine::{Error, NetworkView, Result};
+use ocinet::engine::{Engine, Error, NetworkView, Result};
 use ocinet::input::config::default_bridge;
 use ocinet::model::{Invalid, NetworkName, quoted};
 
@@ -96,7 +96,12 @@ impl Command {
 
 /// All networks of this host.
 pub(super) fn views(options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
-    NetworkView::all(options.engine_to_look(log)?, &options.definitions(), || options.config(), log)
+    views_of(options.engine_to_look(log)?.as_mut(), options, log)
+}
+
+/// The same with an engine that is open; `None` on an unused host.
+pub(super) fn views_of(engine: Option<&mut Engine>, options: &Options, log: &Logger) -> Result<Vec<NetworkView>> {
+    NetworkView::all(engine, &options.definitions(), || options.config(), log)
 }
 
 /// The name of the network that is called so or, where none is, has that id or the beginning of it. Of a name that has a

@@ -50,13 +50,13 @@ impl NetworkView {
     /// # Errors
     /// When the store fails, or the settings or a folder cannot be read.
     pub fn all(
-        engine: Option<Engine>,
+        engine: Option<&mut Engine>,
         definitions: &Definitions,
         settings: impl FnOnce() -> Result<Config>,
         log: &Logger,
     ) -> Result<Vec<Self>> {
         let (mut networks, sandboxes) = match engine {
-            Some(mut engine) => (engine.networks()?, engine.sandboxes()?),
+            Some(engine) => (engine.networks()?, engine.sandboxes()?),
             None => (Vec::new(), Vec::new()),
         };
         let mut sound = Vec::new();

@@ -5,7 +5,7 @@ use super::bodies::{json, parsed};
 use super::entries::damaged;
 use super::key::EntryKey;
 use crate::firewall::Kind;
-use crate::model::Family;
+use crate::model::{Families, Family};
 
 /// Who switched forwarding of a family on. Where we did or were about to, rules close the host to what is not for our networks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,12 @@ impl HostRow {
             Family::V4 => self.forwarding,
             Family::V6 => self.forwarding6,
         }
+    }
+
+    /// The families of which rules close the host.
+    pub fn closed(&self) -> Families {
+        let is_closed = |family: &Family| self.forwarding_of(*family) != Forwarding::OfOthers;
+        Family::ALL.into_iter().filter(is_closed).collect()
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>> {

@@ -13,8 +13,8 @@ use crate::engine::locks::alone_at_firewall;
 use crate::firewall::{Base, Needs, NetworkNeeds, Publish, publish_needs};
 use crate::input::config::{Config, PublishedPorts};
 use crate::kernel::{self, HostLinks, LockFile};
-use crate::model::{Families, Family, InterfaceName, Network};
-use crate::store::{Forwarding, HostRow, Store};
+use crate::model::{Family, InterfaceName, Network};
+use crate::store::{HostRow, Store};
 
 /// The rules of the host's firewall, and the passes through others.
 pub(in crate::engine) struct Rules {
@@ -45,8 +45,7 @@ impl Rules {
     /// What `row` says that holds on the whole host.
     pub fn base(&self, row: &HostRow, links: &mut HostLinks) -> Result<Base> {
         let input_loop = input_loop_of(row, &self.keeper, links)?;
-        let is_closed = |family: &Family| row.forwarding_of(*family) != Forwarding::OfOthers;
-        let close_forwarding: Families = Family::ALL.into_iter().filter(is_closed).collect();
+        let close_forwarding = row.closed();
         let HostRow { has_internal, has_addressed, has_ipv6, .. } = *row;
         // The host stays closed also when the last network with IPv6 has gone.
         let has_ipv6 = has_ipv6 || close_forwarding.contains(Family::V6);

@@ -3,7 +3,7 @@ use serde_json::json;
 use slog::Logger;
 
 use ocinet::decide::way::{Verdict, Way};
-use ocinet::engine::{Engine, Explained, Question, Result};
+use ocinet::engine::{DOES_NOT_ARRIVE, Engine, Explained, LEFT_TO_OTHERS, Question, Result};
 use ocinet::input::config::Config;
 use ocinet::model::shown;
 
@@ -24,17 +24,13 @@ pub struct Arguments {
     json: bool,
 }
 
-/// The exit codes of packets that do not arrive, apart from those of errors.
-const DROPPED: u8 = 6;
-const LEFT_TO_OTHERS: u8 = 7;
-
 impl Arguments {
     /// Returns the exit code: whether the packet arrives.
     pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
         match self.answer(options, log) {
             Ok(Verdict::Arrives) => 0,
             Ok(Verdict::OthersDecide) => LEFT_TO_OTHERS,
-            Ok(Verdict::Dropped | Verdict::NoWay) => DROPPED,
+            Ok(Verdict::Dropped | Verdict::NoWay) => DOES_NOT_ARRIVE,
             Err(error) => report(Err(error), log),
         }
     }

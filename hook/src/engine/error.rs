@@ -40,6 +40,11 @@ pub enum Error {
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// The exit code of `explain` for a packet that does not arrive, apart from those of errors.
+pub const DOES_NOT_ARRIVE: u8 = 6;
+/// That for one which arrives where others let it pass.
+pub const LEFT_TO_OTHERS: u8 = 7;
+
 impl Error {
     /// A failed look at something that the input names: the input is wrong, as `invalid` says with the kernel's reason,
     /// unless the host was short of something.
@@ -68,16 +73,18 @@ impl Error {
     }
 
     /// The exit codes of commands, and what they mean.
-    pub const EXIT_CODES: [(u8, &str); 6] = [
+    pub const EXIT_CODES: [(u8, &str); 8] = [
         (0, "Done."),
         (1, "The kernel, the host or the store failed."),
         (2, "The input is invalid."),
         (3, "Another container or program has what was asked for."),
         (4, "Nothing is left of what was asked for."),
         (5, "What was named does not exist."),
+        (DOES_NOT_ARRIVE, "`explain` alone: the packet does not arrive."),
+        (LEFT_TO_OTHERS, "`explain` alone: it arrives where others than ocinet let it pass."),
     ];
 
-    /// The exit code of a command that fails with this, one of [`Error::EXIT_CODES`].
+    /// The exit code of a command that fails with this, one of [`Error::EXIT_CODES`] up to 5.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Invalid(_) => 2,

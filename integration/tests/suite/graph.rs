@@ -44,8 +44,16 @@ host: uplinks uplink
                 ensure!(drawn.contains(object), "{object} in {format}:\n{drawn}");
             }
         }
+        host.sh("echo nonsense >/etc/ocinet/networks/broken.toml")?;
+        let said = host.ocinet("graph")?.exits(0)?;
+        ensure!(said.stderr.matches("broken.toml").count() == 1, "{said}");
+        host.sh("rm /etc/ocinet/networks/broken.toml")?;
         db.kill()?;
         ensure!(host.ocinet("graph")?.success()?.contains("─ db (dead): eth0 10.64.2.3"), "one that has ended");
+        host.ocinet("network disconnect own web")?.success()?;
+        host.ocinet("network disconnect inside web")?.success()?;
+        let text = graph(host, "text")?;
+        ensure!(text.ends_with("\n└─ on no network\n   └─ web (up)\n"), "{text}");
         host.ocinet("graph --format png")?.exits(2)?.is_one_line()?.says(&["svg"])?;
         [web, db, alone].into_iter().try_for_each(|container| container.delete())
     })

@@ -1,34 +1,24 @@
 //! The language of Graphviz (<https://graphviz.org/doc/info/lang.html>).
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::picture::Picture;
+use super::picture::{Object, Picture};
 
 /// A graph: networks between the uplinks and the containers.
 pub(super) fn drawn(picture: &Picture) -> String {
     let mut text = String::from(
         "graph ocinet {\n  rankdir=LR;\n  node [shape=box, fontname=\"monospace\", fontsize=10];\n  edge [fontname=\"monospace\", fontsize=9];\n",
     );
-    for (nth, uplink) in picture.uplinks.iter().enumerate() {
-        let _ = writeln!(text, "  u{nth} [shape=cds, label={}];", quoted(&["uplink", uplink]));
-    }
-    let mut seen = BTreeSet::new();
-    for (nth, network) in picture.networks.iter().enumerate() {
-        let mut label = vec![network.name.as_str()];
-        label.extend(network.facts.iter().map(String::as_str));
-        let _ = writeln!(text, "  n{nth} [style=rounded, label={}];", quoted(&label));
-        for uplink in (0..picture.uplinks.len()).filter(|_| network.leads_out) {
-            let _ = writeln!(text, "  u{uplink} -- n{nth};");
-        }
-        for node in &network.nodes {
-            if seen.insert(node.number) {
-                let label = [node.name.as_str(), &node.status].into_iter().chain(picture.ports_of(node.number));
-                let _ = writeln!(text, "  c{} [label={}];", node.number, quoted(&label.collect::<Vec<_>>()));
+    for object in picture.objects() {
+        let _ = match object {
+            Object::Uplink(nth, name) => writeln!(text, "  u{nth} [shape=cds, label={}];", quoted(&["uplink", name])),
+            Object::Network(nth, label) => writeln!(text, "  n{nth} [style=rounded, label={}];", quoted(&label)),
+            Object::Out(uplink, network) => writeln!(text, "  u{uplink} -- n{network};"),
+            Object::Container(number, label) => writeln!(text, "  c{number} [label={}];", quoted(&label)),
+            Object::Joint(network, number, label) => {
+                writeln!(text, "  n{network} -- c{number} [label={}];", quoted(&label))
             }
-            let addresses: Vec<&str> = node.addresses.iter().map(String::as_str).collect();
-            let _ = writeln!(text, "  n{nth} -- c{} [label={}];", node.number, quoted(&addresses));
-        }
+        };
     }
     text + "}\n"
 }

@@ -1,36 +1,23 @@
 //! A flowchart of Mermaid (<https://mermaid.js.org/syntax/flowchart.html>).
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::picture::Picture;
+use super::picture::{Object, Picture};
 
 /// A graph: networks between the uplinks and the containers.
 pub(super) fn drawn(picture: &Picture) -> String {
     let mut text = String::from("flowchart LR\n");
-    for (nth, uplink) in picture.uplinks.iter().enumerate() {
-        let _ = writeln!(text, "  u{nth}([\"uplink {}\"])", escaped(uplink));
-    }
-    let mut seen = BTreeSet::new();
-    for (nth, network) in picture.networks.iter().enumerate() {
-        let mut label = vec![network.name.as_str()];
-        label.extend(network.facts.iter().map(String::as_str));
-        let _ = writeln!(text, "  n{nth}(\"{}\")", lines(&label));
-        for uplink in (0..picture.uplinks.len()).filter(|_| network.leads_out) {
-            let _ = writeln!(text, "  u{uplink} --- n{nth}");
-        }
-        for node in &network.nodes {
-            if seen.insert(node.number) {
-                let label = [node.name.as_str(), &node.status].into_iter().chain(picture.ports_of(node.number));
-                let _ = writeln!(text, "  c{}[\"{}\"]", node.number, lines(&label.collect::<Vec<_>>()));
+    for object in picture.objects() {
+        let _ = match object {
+            Object::Uplink(nth, name) => writeln!(text, "  u{nth}([\"uplink {}\"])", escaped(name)),
+            Object::Network(nth, label) => writeln!(text, "  n{nth}(\"{}\")", lines(&label)),
+            Object::Out(uplink, network) => writeln!(text, "  u{uplink} --- n{network}"),
+            Object::Container(number, label) => writeln!(text, "  c{number}[\"{}\"]", lines(&label)),
+            Object::Joint(network, number, label) if label.is_empty() => writeln!(text, "  n{network} --- c{number}"),
+            Object::Joint(network, number, label) => {
+                writeln!(text, "  n{network} ---|\"{}\"| c{number}", lines(&label))
             }
-            let addresses: Vec<&str> = node.addresses.iter().map(String::as_str).collect();
-            let label = match addresses.is_empty() {
-                true => String::new(),
-                false => format!("|\"{}\"|", lines(&addresses)),
-            };
-            let _ = writeln!(text, "  n{nth} ---{label} c{}", node.number);
-        }
+        };
     }
     text
 }

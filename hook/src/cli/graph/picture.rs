@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,7 +14,7 @@ use crate::cli::ps::{Line, Sidecar};
 pub(super) struct Picture {
     /// The links by which the host reaches others.
     pub uplinks: Vec<String>,
-    /// The networks, each with the containers on it.
+    /// The networks, each with the containers on it; at last, where there are such, those that are on none.
     pub networks: Vec<Drawn>,
 }
 
@@ -51,8 +52,12 @@ impl Picture {
     /// The host with `uplinks`, and its networks with the containers of `lines`.
     pub fn of(uplinks: Vec<String>, views: &[NetworkView], lines: &[Line], sidecars: &[Sidecar]) -> Self {
         let nodes = |view: &NetworkView| {
-            let node = |line: &Line| node(&view.name, line, sidecars);
-            lines.iter().filter_map(node).collect::<Vec<_>>()
+            let on = |line: &Line| {
+                let endpoint = line.sandbox.wired_endpoints().find(|endpoint| endpoint.network.as_str() == view.name);
+                let is_on = endpoint.is_some() || is_in(&view.name, &line.sandbox);
+                is_on.then(|| node(endpoint, line, sidecars))
+            };
+            lines.iter().filter_map(on).collect::<Vec<_>>()
         };
         let drawn = |view: &NetworkView| {
             let (facts, leads_out) = match &view.kind {
@@ -65,13 +70,56 @@ impl Picture {
         let is_drawn = |view: &&NetworkView| {
             matches!(view.kind, NetworkKind::Defined(_)) || lines.iter().any(|line| is_in(&view.name, &line.sandbox))
         };
-        Self { uplinks, networks: views.iter().filter(is_drawn).map(drawn).collect() }
+        let mut networks: Vec<Drawn> = views.iter().filter(is_drawn).map(drawn).collect();
+        let is_on_none =
+            |line: &&Line| line.sandbox.mode == Mode::Networks && line.sandbox.wired_endpoints().next().is_none();
+        let nodes: Vec<Node> = lines.iter().filter(is_on_none).map(|line| node(None, line, sidecars)).collect();
+        if !nodes.is_empty() {
+            networks.push(Drawn { name: "on no network".into(), facts: Vec::new(), leads_out: false, nodes });
+        }
+        Self { uplinks, networks }
     }
 }
 
+/// A line of a graph, in a language that has objects and what joins them. Uplinks and networks have the numbers of their
+/// place, containers those of their sandboxes.
+pub(super) enum Object<'p> {
+    /// An uplink and its name.
+    Uplink(usize, &'p str),
+    /// A network, with the lines that are in it.
+    Network(usize, Vec<&'p str>),
+    /// What joins an uplink to a network.
+    Out(usize, usize),
+    /// A container, with the lines that are in it. It comes once.
+    Container(i64, Vec<&'p str>),
+    /// What joins a network to a container, with its addresses.
+    Joint(usize, i64, Vec<&'p str>),
+}
+
 impl Picture {
+    /// The networks between the uplinks and the containers, each before what joins it.
+    pub fn objects(&self) -> Vec<Object<'_>> {
+        let uplinks = self.uplinks.iter().enumerate();
+        let mut objects: Vec<Object<'_>> = uplinks.map(|(nth, name)| Object::Uplink(nth, name)).collect();
+        let mut seen = BTreeSet::new();
+        for (nth, network) in self.networks.iter().enumerate() {
+            let label = [network.name.as_str()].into_iter().chain(network.facts.iter().map(String::as_str));
+            objects.push(Object::Network(nth, label.collect()));
+            let uplinks = (0..self.uplinks.len()).filter(|_| network.leads_out);
+            objects.extend(uplinks.map(|uplink| Object::Out(uplink, nth)));
+            for node in &network.nodes {
+                if seen.insert(node.number) {
+                    let label = [node.name.as_str(), &node.status].into_iter().chain(self.ports_of(node.number));
+                    objects.push(Object::Container(node.number, label.collect()));
+                }
+                objects.push(Object::Joint(nth, node.number, node.addresses.iter().map(String::as_str).collect()));
+            }
+        }
+        objects
+    }
+
     /// The published ports of the container of that number, on all networks.
-    pub fn ports_of(&self, number: i64) -> impl Iterator<Item = &str> {
+    fn ports_of(&self, number: i64) -> impl Iterator<Item = &str> {
         let nodes = self.networks.iter().flat_map(|network| &network.nodes);
         nodes.filter(move |node| node.number == number).flat_map(|node| &node.ports).map(String::as_str)
     }
@@ -82,15 +130,11 @@ fn is_in(network: &str, sandbox: &Sandbox) -> bool {
     sandbox.mode != Mode::Networks && sandbox.mode.to_string() == network
 }
 
-/// The container of `line` on `network`; none where it is not on it.
-fn node(network: &str, line: &Line, sidecars: &[Sidecar]) -> Option<Node> {
+/// The container of `line` as the network of `endpoint` has it; none is one that it has no endpoint on.
+fn node(endpoint: Option<&Endpoint>, line: &Line, sidecars: &[Sidecar]) -> Node {
     let Line { sandbox, status, .. } = line;
-    let endpoint = sandbox.wired_endpoints().find(|endpoint| endpoint.network.as_str() == network);
-    if endpoint.is_none() && !is_in(network, sandbox) {
-        return None;
-    }
     let address = |net: &IpNet| endpoint.map(|endpoint| shown(&format!("{} {}", endpoint.interface, net.addr())));
-    let others = sandbox.wired_endpoints().filter(|other| other.network.as_str() != network);
+    let others = sandbox.wired_endpoints().filter(|other| Some(other.number) != endpoint.map(|own| own.number));
     let mut notes: Vec<String> = others.map(|other| format!("also on {}", other.network)).collect();
     let its = sidecars.iter().filter(|sidecar| sidecar.member.is_of(sandbox));
     notes.extend(its.map(|sidecar| format!("shared by {}", shown(sidecar.member.name.as_str()))));
@@ -98,14 +142,14 @@ fn node(network: &str, line: &Line, sidecars: &[Sidecar]) -> Option<Node> {
     if sandbox.has_dormant_ports() && !ports.is_empty() {
         notes.push("the ports are dormant".to_owned());
     }
-    Some(Node {
+    Node {
         number: sandbox.number,
         name: shown(sandbox.name.as_str()),
         status: status.clone(),
         addresses: endpoint.iter().flat_map(|endpoint| &endpoint.addresses).filter_map(address).collect(),
         ports,
         notes,
-    })
+    }
 }
 
 /// The published ports that lead to `endpoint`. Those that lead nowhere are shown with the first.

@@ -72,6 +72,8 @@ fn a_tree_fits_the_terminal() {
     assert!(narrow.contains("│  ├─ web (up): eth0 10.64.1.1,\n│  │    0.0.0.0:8001->80/tcp\n"), "{narrow}");
     assert!(narrow.ends_with("\n   └─ web (dead): eth0 10.64.1.1\n"), "{narrow}");
     assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+    let narrow = text::drawn(&picture(&["web"]), Screen { columns: Some(24), colour: false });
+    assert!(narrow.contains("\n└─ inside: 10.64.2.0/24,\n     internal\n"), "{narrow}");
 }
 
 /// A container on two networks is one object of a graph.

@@ -1,10 +1,7 @@
 //! Lines for a terminal.
 
-use super::picture::{Node, Picture};
+use super::picture::{Drawn, Node, Picture};
 use crate::cli::screen::Screen;
-
-/// How wide the branch is that stands before a line.
-const LEAD: usize = 3;
 
 /// A tree: the host, its networks, their containers.
 pub(super) fn drawn(picture: &Picture, screen: Screen) -> String {
@@ -13,24 +10,34 @@ pub(super) fn drawn(picture: &Picture, screen: Screen) -> String {
         false => format!("uplinks {}", picture.uplinks.join(", ")),
     };
     let mut text = format!("host: {uplinks}\n");
-    let narrower = Screen { columns: screen.columns.map(|columns| columns.saturating_sub(2 * LEAD)), ..screen };
     for (nth, network) in picture.networks.iter().enumerate() {
         let is_last = nth + 1 == picture.networks.len();
         let (branch, rest) = lead(is_last);
-        text += &format!("{branch}{}: {}\n", network.name, network.facts.join(", "));
+        text += &behind(branch, rest, &head(network), screen);
         for (nth, node) in network.nodes.iter().enumerate() {
             let (twig, below) = lead(nth + 1 == network.nodes.len());
-            for (nth, part) in narrower.wrapped(&line(node), "  ").lines().enumerate() {
-                text += &format!("{rest}{}{part}\n", if nth == 0 { twig } else { below });
-            }
+            text += &behind(&format!("{rest}{twig}"), &format!("{rest}{below}"), &line(node), screen);
         }
     }
     text
 }
 
+/// What is said of an object, behind its branch; on a narrow screen it goes on behind what is `below` that.
+fn behind(branch: &str, below: &str, said: &str, screen: Screen) -> String {
+    let columns = screen.columns.map(|columns| columns.saturating_sub(branch.chars().count()));
+    let wrapped = Screen { columns, ..screen }.wrapped(said, "  ");
+    let leads = std::iter::once(branch).chain(std::iter::repeat(below));
+    wrapped.lines().zip(leads).map(|(part, lead)| format!("{lead}{part}\n")).collect()
+}
+
 /// What stands before a line of a tree, and before those below it.
 fn lead(is_last: bool) -> (&'static str, &'static str) {
     if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") }
+}
+
+fn head(network: &Drawn) -> String {
+    let gap = if network.facts.is_empty() { "" } else { ": " };
+    format!("{}{gap}{}", network.name, network.facts.join(", "))
 }
 
 fn line(node: &Node) -> String {

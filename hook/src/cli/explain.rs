@@ -2,11 +2,11 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 use slog::Logger;
 
-use ocinet::decide::way::{Verdict, Way};
+use ocinet::decide::way::{Receiver, Verdict, Way};
 use ocinet::engine::{DOES_NOT_ARRIVE, Engine, Explained, LEFT_TO_OTHERS, Question, Result};
-use ocinet::input::config::Config;
 use ocinet::model::shown;
 
+use super::network::views_of;
 use super::screen::Screen;
 use super::{Options, print, print_json, report};
 
@@ -39,10 +39,11 @@ impl Arguments {
         let question = Question::parse(&self.from, &self.to)?;
         let mut engine = match options.engine_to_look(log)? {
             Some(engine) => engine,
-            // No container was attached since the host booted: nothing but host and LAN are there.
-            None => Engine::open_to_plan(&options.state_dir, Config::unread(&options.config_dir), log.clone())?,
+            // No container was attached since the host booted: networks are as they would be made.
+            None => Engine::open_to_plan(&options.state_dir, options.config()?, log.clone())?,
         };
-        let explained = engine.explain(&question)?;
+        let views = views_of(Some(&mut engine), options, log)?;
+        let explained = engine.explain(&question, &views)?;
         if self.json {
             print_json(&as_json(&question, &explained))?;
         } else {
@@ -52,7 +53,7 @@ impl Arguments {
     }
 }
 
-fn as_json(question: &Question, Explained { from, to, way }: &Explained) -> serde_json::Value {
+fn as_json(question: &Question, Explained { from, to, way, damaged }: &Explained) -> serde_json::Value {
     let Way { hops, verdict, rule, receiver } = way;
     let verdict = match verdict {
         Verdict::Arrives => "arrives",
@@ -60,14 +61,15 @@ fn as_json(question: &Question, Explained { from, to, way }: &Explained) -> serd
         Verdict::Dropped => "dropped",
         Verdict::NoWay => "no way",
     };
+    let (receiver, protocol) = (receiver.as_ref().map(Receiver::to_string), question.port.map(|_| question.protocol));
     json!({
-        "from": from, "to": to, "port": question.port, "protocol": question.protocol,
-        "verdict": verdict, "receiver": receiver, "rule": rule, "hops": hops,
+        "from": from, "to": to, "port": question.port, "protocol": protocol,
+        "verdict": verdict, "receiver": receiver, "rule": rule, "hops": hops, "damaged": damaged,
     })
 }
 
 /// The verdict, the hops, and what decides.
-fn text(question: &Question, Explained { from, to, way }: &Explained, screen: Screen) -> String {
+fn text(question: &Question, Explained { from, to, way, damaged }: &Explained, screen: Screen) -> String {
     let port = question.port.map(|port| format!(", port {port}/{}", question.protocol)).unwrap_or_default();
     let verdict = match way.verdict {
         Verdict::Arrives => screen.green("arrives"),
@@ -79,5 +81,9 @@ fn text(question: &Question, Explained { from, to, way }: &Explained, screen: Sc
     for (nth, hop) in way.hops.iter().enumerate() {
         text += &format!("{}\n", screen.wrapped(&format!("{}. {}", nth + 1, shown(hop)), "   "));
     }
-    text + &format!("{}\n", screen.wrapped(&format!("=> {}", shown(&way.rule)), "   "))
+    text += &format!("{}\n", screen.wrapped(&format!("=> {}", shown(&way.rule)), "   "));
+    for name in damaged {
+        text += &format!("{}\n", screen.wrapped(&format!("{} is damaged: see ocinet doctor", shown(name)), "   "));
+    }
+    text
 }

@@ -173,13 +173,16 @@ pub enum Command {
     /// Say how a packet goes from one container to another, and which rule decides
     ///
     /// It is computed from the networks, the containers and their published ports, for the first packet of a new
-    /// connection; nothing is sent. Whether a program listens there is not looked at.
+    /// connection; nothing is sent.
+    ///
+    /// Whether a program listens there is not looked at, nor whether the kernel holds what it should: that does ocinet
+    /// doctor.
     ///
     /// The rules are named as nftables has them; those of iptables mean the same. Those of other programs, and the
     /// operator's own, are not looked at.
     ///
     /// The exit code is 0 where the packet arrives, 6 where it does not, and 7 where what is not ocinet's decides: the
-    /// host's own rules, or another router.
+    /// host's own rules, another router, or by which link it comes.
     #[command(
         after_help = "Examples:\n  ocinet explain web db:5432\n  ocinet explain lan host:8080\n  ocinet explain frontend 192.0.2.1:53/udp"
     )]

@@ -3,7 +3,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::party::Leg;
-use super::{End, FROM_INTERNAL, ISOLATED, NO_RULES, Party, Verdict, Walk, Who, no_container};
+use super::{End, FROM_INTERNAL, ISOLATED, NO_NAMES, NO_RULES, Party, Receiver, Verdict, Walk, Who};
+use super::{no_container, two_families};
 use crate::model::{Family, GatewayMode, Masquerade, Mode, Network};
 
 /// A route of a container that leads to an address.
@@ -35,35 +36,47 @@ impl<'w> Walk<'w> {
             let why = format!("{address} is its own loopback; the host is reached at the network's gateway");
             return (Verdict::NoWay, why);
         }
-        if legs.iter().any(|leg| leg.addresses.contains(&address)) {
+        if let Some(end) = two_families(from.address, Some(address)) {
+            return end;
+        }
+        // Of any container of a network no address is known.
+        if matches!(from.who, Who::Container(_)) && legs.iter().any(|leg| leg.addresses.contains(&address)) {
             return self.arrives_at(address, format!("{address} is its own address, by its loopback interface"));
         }
         if let Some(leg) = legs.iter().find(|leg| leg.name_server == Some(address)) {
             self.hop(format!("{} has a route to {address} by {}", from.name(), leg.interface));
-            return self.arrives("name server", "no rule of ocinet's: its port is on the network's bridge");
+            return self.arrives(Receiver::NameServer, "no rule of ocinet's: it is on the network's bridge");
         }
-        let Some(Hop { leg, to, via }) = route(&legs, address) else { return self.without_route(from, address) };
-        let own = leg.addresses.iter().find(|own| own.is_ipv4() == address.is_ipv4());
-        let sender = own.map_or_else(|| "its address".to_owned(), ToString::to_string);
+        if matches!(self.to.party.who, Who::NameServer) {
+            return (Verdict::NoWay, NO_NAMES.into());
+        }
+        self.by_route(from, &legs, address)
+    }
+
+    /// The way of a packet to an address that is not its own, nor the name server's.
+    fn by_route(&mut self, from: &Party<'w>, legs: &[Leg<'w>], address: IpAddr) -> End {
+        let Some(Hop { leg, to, via }) = route(legs, address) else { return self.without_route(from, address) };
+        let own = leg.addresses.iter().copied().find(|own| own.is_ipv4() == address.is_ipv4());
+        let own = from.address.or(own.filter(|_| !matches!(from.who, Who::Network(_))));
+        let sender = own.map_or_else(|| "its address".to_owned(), |own| own.to_string());
         let by = match via {
             None => "directly".to_owned(),
             Some(via) if to.prefix_len() == 0 => format!("by its default route via {via}"),
             Some(via) => format!("by the route to {to} via {via}"),
         };
-        let (name, Leg { interface, network, .. }) = (from.name(), leg);
-        let to = match (&self.to.party.who, self.to.party.address) {
-            (Who::Lan, None) => self.to.party.name(),
-            _ => address.to_string(),
-        };
+        let (name, to, Leg { interface, network, .. }) = (from.name(), self.target_at(address), leg);
         self.hop(format!("{name}: {sender} sends to {to} by {interface} on network {}, {by}", network.name));
-        self.hop(match (leg.unguarded, self.scene.keeper.has_rules()) {
-            (true, _) => "its link has no guard (guard=off): any sender would pass",
-            (false, false) => "its link has no guard: config.toml has firewall = \"none\"",
-            (false, true) => "the guard at its link lets its own address and MAC pass",
+        if let Some(other) = from.address.filter(|asked| !leg.unguarded && !leg.addresses.contains(asked)) {
+            let why = format!("the filter at its link: {other} is not its address on network {}", network.name);
+            return (Verdict::Dropped, why);
+        }
+        self.hop(match leg.unguarded {
+            true => "its link has no filter (guard=off): any sender would pass",
+            false => "the filter at its link lets its own address and MAC pass",
         });
         match via.filter(|via| !(self.scene.is_host)(*via)) {
             Some(router) => self.by_router(network, router),
-            None => self.on_bridge(leg, address, &legs),
+            None => self.on_bridge(leg, address, legs),
         }
     }
 
@@ -73,7 +86,7 @@ impl<'w> Walk<'w> {
             && sandbox.leads_elsewhere
         {
             let rule = "its default route is of another program, which ocinet does not see";
-            return self.left_to_others(self.to.party.name(), rule);
+            return self.left_to_others(self.to.party.receiver(), rule);
         }
         let family = Family::of(address);
         (Verdict::NoWay, format!("it has no route of {family} to {address}: none of its networks leads out"))
@@ -85,15 +98,19 @@ impl<'w> Walk<'w> {
             return (Verdict::Dropped, ISOLATED.into());
         }
         self.hop(format!("the bridge of {} carries it to {router}", network.name));
-        self.left_to_others(self.to.party.name(), format!("{router} is the next hop, and not this host"))
+        self.left_to_others(self.to.party.receiver(), format!("{router} is the next hop, and not this host"))
     }
 
     /// The way of a packet that is on the bridge of `leg`.
     fn on_bridge(&mut self, leg: &Leg<'w>, address: IpAddr, legs: &[Leg<'w>]) -> End {
         let network = leg.network;
         if (self.scene.is_host)(address) {
+            if self.is_stand_in(address) {
+                let rule = "guard: ip6 daddr @stand_ins6 iifname @bridges drop; the address stands for ::1 of the host";
+                return (Verdict::Dropped, rule.into());
+            }
             if let Some(port) = self.published(Some(address)) {
-                let is_itself = legs.iter().any(|leg| leg.addresses.contains(&port.target.ip()));
+                let is_itself = legs.iter().any(|leg| leg.addresses.contains(&port.0.target.ip()));
                 return self.forwarded(&port, Some(leg), is_itself);
             }
             if self.scene.keeper.has_rules() && network.options.internal && !is_gateway(network, address) {
@@ -110,11 +127,11 @@ impl<'w> Walk<'w> {
         }
         match self.scene.network_of(address) {
             Some(other) => self.enter_bridge(address, other),
-            None => self.out(network),
+            None => self.out(network, address),
         }
     }
 
-    /// To another container of the same network: the bridge carries it, and no rule is asked.
+    /// To another container of the same network: the bridge carries it, and rules are asked where frames meet them.
     fn among_siblings(&mut self, network: &Network, address: IpAddr) -> End {
         if self.at(address).is_none() {
             return no_container(address);
@@ -122,58 +139,68 @@ impl<'w> Walk<'w> {
         if !network.options.icc {
             return (Verdict::Dropped, ISOLATED.into());
         }
-        self.hop(format!("the bridge of {} carries it to the other port", network.name));
-        let rule = match self.scene.keeper.has_rules() {
+        self.hop(format!("the bridge of {} carries it to the other link", network.name));
+        let is_asked = self.scene.keeper.has_rules() && self.scene.frames_to_ip_hooks.contains(Family::of(address));
+        let rule = match is_asked {
             true => "forward: iifname . oifname @intra accept; both are on one network",
-            false => "no rule of ocinet's: both are on one network",
+            false => "no rule: both are on one network, and the bridge carries it",
         };
         self.arrives_at(address, rule)
     }
 
     /// Out of the host.
-    fn out(&mut self, network: &Network) -> End {
+    fn out(&mut self, network: &Network, address: IpAddr) -> End {
         if !self.scene.keeper.has_rules() {
-            return self.left_to_others("lan", NO_RULES);
+            return self.left_to_others(Receiver::Lan, NO_RULES);
         }
         let sender = match network.options.masquerade {
             _ if network.options.mode == GatewayMode::Routed => None,
             Masquerade::Off => None,
-            Masquerade::Outbound(address) => Some(address.to_string()),
-            Masquerade::On => Some("that of the host".to_owned()),
+            // It is for its family alone (`firewall/needs.rs`).
+            Masquerade::Outbound(one) if one.is_ipv4() == address.is_ipv4() => Some(one.to_string()),
+            Masquerade::Outbound(_) | Masquerade::On => Some("the host's".to_owned()),
         };
         self.hop(match sender {
-            Some(sender) => format!("postrouting: the sender becomes {sender} on the link by which it leaves"),
-            None => "postrouting: the sender stays: other machines need a route to the network by this host".to_owned(),
+            Some(sender) => {
+                format!("postrouting: the sender's address becomes {sender} on the link by which it leaves")
+            }
+            None => "postrouting: the sender's address stays: other machines need a route to the network by this host"
+                .to_owned(),
         });
-        self.arrives("lan", "forward: iifname @bridges accept; containers reach what is outside")
+        self.arrives(Receiver::Lan, "forward: iifname @bridges accept; containers reach what is outside")
     }
 
     /// The address at which the target is reached from `legs`: the one that was asked for; else one on a common network,
     /// before that of its default route, and of a family that the sender has.
     fn address_for(&self, legs: &[Leg<'w>]) -> Option<IpAddr> {
         let party = &self.to.party;
-        let has_family = |address: &&IpAddr| {
-            legs.iter().flat_map(|leg| &leg.addresses).any(|own| own.is_ipv4() == address.is_ipv4())
+        let has_family = |address: &IpAddr| {
+            let mut own = legs.iter().flat_map(|leg| &leg.addresses);
+            self.is_of_family(*address) && own.any(|own| own.is_ipv4() == address.is_ipv4())
         };
+        let gateway =
+            || legs.iter().flat_map(|leg| leg.network.host_addresses()).map(|net| net.addr()).find(has_family);
         party.address.or_else(|| match party.who {
             Who::Unused(address) => Some(address),
             Who::Lan => self.somewhere(legs),
-            Who::Host => legs.iter().find_map(host_address),
-            Who::Container(sandbox) if sandbox.mode == Mode::Host => legs.iter().find_map(host_address),
+            Who::NameServer => None,
+            Who::Host => gateway(),
+            Who::Container(sandbox) if sandbox.mode == Mode::Host => gateway(),
             Who::Container(_) | Who::Network(_) => {
                 let theirs = party.legs(self.scene.networks);
                 let is_common = |leg: &&Leg<'w>| legs.iter().any(|own| own.network.name == leg.network.name);
                 let common = theirs.iter().filter(is_common);
                 let (routed, others): (Vec<_>, Vec<_>) = theirs.iter().partition(|leg| !leg.gateways.is_empty());
                 let ordered: Vec<&IpAddr> = common.chain(routed).chain(others).flat_map(|leg| &leg.addresses).collect();
-                ordered.iter().copied().find(has_family).or(ordered.first().copied()).copied()
+                ordered.iter().copied().copied().find(has_family).or(ordered.first().copied().copied())
             }
         })
     }
 
     /// An address of another machine, whichever: of a family that the container can send to.
     fn somewhere(&self, legs: &[Leg<'w>]) -> Option<IpAddr> {
-        let has_v4 = legs.iter().flat_map(|leg| &leg.addresses).any(IpAddr::is_ipv4);
+        let mut own = legs.iter().flat_map(|leg| &leg.addresses).filter(|own| self.is_of_family(**own));
+        let has_v4 = own.any(IpAddr::is_ipv4);
         let is_elsewhere =
             |address: &IpAddr| !(self.scene.is_host)(*address) && self.scene.network_of(*address).is_none();
         ELSEWHERE.into_iter().filter(|address| address.is_ipv4() == has_v4).find(is_elsewhere)
@@ -210,9 +237,4 @@ fn is_in(network: &Network, address: IpAddr) -> bool {
 
 fn is_gateway(network: &Network, address: IpAddr) -> bool {
     network.host_addresses().any(|gateway| gateway.addr() == address)
-}
-
-/// The host's address in the network of a leg.
-fn host_address(leg: &Leg<'_>) -> Option<IpAddr> {
-    leg.network.host_addresses().next().map(|net| net.addr())
 }

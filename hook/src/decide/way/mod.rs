@@ -9,6 +9,8 @@ mod from_host;
 mod party;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +20,7 @@ use crate::firewall::{Kind, Publish, publish_needs};
 use crate::model::{Families, Family, GatewayMode, Network, PortMapping, Protocol, Sandbox};
 
 use party::Leg;
-pub use party::{Party, Who};
+pub use party::{Party, Receiver, Who};
 
 /// What is known of the host.
 pub struct Scene<'s> {
@@ -30,6 +32,8 @@ pub struct Scene<'s> {
     pub is_host: &'s dyn Fn(IpAddr) -> bool,
     /// The families of which frames on a bridge pass the IP hooks (`net.bridge.bridge-nf-call-iptables`).
     pub frames_to_ip_hooks: Families,
+    /// The families of which nothing passes between two links that are not ours: we switched their forwarding on.
+    pub closes: Families,
     /// Whether the host's own rules decide which hosts reach a published port.
     pub asks_host: bool,
     /// Who keeps our rules; none are there with `firewall = "none"`.
@@ -81,20 +85,21 @@ pub struct Way {
     pub verdict: Verdict,
     /// The rule or the fact that decides.
     pub rule: String,
-    /// Who gets it, where it arrives: the name of a container, `host`, `lan` or `name server`; or the name of a network,
-    /// for any container of it.
-    pub receiver: Option<String>,
+    /// Who gets it, where it arrives.
+    pub receiver: Option<Receiver>,
 }
 
 /// The way from one party to another.
 pub fn way(scene: &Scene<'_>, from: &Party<'_>, to: &Target<'_>) -> Way {
-    let mut walk = Walk { scene, to, hops: Vec::new(), receiver: None };
-    let (verdict, rule) = match from.who {
+    let family = from.address.or(to.party.address).map(Family::of);
+    let mut walk = Walk { scene, to, family, hops: Vec::new(), receiver: None };
+    let (verdict, rule) = two_families(from.address, to.party.address).unwrap_or_else(|| match from.who {
         Who::Container(_) | Who::Network(_) => walk.sent_by_container(from),
         Who::Host => walk.sent_by_host(),
         Who::Lan => walk.sent_by_lan(),
+        Who::NameServer => (Verdict::NoWay, "the name server answers, and begins no connection to a container".into()),
         Who::Unused(address) => no_container(address),
-    };
+    });
     let arrives = matches!(verdict, Verdict::Arrives | Verdict::OthersDecide);
     Way { hops: walk.hops, verdict, rule, receiver: walk.receiver.filter(|_| arrives) }
 }
@@ -106,12 +111,21 @@ fn no_container(address: IpAddr) -> End {
     (Verdict::NoWay, format!("no container has the address {address}"))
 }
 
+/// That no packet goes from an address of one family to one of the other.
+fn two_families(from: Option<IpAddr>, to: Option<IpAddr>) -> Option<End> {
+    let (from, to) = from.zip(to)?;
+    let why = format!("{from} is of {}, and {to} of {}", Family::of(from), Family::of(to));
+    (Family::of(from) != Family::of(to)).then_some((Verdict::NoWay, why))
+}
+
 /// A way that is followed.
 struct Walk<'w> {
     scene: &'w Scene<'w>,
     to: &'w Target<'w>,
+    /// The family of an address that was asked for, at either end.
+    family: Option<Family>,
     hops: Vec<String>,
-    receiver: Option<String>,
+    receiver: Option<Receiver>,
 }
 
 /// The rules that decide, as nftables has them, with what they are for.
@@ -122,7 +136,9 @@ const FROM_INTERNAL: &str =
 const TO_INTERNAL: &str =
     "forward: oifname @internal iifname . oifname != @intra drop; nothing leads into an internal network";
 const PUBLISHED: &str = "forward: ct status dnat oifname @bridges accept; the port is published";
-const ISOLATED: &str = "the ports of the bridge are isolated, since the network has icc = false";
+const ISOLATED: &str = "the links on the bridge are isolated from one another, since the network has icc = false";
+const STAND_IN: &str = "loopback_in: drop; the address stands for ::1 of the host, and is for that alone";
+const NO_NAMES: &str = "the name server is reached from networks with names alone";
 const NO_RULES: &str = "config.toml has firewall = \"none\": what passes between links is the operator's to say";
 
 impl<'w> Walk<'w> {
@@ -130,15 +146,29 @@ impl<'w> Walk<'w> {
         self.hops.push(text.into());
     }
 
+    /// Whether a packet with an address of a family that was asked for can have `address` at its other end.
+    fn is_of_family(&self, address: IpAddr) -> bool {
+        self.family.is_none_or(|family| family == Family::of(address))
+    }
+
+    /// What a hop calls the target: of any machine, and of any container of a network, no address is known.
+    fn target_at(&self, address: IpAddr) -> String {
+        match (&self.to.party.who, self.to.party.address) {
+            (Who::Lan, None) => "another machine".to_owned(),
+            (Who::Network(_), None) => self.to.party.name(),
+            _ => address.to_string(),
+        }
+    }
+
     /// It arrives at `receiver`.
-    fn arrives(&mut self, receiver: impl Into<String>, rule: impl Into<String>) -> End {
-        self.receiver = Some(receiver.into());
+    fn arrives(&mut self, receiver: Receiver, rule: impl Into<String>) -> End {
+        self.receiver = Some(receiver);
         (Verdict::Arrives, rule.into())
     }
 
     /// It arrives at `receiver` where others let it.
-    fn left_to_others(&mut self, receiver: impl Into<String>, rule: impl Into<String>) -> End {
-        self.receiver = Some(receiver.into());
+    fn left_to_others(&mut self, receiver: impl Into<Option<Receiver>>, rule: impl Into<String>) -> End {
+        self.receiver = receiver.into();
         (Verdict::OthersDecide, rule.into())
     }
 
@@ -151,11 +181,10 @@ impl<'w> Walk<'w> {
     }
 
     /// Who has `address`: a container, or any of the network that is asked about.
-    fn at(&self, address: IpAddr) -> Option<String> {
-        match (self.scene.holder(address), &self.to.party.who) {
-            (Some(sandbox), _) => Some(sandbox.name.to_string()),
-            (None, Who::Network(network)) => Some(network.name.to_string()),
-            (None, _) => None,
+    fn at(&self, address: IpAddr) -> Option<Receiver> {
+        match self.to.party.who {
+            Who::Network(_) => self.to.party.receiver(),
+            _ => self.scene.holder(address).map(Receiver::of),
         }
     }
 
@@ -172,14 +201,20 @@ impl<'w> Walk<'w> {
             false => keepers.next().map(|one| kept(one) + ": config.toml has firewall = \"none\""),
         };
         let rule = "no rule of ocinet's: it is for a process of the host".to_owned();
-        self.arrives("host", rule + &but.unwrap_or_default())
+        self.arrives(Receiver::Host, rule + &but.unwrap_or_default())
     }
 
-    /// The published port of the host that a packet to its port meets; `address` is none where any of the host's is
-    /// meant. A port published on every address is none of 127.0.0.0/8 but 127.0.0.1, and one of `::1` where nftables
-    /// keeps the rules.
-    fn published(&self, address: Option<IpAddr>) -> Option<Publish> {
-        let fits = |port: &Publish| {
+    /// Whether `address` stands for ::1 of the host on the bridge of a network (`firewall/nftables/loopback.rs`).
+    fn is_stand_in(&self, address: IpAddr) -> bool {
+        let has = |network: &Network| network.stand_ins().any(|one| address == one);
+        self.scene.keeper == Kind::Nftables && self.scene.networks.iter().any(has)
+    }
+
+    /// The published port of the host that a packet to its port meets, with its container; `address` is none where any of
+    /// the host's is meant. A port published on every address is none of 127.0.0.0/8 but 127.0.0.1, and one of `::1`
+    /// where nftables keeps the rules.
+    fn published(&self, address: Option<IpAddr>) -> Option<(Publish, &'w Sandbox)> {
+        let fits = |(port, _): &(Publish, &Sandbox)| {
             let is_address = match (port.host_address.one(), address) {
                 (Some(one), Some(address)) => one == address,
                 (Some(one), None) => !one.is_loopback(),
@@ -191,14 +226,16 @@ impl<'w> Walk<'w> {
                 (None, None) => true,
             };
             let is_asked = port.protocol == self.to.protocol && Some(port.host_port) == self.to.port;
+            let is_asked = is_asked && self.is_of_family(port.target.ip());
             self.scene.keeper.has_rules() && is_address && is_asked && port.reached_by.has_host()
         };
-        let ports = self.scene.sandboxes.iter().flat_map(publish_needs).filter(fits);
+        let of = |sandbox: &'w Sandbox| publish_needs(sandbox).into_iter().map(move |port| (port, sandbox));
+        let ports = self.scene.sandboxes.iter().flat_map(of).filter(fits);
         // One address comes before all.
-        ports.min_by_key(|port| port.host_address.one().is_none())
+        ports.min_by_key(|(port, _)| port.host_address.one().is_none())
     }
 
-    /// Whether others may address this port of a container in a routed network.
+    /// Whether others may address this port of a container in a routed network, or by a trusted link.
     fn is_addressed(&self, address: IpAddr) -> bool {
         let fits = |port: &Publish| {
             port.reached_by.has_container() && port.protocol == self.to.protocol && port.target.ip() == address
@@ -210,8 +247,8 @@ impl<'w> Walk<'w> {
 
     /// A packet that was translated, on its way to the container: by the connection `by` of another or of itself, or from
     /// elsewhere.
-    fn forwarded(&mut self, port: &Publish, by: Option<&Leg<'_>>, is_itself: bool) -> End {
-        let (target, container) = (port.target, &port.label.container);
+    fn forwarded(&mut self, (port, sandbox): &(Publish, &Sandbox), by: Option<&Leg<'_>>, is_itself: bool) -> End {
+        let (target, container) = (port.target, &sandbox.name);
         self.hop(format!(
             "prerouting: port {}/{} of the host is published, and leads to {target} of {container}",
             port.host_port, port.protocol
@@ -228,19 +265,19 @@ impl<'w> Walk<'w> {
         let is_isolated = network.is_some_and(|network| !network.options.icc);
         // Frames of a guarded port go to the host by a filter of their own (`kernel/netlink/link/host_way.rs`).
         if is_same && !is_itself && is_isolated && is_hooked && by.is_some_and(|leg| leg.unguarded) {
-            let why = "with net.bridge.bridge-nf-call-iptables, what an unguarded port sends stays on it";
+            let why = "with net.bridge.bridge-nf-call-iptables, what an unguarded link sends stays on the bridge";
             return (Verdict::Dropped, format!("{ISOLATED}; {why}"));
         }
         let is_masqueraded = |network: Option<&Network>| network.is_some_and(|one| one.options.is_masqueraded());
         if port.masquerade || is_masqueraded(from) && is_masqueraded(network) {
             self.hop(
-                "postrouting: the sender becomes the host's address on that network, so that the answer comes back",
+                "postrouting: the sender's address becomes the host's on that network, so that the answer comes back",
             );
         } else if is_same && (is_itself || !is_hooked) {
-            let why = "the network is not masqueraded: the sender stays, and the answer does not come back this way";
+            let why = "the network is not masqueraded: the sender's address stays, and the answer does not come back this way";
             return (Verdict::NoWay, why.into());
         }
-        self.arrives(container.clone(), PUBLISHED)
+        self.arrives(Receiver::of(sandbox), PUBLISHED)
     }
 
     /// A packet that is not translated, from a link that is not the network's own, to an address of `network`.

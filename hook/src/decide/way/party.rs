@@ -1,10 +1,11 @@
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::Scene;
 use crate::decide::plan::default_routes;
-use crate::driver::name_server;
+use crate::driver::{NAME_SERVERS, name_server};
 use crate::model::{Endpoint, Mode, Network, Route, Sandbox, Subnet};
 
 /// One end of a way, as it was asked for.
@@ -27,8 +28,42 @@ pub enum Who<'s> {
     Host,
     /// A machine elsewhere.
     Lan,
+    /// The name server, which has no address of a network.
+    NameServer,
     /// An address of a network that no container has.
     Unused(IpAddr),
+}
+
+/// Who gets a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receiver {
+    /// The container of the sandbox with this number: several may have one name, where one of them has ended.
+    Container(i64, String),
+    /// Any container of the network of that name.
+    Network(String),
+    /// A process of the host.
+    Host,
+    /// A machine elsewhere.
+    Lan,
+    /// The name server.
+    NameServer,
+}
+
+impl Receiver {
+    pub(super) fn of(sandbox: &Sandbox) -> Self {
+        Self::Container(sandbox.number, sandbox.name.to_string())
+    }
+}
+
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Container(_, name) | Self::Network(name) => name,
+            Self::Host => "host",
+            Self::Lan => "lan",
+            Self::NameServer => "name server",
+        })
+    }
 }
 
 /// A connection of a container to a network.
@@ -54,9 +89,10 @@ impl<'s> Party<'s> {
     /// Who has `address`, and that it was asked for.
     pub fn at(address: IpAddr, scene: &Scene<'s>) -> Self {
         let who = match scene.holder(address) {
-            _ if (scene.is_host)(address) => Who::Host,
             Some(sandbox) => Who::Container(sandbox),
+            None if (scene.is_host)(address) => Who::Host,
             None if scene.network_of(address).is_some() => Who::Unused(address),
+            None if NAME_SERVERS.contains(&address) => Who::NameServer,
             None => Who::Lan,
         };
         Self { who, address: Some(address) }
@@ -76,13 +112,26 @@ impl<'s> Party<'s> {
         }
     }
 
+    /// It as the one that gets a packet; none where no container has the address.
+    pub(super) fn receiver(&self) -> Option<Receiver> {
+        match self.who {
+            Who::Container(sandbox) => Some(Receiver::of(sandbox)),
+            Who::Network(network) => Some(Receiver::Network(network.name.to_string())),
+            Who::Host => Some(Receiver::Host),
+            Who::Lan => Some(Receiver::Lan),
+            Who::NameServer => Some(Receiver::NameServer),
+            Who::Unused(_) => None,
+        }
+    }
+
     /// What it is called.
     pub fn name(&self) -> String {
         let name = match self.who {
             Who::Container(sandbox) => format!("container {}", sandbox.name),
             Who::Network(network) => format!("a container of network {}", network.name),
             Who::Host => "the host".to_owned(),
-            Who::Lan => "another machine".to_owned(),
+            Who::Lan => "another machine (lan)".to_owned(),
+            Who::NameServer => "the name server".to_owned(),
             Who::Unused(address) => return format!("{address}, which no container has"),
         };
         self.address.map(|address| format!("{name} at {address}")).unwrap_or(name)

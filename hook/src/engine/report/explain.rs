@@ -1,15 +1,14 @@
 //! The way of a packet on this host, between parties as people call them.
 
-use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::view::as_defined;
+use super::view::{NetworkKind, NetworkView};
 use crate::decide::liveness::Life;
 use crate::decide::similar;
-use crate::decide::way::{Party, Scene, Target, Verdict, Way, Who, way};
+use crate::decide::way::{Party, Receiver, Scene, Target, Verdict, Way, Who, way};
 use crate::engine::{Engine, Error, Result, not_attached};
 use crate::kernel;
-use crate::model::{ContainerId, Family, Invalid, Network, Protocol, Sandbox};
+use crate::model::{ContainerId, Family, Invalid, Network, Protocol, Sandbox, State};
 
 /// What a person asks of a way: `SRC` and `DST[:PORT][/PROTOCOL]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,22 +54,29 @@ pub struct Explained {
     pub to: String,
     /// The way between them.
     pub way: Way,
+    /// The names of the containers at its ends of which a link is missing, or not as it was made: the way is another
+    /// until that is mended.
+    pub damaged: Vec<String>,
 }
 
 impl Engine {
-    /// The way of a packet that makes a new connection, as the model of this host has it. Nothing is sent.
+    /// The way of a packet that makes a new connection between the networks of `views`, as the model of this host has
+    /// it. Nothing is sent.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where a party is not on this host, [`Error::Conflict`] where several are called so; or when
-    /// the kernel or the store cannot be asked.
-    pub fn explain(&mut self, question: &Question) -> Result<Explained> {
+    /// [`Error::NotFound`] where a party is not on this host, [`Error::Conflict`] where several are called so,
+    /// [`Error::Invalid`] where an address is that of no one machine; or when the kernel or the store cannot be asked.
+    pub fn explain(&mut self, question: &Question, views: &[NetworkView]) -> Result<Explained> {
         let row = self.store.read().host_row()?;
-        let (sandboxes, networks) = (self.sandboxes()?, self.networks_to_explain()?);
-        let failure = RefCell::new(None);
+        let (sandboxes, own) = (self.sandboxes()?, self.links.addresses()?);
+        let defined = |view: &NetworkView| match &view.kind {
+            NetworkKind::Defined(network) => Some(network.clone()),
+            NetworkKind::Host | NetworkKind::None => None,
+        };
+        let networks: Vec<Network> = views.iter().filter_map(defined).collect();
         let is_host = |address: IpAddr| {
             let is_gateway = |network: &Network| network.host_addresses().any(|own| own.addr() == address);
-            let is_own = || kernel::is_local(address).map_err(|error| failure.replace(Some(error))).unwrap_or(false);
-            address.is_loopback() || networks.iter().any(is_gateway) || is_own()
+            address.is_loopback() || networks.iter().any(is_gateway) || own.iter().any(|net| net.addr() == address)
         };
         let scene = Scene {
             networks: &networks,
@@ -80,42 +86,33 @@ impl Engine {
                 .into_iter()
                 .filter(|family| kernel::frames_pass_ip_hooks(*family))
                 .collect(),
+            closes: row.closed(),
             asks_host: row.respect_host_firewall,
             keeper: self.rules.keeper.kind_of(&row)?,
         };
         let from = self.party(&question.from, &scene)?;
         let to = Target { party: self.party(&question.to, &scene)?, port: question.port, protocol: question.protocol };
         let mut way = way(&scene, &from, &to);
-        let is_receiver = |sandbox: &&Sandbox| way.receiver.as_deref() == Some(sandbox.name.as_str());
-        let receivers: Vec<&Sandbox> = sandboxes.iter().filter(is_receiver).collect();
-        let senders: Vec<&Sandbox> = if let Who::Container(sandbox) = from.who { vec![sandbox] } else { Vec::new() };
-        if let Some(ended) = self.ended(&senders).or_else(|| self.ended(&receivers)) {
-            way = Way { verdict: Verdict::NoWay, rule: ended, receiver: None, ..way };
-        }
-        let (from, to) = (from.name(), to.party.name());
-        match failure.into_inner() {
-            Some(error) => Err(error.into()),
-            None => Ok(Explained { from, to, way }),
-        }
-    }
-
-    /// The networks that are used, and those that are defined.
-    fn networks_to_explain(&mut self) -> Result<Vec<Network>> {
-        let mut networks = self.networks()?;
-        for definition in self.definitions().all()?.into_values().flatten() {
-            if !networks.iter().any(|network| network.name == definition.name) {
-                networks.push(as_defined(&definition));
+        let sender = if let Who::Container(sandbox) = from.who { Some(sandbox.number) } else { None };
+        let receiver = if let Some(Receiver::Container(number, _)) = way.receiver { Some(number) } else { None };
+        let ends = sandboxes.iter().filter(|sandbox| [sender, receiver].contains(&Some(sandbox.number)));
+        let mut damaged = Vec::new();
+        for end in ends {
+            match self.life(end) {
+                // Whether it has ended may not be seen from here.
+                Life::Unknown(_) => {}
+                Life::Dead => {
+                    let rule = format!("container {} has ended, and keeps its address until it is deleted", end.name);
+                    way = Way { verdict: Verdict::NoWay, rule, receiver: None, ..way };
+                }
+                Life::Alive => {
+                    if end.state == State::Attached && self.is_damaged(end)? == Some(true) {
+                        damaged.push(end.name.to_string());
+                    }
+                }
             }
         }
-        Ok(networks)
-    }
-
-    /// That a container has ended; none where it has not, or that cannot be told. They are `several` of one name where
-    /// another took the name of one that has ended.
-    fn ended(&mut self, several: &[&Sandbox]) -> Option<String> {
-        let first = several.first()?;
-        let are_dead = several.iter().all(|sandbox| matches!(self.life(sandbox), Life::Dead));
-        are_dead.then(|| format!("container {} has ended, and keeps its address until it is deleted", first.name))
+        Ok(Explained { from: from.name(), to: to.party.name(), way, damaged })
     }
 
     /// Whom `text` means.
@@ -123,7 +120,7 @@ impl Engine {
         match (text, text.parse::<IpAddr>()) {
             ("host", _) => return Ok(Party::any(Who::Host)),
             ("lan", _) => return Ok(Party::any(Who::Lan)),
-            (_, Ok(address)) => return Ok(Party::at(address, scene)),
+            (_, Ok(address)) => return Ok(Party::at(of_one_machine(address)?, scene)),
             (_, Err(_)) => {}
         }
         let network = scene.networks.iter().find(|network| network.name.as_str() == text);
@@ -145,9 +142,28 @@ impl Engine {
     }
 }
 
+/// `address`, where it is that of one machine, and the same by all links.
+fn of_one_machine(address: IpAddr) -> std::result::Result<IpAddr, Invalid> {
+    let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let is_of_one = !address.is_multicast() && !address.is_unspecified() && address != Ipv4Addr::BROADCAST;
+    match is_of_one && !is_link_local {
+        true => Ok(address),
+        false => Err(Invalid::new("address", address, "is not that of one machine, or on each link that of another")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_that_of_one_machine() {
+        let of = |text: &str| of_one_machine(text.parse().unwrap()).is_ok();
+        assert!(["10.64.1.2", "127.0.0.1", "169.254.53.53", "fd00::2", "::1"].into_iter().all(of));
+        for wrong in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1", "fe80::1"] {
+            assert!(!of(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_destination_has_a_port_and_a_protocol() {

@@ -142,7 +142,7 @@ impl NetworkView {
 }
 
 /// A network that is not used yet. What its definition leaves open is not chosen before it is.
-pub(super) fn as_defined(definition: &Definition) -> Network {
+fn as_defined(definition: &Definition) -> Network {
     let Definition { name, link, subnets, options, .. } = definition.clone();
     let link = link.unwrap_or_else(|| pool::link(&name, |_| false));
     Network { options: options.into(), ..Network::of_bridge(name, link, subnets) }

@@ -18,7 +18,7 @@ const TCA_BPF_OPS: u16 = 5;
 
 /// Where a filter of ours stands on a link.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// The minor number of the hook of clsact: [`TcHandle::MIN_INGRESS`] or [`TcHandle::MIN_EGRESS`].
     pub hook: u16,
     /// A filter of a lower one runs first.
@@ -54,12 +54,12 @@ impl Found {
 }
 
 impl HostLinks {
-    /// Makes `program` the filter at `place` on the link `index`, instead of one that is there; `more` says what
+    /// Makes `program` the filter at `position` on the link `index`, instead of one that is there; `more` says what
     /// becomes of frames that it matches. The link has the hooks already.
     pub(super) fn set_filter(
         &mut self,
         index: u32,
-        place: Place,
+        position: Position,
         program: &FilterProgram,
         more: TcFilterBpfOption,
     ) -> std::io::Result<()> {
@@ -67,17 +67,17 @@ impl HostLinks {
         let length = other(TCA_BPF_OPS_LEN, program.count().to_ne_bytes().to_vec());
         let options = [length, other(TCA_BPF_OPS, program.bytes()), more];
         let options = TcAttribute::Options(options.into_iter().map(TcOption::Bpf).collect());
-        let request = RouteNetlinkMessage::NewTrafficFilter(message(index, place, vec![options]));
+        let request = RouteNetlinkMessage::NewTrafficFilter(message(index, position, vec![options]));
         self.netlink.request(request, NLM_F_CREATE).map(drop)
     }
 
-    /// The filter at `place` on the link `index`; none also where the link is gone, as one of a container is with its
+    /// The filter at `position` on the link `index`; none also where the link is gone, as one of a container is with its
     /// namespace at any time.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub(super) fn filter(&mut self, index: u32, place: Place) -> Result<Option<Found>> {
-        let question = RouteNetlinkMessage::GetTrafficFilter(message(index, place, Vec::new()));
+    pub(super) fn filter(&mut self, index: u32, position: Position) -> Result<Option<Found>> {
+        let question = RouteNetlinkMessage::GetTrafficFilter(message(index, position, Vec::new()));
         match self.netlink.request(question, 0) {
             Ok(answers) => Ok(answers.into_iter().find_map(found)),
             Err(error)
@@ -100,10 +100,10 @@ fn found(answer: RouteNetlinkMessage) -> Option<Found> {
     Some(Found(options.into_iter().filter_map(of_bpf).collect()))
 }
 
-/// A message about our filter at `place`, for every protocol (`ETH_P_ALL`, in network byte order).
-fn message(index: u32, place: Place, mut attributes: Vec<TcAttribute>) -> TcMessage {
-    let parent = TcHandle { major: TcHandle::CLSACT.major, minor: place.hook };
-    let info = place.priority << 16 | u32::from(3u16.to_be());
+/// A message about our filter at `position`, for every protocol (`ETH_P_ALL`, in network byte order).
+fn message(index: u32, position: Position, mut attributes: Vec<TcAttribute>) -> TcMessage {
+    let parent = TcHandle { major: TcHandle::CLSACT.major, minor: position.hook };
+    let info = position.priority << 16 | u32::from(3u16.to_be());
     attributes.insert(0, TcAttribute::Kind(TcFilterBpf::KIND.into()));
     TcMessage::from_parts(TcHeader { handle: HANDLE.into(), parent, info, ..of_link(index) }, attributes)
 }

@@ -5,7 +5,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcHeader, TcMessage};
 use nix::errno::Errno;
 
-use super::filter::{Place, of_link};
+use super::filter::{Position, of_link};
 use super::{HostLinks, errno};
 use crate::driver::{FilterProgram, Guard};
 use crate::kernel::error::{Doing, Result};
@@ -16,8 +16,8 @@ pub const NO_GUARD: &str =
     "the kernel lacks the hook clsact or the classifier bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)";
 
 /// They run first, so that filters of other programs see only the frames that passed.
-const GUARD: Place = Place { hook: TcHandle::MIN_INGRESS, priority: 1 };
-const INTAKE: Place = Place { hook: TcHandle::MIN_EGRESS, priority: 1 };
+const GUARD: Position = Position { hook: TcHandle::MIN_INGRESS, priority: 1 };
+const INTAKE: Position = Position { hook: TcHandle::MIN_EGRESS, priority: 1 };
 
 /// The result of the program is the verdict.
 const DIRECT: TcFilterBpfOption = TcFilterBpfOption::Flags(TcBpfFlags::DirectAction);
@@ -39,6 +39,7 @@ impl HostLinks {
             result => result.map(drop),
         };
         let filtered = hooked.and_then(|()| {
+            // First: where the guard is there, so is this, also after a kill in between.
             let intake = intake.map_or(Ok(()), |intake| self.set_filter(index, INTAKE, intake, DIRECT));
             self.set_filter(index, GUARD, guard, DIRECT).and(intake)
         });
@@ -65,9 +66,9 @@ impl HostLinks {
         self.has_program(name, INTAKE, program)
     }
 
-    fn has_program(&mut self, name: &InterfaceName, place: Place, program: &FilterProgram) -> Result<bool> {
+    fn has_program(&mut self, name: &InterfaceName, position: Position, program: &FilterProgram) -> Result<bool> {
         let Some(link) = self.find(name)? else { return Ok(false) };
-        let found = self.filter(link.header.index, place)?;
+        let found = self.filter(link.header.index, position)?;
         Ok(found.is_some_and(|found| found.program() == Some(program.bytes()) && found.has(&DIRECT)))
     }
 

@@ -8,7 +8,7 @@ use netlink_packet_route::tc::{
 };
 use nix::errno::Errno;
 
-use super::filter::Place;
+use super::filter::Position;
 use super::read::mac;
 use super::{HostLinks, errno};
 use crate::driver::{FilterProgram, Veth};
@@ -18,7 +18,7 @@ use crate::kernel::error::{Doing, Result};
 pub const NO_REDIRECT: &str = "the kernel lacks the action mirred (CONFIG_NET_ACT_MIRRED)";
 
 /// After the guard.
-const PLACE: Place = Place { hook: TcHandle::MIN_INGRESS, priority: 2 };
+const PLACE: Position = Position { hook: TcHandle::MIN_INGRESS, priority: 2 };
 
 /// The actions of a filter of kind bpf (linux/pkt_cls.h).
 const TCA_BPF_ACT: u16 = 1;

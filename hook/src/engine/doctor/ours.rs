@@ -1,8 +1,8 @@
 //! What ocinet made, beside what the store says.
 
 use super::Finding;
-use crate::decide::liveness::{Life, Sight};
-use crate::driver::{self, NamesPort, Setting};
+use crate::decide::liveness::Life;
+use crate::driver::{self, EndpointStep, NamesPort, Setting};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
 use crate::engine::rules::{is_input_loop_as_needed, not_forwarded};
@@ -10,7 +10,7 @@ use crate::engine::{AGENT_SOCKET, Engine, Member, Result};
 use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
-use crate::kernel::{self, Netns, Place};
+use crate::kernel::{self, Place};
 use crate::model::{Alias, Endpoint, Family, InterfaceName, Mode, Network, Sandbox, State};
 use crate::store::HostRow;
 
@@ -89,10 +89,7 @@ impl Engine {
                 findings.push(Finding::yours(subject, trouble, "start it again"));
             }
             for step in &steps {
-                let mut fault = perform::endpoint_fault(&mut self.links, step)?;
-                if fault == Some(EndpointFault::OpenToIpv6) && self.has_ipv6_off(sandbox, endpoint)? {
-                    fault = None;
-                }
+                let fault = self.fault_of(sandbox, endpoint, step)?;
                 findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(endpoint, fault))));
             }
             if let Some(link) = endpoint.wire.host_link()
@@ -104,12 +101,18 @@ impl Engine {
         Ok(findings)
     }
 
-    /// Whether IPv6 is switched off on the interface itself, as an earlier version did it.
-    fn has_ipv6_off(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<bool> {
-        match Netns::look(&sandbox.namespace, &self.origin) {
-            Sight::Alive(netns) => Ok(perform::has_ipv6_off(&netns, &endpoint.interface)?),
-            _ => Ok(false),
-        }
+    /// What is wrong with an endpoint of `sandbox`, which lives. One of an earlier version may lack the filter of what goes
+    /// in: IPv6 is switched off on its interface itself.
+    pub(super) fn fault_of(
+        &mut self,
+        sandbox: &Sandbox,
+        endpoint: &Endpoint,
+        step: &EndpointStep,
+    ) -> Result<Option<EndpointFault>> {
+        let fault = perform::endpoint_fault(&mut self.links, step)?;
+        let is_off = fault == Some(EndpointFault::OpenToIpv6)
+            && perform::has_ipv6_off(&self.namespace_of(sandbox)?, &endpoint.interface)?;
+        Ok(fault.filter(|_| !is_off))
     }
 
     /// Drains that were cut off.

@@ -85,7 +85,7 @@ impl Engine {
         let known = attached.filter_map(|connected| Some((connected, connected.network.as_ref()?)));
         for (Connected { endpoint, steps, .. }, network) in known {
             for step in steps {
-                let rejoined = match perform::endpoint_fault(&mut self.links, step) {
+                let rejoined = match self.fault_of(&sandbox, endpoint, step) {
                     Ok(Some(EndpointFault::Missing)) => {
                         broken.push((*endpoint, network, step));
                         Ok(())
@@ -95,12 +95,12 @@ impl Engine {
                         | EndpointFault::NoEntries
                         | EndpointFault::OpenToIpv6
                         | EndpointFault::NotLedToHost,
-                    )) => perform::rejoin(&mut self.links, step),
+                    )) => perform::rejoin(&mut self.links, step).map_err(Error::from),
                     // With its bridge it got its guard back, where the kernel has any.
                     Ok(Some(EndpointFault::Unguarded) | None) => Ok(()),
                     Err(error) => Err(error),
                 };
-                failures.note(format!("network {}", network.name), rejoined.map_err(Error::from))?;
+                failures.note(format!("network {}", network.name), rejoined)?;
             }
         }
         if broken.is_empty() {

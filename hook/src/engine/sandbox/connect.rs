@@ -183,14 +183,6 @@ impl Engine {
         let is_asked = kept.is_some();
         // What is kept goes with the bundle.
         let kept = kept.filter(|_| !before.bundle.is_empty());
-        if is_asked && kept.is_none() {
-            warn!(
-                self.log,
-                "its next start does not join the network: the store was lost since container {} was started, and its \
-                 bundle is not known",
-                before.container
-            );
-        }
         let directory = kept.as_ref().and_then(|_| directory_of(before));
         let sealed = self.store.write(|store| {
             let gone = || Error::NotFound("the container was detached meanwhile".into());
@@ -205,6 +197,14 @@ impl Engine {
             Ok::<_, Error>(sandbox)
         })?;
         self.step("seal");
+        if is_asked && kept.is_none() {
+            warn!(
+                self.log,
+                "its next start does not join the network: the store was lost since container {} was started, and its \
+                 bundle is not known",
+                before.container
+            );
+        }
         Ok(sealed)
     }
 

@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::{BridgeLink, Decisions, EndpointStep, FilterProgram, InterfaceIpv6, NetworkStep, Setting, Veth, ipv6};
+use super::{BridgeLink, Decisions, EndpointStep, FilterProgram, InterfaceIpv6, NetworkStep, Setting, Veth};
 use crate::model::{self, Alias, Endpoint, InterfaceName, Mac, Network, Wire};
 
 impl Decisions for model::Bridge {
@@ -62,7 +62,7 @@ impl Decisions for model::Bridge {
                 false => FilterProgram::of_port(endpoint.mac, addresses),
             },
             unguarded: endpoint.unguarded,
-            intake: (ipv6(endpoint) == InterfaceIpv6::Filtered).then(FilterProgram::into_ipv4_only),
+            intake: (InterfaceIpv6::of(endpoint) == InterfaceIpv6::Filtered).then(FilterProgram::into_ipv4_only),
             isolated: !network.options.icc,
             // The bridge learns of frames what is behind an unguarded port.
             host_mac: if network.options.icc || endpoint.unguarded { None } else { mac(network) },

@@ -1,14 +1,6 @@
 use std::fmt;
-use std::net::Ipv6Addr;
-
-use ipnet::Ipv6Net;
 
 use crate::model::{Family, InterfaceName};
-
-/// The groups of IPv6 (RFC 4291, section 2.7).
-pub const GROUPS: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
-/// The metric of the route to them by an interface that has addresses of IPv6.
-pub const GROUPS_METRIC: u32 = 128;
 
 /// A kernel setting (sysctl(8)) and its required value.
 #[derive(Debug, Clone, PartialEq, Eq)]

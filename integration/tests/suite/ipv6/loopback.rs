@@ -161,7 +161,8 @@ fn duel(host: &Host, what: &str, without: &str, mut attempt: impl FnMut() -> Res
     host.ocinet("doctor --fix")?.success().map(drop)
 }
 
-/// From outside nobody gets to what is published on ::1, or to the host by a stand-in, and nobody answers for it.
+/// A LAN host and a sibling reach no port that is published on ::1, and nothing of the host at a stand-in's address. A
+/// packet that they send from that address reaches no container.
 #[test]
 fn the_loopback_is_the_hosts_alone() -> Result<()> {
     settings().test(|host| {

@@ -126,10 +126,12 @@ impl Source {
             return Ok(());
         };
         if let Some(seen) = self.seen
-            && let (Changes::Of(numbers), last) = reader.changes_after(seen)?
+            && let (Changes::Of { sandboxes, networks }, last) = reader.changes_after(seen)?
         {
-            self.directory.set_networks(reader.networks()?);
-            for number in numbers {
+            if networks {
+                self.directory.set_networks(reader.networks()?);
+            }
+            for number in sandboxes {
                 self.directory.put(number, reader.sandbox(number)?.as_ref());
             }
             self.seen = Some(last);

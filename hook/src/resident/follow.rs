@@ -157,9 +157,9 @@ impl Follower {
         let Some(store) = &self.store else { return Ok(Written::default()) };
         let stands = |sandbox: &Sandbox| matches!(sandbox.state, State::Attached | State::Detaching);
         if let Some(seen) = self.seen
-            && let (Changes::Of(numbers), last) = store.changes_after(seen)?
+            && let (Changes::Of { sandboxes, .. }, last) = store.changes_after(seen)?
         {
-            let numbers: BTreeSet<i64> = numbers.into_iter().collect();
+            let numbers: BTreeSet<i64> = sandboxes.into_iter().collect();
             let mut standing = BTreeMap::new();
             for number in &numbers {
                 standing.extend(store.sandbox(*number)?.filter(stands).map(|sandbox| (*number, sandbox)));

@@ -63,6 +63,9 @@ pub(super) struct Past {
     pub addresses: BTreeMap<NetworkName, Vec<IpAddr>>,
 }
 
+/// Stands in a change for the networks, where others have the number of a sandbox.
+pub(super) const NETWORKS: u32 = 0;
+
 /// The number with which bodies of entries begin that lead to a sandbox or an endpoint.
 pub(super) fn number(body: &[u8]) -> Option<u32> {
     body.first_chunk().map(|number| u32::from_be_bytes(*number))

@@ -53,7 +53,7 @@ pub(super) enum EntryKey {
     Link(InterfaceName),
     /// Published ports of the host in a row. The last of them is in the body, behind the sandbox's number.
     Ports(PortsKey),
-    /// That a sandbox was written: changes are numbered.
+    /// That a sandbox or a network was written: changes are numbered.
     Change(u64),
 }
 

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::bodies::number;
+use super::bodies::{NETWORKS, number};
 use super::entries::Entries;
 use super::key::{EntryKey, Span};
 use super::read::misplaced;
@@ -25,8 +25,13 @@ pub struct Reader {
 /// What was written since an earlier look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
-    /// The sandboxes of these numbers, in the order in which they were written, some of them perhaps several times.
-    Of(Vec<i64>),
+    /// This and nothing else.
+    Of {
+        /// The numbers of sandboxes, in the order in which they were written, some of them perhaps several times.
+        sandboxes: Vec<i64>,
+        /// Whether a network was added, changed or removed.
+        networks: bool,
+    },
     /// More than is remembered: whatever the store holds may be new.
     BehindTail,
 }
@@ -72,20 +77,27 @@ impl Reader {
         if self.version < VERSION {
             return Ok((Changes::BehindTail, 0));
         }
-        let (mut expected, mut numbers, mut is_behind) = (seen.max(1), Vec::new(), false);
+        let (mut expected, mut sandboxes, mut networks, mut is_behind) = (seen.max(1), Vec::new(), false, false);
         Entries { connection: &self.connection }.scan(&Span::changes(expected), |key, body| {
             let EntryKey::Change(change) = key else { return Err(misplaced(&key)) };
             is_behind |= change != expected;
             expected = change + 1;
             if change > seen {
-                numbers.push(number(body).ok_or_else(|| misplaced(&key))?.into());
+                match number(body).ok_or_else(|| misplaced(&key))? {
+                    NETWORKS => networks = true,
+                    number => sandboxes.push(number.into()),
+                }
             }
             Ok(if is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         let last = expected - 1;
         // Nothing at all was found: fewer changes than were seen, unless there were none yet.
         let is_empty = seen > 0 && last < seen;
-        Ok(if is_behind || is_empty { (Changes::BehindTail, seen) } else { (Changes::Of(numbers), last) })
+        Ok(if is_behind || is_empty {
+            (Changes::BehindTail, seen)
+        } else {
+            (Changes::Of { sandboxes, networks }, last)
+        })
     }
 
     /// As [`Read::sandboxes`].

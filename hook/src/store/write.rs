@@ -5,7 +5,8 @@ use std::ops::{ControlFlow, Deref};
 use rusqlite::Connection;
 
 use super::bodies::{
-    Last, Past, entries_of, entries_of_draining, json, keys_of, keys_of_draining, leases_of, number_of, ports_of,
+    Last, NETWORKS, Past, entries_of, entries_of_draining, json, keys_of, keys_of_draining, leases_of, number_of,
+    ports_of,
 };
 use super::key::{EntryKey, Span, address_bytes};
 use super::read::Read;
@@ -53,6 +54,7 @@ impl<'c> Write<'c> {
         let name = network.name.as_str().as_bytes();
         self.entries.add(&EntryKey::Network(network.name.clone()), &json(network)?)?;
         network.link().map_or(Ok(()), |link| self.entries.add(&EntryKey::NetworkLink(link.clone()), name))?;
+        self.note(NETWORKS, self.last()?)?;
         self.note_rules_of(network)
     }
 
@@ -67,6 +69,7 @@ impl<'c> Write<'c> {
             self.entries.remove(&EntryKey::LastAddress(name.clone(), family))?;
         }
         network.link().map_or(Ok(()), |link| self.entries.remove(&EntryKey::NetworkLink(link.clone())))?;
+        self.note(NETWORKS, self.last()?)?;
         self.note_rules_of(&network)
     }
 
@@ -88,7 +91,8 @@ impl<'c> Write<'c> {
     /// # Errors
     /// When the store fails.
     pub fn set_network(&self, network: &Network) -> Result<()> {
-        self.entries.put(&EntryKey::Network(network.name.clone()), &json(network)?)
+        self.entries.put(&EntryKey::Network(network.name.clone()), &json(network)?)?;
+        self.note(NETWORKS, self.last()?)
     }
 
     /// Remembers who switched forwarding of `family` on.
@@ -328,7 +332,8 @@ impl<'c> Write<'c> {
         self.entries.put(&EntryKey::Host, &row.encode()?)
     }
 
-    /// Tells those who follow the store that the sandbox of that number is another now, and forgets the oldest change.
+    /// Tells those who follow the store that the sandbox of that number, or of [`NETWORKS`] a network, is another now, and
+    /// forgets the oldest change.
     fn note(&self, number: u32, last: Last) -> Result<()> {
         let change = last.change + 1;
         if let Some(oldest @ 1..) = change.checked_sub(CHANGES) {

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use ocinet_integration::{Output, ocinet};
+use ocinet_integration::{Output, helper, ocinet};
 
 /// On Debian's kernel in a virtual machine. The first boot leaves a store on disk whose containers, links and rules are
 /// gone. A third boot is with `ipv6.disable=1`, which no network namespace can be given.
 #[test]
 fn a_virtual_machine_loses_its_power() -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reboot");
-    let told = Output::of(Command::new(script).env("OCINET_BIN", ocinet()?), &[])?;
+    let told = Output::of(Command::new(script).env("OCINET_BIN", ocinet()?).env("PROBE", helper("probe")?), &[])?;
     ensure!(told.code == 0 && told.stdout.contains("All stories ended well"), "{told}");
     println!("{}", told.stdout);
     Ok(())

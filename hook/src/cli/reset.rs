@@ -38,8 +38,8 @@ impl Arguments {
             text +=
                 &format!("left {}, on which a service of ocinet listens: {end}\n", shown(&socket.to_string_lossy()));
         }
-        for family in reset.forwarding_off.iter() {
-            let (name, words) = (Setting::forwarding_name(family), Setting::forwarding_words(family));
+        for settings in &reset.forwarding_off {
+            let (name, words) = (settings.last().map(Setting::dotted).unwrap_or_default(), Setting::words(settings));
             text += &format!("{name} is 0 again; if something else relies on it: sysctl -w {words}\n");
         }
         print(&text)

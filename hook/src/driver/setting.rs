@@ -12,18 +12,25 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// What lets the host forward `family`. Of IPv6, it leaves the host the routes of router advertisements (Linux 6.17):
-    /// for new links, and for those that are there.
-    pub fn forwarding_of(family: Family) -> Vec<Self> {
-        match family {
-            Family::V4 => vec![Self { key: "net/ipv4/ip_forward".into(), value: "1" }],
-            Family::V6 => Self::forced_forwarding().into(),
-        }
+    /// Forwarding of IPv4.
+    pub fn ip_forward() -> Self {
+        Self { key: "net/ipv4/ip_forward".into(), value: "1" }
     }
 
-    /// Those of IPv6: for links to come, and for those that are there.
+    /// Forwarding of IPv6 that leaves the host the routes of router advertisements (Linux 6.17): for links to come, and
+    /// for those that are there.
     pub fn forced_forwarding() -> [Self; 2] {
         ["default", "all"].map(|links| Self::of("ipv6", links, "force_forwarding", "1"))
+    }
+
+    /// Forwarding of IPv6, by which the host is a router.
+    pub fn router() -> Self {
+        Self::of("ipv6", "all", "forwarding", "1")
+    }
+
+    /// That the host takes routes from router advertisements by `link`, also where it is a router.
+    pub fn router_hears(link: &str) -> Self {
+        Self::of("ipv6", link, "accept_ra", "2")
     }
 
     /// Forwarding of packets of `family` that come in by `interface`.
@@ -69,18 +76,14 @@ impl Setting {
         self.key.rsplit('/').next().unwrap_or_default()
     }
 
-    /// What lets the host forward `family`, as people write it: `net.ipv4.ip_forward=1`.
-    pub fn forwarding_words(family: Family) -> String {
-        let word = |setting: Self| format!("{}={}", setting.key.replace('/', "."), setting.value);
-        Self::forwarding_of(family).into_iter().map(word).collect::<Vec<_>>().join(" ")
+    /// The key as people write it: `net.ipv4.ip_forward`. It keeps its slashes where an interface's name has dots.
+    pub fn dotted(&self) -> String {
+        if self.key.contains('.') { self.key.clone() } else { self.key.replace('/', ".") }
     }
 
-    /// The name of the last of these settings, by which they are called together.
-    pub fn forwarding_name(family: Family) -> &'static str {
-        match family {
-            Family::V4 => "net.ipv4.ip_forward",
-            Family::V6 => "net.ipv6.conf.all.force_forwarding",
-        }
+    /// `settings` as they are given to sysctl(8): `net.ipv4.ip_forward=1`.
+    pub fn words(settings: &[Self]) -> String {
+        settings.iter().map(|one| format!("{}={}", one.dotted(), one.value)).collect::<Vec<_>>().join(" ")
     }
 
     /// Whether it exists only on a kernel and a link with IPv6.

@@ -1,11 +1,15 @@
 //! IP forwarding of this namespace.
 //!
 //! Of IPv6, a host that forwards by `forwarding` of all links hears no router advertisements any more, and loses the
-//! default route that it has from one (`rt6_purge_dflt_routers`, net/ipv6/route.c). Linux 6.17 has `force_forwarding`
-//! beside it, which lets what comes in by a link be forwarded and leaves the host a host. Written for all links, it
-//! reaches those that are there, and written as the default, those to come. A 0 that is written to `forwarding` of all
-//! links takes it from each link, and leaves the value for all as it was (`addrconf_forward_change`,
-//! net/ipv6/addrconf.c): so `lo` is looked at, which is always there.
+//! default route that it has from one (`rt6_purge_dflt_routers`, net/ipv6/route.c), but for links whose `accept_ra` is 2.
+//!
+//! Linux 6.17 has `force_forwarding` beside it, which lets what comes in by a link be forwarded and leaves the host a
+//! host. Written for all links, it reaches those that are there, and written as the default, those to come. A 0 that is
+//! written to `forwarding` of all links takes it from each link, and leaves the value for all as it was
+//! (`addrconf_forward_change`, net/ipv6/addrconf.c): so `lo` is looked at, which is always there.
+//!
+//! On an earlier kernel, the host is made a router, after `accept_ra` was raised from 1 to 2 wherever it is 1. To a host
+//! that does not forward, both values mean the same (`ipv6_accept_ra`, include/net/ipv6.h).
 
 use std::fs;
 use std::io;
@@ -43,59 +47,92 @@ pub fn forwards_link_by_link(family: Family) -> Result<bool> {
     }
 }
 
+/// The settings that let this namespace forward `family`, in the order in which they are written on this kernel and with
+/// these links.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn forwarding_settings(family: Family) -> Result<Vec<Setting>> {
+    Ok(match family {
+        Family::V4 => vec![Setting::ip_forward()],
+        Family::V6 if has_forced()? => Setting::forced_forwarding().into(),
+        Family::V6 => {
+            let hears = hearing_links()?.into_iter().map(|link| Setting::router_hears(&link));
+            hears.chain([Setting::router()]).collect()
+        }
+    })
+}
+
+/// The setting by which people know whether this namespace forwards `family`.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn forwarding_setting(family: Family) -> Result<Setting> {
+    Ok(match family {
+        Family::V4 => Setting::ip_forward(),
+        Family::V6 if has_forced()? => Setting::forced_forwarding()[1].clone(),
+        Family::V6 => Setting::router(),
+    })
+}
+
+/// The links whose `accept_ra` is raised when forwarding of `family` is switched on, and `default` first where that is.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn links_to_raise(family: Family) -> Result<Vec<String>> {
+    if family == Family::V4 || has_forced()? { Ok(Vec::new()) } else { hearing_links() }
+}
+
 /// Switches forwarding of `family` on in this namespace, where it is off.
 ///
 /// # Errors
-/// When /proc cannot be written, as in a hardened unit; when the kernel has no IPv6, or none that forwards and leaves
-/// the host its routes.
+/// When /proc cannot be written, as in a hardened unit; when the kernel has no IPv6.
 pub fn switch_forwarding_on(family: Family) -> Result<()> {
     if forwarding(family)? {
         return Ok(());
     }
+    refuse_unforwardable(family)?;
     match family {
-        Family::V4 => sysctl::set(&Setting::forwarding_of(family)),
-        Family::V6 => refuse_unforwardable(family).and_then(|()| force()),
+        Family::V4 => sysctl::set(&[Setting::ip_forward()]),
+        Family::V6 if has_forced()? => force(),
+        Family::V6 => become_router(),
     }
 }
 
-/// Refuses to switch forwarding of `family` on where this kernel cannot, or would take routes away from the host.
+/// Refuses to switch forwarding of `family` on where this kernel cannot.
 ///
 /// # Errors
 /// That it is so, or when /proc cannot be read.
 pub fn refuse_unforwardable(family: Family) -> Result<()> {
-    let is_there = |path: &str| fs::exists(path).doing(|| format!("look for {path}"));
-    let [_, there] = forced();
-    let why = match family {
-        Family::V6 if !is_there(ROUTER)? => "this kernel has no IPv6 (ipv6.disable=1, or no module)",
-        Family::V6 if !is_there(&there)? => {
-            "before Linux 6.17, a host that forwards loses the default route that it has from a router advertisement; \
-             where it has none, or accept_ra of its link is 2: sysctl -w net.ipv6.conf.all.forwarding=1"
-        }
-        Family::V4 | Family::V6 => return Ok(()),
-    };
+    if family == Family::V4 || fs::exists(ROUTER).doing(|| format!("look for {ROUTER}"))? {
+        return Ok(());
+    }
+    let why = "this kernel has no IPv6 (ipv6.disable=1, or no module)";
     Err(Error::refused("forward IPv6", io::Error::other(why)))
 }
 
-/// Switches off what [`switch_forwarding_on`] switched on, all of it or a part; true where there was any.
+/// Switches off what [`switch_forwarding_on`] switched on, all of it or a part, and lowers `accept_ra` of the links that
+/// were `raised`. Returns the settings of forwarding that were on.
 ///
 /// # Errors
 /// When /proc cannot be read or written.
-pub fn switch_forwarding_off(family: Family) -> Result<bool> {
-    match family {
-        Family::V4 if is_one(V4)? => write(V4, "0").map(|()| true),
-        Family::V4 => Ok(false),
-        Family::V6 => {
-            let mut was_on = false;
-            // The links first: those that are to come have no packets yet.
-            for setting in Setting::forwarding_of(family).iter().rev() {
-                if is_one_if_there(&setting.path())? {
-                    write(&setting.path(), "0")?;
-                    was_on = true;
-                }
-            }
-            Ok(was_on)
+pub fn switch_forwarding_off(family: Family, raised: &[String]) -> Result<Vec<Setting>> {
+    let settings = match family {
+        Family::V4 => vec![Setting::ip_forward()],
+        Family::V6 if has_forced()? => Setting::forced_forwarding().into(),
+        Family::V6 => vec![Setting::router()],
+    };
+    let mut were_on = Vec::new();
+    // The links first: those that are to come have no packets yet.
+    for setting in settings.into_iter().rev() {
+        if is_one_if_there(&setting.path())? {
+            write(&setting.path(), "0")?;
+            were_on.insert(0, setting);
         }
     }
+    // Only then: a router whose `accept_ra` is 1 loses its routes.
+    raised.iter().try_for_each(|link| lower(link))?;
+    Ok(were_on)
 }
 
 /// Refuses to switch forwarding of `family` on where a person or program has some links forward it and others not: how
@@ -111,14 +148,14 @@ pub fn refuse_partial_forwarding(family: Family) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         links => links.doing(|| format!("read {CONF}"))?,
     };
+    let name = if has_forced()? { "force_forwarding" } else { "forwarding" };
     for link in links {
         let link = link.doing(|| format!("read {CONF}"))?.file_name().to_string_lossy().into_owned();
         let is_one_of_several = ["all", "default"].contains(&link.as_str());
-        if !is_one_of_several && is_one_if_there(&format!("{CONF}/{link}/force_forwarding"))? {
+        if !is_one_of_several && is_one_if_there(&format!("{CONF}/{link}/{name}"))? {
             let why = format!(
-                "{link} does already (force_forwarding), and not all links; let all of them, and those to come: \
-                 sysctl -w {}",
-                Setting::forwarding_words(family)
+                "{link} does already ({name}), and not all links; let all of them, and those to come: sysctl -w {}",
+                Setting::words(&forwarding_settings(family)?)
             );
             return Err(Error::refused("forward IPv6", io::Error::other(why)));
         }
@@ -132,6 +169,55 @@ fn force() -> Result<()> {
     write(&there, "0")?;
     write(&to_come, "1")?;
     write(&there, "1").inspect_err(|_| drop(write(&to_come, "0")))
+}
+
+/// Makes the host a router that goes on to take routes from router advertisements.
+fn become_router() -> Result<()> {
+    let raised = hearing_links()?;
+    let made = raised.iter().try_for_each(|link| set_if_there(link, "2")).and_then(|()| write(ROUTER, "1"));
+    made.inspect_err(|_| raised.iter().for_each(|link| drop(lower(link))))
+}
+
+/// The links that take routes from router advertisements while the host is no router, behind `default` for those to come.
+fn hearing_links() -> Result<Vec<String>> {
+    let all = || format!("read {CONF}");
+    let mut hearing = Vec::new();
+    for link in fs::read_dir(CONF).doing(all)? {
+        let link = link.doing(all)?.file_name().to_string_lossy().into_owned();
+        if link != "all" && is_one_if_there(&accept_ra(&link))? {
+            hearing.push(link);
+        }
+    }
+    hearing.sort_by_key(|link| link != "default");
+    Ok(hearing)
+}
+
+/// Has `link` take routes from router advertisements only while the host is no router. One that is gone is none of ours.
+fn lower(link: &str) -> Result<()> {
+    match proc::value(&accept_ra(link)) {
+        Ok(value) if value == "2" => set_if_there(link, "1"),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).doing(|| format!("read {}", accept_ra(link)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set_if_there(link: &str, value: &str) -> Result<()> {
+    match fs::write(accept_ra(link), value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.doing(|| format!("write {value} to {}", accept_ra(link))),
+    }
+}
+
+fn accept_ra(link: &str) -> String {
+    format!("{CONF}/{link}/accept_ra")
+}
+
+/// Whether this kernel forwards IPv6 link by link.
+fn has_forced() -> Result<bool> {
+    let [_, there] = forced();
+    fs::exists(&there).doing(|| format!("look for {there}"))
 }
 
 fn is_forced() -> Result<bool> {

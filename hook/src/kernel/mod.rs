@@ -33,8 +33,8 @@ pub use firewall::{
     suits,
 };
 pub use forwarding::{
-    forwarding, forwards_link_by_link, refuse_partial_forwarding, refuse_unforwardable, switch_forwarding_off,
-    switch_forwarding_on,
+    forwarding, forwarding_setting, forwarding_settings, forwards_link_by_link, links_to_raise,
+    refuse_partial_forwarding, refuse_unforwardable, switch_forwarding_off, switch_forwarding_on,
 };
 pub use fs::{
     Lock, LockFile, Place, RecordReader, Records, Replaceable, Seen, Watch, age, ask_line, boot_id, check_state_dir,

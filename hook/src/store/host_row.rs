@@ -38,6 +38,8 @@ pub struct HostRow {
     pub forwarding: Forwarding,
     /// Who switched forwarding of IPv6 on.
     pub forwarding6: Forwarding,
+    /// The links, and `default`, whose `accept_ra` we raised from 1 to 2 for that.
+    pub raised: Vec<String>,
     /// Whether the host's own rules decide who from outside reaches a published port.
     pub respect_host_firewall: bool,
     /// Whether one of the networks in the store is internal.
@@ -58,6 +60,7 @@ impl Default for HostRow {
             former_firewalls,
             forwarding,
             forwarding6: forwarding,
+            raised: Vec::new(),
             respect_host_firewall: false,
             has_internal: false,
             has_addressed: false,
@@ -74,6 +77,8 @@ struct StoredHostRow {
     forwarding: Forwarding,
     #[serde(default, skip_serializing_if = "Forwarding::is_of_others")]
     forwarding6: Forwarding,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    raised: Vec<String>,
     respect_host_firewall: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_internal: bool,
@@ -104,6 +109,7 @@ impl HostRow {
             former_firewalls: self.former_firewalls.iter().map(Kind::to_string).collect(),
             forwarding: self.forwarding,
             forwarding6: self.forwarding6,
+            raised: self.raised.clone(),
             respect_host_firewall: self.respect_host_firewall,
             has_internal: self.has_internal,
             has_addressed: self.has_addressed,
@@ -120,6 +126,7 @@ impl HostRow {
             former_firewalls: row.former_firewalls.into_iter().map(kind).collect::<Result<_>>()?,
             forwarding: row.forwarding,
             forwarding6: row.forwarding6,
+            raised: row.raised,
             respect_host_firewall: row.respect_host_firewall,
             has_internal: row.has_internal,
             has_addressed: row.has_addressed,

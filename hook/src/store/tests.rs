@@ -10,6 +10,7 @@ use crate::model::{
     Route, Sandbox, State, Subnet, Wire,
 };
 
+mod changes;
 mod damage;
 mod versions;
 
@@ -234,75 +235,6 @@ fn a_draining_endpoint_keeps_its_address_while_key_and_ports_are_free() {
     store.read().integrity().unwrap();
 }
 
-/// Every write of a sandbox is a change, the oldest are forgotten, and a reader knows when it is too late.
-#[test]
-fn changes_are_numbered_and_the_oldest_forgotten() {
-    let scratch = Scratch::new("changes");
-    let mut store = scratch.open("a");
-    let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
-    let of = |sandboxes: Vec<i64>| Changes::Of { sandboxes, networks: false };
-    assert_eq!((reader.last_change().unwrap(), reader.changes_after(0).unwrap()), (0, (of(vec![]), 0)));
-    let [mut web, mut db] = [sandbox("web", 2, &[]), sandbox("db", 3, &[])];
-    insert(&mut store, &mut web).unwrap();
-    insert(&mut store, &mut db).unwrap();
-    store.write::<_, Error>(|write| write.set_state(&mut web, State::Attached)).unwrap();
-    assert_eq!(reader.changes_after(0).unwrap(), (of(vec![1, 3, 1]), 3));
-    assert_eq!(reader.changes_after(2).unwrap(), (of(vec![1]), 3));
-    assert_eq!(reader.changes_after(3).unwrap(), (of(vec![]), 3));
-    assert_eq!(reader.changes_after(4).unwrap().0, Changes::BehindTail, "another store");
-    let again = |store: &mut Store, web: &mut Sandbox, times: u64| {
-        let set = |write: &Write<'_>| (0..times).try_for_each(|_| write.set_state(web, State::Attached));
-        store.write::<_, Error>(set).unwrap();
-    };
-    again(&mut store, &mut web, write::CHANGES - 1);
-    let (changes, last) = reader.changes_after(3).unwrap();
-    assert_eq!((changes, last), (of(vec![1; 1023]), 1026));
-    assert_eq!(reader.last_change().unwrap(), 1026);
-    again(&mut store, &mut web, 1);
-    assert_eq!(reader.changes_after(3).unwrap().0, Changes::BehindTail);
-    assert_eq!(reader.changes_after(0).unwrap().0, Changes::BehindTail);
-    assert_eq!(reader.changes_after(4).unwrap(), (of(vec![1; 1023]), 1027));
-    let kept: i64 =
-        store.connection.query_row("SELECT count(*) FROM entry_8 WHERE key > x'50'", [], |row| row.get(0)).unwrap();
-    assert_eq!(kept, 1024);
-}
-
-/// A network that comes, changes or goes is a change, too, and no sandbox's.
-#[test]
-fn changes_tell_of_networks() {
-    let scratch = Scratch::new("networks");
-    let mut store = scratch.open("a");
-    let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
-    let subnet = Subnet::with_first_gateway("10.90.0.0/24".parse().unwrap()).unwrap();
-    let network = crate::model::Network::of_bridge("shop".parse().unwrap(), "ocn-1".parse().unwrap(), vec![subnet]);
-    let mut web = sandbox("web", 2, &[]);
-    let writes: [(&str, &mut dyn FnMut(&Write<'_>) -> Result<()>, Changes); 4] = [
-        ("come", &mut |write| write.add_network(&network), Changes::Of { sandboxes: vec![], networks: true }),
-        ("used", &mut |write| write.insert(&mut web), Changes::Of { sandboxes: vec![1], networks: false }),
-        ("changed", &mut |write| write.set_network(&network), Changes::Of { sandboxes: vec![], networks: true }),
-        ("gone", &mut |write| write.remove_network(&network.name), Changes::Of { sandboxes: vec![], networks: true }),
-    ];
-    for (seen, (what, write, expected)) in (0..).zip(writes) {
-        store.write::<_, Error>(write).unwrap();
-        assert_eq!(reader.changes_after(seen).unwrap(), (expected, seen + 1), "{what}");
-    }
-}
-
-/// On a full file system a change takes the place of earlier ones, and a reader reads all.
-#[test]
-fn changes_can_be_forgotten() {
-    let scratch = Scratch::new("forgotten");
-    let mut store = scratch.open("a");
-    let reader = Reader::open(&scratch.0, &host("a")).unwrap().unwrap();
-    let mut web = sandbox("web", 2, &[]);
-    insert(&mut store, &mut web).unwrap();
-    let write = |write: &Write<'_>| write.forget_changes().and_then(|()| write.set_state(&mut web, State::Attached));
-    store.write::<_, Error>(write).unwrap();
-    assert_eq!(reader.changes_after(1).unwrap().0, Changes::BehindTail);
-    assert_eq!(reader.changes_after(2).unwrap(), (Changes::Of { sandboxes: vec![], networks: false }, 2));
-    store.read().integrity().unwrap();
-}
-
 /// A sandbox that goes while it is looked for was never half there.
 #[test]
 fn what_is_removed_meanwhile_is_no_damage() {
@@ -438,4 +370,21 @@ fn a_network_remembers_the_last_address_of_each_family() {
         .unwrap();
     assert_eq!(store.read().networks().unwrap(), [network]);
     assert_eq!(store.read().host_row().unwrap().forwarding, Forwarding::Intended);
+}
+
+/// What is to be undone with forwarding of IPv6 is known until it is.
+#[test]
+fn raised_links_are_known_until_they_are_lowered() {
+    let scratch = Scratch::new("raised");
+    let mut store = scratch.open("a");
+    let mut after = |write: &dyn Fn(&Write<'_>) -> Result<()>| {
+        store.write::<_, Error>(write).unwrap();
+        store.read().host_row().unwrap().raised
+    };
+    let links = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(after(&|write| write.add_raised(&links(&["default", "lo"]))), ["default", "lo"]);
+    assert_eq!(after(&|write| write.add_raised(&links(&["lo", "eth0"]))), ["default", "lo", "eth0"]);
+    assert_eq!(after(&|write| write.set_forwarding(Family::V6, Forwarding::Ours)), ["default", "lo", "eth0"]);
+    assert_eq!(after(&|write| write.set_forwarding(Family::V4, Forwarding::OfOthers)), ["default", "lo", "eth0"]);
+    assert_eq!(after(&|write| write.set_forwarding(Family::V6, Forwarding::OfOthers)), Vec::<String>::new());
 }

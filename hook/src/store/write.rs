@@ -95,7 +95,7 @@ impl<'c> Write<'c> {
         self.note(NETWORKS, self.last()?)
     }
 
-    /// Remembers who switched forwarding of `family` on.
+    /// Remembers who switched forwarding of `family` on. Where that is another than us, nothing was raised for it.
     ///
     /// # Errors
     /// When the store fails.
@@ -103,8 +103,25 @@ impl<'c> Write<'c> {
         let row = self.host_row()?;
         self.set_host_row(&match family {
             Family::V4 => HostRow { forwarding, ..row },
+            Family::V6 if forwarding == Forwarding::OfOthers => {
+                HostRow { forwarding6: forwarding, raised: Vec::new(), ..row }
+            }
             Family::V6 => HostRow { forwarding6: forwarding, ..row },
         })
+    }
+
+    /// Remembers the links whose `accept_ra` we raise, beside those that are known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn add_raised(&self, links: &[String]) -> Result<()> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let mut row = self.host_row()?;
+        let new: Vec<String> = links.iter().filter(|link| !row.raised.contains(link)).cloned().collect();
+        row.raised.extend(new);
+        self.set_host_row(&row)
     }
 
     /// Remembers whether the host's own rules decide who from outside reaches a published port.

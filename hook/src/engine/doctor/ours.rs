@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::decide::liveness::Life;
-use crate::driver::{self, EndpointStep, NamesPort, Setting};
+use crate::driver::{self, EndpointStep, NamesPort};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
 use crate::engine::rules::{is_input_loop_as_needed, not_forwarded};
@@ -252,11 +252,12 @@ impl Engine {
         let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
         let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
         if guarded && !needs.is_empty() {
-            findings.extend(not_forwarded(needs.iter())?.iter().map(|family| {
+            for family in not_forwarded(needs.iter())?.iter() {
                 let by = if family == Family::V6 { " by IPv6" } else { "" };
                 let trouble = format!("is 0: no container reaches the outside{by}");
-                Finding::ours(format!("sysctl {}", Setting::forwarding_name(family)), trouble)
-            }));
+                findings
+                    .push(Finding::ours(format!("sysctl {}", kernel::forwarding_setting(family)?.dotted()), trouble));
+            }
         }
         Ok(findings)
     }

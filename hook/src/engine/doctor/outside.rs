@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
-use crate::driver::Setting;
 use crate::engine::rules::{Passes, Unpassed, passed_families};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
@@ -70,7 +69,8 @@ impl Engine {
         let mut notes = vec![Finding::note("firewall", trouble)];
         let row = self.store.read().host_row()?;
         let ours = Family::ALL.into_iter().filter(|family| row.forwarding_of(*family) != Forwarding::OfOthers);
-        for name in ours.map(Setting::forwarding_name) {
+        for family in ours {
+            let name = kernel::forwarding_setting(family)?.dotted();
             let trouble = "was switched on by ocinet, which therefore drops what is forwarded between links that are not its \
                 own; close_forwarding = false in config.toml leaves them alone";
             notes.push(Finding::note(format!("sysctl {name}"), trouble));

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use slog::info;
 
 use crate::decide::liveness::Life;
-use crate::driver;
+use crate::driver::{self, Setting};
 use crate::engine::files;
 use crate::engine::files::CONTAINERS;
 use crate::engine::locks::{alone_at, alone_at_firewall};
@@ -11,7 +11,7 @@ use crate::engine::rules::forward_no_more;
 use crate::engine::{Engine, Error, Failures, Member, NAMESPACE, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place, perform};
-use crate::model::{Alias, Families, Key, Sandbox, State};
+use crate::model::{Alias, Key, Sandbox, State};
 use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
@@ -27,8 +27,8 @@ pub struct Reset {
     pub firewalls: Vec<Kind>,
     /// The firewalls of other programs from which our pass was removed.
     pub passes: Vec<String>,
-    /// Whether IP forwarding, which we had switched on, is off again.
-    pub forwarding_off: Families,
+    /// The settings of IP forwarding that we had switched on and that are off again, of each family by itself.
+    pub forwarding_off: Vec<Vec<Setting>>,
     /// The chains that stay because the operator has rules in them.
     pub operators_chains: Vec<&'static str>,
     /// The socket of a service that runs, or that a service manager listens on for it: it stays.

@@ -348,7 +348,9 @@ impl Engine {
             }
             commands.extend(shell::load(kind, &all));
         }
-        commands.extend(missing.iter().map(|family| format!("sysctl -qw {}", Setting::forwarding_words(family))));
+        for family in missing.iter() {
+            commands.push(format!("sysctl -qw {}", Setting::words(&kernel::forwarding_settings(family)?)));
+        }
         work.new.extend(missing.iter().map(|family| format!("forwarding of {family}")));
         Ok(())
     }

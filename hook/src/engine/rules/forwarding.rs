@@ -12,12 +12,13 @@
 //! between leaves `Intended`, which counts as ours, since forwarding was off before.
 
 use super::ruleset::Rules;
+use crate::driver::Setting;
 use crate::engine::locks::alone_at_firewall;
 use crate::engine::{Error, Result};
 use crate::firewall::{Inventory, NetworkNeeds};
 use crate::kernel::{self, HostLinks};
 use crate::model::{Families, Family};
-use crate::store::{Forwarding, Store};
+use crate::store::{self, Forwarding, Store, Write};
 
 impl Rules {
     /// The host forwards all `families`, and the firewall holds all that the store says.
@@ -31,8 +32,8 @@ impl Rules {
         if before == Forwarding::OfOthers {
             kernel::refuse_partial_forwarding(family)?;
         }
-        if before == Forwarding::OfOthers && self.close_forwarding && !kernel::forwarding(family)? {
-            store.write(|store| store.set_forwarding(family, Forwarding::Intended))?;
+        if (before != Forwarding::OfOthers || self.close_forwarding) && !kernel::forwarding(family)? {
+            remember_intent(family, store)?;
         }
         if let Err(error) = self.reload_if_different_locked(store, links) {
             // Rules that close the host may be loaded all the same. They are to be known as ours, and so where nothing
@@ -68,6 +69,18 @@ pub(in crate::engine) fn not_forwarded<'n>(mut networks: impl Iterator<Item = &'
     Ok(missing)
 }
 
+/// Remembers that we are about to switch forwarding on, with all that is to be undone then.
+fn remember_intent(family: Family, store: &mut Store) -> Result<()> {
+    let raised = kernel::links_to_raise(family)?;
+    let write = |store: &Write<'_>| {
+        if store.host_row()?.forwarding_of(family) == Forwarding::OfOthers {
+            store.set_forwarding(family, Forwarding::Intended)?;
+        }
+        store.add_raised(&raised)
+    };
+    Ok(store.write::<_, store::Error>(write)?)
+}
+
 fn intends_to_forward(family: Family, store: &Store) -> Result<bool> {
     Ok(store.read().host_row()?.forwarding_of(family) == Forwarding::Intended)
 }
@@ -80,16 +93,14 @@ fn forget_intent(family: Family, store: &mut Store) -> Result<()> {
     Ok(store.write(|store| store.set_forwarding(family, Forwarding::OfOthers))?)
 }
 
-/// Switches forwarding of those families off of which we switched it on, and says which. To be called while the rules
-/// still close the host, and before the store forgets it.
-pub(in crate::engine) fn forward_no_more(store: &Store) -> Result<Families> {
+/// Switches forwarding of those families off of which we switched it on, and returns the settings of each. To be called
+/// while the rules still close the host, and before the store forgets it.
+pub(in crate::engine) fn forward_no_more(store: &Store) -> Result<Vec<Vec<Setting>>> {
     let row = store.read().host_row()?;
-    let mut switched = Families::default();
-    for family in Family::ALL {
-        // Also what an earlier try that was cut off has left.
-        if row.forwarding_of(family) != Forwarding::OfOthers && kernel::switch_forwarding_off(family)? {
-            switched = switched.with(family);
-        }
-    }
-    Ok(switched)
+    let ours = Family::ALL.into_iter().filter(|family| row.forwarding_of(*family) != Forwarding::OfOthers);
+    let raised = |family| if family == Family::V6 { &row.raised[..] } else { &[] };
+    // Also what an earlier try that was cut off has left.
+    let off = ours.map(|family| Ok(kernel::switch_forwarding_off(family, raised(family))?));
+    let off: Vec<Vec<Setting>> = off.collect::<Result<_>>()?;
+    Ok(off.into_iter().filter(|settings| !settings.is_empty()).collect())
 }

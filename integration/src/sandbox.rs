@@ -68,8 +68,18 @@ pub struct Endpoint {
     pub addresses: Vec<String>,
     /// The default routes' next hops.
     pub gateways: Vec<String>,
-    /// `masqueraded` or `off`, where published ports do not just lead to it.
+    /// `masqueraded`, `routed`, `trusted` or `off`, where published ports do not just lead to it.
     pub publishing: Option<String>,
+    /// The same of IPv6, where that differs.
+    pub publishing6: Option<String>,
+}
+
+impl Endpoint {
+    /// What it has to do with published ports of IPv4, or of IPv6.
+    pub fn publishing_of(&self, is_ipv4: bool) -> &str {
+        let v6 = self.publishing6.as_deref().filter(|_| !is_ipv4);
+        v6.or(self.publishing.as_deref()).unwrap_or("direct")
+    }
 }
 
 /// A host port that leads into a container.
@@ -100,16 +110,18 @@ impl Publish {
 }
 
 impl Sandbox {
-    /// The addresses that published ports lead to, one of each family by which the container answers; none where they are
-    /// dormant.
-    pub fn publishing_addresses(&self) -> Vec<IpAddr> {
-        let mut found: Vec<IpAddr> = Vec::new();
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.publishing.as_deref() != Some("off")) {
-            let is_masqueraded = endpoint.publishing.as_deref() == Some("masqueraded");
+    /// The addresses that published ports lead to, one of each family by which the container answers, with what its
+    /// endpoint has to do with them; none where they are dormant.
+    pub fn publishing_addresses(&self) -> Vec<(IpAddr, &str)> {
+        let mut found: Vec<(IpAddr, &str)> = Vec::new();
+        for endpoint in &self.endpoints {
             let gateways: Vec<IpAddr> = endpoint.gateways.iter().filter_map(|gateway| gateway.parse().ok()).collect();
             let addresses = endpoint.addresses.iter().filter_map(|address| address.split_once('/')?.0.parse().ok());
-            found.extend(addresses.filter(|address: &IpAddr| {
-                is_masqueraded || gateways.iter().any(|gateway| gateway.is_ipv4() == address.is_ipv4())
+            let all = addresses.map(|address: IpAddr| (address, endpoint.publishing_of(address.is_ipv4())));
+            found.extend(all.filter(|(address, publishing)| match *publishing {
+                "off" => false,
+                "masqueraded" => true,
+                _ => gateways.iter().any(|gateway| gateway.is_ipv4() == address.is_ipv4()),
             }));
         }
         found

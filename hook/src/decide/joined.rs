@@ -4,9 +4,7 @@
 use crate::decide::plan;
 use crate::decide::published::PublishedBy;
 use crate::decide::request::EndpointRequest;
-use crate::model::{
-    Endpoint, Families, Family, GatewayMode, InterfaceName, Invalid, Network, NetworkName, Publishing, Route,
-};
+use crate::model::{Endpoint, Families, Family, InterfaceName, Invalid, Network, NetworkName, Publishing, Route};
 
 /// What the name of an interface begins with, where its network does not say it.
 const PREFIX: &str = "eth";
@@ -59,7 +57,7 @@ pub fn arrange(
     let targets =
         Targets::of(networks, via, ways_out, leads_elsewhere, |nth, family| has_link(nth) && has_gateway(nth, family))?;
     for (nth, endpoint) in endpoints.iter_mut().enumerate() {
-        endpoint.publishing = targets.publishing(nth, networks);
+        endpoint.set_publishing(|family| targets.publishing(nth, networks, family));
         let has_it = |gateway| Family::ALL.into_iter().zip(ways_out).any(|way| way == (Family::of(gateway), Some(nth)));
         endpoint.routes.retain(|Route::Default(gateway)| has_it(*gateway));
     }
@@ -119,8 +117,10 @@ impl Targets {
     ) -> Result<Self, Invalid> {
         let way_out = ways_out.into_iter().flatten().next();
         let of_ours = way_out.filter(|_| !leads_elsewhere);
-        let can_lead = |nth| Family::ALL.into_iter().any(|family| has_gateway(nth, family));
-        let first = target(networks, via, way_out, of_ours, can_lead)?;
+        // At a routed one, the container answers others at their own addresses, so that it has to have the default route.
+        let answers = |nth: usize, family| !networks[nth].options.is_routed(family) || of_ours == Some(nth);
+        let can_lead = |nth| Family::ALL.into_iter().any(|family| has_gateway(nth, family) && answers(nth, family));
+        let first = target(networks, via, way_out, can_lead)?;
         let is_direct = first.is_some() && first == of_ours;
         let decides = |nth: usize| PublishedBy::of(&networks[nth]);
         let is_beside = |other: &usize| {
@@ -130,7 +130,7 @@ impl Targets {
         };
         let beside = ways_out[1].filter(is_beside);
         let answers = |family: &Family| match first {
-            Some(first) if !is_direct => has_gateway(first, *family),
+            Some(first) if !is_direct => has_gateway(first, *family) && answers(first, *family),
             Some(first) => Family::ALL.into_iter().zip(ways_out).any(|way| way == (*family, Some(first))),
             None => false,
         };
@@ -139,11 +139,12 @@ impl Targets {
         Ok(Self { first, is_direct, beside, families })
     }
 
-    /// What the endpoint in that place has to do with published ports.
-    fn publishing(&self, nth: usize, networks: &[Network]) -> Publishing {
+    /// What the endpoint in that place has to do with published ports of `family`.
+    fn publishing(&self, nth: usize, networks: &[Network], family: Family) -> Publishing {
         match (self.first == Some(nth), self.beside == Some(nth)) {
+            (true, _) if !self.is_direct && networks[nth].options.is_routed(family) => Publishing::Off,
             (true, _) if !self.is_direct => Publishing::Masqueraded,
-            (true, _) | (_, true) => directly(&networks[nth]),
+            (true, _) | (_, true) => directly(&networks[nth], family),
             (false, false) => Publishing::Off,
         }
     }
@@ -151,23 +152,24 @@ impl Targets {
     /// What is decided of published ports.
     fn published_by(&self, networks: &[Network]) -> PublishedBy {
         let Some(first) = self.first else { return PublishedBy::default() };
-        PublishedBy::of(&networks[first]).over(self.families)
+        let first = PublishedBy::of(&networks[first]);
+        match self.beside {
+            Some(beside) => first.beside(&PublishedBy::of(&networks[beside])),
+            None => first.over(self.families),
+        }
     }
 }
 
-/// The network to which published ports lead. At a routed one, the container answers others at their own addresses, so
-/// that it has to have the container's default route (`of_ours`).
+/// The network to which published ports lead.
 fn target(
     networks: &[Network],
     via: Option<&NetworkName>,
     way_out: Option<usize>,
-    of_ours: Option<usize>,
     can_lead: impl Fn(usize) -> bool,
 ) -> Result<Option<usize>, Invalid> {
     let is_publishable = |nth: &usize| {
         let Network { options, .. } = &networks[*nth];
-        let answers = options.mode != GatewayMode::Routed || of_ours == Some(*nth);
-        !options.internal && answers && networks[*nth].link().is_some() && can_lead(*nth)
+        !options.internal && networks[*nth].link().is_some() && can_lead(*nth)
     };
     let Some(via) = via else {
         return Ok(way_out.filter(is_publishable).or_else(|| (0..networks.len()).find(is_publishable)));
@@ -177,7 +179,7 @@ fn target(
         return Ok(Some(nth));
     }
     let why = match named {
-        Some(nth) if networks[nth].options.mode == GatewayMode::Routed => {
+        Some(nth) if !networks[nth].routed().is_empty() => {
             "is routed, and the container has its default route elsewhere, so no published port can lead there"
         }
         _ => "is internal, or has no gateway, so no published port can lead there",
@@ -185,12 +187,12 @@ fn target(
     Err(Invalid::new("network", via, why))
 }
 
-/// How published ports are reached at an endpoint of `network` that answers by the link by which it is asked.
-fn directly(network: &Network) -> Publishing {
-    match network.options.mode {
-        GatewayMode::Routed => Publishing::Routed,
-        _ if network.options.trusted_interfaces.is_empty() => Publishing::Direct,
-        _ => Publishing::Trusted,
+/// How published ports of `family` are reached at an endpoint of `network` that answers by the link by which it is asked.
+fn directly(network: &Network, family: Family) -> Publishing {
+    match (network.options.is_routed(family), network.options.trusted_interfaces.is_empty()) {
+        (true, _) => Publishing::Routed,
+        (false, true) => Publishing::Direct,
+        (false, false) => Publishing::Trusted,
     }
 }
 
@@ -242,7 +244,7 @@ fn prefix_of(network: Option<&Network>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Subnet;
+    use crate::model::{GatewayMode, Subnet};
 
     fn networks(names: &str) -> Vec<Network> {
         let of = |(nth, name): (usize, &str)| {
@@ -254,6 +256,7 @@ mod tests {
             let mut network = Network::of_bridge(name.parse().unwrap(), link, v4.into_iter().chain(v6).collect());
             network.options.host_binding = name.starts_with("bound").then(|| [127, 0, 0, 1].into());
             network.options.internal = name.starts_with("internal");
+            network.options.mode6 = name.starts_with("mixed").then_some(GatewayMode::Routed);
             network.options.mode = if name.starts_with("routed") { GatewayMode::Routed } else { GatewayMode::Nat };
             network
         };
@@ -286,11 +289,14 @@ mod tests {
         let of = |is: &dyn Fn(&&Endpoint) -> bool| {
             endpoints.iter().filter(is).map(|one| one.interface.to_string()).collect::<Vec<_>>().join(" ")
         };
-        let ports = of(&|one| one.publishing == Publishing::Direct);
-        let masqueraded = of(&|one| one.publishing == Publishing::Masqueraded);
-        let routed = of(&|one| one.publishing == Publishing::Routed);
-        let ports = if routed.is_empty() { ports } else { format!("{ports}routed {routed}") };
-        let ports = if masqueraded.is_empty() { ports } else { format!("{ports}masqueraded {masqueraded}") };
+        let published_as = |publishing: Publishing| {
+            of(&|one| Family::ALL.into_iter().any(|family| one.publishing_of(family) == publishing))
+        };
+        let ports =
+            [(Publishing::Direct, ""), (Publishing::Routed, "routed "), (Publishing::Masqueraded, "masqueraded ")];
+        let ports = ports.map(|(publishing, word)| (published_as(publishing), word));
+        let ports = ports.iter().filter(|(to, _)| !to.is_empty()).map(|(to, word)| format!("{word}{to}"));
+        let ports = ports.collect::<Vec<_>>().join(" ");
         let families: Vec<String> = decided.families.iter().map(|family| family.to_string()).collect();
         Ok((of(&|one| one.gateways().next().is_some()), ports, families.join(" ")))
     }
@@ -323,7 +329,12 @@ mod tests {
             ("six", None, false, "eth0", "IPv6"),
             ("a;internal-dual", None, false, "eth0", "IPv4"),
             ("bound;dual", None, false, "eth0", "IPv4"),
-            ("a;routed-dual", None, false, "eth0", "IPv4"),
+            ("a;routed-dual", None, false, "eth0 routed eth1", "IPv4 IPv6"),
+            ("mixed-dual", None, false, "eth0 routed eth0", "IPv4 IPv6"),
+            ("mixed-dual", None, true, "masqueraded eth0", "IPv4"),
+            ("a;mixed-dual", None, false, "eth0 eth1 routed eth1", "IPv4 IPv6"),
+            ("a;mixed-dual", Some("mixed-dual"), false, "masqueraded eth1", "IPv4"),
+            ("mixed-dual;dual:gw-priority=1", None, false, "eth1", "IPv4 IPv6"),
             ("a;dual", Some("a"), false, "eth0", "IPv4"),
             ("a;dual", Some("dual"), false, "masqueraded eth1", "IPv4 IPv6"),
             ("a;dual", None, true, "masqueraded eth0", "IPv4"),

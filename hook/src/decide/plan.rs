@@ -147,6 +147,7 @@ pub fn endpoint(
         addresses,
         names: connection.aliases.clone(),
         publishing: Publishing::Direct,
+        publishing6: None,
         gw_priority: connection.gw_priority.unwrap_or_default(),
         unguarded: connection.unguarded == Some(true),
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::input::{HostPort, PublishRequest, named_twice};
-use crate::model::{Families, Family, GatewayMode, HostAddress, Invalid, Network, PortMapping, Sandbox, shown};
+use crate::model::{Families, Family, HostAddress, Invalid, Network, PortMapping, Publishing, Sandbox, shown};
 
 /// What a network decides of the ports that lead to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,28 +13,45 @@ pub struct PublishedBy {
     host_binding: Option<IpAddr>,
     /// The families of the addresses to which they lead.
     pub families: Families,
-    /// Whether they are reached at the container's address, so that they hold no port of the host.
-    pub routed: bool,
+    /// Those of the families over which they are reached at the container's address, so that they hold no port of the
+    /// host.
+    pub routed: Families,
 }
 
 impl Default for PublishedBy {
     /// What a network of IPv4 decides of which nothing was said.
     fn default() -> Self {
-        Self { host_binding: None, families: Families::default().with(Family::V4), routed: false }
+        Self { host_binding: None, families: Families::default().with(Family::V4), routed: Families::default() }
     }
 }
 
 impl PublishedBy {
     /// What `network` decides.
     pub fn of(network: &Network) -> Self {
-        let options = &network.options;
-        let routed = options.mode == GatewayMode::Routed;
-        Self { host_binding: options.host_binding, families: network.families(), routed }
+        Self { host_binding: network.options.host_binding, families: network.families(), routed: network.routed() }
     }
 
     /// The same where ports of these families alone lead to it.
     pub fn over(self, families: Families) -> Self {
-        Self { families, ..self }
+        let routed = self.routed.iter().filter(|family| families.contains(*family)).collect();
+        Self { families, routed, ..self }
+    }
+
+    /// The same where those of IPv6 lead to another network, which decides `other`.
+    pub fn beside(self, other: &Self) -> Self {
+        let v4 = self.over(Families::default().with(Family::V4));
+        let routed = v4.routed.iter().chain(other.routed.iter().filter(|family| *family == Family::V6)).collect();
+        Self { families: v4.families.with(Family::V6), routed, ..v4 }
+    }
+
+    /// Whether all of them are reached at the container's addresses.
+    pub fn is_routed(&self) -> bool {
+        !self.routed.is_empty() && self.routed == self.families
+    }
+
+    /// The families over which ports of the host lead to it.
+    pub fn of_host(&self) -> Families {
+        self.families.iter().filter(|family| !self.routed.contains(*family)).collect()
     }
 
     /// The first of `requests` whose host address is of a family that no address is of to which it leads: rules cannot
@@ -46,7 +63,7 @@ impl PublishedBy {
 
     /// Whether ports that are chosen for the one are as they would be for the other.
     pub fn is_alike(&self, other: &Self) -> bool {
-        (self.host_binding, self.routed) == (other.host_binding, other.routed)
+        self.host_binding == other.host_binding
     }
 
     /// Whether ports that were chosen for another network can lead to this one as they are: those of a routed network
@@ -54,7 +71,7 @@ impl PublishedBy {
     /// for them lets in.
     pub fn takes(&self, mappings: &[PortMapping], chosen_as_routed: bool) -> bool {
         let is_open = |mapping: &PortMapping| mapping.host_address.one().is_none();
-        self.routed == chosen_as_routed && (self.host_binding.is_none() || !mappings.iter().any(is_open))
+        self.is_routed() == chosen_as_routed && (self.host_binding.is_none() || !mappings.iter().any(is_open))
     }
 
     /// `requests` with the network's address where they name none.
@@ -84,11 +101,13 @@ pub fn gained(before: &Sandbox, after: &Sandbox) -> Option<(Family, Family)> {
     if after.routed || after.publish.iter().all(|mapping| mapping.host_address != HostAddress::Any) {
         return None;
     }
-    let targets = before.port_targets();
-    let had = |family: &Family| targets.iter().any(|target| Family::of(*target) == *family);
+    let of_host = |sandbox: &Sandbox, family: Family| {
+        sandbox.port_target(family).is_some_and(|(_, publishing)| publishing != Publishing::Routed)
+    };
+    let had = |family: &Family| of_host(before, *family);
     // Ports that lead nowhere were chosen as those of a network of IPv4.
     let family = Family::ALL.into_iter().find(had).unwrap_or(Family::V4);
-    let gained = |other: &Family| *other != family && !had(other) && after.port_target(*other).is_some();
+    let gained = |other: &Family| *other != family && !had(other) && of_host(after, *other);
     Some((family, Family::ALL.into_iter().find(gained)?))
 }
 

@@ -167,7 +167,7 @@ mod tests {
             bridge: bridge.parse().unwrap(),
             icc: true,
             internal: false,
-            routed: false,
+            routed: Families::default(),
             trusted: Vec::new(),
             ranges,
             stand_ins: Vec::new(),
@@ -192,7 +192,7 @@ mod tests {
 
     /// What both backends make of `networks`, the rules of iptables and the elements of nftables, line by line.
     fn lines(network: NetworkNeeds) -> [Vec<String>; 2] {
-        let has_addressed = network.routed || !network.trusted.is_empty();
+        let has_addressed = !network.routed.is_empty() || !network.trusted.is_empty();
         let base = Base { has_internal: network.internal, has_addressed, ..Base::default() };
         let all = Needs { base, networks: vec![network], ..Needs::default() };
         let texts = [
@@ -315,16 +315,17 @@ mod tests {
     /// Where the containers of a network are addressed from outside: the rules that come beside the table's other form.
     #[test]
     fn others_reach_published_ports_of_a_routed_network_at_its_containers() {
-        let mut routed = NetworkNeeds { routed: true, ..network("ocinet0", "10.90.0.0/16") };
+        let mut routed =
+            NetworkNeeds { routed: Families::default().with(Family::V4), ..network("ocinet0", "10.90.0.0/16") };
         routed.ranges[0].masquerade = false;
         let [nft, iptables] = gained(routed);
         let last = nft.len() - 2;
         let elements =
-            ["add element inet ocinet routed { \"ocinet0\" }", "add element inet ocinet addressed4 { 10.90.0.0/16 }"];
+            ["add element inet ocinet routed4 { \"ocinet0\" }", "add element inet ocinet addressed4 { 10.90.0.0/16 }"];
         assert_eq!(nft[last..], elements);
         let rules = [
-            "oifname @routed ct state new meta l4proto icmp accept",
-            "oifname @routed ct state new ip daddr . meta l4proto . th dport @routed4_ports accept",
+            "oifname @routed4 ct state new meta l4proto icmp accept",
+            "oifname @routed4 ct state new ip daddr . meta l4proto . th dport @routed4_ports accept",
         ];
         assert!(rules.iter().all(|rule| nft[..last].iter().any(|line| line == rule)), "{nft:?}");
         assert_eq!(

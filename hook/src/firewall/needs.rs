@@ -58,9 +58,10 @@ pub struct NetworkNeeds {
     /// Whether nothing passes between it and anything else, published ports and established connections included. Of
     /// the host it reaches the gateway addresses of its ranges.
     pub internal: bool,
-    /// Whether other hosts reach its containers at their addresses, and there their published ports alone.
-    pub routed: bool,
-    /// Links by which they do although it is not routed.
+    /// The families over which other hosts reach its containers at their addresses, and there their published ports
+    /// alone.
+    pub routed: Families,
+    /// Links by which they do over those that are not routed.
     pub trusted: Vec<InterfaceName>,
     /// Its address ranges.
     pub ranges: Vec<RangeNeeds>,
@@ -86,13 +87,13 @@ impl NetworkNeeds {
     /// What `network` needs; nothing where it has no link of its own on the host, by which its packets would come.
     pub fn of(network: &Network) -> Option<Self> {
         let Options { icc, internal, masquerade, mode, .. } = *network.options;
-        let routed = mode == GatewayMode::Routed;
-        let trusted = if routed || internal { Vec::new() } else { network.options.trusted_interfaces.clone() };
+        let routed = network.routed();
+        let trusted = if internal { Vec::new() } else { network.options.trusted_interfaces.clone() };
         let outbound = if let Masquerade::Outbound(address) = masquerade { Some(address) } else { None };
         let range = |subnet: &Subnet| RangeNeeds {
             range: subnet.range,
             gateway: subnet.gateway.of_host().filter(|_| mode != GatewayMode::Isolated),
-            masquerade: network.options.is_masqueraded(),
+            masquerade: network.options.is_masqueraded(Family::of(subnet.range.addr())),
             outbound: outbound.filter(|address| address.is_ipv4() == subnet.range.addr().is_ipv4()),
         };
         let ranges = network.subnets.iter().map(range).collect();
@@ -249,7 +250,13 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
     let stand_in = nets().find(|net| net.addr() == target).copied().and_then(stand_in);
     let one = |mapping: &PortMapping| {
         let (protocol, host_address) = (mapping.protocol, mapping.host_address);
-        let only = host_address.family().filter(|_| host_address.one().is_none());
+        let only = match reached_by {
+            ReachedBy::Container if sandbox.is_routed() => None,
+            ReachedBy::Container => host_address.family(),
+            ReachedBy::Host | ReachedBy::HostAndContainer => {
+                host_address.family().filter(|_| host_address.one().is_none())
+            }
+        };
         // The rules of a family tell by themselves of which they are.
         let is_several = host_address.family().is_none_or(|of| of == family) && host_address.one().is_none();
         let (host_address, is_routed) = match reached_by {
@@ -257,7 +264,7 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
             _ if is_several => (HostAddress::Any, false),
             _ => (host_address, false),
         };
-        let label = Label { container: sandbox.name.to_string(), only: only.filter(|_| !is_routed) };
+        let label = Label { container: sandbox.name.to_string(), only };
         mapping.pairs().map(move |(host_port, port)| Publish {
             protocol,
             host_address,
@@ -270,5 +277,6 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
             label: label.clone(),
         })
     };
-    sandbox.publish.iter().flat_map(one).filter(|port| port.family() == Some(family)).collect()
+    let leads = |mapping: &&PortMapping| reached_by != ReachedBy::Container || sandbox.opens(mapping, family);
+    sandbox.publish.iter().filter(leads).flat_map(one).filter(|port| port.family() == Some(family)).collect()
 }

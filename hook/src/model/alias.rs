@@ -156,6 +156,7 @@ mod tests {
             names: Vec::new(),
             name_server: None,
             publishing: Publishing::Direct,
+            publishing6: None,
             gw_priority: 0,
             unguarded: false,
         }

@@ -38,6 +38,9 @@ pub struct Endpoint {
     /// What it has to do with published ports.
     #[serde(default, skip_serializing_if = "Publishing::is_direct")]
     pub publishing: Publishing,
+    /// What it has to do with those of IPv6, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publishing6: Option<Publishing>,
     /// Of several endpoints, the one with the highest has the default route.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gw_priority: i32,
@@ -77,6 +80,31 @@ impl Publishing {
 }
 
 impl Endpoint {
+    /// What it has to do with published ports of `family`.
+    pub fn publishing_of(&self, family: Family) -> Publishing {
+        match family {
+            Family::V4 => self.publishing,
+            Family::V6 => self.publishing6.unwrap_or(self.publishing),
+        }
+    }
+
+    /// Says that for each family.
+    pub fn set_publishing(&mut self, of: impl Fn(Family) -> Publishing) {
+        let (v4, v6) = (of(Family::V4), of(Family::V6));
+        (self.publishing, self.publishing6) = (v4, Some(v6).filter(|v6| *v6 != v4));
+    }
+
+    /// Whether published ports of a family lead to it.
+    pub fn has_ports(&self) -> bool {
+        Family::ALL.into_iter().any(|family| self.publishing_of(family) != Publishing::Off)
+    }
+
+    /// Whether others reach published ports at its own address.
+    pub fn is_addressed(&self) -> bool {
+        let is = |family| matches!(self.publishing_of(family), Publishing::Routed | Publishing::Trusted);
+        Family::ALL.into_iter().any(is)
+    }
+
     /// The next hops of its default routes.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.routes.iter().map(|Route::Default(gateway)| *gateway)

@@ -66,6 +66,18 @@ impl Network {
         self.subnets.iter().map(|subnet| Family::of(subnet.range.addr())).collect()
     }
 
+    /// The families over which others reach its containers at their own addresses.
+    pub fn routed(&self) -> Families {
+        self.families().iter().filter(|family| self.options.is_routed(*family)).collect()
+    }
+
+    /// Whether its containers are addressed by other hosts, or may be.
+    pub fn is_addressed(&self) -> bool {
+        let options = &self.options;
+        let is_own = |family| !options.is_masqueraded(family);
+        !options.internal && (self.families().iter().any(is_own) || !options.trusted_interfaces.is_empty())
+    }
+
     /// Whether one of its ranges is of IPv6.
     pub fn has_ipv6(&self) -> bool {
         self.families().contains(Family::V6)

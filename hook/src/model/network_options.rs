@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{InterfaceName, Invalid};
+use super::{Family, InterfaceName, Invalid};
 
 /// What holds for all endpoints of a network. Only what differs from the default network's is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +33,12 @@ pub struct Options {
     /// What its containers are seen as outside.
     #[serde(default, skip_serializing_if = "is_default")]
     pub masquerade: Masquerade,
-    /// How others reach it.
+    /// How others reach it: over IPv4, and over IPv6 where nothing else is said of that.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: GatewayMode,
+    /// How others reach it over IPv6, where that differs. Never [`GatewayMode::Isolated`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode6: Option<GatewayMode>,
     /// The host's address for published ports that name none; without it the host's setting decides.
     #[serde(default, skip_serializing_if = "is_default")]
     pub host_binding: Option<IpAddr>,
@@ -68,6 +71,7 @@ impl Default for Options {
             icc: true,
             masquerade: Masquerade::On,
             mode: GatewayMode::Nat,
+            mode6: None,
             host_binding: None,
             interface_prefix: None,
             trusted_interfaces: Vec::new(),
@@ -79,14 +83,22 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether what its containers send out has an address of the host as its sender.
-    pub fn is_masqueraded(&self) -> bool {
-        self.masquerade != Masquerade::Off && self.mode != GatewayMode::Routed
+    /// How others reach it over `family`.
+    pub fn mode_of(&self, family: Family) -> GatewayMode {
+        match family {
+            Family::V4 => self.mode,
+            Family::V6 => self.mode6.unwrap_or(self.mode),
+        }
     }
 
-    /// Whether its containers are addressed by other hosts, or may be.
-    pub fn is_addressed(&self) -> bool {
-        !self.internal && (!self.is_masqueraded() || !self.trusted_interfaces.is_empty())
+    /// Whether others reach its containers at their own addresses of `family`.
+    pub fn is_routed(&self, family: Family) -> bool {
+        self.mode_of(family) == GatewayMode::Routed
+    }
+
+    /// Whether what its containers send out over `family` has an address of the host as its sender.
+    pub fn is_masqueraded(&self, family: Family) -> bool {
+        self.masquerade != Masquerade::Off && !self.is_routed(family)
     }
 }
 

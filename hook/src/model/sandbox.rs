@@ -162,9 +162,12 @@ impl Sandbox {
     /// The address to which published ports of `family` lead, and what its endpoint has to do with them. The answers of
     /// a container leave by its default route of that family.
     pub fn port_target(&self, family: Family) -> Option<(IpAddr, Publishing)> {
-        let target = |endpoint: &Endpoint| Some((endpoint.address_of(family)?, endpoint.publishing));
-        let answers =
-            |endpoint: &&Endpoint| endpoint.publishing == Publishing::Masqueraded || endpoint.has_gateway_of(family);
+        let target = |endpoint: &Endpoint| Some((endpoint.address_of(family)?, endpoint.publishing_of(family)));
+        let answers = |endpoint: &&Endpoint| match endpoint.publishing_of(family) {
+            Publishing::Off => false,
+            Publishing::Masqueraded => true,
+            Publishing::Direct | Publishing::Trusted | Publishing::Routed => endpoint.has_gateway_of(family),
+        };
         // Stores of earlier versions do not say of every endpoint that it is masqueraded, and have IPv4 alone.
         let first = || self.publishing_endpoints().find_map(target).filter(|_| family == Family::V4);
         self.publishing_endpoints().filter(answers).find_map(target).or_else(first)
@@ -186,45 +189,54 @@ impl Sandbox {
 
     /// The endpoints with these addresses.
     pub fn publishing_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        let can_publish = |endpoint: &&Endpoint| endpoint.publishing != Publishing::Off;
-        self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some()).filter(can_publish)
+        self.endpoints.iter().filter(|endpoint| endpoint.wire.host_link().is_some() && endpoint.has_ports())
     }
 
-    /// Whether others reach its published ports at the container's address alone. Then it holds no port of the host.
+    /// The families over which others reach its published ports at the container's address alone.
+    pub fn routed_families(&self) -> Families {
+        let is_routed =
+            |family: &Family| self.port_target(*family).is_some_and(|(_, publishing)| publishing == Publishing::Routed);
+        Family::ALL.into_iter().filter(is_routed).collect()
+    }
+
+    /// Whether they reach all of them so. Then it holds no port of the host.
     pub fn is_routed(&self) -> bool {
-        self.publishing_endpoints().any(|endpoint| endpoint.publishing == Publishing::Routed)
+        let routed = self.routed_families();
+        !routed.is_empty() && self.port_targets().into_iter().all(|target| routed.contains(Family::of(target)))
     }
 
-    /// The published ports where they are reached: at the host's addresses of the families that the container has, or at
-    /// the container's own.
+    /// The published ports where they are reached: at the host's addresses of the families that the container has, and over
+    /// those that are routed at the container's own.
     pub fn reached_ports(&self) -> Vec<PortMapping> {
-        let targets = self.port_targets();
-        let families: Families = targets.iter().map(|target| Family::of(*target)).collect();
-        if !self.is_routed() {
-            let only_v4 = families == Families::default().with(Family::V4);
-            let leads = |address: &HostAddress| address.family().is_none_or(|family| families.contains(family));
-            let at = |address: HostAddress| match families.is_empty() {
-                true => vec![address],
-                false if only_v4 => Some(address).into_iter().filter(leads).collect(),
-                false => address.of_families(families).into_iter().filter(leads).collect(),
-            };
-            let each = |mapping: &PortMapping| {
-                let mapping = mapping.clone();
-                at(mapping.host_address)
-                    .into_iter()
-                    .map(move |host_address| PortMapping { host_address, ..mapping.clone() })
-            };
-            return self.publish.iter().flat_map(each).collect();
-        }
-        let at_its_own = |mapping: &PortMapping| {
-            let mapping = mapping.clone();
-            targets.clone().into_iter().map(move |own| PortMapping {
-                host_address: Some(own).into(),
-                host_port: mapping.container_port,
-                ..mapping.clone()
-            })
+        self.publish.iter().flat_map(|mapping| self.reached(mapping)).collect()
+    }
+
+    fn reached(&self, mapping: &PortMapping) -> Vec<PortMapping> {
+        let (targets, routed) = (self.port_targets(), self.routed_families());
+        let is_routed = |target: &&IpAddr| routed.contains(Family::of(**target));
+        let of_host: Families = targets.iter().filter(|one| !is_routed(one)).map(|one| Family::of(*one)).collect();
+        let only_v4 = routed.is_empty() && of_host == Families::default().with(Family::V4);
+        let at_host = match mapping.host_address {
+            address if targets.is_empty() || only_v4 => vec![address],
+            address => address.of_families(of_host),
         };
-        self.publish.iter().flat_map(at_its_own).collect()
+        let leads = |address: &HostAddress| {
+            targets.is_empty() || address.family().is_none_or(|family| of_host.contains(family))
+        };
+        let at_host = at_host.into_iter().filter(leads).map(|at| PortMapping { host_address: at, ..mapping.clone() });
+        let own = targets.iter().filter(is_routed).filter(|own| self.opens(mapping, Family::of(**own)));
+        let at_its_own = own.map(|own| PortMapping {
+            host_address: Some(*own).into(),
+            host_port: mapping.container_port,
+            ..mapping.clone()
+        });
+        at_host.chain(at_its_own).collect()
+    }
+
+    /// Whether `mapping` opens the container's own port over `family`, if that is routed. What it says of the host's address
+    /// has no effect where no port of the host leads to the container.
+    pub fn opens(&self, mapping: &PortMapping, family: Family) -> bool {
+        self.is_routed() || mapping.host_address.family().is_none_or(|of| of == family)
     }
 
     /// Whether its published ports are leased and lead nowhere.

@@ -64,6 +64,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         names: vec!["www".parse().unwrap()],
         name_server: None,
         publishing: Publishing::Direct,
+        publishing6: None,
         gw_priority: 0,
         unguarded: false,
     };

@@ -76,12 +76,12 @@ impl<'c> Write<'c> {
     /// Remembers whether the networks in the store call for the rules that `network`, which came or went, may call for.
     fn note_rules_of(&self, network: &Network) -> Result<()> {
         let Options { internal, .. } = *network.options;
-        if !internal && !network.options.is_addressed() && !network.has_ipv6() {
+        if !internal && !network.is_addressed() && !network.has_ipv6() {
             return Ok(());
         }
         let networks = self.networks()?;
         let has_internal = networks.iter().any(|network| network.options.internal);
-        let has_addressed = networks.iter().any(|network| network.options.is_addressed());
+        let has_addressed = networks.iter().any(Network::is_addressed);
         let has_ipv6 = networks.iter().any(Network::has_ipv6);
         self.set_host_row(&HostRow { has_internal, has_addressed, has_ipv6, ..self.host_row()? })
     }

@@ -89,22 +89,19 @@ fn in_maps(host: &Place) -> Result<Elements> {
 pub(super) fn in_store(sandboxes: &[Sandbox]) -> Elements {
     let mut elements = Elements::new();
     for sandbox in sandboxes {
-        let publishing = sandbox.endpoints.iter().find_map(|endpoint| {
-            endpoint.publishing.as_deref().filter(|publishing| ["routed", "trusted"].contains(publishing))
-        });
         let targets = sandbox.publishing_addresses();
-        for (address, port) in
-            targets.iter().flat_map(|address| sandbox.publish.iter().map(move |port| (address, port)))
+        for ((address, publishing), port) in
+            targets.iter().flat_map(|target| sandbox.publish.iter().map(move |port| (target, port)))
         {
             // A port of one family leads to no address of the other.
             if port.host_address.is_some_and(|host| host.is_ipv4() != address.is_ipv4()) {
                 continue;
             }
-            if let Some(kind) = publishing {
-                let key = |(_, inner)| format!("{kind} {address} . {} . {inner}", port.protocol);
+            if ["routed", "trusted"].contains(publishing) {
+                let key = |(_, inner)| format!("{publishing} {address} . {} . {inner}", port.protocol);
                 elements.extend(port.pairs().map(|pair| (key(pair), sandbox.name.clone())));
             }
-            if publishing == Some("routed") {
+            if *publishing == "routed" {
                 continue;
             }
             let one = port.host_address.filter(|host| !host.is_unspecified());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use ocinet::engine::{NetworkKind, NetworkView};
-use ocinet::model::{Endpoint, Family, GatewayMode, Mode, Network, PortMapping, Sandbox, shown};
+use ocinet::model::{Endpoint, Family, GatewayMode, Masquerade, Mode, Network, PortMapping, Sandbox, shown};
 
 use crate::cli::ps::{Line, Sidecar};
 
@@ -173,10 +173,14 @@ fn facts(network: &Network) -> Vec<String> {
     let traits = [
         (options.internal, "internal"),
         (options.mode == GatewayMode::Isolated, "isolated from the host"),
-        (options.mode == GatewayMode::Routed, "routed"),
         (!options.icc, "containers apart (icc = false)"),
-        (!options.is_masqueraded() && options.mode == GatewayMode::Nat, "not masqueraded"),
+        (options.masquerade == Masquerade::Off && options.mode == GatewayMode::Nat, "not masqueraded"),
     ];
+    match network.routed() {
+        routed if routed.is_empty() => {}
+        routed if routed == network.families() => facts.push("routed".to_owned()),
+        routed => facts.extend(routed.iter().map(|family| format!("routed over {family}"))),
+    }
     facts.extend(traits.iter().filter(|(holds, _)| *holds).map(|(_, word)| (*word).to_owned()));
     facts
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use ocinet::engine::{NetworkKind, NetworkView};
 use ocinet::input::config;
-use ocinet::model::{self, GatewayMode, InterfaceName, Masquerade, Sandbox, Subnet};
+use ocinet::model::{self, Family, GatewayMode, InterfaceName, Masquerade, Sandbox, Subnet};
 
 /// A network. Docker's `Created` is left out where `ocinet network create` did not write its definition.
 #[derive(Debug, Serialize)]
@@ -130,8 +130,9 @@ fn options(network: &model::Network) -> Map {
     let set = &network.options;
     let mut add = |key, value: Option<String>| options.extend(value.map(|value| (key, value)));
     add("com.docker.network.driver.mtu", set.mtu_fixed.then(|| set.mtu.to_string()));
-    let mode = (set.mode != GatewayMode::Nat).then(|| set.mode.to_string());
-    add("com.docker.network.bridge.gateway_mode_ipv4", mode);
+    let mode = |mode: GatewayMode| (mode != GatewayMode::Nat).then(|| mode.to_string());
+    add("com.docker.network.bridge.gateway_mode_ipv4", mode(set.mode));
+    add("com.docker.network.bridge.gateway_mode_ipv6", mode(set.mode_of(Family::V6)).filter(|_| network.has_ipv6()));
     add("com.docker.network.bridge.host_binding_ipv4", set.host_binding.map(|address| address.to_string()));
     add("com.docker.network.container_iface_prefix", set.interface_prefix.as_ref().map(ToString::to_string));
     if let Masquerade::Outbound(address) = set.masquerade {

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::party::Leg;
 use super::{End, FROM_INTERNAL, ISOLATED, NO_NAMES, NO_RULES, Party, Receiver, Verdict, Walk, Who};
 use super::{no_container, two_families};
-use crate::model::{Family, GatewayMode, Masquerade, Mode, Network};
+use crate::model::{Family, Masquerade, Mode, Network};
 
 /// A route of a container that leads to an address.
 struct Hop<'l, 'w> {
@@ -154,7 +154,7 @@ impl<'w> Walk<'w> {
             return self.left_to_others(Receiver::Lan, NO_RULES);
         }
         let sender = match network.options.masquerade {
-            _ if network.options.mode == GatewayMode::Routed => None,
+            _ if network.options.is_routed(Family::of(address)) => None,
             Masquerade::Off => None,
             // It is for its family alone (`firewall/needs.rs`).
             Masquerade::Outbound(one) if one.is_ipv4() == address.is_ipv4() => Some(one.to_string()),

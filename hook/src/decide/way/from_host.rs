@@ -55,10 +55,12 @@ impl<'w> Walk<'w> {
         let Some((address, network)) = address else { return self.without_network() };
         let to = self.target_at(address);
         self.hop(format!("another machine sends to {to}, to which it needs a route by this host"));
-        if let Some(end) = self.by_trusted_link(address, network) {
+        if !network.options.is_routed(Family::of(address))
+            && let Some(end) = self.by_trusted_link(address, network)
+        {
             return end;
         }
-        if self.scene.keeper.has_rules() && network.options.is_masqueraded() {
+        if self.scene.keeper.has_rules() && network.options.is_masqueraded(Family::of(address)) {
             return (Verdict::Dropped, guarded(network));
         }
         self.enter_bridge(address, network)
@@ -92,7 +94,9 @@ impl<'w> Walk<'w> {
             return (Verdict::Dropped, STAND_IN.into());
         }
         let network = address.and_then(|address| self.scene.network_of(address));
-        match network.filter(|network| self.scene.keeper.has_rules() && network.options.is_masqueraded()) {
+        let is_masqueraded =
+            |network: &&Network| address.is_some_and(|address| network.options.is_masqueraded(Family::of(address)));
+        match network.filter(|_| self.scene.keeper.has_rules()).filter(is_masqueraded) {
             None => self.enter_host(address),
             Some(network) => self.at_gateway(address, network),
         }
@@ -150,7 +154,7 @@ impl<'w> Walk<'w> {
 fn trusted(network: &Network) -> Option<String> {
     let options = &network.options;
     let names: Vec<String> = options.trusted_interfaces.iter().map(ToString::to_string).collect();
-    let is_used = !names.is_empty() && !options.internal && options.mode != GatewayMode::Routed;
+    let is_used = !names.is_empty() && !options.internal && network.routed() != network.families();
     is_used.then(|| names.join(" or "))
 }
 

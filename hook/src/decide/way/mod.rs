@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::firewall::{Kind, Publish, publish_needs};
-use crate::model::{Families, Family, GatewayMode, Network, PortMapping, Protocol, Sandbox};
+use crate::model::{Families, Family, Network, PortMapping, Protocol, Sandbox};
 
 use party::Leg;
 pub use party::{Party, Receiver, Who};
@@ -268,7 +268,8 @@ impl<'w> Walk<'w> {
             let why = "with net.bridge.bridge-nf-call-iptables, what an unguarded link sends stays on the bridge";
             return (Verdict::Dropped, format!("{ISOLATED}; {why}"));
         }
-        let is_masqueraded = |network: Option<&Network>| network.is_some_and(|one| one.options.is_masqueraded());
+        let family = Family::of(target.ip());
+        let is_masqueraded = |network: Option<&Network>| network.is_some_and(|one| one.options.is_masqueraded(family));
         if port.masquerade || is_masqueraded(from) && is_masqueraded(network) {
             self.hop(
                 "postrouting: the sender's address becomes the host's on that network, so that the answer comes back",
@@ -291,8 +292,7 @@ impl<'w> Walk<'w> {
         if network.options.internal {
             return (Verdict::Dropped, TO_INTERNAL.into());
         }
-        let is_routed = network.options.mode == GatewayMode::Routed;
-        if is_routed && self.is_addressed(address) {
+        if network.options.is_routed(Family::of(address)) && self.is_addressed(address) {
             return self.arrives_at(address, "forward: @routed accept; the network is routed, and the port published");
         }
         (Verdict::Dropped, TO_BRIDGES.into())

@@ -12,7 +12,7 @@ use crate::firewall::Kind;
 use crate::firewall::pass::MissingPass;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, Listeners, Uplink};
-use crate::model::{Families, Family, GatewayMode, Network, Sandbox};
+use crate::model::{Families, Family, Network, Sandbox};
 use crate::shell;
 use crate::store::Forwarding;
 
@@ -108,7 +108,7 @@ fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
     for network in networks {
         let Some(bridge) = network.link() else { continue };
         let options = &network.options;
-        let is_routed = options.mode == GatewayMode::Routed || !options.trusted_interfaces.is_empty();
+        let is_routed = !network.routed().is_empty() || !options.trusted_interfaces.is_empty();
         if let Some(Unpassed { subject, trouble, remedy }) =
             passes.unpassed(&survey, network, is_routed && !options.internal)?
         {

@@ -18,7 +18,7 @@ use crate::engine::locks::{FirewallLock, change_at_firewall};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
 use crate::kernel::{Netns, Place, perform};
-use crate::model::{Endpoint, HostAddress, Network, NetworkName, Protocol, Publishing, Sandbox};
+use crate::model::{Endpoint, Family, HostAddress, Network, NetworkName, Protocol, Publishing, Sandbox};
 use crate::store::{HostRow, Write};
 
 impl Engine {
@@ -151,7 +151,9 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
     // masqueraded without being asked for.
     let leads_elsewhere = sandbox.leads_elsewhere
         || sandbox.publish_via.is_none()
-            && sandbox.endpoints.iter().any(|endpoint| endpoint.publishing == Publishing::Masqueraded);
+            && sandbox.endpoints.iter().any(|endpoint| {
+                Family::ALL.into_iter().any(|family| endpoint.publishing_of(family) == Publishing::Masqueraded)
+            });
     let (mut staying, mut networks): (Vec<Endpoint>, Vec<Network>) = (Vec::new(), Vec::new());
     for endpoint in sandbox.wired_endpoints() {
         let network = store.network(&endpoint.network)?;
@@ -168,13 +170,16 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
         };
         if others.find(is_other).is_none() {
             joined::rearrange(&mut staying, &networks, sandbox.publish_via.as_ref(), leads_elsewhere)?;
-            staying.iter_mut().for_each(|endpoint| endpoint.publishing = Publishing::Off);
+            staying.iter_mut().for_each(|endpoint| endpoint.set_publishing(|_| Publishing::Off));
         }
     }
     for endpoint in &mut sandbox.endpoints {
         match staying.iter().find(|one| one.number == endpoint.number) {
             Some(arranged) => endpoint.clone_from(arranged),
-            None => (endpoint.routes, endpoint.publishing) = (Vec::new(), Publishing::Off),
+            None => {
+                endpoint.routes = Vec::new();
+                endpoint.set_publishing(|_| Publishing::Off);
+            }
         }
     }
     Ok(())
@@ -183,7 +188,7 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
 /// Whether the published ports of `before` can lead where they would lead to those `endpoints`, each on the network in
 /// its place. Where they stay they are as they were asked for.
 fn is_taken_as_it_is(before: &Sandbox, endpoints: &[Endpoint], networks: &[Network]) -> bool {
-    let mut targets = endpoints.iter().zip(networks).filter(|(endpoint, _)| endpoint.publishing != Publishing::Off);
+    let mut targets = endpoints.iter().zip(networks).filter(|(endpoint, _)| endpoint.has_ports());
     let stays = |number| before.publishing_endpoints().any(|endpoint| endpoint.number == number);
     targets.all(|(endpoint, network)| {
         before.publish.is_empty()

@@ -267,6 +267,7 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
         addresses,
         names: Vec::new(),
         publishing: Publishing::Direct,
+        publishing6: None,
         gw_priority: 0,
         unguarded: *unguarded,
     }
@@ -297,11 +298,16 @@ fn contradiction(container: &str, endpoint: &Endpoint, inside: &ContainerInterfa
     })
 }
 
-/// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with.
+/// Gives `sandbox` the published ports that lead to its address, and the name that they are labelled with. Of a family that
+/// is routed beside one that is not, rules tell only what is published for that alone: the others are those of the host.
 fn publish(sandbox: &mut Sandbox, published: &[Publish]) {
     let targets = sandbox.port_targets();
     sandbox.routed = sandbox.is_routed();
-    let is_reached = |port: &&Publish| port.reached_by.has_host() != sandbox.is_routed();
+    let routed = sandbox.routed_families();
+    let is_reached = |port: &&Publish| match routed.contains(Family::of(port.target.ip())) {
+        true => !port.reached_by.has_host() && (sandbox.routed || port.label.only.is_some()),
+        false => port.reached_by.has_host(),
+    };
     let to_it = published.iter().filter(|port| targets.contains(&port.target.ip())).filter(is_reached);
     let mut ours: Vec<&Publish> = to_it.collect();
     let place = |port: &&Publish| {

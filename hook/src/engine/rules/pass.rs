@@ -9,7 +9,7 @@ use crate::engine::locks::alone_at_firewall;
 use crate::engine::{Error, Result};
 use crate::firewall::pass::{self, Closed, ForeignDrop, MissingPass, Survey};
 use crate::kernel::{self, ForeignFirewalls, LockFile};
-use crate::model::{Families, Family, InterfaceName, Network, Publishing, Sandbox};
+use crate::model::{Families, Family, InterfaceName, Network, Sandbox};
 use crate::shell;
 
 /// The passes, and what reads the firewalls that they are in.
@@ -88,7 +88,7 @@ impl Passes {
         for network in networks {
             let is_addressed = !sandbox.publish.is_empty()
                 && sandbox.endpoints.iter().any(|endpoint| {
-                    let is_there = matches!(endpoint.publishing, Publishing::Routed | Publishing::Trusted);
+                    let is_there = endpoint.is_addressed();
                     endpoint.network == network.name && is_there
                 });
             if let Some(Unpassed { subject, trouble, remedy }) = self.unpassed(survey, network, is_addressed)? {

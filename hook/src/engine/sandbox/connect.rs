@@ -305,7 +305,8 @@ pub(in crate::engine) fn add_endpoint(
     }
     let mut added = endpoint(store, &sandbox.key(), request, &network, interface)?;
     name_link(store, &network, &mut added, nth, &[])?;
-    (added.routes, added.publishing) = (Vec::new(), Publishing::Off);
+    added.routes = Vec::new();
+    added.set_publishing(|_| Publishing::Off);
     remember_mac(store, &mut network, &added)?;
     store.connect(&mut sandbox, added)?;
     Ok((sandbox, network))

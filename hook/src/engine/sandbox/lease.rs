@@ -144,7 +144,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     let known = connections.iter().zip(&declared);
     let networks = known.map(|(one, declared)| network_of(store, &one.network, declared, mtu));
     let mut networks = networks.collect::<Leased<Vec<Network>>>()?;
-    if !published_by.routed {
+    if !published_by.is_routed() {
         free_of_others(store, &mappings)?;
     }
     let mut endpoints = Vec::new();
@@ -166,7 +166,7 @@ pub(in crate::engine) fn grant(store: &Write<'_>, wanted: LeaseRequest<'_>) -> L
     }
     let mut sandbox = intent(request, namespace, endpoints, mappings);
     sandbox.publish_via = publish_via.cloned();
-    (sandbox.routed, sandbox.leads_elsewhere) = (published_by.routed, leads_elsewhere);
+    (sandbox.routed, sandbox.leads_elsewhere) = (published_by.is_routed(), leads_elsewhere);
     if let Some(resolver) = sandbox.resolver.as_mut().filter(|resolver| resolver.dns.is_empty()) {
         resolver.dns = networks.iter().flat_map(|network| network.options.dns.clone()).collect();
     }

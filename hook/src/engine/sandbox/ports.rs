@@ -179,7 +179,7 @@ impl Engine {
         publish: &[PublishRequest],
         by: &PublishedBy,
     ) -> Result<Vec<PortMapping>> {
-        if by.routed {
+        if by.is_routed() {
             for PublishRequest { container_ports, protocol, .. } in published::without_meaning(publish) {
                 let port = container_ports.start();
                 let why = "is reached at the container's own address, for its network is routed";
@@ -188,7 +188,7 @@ impl Engine {
             return Ok(published::routed(publish));
         }
         let publish = &*by.bound(publish)?;
-        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few(), families: by.families };
+        let mut host = HostPorts { read: self.store.read(), listeners: Listeners::of_few(), families: by.of_host() };
         refuse_untranslatable(publish, by)?;
         self.refuse_unpublishable(publish, &mut host)?;
         host.choose(publish)

@@ -294,7 +294,7 @@ fn within(all: Networks<'_>, network: &NetworkNeeds) -> Vec<String> {
 fn letting_in(all: Networks<'_>) -> Vec<String> {
     let icmp = words(all.family).icmp;
     let mut rules = vec![format!("{IN} -m conntrack ! --ctstate NEW -j DROP")];
-    let routed = all.networks.iter().filter(|network| network.routed);
+    let routed = all.networks.iter().filter(|network| network.routed.contains(all.family));
     rules.extend(routed.map(|network| format!("{IN} -o {} -p {icmp} -j RETURN", network.bridge)));
     rules.extend(all.trusted().map(|(link, range)| format!("{IN} -d {range} -i {link} -g {TRUSTED}")));
     rules.extend([format!("{IN} -g {ROUTED}"), format!("{ROUTED} -j DROP"), format!("{TRUSTED} -j DROP")]);
@@ -391,7 +391,8 @@ impl<'n> Networks<'n> {
     fn trusted(self) -> impl Iterator<Item = (&'n str, IpNet)> {
         self.networks.iter().flat_map(move |network| {
             let own = move || self.ranges_of(network).map(|needs| needs.range);
-            network.trusted.iter().flat_map(move |link| own().map(move |range| (link.as_str(), range)))
+            let trusted = network.trusted.iter().filter(move |_| !network.routed.contains(self.family));
+            trusted.flat_map(move |link| own().map(move |range| (link.as_str(), range)))
         })
     }
 

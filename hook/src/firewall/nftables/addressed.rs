@@ -9,8 +9,8 @@ use super::chain::{Chain, FORWARD, GUARD};
 use super::internal::FORWARD_WITH_INTERNAL;
 
 /// What is sent to a bridge of a routed network, and to a published port from everywhere or from a trusted link.
-const ICMP: &str = "oifname @routed ct state new meta l4proto {icmp} accept";
-const ROUTED: &str = "oifname @routed ct state new {ip} daddr . meta l4proto . th dport @routed{4}_ports accept";
+const ICMP: &str = "oifname @routed{4} ct state new meta l4proto {icmp} accept";
+const ROUTED: &str = "oifname @routed{4} ct state new {ip} daddr . meta l4proto . th dport @routed{4}_ports accept";
 const TRUSTED: &str =
     "iifname . {ip} daddr @trusted{4} ct state new {ip} daddr . meta l4proto . th dport @trusted{4}_ports accept";
 

@@ -66,9 +66,7 @@ fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
     if *internal {
         elements.push(Element::key(Set::Internal, [link()]));
     }
-    if *routed {
-        elements.push(Element::key(Set::Routed, [link()]));
-    }
+    elements.extend(routed.iter().map(|family| Element::key(Set::Routed(family), [link()])));
     for RangeNeeds { range, gateway, masquerade, outbound } in ranges {
         let family = Family::of(range.addr());
         if let Some(gateway) = gateway.filter(|_| *internal) {
@@ -80,7 +78,8 @@ fn network_elements(network: &NetworkNeeds) -> Vec<Element> {
             elements.push(Element::key(Set::Addressed(family), [Field::Range(*range)]));
         }
         let by = |link: &InterfaceName| [Field::Link(link.clone()), Field::Range(*range)];
-        elements.extend(trusted.iter().map(|link| Element::key(Set::Trusted(family), by(link))));
+        let trusted = trusted.iter().filter(|_| !routed.contains(family));
+        elements.extend(trusted.map(|link| Element::key(Set::Trusted(family), by(link))));
         if let Some(address) = outbound {
             let data = vec![Field::Address(*address)];
             elements.push(Element { data, ..Element::key(Set::Outbound(family), [Field::Range(*range)]) });

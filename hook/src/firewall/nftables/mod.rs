@@ -71,7 +71,7 @@ pub fn version(base: &Base) -> String {
 
 /// The version of the ruleset that most hosts have. An attach compares the version, and to write the whole ruleset for
 /// that was a tenth of its instructions.
-const PLAIN: &str = "ocinet e27cb577";
+const PLAIN: &str = "ocinet 696f6a96";
 
 /// The rulesets that are the plain one: whether we forward IPv4 is told by an element.
 fn plain() -> [Base; 2] {

@@ -41,8 +41,8 @@ pub enum Set {
     Trusted(Family),
     /// The ranges that other hosts address.
     Addressed(Family),
-    /// The bridges of routed networks.
-    Routed,
+    /// The bridges of networks that are routed over a family.
+    Routed(Family),
     /// The ports of containers that are reached at their addresses from everywhere.
     RoutedPorts(Family),
     /// Those that are so from trusted links.
@@ -130,9 +130,9 @@ impl Set {
     /// Those of a ruleset for `families`, in the order in which they are declared. The input loop is of IPv4 alone.
     pub fn of(families: &'static [Family]) -> impl Iterator<Item = Self> {
         let each = move |of: fn(Family) -> Self| families.iter().map(move |family| of(*family));
-        let head = [Self::Bridges, Self::Intra, Self::Internal, Self::Routed].into_iter().chain(each(Self::Gateways));
+        let head = [Self::Bridges, Self::Intra, Self::Internal].into_iter().chain(each(Self::Gateways));
         let head = head.chain(each(Self::NatSubnets)).chain(each(Self::Networks));
-        let of_families: [fn(Family) -> Self; 14] = [
+        let of_families: [fn(Family) -> Self; 15] = [
             Self::PublishAny,
             Self::PublishAddr,
             Self::PortsAny,
@@ -143,6 +143,7 @@ impl Set {
             Self::SourcesLink,
             Self::Trusted,
             Self::Addressed,
+            Self::Routed,
             Self::RoutedPorts,
             Self::TrustedPorts,
             Self::AskedAny,
@@ -178,7 +179,7 @@ impl Set {
             Self::SourcesLink(f) => Shape::map(name("sources", f, "_link"), &[Link], &[Address(f)]),
             Self::Trusted(f) => Shape::set(name("trusted", f, ""), &[Link, Address(f)]).of_ranges(),
             Self::Addressed(f) => Shape::set(name("addressed", f, ""), &[Address(f)]).of_ranges(),
-            Self::Routed => Shape::set("routed", &[Link]),
+            Self::Routed(f) => Shape::set(name("routed", f, ""), &[Link]),
             Self::RoutedPorts(f) => Shape::set(name("routed", f, "_ports"), &[Address(f), Protocol, Port]),
             Self::TrustedPorts(f) => Shape::set(name("trusted", f, "_ports"), &[Address(f), Protocol, Port]),
             Self::StandIns => Shape::set("stand_ins6", &[Address(Family::V6)]),

@@ -9,7 +9,7 @@ use toml::Value;
 use super::keys::{Read, address, list, number, parsed};
 use super::read::{families, prefix, static_route, subnet};
 use super::{Definition, check_together};
-use crate::model::{GatewayMode, InterfaceName, Invalid, Masquerade, NetworkName, Options, Subnet};
+use crate::model::{Family, GatewayMode, InterfaceName, Invalid, Masquerade, NetworkName, Options, Subnet};
 
 /// What is asked for, as it is said part by part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Draft {
     pub link: Option<InterfaceName>,
     /// What holds for all of its endpoints.
     pub options: Options,
+    /// How others reach it over IPv4 alone, where that is said.
+    pub mode4: Option<GatewayMode>,
     /// Whether it has IPv4, where that is said.
     pub ipv4: Option<bool>,
     /// Whether it has IPv6, where that is said.
@@ -72,7 +74,9 @@ impl Draft {
             "outbound" | "host_ipv4" | "outbound_addr4" => options.masquerade = Masquerade::Outbound(address(text)?),
             // podman's `managed` is Docker's `nat`.
             "mode" if value == "managed" => options.mode = GatewayMode::Nat,
-            "mode" | "gateway_mode_ipv4" => options.mode = parsed(text)?,
+            "mode" => options.mode = parsed(text)?,
+            "gateway_mode_ipv4" => self.mode4 = Some(parsed(text)?),
+            "mode6" | "gateway_mode_ipv6" => options.mode6 = Some(parsed(text)?),
             "host_binding" | "host_binding_ipv4" => {
                 // Docker's default, which is every address.
                 options.host_binding = if value == "0.0.0.0" { None } else { Some(address(text)?) };
@@ -117,7 +121,13 @@ impl Draft {
         };
         let subnets = ranges.iter().map(one).collect::<Result<Vec<_>, _>>()?;
         let families = families(&subnets, self.ipv4, self.ipv6)?;
-        let (link, options) = (link.clone(), options.clone());
+        let (link, mut options) = (link.clone(), options.clone());
+        if let Some(mode4) = self.mode4 {
+            let of_v6 = families.contains(Family::V6).then(|| options.mode_of(Family::V6));
+            (options.mode, options.mode6) = (mode4, of_v6.or(options.mode6));
+        }
+        // Said only where it differs, as a file does.
+        options.mode6 = options.mode6.filter(|mode6| *mode6 != options.mode);
         let definition = Definition { name, link, families, subnets, options, created: None };
         check_together(&definition)?;
         Ok(definition)
@@ -147,9 +157,9 @@ fn other(key: &str, value: &str) -> Read<()> {
         "isolate" if is(true) || value == "strict" => Ok(()),
         "isolate" => Err("is not built; networks do not reach each other".into()),
         "inhibit_ipv4" | "no_default_route" | "vlan" | "vrf" | "metric" | "parent"
-        | "host_ipv6" | "outbound_addr6" | "host_binding_ipv6" | "gateway_mode_ipv6" => Err("is not built yet".into()),
+        | "host_ipv6" | "outbound_addr6" | "host_binding_ipv6" => Err("is not built yet".into()),
         _ => Err(
-            "is no option; there are bridge, ipv4, ipv6, mtu, icc, masquerade, outbound, host_binding, mode, interface_prefix, \
+            "is no option; there are bridge, ipv4, ipv6, mtu, icc, masquerade, outbound, host_binding, mode, mode6, interface_prefix, \
                   trusted_interfaces, route, and Docker's names of them"
                 .into(),
         ),
@@ -183,7 +193,7 @@ mod tests {
             ("com.docker.network.bridge.enable_icc", "false"),
             ("com.docker.network.bridge.enable_ip_masquerade", "false"),
             ("com.docker.network.bridge.host_binding_ipv4", "127.0.0.1"),
-            ("com.docker.network.bridge.gateway_mode_ipv4", "nat"),
+            ("com.docker.network.bridge.gateway_mode_ipv6", "routed"),
             ("com.docker.network.container_iface_prefix", "net"),
             ("com.docker.network.bridge.trusted_host_interfaces", "vpn0:vpn1"),
             ("com.docker.network.bridge.default_bridge", "false"),
@@ -194,7 +204,7 @@ mod tests {
             ("icc", "off"),
             ("masquerade", "off"),
             ("host_binding", "127.0.0.1"),
-            ("mode", "nat"),
+            ("mode6", "routed"),
             ("interface_prefix", "net"),
             ("trusted_interfaces", "vpn0,vpn1"),
             ("isolate", "true"),
@@ -204,6 +214,27 @@ mod tests {
         assert_eq!((draft.options.mtu, draft.options.mtu_fixed, draft.options.icc), (1400, true, false));
         let source = set(&[("outbound_addr4", "192.0.2.1"), ("masquerade", "true")]).unwrap();
         assert_eq!(source, set(&[("com.docker.network.host_ipv4", "192.0.2.1")]).unwrap());
+    }
+
+    /// `mode` is for both families, and Docker's two options for one each.
+    #[test]
+    fn each_family_has_its_mode() {
+        use GatewayMode::{Nat, Routed};
+        let modes = |ranges: &[&str], options: &[(&str, &str)]| {
+            let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            let definition = Draft { ranges, ..set(options)? }.definition("web".parse().unwrap())?;
+            Ok::<_, Invalid>((definition.options.mode, definition.options.mode6))
+        };
+        let (v4, v6) = (("gateway_mode_ipv4", "routed"), ("gateway_mode_ipv6", "routed"));
+        let both = ["10.64.0.0/24", "fd00::/64"];
+        assert_eq!(modes(&both, &[v4]).unwrap(), (Routed, Some(Nat)));
+        assert_eq!(modes(&both, &[v6]).unwrap(), (Nat, Some(Routed)));
+        assert_eq!(modes(&both, &[v6, v4]).unwrap(), (Routed, None));
+        assert_eq!(modes(&both, &[("mode", "routed")]).unwrap(), (Routed, None));
+        assert_eq!(modes(&both[..1], &[v4]).unwrap(), (Routed, None));
+        assert!(modes(&both[..1], &[v6]).unwrap_err().to_string().contains("say ipv6"));
+        let isolated = modes(&both, &[("mode6", "isolated")]).unwrap_err().to_string();
+        assert!(isolated.contains("isolated is for both"), "{isolated}");
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
         icc: keys.take("icc", yes_or_no)?.unwrap_or(default.icc),
         masquerade: keys.take("masquerade", masquerade)?.unwrap_or_default(),
         mode: keys.take("mode", parsed)?.unwrap_or_default(),
+        mode6: keys.take("mode6", parsed)?,
         host_binding: keys.take("host_binding", address)?,
         interface_prefix: keys.take("interface_prefix", prefix)?,
         trusted_interfaces: keys.take("trusted_interfaces", list(parsed))?.unwrap_or_default(),
@@ -87,7 +88,7 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
 /// What no key alone can be wrong with. The error names the key as the file calls it.
 pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
     let Definition { subnets, options, .. } = definition;
-    check_ways_in(options)?;
+    check_ways_in(options, definition.families)?;
     if definition.families.contains(Family::V6) && options.mtu_fixed && options.mtu < IPV6_MIN_MTU {
         let why = format!("is too small for IPv6, which needs {IPV6_MIN_MTU}");
         return Err(Invalid::new("mtu", options.mtu, why));
@@ -115,24 +116,45 @@ pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
 }
 
 /// How others may reach the network.
-fn check_ways_in(options: &Options) -> Result<(), Invalid> {
-    let Options { internal, masquerade, mode, host_binding, .. } = options;
-    let wrong = |why: &str| Err(Invalid::new("mode", mode, why));
-    match mode {
-        GatewayMode::Isolated if !internal => wrong("is for internal networks alone; say internal, too"),
-        GatewayMode::Routed if *internal => wrong("leads to other hosts, and an internal network does not"),
-        GatewayMode::Routed if matches!(masquerade, Masquerade::Outbound(_)) => {
-            wrong("leaves containers their own addresses outside, and masquerade gives them one of the host's")
+fn check_ways_in(options: &Options, families: Families) -> Result<(), Invalid> {
+    let Options { internal, masquerade, mode, mode6, host_binding, .. } = options;
+    if let Some(mode6) = mode6 {
+        let wrong = |why: &str| Err(Invalid::new("mode6", mode6, why));
+        if !families.contains(Family::V6) {
+            return wrong("is for networks with IPv6; say ipv6, too");
         }
-        _ => match host_binding {
-            Some(IpAddr::V6(address)) => {
-                Err(Invalid::new("host_binding", address, "is an address of IPv6, which is not built yet"))
+        if [*mode, *mode6].contains(&GatewayMode::Isolated) && mode != mode6 {
+            return wrong("goes with the same mode alone: isolated is for both families");
+        }
+    }
+    for family in families.iter() {
+        let (key, mode) = match mode6 {
+            Some(mode6) if family == Family::V6 => ("mode6", mode6),
+            _ => ("mode", mode),
+        };
+        let wrong = |why: &str| Err(Invalid::new(key, mode, why));
+        let is_outbound = matches!(masquerade, Masquerade::Outbound(address) if Family::of(*address) == family);
+        match mode {
+            GatewayMode::Isolated if !internal => return wrong("is for internal networks alone; say internal, too"),
+            GatewayMode::Routed if *internal => {
+                return wrong("leads to other hosts, and an internal network does not");
             }
-            Some(IpAddr::V4(address)) if address.is_multicast() || address.is_broadcast() => {
-                Err(Invalid::new("host_binding", address, "is no address of a host"))
+            GatewayMode::Routed if is_outbound => {
+                return wrong(
+                    "leaves containers their own addresses outside, and masquerade gives them one of the host's",
+                );
             }
-            _ => Ok(()),
-        },
+            _ => {}
+        }
+    }
+    match host_binding {
+        Some(IpAddr::V6(address)) => {
+            Err(Invalid::new("host_binding", address, "is an address of IPv6, which is not built yet"))
+        }
+        Some(IpAddr::V4(address)) if address.is_multicast() || address.is_broadcast() => {
+            Err(Invalid::new("host_binding", address, "is no address of a host"))
+        }
+        _ => Ok(()),
     }
 }
 

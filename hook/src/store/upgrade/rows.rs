@@ -173,6 +173,7 @@ impl EndpointRow {
             names: Vec::new(),
             name_server: None,
             publishing: Publishing::Direct,
+            publishing6: None,
             gw_priority: 0,
             unguarded: false,
         }

@@ -29,6 +29,9 @@ const LANS6: &str = "
     ip -netns peer route add fd00::/16 via 2001:db8:51::1
     ip -netns peer route add 2001:db8:53::/64 via 2001:db8:51::1";
 
+/// A firewall, whether frames on a bridge pass the IP hooks, and the families of the networks.
+type World = (Firewall, bool, &'static [Family]);
+
 /// Runs a story with each firewall, once of them where frames on a bridge pass the IP hooks, and for networks of both
 /// families. `networks` are their names, numbers and lines.
 fn with_networks(networks: &[(&str, u8, &str)], story: impl Fn(&Host, &'static [Family]) -> Result<()>) -> Result<()> {
@@ -40,6 +43,14 @@ fn with_networks(networks: &[(&str, u8, &str)], story: impl Fn(&Host, &'static [
         (Firewall::IptablesLegacy, false, Family::FIRST),
         (Firewall::IptablesLegacy, true, Family::ALL),
     ];
+    in_worlds(&worlds, networks, story)
+}
+
+fn in_worlds(
+    worlds: &[World],
+    networks: &[(&str, u8, &str)],
+    story: impl Fn(&Host, &'static [Family]) -> Result<()>,
+) -> Result<()> {
     every(worlds, |(firewall, bridge_nf, families)| {
         let settings = Settings::default().runtime(Runtime::Runc).firewall(*firewall).bridge_nf(*bridge_nf);
         let of = |(name, n, lines): &(&str, u8, &str)| define(name, *n, lines, families);
@@ -117,6 +128,61 @@ fn a_routed_network_is_reached_at_its_containers() -> Result<()> {
         }
         host.check()
     })
+}
+
+/// Each family has its mode: ports of the host lead to the container over one, and over the other it is reached at its own
+/// address. What names an address of the one is not open over the other.
+#[test]
+fn a_network_is_routed_over_one_family() -> Result<()> {
+    let (nft, iptables) = ((Firewall::Nftables, false, Family::ALL), (Firewall::IptablesNft, true, Family::ALL));
+    let v6 = [("n1", 1, "mode6 = \"routed\""), ("n2", 2, "")];
+    in_worlds(&[nft, iptables], &v6, |host, _| routed_over(host, Family::V6, Family::V4))?;
+    let v4 = [("n1", 1, "mode = \"routed\"\nmode6 = \"nat\""), ("n2", 2, "")];
+    in_worlds(&[nft], &v4, |host, _| routed_over(host, Family::V4, Family::V6))
+}
+
+fn routed_over(host: &Host, routed: Family, nat: Family) -> Result<()> {
+    let _world = host.peer().serve("world", &["7000"])?;
+    let publish = format!("8080:80,8080:80/udp,{}:81,{}:82", at(nat.uplink(), 8081), at(routed.uplink(), 8082));
+    let web = host.container("web").network("n1").publish(&publish).run()?;
+    let _more = web.serve("web", &["81", "82", "83"])?;
+    let own = host.container("own").network("n2").run()?;
+    let (of_nat, of_routed) = (nat.address_on(&web, "n1")?, routed.address_on(&web, "n1")?);
+    let leads = || -> Result<()> {
+        for place in [&host.peer(), &own] {
+            for proto in Proto::ALL {
+                place.reaches(proto, at(nat.uplink(), 8080))?.is("web")?;
+                place.reaches(proto, at(&of_routed, 80))?.is("web")?;
+            }
+            place.reaches(Tcp, at(nat.uplink(), 8081))?.is("web")?;
+            place.reaches(Tcp, at(&of_routed, 82))?.is("web")?;
+            place.sh(&format!("ping -c 1 -W 5 {of_routed}"))?;
+            ensure!(place.sh(&format!("ping -c 1 -W 1 {of_nat}")).is_err(), "{of_nat} is masqueraded");
+        }
+        web.reaches(Tcp, at(routed.peer(), 7000))?.is("world")?.seen_from(&of_routed)?;
+        web.reaches(Tcp, at(nat.peer(), 7000))?.is("world")?.seen_from(nat.uplink()).map(drop)
+    };
+    leads()?;
+    let closed = [at(&of_nat, 80), at(&of_routed, 81), at(&of_routed, 83), at(nat.uplink(), 8082)];
+    for closed in closed.iter().chain(&[at(routed.uplink(), 8080)]) {
+        host.peer().cannot_reach(Tcp, closed)?;
+    }
+    own.cannot_reach(Tcp, at(&of_nat, 80))?;
+    own.cannot_reach(Tcp, at(&of_routed, 81))?;
+    ensure!(doctor(host)?.is_empty(), "{}", doctor(host)?);
+    host.check()?;
+    host.disarm()?;
+    host.ocinet("doctor --fix")?.success()?;
+    host.sh("rm /run/ocinet/store-*")?;
+    host.ocinet("doctor --fix")?.success()?;
+    leads()?;
+    host.check()?;
+    let shown = host.ocinet("port web 80/tcp")?.success()?;
+    let any = if nat == Family::V4 { "0.0.0.0:8080" } else { "[::]:8080" };
+    ensure!(shown.lines().eq([any, &at(&of_routed, 80)]), "{shown}");
+    web.delete()?;
+    host.peer().cannot_reach(Tcp, at(&of_routed, 80))?;
+    host.check()
 }
 
 /// Rules that were flushed, and a store that is lost, come back as they were.

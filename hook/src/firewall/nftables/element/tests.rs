@@ -19,9 +19,10 @@ fn needs() -> Needs {
     };
     let mut everything = NetworkNeeds { internal: true, ..network("ocinet0", "10.90.0.0/16") };
     everything.ranges[0].outbound = Some([192, 0, 2, 9].into());
-    let mut routed =
-        NetworkNeeds { routed: true, trusted: vec!["vpn0".parse().unwrap()], ..network("ocn-7", "10.64.0.0/24") };
+    let over_v4 = Families::default().with(Family::V4);
+    let mut routed = NetworkNeeds { routed: over_v4, ..network("ocn-7", "10.64.0.0/24") };
     routed.ranges[0].masquerade = false;
+    let trusting = NetworkNeeds { trusted: vec!["vpn0".parse().unwrap()], ..network("ocn-8", "10.65.0.0/24") };
     let straight = Source { gateway: None, ..via.clone() };
     Needs {
         base: Base {
@@ -31,7 +32,7 @@ fn needs() -> Needs {
             has_addressed: true,
             has_ipv6: false,
         },
-        networks: vec![everything, routed],
+        networks: vec![everything, routed, trusting],
         publish: vec![
             Publish { masquerade: true, ..port(HostAddress::Any, "web") },
             Publish { reached_by: ReachedBy::HostAndContainer, ..port(HostAddress::V4([127, 0, 0, 1].into()), "db") },
@@ -54,7 +55,7 @@ fn text_and_bytes_say_the_same_in_every_set() {
     let (range, one) = ([10, 90, 0, 0], [127, 0, 0, 1]);
     let (port, target) = ([6, 0, 0, 0, 0x1f, 0x90, 0, 0], [10, 90, 0, 2, 0, 80, 0, 0]);
     let (open, at_container) = (link("ocn-7"), vec![10, 90, 0, 2, 6, 0, 0, 0, 0, 80, 0, 0]);
-    let on_one = [&one[..], &port].concat();
+    let (on_one, trusting) = ([&one[..], &port].concat(), link("ocn-8"));
     let expected: Vec<(&str, &str, Vec<u8>, &[u8])> = vec![
         ("closed", "ipv4", vec![2], &[]),
         ("bridges", "\"ocinet0\"", bridge.clone(), &[]),
@@ -66,10 +67,14 @@ fn text_and_bytes_say_the_same_in_every_set() {
         ("networks4", "\"ocinet0\" . 10.90.0.0/16", [&bridge[..], &range].concat(), &[]),
         ("bridges", "\"ocn-7\"", open.clone(), &[]),
         ("intra", "\"ocn-7\" . \"ocn-7\"", open.repeat(2), &[]),
-        ("routed", "\"ocn-7\"", open.clone(), &[]),
+        ("routed4", "\"ocn-7\"", open.clone(), &[]),
         ("addressed4", "10.64.0.0/24", vec![10, 64, 0, 0], &[]),
-        ("trusted4", "\"vpn0\" . 10.64.0.0/24", [&link("vpn0")[..], &[10, 64, 0, 0]].concat(), &[]),
         ("networks4", "\"ocn-7\" . 10.64.0.0/24", [&open[..], &[10, 64, 0, 0]].concat(), &[]),
+        ("bridges", "\"ocn-8\"", trusting.clone(), &[]),
+        ("intra", "\"ocn-8\" . \"ocn-8\"", trusting.repeat(2), &[]),
+        ("nat_subnets4", "10.65.0.0/24", vec![10, 65, 0, 0], &[]),
+        ("trusted4", "\"vpn0\" . 10.65.0.0/24", [&link("vpn0")[..], &[10, 65, 0, 0]].concat(), &[]),
+        ("networks4", "\"ocn-8\" . 10.65.0.0/24", [&trusting[..], &[10, 65, 0, 0]].concat(), &[]),
         ("sources4_via", "\"wan\" . 10.0.0.1 : 10.0.0.9", [&wan[..], &[10, 0, 0, 1]].concat(), &[10, 0, 0, 9]),
         ("sources4_link", "\"wan\" : 10.0.0.9", wan, &[10, 0, 0, 9]),
         ("publish4_any", "tcp . 8080 comment \"web\" : 10.90.0.2 . 80", port.to_vec(), &target),

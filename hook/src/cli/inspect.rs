@@ -134,8 +134,13 @@ fn describe(Inspected { sandbox, status, kept, members }: &Inspected) -> String 
             line("guard", &"off");
         }
     }
-    let dormant = if sandbox.has_dormant_ports() { " (dormant: no network that it is on can publish)" } else { "" };
-    sandbox.reached_ports().iter().for_each(|mapping| line("published", &format!("{mapping}{dormant}")));
+    for mapping in sandbox.reached_ports() {
+        let dormant = match sandbox.is_dormant(&mapping) {
+            true => " (dormant: no network that it is on can publish it)",
+            false => "",
+        };
+        line("published", &format!("{mapping}{dormant}"));
+    }
     kept.iter().for_each(|kept| line("kept", &format!("network {}, joined again with its next start", kept.network)));
     members.iter().for_each(|member| line("shared by", &format!("container {} ({})", member.name, member.container)));
     line("bundle", &sandbox.bundle);

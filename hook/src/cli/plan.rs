@@ -177,7 +177,7 @@ impl Shown {
             }));
         }
         let or = |text: String, nothing: &str| if text.is_empty() { nothing.to_owned() } else { text };
-        let mark = |port: &PortMapping| match sandbox.has_dormant_ports() {
+        let mark = |port: &PortMapping| match sandbox.is_dormant(port) {
             true => " (dormant: on no network that can publish)",
             false if !sandbox.is_routed() && is_chosen(port, asked) => " (as of now: chosen anew at the start)",
             false => "",

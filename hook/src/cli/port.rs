@@ -28,34 +28,37 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> Result<()> {
         let only = self.port.as_deref().map(parse).transpose()?;
         let sandboxes = sandboxes(&self.container, options, log)?;
-        let dormant = sandboxes.iter().any(Sandbox::has_dormant_ports);
-        let mappings: Vec<PortMapping> = sandboxes.iter().flat_map(Sandbox::reached_ports).collect();
-        let single = mappings.iter().flat_map(|mapping| {
-            mapping.pairs().map(|(host_port, container_port)| PortMapping {
-                host_port,
-                container_port,
-                count: 1,
-                ..mapping.clone()
-            })
+        let of = |sandbox: &Sandbox| {
+            let ports = sandbox.reached_ports().into_iter();
+            ports.map(|mapping| (sandbox.is_dormant(&mapping), mapping)).collect::<Vec<_>>()
+        };
+        let single = sandboxes.iter().flat_map(of).flat_map(|(is_dormant, mapping)| {
+            let one =
+                |(host_port, container_port)| PortMapping { host_port, container_port, count: 1, ..mapping.clone() };
+            mapping.pairs().map(one).map(|one| (is_dormant, one)).collect::<Vec<_>>()
         });
-        let shown: Vec<PortMapping> = single
-            .filter(|one| only.is_none_or(|(port, protocol)| (one.container_port, one.protocol) == (port, protocol)))
-            .collect();
+        let is_asked = |one: &PortMapping| only.is_none_or(|asked| (one.container_port, one.protocol) == asked);
+        let shown: Vec<(bool, PortMapping)> = single.filter(|(_, one)| is_asked(one)).collect();
         if let (Some((port, protocol)), true) = (only, shown.is_empty()) {
             let container = &self.container;
             return Err(Error::NotFound(format!("container {container} publishes no port {port}/{protocol}")));
         }
         if self.json {
-            return print_json(&shown);
+            return print_json(&shown.iter().map(|(_, one)| one).collect::<Vec<_>>());
         }
-        if dormant {
-            warn!(log, "they lead nowhere now: none of the networks of container {} can publish", self.container);
+        if shown.iter().any(|(is_dormant, _)| *is_dormant) {
+            let container = &self.container;
+            warn!(
+                log,
+                "what is dormant leads nowhere now: none of the networks of container {container} can publish it"
+            );
         }
         for left_out in sandboxes.iter().filter_map(left_out) {
             warn!(log, "{left_out}");
         }
-        let mark = if dormant { " (dormant)" } else { "" };
-        print(&shown.iter().map(|one| line(one, only.is_some()) + mark + "\n").collect::<String>())
+        let mark = |is_dormant: bool| if is_dormant { " (dormant)" } else { "" };
+        let lines = shown.iter().map(|(is_dormant, one)| line(one, only.is_some()) + mark(*is_dormant) + "\n");
+        print(&lines.collect::<String>())
     }
 }
 

@@ -121,6 +121,12 @@ pub fn left_out(sandbox: &Sandbox) -> Option<String> {
     ))
 }
 
+/// Those ports of a container, for people: `ports 0.0.0.0:8080->80/tcp`; none where there are none.
+pub fn dormant<'p>(ports: impl Iterator<Item = &'p PortMapping>) -> Option<String> {
+    let ports: Vec<String> = ports.map(ToString::to_string).collect();
+    (!ports.is_empty()).then(|| format!("ports {}", ports.join(", ")))
+}
+
 /// The ports of containers that `requests` publish in a routed network. The ports of the host are those that were asked
 /// for, and nothing leads there.
 pub fn routed(requests: &[PublishRequest]) -> Vec<PortMapping> {

@@ -206,31 +206,39 @@ impl Sandbox {
     }
 
     /// The published ports where they are reached: at the host's addresses of the families that the container has, and over
-    /// those that are routed at the container's own.
+    /// those that are routed at the container's own. Dormant ones are as they were published.
     pub fn reached_ports(&self) -> Vec<PortMapping> {
-        self.publish.iter().flat_map(|mapping| self.reached(mapping)).collect()
+        let reached = |mapping: &PortMapping| match self.is_dormant(mapping) {
+            true => vec![mapping.clone()],
+            false => [self.reached_at_host(mapping), self.reached_at_its_own(mapping)].concat(),
+        };
+        self.publish.iter().flat_map(reached).collect()
     }
 
-    fn reached(&self, mapping: &PortMapping) -> Vec<PortMapping> {
+    /// Those of the host's addresses from which `mapping` leads to the container.
+    pub fn reached_at_host(&self, mapping: &PortMapping) -> Vec<PortMapping> {
         let (targets, routed) = (self.port_targets(), self.routed_families());
-        let is_routed = |target: &&IpAddr| routed.contains(Family::of(**target));
-        let of_host: Families = targets.iter().filter(|one| !is_routed(one)).map(|one| Family::of(*one)).collect();
+        let of_host = targets.iter().map(|target| Family::of(*target)).filter(|family| !routed.contains(*family));
+        let of_host: Families = of_host.collect();
         let only_v4 = routed.is_empty() && of_host == Families::default().with(Family::V4);
-        let at_host = match mapping.host_address {
-            address if targets.is_empty() || only_v4 => vec![address],
-            address => address.of_families(of_host),
+        let all = if only_v4 { vec![mapping.host_address] } else { mapping.host_address.of_families(of_host) };
+        let leads = |at: &HostAddress| match at.family() {
+            Some(family) => of_host.contains(family),
+            None => !of_host.is_empty(),
         };
-        let leads = |address: &HostAddress| {
-            targets.is_empty() || address.family().is_none_or(|family| of_host.contains(family))
-        };
-        let at_host = at_host.into_iter().filter(leads).map(|at| PortMapping { host_address: at, ..mapping.clone() });
-        let own = targets.iter().filter(is_routed).filter(|own| self.opens(mapping, Family::of(**own)));
-        let at_its_own = own.map(|own| PortMapping {
-            host_address: Some(*own).into(),
+        all.into_iter().filter(leads).map(|at| PortMapping { host_address: at, ..mapping.clone() }).collect()
+    }
+
+    /// The container's own addresses at which it is reached.
+    fn reached_at_its_own(&self, mapping: &PortMapping) -> Vec<PortMapping> {
+        let routed = self.routed_families().iter().filter(|family| self.opens(mapping, *family));
+        let own = routed.filter_map(|family| self.port_target(family));
+        let at = |(own, _): (IpAddr, Publishing)| PortMapping {
+            host_address: Some(own).into(),
             host_port: mapping.container_port,
             ..mapping.clone()
-        });
-        at_host.chain(at_its_own).collect()
+        };
+        own.map(at).collect()
     }
 
     /// Whether `mapping` opens the container's own port over `family`, if that is routed. What it says of the host's address
@@ -239,9 +247,22 @@ impl Sandbox {
         self.is_routed() || mapping.host_address.family().is_none_or(|of| of == family)
     }
 
-    /// Whether its published ports are leased and lead nowhere.
+    /// Whether `mapping` is leased and leads nowhere: none of its networks can publish it over a family for which it is
+    /// published.
+    pub fn is_dormant(&self, mapping: &PortMapping) -> bool {
+        self.mode == Mode::Networks
+            && self.reached_at_host(mapping).is_empty()
+            && self.reached_at_its_own(mapping).is_empty()
+    }
+
+    /// The published ports that are.
+    pub fn dormant_ports(&self) -> impl Iterator<Item = &PortMapping> {
+        self.publish.iter().filter(|mapping| self.is_dormant(mapping))
+    }
+
+    /// Whether there are any.
     pub fn has_dormant_ports(&self) -> bool {
-        self.mode == Mode::Networks && !self.publish.is_empty() && self.publishing_endpoints().next().is_none()
+        self.dormant_ports().next().is_some()
     }
 
     /// The endpoints that the container has, or is about to have.

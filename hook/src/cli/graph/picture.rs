@@ -160,9 +160,9 @@ fn ports(sandbox: &Sandbox, endpoint: &Endpoint) -> Vec<String> {
         mapping.host_address.family().is_none_or(|of| of == family)
             && sandbox.port_target(family).is_some_and(|(address, _)| has(address))
     };
-    let is_dormant = sandbox.has_dormant_ports();
-    let here =
-        |mapping: &PortMapping| is_dormant && is_first || Family::ALL.into_iter().any(|family| leads(family, mapping));
+    let here = |mapping: &PortMapping| {
+        sandbox.is_dormant(mapping) && is_first || Family::ALL.into_iter().any(|family| leads(family, mapping))
+    };
     sandbox.reached_ports().iter().filter(|mapping| here(mapping)).map(ToString::to_string).collect()
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use ocinet::decide::{liveness::Life, moment};
 use ocinet::engine::{Engine, Result};
 use ocinet::kernel::Traffic;
-use ocinet::model::{ContainerId, Endpoint, Mode, Sandbox, State};
+use ocinet::model::{ContainerId, Endpoint, Mode, PortMapping, Sandbox, State};
 
 use super::sidecar::Sidecar;
 
@@ -155,8 +155,8 @@ impl Line {
 
     /// The published ports; dormant ones lead nowhere.
     fn ports(&self) -> Vec<String> {
-        let dormant = if self.sandbox.has_dormant_ports() { " (dormant)" } else { "" };
-        self.sandbox.reached_ports().iter().map(|mapping| format!("{mapping}{dormant}")).collect()
+        let dormant = |mapping: &PortMapping| if self.sandbox.is_dormant(mapping) { " (dormant)" } else { "" };
+        self.sandbox.reached_ports().iter().map(|mapping| format!("{mapping}{}", dormant(mapping))).collect()
     }
 
     /// How long ago it was attached; `-` where that is not known.

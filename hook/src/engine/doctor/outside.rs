@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
+use crate::decide::published;
 use crate::engine::rules::{Passes, Unpassed, passed_families};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
 use crate::firewall::pass::MissingPass;
 use crate::input::config::PublishedPorts;
 use crate::kernel::{self, HostLinks, Listeners, Uplink};
-use crate::model::{Families, Family, Network, Sandbox};
+use crate::model::{Families, Family, Network, PortMapping, Sandbox};
 use crate::shell;
 use crate::store::Forwarding;
 
@@ -32,13 +33,13 @@ impl Engine {
         let sandboxes = self.store.read().sandboxes()?;
         let (mut listeners, uplink) = (Listeners::of_many(), self.links.uplink()?);
         for sandbox in sandboxes.iter().filter(|sandbox| sandbox.state.is_wired()) {
-            if !sandbox.routed && !sandbox.has_dormant_ports() {
-                findings.extend(vanished_addresses(sandbox)?);
-                findings.extend(shadowed_listeners(sandbox, &mut listeners)?);
-            }
-            if sandbox.has_dormant_ports() {
+            let at_host: Vec<PortMapping> =
+                sandbox.publish.iter().flat_map(|mapping| sandbox.reached_at_host(mapping)).collect();
+            findings.extend(vanished_addresses(sandbox, &at_host)?);
+            findings.extend(shadowed_listeners(sandbox, &at_host, &mut listeners)?);
+            if let Some(ports) = published::dormant(sandbox.dormant_ports()) {
                 let trouble =
-                    "publishes ports that lead nowhere: none of its networks can have them as they were chosen";
+                    format!("publishes {ports}, to lead nowhere: none of its networks can have that as it was chosen");
                 findings.push(Finding::note(format!("container {}", sandbox.container), trouble));
             }
             findings.extend(sandbox.endpoints.iter().filter(|endpoint| endpoint.unguarded).map(|endpoint| {
@@ -158,9 +159,8 @@ fn routes(links: &mut HostLinks, network: &Network) -> Result<Vec<Finding>> {
 }
 
 /// Ports published at addresses that the host has no more.
-fn vanished_addresses(sandbox: &Sandbox) -> Result<Vec<Finding>> {
-    let addresses: BTreeSet<IpAddr> =
-        sandbox.publish.iter().filter_map(|mapping| mapping.host_address.into()).collect();
+fn vanished_addresses(sandbox: &Sandbox, published: &[PortMapping]) -> Result<Vec<Finding>> {
+    let addresses: BTreeSet<IpAddr> = published.iter().filter_map(|mapping| mapping.host_address.into()).collect();
     let mut findings = Vec::new();
     for address in addresses {
         if kernel::is_local(address)? {
@@ -176,9 +176,9 @@ fn vanished_addresses(sandbox: &Sandbox) -> Result<Vec<Finding>> {
 }
 
 /// Listeners of the host that cannot be reached, since their port leads to a container.
-fn shadowed_listeners(sandbox: &Sandbox, listeners: &mut Listeners) -> Result<Vec<Finding>> {
+fn shadowed_listeners(sandbox: &Sandbox, published: &[PortMapping], listeners: &mut Listeners) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for mapping in &sandbox.publish {
+    for mapping in published {
         let (protocol, address) = (mapping.protocol, mapping.host_address);
         for (port, _) in mapping.pairs() {
             if listeners.has(protocol, address, port)? {

@@ -149,3 +149,35 @@ fn a_port_that_the_host_has_is_not_taken() -> Result<()> {
         web.delete()
     })
 }
+
+/// Ports that are published for IPv6 alone are dormant once the container has none, and that is said everywhere; with the
+/// next network of IPv6 they are back.
+#[test]
+fn ports_of_a_family_that_is_left_are_dormant() -> Result<()> {
+    settings().test(|host| {
+        let web = host.container("web").network("dual").publish("[::1]:8610:80,[::]:8611:80,8612:80").run()?;
+        host.ocinet("network connect plain web")?.success()?;
+        let left = host.ocinet("network disconnect dual web")?;
+        let said = "published ports [::1]:8610->80/tcp, [::]:8611->80/tcp of container web lead nowhere";
+        ensure!(left.code == 0 && left.stderr.contains(said), "{left}");
+        let dormant = |command: &str| -> Result<usize> {
+            let shown = host.ocinet(command)?.success()?;
+            let lines = shown.lines().flat_map(|line| line.split(", "));
+            let lines: Vec<&str> = lines.filter(|line| line.contains("(dormant")).collect();
+            ensure!(lines.iter().all(|line| line.contains(":8610") || line.contains(":8611")), "{shown}");
+            Ok(lines.len())
+        };
+        for command in ["port web", "ps --no-trunc", "inspect web"] {
+            ensure!(dormant(command)? == 2, "{command}");
+        }
+        let doctor = host.ocinet("doctor")?;
+        ensure!(doctor.stdout.contains("[::1]:8610->80/tcp, [::]:8611->80/tcp, to lead nowhere"), "{doctor}");
+        host.peer().reaches(Tcp, format!("{UPLINK}:8612"))?.is("web")?;
+        host.check()?;
+        host.ocinet("network connect dual web")?.success()?;
+        ensure!(dormant("port web")? == 0, "they are back");
+        host.reaches(Tcp, "[::1]:8610")?.is("web")?;
+        host.peer().reaches(Tcp, format!("[{UPLINK6}]:8611"))?.is("web")?;
+        web.delete()
+    })
+}

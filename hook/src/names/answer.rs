@@ -47,8 +47,8 @@ pub fn decide(directory: &Directory, source: IpAddr, name: &str, kind: Kind) -> 
     if let Some(addresses) = addresses_of(directory, member, name) {
         return of_kind(addresses, kind);
     }
-    // Search lists try such names, and a server outside would learn what is here.
-    if !name.contains('.') || name == ZONE || within_zone(name).is_some() {
+    // Search lists try names of one word, and a server outside would learn what is here. That of the root has none.
+    if !name.is_empty() && !name.contains('.') || name == ZONE || within_zone(name).is_some() {
         return if name == ZONE { Verdict::NoData } else { Verdict::NoName };
     }
     elsewhere(directory, member)
@@ -261,6 +261,13 @@ mod tests {
         ] {
             assert_eq!(ask_for(&world, "10.64.0.2", name, kind), expected, "{name} {kind:?}");
         }
+    }
+
+    #[test]
+    fn the_root_is_asked_of_others() {
+        let world = world();
+        assert_eq!(ask_for(&world, "10.64.0.2", "", Kind::Other), "ask []");
+        assert_eq!(ask_for(&world, "10.64.2.2", "", Kind::Other), "NoName", "shut in");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ocinet_integration::{Host, Runtime, Settings, eventually, every};
 use super::{DEFINE, asks, story};
 
 /// A network of both families, and one of IPv6 alone.
-const WITH_IPV6: &str = "printf 'bridge = \"ocn-4\"\\n[[subnet]]\\nrange = \"10.64.4.0/24\"\\n[[subnet]]\\nrange = \"fd00:4::/64\"\\n' >/etc/ocinet/networks/dual.toml
+pub const WITH_IPV6: &str = "printf 'bridge = \"ocn-4\"\\n[[subnet]]\\nrange = \"10.64.4.0/24\"\\n[[subnet]]\\nrange = \"fd00:4::/64\"\\n' >/etc/ocinet/networks/dual.toml
     printf 'bridge = \"ocn-5\"\\nipv4 = false\\n[[subnet]]\\nrange = \"fd00:5::/64\"\\n' >/etc/ocinet/networks/six.toml
     sysctl -qw net.ipv6.conf.all.forwarding=1\n";
 
@@ -27,6 +27,10 @@ fn every_kind_of_question_has_its_answer() -> Result<()> {
             ("PTR", "5.1.64.10.in-addr.arpa", "NOERROR: web.front.ocinet.internal"),
             ("PTR", "5.2.64.10.in-addr.arpa", "NXDOMAIN:"),
             ("PTR", "99.1.64.10.in-addr.arpa", "NXDOMAIN:"),
+            // Its name servers; the whole of a zone.
+            ("2", ".", "NOERROR:"),
+            ("251", "example.com", "code 5:"),
+            ("252", "example.com", "code 5:"),
         ];
         let peer = host.peer();
         peer.sh("ip address add 192.0.2.53/32 dev lo")?;
@@ -152,6 +156,15 @@ fn the_hosts_servers_are_followed() -> Result<()> {
         eventually("the second server is asked", || {
             Ok(asks(&web, "udp", "A", &["www.example.com"])? == "NOERROR: 203.0.113.53/60")
         })?;
+        // The only one may be slow: the client waits as well.
+        host.sh("echo nameserver 192.0.2.53 >/etc/resolv.conf; sleep 1.1")?;
+        ensure!(asks(&web, "udp", "A", &["late.example.com"])? == "NOERROR: 203.0.113.53/60", "by a slow server");
+        // A file that is too long is none that says less.
+        host.sh(
+            "{ cat /etc/resolv.conf; head -c 70000 /dev/zero | tr '\\0' '#'; } >/etc/new; mv /etc/new /etc/resolv.conf",
+        )?;
+        host.sh("sleep 1.1")?;
+        ensure!(asks(&web, "udp", "A", &["www.example.com"])? == "NOERROR: 203.0.113.53/60", "as before");
         host.sh("printf 'nameserver 192.0.2.53\\nsearch lan.example\\noptions ndots:2\\n' >/etc/resolv.conf")?;
         web.delete()
     })

@@ -7,7 +7,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
-use crate::kernel::error::{Doing, Result};
+use crate::kernel::error::{Doing, Error, Result};
+
+/// What `EMFILE` of inotify_init1(2) says of a process that has few descriptors.
+const NO_INSTANCE: &str =
+    "the programs of this user have all inotify instances that there may be; raise fs.inotify.max_user_instances";
 
 /// The changes of the files in one directory.
 pub struct Watch {
@@ -33,7 +37,10 @@ impl Watch {
     /// When it does not exist, or the kernel has no watch left.
     pub fn of(directory: &Path) -> Result<Self> {
         let what = || format!("watch {}", directory.display());
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).doing(what)?;
+        let inotify = match Inotify::init(InitFlags::IN_CLOEXEC) {
+            Err(Errno::EMFILE) => return Err(Error::Exhausted(format!("{}: {NO_INSTANCE}", what()))),
+            inotify => inotify.doing(what)?,
+        };
         let events = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_DELETE

@@ -183,14 +183,14 @@ fn find(name: &str) -> Outcome {
     Ok(())
 }
 
-/// Asks `count` times for an IPv4 address of `name`, so many times each second, and prints how many of the questions
+/// Asks `count` times for an address of `name` of the server's family, so many times each second, and prints how many of the questions
 /// were answered with an address, how many otherwise, how many not, and the times in microseconds: the longest, that of
 /// half of them, and that of 99 of 100.
 ///
 /// It asks by several sockets: what is answered all at once after a pause must not be lost here.
 fn many(server: SocketAddr, name: &str, count: u16, rate: u32) -> Outcome {
     let asking: Vec<UdpSocket> = (0..SOCKETS).map(|_| socket(server)).collect::<Outcome<_>>()?;
-    let message = question(0, name, "A")?;
+    let message = question(0, name, if server.is_ipv4() { "A" } else { "AAAA" })?;
     println!("ready");
     let began = Instant::now();
     let hearing: Vec<_> = asking.iter().map(UdpSocket::try_clone).collect::<Result<_, _>>()?;

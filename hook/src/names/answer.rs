@@ -313,6 +313,37 @@ mod tests {
         }
     }
 
+    /// It leads to the other's addresses, and so it does not where that was started again without it.
+    #[test]
+    fn who_shares_a_network_is_found_by_its_own_names() {
+        let mut world = world();
+        let sharer = |owner: &str, cookie: u64| {
+            let sharer = json!({
+                "container": "5idecar000000000", "name": "Side", "bundle": "/s", "owner": format!("{:0<16}", format!("{owner}id")),
+                "owner_name": owner, "owner_bundle": "/b", "since": 0,
+                "namespace": {"cookie": cookie, "witness": {"path": "/n"}, "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1},
+            });
+            serde_json::from_value(sharer).unwrap()
+        };
+        let mut now = |sharers: Vec<_>| {
+            let changed = world.set_sharers(sharers);
+            for number in &changed {
+                let container = ["", "web front=10.64.0.2/shop/www back=10.64.1.2", "db back=10.64.1.3/shop"];
+                world.put(*number, Some(&sandbox(container[usize::try_from(*number).unwrap()])));
+            }
+            let asked = ["side", "side.front", "5idecar00000", "web"].map(|name| ask(&world, "10.64.0.2", name));
+            (changed, asked.join(", "))
+        };
+        let none = "NoName, ask [], NoName, 10.64.0.2 10.64.1.2";
+        let both = "10.64.0.2 10.64.1.2, 10.64.0.2, 10.64.0.2 10.64.1.2, 10.64.0.2 10.64.1.2";
+        assert_eq!(now(vec![]), (vec![], none.into()));
+        assert_eq!(now(vec![sharer("web", 1)]), (vec![1], both.into()));
+        assert_eq!(now(vec![sharer("web", 1)]), (vec![], both.into()));
+        assert_eq!(now(vec![sharer("web", 2)]), (vec![1], none.into()), "of an earlier start");
+        assert_eq!(now(vec![sharer("db", 1)]).0, [1, 2], "of both that it left and joined");
+        assert_eq!(now(vec![]).1, none);
+    }
+
     #[test]
     fn what_leaves_and_comes_is_followed() {
         let mut world = world();

@@ -25,7 +25,7 @@ use slog::{Logger, info, warn};
 
 use ocinet::decide::names::name_server;
 use ocinet::driver::NAME_SERVERS;
-use ocinet::engine::{AGENT_SOCKET, Error, NAMESPACE, Result, settings, this_host};
+use ocinet::engine::{AGENT_SOCKET, Error, MEMBERS, NAMESPACE, Result, settings, this_host};
 use ocinet::kernel::{self, Lock, LockFile, Place, perform};
 use ocinet::resident::{Claim, Role};
 use ocinet::store::{Host, Reader};
@@ -137,6 +137,8 @@ impl Supervisor {
         let known = |path: &Path| {
             identity_of(path).map_err(|error| kernel::Error::refused(format!("look at {}", path.display()), error))
         };
+        // The worker watches it, and may not make it.
+        kernel::state_dir(&places.state_dir.join(MEMBERS))?;
         let home = [known(&places.state_dir)?, known(locks.path())?];
         Ok(Self {
             locks,

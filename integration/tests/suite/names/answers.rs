@@ -121,6 +121,33 @@ fn names_have_addresses_of_both_families() -> Result<()> {
     })
 }
 
+/// A container that shares another's network is found there by its own name, from its start to its end.
+#[test]
+fn who_shares_a_network_is_found() -> Result<()> {
+    story(|host| {
+        host.sh("ip netns add pod")?;
+        let owner = host.container("web").network("front:ip=10.64.1.5").in_namespace("/run/netns/pod").run()?;
+        let db = host.container("db").network("front").run()?;
+        for round in 0..3 {
+            ensure!(asks(&db, "udp", "A", &["side"])? == "NXDOMAIN:", "round {round}, before");
+            let side = host.container("side").in_namespace("/run/netns/pod").serving(&["81"]).run()?;
+            let told = asks(&db, "udp", "A", &["side", "side.front"])?;
+            ensure!(told == "NOERROR: 10.64.1.5\nNOERROR: 10.64.1.5", "round {round}: {told}");
+            let told = side.exec(&["/mnt/bin/asker", "ask", "169.254.53.53", "udp", "A", "web"])?;
+            ensure!(told.trim_end() == "NOERROR: 10.64.1.5", "it asks as the other: {told}");
+            side.delete()?;
+        }
+        // One of which no hook tells any more goes with a collection.
+        host.container("side").in_namespace("/run/netns/pod").serving(&["81"]).run()?.abandon()?;
+        host.ocinet("gc")?.success()?;
+        ensure!(asks(&db, "udp", "A", &["side", "web"])? == "NXDOMAIN:\nNOERROR: 10.64.1.5");
+        db.delete()?;
+        owner.delete()?;
+        host.settles()?;
+        host.sh("ip netns del pod").map(drop)
+    })
+}
+
 /// A container that was attached a moment ago is found, and one that has left is not.
 #[test]
 fn answers_are_never_old() -> Result<()> {

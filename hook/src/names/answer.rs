@@ -135,7 +135,7 @@ fn reverse(name: &str) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use serde_json::json;
 
     use super::*;
@@ -196,7 +196,8 @@ mod tests {
         }
     }
 
-    fn world() -> Directory {
+    /// Containers on networks of several kinds.
+    pub fn world() -> Directory {
         directory(&[
             "web front=10.64.0.2/shop/www back=10.64.1.2",
             "db back=10.64.1.3/shop",

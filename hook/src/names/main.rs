@@ -11,6 +11,8 @@ mod clients;
 mod confine;
 mod control;
 mod directory;
+#[cfg(test)]
+mod fuzz;
 mod link;
 mod slots;
 mod sockets;

@@ -30,7 +30,7 @@ mod settings;
 
 pub use doctor::{CONTAINERDS, Finding, Remedy, Reset, SERVICE_SOCKET, examine_bundle, missing_calls, preflight};
 pub use error::{DOES_NOT_ARRIVE, Error, Failures, LEFT_TO_OTHERS, Result};
-pub use files::{Member, discard_files_of, files_to_fill};
+pub use files::{MEMBERS, Member, discard_files_of, files_to_fill, members};
 pub use names::{AGENT, AGENT_SOCKET, NAMESPACE};
 pub use network::{Definitions, Lifetime, default_network};
 pub use repair::Collected;

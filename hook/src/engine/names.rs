@@ -158,7 +158,7 @@ impl Engine {
             .filter(|endpoint| endpoint.name_server.is_some() && endpoint.state == State::Attached)
             .collect();
         if asking.is_empty() {
-            return Ok(());
+            return self.remove_stale_agent_socket();
         }
         for network in self.store.read().networks()? {
             if asking.iter().any(|endpoint| endpoint.network == network.name) {
@@ -178,6 +178,16 @@ impl Engine {
                 return Err(Error::Kernel(kernel::Error::Deadline(why)));
             }
             sleep(Duration::from_millis(1));
+        }
+        Ok(kernel::remove_socket(&self.state_dir.join(AGENT_SOCKET))?)
+    }
+
+    /// Removes the socket that a name server which was killed left. An attach that starts another holds
+    /// [`Place::AgentNeed`] meanwhile.
+    fn remove_stale_agent_socket(&self) -> Result<()> {
+        let Some(_alone) = self.locks.attempt(Place::AgentNeed)? else { return Ok(()) };
+        if self.locks.is_held(Place::Agent)? {
+            return Ok(());
         }
         Ok(kernel::remove_socket(&self.state_dir.join(AGENT_SOCKET))?)
     }

@@ -47,8 +47,8 @@ pub fn decide(directory: &Directory, source: IpAddr, name: &str, kind: Kind) -> 
     if let Some(addresses) = addresses_of(directory, member, name) {
         return of_kind(addresses, kind);
     }
-    // Search lists try such names, and a server outside would learn what is here.
-    if !name.contains('.') || name == ZONE || within_zone(name).is_some() {
+    // Search lists try names of one word, and a server outside would learn what is here. That of the root has none.
+    if !name.is_empty() && !name.contains('.') || name == ZONE || within_zone(name).is_some() {
         return if name == ZONE { Verdict::NoData } else { Verdict::NoName };
     }
     elsewhere(directory, member)
@@ -135,7 +135,7 @@ fn reverse(name: &str) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use serde_json::json;
 
     use super::*;
@@ -196,7 +196,8 @@ mod tests {
         }
     }
 
-    fn world() -> Directory {
+    /// Containers on networks of several kinds.
+    pub fn world() -> Directory {
         directory(&[
             "web front=10.64.0.2/shop/www back=10.64.1.2",
             "db back=10.64.1.3/shop",
@@ -264,6 +265,13 @@ mod tests {
     }
 
     #[test]
+    fn the_root_is_asked_of_others() {
+        let world = world();
+        assert_eq!(ask_for(&world, "10.64.0.2", "", Kind::Other), "ask []");
+        assert_eq!(ask_for(&world, "10.64.2.2", "", Kind::Other), "NoName", "shut in");
+    }
+
+    #[test]
     fn addresses_have_the_names_of_ones_own_networks() {
         let world = world();
         let six = "6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa";
@@ -304,6 +312,37 @@ mod tests {
             let source = container.split(['=', ' ']).nth(2).unwrap();
             assert_eq!(ask(&directory(&[container]), source, "example.com"), expected, "{container}");
         }
+    }
+
+    /// It leads to the other's addresses, and so it does not where that was started again without it.
+    #[test]
+    fn who_shares_a_network_is_found_by_its_own_names() {
+        let mut world = world();
+        let sharer = |owner: &str, cookie: u64| {
+            let sharer = json!({
+                "container": "5idecar000000000", "name": "Side", "bundle": "/s", "owner": format!("{:0<16}", format!("{owner}id")),
+                "owner_name": owner, "owner_bundle": "/b", "since": 0,
+                "namespace": {"cookie": cookie, "witness": {"path": "/n"}, "seen_from_pid_ns": 1, "seen_from_mnt_ns": 1},
+            });
+            serde_json::from_value(sharer).unwrap()
+        };
+        let mut now = |sharers: Vec<_>| {
+            let changed = world.set_sharers(sharers);
+            for number in &changed {
+                let container = ["", "web front=10.64.0.2/shop/www back=10.64.1.2", "db back=10.64.1.3/shop"];
+                world.put(*number, Some(&sandbox(container[usize::try_from(*number).unwrap()])));
+            }
+            let asked = ["side", "side.front", "5idecar00000", "web"].map(|name| ask(&world, "10.64.0.2", name));
+            (changed, asked.join(", "))
+        };
+        let none = "NoName, ask [], NoName, 10.64.0.2 10.64.1.2";
+        let both = "10.64.0.2 10.64.1.2, 10.64.0.2, 10.64.0.2 10.64.1.2, 10.64.0.2 10.64.1.2";
+        assert_eq!(now(vec![]), (vec![], none.into()));
+        assert_eq!(now(vec![sharer("web", 1)]), (vec![1], both.into()));
+        assert_eq!(now(vec![sharer("web", 1)]), (vec![], both.into()));
+        assert_eq!(now(vec![sharer("web", 2)]), (vec![1], none.into()), "of an earlier start");
+        assert_eq!(now(vec![sharer("db", 1)]).0, [1, 2], "of both that it left and joined");
+        assert_eq!(now(vec![]).1, none);
     }
 
     #[test]

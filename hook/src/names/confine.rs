@@ -126,6 +126,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_faccessat2,
     libc::SYS_readlinkat,
     libc::SYS_getcwd,
+    libc::SYS_getdents64,
     libc::SYS_inotify_init1,
     libc::SYS_inotify_add_watch,
     // Sockets that are there.

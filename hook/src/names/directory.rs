@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use ocinet::driver::{self, NAME_SERVERS};
-use ocinet::model::{Network, NetworkName, Sandbox};
+use ocinet::engine::Member as Sharer;
+use ocinet::model::{ContainerId, ContainerName, Key, Network, NetworkName, Sandbox};
 
 /// How much of a container's id is a name of it, as in Docker.
 const SHORT_ID: usize = 12;
@@ -23,11 +24,14 @@ pub struct Directory {
     by_name: BTreeMap<NetworkName, BTreeMap<String, Vec<i64>>>,
     /// All networks of the host, those without names included.
     networks: Vec<Network>,
+    /// The containers that share another's network, and are found at its addresses.
+    sharers: Vec<Sharer>,
 }
 
 /// A container.
 #[derive(Debug)]
 pub struct Member {
+    key: Key,
     connections: Vec<Connection>,
     /// The name servers that it or its networks chose; none for the host's.
     pub dns: Vec<IpAddr>,
@@ -48,6 +52,16 @@ impl Directory {
     /// The networks of the host from now on.
     pub fn set_networks(&mut self, networks: Vec<Network>) {
         self.networks = networks;
+    }
+
+    /// The containers that share another's network from now on. Returns the numbers of the sandboxes whose network others
+    /// than before share, which are to be put again.
+    pub fn set_sharers(&mut self, sharers: Vec<Sharer>) -> Vec<i64> {
+        let before = std::mem::replace(&mut self.sharers, sharers);
+        let new = self.sharers.iter().filter(|sharer| !before.contains(sharer));
+        let gone = before.iter().filter(|sharer| !self.sharers.contains(sharer));
+        let owners: Vec<Key> = new.chain(gone).map(|sharer| Key::new(&sharer.owner, &sharer.owner_bundle)).collect();
+        self.members.iter().filter(|(_, member)| owners.contains(&member.key)).map(|(number, _)| *number).collect()
     }
 
     /// Whether no container has a name.
@@ -78,17 +92,18 @@ impl Directory {
             self.forget(number, &before);
         }
         let Some(sandbox) = sandbox else { return };
+        let sharers: Vec<&Sharer> = self.sharers.iter().filter(|sharer| sharer.is_of(sandbox)).collect();
         let connections: Vec<Connection> = sandbox
             .wired_endpoints()
             .map(|endpoint| Connection {
                 network: endpoint.network.clone(),
                 addresses: endpoint.addresses.iter().map(IpNet::addr).collect(),
                 has_names: endpoint.name_server.is_some(),
-                names: names(sandbox, endpoint.names.iter().map(|name| name.as_str())),
+                names: names(sandbox, endpoint.names.iter().map(|name| name.as_str()), &sharers),
             })
             .collect();
         let dns = sandbox.resolver.as_ref().map(|resolver| resolver.dns.clone()).unwrap_or_default();
-        let member = Member { connections, dns };
+        let member = Member { key: sandbox.key(), connections, dns };
         for Connection { network, addresses, has_names, names } in &member.connections {
             self.by_address.extend(addresses.iter().map(|address| (*address, number)));
             if *has_names {
@@ -199,12 +214,16 @@ fn is_ordinary(address: IpAddr) -> bool {
     !is_special && !is_local && !NAME_SERVERS.contains(&address)
 }
 
-/// Its own name, its id, the beginning of its id, and `others`, each once.
-fn names<'n>(sandbox: &'n Sandbox, others: impl Iterator<Item = &'n str>) -> Vec<String> {
-    let id = sandbox.container.as_str();
-    let short = id.get(..SHORT_ID).unwrap_or(id);
+/// Its own name, its id, the beginning of its id, and `others`, each once; and those of the containers that share its
+/// network.
+fn names<'n>(sandbox: &'n Sandbox, others: impl Iterator<Item = &'n str>, sharers: &[&'n Sharer]) -> Vec<String> {
+    let of = |name: &'n ContainerName, id: &'n ContainerId| {
+        let id = id.as_str();
+        [name.as_str(), id, id.get(..SHORT_ID).unwrap_or(id)]
+    };
+    let of_sharers = sharers.iter().flat_map(|sharer| of(&sharer.name, &sharer.container));
     let mut names: Vec<String> = Vec::new();
-    for name in [sandbox.name.as_str(), id, short].into_iter().chain(others) {
+    for name in of(&sandbox.name, &sandbox.container).into_iter().chain(others).chain(of_sharers) {
         let name = name.to_ascii_lowercase();
         if !names.contains(&name) {
             names.push(name);

@@ -26,6 +26,10 @@ pub enum Told {
     Stopped,
     /// A person or a script wants the installed program to take over.
     Replace,
+    /// It works, as it was asked.
+    Works,
+    /// It cannot work, for that reason, and ends.
+    Failed(String),
     /// Something for the log.
     Log(String),
 }
@@ -54,6 +58,8 @@ impl Teller {
             Told::Gone => "gone\n",
             Told::Stopped => "stopped\n",
             Told::Replace => "replace\n",
+            Told::Works => "works\n",
+            Told::Failed(why) => &format!("failed {}\n", one_line(why)),
             Told::Log(text) => &format!("log {}\n", one_line(text)),
         };
         // Without a supervisor, the kernel ends this process.
@@ -125,9 +131,17 @@ pub fn told(line: &str) -> Option<Told> {
         "gone" => Told::Gone,
         "stopped" => Told::Stopped,
         "replace" => Told::Replace,
-        _ => Told::Log(line.strip_prefix("log ")?.to_owned()),
+        "works" => Told::Works,
+        _ => match line.split_once(' ')? {
+            ("failed", why) => Told::Failed(why.to_owned()),
+            ("log", text) => Told::Log(text.to_owned()),
+            _ => return None,
+        },
     })
 }
+
+/// The line by which the supervisor asks a worker whether it works.
+pub const WORKS: &str = "works\n";
 
 /// The line by which the supervisor tells a worker the host's name servers.
 pub fn servers_line(servers: &[IpAddr]) -> String {
@@ -154,8 +168,17 @@ mod tests {
     fn what_is_told_comes_as_it_was_told() {
         let (reader, writer) = io::pipe().unwrap();
         let (tell, mut lines) = (Teller::by(writer).unwrap(), Lines::by(reader).unwrap());
-        let all =
-            [Told::Ready, Told::Idle, Told::Busy, Told::Gone, Told::Stopped, Told::Replace, Told::Log("a b".into())];
+        let all = [
+            Told::Ready,
+            Told::Idle,
+            Told::Busy,
+            Told::Gone,
+            Told::Stopped,
+            Told::Replace,
+            Told::Works,
+            Told::Failed("no x".into()),
+            Told::Log("a b".into()),
+        ];
         all.iter().for_each(|one| tell.tell(one));
         let (came, is_closed) = lines.take();
         assert_eq!(
@@ -172,6 +195,6 @@ mod tests {
         assert!(lines.take().1);
         let hosts: Vec<IpAddr> = vec!["192.0.2.53".parse().unwrap(), "2001:db8::53".parse().unwrap()];
         assert_eq!(servers(servers_line(&hosts).trim_end()), Some(hosts));
-        assert_eq!((servers("servers"), servers("servers x"), servers("x")), (Some(vec![]), None, None));
+        assert_eq!((servers("servers"), servers("servers x"), servers(WORKS.trim_end())), (Some(vec![]), None, None));
     }
 }

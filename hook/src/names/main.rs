@@ -11,6 +11,8 @@ mod clients;
 mod confine;
 mod control;
 mod directory;
+#[cfg(test)]
+mod fuzz;
 mod link;
 mod slots;
 mod sockets;
@@ -123,7 +125,7 @@ fn serve(places: &Places, log: &Logger, ready: impl FnOnce()) -> Result<()> {
             ready();
             Ok(())
         }
-        supervisor => supervisor?.run(ready),
+        supervisor => supervisor?.run(Some(ready)),
     }
 }
 
@@ -131,7 +133,7 @@ fn serve(places: &Places, log: &Logger, ready: impl FnOnce()) -> Result<()> {
 fn go_on(places: &Places, numbers: &str) -> Result<()> {
     let descriptors: Vec<OwnedFd> = kernel::take_over(numbers)?;
     let log = with_records(&logger(None), &places.state_dir);
-    let served = Supervisor::taken_over(places, &log, descriptors).and_then(|supervisor| supervisor.run(|| ()));
+    let served = Supervisor::taken_over(places, &log, descriptors).and_then(|supervisor| supervisor.run(None::<fn()>));
     if let Err(error) = &served {
         warn!(log, "{error}");
     }

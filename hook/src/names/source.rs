@@ -1,4 +1,5 @@
-//! Where names come from: the store of this host, followed as it is written.
+//! Where names come from: the store of this host, followed as it is written, and the files of the containers that share
+//! another's network.
 //!
 //! A writer deletes its journal to commit, which the queue of the watch says before the commit returns. So who looks
 //! into the queue before each answer knows of every container that was attached before the question was asked.
@@ -7,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ocinet::engine::{Error, Result};
+use ocinet::engine::{Error, MEMBERS, Result, members};
 use ocinet::kernel::{self, LockFile, Watch};
 use ocinet::store::{Changes, Host, Reader, Writing};
 
@@ -28,6 +29,8 @@ pub struct Source {
     seen: Option<u64>,
     /// When to look again, if the last look failed.
     failed: Option<Instant>,
+    /// Whether the files of those that share a network are to be read.
+    are_members_new: bool,
     directory: Directory,
     tell: Teller,
 }
@@ -57,9 +60,14 @@ impl Source {
             reader: None,
             seen: None,
             failed: None,
+            are_members_new: true,
             directory: Directory::default(),
             tell,
         };
+        // Without the folder, none of them has a name.
+        if let Err(error) = source.watch.also(&state_dir.join(MEMBERS)) {
+            source.tell.log(&error.to_string());
+        }
         source.read();
         Ok(source)
     }
@@ -90,7 +98,8 @@ impl Source {
             return Look::Gone;
         }
         let is_due = self.failed.is_some_and(|again| again <= Instant::now());
-        if !seen.lost && !is_due && !seen.changed.iter().any(|name| name.starts_with("store-")) {
+        self.are_members_new |= seen.other || seen.lost;
+        if !self.are_members_new && !is_due && !seen.changed.iter().any(|name| name.starts_with("store-")) {
             return Look::Same;
         }
         self.read();
@@ -125,13 +134,18 @@ impl Source {
             self.directory.clear();
             return Ok(());
         };
+        let mut shared = Vec::new();
+        if self.are_members_new {
+            shared = self.directory.set_sharers(members(&self.state_dir, &self.host)?);
+            self.are_members_new = false;
+        }
         if let Some(seen) = self.seen
             && let (Changes::Of { sandboxes, networks }, last) = reader.changes_after(seen)?
         {
             if networks {
                 self.directory.set_networks(reader.networks()?);
             }
-            for number in sandboxes {
+            for number in sandboxes.into_iter().chain(shared) {
                 self.directory.put(number, reader.sandbox(number)?.as_ref());
             }
             self.seen = Some(last);

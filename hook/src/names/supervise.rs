@@ -25,8 +25,8 @@ use slog::{Logger, info, warn};
 
 use ocinet::decide::names::name_server;
 use ocinet::driver::NAME_SERVERS;
-use ocinet::engine::{AGENT_SOCKET, Error, NAMESPACE, Result, settings, this_host};
-use ocinet::kernel::{self, Lock, LockFile, Netns, Place};
+use ocinet::engine::{AGENT_SOCKET, Error, MEMBERS, NAMESPACE, Result, settings, this_host};
+use ocinet::kernel::{self, Lock, LockFile, Place, perform};
 use ocinet::resident::{Claim, Role};
 use ocinet::store::{Host, Reader};
 
@@ -137,6 +137,8 @@ impl Supervisor {
         let known = |path: &Path| {
             identity_of(path).map_err(|error| kernel::Error::refused(format!("look at {}", path.display()), error))
         };
+        // The worker watches it, and may not make it.
+        kernel::state_dir(&places.state_dir.join(MEMBERS))?;
         let home = [known(&places.state_dir)?, known(locks.path())?];
         Ok(Self {
             locks,
@@ -156,12 +158,11 @@ impl Supervisor {
         })
     }
 
-    /// Keeps a worker until none is needed. Calls `ready` once the first one answers.
+    /// Keeps a worker until none is needed. Calls `ready`, where someone waits for that, once the first one answers.
     ///
     /// # Errors
-    /// When no worker can be made at all.
-    pub fn run(mut self, ready: impl FnOnce()) -> Result<()> {
-        let mut ready = Some(ready);
+    /// When no worker can be made at all; while someone waits, also when one says why it cannot work.
+    pub fn run(mut self, mut ready: Option<impl FnOnce()>) -> Result<()> {
         let mut is_cautious = false;
         loop {
             let mut worker = self.start(is_cautious)?;
@@ -197,7 +198,9 @@ impl Supervisor {
     /// Serves a worker until it has ended, or is not needed.
     fn keep(&mut self, worker: &mut Worker, ready: &mut Option<impl FnOnce()>) -> Result<Next> {
         loop {
-            worker.tell_servers();
+            if let Some(trouble) = worker.tell_servers() {
+                self.note(&trouble);
+            }
             let tick = if worker.is_idle { SHORT_TICK } else { TICK };
             let has_ended = worker.wait(tick)?;
             worker.reap();
@@ -214,12 +217,19 @@ impl Supervisor {
                         self.replace();
                         return Ok(Next::Left);
                     }
-                    Told::Log(text) => self.note(&text),
+                    Told::Works => worker.works(),
+                    // Its starter learns why at once, and may try again.
+                    Told::Failed(why) if ready.is_some() => return Err(Error::Kernel(kernel::Error::Program(why))),
+                    Told::Failed(text) | Told::Log(text) => self.note(&text),
                 }
             }
             // One that can tell nothing more is killed.
             if has_ended || is_closed {
                 warn!(self.log, "the name server's worker has ended; another takes its place");
+                return Ok(Next::Worker);
+            }
+            if worker.hangs() {
+                warn!(self.log, "the name server's worker does not answer; another takes its place");
                 return Ok(Next::Worker);
             }
             if let Some(next) = self.follow(worker.is_idle)? {
@@ -269,7 +279,7 @@ impl Supervisor {
         let work = || {
             let Ok(tell) = tell.try_clone().and_then(Teller::by) else { return };
             if let Err(why) = self.work(supervisor, is_cautious, &tell, &hears) {
-                tell.log(&why);
+                tell.tell(&Told::Failed(why));
             }
         };
         let pid =
@@ -379,5 +389,5 @@ fn open_sockets(state_dir: &Path) -> Result<(u32, Sockets)> {
         || kernel::Error::refused(format!("look at {}", path.display()), io::Error::from(io::ErrorKind::NotFound));
     // Looked at first: where it is replaced meanwhile, that shows with the next look.
     let inode = inode_of(state_dir).ok_or_else(gone)?;
-    Ok((inode, Sockets::open(&Netns::at(&path)?)?))
+    Ok((inode, Sockets::open(&perform::existing_names_namespace(&path)?.ok_or_else(gone)?)?))
 }

@@ -11,8 +11,12 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, conne
 use crate::slots::Ticket;
 use crate::wire::{self, LONGEST};
 
-/// How long one server may take. A client asks again after five seconds (RES_TIMEOUT, resolv.conf(5)).
+/// How long one server may take before the next is asked.
 const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How long all of them may take together. The last may take what is left of it. A client asks again after five seconds
+/// (RES_TIMEOUT, resolv.conf(5)).
+const PATIENCE_FOR_ALL: Duration = Duration::from_millis(4500);
 
 /// How many servers are asked, as by the C library (MAXNS, resolv.conf(5)).
 const SERVERS: usize = 3;
@@ -65,6 +69,8 @@ pub struct Asked {
     transport: Transport,
     /// When the next server is asked.
     pub deadline: Instant,
+    /// When no server is waited for any more.
+    end: Instant,
 }
 
 /// What became of a question.
@@ -98,8 +104,9 @@ impl Asked {
         servers.truncate(SERVERS);
         let mut servers = servers.into_iter();
         let transport = next(&mut servers, &asked, &client)?;
-        let deadline = Instant::now() + PATIENCE;
-        Some(Self { client, question, asked, servers, transport, deadline })
+        let end = Instant::now() + PATIENCE_FOR_ALL;
+        let deadline = deadline(&servers, end);
+        Some(Self { client, question, asked, servers, transport, deadline, end })
     }
 
     /// Whether the socket is waited for until it can be written to, too.
@@ -126,7 +133,7 @@ impl Asked {
     pub fn go_on(&mut self) -> Progress {
         match next(&mut self.servers, &self.asked, &self.client) {
             Some(transport) => {
-                (self.transport, self.deadline) = (transport, Instant::now() + PATIENCE);
+                (self.transport, self.deadline) = (transport, deadline(&self.servers, self.end));
                 Progress::Moved
             }
             None => Progress::Failed,
@@ -141,6 +148,11 @@ impl AsFd for Asked {
             Transport::Tcp(stream) => stream.stream.as_fd(),
         }
     }
+}
+
+/// How long the server that was just asked may take, with `others` after it.
+fn deadline(others: &std::vec::IntoIter<Server>, end: Instant) -> Instant {
+    if others.len() == 0 { end } else { end.min(Instant::now() + PATIENCE) }
 }
 
 /// The answer to `asked`, if it has come. What is none is dropped: anyone can send it.
@@ -241,4 +253,23 @@ fn random_id() -> u16 {
     // Without it the port alone is a secret.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     u16::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client waits for is waited for here, however few servers there are.
+    #[test]
+    fn the_last_server_may_take_what_is_left() {
+        let began = Instant::now();
+        let end = began + PATIENCE_FOR_ALL;
+        let servers = |count: usize| {
+            let server = Server { address: [192, 0, 2, 53].into(), must_be_elsewhere: false };
+            vec![server; count].into_iter()
+        };
+        assert_eq!(deadline(&servers(0), end), end);
+        assert!((began + PATIENCE..end).contains(&deadline(&servers(1), end)));
+        assert_eq!(deadline(&servers(1), began), began, "no longer than for all");
+    }
 }

@@ -67,15 +67,21 @@ pub fn read(bytes: &[u8]) -> Read<'_> {
     if opt.as_ref().is_some_and(|opt| opt.version() != 0) {
         return Read::Refuse(of_other_version(&message).unwrap_or_else(|_| refusal(&message, Rcode::FORMERR)));
     }
-    let kind = match (question.qclass(), question.qtype()) {
-        (Class::IN, Rtype::A) => Kind::A,
-        (Class::IN, Rtype::AAAA) => Kind::Aaaa,
-        (Class::IN, Rtype::PTR) => Kind::Ptr,
+    let kind = match question.qtype() {
+        Rtype::A => Kind::A,
+        Rtype::AAAA => Kind::Aaaa,
+        Rtype::PTR => Kind::Ptr,
         _ => Kind::Other,
     };
+    // Those of another class ask for what a server is, and those for a whole zone are other servers' to ask.
+    let is_refused = question.qclass() != Class::IN || matches!(question.qtype(), Rtype::AXFR | Rtype::IXFR);
     let asked = *question.qname();
     let edns = opt.map(|opt| opt.udp_payload_size());
-    Read::Question(Question { message, asked, edns, name: asked.to_string().to_ascii_lowercase(), kind })
+    let question = Question { message, asked, edns, name: asked.to_string().to_ascii_lowercase(), kind };
+    if is_refused {
+        return question.without_answer(Rcode::REFUSED).map_or(Read::Ignore, Read::Refuse);
+    }
+    Read::Question(question)
 }
 
 impl Question<'_> {
@@ -100,7 +106,11 @@ impl Question<'_> {
 
     /// That no other server could be asked.
     pub fn failure(&self) -> Option<Vec<u8>> {
-        let mut answer = self.start(Rcode::SERVFAIL).ok()?;
+        self.without_answer(Rcode::SERVFAIL)
+    }
+
+    fn without_answer(&self, code: Rcode) -> Option<Vec<u8>> {
+        let mut answer = self.start(code).ok()?;
         answer.header_mut().set_aa(false);
         self.finish(answer).ok()
     }

@@ -234,8 +234,12 @@ impl Worker<'_> {
 
     fn hear(&mut self) {
         let (lines, is_closed) = self.heard.take();
-        for servers in lines.iter().filter_map(|line| link::servers(line)) {
-            self.hosts = servers;
+        for line in lines {
+            match link::servers(&line) {
+                Some(servers) => self.hosts = servers,
+                None if line == link::WORKS.trim_end() => self.tell.tell(&Told::Works),
+                None => {}
+            }
         }
         if is_closed && self.ends.is_none() {
             // Another worker gets the sockets: two that take from one would lose what the other has just answered.

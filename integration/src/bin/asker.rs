@@ -20,7 +20,7 @@ const USAGE: &str = "usage: asker ask SERVER udp|tcp TYPE NAME...
        asker flood SERVER SECONDS
        asker hold SERVER COUNT SECONDS
        asker raw SERVER HEX...
-       asker filtered PROGRAM [ARGUMENT]...";
+       asker filtered acct|inotify_init1 PROGRAM [ARGUMENT]...";
 
 /// How long an answer may take that comes at once, or not at all.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -40,7 +40,10 @@ fn main() -> Outcome {
         ["flood", server, seconds] => flood(at(server)?, seconds.parse()?),
         ["hold", server, count, seconds] => hold(at(server)?, count.parse()?, seconds.parse()?),
         ["raw", server, ref messages @ ..] => raw(at(server)?, messages),
-        ["filtered", program, ref arguments @ ..] => filtered(program, arguments),
+        ["filtered", "acct", program, ref arguments @ ..] => filtered(libc::SYS_acct, libc::EPERM, program, arguments),
+        ["filtered", "inotify_init1", program, ref arguments @ ..] => {
+            filtered(libc::SYS_inotify_init1, libc::EMFILE, program, arguments)
+        }
         _ => Err(USAGE.into()),
     }
 }
@@ -180,14 +183,14 @@ fn find(name: &str) -> Outcome {
     Ok(())
 }
 
-/// Asks `count` times for an IPv4 address of `name`, so many times each second, and prints how many of the questions
+/// Asks `count` times for an address of `name` of the server's family, so many times each second, and prints how many of the questions
 /// were answered with an address, how many otherwise, how many not, and the times in microseconds: the longest, that of
 /// half of them, and that of 99 of 100.
 ///
 /// It asks by several sockets: what is answered all at once after a pause must not be lost here.
 fn many(server: SocketAddr, name: &str, count: u16, rate: u32) -> Outcome {
     let asking: Vec<UdpSocket> = (0..SOCKETS).map(|_| socket(server)).collect::<Outcome<_>>()?;
-    let message = question(0, name, "A")?;
+    let message = question(0, name, if server.is_ipv4() { "A" } else { "AAAA" })?;
     println!("ready");
     let began = Instant::now();
     let hearing: Vec<_> = asking.iter().map(UdpSocket::try_clone).collect::<Result<_, _>>()?;
@@ -301,10 +304,10 @@ fn raw(server: SocketAddr, messages: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Runs a program under a filter of system calls, which lets all but one pass.
-fn filtered(program: &str, arguments: &[&str]) -> Outcome {
-    let rules = [(libc::SYS_acct, Vec::new())].into_iter().collect();
-    let (fails, passes) = (SeccompAction::Errno(1), SeccompAction::Allow);
+/// Runs a program under a filter of system calls, by which one fails.
+fn filtered(call: i64, errno: i32, program: &str, arguments: &[&str]) -> Outcome {
+    let rules = [(call, Vec::new())].into_iter().collect();
+    let (fails, passes) = (SeccompAction::Errno(errno.try_into()?), SeccompAction::Allow);
     let filter: BpfProgram = SeccompFilter::new(rules, passes, fails, env::consts::ARCH.try_into()?)?.try_into()?;
     apply_filter(&filter)?;
     Err(Command::new(program).args(arguments).exec().into())

@@ -96,10 +96,13 @@ fn serve_at(name: &str, address: SocketAddr) -> Outcome {
 }
 
 /// A name server that has one answer for all questions of type A, and no data for others (RFC 1035, section 4.1), over
-/// UDP and TCP.
+/// UDP and TCP. For names whose first label is `late` it takes two seconds.
 fn name_server(address: SocketAddr, answer: Ipv4Addr) -> Outcome {
     let (udp, tcp) = (UdpSocket::bind(address)?, TcpListener::bind(address)?);
     let reply = move |question: &[u8]| {
+        if question[12..].starts_with(b"\x04late") {
+            thread::sleep(Duration::from_secs(2));
+        }
         let end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap_or_default() + 5;
         let is_a = question[end - 4..end - 2] == [0, 1];
         let head = [&question[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]].concat();

@@ -3,6 +3,7 @@
 mod answers;
 mod attacks;
 mod clients;
+mod engines;
 mod lives;
 
 use anyhow::{Result, ensure};

@@ -2,6 +2,7 @@
 //! taking it all away.
 
 mod definitions;
+mod names;
 mod one;
 mod ours;
 mod outside;

@@ -6,7 +6,7 @@ use crate::driver::{self, EndpointStep, NamesPort};
 use crate::engine::locks::{place_of, place_of_draining};
 use crate::engine::repair::Connected;
 use crate::engine::rules::{is_input_loop_as_needed, not_forwarded};
-use crate::engine::{AGENT_SOCKET, Engine, Member, Result};
+use crate::engine::{Engine, Member, Result};
 use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
@@ -164,27 +164,9 @@ impl Engine {
             }
         }
         if has_names {
-            match self.examine_agent() {
-                Ok(found) => findings.extend(found),
-                Err(error) => findings.push(Finding::unexamined("name server", &error)),
-            }
+            findings.extend(self.examine_names());
         }
         Ok(findings)
-    }
-
-    /// The name server, which is asked: one that was stopped has its locks, and answers nothing.
-    fn examine_agent(&self) -> Result<Option<Finding>> {
-        let (subject, lack) = ("name server", "containers do not find each other by their names");
-        if !self.agent_answers()? {
-            return Ok(Some(Finding::ours(subject, format!("does not run: {lack}"))));
-        }
-        let why = match kernel::ask_line(&self.state_dir.join(AGENT_SOCKET), "status") {
-            Ok(Some(_)) => return Ok(None),
-            Ok(None) => format!("its socket {AGENT_SOCKET} is gone"),
-            Err(error) => error.to_string(),
-        };
-        let remedy = "end its processes, called ocinet-agent, with SIGKILL, and start another: ocinet gc";
-        Ok(Some(Finding::yours(subject, format!("does not answer: {lack} ({why})"), remedy)))
     }
 
     fn examine_network(&mut self, network: &Network, guarded: bool) -> Result<Vec<Finding>> {

@@ -27,7 +27,10 @@ impl Engine {
             }
             self.renew_store(&error)?;
         }
+        // Collection has the name server run, for which its namespace must be right.
+        let renewed = self.renew_names_namespace();
         let mut failures = self.collect()?.failures;
+        failures.note("name server", renewed)?;
         self.adopt()?;
         self.forget_stray_neighbours()?;
         let row = self.rules.follow_config(&mut self.store, &mut self.links)?;

@@ -1,7 +1,7 @@
 //! The containers that share another's network. They hold nothing of it, and so the store does not know them: a file each
 //! tells who they are, from their attach to their poststop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,10 @@ use crate::decide::liveness::Sight;
 use crate::engine::Result;
 use crate::kernel::{self, Netns, Origin};
 use crate::model::{ContainerId, ContainerName, Key, Namespace, Sandbox};
+use crate::store::Host;
 
-/// Where the files are, in the state directory.
-const MEMBERS: &str = "members";
+/// Where the files are, in the state directory. The folder stays: the name server watches it.
+pub const MEMBERS: &str = "members";
 
 const MAX_BYTES: usize = 64 << 10;
 
@@ -70,11 +71,7 @@ impl Member {
 impl ContainerFiles {
     /// The file of the member `key`. Two hosts that share a /run may have one key each.
     fn of_member(&self, key: &Key) -> PathBuf {
-        self.state_dir.join(MEMBERS).join(format!("{}{}", self.of_this_host(), key.hex()))
-    }
-
-    fn of_this_host(&self) -> String {
-        format!("{}-{:x}-", self.host.boot, self.host.cookie)
+        self.state_dir.join(MEMBERS).join(format!("{}{}", of_host(&self.host), key.hex()))
     }
 
     /// Notes a member.
@@ -92,17 +89,7 @@ impl ContainerFiles {
 
     /// All members on this host. What cannot be read is passed over: it costs a line in a table.
     pub fn members(&self) -> Result<Vec<Member>> {
-        let prefix = self.of_this_host();
-        let folder = self.state_dir.join(MEMBERS);
-        let names =
-            kernel::names_in(&folder)?.into_iter().filter(|name| name.starts_with(&prefix) && !name.contains('.'));
-        let read = |name: String| {
-            let json = kernel::read_regular(&folder.join(name), MAX_BYTES).ok().flatten()?;
-            serde_json::from_slice(&json).ok()
-        };
-        let mut members: Vec<Member> = names.filter_map(read).collect();
-        members.sort_by(|one, other| (one.since, one.name.as_str()).cmp(&(other.since, other.name.as_str())));
-        Ok(members)
+        members(&self.state_dir, &self.host)
     }
 
     /// Forgets all members of this host, as when it is reset: their network is gone.
@@ -123,9 +110,29 @@ impl ContainerFiles {
         for member in self.members()?.iter().filter(|member| member.is_alive(origin) == Some(false)) {
             self.forget(&member.key())?;
         }
-        kernel::remove_if_empty(&folder);
         Ok(())
     }
+}
+
+/// All members on `host`, by its files in `state_dir`. What cannot be read is passed over.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn members(state_dir: &Path, host: &Host) -> Result<Vec<Member>> {
+    let (prefix, folder) = (of_host(host), state_dir.join(MEMBERS));
+    let names = kernel::names_in(&folder)?.into_iter().filter(|name| name.starts_with(&prefix) && !name.contains('.'));
+    let read = |name: String| {
+        let json = kernel::read_regular(&folder.join(name), MAX_BYTES).ok().flatten()?;
+        serde_json::from_slice(&json).ok()
+    };
+    let mut members: Vec<Member> = names.filter_map(read).collect();
+    members.sort_by(|one, other| (one.since, one.name.as_str()).cmp(&(other.since, other.name.as_str())));
+    Ok(members)
+}
+
+/// What the names of a host's files begin with.
+fn of_host(host: &Host) -> String {
+    format!("{}-{:x}-", host.boot, host.cookie)
 }
 
 #[cfg(test)]

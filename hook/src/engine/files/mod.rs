@@ -9,7 +9,7 @@ mod members;
 mod name_servers;
 
 pub use for_spec::{discard_files_of, files_to_fill};
-pub use members::Member;
+pub use members::{MEMBERS, Member, members};
 
 pub(super) use collect::collect;
 

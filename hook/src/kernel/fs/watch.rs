@@ -5,15 +5,28 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
-use crate::kernel::error::{Doing, Result};
+use crate::kernel::error::{Doing, Error, Result};
 
-/// The changes of the files in one directory.
+/// What `EMFILE` of inotify_init1(2) says of a process that has few descriptors.
+const NO_INSTANCE: &str =
+    "the programs of this user have all inotify instances that there may be; raise fs.inotify.max_user_instances";
+
+/// The changes of the files in one directory, and perhaps in another.
 pub struct Watch {
     inotify: Inotify,
     directory: PathBuf,
+    /// That of the other directory.
+    other: Option<WatchDescriptor>,
 }
+
+const EVENTS: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR);
 
 /// The changes that one wait returned.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,6 +37,8 @@ pub struct Seen {
     pub lost: bool,
     /// Whether the directory was removed.
     pub gone: bool,
+    /// Whether something changed in the other directory.
+    pub other: bool,
 }
 
 impl Watch {
@@ -33,15 +48,22 @@ impl Watch {
     /// When it does not exist, or the kernel has no watch left.
     pub fn of(directory: &Path) -> Result<Self> {
         let what = || format!("watch {}", directory.display());
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).doing(what)?;
-        let events = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        inotify.add_watch(directory, events).doing(what)?;
-        Ok(Self { inotify, directory: directory.to_owned() })
+        let inotify = match Inotify::init(InitFlags::IN_CLOEXEC) {
+            Err(Errno::EMFILE) => return Err(Error::Exhausted(format!("{}: {NO_INSTANCE}", what()))),
+            inotify => inotify.doing(what)?,
+        };
+        inotify.add_watch(directory, EVENTS).doing(what)?;
+        Ok(Self { inotify, directory: directory.to_owned(), other: None })
+    }
+
+    /// Watches `directory`, too.
+    ///
+    /// # Errors
+    /// As [`Watch::of`].
+    pub fn also(&mut self, directory: &Path) -> Result<()> {
+        let added = self.inotify.add_watch(directory, EVENTS);
+        self.other = Some(added.doing(|| format!("watch {}", directory.display()))?);
+        Ok(())
     }
 
     /// Readable once something changes.
@@ -69,6 +91,8 @@ impl Watch {
         sleep(more);
         let events = self.inotify.read_events().doing(what)?;
         let mut seen = Seen::default();
+        let (others, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| Some(event.wd) == self.other);
+        seen.other = !others.is_empty();
         events.into_iter().for_each(|event| seen.add(event));
         Ok(seen)
     }
@@ -88,6 +112,22 @@ mod tests {
     use std::{fs, thread};
 
     use super::*;
+
+    #[test]
+    fn another_directory_is_told_apart() {
+        let directory = std::env::temp_dir().join(format!("ocinet-watches-{}", std::process::id()));
+        let other = directory.join("other");
+        fs::create_dir_all(&other).unwrap();
+        let mut watch = Watch::of(&directory).unwrap();
+        watch.also(&other).unwrap();
+        fs::write(other.join("one"), "").unwrap();
+        assert_eq!(watch.wait(None, Duration::ZERO).unwrap(), Seen { other: true, ..Seen::default() });
+        fs::remove_dir_all(&other).unwrap();
+        let seen = watch.wait(None, Duration::from_millis(50)).unwrap();
+        assert!(seen.other && !seen.gone && seen.changed == ["other"], "{seen:?}");
+        fs::remove_dir(&directory).unwrap();
+        assert!(watch.wait(None, Duration::ZERO).unwrap().gone);
+    }
 
     #[test]
     fn files_and_the_end_of_their_directory_are_seen() {

@@ -6,7 +6,7 @@ use nix::mount::{MntFlags, umount2};
 use rustix::fs::fstatfs;
 
 use crate::driver::{EndpointStep, names_namespace as steps};
-use crate::kernel::error::{Doing, Result};
+use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::fs::{create_private, remove_file};
 use crate::kernel::namespace::Netns;
 use crate::kernel::netlink::HostLinks;
@@ -18,18 +18,34 @@ const NSFS: i64 = 0x6e73_6673;
 /// under [`Place::Bridges`], so that no other process makes it meanwhile.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// As [`existing_names_namespace`], or when the kernel refuses.
 ///
 /// [`Place::Bridges`]: crate::kernel::Place::Bridges
 pub fn names_namespace(path: &Path) -> Result<Netns> {
-    if let Some(there) = bound_to(path)? {
+    if let Some(there) = existing_names_namespace(path)? {
         return Ok(there);
     }
     drop(create_private(path)?);
     Ok(Netns::make_as(path, || super::inside(&Netns::own()?, &steps(), None))?.0)
 }
 
-/// Whether a namespace is bound to `path`.
+/// The network namespace that is bound to `path`; none where nothing is.
+///
+/// # Errors
+/// [`Error::Busy`] where a namespace of another kind is bound there, or when the file is there and cannot be looked at.
+pub fn existing_names_namespace(path: &Path) -> Result<Option<Netns>> {
+    let Some(there) = bound_to(path)? else { return Ok(None) };
+    match there.within(|| Ok(())) {
+        // setns(2), for a namespace of another kind.
+        Err(error) if error.errno() == Some(libc::EINVAL) => Err(Error::Busy(format!(
+            "what is bound to {} is no network namespace, so there is none for the name server; ocinet doctor --fix makes it",
+            path.display()
+        ))),
+        entered => entered.map(|()| Some(there)),
+    }
+}
+
+/// Whether a namespace is bound to `path`. It is all that an attach looks at.
 ///
 /// # Errors
 /// When the file is there and cannot be looked at: that is no proof that another has to be made.
@@ -86,7 +102,8 @@ pub fn remove_port(links: &mut HostLinks, port: &EndpointStep) -> Result<()> {
 /// # Errors
 /// When the file system refuses.
 pub fn remove_names_namespace(path: &Path) -> Result<()> {
-    // It may be mounted in other mount namespaces only: then removing the file removes it (`detach_mounts`, fs/namei.c).
-    let _ = umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+    // Another may be bound over it. It may be mounted in other mount namespaces only: then removing the file removes it
+    // (`detach_mounts`, fs/namei.c).
+    while umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
     remove_file(path)
 }

@@ -21,16 +21,16 @@ use crate::kernel::sysctl;
 use crate::model::{Families, Family, InterfaceName, Mac, StaticRoute};
 
 /// The loopback interface is the first link of every namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
-const LOOPBACK: u32 = 1;
+pub(super) const LOOPBACK: u32 = 1;
 
 /// The tables `main` and `local` (`RT_TABLE_MAIN`, `RT_TABLE_LOCAL`, linux/rtnetlink.h).
-const MAIN: u8 = 254;
+pub(super) const MAIN: u8 = 254;
 const LOCAL: u8 = 255;
 /// The rules that every namespace begins with, beside that of its own addresses (`fib_default_rules_init`,
 /// net/ipv4/fib_rules.c).
 const MAIN_AND_DEFAULT: [u32; 2] = [32_766, 32_767];
 /// The first after that of its own addresses.
-const OWN_PRIORITY: u32 = 1;
+pub(super) const OWN_PRIORITY: u32 = 1;
 
 /// What the kernel answers where it lacks IPv6, by a parameter of the kernel or of the link (`inet6_addr_add`,
 /// net/ipv6/addrconf.c).

@@ -17,10 +17,14 @@ use ocinet::decide::files::Resolver;
 use ocinet::engine::{Error, Result};
 use ocinet::kernel;
 
-use crate::link::{self, Lines, Told, servers_line};
+use crate::link::{self, Lines, Told, WORKS, servers_line};
 
 /// How long a worker may take to leave the sockets to another.
 const STOPPING: Duration = Duration::from_secs(2);
+
+/// How often a worker is asked whether it works, and how often in a row it may leave that unanswered.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+const UNANSWERED: u32 = 3;
 
 /// Where the host says which name servers it has.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -40,6 +44,9 @@ pub(super) struct Worker {
     pub has_answered: bool,
     /// Whether it has said that no container has a name.
     pub is_idle: bool,
+    /// When it was asked last whether it works, and how often it was without saying so.
+    asked: Instant,
+    unanswered: u32,
     /// What it was told of the host's name servers, and how their file looked then.
     servers: Option<(FileLook, Vec<IpAddr>)>,
 }
@@ -64,6 +71,8 @@ impl Worker {
             ended: None,
             has_answered: false,
             is_idle: false,
+            asked: Instant::now(),
+            unanswered: 0,
             servers: None,
         })
     }
@@ -84,24 +93,52 @@ impl Worker {
         }
     }
 
-    /// Tells it of the host's name servers where their file has changed.
-    pub fn tell_servers(&mut self) {
+    /// Asks it now and then whether it works. True where it did not say so several times in a row: it was stopped, or does
+    /// not come to an end. These times are counted, and not measured: where the host or the control group of both
+    /// processes is frozen, no time passes for the worker either.
+    pub fn hangs(&mut self) -> bool {
+        if self.asked.elapsed() < ASKED_EVERY {
+            return false;
+        }
+        (self.asked, self.unanswered) = (Instant::now(), self.unanswered + 1);
+        self.say(WORKS);
+        self.unanswered > UNANSWERED
+    }
+
+    /// It has said that it works.
+    pub fn works(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// It has ended where this fails, and that shows.
+    fn say(&mut self, line: &str) {
+        let _ = self.heard.as_mut().map(|heard| heard.write_all(line.as_bytes()));
+    }
+
+    /// Tells it of the host's name servers where their file has changed. Where that cannot be read, it keeps those that
+    /// it had, and the reason is returned once.
+    pub fn tell_servers(&mut self) -> Option<String> {
         let look = fs::metadata(RESOLV_CONF)
             .ok()
             .map(|meta| (meta.dev(), meta.ino(), meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)));
         if self.servers.as_ref().is_some_and(|(before, _)| *before == look) {
-            return;
+            return None;
         }
-        let bytes = kernel::read_regular(Path::new(RESOLV_CONF), MAX_BYTES).ok().flatten().unwrap_or_default();
+        let bytes = match kernel::read_regular(Path::new(RESOLV_CONF), MAX_BYTES) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => {
+                self.servers = Some((look, self.servers.take().map(|(_, before)| before).unwrap_or_default()));
+                return Some(format!("the host's name servers are not followed: {error}"));
+            }
+        };
         let named = Resolver::parse(&String::from_utf8_lossy(&bytes)).nameservers;
         // As many as the C library asks; a scope names a link, which the C library alone understands.
         let servers: Vec<IpAddr> = named.iter().filter_map(|server| server.parse().ok()).take(3).collect();
         if self.servers.as_ref().is_none_or(|(_, before)| *before != servers) {
-            // It has ended where this fails, and that shows.
-            let line = servers_line(&servers);
-            let _ = self.heard.as_mut().map(|heard| heard.write_all(line.as_bytes()));
+            self.say(&servers_line(&servers));
         }
         self.servers = Some((look, servers));
+        None
     }
 
     /// Has it leave the sockets to another, and waits until it does.

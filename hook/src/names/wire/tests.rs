@@ -114,6 +114,26 @@ fn what_is_no_question_is_refused_or_ignored() {
 }
 
 #[test]
+fn other_classes_and_whole_zones_are_refused() {
+    let of_class = |class: u16| {
+        let mut asked = bytes_of("web", Rtype::A, Some(1232));
+        let place = asked.len() - OPT - 2;
+        asked[place..place + 2].copy_from_slice(&class.to_be_bytes());
+        asked
+    };
+    assert!(matches!(read(&of_class(1)), Read::Question(_)));
+    let of_kind = |kind| bytes_of("example.com", kind, Some(1232));
+    for asked in [of_class(3), of_class(4), of_class(255), of_kind(Rtype::AXFR), of_kind(Rtype::IXFR)] {
+        let Read::Refuse(bytes) = read(&asked) else { panic!("{asked:?}") };
+        let answer = message(&bytes);
+        assert_eq!(answer.header().rcode(), Rcode::REFUSED);
+        assert!(answer.opt().is_some() && answers(&bytes, &asked), "with its question");
+    }
+    let root = bytes_of(".", Rtype::NS, None);
+    assert_eq!((question(&root).name.as_str(), question(&root).kind), ("", Kind::Other));
+}
+
+#[test]
 fn other_versions_of_edns_are_refused_as_such() {
     let mut asked = bytes_of("web", Rtype::A, Some(1232));
     let version = asked.len() - OPT + 6;

@@ -6,7 +6,7 @@ use ocinet_integration::{Host, Runtime, Settings, eventually, every};
 use super::{DEFINE, asks, story};
 
 /// A network of both families, and one of IPv6 alone.
-const WITH_IPV6: &str = "printf 'bridge = \"ocn-4\"\\n[[subnet]]\\nrange = \"10.64.4.0/24\"\\n[[subnet]]\\nrange = \"fd00:4::/64\"\\n' >/etc/ocinet/networks/dual.toml
+pub const WITH_IPV6: &str = "printf 'bridge = \"ocn-4\"\\n[[subnet]]\\nrange = \"10.64.4.0/24\"\\n[[subnet]]\\nrange = \"fd00:4::/64\"\\n' >/etc/ocinet/networks/dual.toml
     printf 'bridge = \"ocn-5\"\\nipv4 = false\\n[[subnet]]\\nrange = \"fd00:5::/64\"\\n' >/etc/ocinet/networks/six.toml
     sysctl -qw net.ipv6.conf.all.forwarding=1\n";
 
@@ -27,6 +27,10 @@ fn every_kind_of_question_has_its_answer() -> Result<()> {
             ("PTR", "5.1.64.10.in-addr.arpa", "NOERROR: web.front.ocinet.internal"),
             ("PTR", "5.2.64.10.in-addr.arpa", "NXDOMAIN:"),
             ("PTR", "99.1.64.10.in-addr.arpa", "NXDOMAIN:"),
+            // Its name servers; the whole of a zone.
+            ("2", ".", "NOERROR:"),
+            ("251", "example.com", "code 5:"),
+            ("252", "example.com", "code 5:"),
         ];
         let peer = host.peer();
         peer.sh("ip address add 192.0.2.53/32 dev lo")?;
@@ -117,6 +121,33 @@ fn names_have_addresses_of_both_families() -> Result<()> {
     })
 }
 
+/// A container that shares another's network is found there by its own name, from its start to its end.
+#[test]
+fn who_shares_a_network_is_found() -> Result<()> {
+    story(|host| {
+        host.sh("ip netns add pod")?;
+        let owner = host.container("web").network("front:ip=10.64.1.5").in_namespace("/run/netns/pod").run()?;
+        let db = host.container("db").network("front").run()?;
+        for round in 0..3 {
+            ensure!(asks(&db, "udp", "A", &["side"])? == "NXDOMAIN:", "round {round}, before");
+            let side = host.container("side").in_namespace("/run/netns/pod").serving(&["81"]).run()?;
+            let told = asks(&db, "udp", "A", &["side", "side.front"])?;
+            ensure!(told == "NOERROR: 10.64.1.5\nNOERROR: 10.64.1.5", "round {round}: {told}");
+            let told = side.exec(&["/mnt/bin/asker", "ask", "169.254.53.53", "udp", "A", "web"])?;
+            ensure!(told.trim_end() == "NOERROR: 10.64.1.5", "it asks as the other: {told}");
+            side.delete()?;
+        }
+        // One of which no hook tells any more goes with a collection.
+        host.container("side").in_namespace("/run/netns/pod").serving(&["81"]).run()?.abandon()?;
+        host.ocinet("gc")?.success()?;
+        ensure!(asks(&db, "udp", "A", &["side", "web"])? == "NXDOMAIN:\nNOERROR: 10.64.1.5");
+        db.delete()?;
+        owner.delete()?;
+        host.settles()?;
+        host.sh("ip netns del pod").map(drop)
+    })
+}
+
 /// A container that was attached a moment ago is found, and one that has left is not.
 #[test]
 fn answers_are_never_old() -> Result<()> {
@@ -152,6 +183,15 @@ fn the_hosts_servers_are_followed() -> Result<()> {
         eventually("the second server is asked", || {
             Ok(asks(&web, "udp", "A", &["www.example.com"])? == "NOERROR: 203.0.113.53/60")
         })?;
+        // The only one may be slow: the client waits as well.
+        host.sh("echo nameserver 192.0.2.53 >/etc/resolv.conf; sleep 1.1")?;
+        ensure!(asks(&web, "udp", "A", &["late.example.com"])? == "NOERROR: 203.0.113.53/60", "by a slow server");
+        // A file that is too long is none that says less.
+        host.sh(
+            "{ cat /etc/resolv.conf; head -c 70000 /dev/zero | tr '\\0' '#'; } >/etc/new; mv /etc/new /etc/resolv.conf",
+        )?;
+        host.sh("sleep 1.1")?;
+        ensure!(asks(&web, "udp", "A", &["www.example.com"])? == "NOERROR: 203.0.113.53/60", "as before");
         host.sh("printf 'nameserver 192.0.2.53\\nsearch lan.example\\noptions ndots:2\\n' >/etc/resolv.conf")?;
         web.delete()
     })

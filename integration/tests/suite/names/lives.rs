@@ -1,10 +1,10 @@
 //! The lives of the name server: started, killed, replaced, lost.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ocinet_integration::{Container, Host, Runtime, Settings, eventually};
+use ocinet_integration::{Container, Host, OCINET, Runtime, Settings, eventually};
 use serde_json::Value;
 
 use super::{DEFINE, asks, lookup, story};
@@ -178,13 +178,17 @@ fn a_lost_store_and_a_lost_namespace_are_made_up_for() -> Result<()> {
     Ok(())
 }
 
-/// One that hangs is seen by doctor, with what ends it.
+/// A worker that hangs is replaced. Where the supervisor hangs as well, doctor sees it, and says what ends it.
 #[test]
-fn one_that_hangs_is_seen() -> Result<()> {
+fn one_that_hangs_is_replaced_or_seen() -> Result<()> {
     story(|host| {
         let web = host.container("web").network("front").run()?;
+        let (before, supervisors) = (worker(host)?, host.name_servers()?);
+        host.sh(&format!("kill -STOP {before}"))?;
+        eventually("another worker answers", || Ok(lookup(&web, "web")?.starts_with("10.64.1.")))?;
+        ensure!(worker(host)? != before && host.name_servers()? == supervisors, "under the same supervisor");
         host.ocinet("doctor")?.success()?;
-        host.sh(&format!("kill -STOP {}", worker(host)?))?;
+        host.sh("pkill -STOP ocinet-agent")?;
         let told = host.ocinet("doctor")?.exits(1)?.stdout.clone();
         ensure!(told.contains("name server does not answer") && told.contains("SIGKILL"), "{told}");
         host.sh("pkill -KILL ocinet-agent")?;
@@ -192,6 +196,85 @@ fn one_that_hangs_is_seen() -> Result<()> {
         ensure!(lookup(&web, "web")?.starts_with("10.64.1."), "another answers");
         host.ocinet("doctor")?.success()?;
         web.delete()
+    })
+}
+
+/// What was changed in its namespace is seen by doctor, and another namespace takes its place. So it is with one of
+/// another kind that was bound there.
+#[test]
+fn its_namespace_is_made_anew_where_it_was_changed() -> Result<()> {
+    let settings = Settings::default().runtime(Runtime::Runc).prepare(DEFINE).prepare(super::answers::WITH_IPV6);
+    settings.test(|host| {
+        let web = host.container("web").network("front").run()?;
+        let six = host.container("six").network("dual").run()?;
+        host.ocinet("doctor")?.success()?;
+        let port = "$(ip -o link show type veth | sed -n 's/.* \\(ocvn-[0-9a-f]*\\)@.*/\\1/p' | head -n 1)";
+        for (change, told) in [
+            ("sysctl -qw net.ipv4.conf.all.forwarding=1", "sysctl -qw net/ipv4/conf/all/forwarding=0"),
+            ("sysctl -qw net.ipv6.conf.default.accept_ra=1", "sysctl -qw net/ipv6/conf/default/accept_ra=0"),
+            ("ip address del 169.254.53.53/32 dev lo", "ip address add 169.254.53.53/32 dev lo"),
+            (
+                "ip -6 address del fd6f:6369:6e65:7400::53/128 dev lo",
+                "ip address add fd6f:6369:6e65:7400::53/128 dev lo",
+            ),
+            ("ip rule add priority 2 lookup main", "ip rule add priority 1"),
+            ("ip -6 rule del priority 1", "ip rule add priority 1"),
+            ("ip route del 10.64.1.0/24", "ip route append 10.64.1.0/24 dev ocvn-"),
+            ("ip -6 route del fd00:4::/64", "ip route append fd00:4::/64 dev ocvn-"),
+            ("ip link set lo down", "ip link set lo up"),
+            (&format!("ip link set {port} down"), "ip link set dev ocvn-"),
+        ] {
+            host.sh(&format!("nsenter --net=/run/ocinet/names sh -euc '{}'", change.replace('\'', "'\\''")))?;
+            let said = host.ocinet("doctor")?.exits(1)?.stdout;
+            ensure!(
+                said.contains("namespace of the name server is not as it was made") && said.contains(told),
+                "{change}: {said}"
+            );
+            host.ocinet("doctor --fix")?.success().with_context(|| change.to_owned())?;
+            host.ocinet("doctor")?.success().with_context(|| change.to_owned())?;
+            for one in [&web, &six] {
+                eventually("names are found", || Ok(lookup(one, &one.sandbox()?.name)?.starts_with("10.64.")))?;
+            }
+        }
+        host.sh("mount --bind /proc/self/ns/uts /run/ocinet/names")?;
+        let next = || host.container("next").network("back");
+        next().refused()?.says(&["no network namespace", "ocinet doctor --fix"])?;
+        let said = host.ocinet("doctor")?.exits(1)?.stdout;
+        ensure!(said.contains("no network namespace"), "{said}");
+        host.ocinet("doctor --fix")?.success()?;
+        let next = next().run()?;
+        ensure!(lookup(&next, "next")?.starts_with("10.64.2."), "in another one");
+        host.ocinet("doctor")?.success()?;
+        next.delete()?;
+        six.delete()?;
+        web.delete()
+    })
+}
+
+/// One that cannot work says why at once. What is left of one that was killed goes with the last container.
+#[test]
+fn one_that_cannot_start_says_why() -> Result<()> {
+    story(|host| {
+        let web = host.container("web").network("front").run()?;
+        let kill = || -> Result<()> {
+            host.sh(&format!("kill -KILL {}", host.name_servers()?[0]))?;
+            eventually("both are dead", || Ok(host.sh("pidof ocinet-agent || true")?.trim().is_empty()))
+        };
+        kill()?;
+        let began = Instant::now();
+        let command = [OCINET, "gc"];
+        let told = host.command(&[&["/mnt/bin/asker", "filtered", "inotify_init1"][..], &command].concat()).output()?;
+        let said = String::from_utf8_lossy(&told.stderr);
+        ensure!(!told.status.success() && said.contains("raise fs.inotify.max_user_instances"), "{said}");
+        ensure!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        host.ocinet("gc")?.success()?;
+        ensure!(lookup(&web, "web")?.starts_with("10.64.1."), "with an instance");
+        kill()?;
+        web.delete()?;
+        ensure!(host.sh("ls /run/ocinet")?.contains("agent.sock"), "it was left");
+        host.ocinet("gc")?.success()?;
+        ensure!(!host.sh("ls /run/ocinet")?.contains("agent.sock"), "and is gone");
+        Ok(())
     })
 }
 
@@ -224,7 +307,7 @@ fn a_starter_that_is_badly_off_starts_one_that_is_not() -> Result<()> {
             "trap '' CHLD TERM HUP PIPE USR1; umask 0777; cd /tmp; exec env -i /mnt/bin/ocinet gc",
             "exec nice -n 19 taskset 1 chrt --idle 0 choom -n 900 -- /mnt/bin/ocinet gc",
             "exec unshare --mount sh -euc 'mount -t tmpfs none /etc; exec /mnt/bin/ocinet gc'",
-            "exec setsid -w /mnt/bin/asker filtered /mnt/bin/ocinet gc",
+            "exec setsid -w /mnt/bin/asker filtered acct /mnt/bin/ocinet gc",
         ];
         for starter in starters {
             host.sh(&format!("kill -KILL {}", host.name_servers()?[0]))?;

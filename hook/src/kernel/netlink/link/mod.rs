@@ -22,6 +22,7 @@ pub use guard::NO_GUARD;
 pub use host_way::NO_REDIRECT;
 pub(in crate::kernel) use neighbour::{entry, permanent};
 pub use nsid::is_lasting;
+pub(in crate::kernel) use read::{destination, is_up, new_link, new_route, output_interface};
 pub use route::Uplink;
 pub use survey::OurLink;
 pub(in crate::kernel) use survey::address_on;
@@ -46,7 +47,7 @@ use crate::driver::Veth;
 use crate::kernel::error::{Doing, Error, Result};
 use crate::kernel::namespace::{Netns, cookie_of};
 use crate::model::{Alias, InterfaceName};
-use read::{alias, controller, has_carrier, is_up, kind, new_link, peer_index};
+use read::{alias, controller, has_carrier, kind, peer_index};
 
 /// The links of the host's namespace.
 pub struct HostLinks {

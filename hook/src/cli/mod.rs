@@ -182,7 +182,8 @@ pub enum Command {
     /// operator's own, are not looked at.
     ///
     /// The exit code is 0 where the packet arrives, 6 where it does not, and 7 where what is not ocinet's decides: the
-    /// host's own rules, another router, or by which link it comes.
+    /// host's own rules, another router, by which link it comes, or a process of the host where ocinet keeps the port for a
+    /// container and does not lead it there.
     #[command(
         after_help = "Examples:\n  ocinet explain web db:5432\n  ocinet explain lan host:8080\n  ocinet explain frontend 192.0.2.1:53/udp"
     )]

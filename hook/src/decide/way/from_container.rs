@@ -117,7 +117,7 @@ impl<'w> Walk<'w> {
                 let rule = "input: drop; an internal network reaches of the host its gateway alone";
                 return (Verdict::Dropped, rule.into());
             }
-            return self.arrives_at_host();
+            return self.arrives_at_host(Some(address));
         }
         if is_in(network, address) {
             return self.among_siblings(network, address);

@@ -34,7 +34,7 @@ impl<'w> Walk<'w> {
             None => loopback.into_iter().find_map(|one| self.published(one)),
             Some(_) => None,
         });
-        let Some((port, sandbox)) = port else { return self.arrives_at_host() };
+        let Some((port, sandbox)) = port else { return self.arrives_at_host(address) };
         self.hop(format!(
             "output: port {}/{} of the host is published, and leads to {} of {}",
             port.host_port, port.protocol, port.target, sandbox.name
@@ -106,7 +106,7 @@ impl<'w> Walk<'w> {
     fn at_gateway(&mut self, address: Option<IpAddr>, network: &Network) -> End {
         let Some(trusted) = trusted(network) else { return (Verdict::Dropped, guarded(network)) };
         match self.enter_host(address) {
-            (Verdict::Arrives, rule) => {
+            (Verdict::Arrives | Verdict::OthersDecide, rule) => {
                 (Verdict::OthersDecide, format!("{rule}, where it comes by the trusted link {trusted}"))
             }
             end => end,
@@ -115,7 +115,7 @@ impl<'w> Walk<'w> {
 
     /// To a published port, or to a process of the host.
     fn enter_host(&mut self, address: Option<IpAddr>) -> End {
-        let Some(port) = self.published(address) else { return self.arrives_at_host() };
+        let Some(port) = self.published(address) else { return self.arrives_at_host(address) };
         match self.forwarded(&port, None, false) {
             // The input loop is of IPv4 alone.
             (Verdict::Arrives, rule) if self.scene.asks_host && port.0.target.is_ipv4() => {

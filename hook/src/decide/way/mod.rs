@@ -9,6 +9,7 @@ mod from_host;
 mod party;
 #[cfg(test)]
 mod tests;
+mod to_host;
 #[cfg(test)]
 mod world;
 
@@ -17,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::firewall::{Kind, Publish, publish_needs};
-use crate::model::{Families, Family, Network, PortMapping, Protocol, Sandbox};
+use crate::model::{Families, Family, Network, Protocol, Sandbox};
 
 use party::Leg;
 pub use party::{Party, Receiver, Who};
@@ -68,7 +69,8 @@ pub struct Target<'s> {
 pub enum Verdict {
     /// It arrives, as far as ocinet is concerned.
     Arrives,
-    /// It arrives where others than ocinet let it pass: the host's own rules, or another router.
+    /// It arrives where others than ocinet let it: the host's own rules, another router, or a process of the host at a
+    /// port that ocinet keeps for a container and does not lead there.
     OthersDecide,
     /// A rule drops it.
     Dropped,
@@ -186,22 +188,6 @@ impl<'w> Walk<'w> {
             Who::Network(_) => self.to.party.receiver(),
             _ => self.scene.holder(address).map(Receiver::of),
         }
-    }
-
-    /// It is for a process of the host. A port that is kept for a container and leads nowhere is told.
-    fn arrives_at_host(&mut self) -> End {
-        let is_port = |port: &PortMapping| {
-            port.protocol == self.to.protocol
-                && self.to.port.is_some_and(|wanted| (port.host_port..=port.last_host_port()).contains(&wanted))
-        };
-        let mut keepers = self.scene.sandboxes.iter().filter(|sandbox| sandbox.publish.iter().any(is_port));
-        let kept = |sandbox: &Sandbox| format!("; the port is kept for {}, and leads nowhere", sandbox.name);
-        let but = match self.scene.keeper.has_rules() {
-            true => keepers.find(|one| one.has_dormant_ports()).map(|one| kept(one) + " (dormant)"),
-            false => keepers.next().map(|one| kept(one) + ": config.toml has firewall = \"none\""),
-        };
-        let rule = "no rule of ocinet's: it is for a process of the host".to_owned();
-        self.arrives(Receiver::Host, rule + &but.unwrap_or_default())
     }
 
     /// Whether `address` stands for ::1 of the host on the bridge of a network (`firewall/nftables/loopback.rs`).

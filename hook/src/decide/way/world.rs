@@ -80,6 +80,7 @@ fn port(address: Option<&str>, host: u16, container: u16) -> Value {
 
 fn sandboxes() -> Vec<Sandbox> {
     let both: &[&str] = &["10.64.1.1", "fd00:1::1"];
+    let of_udp = json!({"protocol": "udp", "host_address": null, "host_port": 5300, "container_port": 53});
     let of = |mode, number, name| Sandbox { mode, ..sandbox(number, name, &[], json!([])) };
     let mut router = sandbox(13, "router", &[("vpn", "10.64.7.2", &["10.64.7.1"])], json!([]));
     router.endpoints[0].unguarded = true;
@@ -88,7 +89,7 @@ fn sandboxes() -> Vec<Sandbox> {
     let mut keeper = sandbox(18, "keeper", &[("apart", "10.64.3.4", &["10.64.3.1"])], json!([]));
     keeper.endpoints[0].unguarded = true;
     vec![
-        sandbox(1, "web", &[("own", "10.64.1.2;fd00:1::2", both)], json!([port(None, 8080, 80)])),
+        sandbox(1, "web", &[("own", "10.64.1.2;fd00:1::2", both)], json!([port(None, 8080, 80), of_udp])),
         sandbox(2, "db", &[("own", "10.64.1.3;fd00:1::3", both)], json!([port(Some("127.0.0.1"), 5432, 5432)])),
         sandbox(3, "plain", &[("bridge", "10.90.0.2", &["10.90.0.1"])], json!([])),
         sandbox(4, "closed", &[("inside", "10.64.2.2", &[])], json!([port(None, 8084, 80)])),

@@ -175,6 +175,9 @@ pub enum Command {
     /// It is computed from the networks, the containers and their published ports, for the first packet of a new
     /// connection; nothing is sent.
     ///
+    /// Of the host as a destination it is said at which of its addresses: at one where a container gets the packet, or else
+    /// at the nearest; and what becomes of it at others, where that is not the same.
+    ///
     /// Whether a program listens there is not looked at, nor whether the kernel holds what it should: that does ocinet
     /// doctor.
     ///

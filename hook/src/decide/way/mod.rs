@@ -4,6 +4,7 @@
 //! The rules are named as nftables has them (`firewall/nftables/`); those of iptables have the same meaning and order.
 //! Rules of other programs, the operator's chain among them, are not known here.
 
+mod answer;
 mod from_container;
 mod from_host;
 mod party;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 use crate::firewall::{Kind, Publish, publish_needs};
 use crate::model::{Families, Family, Network, Protocol, Sandbox};
 
+pub use answer::{Answer, Elsewhere, answer};
 use party::Leg;
 pub use party::{Party, Receiver, Who};
 
@@ -29,7 +31,9 @@ pub struct Scene<'s> {
     pub networks: &'s [Network],
     /// Its containers.
     pub sandboxes: &'s [Sandbox],
-    /// Whether an address is one of the host's.
+    /// The host's addresses, but those that mean another host on each link.
+    pub addresses: &'s [IpAddr],
+    /// Whether an address is one of the host's, or will be once its network is made.
     pub is_host: &'s dyn Fn(IpAddr) -> bool,
     /// The families of which frames on a bridge pass the IP hooks (`net.bridge.bridge-nf-call-iptables`).
     pub frames_to_ip_hooks: Families,
@@ -91,8 +95,8 @@ pub struct Way {
     pub receiver: Option<Receiver>,
 }
 
-/// The way from one party to another.
-pub fn way(scene: &Scene<'_>, from: &Party<'_>, to: &Target<'_>) -> Way {
+/// The way from one party to another; to the host, by the address that its party names.
+fn way(scene: &Scene<'_>, from: &Party<'_>, to: &Target<'_>) -> Way {
     let family = from.address.or(to.party.address).map(Family::of);
     let mut walk = Walk { scene, to, family, hops: Vec::new(), receiver: None };
     let (verdict, rule) = two_families(from.address, to.party.address).unwrap_or_else(|| match from.who {
@@ -196,23 +200,19 @@ impl<'w> Walk<'w> {
         self.scene.keeper == Kind::Nftables && self.scene.networks.iter().any(has)
     }
 
-    /// The published port of the host that a packet to its port meets, with its container; `address` is none where any of
-    /// the host's is meant. A port published on every address is none of 127.0.0.0/8 but 127.0.0.1, and one of `::1`
-    /// where nftables keeps the rules.
-    fn published(&self, address: Option<IpAddr>) -> Option<(Publish, &'w Sandbox)> {
+    /// The published port of the host that a packet to its port at `address` meets, with its container. A port published
+    /// on every address is none of 127.0.0.0/8 but 127.0.0.1, and one of `::1` where nftables keeps the rules.
+    fn published(&self, address: IpAddr) -> Option<(Publish, &'w Sandbox)> {
         let fits = |(port, _): &(Publish, &Sandbox)| {
             let is_address = match (port.host_address.one(), address) {
-                (Some(one), Some(address)) => one == address,
-                (Some(one), None) => !one.is_loopback(),
-                (None, Some(address)) if Family::of(address) != Family::of(port.target.ip()) => false,
-                (None, Some(IpAddr::V6(Ipv6Addr::LOCALHOST))) => {
+                (Some(one), address) => one == address,
+                (None, address) if Family::of(address) != Family::of(port.target.ip()) => false,
+                (None, IpAddr::V6(Ipv6Addr::LOCALHOST)) => {
                     self.scene.keeper == Kind::Nftables && port.loopback().is_some()
                 }
-                (None, Some(address)) => !address.is_loopback() || address == Ipv4Addr::LOCALHOST,
-                (None, None) => true,
+                (None, address) => !address.is_loopback() || address == Ipv4Addr::LOCALHOST,
             };
             let is_asked = port.protocol == self.to.protocol && Some(port.host_port) == self.to.port;
-            let is_asked = is_asked && self.is_of_family(port.target.ip());
             self.scene.keeper.has_rules() && is_address && is_asked && port.reached_by.has_host()
         };
         let of = |sandbox: &'w Sandbox| publish_needs(sandbox).into_iter().map(move |port| (port, sandbox));

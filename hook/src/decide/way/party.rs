@@ -98,6 +98,15 @@ impl<'s> Party<'s> {
         Self { who, address: Some(address) }
     }
 
+    /// Whether it is the host, or a container in the host's network.
+    pub(super) fn is_host(&self) -> bool {
+        match self.who {
+            Who::Host => true,
+            Who::Container(sandbox) => sandbox.mode == Mode::Host,
+            Who::Network(_) | Who::Lan | Who::NameServer | Who::Unused(_) => false,
+        }
+    }
+
     /// The connections of a container. Of a network as a whole, an address is taken that is as good as any: the last of
     /// each range.
     pub(super) fn legs(&self, networks: &'s [Network]) -> Vec<Leg<'s>> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Elsewhere;
 use super::Verdict::{Arrives, Dropped, NoWay, OthersDecide};
 use super::world::World;
 use crate::firewall::{Base, Kind, Needs, nftables};
@@ -99,6 +100,36 @@ fn the_asked_sender_is_kept() {
         ("2001:db8::9", "web 80", Dropped, None, "sends to fd00:1::2"),
         ("::1", "host 8010", Arrives, Some("six"), "leads to [fd00:6::2]:80 of six"),
     ]);
+}
+
+/// Where no address of the host is asked for, that is said of which the answer is, and where it is another.
+#[test]
+fn the_address_of_the_host_is_said() {
+    let rows: [(&str, &str, &str, &[&str]); 9] = [
+        ("lan", "host 8080", "the host at 198.51.100.1", &[]),
+        ("lan", "host 8010", "the host at 2001:db8::1", &["198.51.100.1 OthersDecide"]),
+        ("lan", "host 5432", "the host at 198.51.100.1", &[]),
+        ("lan", "hosts 8080", "container hosts at 198.51.100.1", &[]),
+        ("host", "host 5432", "the host at 127.0.0.1", &["::1 198.51.100.1 2001:db8::1 OthersDecide"]),
+        ("plain", "host 8080", "the host at 10.90.0.1", &[]),
+        ("closed", "host 22", "the host at 10.64.2.1", &["198.51.100.1 NoWay"]),
+        ("2001:db8::9", "host 22", "the host at 2001:db8::1", &[]),
+        ("alone", "host 22", "the host", &[]),
+    ];
+    for (from, to, name, elsewhere) in rows {
+        let said = World::default().answer(from, to, |answer| {
+            let one = |one: &Elsewhere| {
+                let addresses: Vec<String> = one.addresses.iter().map(ToString::to_string).collect();
+                format!("{} {:?}", addresses.join(" "), one.way.verdict)
+            };
+            (answer.to.name(), answer.elsewhere.iter().map(one).collect::<Vec<_>>())
+        });
+        assert_eq!(
+            (said.0.as_str(), said.1),
+            (name, elsewhere.iter().map(ToString::to_string).collect()),
+            "{from} to {to}"
+        );
+    }
 }
 
 /// What stands for ::1 is for the host alone, and nothing but nftables keeps it so.

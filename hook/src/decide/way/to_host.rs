@@ -7,7 +7,7 @@ use crate::model::{Family, PortMapping, Protocol, Sandbox};
 impl Walk<'_> {
     /// It is for a process of the host at `address`, of which ocinet does not know whether there is one. A port that is
     /// published, but not for this packet, is told: it is not what the reader expects.
-    pub(super) fn arrives_at_host(&mut self, address: Option<IpAddr>) -> End {
+    pub(super) fn arrives_at_host(&mut self, address: IpAddr) -> End {
         let Some(port) = self.to.port else {
             return self.arrives(Receiver::Host, "no rule of ocinet's: it is for the host itself");
         };
@@ -23,7 +23,7 @@ impl Walk<'_> {
     }
 
     /// Where else this port of the host is published by `sandbox`; none where that does not publish it.
-    fn leads_elsewhere(&self, sandbox: &Sandbox, port: (u16, Protocol), address: Option<IpAddr>) -> Option<String> {
+    fn leads_elsewhere(&self, sandbox: &Sandbox, port: (u16, Protocol), address: IpAddr) -> Option<String> {
         let (number, protocol) = port;
         let is_kept = |mapping: &&PortMapping| {
             mapping.protocol == protocol && (mapping.host_port..=mapping.last_host_port()).contains(&number)
@@ -44,13 +44,13 @@ impl Walk<'_> {
 }
 
 /// Where a port is published that a packet for `address` does not meet.
-fn place(port: &Publish, address: Option<IpAddr>) -> String {
+fn place(port: &Publish, address: IpAddr) -> String {
     let target = port.target.ip();
     if !port.reached_by.has_host() {
         return format!("at its own address {target} (the network is routed)");
     }
     let family = Family::of(target);
-    let loopback = address.filter(|one| one.is_loopback() && Family::of(*one) == family);
+    let loopback = Some(address).filter(|one| one.is_loopback() && Family::of(*one) == family);
     match (port.host_address.one(), loopback) {
         (Some(one), _) => format!("on {one}"),
         (None, None) => format!("on addresses of {family}"),

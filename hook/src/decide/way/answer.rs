@@ -26,6 +26,7 @@ pub struct Elsewhere {
 /// The way from one party to another. Where that is the host and no address of it was asked for, it is the way to the
 /// address at which a container gets the packet, or else to the nearest.
 pub fn answer<'s>(scene: &Scene<'s>, from: &Party<'s>, to: Target<'s>) -> Answer<'s> {
+    let to = Target { party: to.party.meant_by(from), ..to };
     let is_any = to.party.is_host() && to.party.address.is_none();
     let addresses = if is_any { addresses_for(scene, from) } else { Vec::new() };
     let at = |address: IpAddr| {

@@ -23,6 +23,10 @@ impl<'w> Walk<'w> {
             self.hop(format!("{} is in the host's network: what it sends is the host's", from.name()));
             return self.sent_by_host();
         }
+        if let Some(address) = self.to.party.address.filter(IpAddr::is_loopback) {
+            self.receiver = from.receiver();
+            return (Verdict::Arrives, format!("{address} is its own loopback, and not the host's: nothing leaves it"));
+        }
         let legs = from.legs(self.scene.networks);
         if legs.is_empty() {
             return (Verdict::NoWay, format!("{} has loopback alone", from.name()));
@@ -30,10 +34,6 @@ impl<'w> Walk<'w> {
         let Some(address) = self.address_for(&legs) else {
             return (Verdict::NoWay, format!("{} has no address that it could reach", self.to.party.name()));
         };
-        if address.is_loopback() {
-            let why = format!("{address} is its own loopback; the host is reached at the network's gateway");
-            return (Verdict::NoWay, why);
-        }
         if let Some(end) = two_families(from.address, Some(address)) {
             return end;
         }

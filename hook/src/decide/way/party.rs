@@ -98,6 +98,16 @@ impl<'s> Party<'s> {
         Self { who, address: Some(address) }
     }
 
+    /// It as a destination of what `from` sends: a loopback address is that of the container that sends to it.
+    pub(super) fn meant_by(self, from: &Self) -> Self {
+        match (self.address, &from.who) {
+            (Some(address), Who::Container(_) | Who::Network(_)) if address.is_loopback() && !from.is_host() => {
+                Self { who: from.who.clone(), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Whether it is the host, or a container in the host's network.
     pub(super) fn is_host(&self) -> bool {
         match self.who {

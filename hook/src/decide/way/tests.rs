@@ -22,7 +22,10 @@ fn containers_reach_their_network_and_what_is_outside() {
         ("web", "open 81", Dropped, None, "oifname @bridges drop"),
         ("web", "alone 80", NoWay, None, "no address that it could reach"),
         ("alone", "web 80", NoWay, None, "loopback alone"),
-        ("web", "127.0.0.1 80", NoWay, None, "its own loopback"),
+        ("web", "127.0.0.1 80", Arrives, Some("web"), "its own loopback, and not the host's"),
+        ("alone", "::1 80", Arrives, Some("alone"), "its own loopback"),
+        ("own", "127.0.0.1 80", Arrives, Some("own"), "its own loopback"),
+        ("hosts", "127.0.0.1 8080", Arrives, Some("web"), "what it sends is the host's"),
         ("web", "web 80", Arrives, Some("web"), "its own address"),
         ("web", "10.64.1.99 80", NoWay, None, "no container has the address 10.64.1.99"),
         ("10.64.1.99", "web 80", NoWay, None, "no container has the address 10.64.1.99"),
@@ -105,7 +108,7 @@ fn the_asked_sender_is_kept() {
 /// Where no address of the host is asked for, that is said of which the answer is, and where it is another.
 #[test]
 fn the_address_of_the_host_is_said() {
-    let rows: [(&str, &str, &str, &[&str]); 9] = [
+    let rows: [(&str, &str, &str, &[&str]); 10] = [
         ("lan", "host 8080", "the host at 198.51.100.1", &[]),
         ("lan", "host 8010", "the host at 2001:db8::1", &["198.51.100.1 OthersDecide"]),
         ("lan", "host 5432", "the host at 198.51.100.1", &[]),
@@ -115,6 +118,7 @@ fn the_address_of_the_host_is_said() {
         ("closed", "host 22", "the host at 10.64.2.1", &["198.51.100.1 NoWay"]),
         ("2001:db8::9", "host 22", "the host at 2001:db8::1", &[]),
         ("alone", "host 22", "the host", &[]),
+        ("web", "127.0.0.1 80", "container web at 127.0.0.1", &[]),
     ];
     for (from, to, name, elsewhere) in rows {
         let said = World::default().answer(from, to, |answer| {

@@ -29,7 +29,7 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
         match self.answer(options, log) {
             Ok(Verdict::Arrives) => 0,
-            Ok(Verdict::OthersDecide) => LEFT_TO_OTHERS,
+            Ok(Verdict::OthersDecide | Verdict::Damaged) => LEFT_TO_OTHERS,
             Ok(Verdict::Dropped | Verdict::NoWay) => DOES_NOT_ARRIVE,
             Err(error) => report(Err(error), log),
         }
@@ -76,6 +76,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Arrives => "arrives",
         Verdict::OthersDecide => "others decide",
+        Verdict::Damaged => "damaged",
         Verdict::Dropped => "dropped",
         Verdict::NoWay => "no way",
     }
@@ -86,6 +87,7 @@ fn words(verdict: Verdict, screen: Screen) -> String {
     match verdict {
         Verdict::Arrives => screen.green("arrives"),
         Verdict::OthersDecide => screen.yellow("arrives where others let it pass"),
+        Verdict::Damaged => screen.red("arrives only once what is damaged is mended"),
         Verdict::Dropped => screen.red("is dropped"),
         Verdict::NoWay => screen.red("has no way"),
     }

@@ -48,7 +48,7 @@ fn rank(way: &Way) -> u8 {
     match (&way.receiver, way.verdict) {
         (Some(Receiver::Container(..)), _) => 0,
         (_, Verdict::Arrives) => 1,
-        (_, Verdict::OthersDecide) => 2,
+        (_, Verdict::OthersDecide | Verdict::Damaged) => 2,
         (_, Verdict::Dropped | Verdict::NoWay) => 3,
     }
 }

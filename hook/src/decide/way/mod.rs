@@ -76,6 +76,8 @@ pub enum Verdict {
     /// It arrives where others than ocinet let it: the host's own rules, another router, or a process of the host at a
     /// port that ocinet keeps for a container and does not lead there.
     OthersDecide,
+    /// It arrives once a container at its ends is mended of which a link is missing, or not as it was made.
+    Damaged,
     /// A rule drops it.
     Dropped,
     /// No route or no container is there.

@@ -106,7 +106,7 @@ impl Engine {
         Ok(Explained { from: from.name(), to: to.name(), way, elsewhere, damaged })
     }
 
-    /// `way` where the containers at its ends have not ended, with the names of those that are damaged.
+    /// `way` as the containers at its ends let it be, which may have ended or be damaged; with the names of the damaged.
     fn as_it_is(&mut self, mut way: Way, from: &Party<'_>, sandboxes: &[Sandbox]) -> Result<(Way, Vec<String>)> {
         let sender = if let Who::Container(sandbox) = from.who { Some(sandbox.number) } else { None };
         let receiver = if let Some(Receiver::Container(number, _)) = way.receiver { Some(number) } else { None };
@@ -126,6 +126,9 @@ impl Engine {
                     }
                 }
             }
+        }
+        if !damaged.is_empty() && matches!(way.verdict, Verdict::Arrives | Verdict::OthersDecide) {
+            way.verdict = Verdict::Damaged;
         }
         Ok((way, damaged))
     }

@@ -121,6 +121,13 @@ pub fn left_out(sandbox: &Sandbox) -> Option<String> {
     ))
 }
 
+/// Why the published ports of `sandbox` are kept and lead nowhere; none where they lead to it.
+pub fn dormant(sandbox: &Sandbox) -> Option<&'static str> {
+    let is_alone = sandbox.wired_endpoints().next().is_none();
+    let why = if is_alone { "it is on no network" } else { "none of its networks can have them as they were chosen" };
+    sandbox.has_dormant_ports().then_some(why)
+}
+
 /// The ports of containers that `requests` publish in a routed network. The ports of the host are those that were asked
 /// for, and nothing leads there.
 pub fn routed(requests: &[PublishRequest]) -> Vec<PortMapping> {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
+use crate::decide::published::dormant;
 use crate::engine::rules::{Passes, Unpassed, passed_families};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
@@ -36,9 +37,9 @@ impl Engine {
                 findings.extend(vanished_addresses(sandbox)?);
                 findings.extend(shadowed_listeners(sandbox, &mut listeners)?);
             }
-            if sandbox.has_dormant_ports() {
-                let trouble =
-                    "publishes ports that lead nowhere: none of its networks can have them as they were chosen";
+            if let Some(why) = dormant(sandbox) {
+                let ports: Vec<String> = sandbox.publish.iter().map(ToString::to_string).collect();
+                let trouble = format!("publishes {}, which lead nowhere (dormant): {why}", ports.join(", "));
                 findings.push(Finding::note(format!("container {}", sandbox.container), trouble));
             }
             findings.extend(sandbox.endpoints.iter().filter(|endpoint| endpoint.unguarded).map(|endpoint| {

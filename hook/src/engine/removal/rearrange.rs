@@ -12,7 +12,7 @@ use slog::warn;
 use super::gained::{HeldBack, hold_back};
 use crate::decide::joined;
 use crate::decide::names::not_asked_by;
-use crate::decide::published::{PublishedBy, gained};
+use crate::decide::published::{PublishedBy, dormant, gained};
 use crate::driver::SandboxStep;
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 use crate::engine::{Engine, Error, Result};
@@ -42,12 +42,8 @@ impl Engine {
             }
         }
         self.step("route");
-        if after.has_dormant_ports() && !before.has_dormant_ports() {
-            let container = &after.container;
-            warn!(
-                self.log,
-                "the published ports of container {container} lead nowhere: none of its networks can have them as they are"
-            );
+        if let Some(why) = dormant(&after).filter(|_| !before.has_dormant_ports()) {
+            warn!(self.log, "the published ports of container {} lead nowhere: {why}", after.container);
         }
         if publish_needs(&before) == publish_needs(&after) {
             return Ok(after);

@@ -2,7 +2,7 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 use slog::Logger;
 
-use ocinet::decide::way::{Receiver, Verdict, Way};
+use ocinet::decide::way::{Elsewhere, Receiver, Verdict, Way};
 use ocinet::engine::{DOES_NOT_ARRIVE, Engine, Explained, LEFT_TO_OTHERS, Question, Result};
 use ocinet::model::shown;
 
@@ -29,7 +29,7 @@ impl Arguments {
     pub(super) fn run(self, options: &Options, log: &Logger) -> u8 {
         match self.answer(options, log) {
             Ok(Verdict::Arrives) => 0,
-            Ok(Verdict::OthersDecide) => LEFT_TO_OTHERS,
+            Ok(Verdict::OthersDecide | Verdict::Damaged) => LEFT_TO_OTHERS,
             Ok(Verdict::Dropped | Verdict::NoWay) => DOES_NOT_ARRIVE,
             Err(error) => report(Err(error), log),
         }
@@ -53,37 +53,61 @@ impl Arguments {
     }
 }
 
-fn as_json(question: &Question, Explained { from, to, way, damaged }: &Explained) -> serde_json::Value {
+fn as_json(question: &Question, Explained { from, to, way, elsewhere, damaged }: &Explained) -> serde_json::Value {
     let Way { hops, verdict, rule, receiver } = way;
-    let verdict = match verdict {
-        Verdict::Arrives => "arrives",
-        Verdict::OthersDecide => "others decide",
-        Verdict::Dropped => "dropped",
-        Verdict::NoWay => "no way",
-    };
-    let (receiver, protocol) = (receiver.as_ref().map(Receiver::to_string), question.port.map(|_| question.protocol));
+    let protocol = question.port.map(|_| question.protocol);
+    let elsewhere: Vec<serde_json::Value> = elsewhere
+        .iter()
+        .map(|Elsewhere { addresses, way }| {
+            let Way { verdict, rule, receiver, .. } = way;
+            let receiver = receiver.as_ref().map(Receiver::to_string);
+            json!({ "addresses": addresses, "verdict": word(*verdict), "receiver": receiver, "rule": rule })
+        })
+        .collect();
+    let receiver = receiver.as_ref().map(Receiver::to_string);
     json!({
-        "from": from, "to": to, "port": question.port, "protocol": protocol,
-        "verdict": verdict, "receiver": receiver, "rule": rule, "hops": hops, "damaged": damaged,
+        "from": from, "to": to, "port": question.port, "protocol": protocol, "verdict": word(*verdict),
+        "receiver": receiver, "rule": rule, "hops": hops, "elsewhere": elsewhere, "damaged": damaged,
     })
 }
 
-/// The verdict, the hops, and what decides.
-fn text(question: &Question, Explained { from, to, way, damaged }: &Explained, screen: Screen) -> String {
-    let port = question.port.map(|port| format!(", port {port}/{}", question.protocol)).unwrap_or_default();
-    let verdict = match way.verdict {
+/// The word for programs.
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Arrives => "arrives",
+        Verdict::OthersDecide => "others decide",
+        Verdict::Damaged => "damaged",
+        Verdict::Dropped => "dropped",
+        Verdict::NoWay => "no way",
+    }
+}
+
+/// The words for people.
+fn words(verdict: Verdict, screen: Screen) -> String {
+    match verdict {
         Verdict::Arrives => screen.green("arrives"),
         Verdict::OthersDecide => screen.yellow("arrives where others let it pass"),
+        Verdict::Damaged => screen.red("arrives only once what is damaged is mended"),
         Verdict::Dropped => screen.red("is dropped"),
         Verdict::NoWay => screen.red("has no way"),
-    };
-    let mut text = format!("{} to {}{port}: {verdict}\n", shown(from), shown(to));
-    for (nth, hop) in way.hops.iter().enumerate() {
-        text += &format!("{}\n", screen.wrapped(&format!("{}. {}", nth + 1, shown(hop)), "   "));
     }
-    text += &format!("{}\n", screen.wrapped(&format!("=> {}", shown(&way.rule)), "   "));
+}
+
+/// The verdict, the hops, and what decides; then what is otherwise at other addresses of the host.
+fn text(question: &Question, Explained { from, to, way, elsewhere, damaged }: &Explained, screen: Screen) -> String {
+    let port = question.port.map(|port| format!(", port {port}/{}", question.protocol)).unwrap_or_default();
+    let mut text = format!("{} to {}{port}: {}\n", shown(from), shown(to), words(way.verdict, screen));
+    let mut line = |line: String| text += &format!("{}\n", screen.wrapped(&line, "   "));
+    for (nth, hop) in way.hops.iter().enumerate() {
+        line(format!("{}. {}", nth + 1, shown(hop)));
+    }
+    line(format!("=> {}", shown(&way.rule)));
+    for Elsewhere { addresses, way } in elsewhere {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        line(format!("at {} it {}: {}", addresses.join(", "), words(way.verdict, screen), shown(&way.rule)));
+    }
     for name in damaged {
-        text += &format!("{}\n", screen.wrapped(&format!("{} is damaged: see ocinet doctor", shown(name)), "   "));
+        line(format!("{} is damaged: see ocinet doctor", shown(name)));
     }
     text
 }

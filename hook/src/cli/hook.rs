@@ -116,6 +116,9 @@ fn attach_bundle(state: &State, bundle: &Bundle, options: &Options, log: &Logger
     }
     let pid = state.live_pid()?;
     step(log, "request", since);
+    // Of a container that shares another's network, the name is that one's here.
+    let name = (!is_member).then(|| request.identity.name.to_string());
+    let log = name.map_or_else(|| log.clone(), |name| log.new(o!("name" => name)));
     let log = log.new(o!("network" => request.wiring.to_string()));
     let mut engine = Engine::open(&options.state_dir, config, log)?;
     let attached = engine.attach(&request, pid);

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
@@ -50,8 +50,9 @@ impl Arguments {
         };
         let screen = Screen::of_stdout();
         let mut reader = Records::of(&options.state_dir).read();
+        let mut called = Called::default();
         let mut last = VecDeque::new();
-        for record in self.asked_for(reader.more()?) {
+        for record in self.asked_for(reader.more()?, &mut called) {
             last.push_back(record);
             if last.len() > self.tail {
                 last.pop_front();
@@ -69,15 +70,18 @@ impl Arguments {
             if watch.wait(Some(LOOK_AGAIN), Duration::ZERO)?.gone {
                 break;
             }
-            records = self.asked_for(reader.more()?);
+            records = self.asked_for(reader.more()?, &mut called);
         }
         Ok(())
     }
 
-    /// What can be read of `lines`, and is of the container.
-    fn asked_for(&self, lines: Vec<String>) -> Vec<Map<String, Value>> {
+    /// What can be read of `lines`, and is of the container; `called` comes to know what its ids are called.
+    fn asked_for(&self, lines: Vec<String>, called: &mut Called) -> Vec<Map<String, Value>> {
         let records = lines.into_iter().filter_map(|line| serde_json::from_str::<Map<_, _>>(&line).ok());
-        records.filter(|record| self.container.as_ref().is_none_or(|container| is_of(record, container))).collect()
+        let records: Vec<_> = records.collect();
+        let Some(container) = &self.container else { return records };
+        records.iter().for_each(|record| called.learn(record, container));
+        records.into_iter().filter(|record| called.has(record, container)).collect()
     }
 
     /// False where the reader has gone.
@@ -107,9 +111,25 @@ fn word<'r>(record: &'r Map<String, Value>, key: &str) -> &'r str {
     record.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn is_of(record: &Map<String, Value>, container: &str) -> bool {
-    let id = word(record, "container");
-    !id.is_empty() && !container.is_empty() && (id.starts_with(container) || word(record, "name") == container)
+/// The ids of the containers that are called by the name that was asked for. Not every record has the name.
+#[derive(Default)]
+struct Called {
+    ids: BTreeSet<String>,
+}
+
+impl Called {
+    fn learn(&mut self, record: &Map<String, Value>, name: &str) {
+        if word(record, "name") == name {
+            self.ids.insert(word(record, "container").to_owned());
+        }
+    }
+
+    /// Whether `record` is of the container that is called `text`: by its id, the beginning of that, or its name.
+    fn has(&self, record: &Map<String, Value>, text: &str) -> bool {
+        let (id, name) = (word(record, "container"), word(record, "name"));
+        let is_called = || if name.is_empty() { self.ids.contains(id) } else { name == text };
+        !id.is_empty() && !text.is_empty() && (id.starts_with(text) || is_called())
+    }
 }
 
 /// `TIME CONTAINER: MESSAGE (KEY=VALUE, ...)`.
@@ -149,7 +169,28 @@ mod tests {
         assert_eq!(text(&refused), "T 0123456789ab: error: no (exit=3)");
         let named = record(&format!(r#"{{"message":"no","container":"{id}","name":"shop"}}"#));
         assert!(text(&named).contains(" shop: no"));
-        assert!(is_of(&named, "shop") && is_of(&named, "0123") && !is_of(&named, "sho") && !is_of(&named, ""));
-        assert!(!is_of(&record(r#"{"message":"no"}"#), ""));
+    }
+    /// What has no name of its own is found by the name that another record of its container has.
+    #[test]
+    fn records_are_found_by_id_and_by_name() {
+        let lines = [
+            r#"{"message":"warned","container":"c1"}"#,
+            r#"{"message":"attached","container":"c1","name":"shop"}"#,
+            r#"{"message":"connected","container":"c1"}"#,
+            r#"{"message":"attached","container":"d2","name":"other"}"#,
+            r#"{"message":"connected","container":"d2"}"#,
+            r#"{"message":"attached","container":"c1","name":"renamed"}"#,
+            r#"{"message":"of nobody"}"#,
+        ];
+        let found = |text: &str| {
+            let arguments = Arguments { container: Some(text.to_owned()), follow: false, tail: 100, json: false };
+            let lines = lines.iter().map(ToString::to_string).collect();
+            let records = arguments.asked_for(lines, &mut Called::default());
+            records.iter().map(|record| word(record, "message").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("shop"), ["warned", "attached", "connected"]);
+        assert_eq!(found("other"), ["attached", "connected"]);
+        assert_eq!(found("c"), ["warned", "attached", "connected", "attached"]);
+        assert_eq!((found("sho").len(), found("").len()), (0, 0));
     }
 }

@@ -175,14 +175,19 @@ pub enum Command {
     /// It is computed from the networks, the containers and their published ports, for the first packet of a new
     /// connection; nothing is sent.
     ///
-    /// Whether a program listens there is not looked at, nor whether the kernel holds what it should: that does ocinet
-    /// doctor.
+    /// Of the host as a destination it is said at which of its addresses: at one where a container gets the packet, or else
+    /// at the nearest; and what becomes of it at others, where that is not the same.
+    ///
+    /// Whether a program listens there is not looked at, nor whether the kernel holds what it should, but for the links of
+    /// the containers at both ends: that does ocinet doctor.
     ///
     /// The rules are named as nftables has them; those of iptables mean the same. Those of other programs, and the
     /// operator's own, are not looked at.
     ///
     /// The exit code is 0 where the packet arrives, 6 where it does not, and 7 where what is not ocinet's decides: the
-    /// host's own rules, another router, or by which link it comes.
+    /// host's own rules, another router, by which link it comes, or a process of the host where ocinet keeps the port for a
+    /// container and does not lead it there. It is 7, too, where the packet would arrive, but a container at its ends is
+    /// damaged.
     #[command(
         after_help = "Examples:\n  ocinet explain web db:5432\n  ocinet explain lan host:8080\n  ocinet explain frontend 192.0.2.1:53/udp"
     )]

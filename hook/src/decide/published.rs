@@ -121,10 +121,13 @@ pub fn left_out(sandbox: &Sandbox) -> Option<String> {
     ))
 }
 
-/// Those ports of a container, for people: `ports 0.0.0.0:8080->80/tcp`; none where there are none.
-pub fn dormant<'p>(ports: impl Iterator<Item = &'p PortMapping>) -> Option<String> {
+/// Those `ports` of `sandbox`, which are kept and lead nowhere, and why: `8080->80/tcp, which lead nowhere (dormant): ...`;
+/// none where there are none.
+pub fn dormant<'p>(sandbox: &Sandbox, ports: impl Iterator<Item = &'p PortMapping>) -> Option<String> {
+    let is_alone = sandbox.wired_endpoints().next().is_none();
+    let why = if is_alone { "it is on no network" } else { "none of its networks can have them as they were chosen" };
     let ports: Vec<String> = ports.map(ToString::to_string).collect();
-    (!ports.is_empty()).then(|| format!("ports {}", ports.join(", ")))
+    (!ports.is_empty()).then(|| format!("{}, which lead nowhere (dormant): {why}", ports.join(", ")))
 }
 
 /// The ports of containers that `requests` publish in a routed network. The ports of the host are those that were asked

@@ -42,7 +42,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The exit code of `explain` for a packet that does not arrive, apart from those of errors.
 pub const DOES_NOT_ARRIVE: u8 = 6;
-/// That for one which arrives where others let it pass.
+/// That for one which arrives where others let it pass, or once a damaged container is mended.
 pub const LEFT_TO_OTHERS: u8 = 7;
 
 impl Error {
@@ -81,7 +81,10 @@ impl Error {
         (4, "Nothing is left of what was asked for."),
         (5, "What was named does not exist."),
         (DOES_NOT_ARRIVE, "`explain` alone: the packet does not arrive."),
-        (LEFT_TO_OTHERS, "`explain` alone: it arrives where others than ocinet let it pass."),
+        (
+            LEFT_TO_OTHERS,
+            "`explain` alone: it arrives where others than ocinet let it pass, or once a damaged container is mended.",
+        ),
     ];
 
     /// The exit code of a command that fails with this, one of [`Error::EXIT_CODES`] up to 5.

@@ -132,7 +132,11 @@ fn ports_sleep_and_wake_and_the_last_network_may_go() -> Result<()> {
         network(host, "disconnect front web")?.exits(0)?;
         host.peer().cannot_reach(Tcp, format!("{UPLINK}:8080"))?;
         ensure!(host.ocinet("ps")?.stdout.contains("dormant"), "{}", host.ocinet("ps")?);
+        let doctor = || Ok::<_, anyhow::Error>(host.ocinet("doctor web")?.stdout);
+        ensure!(doctor()?.contains("0.0.0.0:8080->80/tcp, which lead nowhere (dormant): none of its"), "{}", doctor()?);
         network(host, "disconnect shut web")?.exits(0)?;
+        ensure!(doctor()?.contains("on no network: it was disconnected from its last"), "{}", doctor()?);
+        ensure!(doctor()?.contains("which lead nowhere (dormant): it is on no network"), "{}", doctor()?);
         ensure!(joined(&web)?.is_empty() && route(&web)?.is_empty(), "{:?}", joined(&web)?);
         host.ocinet("gc")?.success()?;
         host.ocinet("doctor --fix")?.success()?;

@@ -43,6 +43,32 @@ fn what_happened_is_told() -> Result<()> {
     })
 }
 
+/// All that happens to a container is found by its name, whichever command does it.
+#[test]
+fn a_name_finds_it_all() -> Result<()> {
+    let networks = r#"mkdir -p /etc/ocinet/networks
+        printf 'bridge = "ocn-1"\ninternal = true\n[[subnet]]\nrange = "10.70.0.0/24"\n' >/etc/ocinet/networks/inside.toml
+        printf 'bridge = "ocn-2"\n[[subnet]]\nrange = "10.71.0.0/24"\n' >/etc/ocinet/networks/other.toml"#;
+    Settings::default().prepare(networks).test(|host| {
+        let named = host.container("c1").annotation("io.ocinet.name", "web").network("inside").publish("8080:80");
+        let web = named.run()?;
+        for line in ["connect other web", "disconnect other web"] {
+            host.ocinet(&format!("network {line}"))?;
+        }
+        web.delete()?;
+        let all = records(host, "")?;
+        let of_web = records(host, "web")?;
+        let words: Vec<&str> = of_web.iter().filter_map(|one| one["message"].as_str()).collect();
+        let nowhere = words.iter().filter(|word| word.contains("lead nowhere")).count();
+        ensure!(nowhere == 2, "a warning of the attach, and one of the disconnect: {all:#?}");
+        for wanted in ["attached", "connected", "disconnected", "detached"] {
+            ensure!(words.contains(&wanted), "{wanted} in {all:#?}");
+        }
+        ensure!(of_web == records(host, "c1")?, "by its id: {all:#?}");
+        Ok(())
+    })
+}
+
 /// What is told goes on where it is followed, over the file that is set aside, and past a reader's end.
 #[test]
 fn it_is_followed() -> Result<()> {

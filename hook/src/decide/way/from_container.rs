@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::party::Leg;
 use super::{End, FROM_INTERNAL, ISOLATED, NO_NAMES, NO_RULES, Party, Receiver, Verdict, Walk, Who};
 use super::{no_container, two_families};
-use crate::model::{Family, Masquerade, Mode, Network};
+use crate::model::{Family, Masquerade, Network};
 
 /// A route of a container that leads to an address.
 struct Hop<'l, 'w> {
@@ -19,11 +19,13 @@ struct Hop<'l, 'w> {
 impl<'w> Walk<'w> {
     /// The way of a packet of a container.
     pub(super) fn sent_by_container(&mut self, from: &Party<'w>) -> End {
-        if let Who::Container(sandbox) = from.who
-            && sandbox.mode == Mode::Host
-        {
+        if from.is_host() {
             self.hop(format!("{} is in the host's network: what it sends is the host's", from.name()));
             return self.sent_by_host();
+        }
+        if let Some(address) = self.to.party.address.filter(IpAddr::is_loopback) {
+            self.receiver = from.receiver();
+            return (Verdict::Arrives, format!("{address} is its own loopback, and not the host's: nothing leaves it"));
         }
         let legs = from.legs(self.scene.networks);
         if legs.is_empty() {
@@ -32,10 +34,6 @@ impl<'w> Walk<'w> {
         let Some(address) = self.address_for(&legs) else {
             return (Verdict::NoWay, format!("{} has no address that it could reach", self.to.party.name()));
         };
-        if address.is_loopback() {
-            let why = format!("{address} is its own loopback; the host is reached at the network's gateway");
-            return (Verdict::NoWay, why);
-        }
         if let Some(end) = two_families(from.address, Some(address)) {
             return end;
         }
@@ -109,7 +107,7 @@ impl<'w> Walk<'w> {
                 let rule = "guard: ip6 daddr @stand_ins6 iifname @bridges drop; the address stands for ::1 of the host";
                 return (Verdict::Dropped, rule.into());
             }
-            if let Some(port) = self.published(Some(address)) {
+            if let Some(port) = self.published(address) {
                 let is_itself = legs.iter().any(|leg| leg.addresses.contains(&port.0.target.ip()));
                 return self.forwarded(&port, Some(leg), is_itself);
             }
@@ -117,7 +115,7 @@ impl<'w> Walk<'w> {
                 let rule = "input: drop; an internal network reaches of the host its gateway alone";
                 return (Verdict::Dropped, rule.into());
             }
-            return self.arrives_at_host();
+            return self.arrives_at_host(address);
         }
         if is_in(network, address) {
             return self.among_siblings(network, address);
@@ -178,15 +176,12 @@ impl<'w> Walk<'w> {
             let mut own = legs.iter().flat_map(|leg| &leg.addresses);
             self.is_of_family(*address) && own.any(|own| own.is_ipv4() == address.is_ipv4())
         };
-        let gateway =
-            || legs.iter().flat_map(|leg| leg.network.host_addresses()).map(|net| net.addr()).find(has_family);
         party.address.or_else(|| match party.who {
             Who::Unused(address) => Some(address),
             Who::Lan => self.somewhere(legs),
             Who::NameServer => None,
-            Who::Host => gateway(),
-            Who::Container(sandbox) if sandbox.mode == Mode::Host => gateway(),
-            Who::Container(_) | Who::Network(_) => {
+            _ if party.is_host() => None,
+            Who::Host | Who::Container(_) | Who::Network(_) => {
                 let theirs = party.legs(self.scene.networks);
                 let is_common = |leg: &&Leg<'w>| legs.iter().any(|own| own.network.name == leg.network.name);
                 let common = theirs.iter().filter(is_common);

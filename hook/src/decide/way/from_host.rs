@@ -1,19 +1,18 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::party::Leg;
 use super::{End, NO_NAMES, Receiver, STAND_IN, Verdict, Walk, Who, no_container};
-use crate::model::{Family, GatewayMode, Mode, Network};
+use crate::model::{Family, GatewayMode, Network};
 
 impl<'w> Walk<'w> {
     /// The way of a packet that a process of the host sends.
     pub(super) fn sent_by_host(&mut self) -> End {
         match self.to.party.who {
-            Who::Host => return self.host_to_itself(self.to.party.address),
-            Who::Container(sandbox) if sandbox.mode == Mode::Host => return self.host_to_itself(None),
+            _ if self.to.party.is_host() => return self.host_to_itself(),
             Who::Lan => return self.arrives(Receiver::Lan, "no rule of ocinet's: it is the host's own"),
             Who::NameServer => return (Verdict::NoWay, NO_NAMES.into()),
             Who::Unused(address) => return no_container(address),
-            Who::Container(_) | Who::Network(_) => {}
+            Who::Host | Who::Container(_) | Who::Network(_) => {}
         }
         let Some((address, network)) = self.own_address() else { return self.without_network() };
         if network.options.mode == GatewayMode::Isolated {
@@ -24,17 +23,12 @@ impl<'w> Walk<'w> {
         self.arrives_at(address, "no rule of ocinet's: the host reaches its containers")
     }
 
-    fn host_to_itself(&mut self, address: Option<IpAddr>) -> End {
-        if address.is_some_and(|address| self.is_stand_in(address)) {
+    fn host_to_itself(&mut self) -> End {
+        let Some(address) = self.to.party.address else { return self.without_host_address() };
+        if self.is_stand_in(address) {
             return (Verdict::Dropped, STAND_IN.into());
         }
-        // Of all its addresses, one at which the port is published: of those that the host alone reaches, too.
-        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(Some);
-        let port = self.published(address).or_else(|| match address {
-            None => loopback.into_iter().find_map(|one| self.published(one)),
-            Some(_) => None,
-        });
-        let Some((port, sandbox)) = port else { return self.arrives_at_host() };
+        let Some((port, sandbox)) = self.published(address) else { return self.arrives_at_host(address) };
         self.hop(format!(
             "output: port {}/{} of the host is published, and leads to {} of {}",
             port.host_port, port.protocol, port.target, sandbox.name
@@ -45,12 +39,11 @@ impl<'w> Walk<'w> {
     /// The way of a packet from another machine.
     pub(super) fn sent_by_lan(&mut self) -> End {
         let address = match self.to.party.who {
-            Who::Host => return self.lan_to_host(self.to.party.address),
-            Who::Container(sandbox) if sandbox.mode == Mode::Host => return self.lan_to_host(None),
+            _ if self.to.party.is_host() => return self.lan_to_host(),
             Who::Lan => return self.between_others(),
             Who::NameServer => return (Verdict::NoWay, NO_NAMES.into()),
             Who::Unused(address) => self.scene.network_of(address).map(|network| (address, network)),
-            Who::Container(_) | Who::Network(_) => self.own_address(),
+            Who::Host | Who::Container(_) | Who::Network(_) => self.own_address(),
         };
         let Some((address, network)) = address else { return self.without_network() };
         let to = self.target_at(address);
@@ -86,27 +79,27 @@ impl<'w> Walk<'w> {
         Some(self.left_to_others(receiver, rule))
     }
 
-    fn lan_to_host(&mut self, address: Option<IpAddr>) -> End {
-        if address.is_some_and(|address| address.is_loopback()) {
+    fn lan_to_host(&mut self) -> End {
+        let Some(address) = self.to.party.address else { return self.without_host_address() };
+        if address.is_loopback() {
             return (Verdict::NoWay, "no other machine sends to the host's loopback".into());
         }
-        if address.is_some_and(|address| self.is_stand_in(address)) {
+        if self.is_stand_in(address) {
             return (Verdict::Dropped, STAND_IN.into());
         }
-        let network = address.and_then(|address| self.scene.network_of(address));
-        let is_masqueraded =
-            |network: &&Network| address.is_some_and(|address| network.options.is_masqueraded(Family::of(address)));
-        match network.filter(|_| self.scene.keeper.has_rules()).filter(is_masqueraded) {
+        let family = Family::of(address);
+        let network = self.scene.network_of(address).filter(|network| network.options.is_masqueraded(family));
+        match network.filter(|_| self.scene.keeper.has_rules()) {
             None => self.enter_host(address),
             Some(network) => self.at_gateway(address, network),
         }
     }
 
     /// To an address of the host on a network that is masqueraded.
-    fn at_gateway(&mut self, address: Option<IpAddr>, network: &Network) -> End {
+    fn at_gateway(&mut self, address: IpAddr, network: &Network) -> End {
         let Some(trusted) = trusted(network) else { return (Verdict::Dropped, guarded(network)) };
         match self.enter_host(address) {
-            (Verdict::Arrives, rule) => {
+            (Verdict::Arrives | Verdict::OthersDecide, rule) => {
                 (Verdict::OthersDecide, format!("{rule}, where it comes by the trusted link {trusted}"))
             }
             end => end,
@@ -114,8 +107,8 @@ impl<'w> Walk<'w> {
     }
 
     /// To a published port, or to a process of the host.
-    fn enter_host(&mut self, address: Option<IpAddr>) -> End {
-        let Some(port) = self.published(address) else { return self.arrives_at_host() };
+    fn enter_host(&mut self, address: IpAddr) -> End {
+        let Some(port) = self.published(address) else { return self.arrives_at_host(address) };
         match self.forwarded(&port, None, false) {
             // The input loop is of IPv4 alone.
             (Verdict::Arrives, rule) if self.scene.asks_host && port.0.target.is_ipv4() => {
@@ -137,6 +130,11 @@ impl<'w> Walk<'w> {
         let fitting = legs.iter().filter_map(|leg| Some((leg, address(leg)?)));
         let best = fitting.min_by_key(|(leg, _)| leg.gateways.is_empty());
         best.map(|(leg, address)| (address, leg.network))
+    }
+
+    /// Of the host, no address is known that the sender could send to.
+    fn without_host_address(&self) -> End {
+        (Verdict::NoWay, format!("{} has no address that it could reach", self.to.party.name()))
     }
 
     fn without_network(&self) -> End {

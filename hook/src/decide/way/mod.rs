@@ -4,11 +4,13 @@
 //! The rules are named as nftables has them (`firewall/nftables/`); those of iptables have the same meaning and order.
 //! Rules of other programs, the operator's chain among them, are not known here.
 
+mod answer;
 mod from_container;
 mod from_host;
 mod party;
 #[cfg(test)]
 mod tests;
+mod to_host;
 #[cfg(test)]
 mod world;
 
@@ -17,8 +19,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::firewall::{Kind, Publish, publish_needs};
-use crate::model::{Families, Family, Network, PortMapping, Protocol, Sandbox};
+use crate::model::{Families, Family, Network, Protocol, Sandbox};
 
+pub use answer::{Answer, Elsewhere, answer};
 use party::Leg;
 pub use party::{Party, Receiver, Who};
 
@@ -28,7 +31,9 @@ pub struct Scene<'s> {
     pub networks: &'s [Network],
     /// Its containers.
     pub sandboxes: &'s [Sandbox],
-    /// Whether an address is one of the host's.
+    /// The host's addresses, but those that mean another host on each link.
+    pub addresses: &'s [IpAddr],
+    /// Whether an address is one of the host's, or will be once its network is made.
     pub is_host: &'s dyn Fn(IpAddr) -> bool,
     /// The families of which frames on a bridge pass the IP hooks (`net.bridge.bridge-nf-call-iptables`).
     pub frames_to_ip_hooks: Families,
@@ -68,8 +73,11 @@ pub struct Target<'s> {
 pub enum Verdict {
     /// It arrives, as far as ocinet is concerned.
     Arrives,
-    /// It arrives where others than ocinet let it pass: the host's own rules, or another router.
+    /// It arrives where others than ocinet let it: the host's own rules, another router, or a process of the host at a
+    /// port that ocinet keeps for a container and does not lead there.
     OthersDecide,
+    /// It arrives once a container at its ends is mended of which a link is missing, or not as it was made.
+    Damaged,
     /// A rule drops it.
     Dropped,
     /// No route or no container is there.
@@ -89,8 +97,8 @@ pub struct Way {
     pub receiver: Option<Receiver>,
 }
 
-/// The way from one party to another.
-pub fn way(scene: &Scene<'_>, from: &Party<'_>, to: &Target<'_>) -> Way {
+/// The way from one party to another; to the host, by the address that its party names.
+fn way(scene: &Scene<'_>, from: &Party<'_>, to: &Target<'_>) -> Way {
     let family = from.address.or(to.party.address).map(Family::of);
     let mut walk = Walk { scene, to, family, hops: Vec::new(), receiver: None };
     let (verdict, rule) = two_families(from.address, to.party.address).unwrap_or_else(|| match from.who {
@@ -188,45 +196,25 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// It is for a process of the host. A port that is kept for a container and leads nowhere is told.
-    fn arrives_at_host(&mut self) -> End {
-        let is_port = |port: &PortMapping| {
-            port.protocol == self.to.protocol
-                && self.to.port.is_some_and(|wanted| (port.host_port..=port.last_host_port()).contains(&wanted))
-        };
-        let mut keepers = self.scene.sandboxes.iter().filter(|sandbox| sandbox.publish.iter().any(is_port));
-        let kept = |sandbox: &Sandbox| format!("; the port is kept for {}, and leads nowhere", sandbox.name);
-        let but = match self.scene.keeper.has_rules() {
-            true => keepers.find(|one| one.has_dormant_ports()).map(|one| kept(one) + " (dormant)"),
-            false => keepers.next().map(|one| kept(one) + ": config.toml has firewall = \"none\""),
-        };
-        let rule = "no rule of ocinet's: it is for a process of the host".to_owned();
-        self.arrives(Receiver::Host, rule + &but.unwrap_or_default())
-    }
-
     /// Whether `address` stands for ::1 of the host on the bridge of a network (`firewall/nftables/loopback.rs`).
     fn is_stand_in(&self, address: IpAddr) -> bool {
         let has = |network: &Network| network.stand_ins().any(|one| address == one);
         self.scene.keeper == Kind::Nftables && self.scene.networks.iter().any(has)
     }
 
-    /// The published port of the host that a packet to its port meets, with its container; `address` is none where any of
-    /// the host's is meant. A port published on every address is none of 127.0.0.0/8 but 127.0.0.1, and one of `::1`
-    /// where nftables keeps the rules.
-    fn published(&self, address: Option<IpAddr>) -> Option<(Publish, &'w Sandbox)> {
+    /// The published port of the host that a packet to its port at `address` meets, with its container. A port published
+    /// on every address is none of 127.0.0.0/8 but 127.0.0.1, and one of `::1` where nftables keeps the rules.
+    fn published(&self, address: IpAddr) -> Option<(Publish, &'w Sandbox)> {
         let fits = |(port, _): &(Publish, &Sandbox)| {
             let is_address = match (port.host_address.one(), address) {
-                (Some(one), Some(address)) => one == address,
-                (Some(one), None) => !one.is_loopback(),
-                (None, Some(address)) if Family::of(address) != Family::of(port.target.ip()) => false,
-                (None, Some(IpAddr::V6(Ipv6Addr::LOCALHOST))) => {
+                (Some(one), address) => one == address,
+                (None, address) if Family::of(address) != Family::of(port.target.ip()) => false,
+                (None, IpAddr::V6(Ipv6Addr::LOCALHOST)) => {
                     self.scene.keeper == Kind::Nftables && port.loopback().is_some()
                 }
-                (None, Some(address)) => !address.is_loopback() || address == Ipv4Addr::LOCALHOST,
-                (None, None) => true,
+                (None, address) => !address.is_loopback() || address == Ipv4Addr::LOCALHOST,
             };
             let is_asked = port.protocol == self.to.protocol && Some(port.host_port) == self.to.port;
-            let is_asked = is_asked && self.is_of_family(port.target.ip());
             self.scene.keeper.has_rules() && is_address && is_asked && port.reached_by.has_host()
         };
         let of = |sandbox: &'w Sandbox| publish_needs(sandbox).into_iter().map(move |port| (port, sandbox));

@@ -98,6 +98,25 @@ impl<'s> Party<'s> {
         Self { who, address: Some(address) }
     }
 
+    /// It as a destination of what `from` sends: a loopback address is that of the container that sends to it.
+    pub(super) fn meant_by(self, from: &Self) -> Self {
+        match (self.address, &from.who) {
+            (Some(address), Who::Container(_) | Who::Network(_)) if address.is_loopback() && !from.is_host() => {
+                Self { who: from.who.clone(), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// Whether it is the host, or a container in the host's network.
+    pub(super) fn is_host(&self) -> bool {
+        match self.who {
+            Who::Host => true,
+            Who::Container(sandbox) => sandbox.mode == Mode::Host,
+            Who::Network(_) | Who::Lan | Who::NameServer | Who::Unused(_) => false,
+        }
+    }
+
     /// The connections of a container. Of a network as a whole, an address is taken that is as good as any: the last of
     /// each range.
     pub(super) fn legs(&self, networks: &'s [Network]) -> Vec<Leg<'s>> {

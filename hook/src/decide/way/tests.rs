@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Elsewhere;
 use super::Verdict::{Arrives, Dropped, NoWay, OthersDecide};
 use super::world::World;
 use crate::firewall::{Base, Kind, Needs, nftables};
@@ -21,7 +22,10 @@ fn containers_reach_their_network_and_what_is_outside() {
         ("web", "open 81", Dropped, None, "oifname @bridges drop"),
         ("web", "alone 80", NoWay, None, "no address that it could reach"),
         ("alone", "web 80", NoWay, None, "loopback alone"),
-        ("web", "127.0.0.1 80", NoWay, None, "its own loopback"),
+        ("web", "127.0.0.1 80", Arrives, Some("web"), "its own loopback, and not the host's"),
+        ("alone", "::1 80", Arrives, Some("alone"), "its own loopback"),
+        ("own", "127.0.0.1 80", Arrives, Some("own"), "its own loopback"),
+        ("hosts", "127.0.0.1 8080", Arrives, Some("web"), "what it sends is the host's"),
         ("web", "web 80", Arrives, Some("web"), "its own address"),
         ("web", "10.64.1.99 80", NoWay, None, "no container has the address 10.64.1.99"),
         ("10.64.1.99", "web 80", NoWay, None, "no container has the address 10.64.1.99"),
@@ -93,12 +97,43 @@ fn the_asked_sender_is_kept() {
         ("10.64.2.4", "plain 80", Dropped, None, "10.64.2.4 is not its address on network own"),
         ("2001:db8::9", "host 8080", Arrives, Some("web"), "leads to [fd00:1::2]:80"),
         ("192.0.2.9", "host 8080", Arrives, Some("web"), "leads to 10.64.1.2:80"),
-        ("192.0.2.9", "host 8010", Arrives, Some("host"), "a process of the host"),
+        ("192.0.2.9", "host 8010", OthersDecide, Some("host"), "published on addresses of IPv6 alone, by six"),
         ("192.0.2.9", "fd00:1::2 80", NoWay, None, "192.0.2.9 is of IPv4"),
         ("192.0.2.9", "six 80", NoWay, None, "container six has no address of IPv4"),
         ("2001:db8::9", "web 80", Dropped, None, "sends to fd00:1::2"),
         ("::1", "host 8010", Arrives, Some("six"), "leads to [fd00:6::2]:80 of six"),
     ]);
+}
+
+/// Where no address of the host is asked for, that is said of which the answer is, and where it is another.
+#[test]
+fn the_address_of_the_host_is_said() {
+    let rows: [(&str, &str, &str, &[&str]); 10] = [
+        ("lan", "host 8080", "the host at 198.51.100.1", &[]),
+        ("lan", "host 8010", "the host at 2001:db8::1", &["198.51.100.1 OthersDecide"]),
+        ("lan", "host 5432", "the host at 198.51.100.1", &[]),
+        ("lan", "hosts 8080", "container hosts at 198.51.100.1", &[]),
+        ("host", "host 5432", "the host at 127.0.0.1", &["::1 198.51.100.1 2001:db8::1 OthersDecide"]),
+        ("plain", "host 8080", "the host at 10.90.0.1", &[]),
+        ("closed", "host 22", "the host at 10.64.2.1", &["198.51.100.1 NoWay"]),
+        ("2001:db8::9", "host 22", "the host at 2001:db8::1", &[]),
+        ("alone", "host 22", "the host", &[]),
+        ("web", "127.0.0.1 80", "container web at 127.0.0.1", &[]),
+    ];
+    for (from, to, name, elsewhere) in rows {
+        let said = World::default().answer(from, to, |answer| {
+            let one = |one: &Elsewhere| {
+                let addresses: Vec<String> = one.addresses.iter().map(ToString::to_string).collect();
+                format!("{} {:?}", addresses.join(" "), one.way.verdict)
+            };
+            (answer.to.name(), answer.elsewhere.iter().map(one).collect::<Vec<_>>())
+        });
+        assert_eq!(
+            (said.0.as_str(), said.1),
+            (name, elsewhere.iter().map(ToString::to_string).collect()),
+            "{from} to {to}"
+        );
+    }
 }
 
 /// What stands for ::1 is for the host alone, and nothing but nftables keeps it so.
@@ -157,16 +192,30 @@ fn published_ports_lead_to_their_container() {
     World::default().says(&[
         ("lan", "host 8080", Arrives, Some("web"), "leads to 10.64.1.2:80 of web"),
         ("lan", "198.51.100.1 8080", Arrives, Some("web"), "ct status dnat"),
-        ("lan", "host 9090", Arrives, Some("host"), "a process of the host"),
+        ("lan", "host 9090", Arrives, Some("host"), "a process of the host, and ocinet does not look whether one"),
+        ("lan", "host", Arrives, Some("host"), "it is for the host itself"),
+        (
+            "lan",
+            "host 5300",
+            OthersDecide,
+            Some("host"),
+            "5300/udp is published on addresses of IPv4 and on addresses of IPv6 alone",
+        ),
         ("lan", "web 80", Dropped, None, "guard:"),
         ("lan", "open 80", Arrives, Some("open"), "@routed accept"),
         ("lan", "open 81", Dropped, None, "@bridges drop"),
-        ("lan", "host 80", Arrives, Some("host"), "a process of the host"),
-        ("lan", "host 5432", Arrives, Some("host"), "a process of the host"),
+        (
+            "lan",
+            "host 80",
+            OthersDecide,
+            Some("host"),
+            "80/tcp is published at its own address 10.64.4.2 (the network is routed) alone, by open",
+        ),
+        ("lan", "host 5432", OthersDecide, Some("host"), "5432/tcp is published on 127.0.0.1 alone, by db"),
         ("lan", "10.64.1.1 8080", Dropped, None, "guard:"),
         ("host", "host 8080", Arrives, Some("web"), "output: jump publish"),
         ("host", "127.0.0.1 8080", Arrives, Some("web"), "output: jump publish"),
-        ("host", "127.0.0.53 8080", Arrives, Some("host"), "a process of the host"),
+        ("host", "127.0.0.53 8080", OthersDecide, Some("host"), "of 127.0.0.0/8 on 127.0.0.1 and"),
         ("host", "127.0.0.1 5432", Arrives, Some("db"), "output: jump publish"),
         ("host", "host 5432", Arrives, Some("db"), "output: jump publish"),
         ("hosts", "host 8080", Arrives, Some("web"), "what it sends is the host's"),
@@ -177,7 +226,7 @@ fn published_ports_lead_to_their_container() {
         ("two", "198.51.100.1 8086", Arrives, Some("one"), "ct status dnat"),
         ("one", "198.51.100.1 8086", Arrives, Some("one"), "ct status dnat"),
         ("closed", "10.64.2.1 8080", Dropped, None, "nothing leads out of an internal network"),
-        ("lan", "host 8084", Arrives, Some("host"), "the port is kept for closed, and leads nowhere (dormant)"),
+        ("lan", "host 8084", OthersDecide, Some("host"), "8084/tcp is kept for closed, and leads nowhere (dormant)"),
         ("lan", "127.0.0.1 8080", NoWay, None, "loopback"),
         ("lan", "192.0.2.1", OthersDecide, Some("lan"), "the host's own rules decide"),
         ("host", "lan 443", Arrives, Some("lan"), "the host's own"),
@@ -213,9 +262,9 @@ fn ipv6_has_ways_of_its_own() {
         ("plain", "six 80", NoWay, None, "no route of IPv6 to fd00:6::2"),
         ("lan", "fd00:6::2 80", Dropped, None, "guard:"),
         ("lan", "host 8010", Arrives, Some("six"), "leads to [fd00:6::2]:80 of six"),
-        ("lan", "198.51.100.1 8010", Arrives, Some("host"), "a process of the host"),
+        ("lan", "198.51.100.1 8010", OthersDecide, Some("host"), "published on addresses of IPv6 alone, by six"),
         ("host", "::1 8010", Arrives, Some("six"), "leads to [fd00:6::2]:80 of six"),
-        ("host", "::1 5432", Arrives, Some("host"), "a process of the host"),
+        ("host", "::1 5432", OthersDecide, Some("host"), "5432/tcp is published on 127.0.0.1 alone, by db"),
         ("six", "fd00:6::1 8010", Arrives, Some("six"), "the sender's address becomes the host's"),
     ]);
 }
@@ -224,7 +273,7 @@ fn ipv6_has_ways_of_its_own() {
 #[test]
 fn iptables_does_not_lead_the_loopback_of_ipv6() {
     World { keeper: Kind::IptablesNft, ..World::default() }.says(&[
-        ("host", "::1 8010", Arrives, Some("host"), "a process of the host"),
+        ("host", "::1 8010", OthersDecide, Some("host"), "addresses of IPv6 (on ::1 with nftables)"),
         ("host", "127.0.0.1 8080", Arrives, Some("web"), "output: jump publish"),
         ("lan", "host 8010", Arrives, Some("six"), "leads to [fd00:6::2]:80 of six"),
     ]);
@@ -238,7 +287,7 @@ fn without_rules_the_operator_decides() {
         ("web", "plain 80", OthersDecide, Some("plain"), "firewall = \"none\""),
         ("web", "lan 443", OthersDecide, Some("lan"), "firewall = \"none\""),
         ("lan", "web 80", OthersDecide, Some("web"), "firewall = \"none\""),
-        ("lan", "host 8080", Arrives, Some("host"), "kept for web, and leads nowhere: config.toml has firewall"),
+        ("lan", "host 8080", OthersDecide, Some("host"), "kept for web, and leads nowhere: config.toml has firewall"),
         ("host", "web 80", Arrives, Some("web"), "the host reaches its containers"),
     ]);
 }

@@ -80,6 +80,7 @@ fn port(address: Option<&str>, host: u16, container: u16) -> Value {
 
 fn sandboxes() -> Vec<Sandbox> {
     let both: &[&str] = &["10.64.1.1", "fd00:1::1"];
+    let of_udp = json!({"protocol": "udp", "host_address": null, "host_port": 5300, "container_port": 53});
     let of = |mode, number, name| Sandbox { mode, ..sandbox(number, name, &[], json!([])) };
     let mut router = sandbox(13, "router", &[("vpn", "10.64.7.2", &["10.64.7.1"])], json!([]));
     router.endpoints[0].unguarded = true;
@@ -88,7 +89,7 @@ fn sandboxes() -> Vec<Sandbox> {
     let mut keeper = sandbox(18, "keeper", &[("apart", "10.64.3.4", &["10.64.3.1"])], json!([]));
     keeper.endpoints[0].unguarded = true;
     vec![
-        sandbox(1, "web", &[("own", "10.64.1.2;fd00:1::2", both)], json!([port(None, 8080, 80)])),
+        sandbox(1, "web", &[("own", "10.64.1.2;fd00:1::2", both)], json!([port(None, 8080, 80), of_udp])),
         sandbox(2, "db", &[("own", "10.64.1.3;fd00:1::3", both)], json!([port(Some("127.0.0.1"), 5432, 5432)])),
         sandbox(3, "plain", &[("bridge", "10.90.0.2", &["10.90.0.1"])], json!([])),
         sandbox(4, "closed", &[("inside", "10.64.2.2", &[])], json!([port(None, 8084, 80)])),
@@ -146,15 +147,24 @@ fn party<'s>(text: &str, scene: &Scene<'s>) -> Party<'s> {
 impl World {
     /// The way from `from` to `to`, a port of TCP behind a blank where there is one.
     pub fn way(&self, from: &str, to: &str) -> Way {
+        self.answer(from, to, |answer| answer.way)
+    }
+
+    /// What `read` makes of the whole answer.
+    pub fn answer<T>(&self, from: &str, to: &str, read: impl FnOnce(Answer<'_>) -> T) -> T {
         let is_host = |address: IpAddr| {
             let is_gateway = |network: &Network| network.host_addresses().any(|own| own.addr() == address);
             let is_stand_in = |network: &Network| network.stand_ins().any(|own| own == address);
             let is_uplink = [UPLINK, UPLINK6].contains(&address.to_string().as_str());
             address.is_loopback() || is_uplink || self.networks.iter().any(|own| is_gateway(own) || is_stand_in(own))
         };
+        let gateways = self.networks.iter().flat_map(Network::host_addresses).map(|net| net.addr());
+        let uplinks = [UPLINK, UPLINK6].map(|address| address.parse().unwrap());
+        let addresses: Vec<IpAddr> = uplinks.into_iter().chain(gateways).collect();
         let scene = Scene {
             networks: &self.networks,
             sandboxes: &self.sandboxes,
+            addresses: &addresses,
             is_host: &is_host,
             frames_to_ip_hooks: self.frames_to_ip_hooks,
             closes: self.closes,
@@ -163,7 +173,7 @@ impl World {
         };
         let (to, port) = to.split_once(' ').map_or((to, None), |(to, port)| (to, Some(port.parse().unwrap())));
         let target = Target { party: party(to, &scene), port, protocol: Protocol::Tcp };
-        way(&scene, &party(from, &scene), &target)
+        read(answer(&scene, &party(from, &scene), target))
     }
 
     /// Every row is a way, its verdict, who gets it, and words of what is said.

@@ -13,7 +13,7 @@ use crate::engine::{Definitions, Engine, Error, Result, bundle_of};
 use crate::input::config::{Config, default_bridge};
 use crate::input::{Bundle, NetworkNamespace, Stage, State as RuntimeState};
 use crate::kernel;
-use crate::model::{ContainerId, Sandbox, State};
+use crate::model::{ContainerId, Mode, Sandbox, State};
 use crate::spec::Document;
 
 impl Engine {
@@ -23,9 +23,9 @@ impl Engine {
         let subject = format!("container {}", sandbox.container);
         let mut findings = vec![self.state_of(sandbox, &subject)];
         match self.examine() {
-            // What concerns other containers is not asked for.
+            // What concerns other containers is not asked for, nor notes on the host.
             Ok(all) => findings.extend(all.into_iter().filter(|finding| {
-                finding.is_fault() && (finding.subject == subject || !finding.subject.starts_with("container "))
+                finding.subject == subject || finding.is_fault() && !finding.subject.starts_with("container ")
             })),
             Err(error) => findings.push(Finding::unexamined("host", &error)),
         }
@@ -41,6 +41,9 @@ impl Engine {
             (State::Attached, Life::Alive) => {
                 let addresses: Vec<String> = sandbox.own_addresses().iter().map(ToString::to_string).collect();
                 let trouble = match &addresses[..] {
+                    [] if sandbox.mode == Mode::Networks => {
+                        "is attached, and on no network: it was disconnected from its last".to_owned()
+                    }
                     [] => format!("is attached, mode {}, and has no address of ocinet's", sandbox.mode),
                     all => format!("is attached, with {}", all.join(", ")),
                 };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
-use crate::decide::published;
+use crate::decide::published::dormant;
 use crate::engine::rules::{Passes, Unpassed, passed_families};
 use crate::engine::{Engine, Result};
 use crate::firewall::Kind;
@@ -37,9 +37,8 @@ impl Engine {
                 sandbox.publish.iter().flat_map(|mapping| sandbox.reached_at_host(mapping)).collect();
             findings.extend(vanished_addresses(sandbox, &at_host)?);
             findings.extend(shadowed_listeners(sandbox, &at_host, &mut listeners)?);
-            if let Some(ports) = published::dormant(sandbox.dormant_ports()) {
-                let trouble =
-                    format!("publishes {ports}, to lead nowhere: none of its networks can have that as it was chosen");
+            if let Some(ports) = dormant(sandbox, sandbox.dormant_ports()) {
+                let trouble = format!("publishes {ports}");
                 findings.push(Finding::note(format!("container {}", sandbox.container), trouble));
             }
             findings.extend(sandbox.endpoints.iter().filter(|endpoint| endpoint.unguarded).map(|endpoint| {

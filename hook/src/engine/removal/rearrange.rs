@@ -12,7 +12,7 @@ use slog::warn;
 use super::gained::{HeldBack, hold_back};
 use crate::decide::joined;
 use crate::decide::names::not_asked_by;
-use crate::decide::published::{self, PublishedBy, gained};
+use crate::decide::published::{PublishedBy, dormant, gained};
 use crate::driver::SandboxStep;
 use crate::engine::locks::{FirewallLock, change_at_firewall};
 use crate::engine::{Engine, Error, Result};
@@ -43,10 +43,8 @@ impl Engine {
         }
         self.step("route");
         let newly = after.dormant_ports().filter(|mapping| !before.is_dormant(mapping));
-        if let Some(ports) = published::dormant(newly) {
-            let container = &after.container;
-            let why = "none of its networks can have them as they are";
-            warn!(self.log, "published {ports} of container {container} lead nowhere: {why}");
+        if let Some(ports) = dormant(&after, newly) {
+            warn!(self.log, "container {} publishes {ports}", after.container);
         }
         if publish_needs(&before) == publish_needs(&after) {
             return Ok(after);

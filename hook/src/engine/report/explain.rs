@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use super::view::{NetworkKind, NetworkView};
 use crate::decide::liveness::Life;
 use crate::decide::similar;
-use crate::decide::way::{Party, Receiver, Scene, Target, Verdict, Way, Who, way};
+use crate::decide::way::{Answer, Elsewhere, Party, Receiver, Scene, Target, Verdict, Way, Who, answer};
 use crate::engine::{Engine, Error, Result, not_attached};
 use crate::kernel;
 use crate::model::{ContainerId, Family, Invalid, Network, Protocol, Sandbox, State};
@@ -54,6 +56,8 @@ pub struct Explained {
     pub to: String,
     /// The way between them.
     pub way: Way,
+    /// What becomes of it at other addresses of the host, where none was asked for.
+    pub elsewhere: Vec<Elsewhere>,
     /// The names of the containers at its ends of which a link is missing, or not as it was made: the way is another
     /// until that is mended.
     pub damaged: Vec<String>,
@@ -78,9 +82,11 @@ impl Engine {
             let is_gateway = |network: &Network| network.host_addresses().any(|own| own.addr() == address);
             address.is_loopback() || networks.iter().any(is_gateway) || own.iter().any(|net| net.addr() == address)
         };
+        let addresses = addresses_of_host(&own);
         let scene = Scene {
             networks: &networks,
             sandboxes: &sandboxes,
+            addresses: &addresses,
             is_host: &is_host,
             frames_to_ip_hooks: Family::ALL
                 .into_iter()
@@ -92,7 +98,16 @@ impl Engine {
         };
         let from = self.party(&question.from, &scene)?;
         let to = Target { party: self.party(&question.to, &scene)?, port: question.port, protocol: question.protocol };
-        let mut way = way(&scene, &from, &to);
+        let Answer { to, way, mut elsewhere } = answer(&scene, &from, to);
+        let (way, damaged) = self.as_it_is(way, &from, &sandboxes)?;
+        for other in &mut elsewhere {
+            (other.way, _) = self.as_it_is(other.way.clone(), &from, &sandboxes)?;
+        }
+        Ok(Explained { from: from.name(), to: to.name(), way, elsewhere, damaged })
+    }
+
+    /// `way` as the containers at its ends let it be, which may have ended or be damaged; with the names of the damaged.
+    fn as_it_is(&mut self, mut way: Way, from: &Party<'_>, sandboxes: &[Sandbox]) -> Result<(Way, Vec<String>)> {
         let sender = if let Who::Container(sandbox) = from.who { Some(sandbox.number) } else { None };
         let receiver = if let Some(Receiver::Container(number, _)) = way.receiver { Some(number) } else { None };
         let ends = sandboxes.iter().filter(|sandbox| [sender, receiver].contains(&Some(sandbox.number)));
@@ -112,7 +127,10 @@ impl Engine {
                 }
             }
         }
-        Ok(Explained { from: from.name(), to: to.party.name(), way, damaged })
+        if !damaged.is_empty() && matches!(way.verdict, Verdict::Arrives | Verdict::OthersDecide) {
+            way.verdict = Verdict::Damaged;
+        }
+        Ok((way, damaged))
     }
 
     /// Whom `text` means.
@@ -140,6 +158,13 @@ impl Engine {
             (Err(error), _) => Err(error),
         }
     }
+}
+
+/// The addresses of `nets` that are those of one machine, those of IPv4 first.
+fn addresses_of_host(nets: &[IpNet]) -> Vec<IpAddr> {
+    let of_one = nets.iter().map(IpNet::addr).filter(|address| of_one_machine(*address).is_ok());
+    let (v4, v6): (Vec<_>, Vec<_>) = of_one.partition(IpAddr::is_ipv4);
+    [v4, v6].concat()
 }
 
 /// `address`, where it is that of one machine, and the same by all links.

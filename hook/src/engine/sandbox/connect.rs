@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use slog::{debug, info, warn};
+use slog::{debug, info, o, warn};
 
 use super::attach::{NAMES, TRIES};
 use super::endpoint::{endpoint, name_link};
@@ -76,6 +76,7 @@ impl Engine {
         let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
         self.rules.keeper.backend_of(&row)?.ready()?;
         let (sandbox, _alone) = self.running(container)?;
+        self.log_as(&sandbox);
         let netns = self.namespace_of(&sandbox)?;
         let sandbox = match self.complete_disconnects(&sandbox)? {
             true => self.store.read().sandbox(sandbox.number)?.unwrap_or(sandbox),
@@ -91,12 +92,17 @@ impl Engine {
                     nth += 1;
                 }
                 Ok(sandbox) => {
-                    info!(self.log, "connected"; "container" => %sandbox.container, "network" => %request.network);
+                    info!(self.log, "connected"; "network" => %request.network);
                     return Ok(sandbox);
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Notes the container with what is logged from now on: `ocinet log` finds it by that.
+    pub(in crate::engine) fn log_as(&mut self, sandbox: &Sandbox) {
+        self.log = self.log.new(o!("container" => sandbox.container.to_string(), "name" => sandbox.name.to_string()));
     }
 
     /// The one sandbox of networks that is called so and is attached, as it is now, with its lock.

@@ -38,6 +38,7 @@ impl Engine {
             Err(Error::NotFound(_)) if self.keep_no_more_by_name(container, network)? => return Ok(()),
             running => running?,
         };
+        self.log_as(&sandbox);
         let key = sandbox.keeping_key();
         let netns = match self.namespace_of(&sandbox) {
             // Its endpoint goes with it. One that cannot be looked at may be on the network.
@@ -71,7 +72,7 @@ impl Engine {
             Ok(store.keep_no_more(&key, Some(network))?)
         })?;
         self.leave(&sandbox, &after, endpoint)?;
-        info!(self.log, "disconnected"; "container" => %sandbox.container, "network" => %network);
+        info!(self.log, "disconnected"; "network" => %network);
         Ok(())
     }
 

@@ -158,7 +158,7 @@ fn ports_of_a_family_that_is_left_are_dormant() -> Result<()> {
         let web = host.container("web").network("dual").publish("[::1]:8610:80,[::]:8611:80,8612:80").run()?;
         host.ocinet("network connect plain web")?.success()?;
         let left = host.ocinet("network disconnect dual web")?;
-        let said = "published ports [::1]:8610->80/tcp, [::]:8611->80/tcp of container web lead nowhere";
+        let said = "container web publishes [::1]:8610->80/tcp, [::]:8611->80/tcp, which lead nowhere (dormant)";
         ensure!(left.code == 0 && left.stderr.contains(said), "{left}");
         let dormant = |command: &str| -> Result<usize> {
             let shown = host.ocinet(command)?.success()?;
@@ -171,7 +171,7 @@ fn ports_of_a_family_that_is_left_are_dormant() -> Result<()> {
             ensure!(dormant(command)? == 2, "{command}");
         }
         let doctor = host.ocinet("doctor")?;
-        ensure!(doctor.stdout.contains("[::1]:8610->80/tcp, [::]:8611->80/tcp, to lead nowhere"), "{doctor}");
+        ensure!(doctor.stdout.contains("[::1]:8610->80/tcp, [::]:8611->80/tcp, which lead nowhere"), "{doctor}");
         host.peer().reaches(Tcp, format!("{UPLINK}:8612"))?.is("web")?;
         host.check()?;
         host.ocinet("network connect dual web")?.success()?;

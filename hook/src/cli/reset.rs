@@ -3,7 +3,7 @@ use slog::Logger;
 use ocinet::driver::Setting;
 use ocinet::engine::Result;
 use ocinet::kernel::Records;
-use ocinet::model::shown;
+use ocinet::model::{ChangedSetting, shown};
 
 use super::{Options, print};
 
@@ -42,6 +42,7 @@ impl Arguments {
             let (name, words) = (settings.last().map(Setting::dotted).unwrap_or_default(), Setting::words(settings));
             text += &format!("{name} is 0 again; if something else relies on it: sysctl -w {words}\n");
         }
+        text.extend(reset.put_back.iter().map(|ChangedSetting { key, from, .. }| format!("{key} is {from} again\n")));
         print(&text)
     }
 }

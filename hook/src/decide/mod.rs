@@ -11,6 +11,7 @@ pub mod names;
 pub mod neighbours;
 pub mod plan;
 pub mod pool;
+pub mod proxy;
 pub mod published;
 pub mod request;
 mod similar;

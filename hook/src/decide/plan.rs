@@ -150,6 +150,7 @@ pub fn endpoint(
         publishing6: None,
         gw_priority: connection.gw_priority.unwrap_or_default(),
         unguarded: connection.unguarded == Some(true),
+        ndp_proxy: network.options.ndp_proxy,
     }
 }
 

@@ -162,4 +162,18 @@ mod tests {
         assert_ne!(name("fd00::2", 0), name("fd00::3", 0));
         assert_eq!(address_of(&"ocv+a5a0002".parse().unwrap()), None, "digits only");
     }
+
+    /// The host answers for addresses of IPv6 alone, and where the network asks for that.
+    #[test]
+    fn proxies_go_with_their_endpoint() {
+        let text = r#"{"endpoint":2,"state":"attached","network":"n","driver":"bridge","bridge":"ocn-1","host_interface":"ocv0a5a0002","interface":"eth0","mac":"02:00:0a:5a:00:02","mtu":1500,"addresses":["10.90.0.2/16","2001:db8::2/80"],"gateways":[]"#;
+        let alias = Alias::Network("n".parse().unwrap());
+        let proxies = |more: &str| -> Vec<driver::Undo> {
+            let endpoint: Endpoint = serde_json::from_str(&format!("{text}{more}}}")).unwrap();
+            let steps = driver::undo(&endpoint, &alias).into_iter();
+            steps.filter(|step| matches!(step, driver::Undo::Proxy(_))).collect()
+        };
+        assert_eq!(proxies(r#","ndp_proxy":true"#), [driver::Undo::Proxy("2001:db8::2".parse().unwrap())]);
+        assert_eq!(proxies(""), []);
+    }
 }

@@ -162,7 +162,8 @@ pub fn undo(endpoint: &Endpoint, alias: &Alias) -> Vec<Undo> {
         let neighbour = wire.master().map(|link| Undo::Neighbour { link: link.clone(), address });
         [Some(Undo::Flows(address)), neighbour].into_iter().flatten()
     };
-    link.into_iter().chain(addresses.iter().map(IpNet::addr).flat_map(of_address)).collect()
+    let proxies = endpoint.proxied_addresses().map(Undo::Proxy);
+    link.into_iter().chain(addresses.iter().map(IpNet::addr).flat_map(of_address)).chain(proxies).collect()
 }
 
 /// One thing that is removed.
@@ -187,6 +188,8 @@ pub enum Undo {
         /// The address.
         address: IpAddr,
     },
+    /// The entries of ours by which the host answers its own neighbours for an address, on whichever link.
+    Proxy(Ipv6Addr),
 }
 
 /// One thing that the endpoints of a network share.

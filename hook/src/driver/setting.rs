@@ -33,6 +33,17 @@ impl Setting {
         Self::of("ipv6", link, "accept_ra", "2")
     }
 
+    /// That the host is a router to the neighbours on `link`. It forwards no packet more for that (`ip6_forward`,
+    /// net/ipv6/ip6_output.c).
+    pub fn router_by(link: &InterfaceName) -> Self {
+        Self::of("ipv6", link.as_str(), "forwarding", "1")
+    }
+
+    /// That the host answers the neighbours on `link` for the addresses of its proxy entries there.
+    pub fn answers_by(link: &InterfaceName) -> Self {
+        Self::of("ipv6", link.as_str(), "proxy_ndp", "1")
+    }
+
     /// Forwarding of packets of `family` that come in by `interface`.
     pub fn forwarding_by(interface: &InterfaceName, family: Family) -> Self {
         match family {

@@ -3,6 +3,7 @@
 //!
 //! Each of these folders imports only those before it: `namespace` < `page_cache` < `fs` < `netlink` < `firewall`.
 
+mod answering;
 mod become_program;
 mod child_process;
 mod clock;
@@ -24,6 +25,7 @@ mod survey;
 mod sysctl;
 mod terminal;
 
+pub use answering::{make_changes, put_back, settings_to_answer};
 pub use become_program::{become_program, become_reader};
 pub use child_process::start_resident;
 pub use clock::processor_time;

@@ -159,6 +159,7 @@ mod tests {
             publishing6: None,
             gw_priority: 0,
             unguarded: false,
+            ndp_proxy: false,
         }
     }
 

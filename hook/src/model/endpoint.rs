@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,9 @@ pub struct Endpoint {
     /// Whether the container may send with every address, as it asked to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unguarded: bool,
+    /// Whether the host answers its own neighbours for its addresses of IPv6.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ndp_proxy: bool,
 }
 
 /// What an endpoint has to do with the published ports of its sandbox.
@@ -113,6 +116,12 @@ impl Endpoint {
     /// Whether the default route of `family` is by it.
     pub fn has_gateway_of(&self, family: Family) -> bool {
         self.gateways().any(|gateway| Family::of(gateway) == family)
+    }
+
+    /// Its addresses for which the host answers its own neighbours.
+    pub fn proxied_addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
+        let addresses = if self.ndp_proxy { &self.addresses[..] } else { &[] };
+        addresses.iter().filter_map(|net| if let IpNet::V6(v6) = net { Some(v6.addr()) } else { None })
     }
 
     /// Its address of `family`.

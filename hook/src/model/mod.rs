@@ -1,6 +1,7 @@
 //! Plain data: what a sandbox, an endpoint, a network and a published port are. No I/O.
 
 mod alias;
+mod changed_setting;
 mod draining;
 mod endpoint;
 mod family;
@@ -16,6 +17,7 @@ mod stand_in;
 mod state;
 
 pub use alias::Alias;
+pub use changed_setting::ChangedSetting;
 pub use draining::DrainingEndpoint;
 pub use endpoint::{Endpoint, Publishing, Route, Wire};
 pub use family::{Families, Family};

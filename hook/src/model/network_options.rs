@@ -39,6 +39,10 @@ pub struct Options {
     /// How others reach it over IPv6, where that differs. Never [`GatewayMode::Isolated`].
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode6: Option<GatewayMode>,
+    /// Whether the host answers its neighbours for the containers' addresses of IPv6, where these are a part of the
+    /// range on a link of the host.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ndp_proxy: bool,
     /// The host's address for published ports that name none; without it the host's setting decides.
     #[serde(default, skip_serializing_if = "is_default")]
     pub host_binding: Option<IpAddr>,
@@ -72,6 +76,7 @@ impl Default for Options {
             masquerade: Masquerade::On,
             mode: GatewayMode::Nat,
             mode6: None,
+            ndp_proxy: false,
             host_binding: None,
             interface_prefix: None,
             trusted_interfaces: Vec::new(),
@@ -235,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_was_said_is_read_again() {
-        let text = r#"{"mtu":1400,"mtu_fixed":true,"internal":true,"icc":false,"masquerade":"192.0.2.1","mode":"isolated","host_binding":"127.0.0.1","interface_prefix":"net","trusted_interfaces":["vpn0"],"static_routes":[{"to":"10.0.0.0/8","via":"10.64.0.9"}],"dns":["192.0.2.53"],"labels":{"a":"b"}}"#;
+        let text = r#"{"mtu":1400,"mtu_fixed":true,"internal":true,"icc":false,"masquerade":"192.0.2.1","mode":"isolated","ndp_proxy":true,"host_binding":"127.0.0.1","interface_prefix":"net","trusted_interfaces":["vpn0"],"static_routes":[{"to":"10.0.0.0/8","via":"10.64.0.9"}],"dns":["192.0.2.53"],"labels":{"a":"b"}}"#;
         let options: Options = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&options).unwrap(), text);
     }

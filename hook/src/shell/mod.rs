@@ -13,7 +13,7 @@ pub use files::{files, hostname};
 pub use firewall::{load, no_flows, no_port, port};
 pub use names::{names_namespace, names_port};
 pub use pass::{accept_bridge, accept_in, firewalld_zone};
-pub use steps::{endpoint_step, in_sandbox, input_loop, network_step, sandbox_step, setting};
+pub use steps::{change, endpoint_step, in_sandbox, input_loop, network_step, proxy_entry, sandbox_step, setting};
 pub use uplinks::keep_uplinks;
 
 use crate::model::is_printable;

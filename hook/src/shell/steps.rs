@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{PID, word};
+use crate::decide::proxy::ProxyEntry;
 use crate::driver::{
     BridgeLink, EndpointStep, FilterProgram, GROUPS, GROUPS_METRIC, InterfaceIpv6, LOOPBACK_METRIC, NetworkStep,
     SandboxStep, Setting, Veth,
 };
 use crate::firewall::input_loop::{self, ADDRESS, ENTRANCE, EXIT, MAC, MTU};
-use crate::model::{Alias, Mac, StaticRoute};
+use crate::model::{Alias, ChangedSetting, Mac, StaticRoute};
 
 /// A step for all endpoints of a network.
 pub fn network_step(step: &NetworkStep) -> Vec<String> {
@@ -156,6 +157,16 @@ fn neighbour(address: IpAddr, mac: Mac, link: &str) -> String {
 /// The command that sets a sysctl.
 pub fn setting(setting: &Setting) -> String {
     format!("sysctl -qw {}={}", word(&setting.key), setting.value)
+}
+
+/// The command that changes a setting of the host's links.
+pub fn change(ChangedSetting { key, to, .. }: &ChangedSetting) -> String {
+    format!("sysctl -qw {}={to}", word(key))
+}
+
+/// The command that has the host answer its neighbours for an address.
+pub fn proxy_entry(ProxyEntry { link, address }: &ProxyEntry) -> String {
+    format!("ip -6 neigh add proxy {address} dev {} protocol 111", word(link.as_str()))
 }
 
 /// The commands that make the link pair of the input loop.

@@ -5,7 +5,7 @@ use super::bodies::{json, parsed};
 use super::entries::damaged;
 use super::key::EntryKey;
 use crate::firewall::Kind;
-use crate::model::{Families, Family};
+use crate::model::{ChangedSetting, Families, Family};
 
 /// Who switched forwarding of a family on. Where we did or were about to, rules close the host to what is not for our networks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub struct HostRow {
     pub forwarding6: Forwarding,
     /// The links, and `default`, whose `accept_ra` we raised from 1 to 2 for that.
     pub raised: Vec<String>,
+    /// The settings of its links that we changed so that it answers its neighbours, in the order of the changes.
+    pub changed: Vec<ChangedSetting>,
     /// Whether the host's own rules decide who from outside reaches a published port.
     pub respect_host_firewall: bool,
     /// Whether one of the networks in the store is internal.
@@ -61,6 +63,7 @@ impl Default for HostRow {
             forwarding,
             forwarding6: forwarding,
             raised: Vec::new(),
+            changed: Vec::new(),
             respect_host_firewall: false,
             has_internal: false,
             has_addressed: false,
@@ -79,6 +82,8 @@ struct StoredHostRow {
     forwarding6: Forwarding,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     raised: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    changed: Vec<ChangedSetting>,
     respect_host_firewall: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_internal: bool,
@@ -110,6 +115,7 @@ impl HostRow {
             forwarding: self.forwarding,
             forwarding6: self.forwarding6,
             raised: self.raised.clone(),
+            changed: self.changed.clone(),
             respect_host_firewall: self.respect_host_firewall,
             has_internal: self.has_internal,
             has_addressed: self.has_addressed,
@@ -127,6 +133,7 @@ impl HostRow {
             forwarding: row.forwarding,
             forwarding6: row.forwarding6,
             raised: row.raised,
+            changed: row.changed,
             respect_host_firewall: row.respect_host_firewall,
             has_internal: row.has_internal,
             has_addressed: row.has_addressed,

@@ -6,8 +6,8 @@ use super::key::EntryKey;
 use super::*;
 use crate::firewall::Kind;
 use crate::model::{
-    Endpoint, Family, HostAddress, Key, Mode, Namespace, NetnsLocator, Network, PortMapping, Protocol, Publishing,
-    Route, Sandbox, State, Subnet, Wire,
+    ChangedSetting, Endpoint, Family, HostAddress, Key, Mode, Namespace, NetnsLocator, Network, PortMapping, Protocol,
+    Publishing, Route, Sandbox, State, Subnet, Wire,
 };
 
 mod changes;
@@ -67,6 +67,7 @@ fn sandbox(id: &str, last_octet: u8, ports: &[(HostAddress, u16, u16)]) -> Sandb
         publishing6: None,
         gw_priority: 0,
         unguarded: false,
+        ndp_proxy: false,
     };
     let publish = ports.iter().map(|&(host_address, host_port, count)| PortMapping {
         protocol: Protocol::Tcp,
@@ -388,4 +389,18 @@ fn raised_links_are_known_until_they_are_lowered() {
     assert_eq!(after(&|write| write.set_forwarding(Family::V6, Forwarding::Ours)), ["default", "lo", "eth0"]);
     assert_eq!(after(&|write| write.set_forwarding(Family::V4, Forwarding::OfOthers)), ["default", "lo", "eth0"]);
     assert_eq!(after(&|write| write.set_forwarding(Family::V6, Forwarding::OfOthers)), Vec::<String>::new());
+}
+
+/// A setting that was changed again is put back to what it was at first.
+#[test]
+fn changed_settings_keep_their_first_value() {
+    let scratch = Scratch::new("changed");
+    let mut store = scratch.open("a");
+    let change = |key: &str, from: &str| ChangedSetting { key: key.into(), from: from.into(), to: "1".into() };
+    let mut after = |changes: &[ChangedSetting]| {
+        store.write::<_, Error>(|write| write.add_changed(changes)).unwrap();
+        store.read().host_row().unwrap().changed
+    };
+    assert_eq!(after(&[change("a", "0"), change("b", "0")]).len(), 2);
+    assert_eq!(after(&[change("b", "2"), change("c", "0")]), [change("a", "0"), change("b", "0"), change("c", "0")]);
 }

@@ -14,8 +14,8 @@ use super::version::VERSION;
 use super::{Forwarding, HostRow, Result};
 use crate::firewall::Kind;
 use crate::model::{
-    DrainingEndpoint, Endpoint, Family, FileIdentity, KeptConnection, KeptContainer, Key, Network, NetworkName,
-    Options, Sandbox, State,
+    ChangedSetting, DrainingEndpoint, Endpoint, Family, FileIdentity, KeptConnection, KeptContainer, Key, Network,
+    NetworkName, Options, Sandbox, State,
 };
 
 /// How many changes are kept. Who follows the store and is further behind reads all of it.
@@ -121,6 +121,18 @@ impl<'c> Write<'c> {
         let mut row = self.host_row()?;
         let new: Vec<String> = links.iter().filter(|link| !row.raised.contains(link)).cloned().collect();
         row.raised.extend(new);
+        self.set_host_row(&row)
+    }
+
+    /// Remembers settings that we are about to change. Of one that is known, the value that it had first stays.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn add_changed(&self, changes: &[ChangedSetting]) -> Result<()> {
+        let mut row = self.host_row()?;
+        let is_new = |change: &&ChangedSetting| !row.changed.iter().any(|known| known.key == change.key);
+        let new: Vec<ChangedSetting> = changes.iter().filter(is_new).cloned().collect();
+        row.changed.extend(new);
         self.set_host_row(&row)
     }
 

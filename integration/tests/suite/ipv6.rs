@@ -5,6 +5,7 @@ mod by_default_route;
 mod default_bridge;
 mod engines;
 mod loopback;
+mod ndp_proxy;
 mod neighbours;
 mod published;
 

@@ -133,6 +133,7 @@ fn options(network: &model::Network) -> Map {
     let mode = |mode: GatewayMode| (mode != GatewayMode::Nat).then(|| mode.to_string());
     add("com.docker.network.bridge.gateway_mode_ipv4", mode(set.mode));
     add("com.docker.network.bridge.gateway_mode_ipv6", mode(set.mode_of(Family::V6)).filter(|_| network.has_ipv6()));
+    add("ndp_proxy", set.ndp_proxy.then(|| true.to_string()));
     add("com.docker.network.bridge.host_binding_ipv4", set.host_binding.map(|address| address.to_string()));
     add("com.docker.network.container_iface_prefix", set.interface_prefix.as_ref().map(ToString::to_string));
     if let Masquerade::Outbound(address) = set.masquerade {

@@ -11,7 +11,7 @@ use crate::firewall::{InputLoop, Kind, NetworkNeeds, input_loop, iptables};
 use crate::input::config::PublishedPorts;
 use crate::kernel::perform::{self, EndpointFault, NetworkFault};
 use crate::kernel::{self, Place};
-use crate::model::{Alias, Endpoint, Family, InterfaceName, Mode, Network, Sandbox, State};
+use crate::model::{Alias, ChangedSetting, Endpoint, Family, InterfaceName, Mode, Network, Sandbox, State};
 use crate::store::HostRow;
 
 /// The trouble with what no container owns.
@@ -48,6 +48,8 @@ impl Engine {
         findings.extend(self.stray_links()?.into_iter().map(stray));
         let stray = |(link, address)| Finding::ours(format!("neighbour entry {address} of {link}"), NO_OWNER);
         findings.extend(self.stray_neighbours()?.into_iter().map(stray));
+        let stray = |entry| Finding::ours(format!("proxy entry {entry}"), NO_OWNER);
+        findings.extend(self.stray_proxies()?.into_iter().map(stray));
         Ok(findings)
     }
 
@@ -92,6 +94,11 @@ impl Engine {
                 let fault = self.fault_of(sandbox, endpoint, step)?;
                 findings.extend(fault.map(|fault| Finding::ours(subject, trouble_of_endpoint(endpoint, fault))));
             }
+            let entries = self.entries_for(&[endpoint])?;
+            findings.extend(self.missing_entries(entries)?.into_iter().map(|entry| {
+                let trouble = format!("is not found by neighbours of the host: a proxy entry is missing, {entry}");
+                Finding::ours(subject, trouble)
+            }));
             if let Some(link) = endpoint.wire.host_link()
                 && self.links.has_peer_down(link)?
             {
@@ -163,10 +170,28 @@ impl Engine {
                 Err(error) => findings.push(Finding::unexamined(format!("network {}", network.name), &error)),
             }
         }
+        match self.examine_answering() {
+            Ok(found) => findings.extend(found),
+            Err(error) => findings.push(Finding::unexamined("answers to neighbours of the host", &error)),
+        }
         if has_names {
             findings.extend(self.examine_names());
         }
         Ok(findings)
+    }
+
+    /// The settings of the host's links by which it answers neighbours for containers.
+    fn examine_answering(&mut self) -> Result<Vec<Finding>> {
+        let sandboxes = self.store.read().sandboxes()?;
+        let endpoints: Vec<&Endpoint> = sandboxes.iter().flat_map(Sandbox::wired_endpoints).collect();
+        let entries = self.entries_for(&endpoints)?;
+        // What protects the host's own routes from such a change is none of the containers' needs.
+        let needed = self.settings_for(&entries)?.into_iter().filter(|setting| !setting.key.ends_with("/accept_ra"));
+        let finding = |ChangedSetting { key, from, .. }| {
+            let trouble = format!("is {from}: neighbours of the host find no container by their NDP proxy");
+            Finding::ours(format!("sysctl {key}"), trouble)
+        };
+        Ok(needed.map(finding).collect())
     }
 
     fn examine_network(&mut self, network: &Network, guarded: bool) -> Result<Vec<Finding>> {

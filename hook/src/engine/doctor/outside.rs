@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Finding, uplinks};
 use crate::decide::ipam::{self, Standing};
 use crate::decide::neighbours;
+use crate::decide::proxy;
 use crate::decide::published::dormant;
 use crate::engine::rules::{Passes, Unpassed, passed_families};
 use crate::engine::{Engine, Result};
@@ -131,7 +132,8 @@ fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
 fn routes(links: &mut HostLinks, network: &Network) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let Some(link) = network.link() else { return Ok(findings) };
-    let routes = links.host_routes(link, network.families())?;
+    let routes =
+        proxy::minded(links.host_routes(link, network.families())?, &proxy::ranges(&network.options, &network.subnets));
     for subnet in &network.subnets {
         let (range, name) = (subnet.range, &network.name);
         for route in &routes {

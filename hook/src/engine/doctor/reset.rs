@@ -11,7 +11,7 @@ use crate::engine::rules::forward_no_more;
 use crate::engine::{Engine, Error, Failures, Member, NAMESPACE, Result};
 use crate::firewall::Kind;
 use crate::kernel::{self, Place, perform};
-use crate::model::{Alias, Key, Sandbox, State};
+use crate::model::{Alias, ChangedSetting, Key, Sandbox, State};
 use crate::store::{Store, Writing};
 
 /// What a reset took off the host.
@@ -29,6 +29,8 @@ pub struct Reset {
     pub passes: Vec<String>,
     /// The settings of IP forwarding that we had switched on and that are off again, of each family by itself.
     pub forwarding_off: Vec<Vec<Setting>>,
+    /// The settings of the host's links that have their earlier values again.
+    pub put_back: Vec<ChangedSetting>,
     /// The chains that stay because the operator has rules in them.
     pub operators_chains: Vec<&'static str>,
     /// The socket of a service that runs, or that a service manager listens on for it: it stays.
@@ -83,6 +85,7 @@ impl Engine {
             return Err(Error::Conflict(format!("container {} is being detached; try again", draining.container)));
         }
         reset.forwarding_off = forward_no_more(&self.store)?;
+        reset.put_back = self.answer_no_more()?;
         reset.shared = self.remove_shared()?;
         reset.passes = self.rules.passes.remove()?;
         for (kind, inventory) in kernel::loaded()? {

@@ -33,6 +33,7 @@ impl Engine {
         failures.note("name server", renewed)?;
         self.adopt()?;
         self.forget_stray_neighbours()?;
+        self.forget_stray_proxies()?;
         let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
         let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
         for network in self.networks_in_use()? {
@@ -105,6 +106,8 @@ impl Engine {
                 };
                 failures.note(format!("network {}", network.name), rejoined)?;
             }
+            let answered = self.answer_for(endpoint);
+            failures.note(format!("network {}", network.name), answered)?;
         }
         if broken.is_empty() {
             return failures.into_result();

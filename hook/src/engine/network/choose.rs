@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::define::default_interface;
 use crate::decide::ipam::{self, HostRoute, Standing};
 use crate::decide::pool::{self, Choice, Taken};
+use crate::decide::proxy;
 use crate::engine::{Error, Result};
 use crate::firewall::input_loop::{ENTRANCE, EXIT};
 use crate::input::config::{self, Config};
@@ -64,6 +65,7 @@ impl Others {
         };
         let routes = links.host_routes(&link, definition.families)?;
         definition.link = Some(link);
+        let routes = proxy::minded(routes, &proxy::ranges(&definition.options, &definition.subnets));
         let ranges = definition.subnets.iter().map(|subnet| self.free_range(subnet.range, &routes));
         let mut hidden: Vec<Hidden> = ranges.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         for family in definition.open_families().iter() {

@@ -5,6 +5,7 @@ mod declared;
 mod define;
 mod definitions;
 mod macs;
+mod proxy;
 mod shared;
 
 pub use define::default_network;

@@ -14,6 +14,8 @@ impl Engine {
         let has_rules = self.rules.keeper.kind(&self.store)?.has_rules();
         if has_rules && not_forwarded(needs.iter())?.contains(Family::V6) {
             self.rules.forward(Families::default().with(Family::V6), &mut self.store, &mut self.links)?;
+            // It took forwarding from the links on which the host answers its neighbours, too.
+            self.answer_for_all()?;
         }
         self.rules.repair(&self.store, &mut self.links)
     }

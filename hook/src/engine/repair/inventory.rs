@@ -270,6 +270,7 @@ fn endpoint(seen: &SeenLink, network: &Network, wire: Wire) -> Endpoint {
         publishing6: None,
         gw_priority: 0,
         unguarded: *unguarded,
+        ndp_proxy: network.options.ndp_proxy,
     }
 }
 

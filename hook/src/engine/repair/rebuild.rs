@@ -103,6 +103,7 @@ impl Engine {
         self.store = context.rebuild(Some((&self.store, error)))?;
         self.adopt()?;
         self.forget_stray_neighbours()?;
+        self.forget_stray_proxies()?;
         self.rules.reload_if_different(&self.store, &mut self.links)
     }
 

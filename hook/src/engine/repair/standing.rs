@@ -29,9 +29,10 @@ impl Engine {
                 }
             }
         }
-        for Connected { network, steps, .. } in &connected {
+        for Connected { endpoint, network, steps } in &connected {
             if let Some(network) = network {
                 self.restore_missing(sandbox, network, steps)?;
+                self.answer_for(endpoint)?;
             }
         }
         Ok(true)
@@ -64,7 +65,7 @@ impl Engine {
                     return Ok(true);
                 }
             }
-            if network.is_none() {
+            if network.is_none() || !self.answers_for(endpoint)? {
                 return Ok(true);
             }
         }

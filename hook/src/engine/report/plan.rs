@@ -292,6 +292,10 @@ impl Engine {
             work.new.extend(link_of(endpoint));
             work.commands.extend(steps.endpoint.iter().flat_map(|step| shell::endpoint_step(step, shell::PID)));
             work.commands.extend(shell::in_sandbox(&steps.sandbox));
+            let entries = self.entries_for(&[endpoint])?;
+            work.commands.extend(self.settings_for(&entries)?.iter().map(shell::change));
+            work.commands.extend(entries.iter().map(shell::proxy_entry));
+            work.new.extend(entries.iter().map(|entry| format!("proxy entry {entry}")));
         }
         Ok(())
     }

@@ -258,7 +258,7 @@ impl Engine {
         self.step("links");
         perform::inside(netns, &sandbox, peer)?;
         self.step("sandbox");
-        Ok(())
+        self.answer_for(endpoint)
     }
 
     fn provide_files(&mut self, request: &Request, sandbox: &Sandbox, target: &AttachTarget) -> Result<()> {

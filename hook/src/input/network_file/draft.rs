@@ -77,6 +77,7 @@ impl Draft {
             "mode" => options.mode = parsed(text)?,
             "gateway_mode_ipv4" => self.mode4 = Some(parsed(text)?),
             "mode6" | "gateway_mode_ipv6" => options.mode6 = Some(parsed(text)?),
+            "ndp_proxy" | "ndp-proxy" => options.ndp_proxy = truth(value)?,
             "host_binding" | "host_binding_ipv4" => {
                 // Docker's default, which is every address.
                 options.host_binding = if value == "0.0.0.0" { None } else { Some(address(text)?) };
@@ -159,8 +160,8 @@ fn other(key: &str, value: &str) -> Read<()> {
         "inhibit_ipv4" | "no_default_route" | "vlan" | "vrf" | "metric" | "parent"
         | "host_ipv6" | "outbound_addr6" | "host_binding_ipv6" => Err("is not built yet".into()),
         _ => Err(
-            "is no option; there are bridge, ipv4, ipv6, mtu, icc, masquerade, outbound, host_binding, mode, mode6, interface_prefix, \
-                  trusted_interfaces, route, and Docker's names of them"
+            "is no option; there are bridge, ipv4, ipv6, mtu, icc, masquerade, outbound, host_binding, mode, mode6, ndp_proxy, \
+                  interface_prefix, trusted_interfaces, route, and Docker's names of them"
                 .into(),
         ),
     }
@@ -208,6 +209,7 @@ mod tests {
             ("interface_prefix", "net"),
             ("trusted_interfaces", "vpn0,vpn1"),
             ("isolate", "true"),
+            ("ndp-proxy", "false"),
         ];
         let draft = set(&docker).unwrap();
         assert_eq!(draft, set(&ours).unwrap());
@@ -245,6 +247,7 @@ mod tests {
             ("mtu", "67", "from 68"),
             ("icc", "perhaps", "neither true nor false"),
             ("masquerade", "perhaps", "on, off"),
+            ("ndp_proxy", "perhaps", "neither true nor false"),
             ("mode", "unmanaged", "there are nat, routed and isolated"),
             ("com.docker.network.bridge.gateway_mode_ipv4", "nat-unprotected", "every port"),
             ("com.docker.network.bridge.inhibit_ipv4", "true", "not built yet"),

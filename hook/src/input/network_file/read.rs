@@ -72,6 +72,7 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
         masquerade: keys.take("masquerade", masquerade)?.unwrap_or_default(),
         mode: keys.take("mode", parsed)?.unwrap_or_default(),
         mode6: keys.take("mode6", parsed)?,
+        ndp_proxy: keys.take("ndp_proxy", yes_or_no)?.unwrap_or(default.ndp_proxy),
         host_binding: keys.take("host_binding", address)?,
         interface_prefix: keys.take("interface_prefix", prefix)?,
         trusted_interfaces: keys.take("trusted_interfaces", list(parsed))?.unwrap_or_default(),
@@ -89,6 +90,9 @@ fn options(keys: &mut Keys) -> Result<Options, Invalid> {
 pub(super) fn check_together(definition: &Definition) -> Result<(), Invalid> {
     let Definition { subnets, options, .. } = definition;
     check_ways_in(options, definition.families)?;
+    if options.ndp_proxy && !(options.is_routed(Family::V6) && definition.families.contains(Family::V6)) {
+        return Err(Invalid::new("ndp_proxy", true, "is for networks of mode routed with IPv6"));
+    }
     if definition.families.contains(Family::V6) && options.mtu_fixed && options.mtu < IPV6_MIN_MTU {
         let why = format!("is too small for IPv6, which needs {IPV6_MIN_MTU}");
         return Err(Invalid::new("mtu", options.mtu, why));

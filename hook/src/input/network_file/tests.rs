@@ -47,6 +47,14 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
+fn a_proxy_is_written_again() {
+    let text = "driver = \"bridge\"\nipv6 = true\nmode = \"routed\"\nndp_proxy = true\n";
+    let definition = read(text).unwrap();
+    assert!(definition.options.ndp_proxy);
+    assert_eq!(definition.text(), text);
+}
+
+#[test]
 fn all_may_be_left_open() {
     let definition = read("").unwrap();
     assert_eq!(definition, Definition::new("web".parse().unwrap()));
@@ -68,6 +76,9 @@ fn every_mistake_is_named_with_file_key_and_value() {
         ("mode = \"isolated\"", "mode \"isolated\"", "internal networks alone"),
         ("mode = \"routed\"\ninternal = true", "mode \"routed\"", "does not"),
         ("mode = \"routed\"\nmasquerade = \"192.0.2.1\"", "mode \"routed\"", "masquerade"),
+        ("mode = \"routed\"\nndp_proxy = true", "ndp_proxy \"true\"", "mode routed with IPv6"),
+        ("ipv6 = true\nndp_proxy = true", "ndp_proxy \"true\"", "mode routed with IPv6"),
+        ("ndp_proxy = 1", "ndp_proxy \"1\"", "neither true nor false"),
         ("bridge = \"abcdefghijklmnop\"", "bridge \"abcdefghijklmnop\"", "15 bytes"),
         ("bridge = true", "bridge \"true\"", "quotes"),
         ("mtu = \"1400\"", "mtu \"1400\"", "no number from 68 to 65535"),

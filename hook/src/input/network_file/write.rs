@@ -55,6 +55,9 @@ impl Definition {
             line(text, "mode", &quoted(options.mode));
         }
         options.mode6.iter().for_each(|mode| line(text, "mode6", &quoted(mode)));
+        if options.ndp_proxy {
+            line(text, "ndp_proxy", &true);
+        }
         options.host_binding.iter().for_each(|address| line(text, "host_binding", &quoted(address)));
         options.interface_prefix.iter().for_each(|prefix| line(text, "interface_prefix", &quoted(prefix)));
         if !options.trusted_interfaces.is_empty() {

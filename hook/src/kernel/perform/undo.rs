@@ -46,5 +46,9 @@ pub fn undo(links: &mut HostLinks, flows: &mut Flows, step: &Undo) -> Result<()>
         },
         Undo::Flows(address) => flows.conntrack()?.forget_flows_of(&[*address]),
         Undo::Neighbour { link, address } => links.forget_neighbour(link, *address),
+        Undo::Proxy(address) => {
+            let entries = links.proxy_entries()?.into_iter().filter(|entry| entry.address == *address);
+            entries.into_iter().try_for_each(|entry| links.remove_proxy_entry(&entry))
+        }
     }
 }

@@ -176,6 +176,7 @@ impl EndpointRow {
             publishing6: None,
             gw_priority: 0,
             unguarded: false,
+            ndp_proxy: false,
         }
     }
 }

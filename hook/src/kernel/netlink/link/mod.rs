@@ -10,6 +10,7 @@ mod loopback;
 mod mtu;
 mod neighbour;
 mod nsid;
+mod proxy;
 mod read;
 mod route;
 mod sources;

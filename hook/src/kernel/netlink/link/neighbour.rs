@@ -16,7 +16,7 @@ use crate::kernel::error::{Doing, Error, Result};
 use crate::model::{InterfaceName, Mac};
 
 /// Marks our neighbour entries, `protocol 111` in ip-neighbour(8): an operator may have permanent ones on our bridges.
-const OURS: NeighbourAttribute = NeighbourAttribute::Protocol(RouteProtocol::Other(111));
+pub(super) const OURS: NeighbourAttribute = NeighbourAttribute::Protocol(RouteProtocol::Other(111));
 
 impl HostLinks {
     /// Gives the host permanent neighbour entries for the addresses of the container at `port`, whose link has `index`,
@@ -130,11 +130,11 @@ fn at_port(index: u32, mac: Mac) -> NeighbourMessage {
     entry
 }
 
-fn told(answer: RouteNetlinkMessage) -> Option<NeighbourMessage> {
+pub(super) fn told(answer: RouteNetlinkMessage) -> Option<NeighbourMessage> {
     if let RouteNetlinkMessage::NewNeighbour(entry) = answer { Some(entry) } else { None }
 }
 
-fn address(entry: &NeighbourMessage) -> Option<IpAddr> {
+pub(super) fn address(entry: &NeighbourMessage) -> Option<IpAddr> {
     entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some((*v4).into()),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some((*v6).into()),

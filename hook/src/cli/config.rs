@@ -3,10 +3,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use ocinet::engine::Result;
+use ocinet::engine::{Error, Result};
 use ocinet::input::config::Config;
 use ocinet::kernel;
-use ocinet::model::shown;
+use ocinet::model::{Invalid, shown};
 
 use super::{Options, print, print_json};
 
@@ -15,7 +15,8 @@ use super::{Options, print, print_json};
 pub enum Command {
     /// Check config.toml and the definitions of networks
     ///
-    /// The exit code is 2 where something in them would be refused. All of it is told, not the first alone.
+    /// A line for each mistake, with the line of the file. Whether settings go together is told once each of them can be
+    /// read. The exit code is 2 where something would be refused.
     #[command(after_help = "Example:\n  ocinet config check")]
     Check,
     /// Show the settings that hold, and where each is from
@@ -42,33 +43,69 @@ impl Command {
     }
 }
 
-/// A line for each file. The first error that there is decides the exit code.
+/// A line for each file that can be used, and for each mistake in another. The first error decides the exit code.
 fn check(options: &Options) -> Result<()> {
     let path = options.config_dir.join(FILE);
-    let (mut text, mut first) = (String::new(), None);
-    let mut note = |subject: String, result: Result<&str>| match result {
-        Ok(state) => text += &format!("{subject}: {state}\n"),
-        Err(error) => {
-            text += &format!("{subject}: {}\n", shown(&error.to_string()));
-            first.get_or_insert(error);
-        }
-    };
-    let state = if kernel::is_gone(&path) { "is not there: the defaults hold" } else { "can be used" };
-    note(path.display().to_string(), options.config().map(|_| state));
+    let mut checked = Checked::default();
+    let state = if kernel::is_gone(&path) { "is not there: the defaults hold" } else { USABLE };
+    let mistakes = || Ok(Config::mistakes(&text(&path)?, &path.to_string_lossy()));
+    checked.note(&path.display().to_string(), options.config().map(|_| state), mistakes);
     let definitions = options.definitions();
     match definitions.all() {
         Ok(all) => {
             for (name, definition) in all {
-                note(format!("network {name}"), definition.map(|_| "can be used"));
+                let mistakes = || definitions.mistakes(&name);
+                checked.note(&format!("network {name}"), definition.map(|_| USABLE), mistakes);
             }
         }
-        Err(error) => note("networks".into(), Err(error)),
+        Err(error) => checked.refuse("networks", error),
     }
     for (name, overlap) in definitions.overlapping().unwrap_or_default() {
-        note(format!("network {name}"), Err(overlap.into()));
+        checked.refuse(&format!("network {name}"), overlap.into());
     }
-    print(&text)?;
-    first.map_or(Ok(()), Err)
+    print(&checked.text)?;
+    checked.first.map_or(Ok(()), Err)
+}
+
+const USABLE: &str = "can be used";
+
+/// What was found of the files.
+#[derive(Default)]
+struct Checked {
+    text: String,
+    first: Option<Error>,
+}
+
+impl Checked {
+    /// Notes what a hook makes of the file of `subject`: where that refuses it, all of its `mistakes`, each on a line. A file
+    /// that cannot be read has none.
+    fn note(&mut self, subject: &str, found: Result<&str>, mistakes: impl FnOnce() -> Result<Vec<Invalid>>) {
+        let error = match found {
+            Ok(state) => return self.text += &format!("{subject}: {state}\n"),
+            Err(error) => error,
+        };
+        let mut all: Vec<String> = mistakes().unwrap_or_default().iter().map(ToString::to_string).collect();
+        if all.is_empty() {
+            all.push(error.to_string());
+        }
+        all.iter().for_each(|mistake| self.line(subject, mistake));
+        self.first.get_or_insert(error);
+    }
+
+    fn refuse(&mut self, subject: &str, error: Error) {
+        self.line(subject, &error.to_string());
+        self.first.get_or_insert(error);
+    }
+
+    fn line(&mut self, subject: &str, said: &str) {
+        self.text += &format!("{subject}: {}\n", shown(said));
+    }
+}
+
+/// What the file at `path` says; nothing where it is not there.
+fn text(path: &Path) -> Result<String> {
+    let bytes = kernel::read_regular(path, Config::MAX_BYTES)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A setting that holds.
@@ -86,8 +123,7 @@ impl Show {
         let path = options.config_dir.join(FILE);
         // One that cannot be used is refused with its line, as a hook would.
         options.config()?;
-        let text = kernel::read_regular(&path, Config::MAX_BYTES)?.unwrap_or_default();
-        let settings = settings(&String::from_utf8_lossy(&text));
+        let settings = settings(&text(&path)?);
         if self.json {
             let all: BTreeMap<_, _> = settings.iter().map(|one| (one.name, one.json(&path))).collect();
             return print_json(&all);

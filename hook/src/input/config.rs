@@ -2,16 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
-use serde::Deserialize;
+use toml::Value;
 
-use super::toml_text;
+use super::toml_file::{self, Keys, Read, each, number, one_of, text, yes_or_no};
 use crate::model::{Families, Family, Invalid, NAME_SERVERS, NetworkName, Subnet};
 
 /// The host's settings; every one has a default.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Wires containers without any `io.ocinet.*` annotation too, as this value of `io.ocinet.network` would.
     pub default_network: Option<String>,
@@ -34,7 +34,6 @@ pub struct Config {
     /// the host does not become an open router.
     pub close_forwarding: bool,
     /// Where the file is; the definitions of networks are in its folder `networks`.
-    #[serde(skip)]
     pub directory: PathBuf,
 }
 
@@ -63,8 +62,7 @@ impl Default for Config {
 }
 
 /// One of the setting `network_pools`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     /// The range that it divides.
     pub base: Ipv4Net,
@@ -80,8 +78,7 @@ impl Pool {
 }
 
 /// The setting `firewall`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firewall {
     /// nftables where it can be had, else iptables.
     Auto,
@@ -94,8 +91,7 @@ pub enum Firewall {
 }
 
 /// The setting `published_ports`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishedPorts {
     /// Everybody reaches them, whatever the host's own rules say of what comes in.
     Open,
@@ -216,38 +212,37 @@ impl Config {
     pub const MAX_BYTES: usize = 1 << 20;
 
     /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    /// The first mistake, when it says what it may not.
     pub fn parse(text: &str, path: &str) -> Result<Self, Invalid> {
-        let mut config: Self =
-            toml::from_str(text).map_err(|error| toml_text::mistake(&format!("config {path}"), text, &error))?;
-        if let Some(range) = config.subnet.filter(|range| range.prefix_len() > 29) {
-            return Err(Invalid::new(
-                format!("config {path}: subnet"),
-                range,
-                "has no room for containers; /29 is the least",
-            ));
+        Self::read(text, path).map_err(toml_file::first)
+    }
+
+    /// All for which [`Config::parse`] would refuse the file.
+    pub fn mistakes(text: &str, path: &str) -> Vec<Invalid> {
+        Self::read(text, path).err().unwrap_or_default()
+    }
+
+    fn read(text: &str, path: &str) -> Result<Self, Vec<Invalid>> {
+        let directory = Path::new(path).parent().unwrap_or(Path::new(""));
+        toml_file::read(&format!("config {path}"), text, |keys| Some(Self::of_keys(keys, directory)))
+    }
+
+    fn of_keys(keys: &mut Keys, directory: &Path) -> Self {
+        let default = Self::unread(directory);
+        Self {
+            default_network: keys.take("default_network", |value| text(value).map(str::to_owned)),
+            subnet: keys.take("subnet", range_of_bridge),
+            ipv6: keys.take("ipv6", yes_or_no).unwrap_or(default.ipv6),
+            network_pools: keys.tables("network_pools", pool).unwrap_or(default.network_pools),
+            dns_fallback: keys.take("dns_fallback", each(address)).unwrap_or(default.dns_fallback),
+            firewall: keys.take("firewall", one_of(FIREWALLS)).unwrap_or(default.firewall),
+            publish_default_address: keys.take("publish_default_address", address),
+            published_ports: keys.take("published_ports", one_of(PUBLISHED_PORTS)).unwrap_or(default.published_ports),
+            close_forwarding: keys.take("close_forwarding", yes_or_no).unwrap_or(default.close_forwarding),
+            directory: default.directory,
         }
-        if let Some(range) = config.subnet.filter(|range| !is_for_hosts(range)) {
-            let why = "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
-            return Err(Invalid::new(format!("config {path}: subnet"), range, why));
-        }
-        let has_server = |range: &Ipv4Net| NAME_SERVERS.into_iter().find(|server| IpNet::V4(*range).contains(server));
-        if let Some((range, server)) = config.subnet.and_then(|range| Some((range, has_server(&range)?))) {
-            let why = format!("has {server}, where containers ask for names");
-            return Err(Invalid::new(format!("config {path}: subnet"), range, why));
-        }
-        for Pool { base, size } in &config.network_pools {
-            let why = match *size {
-                _ if !is_for_hosts(base) => {
-                    "is no range for networks: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3"
-                }
-                size if size > 29 => "is divided into ranges without room for containers; /29 is the least",
-                size if size < base.prefix_len() => "is smaller than the ranges that it is divided into",
-                _ => continue,
-            };
-            return Err(Invalid::new(format!("config {path}: network_pools"), format!("{base} by /{size}"), why));
-        }
-        config.directory = Path::new(path).parent().unwrap_or(Path::new("")).to_owned();
-        Ok(config)
     }
 
     /// The families of the network `bridge`.
@@ -266,6 +261,53 @@ impl Config {
         let ranges: Vec<_> = self.subnet.map_or_else(|| defaults.collect(), |range| vec![range]);
         ranges.into_iter().filter_map(|range| Subnet::with_first_gateway(range.into()))
     }
+}
+
+const FIREWALLS: &[(&str, Firewall)] = &[
+    ("auto", Firewall::Auto),
+    ("nftables", Firewall::Nftables),
+    ("iptables", Firewall::Iptables),
+    ("none", Firewall::None),
+];
+
+const PUBLISHED_PORTS: &[(&str, PublishedPorts)] =
+    &[("open", PublishedPorts::Open), ("respect-host-firewall", PublishedPorts::RespectHostFirewall)];
+
+fn address<T: FromStr>(value: &Value) -> Read<T> {
+    text(value)?.parse().map_err(|_| "is no address".into())
+}
+
+fn range(value: &Value) -> Read<Ipv4Net> {
+    text(value)?.parse().map_err(|_| "is no range ADDRESS/PREFIX of IPv4".into())
+}
+
+fn range_of_bridge(value: &Value) -> Read<Ipv4Net> {
+    let range = range(value)?;
+    if range.prefix_len() > 29 {
+        return Err("has no room for containers; /29 is the least".into());
+    }
+    if !is_for_hosts(&range) {
+        return Err(
+            "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3".into()
+        );
+    }
+    match NAME_SERVERS.into_iter().find(|server| IpNet::V4(range).contains(server)) {
+        Some(server) => Err(format!("has {server}, where containers ask for names")),
+        None => Ok(range),
+    }
+}
+
+fn pool(keys: &mut Keys) -> Option<Pool> {
+    let base = keys.need("base", |value| {
+        let why = "is no range for networks: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
+        range(value).and_then(|range| if is_for_hosts(&range) { Ok(range) } else { Err(why.into()) })
+    });
+    let size = keys.need("size", number(0, 29));
+    let pool = Pool { base: base?, size: u8::try_from(size?).ok()? };
+    if pool.size < pool.base.prefix_len() {
+        keys.wrong("size", &pool.size, format!("is smaller than {}, which is divided into ranges of it", pool.base));
+    }
+    Some(pool)
 }
 
 /// Whether hosts can have the addresses of `range` (RFC 6890, section 2.2.2).
@@ -294,10 +336,29 @@ mod tests {
     }
 
     #[test]
+    fn all_mistakes_are_told_with_their_lines() {
+        let text = "firewall = \"nft\"\nipv6 = 1\nsubnet = \"10.0.0.0/30\"\nnetwork_pools = [\n  { base = \"10.0.0.0/8\" },\n  \
+                    { base = \"10.0.0.0/16\", size = 8, x = 1 },\n]\nnetwork-pools = []\n";
+        let told: Vec<_> = Config::mistakes(text, "/c").iter().map(ToString::to_string).collect();
+        let expected = [
+            "config /c, line 1: firewall \"nft\": is none of auto, nftables, iptables, none",
+            "config /c, line 2: ipv6 \"1\": is neither true nor false",
+            "config /c, line 3: subnet \"10.0.0.0/30\": has no room for containers; /29 is the least",
+            "config /c, line 5: network_pools 1: size \"\": is missing",
+            "config /c, line 6: network_pools 2: size \"8\": is smaller than 10.0.0.0/16, which is divided into ranges of it",
+            "config /c, line 6: network_pools 2: x \"1\": is no key; there are base, size",
+        ];
+        assert_eq!(told[..6], expected);
+        assert!(told.len() == 7 && told[6].starts_with("config /c, line 8: network-pools"), "{told:?}");
+        assert_eq!(Config::parse(text, "/c").unwrap_err().to_string(), told[0]);
+        assert!(Config::mistakes("network_pools = []\ndns_fallback = [\"fd00::1\", \"fd00::1\"]", "/c").is_empty());
+    }
+
+    #[test]
     fn the_table_has_every_setting() {
         let error = Config::parse("none = 1", "/c").unwrap_err().to_string();
-        let (_, expected) = error.split_once("expected one of ").unwrap();
-        let expected: Vec<_> = expected.split(", ").map(|name| name.trim_matches('`')).collect();
+        let (_, expected) = error.split_once("is no key; there are ").unwrap();
+        let expected: Vec<_> = expected.split(", ").collect();
         assert_eq!(expected, Config::KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
     }
 

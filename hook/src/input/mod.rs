@@ -9,7 +9,7 @@ mod json;
 pub mod network_file;
 mod publish;
 mod state;
-mod toml_text;
+mod toml_file;
 
 pub use annotations::{AnnotationKey, Annotations};
 pub use bundle::{Bundle, NetworkNamespace};

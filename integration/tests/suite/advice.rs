@@ -106,9 +106,12 @@ fn settings_are_checked_and_shown() -> Result<()> {
         ensure!(shown.contains("close_forwarding        = true   # default"), "{shown}");
         let json: Value = serde_json::from_str(&host.ocinet("config show --json")?.success()?)?;
         ensure!(json["firewall"]["source"]["line"] == 1 && json["published_ports"]["source"] == "default", "{json:#}");
-        host.sh("echo 'mtu = 9' >/etc/ocinet/networks/web.toml; echo 'x = 1' >>/etc/ocinet/config.toml")?;
-        let checked = host.ocinet("config check")?.exits(2)?;
-        ensure!(checked.stdout.contains("line 2") && checked.stdout.contains("network web: "), "{checked}");
+        host.sh("printf 'mtu = 9\\nicc = 1\\n' >/etc/ocinet/networks/web.toml")?;
+        host.sh("printf 'x = 1\\nipv6 = 2\\n' >>/etc/ocinet/config.toml")?;
+        let checked = host.ocinet("config check")?.exits(2)?.stdout;
+        let lines: Vec<&str> = checked.lines().collect();
+        let expected = ["config.toml, line 2: x", "line 3: ipv6", "web.toml, line 1: mtu", "line 2: icc"];
+        ensure!(lines.len() == 4 && lines.iter().zip(expected).all(|(line, part)| line.contains(part)), "{checked}");
         host.ocinet("config show")?.exits(2)?.is_refusal()?.says(&["line 2"])?;
         host.sh("rm /etc/ocinet/config.toml /etc/ocinet/networks/web.toml")?;
         // Ranges that overlap: containers can join the first that has some.

@@ -90,7 +90,7 @@ mod tests {
     fn a_mistake_is_told_with_its_place() {
         let error = network_file::parse("mtu = 9", "/n/web.toml", "web").unwrap_err().into();
         let finding = wrong("web", &error);
-        assert_eq!(finding.subject, "network /n/web.toml: mtu");
+        assert_eq!(finding.subject, "network /n/web.toml, line 1: mtu");
         assert!(finding.is_fault() && finding.trouble.contains("\"9\" is no number"), "{finding:?}");
     }
 }

@@ -98,6 +98,19 @@ impl Definitions {
         Ok(all)
     }
 
+    /// All that is wrong with the file of `name`, where [`all`](Self::all) tells the first of it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn mistakes(&self, name: &str) -> Result<Vec<Invalid>> {
+        for path in [&self.lasting, &self.passing].map(|directory| file(directory, name)) {
+            if let Some(text) = text(&path)? {
+                return Ok(network_file::mistakes(&text, &path.to_string_lossy(), name));
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// The networks of which a range overlaps another network's, and what is wrong with it. Containers can join the first
     /// of both that has some.
     ///
@@ -163,7 +176,7 @@ impl Definitions {
     }
 
     fn path(&self, name: &NetworkName, lifetime: Lifetime) -> PathBuf {
-        self.directory(lifetime).join(format!("{name}.toml"))
+        file(self.directory(lifetime), name.as_str())
     }
 
     fn directory(&self, lifetime: Lifetime) -> &Path {
@@ -270,11 +283,19 @@ fn names(directory: &Path) -> Result<Vec<String>> {
 }
 
 fn read(directory: &Path, name: &str) -> Result<Option<(String, Definition)>> {
-    let path = directory.join(format!("{name}.toml"));
-    let Some(bytes) = kernel::read_regular(&path, network_file::MAX_BYTES)? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes);
-    // Some editors begin a file so. In the middle of one it is no TOML.
-    let text = text.trim_start_matches('\u{feff}').to_owned();
+    let path = file(directory, name);
+    let Some(text) = text(&path)? else { return Ok(None) };
     let definition = network_file::parse(&text, &path.to_string_lossy(), name)?;
     Ok(Some((text, definition)))
+}
+
+fn file(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.toml"))
+}
+
+fn text(path: &Path) -> Result<Option<String>> {
+    let Some(bytes) = kernel::read_regular(path, network_file::MAX_BYTES)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    // Some editors begin a file so. In the middle of one it is no TOML.
+    Ok(Some(text.trim_start_matches('\u{feff}').to_owned()))
 }

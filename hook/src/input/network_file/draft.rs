@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::Value;
 
-use super::keys::{Read, address, list, number, parsed};
 use super::read::{families, prefix, static_route, subnet};
-use super::{Definition, check_together};
+use super::{Definition, contradictions};
+use crate::input::toml_file::{self, Read, address, list, number, parsed};
 use crate::model::{Family, GatewayMode, InterfaceName, Invalid, Masquerade, NetworkName, Options, Subnet};
 
 /// What is asked for, as it is said part by part.
@@ -118,7 +118,7 @@ impl Draft {
                     return Err(Invalid::new("aux-address", name, "is given twice"));
                 }
             }
-            subnet(*range, gateway.copied(), pool.copied(), reserved)
+            subnet(*range, gateway.copied(), pool.copied(), reserved).map_err(toml_file::first)
         };
         let subnets = ranges.iter().map(one).collect::<Result<Vec<_>, _>>()?;
         let families = families(&subnets, self.ipv4, self.ipv6)?;
@@ -130,8 +130,10 @@ impl Draft {
         // Said only where it differs, as a file does.
         options.mode6 = options.mode6.filter(|mode6| *mode6 != options.mode);
         let definition = Definition { name, link, families, subnets, options, created: None };
-        check_together(&definition)?;
-        Ok(definition)
+        match contradictions(&definition) {
+            none if none.is_empty() => Ok(definition),
+            mistakes => Err(toml_file::first(mistakes)),
+        }
     }
 }
 

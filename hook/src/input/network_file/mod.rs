@@ -2,7 +2,6 @@
 
 mod draft;
 mod import;
-mod keys;
 mod read;
 mod write;
 
@@ -10,10 +9,10 @@ use crate::model::{Families, Family, InterfaceName, Invalid, Network, NetworkNam
 
 pub use draft::Draft;
 pub use import::import;
-pub use read::parse;
+pub use read::{mistakes, parse};
 pub use write::write_subnet;
 
-use read::check_together;
+use read::contradictions;
 
 /// What a file says of a network. What it leaves open is chosen when the network is first used.
 #[derive(Debug, Clone, PartialEq, Eq)]

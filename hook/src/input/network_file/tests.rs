@@ -66,7 +66,7 @@ fn all_may_be_left_open() {
 fn every_mistake_is_named_with_file_key_and_value() {
     let rows = [
         ("nonsense", "line 1", "nonsense"),
-        ("mtu = 1\nmtu = 2", "line 2", "mtu = 2"),
+        ("mtu = 1400\nmtu = 2", "line 2", "mtu = 2"),
         ("subnett = \"10.0.0.0/24\"", "subnett \"10.0.0.0/24\"", "there are driver, bridge, subnet"),
         ("driver = \"overlay\"", "driver \"overlay\"", "not built yet"),
         ("driver = \"brigde\"", "driver \"brigde\"", "there is bridge"),
@@ -157,6 +157,35 @@ fn every_mistake_is_named_with_file_key_and_value() {
         let is_named = error.starts_with("network /n/web.toml") && error.contains(value) && error.contains(why);
         assert!(is_named, "{text}: {error}");
     }
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told() {
+    let told = |text: &str| mistakes(text, "/n/web.toml", "web").iter().map(ToString::to_string).collect::<Vec<_>>();
+    let starts = |text: &str, starts: &[&str]| {
+        let told = told(text);
+        let as_expected = |(line, start): (&String, &&str)| line.starts_with(&format!("network /n/web.toml, {start}"));
+        assert!(told.len() == starts.len() && told.iter().zip(starts).all(as_expected), "{text}: {told:#?}");
+    };
+    starts(
+        "mtuu = 1400\ninternal = 1\n\n[[subnet]]\nrange = \"x\"\npool = 7\n[[route]]\nvia = \"10.0.0.1\"\n",
+        &[
+            "line 1: mtuu \"1400\"",
+            "line 2: internal \"1\"",
+            "line 5: subnet 1: range \"x\"",
+            "line 6: subnet 1: pool \"7\"",
+            "line 7: route 1: to \"\": is missing",
+        ],
+    );
+    // What does not go together, as long as each can be read.
+    let apart = "mode = \"isolated\"\nhost_binding = \"fd00::1\"\nspeed = 1\n";
+    starts(apart, &["line 1: mode", "line 2: host_binding", "line 3: speed"]);
+    starts(&format!("icc = 1\n{apart}"), &["line 1: icc", "line 4: speed"]);
+    starts(
+        "[[subnet]]\nrange = \"10.64.3.0/24\"\ngateway = \"10.64.4.1\"\npool = \"10.64.5.0/25\"\n",
+        &["line 3: subnet 1: gateway", "line 4: subnet 1: pool"],
+    );
+    assert!(told(WHOLE).is_empty());
 }
 
 #[test]

@@ -184,10 +184,11 @@ pub enum Command {
     /// The rules are named as nftables has them; those of iptables mean the same. Those of other programs, and the
     /// operator's own, are not looked at.
     ///
-    /// The exit code is 0 where the packet arrives, 6 where it does not, and 7 where what is not ocinet's decides: the
-    /// host's own rules, another router, by which link it comes, or a process of the host where ocinet keeps the port for a
-    /// container and does not lead it there. It is 7, too, where the packet would arrive, but a container at its ends is
-    /// damaged.
+    /// The exit code is 0 where the packet arrives, and 6 where it does not. It is 7 where what is not ocinet's decides:
+    /// the host's own rules, another router, or by which link it comes.
+    ///
+    /// It is 7, too, where ocinet keeps the port of the host for a container and does not lead it there, and where a
+    /// container at one of the ends is damaged.
     #[command(
         after_help = "Examples:\n  ocinet explain web db:5432\n  ocinet explain lan host:8080\n  ocinet explain frontend 192.0.2.1:53/udp"
     )]

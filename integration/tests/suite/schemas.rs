@@ -130,6 +130,12 @@ const PREPARE: &str = r#"
     printf 'bridge = "ocn-2"\nmode = "routed"\n[[subnet]]\nrange = "10.71.0.0/24"\n' >/etc/ocinet/networks/routed.toml
     printf 'bridge = "ocn-3"\n[[subnet]]\nrange = "10.72.0.0/24"\n' >/etc/ocinet/networks/third.toml"#;
 
+/// A network whose containers are neighbours of the host over IPv6.
+const NEAR: &str = r#"
+    mkdir -p /etc/ocinet/networks
+    ip address add fd00:72::1:0:0:1/64 dev uplink nodad
+    printf 'bridge = "ocn-3"\nmode6 = "routed"\nndp_proxy = true\n[[subnet]]\nrange = "10.72.0.0/24"\n[[subnet]]\nrange = "fd00:72::/80"\n' >/etc/ocinet/networks/near.toml"#;
+
 /// Containers of every kind under a runtime, and what is told of them.
 fn under_a_runtime(seen: &mut Seen) -> Result<()> {
     Settings::default().runtime(Runtime::Runc).prepare(PREPARE).test(|host| {
@@ -154,6 +160,7 @@ fn under_a_runtime(seen: &mut Seen) -> Result<()> {
         seen.look(host, "web")?;
         seen.look(host, "pod")?;
         seen.take(host, "explain.json", "explain --json away lan")?;
+        seen.take(host, "explain.json", "explain --json host host:53/udp")?;
         seen.take(host, "plan.json", &format!("plan --json {}", web.bundle()))?;
         host.ocinet("network disconnect third web")?.success()?;
         host.ocinet("network disconnect own away")?.success()?;
@@ -176,6 +183,17 @@ fn under_a_runtime(seen: &mut Seen) -> Result<()> {
     })
 }
 
+/// A container that is found by neighbours of the host.
+fn as_a_neighbour(seen: &mut Seen) -> Result<()> {
+    Settings::default().runtime(Runtime::Runc).prepare(NEAR).test(|host| {
+        let near = host.container("near").network("near").publish("8080:80").run()?;
+        seen.take(host, "inspect.json", "inspect --json near")?;
+        near.delete()?;
+        host.settles()?;
+        host.ocinet("reset --force")?.success().map(drop)
+    })
+}
+
 /// A namespace that the shim made for containerd.
 fn under_containerd(seen: &mut Seen) -> Result<()> {
     Settings::default().prepare(PREPARE).test(|host| {
@@ -191,6 +209,7 @@ fn under_containerd(seen: &mut Seen) -> Result<()> {
 fn the_schemas_are_what_is_printed() -> Result<()> {
     let mut seen = Seen::default();
     under_a_runtime(&mut seen)?;
+    as_a_neighbour(&mut seen)?;
     under_containerd(&mut seen)?;
     let schemas = schemas()?;
     for (name, schema) in &schemas {

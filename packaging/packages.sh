@@ -25,14 +25,17 @@ need_packer() {
     PATH=$tools/bin:$PATH
 }
 
-# fill_stage [PROGRAM]: what packaging/install --prefix /usr installs, with this program and the shim beside it in the place of those
-# of this machine's processor.
+# fill_stage [PROGRAM]: what packaging/install --prefix /usr installs, with this program and those beside it in the place of those of
+# this machine's processor.
 fill_stage() {
+    local installed
     rm -rf "$stage"
     DESTDIR=$stage "$top/packaging/install" --prefix /usr >&2
     rm -r "$stage/usr/share/ocinet" # package managers keep lists of their own
     gzip -9n "$stage"/usr/share/man/*/*
-    [[ -z ${1:-} ]] || install -m 755 "$1" "${1%/*}/containerd-shim-ocinet-v2" "$stage/usr/bin/"
+    for installed in ${1:+"$stage"/usr/bin/*}; do
+        install -m 755 "${1%/*}/${installed##*/}" "$installed"
+    done
     find "$stage" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 }
 

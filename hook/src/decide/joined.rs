@@ -256,8 +256,16 @@ mod tests {
             let mut network = Network::of_bridge(name.parse().unwrap(), link, v4.into_iter().chain(v6).collect());
             network.options.host_binding = name.starts_with("bound").then(|| [127, 0, 0, 1].into());
             network.options.internal = name.starts_with("internal");
+            // Routed over one of both families.
             network.options.mode6 = name.starts_with("mixed").then_some(GatewayMode::Routed);
-            network.options.mode = if name.starts_with("routed") { GatewayMode::Routed } else { GatewayMode::Nat };
+            if name.starts_with("only4") {
+                network.options.mode6 = Some(GatewayMode::Nat);
+            }
+            network.options.mode = if name.starts_with("routed") || name.starts_with("only4") {
+                GatewayMode::Routed
+            } else {
+                GatewayMode::Nat
+            };
             network
         };
         names.split(' ').enumerate().map(of).collect()
@@ -332,6 +340,9 @@ mod tests {
             ("a;routed-dual", None, false, "eth0 routed eth1", "IPv4 IPv6"),
             ("mixed-dual", None, false, "eth0 routed eth0", "IPv4 IPv6"),
             ("mixed-dual", None, true, "masqueraded eth0", "IPv4"),
+            ("only4-dual", None, false, "eth0 routed eth0", "IPv4 IPv6"),
+            ("only4-dual", None, true, "masqueraded eth0", "IPv6"),
+            ("a;only4-dual", Some("only4-dual"), false, "masqueraded eth1", "IPv6"),
             ("a;mixed-dual", None, false, "eth0 eth1 routed eth1", "IPv4 IPv6"),
             ("a;mixed-dual", Some("mixed-dual"), false, "masqueraded eth1", "IPv4"),
             ("mixed-dual;dual:gw-priority=1", None, false, "eth1", "IPv4 IPv6"),

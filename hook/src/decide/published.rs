@@ -61,17 +61,27 @@ impl PublishedBy {
         requests.iter().find(|request| !can(request))
     }
 
+    /// The first of `requests` that names one address of a family over which it is routed, where it is not routed over all.
+    pub fn unroutable<'r>(&self, requests: &'r [PublishRequest]) -> Option<(&'r PublishRequest, Family)> {
+        let of = |request: &'r PublishRequest| {
+            let family = Family::of(request.host_address.one()?);
+            (!self.is_routed() && self.routed.contains(family)).then_some((request, family))
+        };
+        requests.iter().find_map(of)
+    }
+
     /// Whether ports that are chosen for the one are as they would be for the other.
     pub fn is_alike(&self, other: &Self) -> bool {
         self.host_binding == other.host_binding
     }
 
-    /// Whether ports that were chosen for another network can lead to this one as they are: those of a routed network
-    /// hold no port of the host, and those on every address of the host are open to more than a network with an address
-    /// for them lets in.
-    pub fn takes(&self, mappings: &[PortMapping], chosen_as_routed: bool) -> bool {
+    /// Whether ports of `family` that were chosen for another network can lead to this one as they are: those of a routed
+    /// network hold no port of the host, and those of the host are open to more where this one is routed. Those on every
+    /// address of the host are open to more than a network with an address for them lets in.
+    pub fn takes(&self, mappings: &[PortMapping], family: Family, chosen_as_routed: bool) -> bool {
         let is_open = |mapping: &PortMapping| mapping.host_address.one().is_none();
-        self.is_routed() == chosen_as_routed && (self.host_binding.is_none() || !mappings.iter().any(is_open))
+        self.routed.contains(family) == chosen_as_routed
+            && (self.host_binding.is_none() || !mappings.iter().any(is_open))
     }
 
     /// `requests` with the network's address where they name none.

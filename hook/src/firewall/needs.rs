@@ -240,7 +240,9 @@ pub fn moved_ports(before: &Sandbox, after: &Sandbox) -> [Vec<Publish>; 2] {
 /// Those that lead to its first address of `family`.
 fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
     let target = sandbox.port_target(family);
-    let Some((target, publishing)) = target else { return Vec::new() };
+    let Some((target, publishing)) = target.filter(|(_, publishing)| *publishing != Publishing::Off) else {
+        return Vec::new();
+    };
     let reached_by = match publishing {
         Publishing::Trusted => ReachedBy::HostAndContainer,
         Publishing::Routed => ReachedBy::Container,
@@ -251,7 +253,7 @@ fn publish_needs_of(family: Family, sandbox: &Sandbox) -> Vec<Publish> {
     let one = |mapping: &PortMapping| {
         let (protocol, host_address) = (mapping.protocol, mapping.host_address);
         let only = match reached_by {
-            ReachedBy::Container if sandbox.is_routed() => None,
+            ReachedBy::Container if sandbox.routed => None,
             ReachedBy::Container => host_address.family(),
             ReachedBy::Host | ReachedBy::HostAndContainer => {
                 host_address.family().filter(|_| host_address.one().is_none())

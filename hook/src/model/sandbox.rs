@@ -169,7 +169,10 @@ impl Sandbox {
             Publishing::Direct | Publishing::Trusted | Publishing::Routed => endpoint.has_gateway_of(family),
         };
         // Stores of earlier versions do not say of every endpoint that it is masqueraded, and have IPv4 alone.
-        let first = || self.publishing_endpoints().find_map(target).filter(|_| family == Family::V4);
+        let first = || {
+            let mut all = self.publishing_endpoints().filter_map(target).filter(|_| family == Family::V4);
+            all.find(|(_, publishing)| *publishing != Publishing::Off)
+        };
         self.publishing_endpoints().filter(answers).find_map(target).or_else(first)
     }
 
@@ -242,9 +245,11 @@ impl Sandbox {
     }
 
     /// Whether `mapping` opens the container's own port over `family`, if that is routed. What it says of the host's address
-    /// has no effect where no port of the host leads to the container.
+    /// has no effect where it was chosen for a network that is routed over all families. Else it is open to others only
+    /// where it was published on every address of the family.
     pub fn opens(&self, mapping: &PortMapping, family: Family) -> bool {
-        self.is_routed() || mapping.host_address.family().is_none_or(|of| of == family)
+        let is_for_all = mapping.host_address.one().is_none();
+        self.routed || is_for_all && mapping.host_address.family().is_none_or(|of| of == family)
     }
 
     /// Whether `mapping` is leased and leads nowhere: none of its networks can publish it over a family for which it is

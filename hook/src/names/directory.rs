@@ -3,7 +3,7 @@
 //! A container asks from an address that only it can send from, which its link's guard sees to. So its address says who
 //! asks, and with that which networks it is on: of other networks it learns no name and no address.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -170,11 +170,16 @@ impl Directory {
         })
     }
 
-    /// Whether all networks of `member` are internal.
+    /// Whether all networks of `member` are internal. One that is not known is not known to lead out.
     pub fn is_shut_in(&self, member: &Member) -> bool {
-        let on: BTreeSet<&NetworkName> = member.connections.iter().map(|one| &one.network).collect();
-        let mut known = self.networks.iter().filter(|network| on.contains(&network.name)).peekable();
-        known.peek().is_some() && known.all(|network| network.options.internal)
+        let leads_out = |name: &NetworkName| self.networks.iter().any(|one| one.name == *name && !one.options.internal);
+        !member.connections.is_empty() && !member.networks().any(leads_out)
+    }
+
+    /// Whether `sandbox` is on a network of which nothing is known.
+    pub fn is_on_unknown(&self, sandbox: &Sandbox) -> bool {
+        let is_known = |name: &NetworkName| self.networks.iter().any(|one| one.name == *name);
+        sandbox.wired_endpoints().any(|endpoint| !is_known(&endpoint.network))
     }
 
     /// Those of the name servers that `member` or its networks chose that it could ask itself: this process asks them

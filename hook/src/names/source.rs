@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ocinet::engine::{Error, MEMBERS, Result, members};
 use ocinet::kernel::{self, LockFile, Watch};
+use ocinet::model::Sandbox;
 use ocinet::store::{Changes, Host, Reader, Writing};
 
 use crate::directory::Directory;
@@ -142,12 +143,17 @@ impl Source {
         if let Some(seen) = self.seen
             && let (Changes::Of { sandboxes, networks }, last) = reader.changes_after(seen)?
         {
-            if networks {
+            let numbers = sandboxes.into_iter().chain(shared);
+            let read = numbers.map(|number| Ok((number, reader.sandbox(number)?)));
+            let read: Vec<(i64, Option<Sandbox>)> = read.collect::<Result<_>>()?;
+            // An older version adds a network without saying so.
+            let is_new = |(_, sandbox): &(i64, Option<Sandbox>)| {
+                sandbox.as_ref().is_some_and(|sandbox| self.directory.is_on_unknown(sandbox))
+            };
+            if networks || read.iter().any(is_new) {
                 self.directory.set_networks(reader.networks()?);
             }
-            for number in sandboxes.into_iter().chain(shared) {
-                self.directory.put(number, reader.sandbox(number)?.as_ref());
-            }
+            read.iter().for_each(|(number, sandbox)| self.directory.put(*number, sandbox.as_ref()));
             self.seen = Some(last);
             return Ok(());
         }

@@ -18,7 +18,7 @@ use crate::engine::locks::{FirewallLock, change_at_firewall};
 use crate::engine::{Engine, Error, Result};
 use crate::firewall::publish_needs;
 use crate::kernel::{Netns, Place, perform};
-use crate::model::{Endpoint, Family, HostAddress, Network, NetworkName, Protocol, Publishing, Sandbox};
+use crate::model::{Endpoint, Families, Family, HostAddress, Network, NetworkName, Protocol, Publishing, Sandbox};
 use crate::store::{HostRow, Write};
 
 impl Engine {
@@ -159,15 +159,22 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
         staying.push(endpoint.clone());
     }
     joined::rearrange(&mut staying, &networks, sandbox.publish_via.as_ref(), leads_elsewhere)?;
-    if !is_taken_as_it_is(sandbox, &staying, &networks) {
+    let is_taken = |staying: &[Endpoint], family| is_taken_as_it_is(sandbox, staying, &networks, family);
+    let are_taken = |staying: &[Endpoint]| Family::ALL.into_iter().all(|family| is_taken(staying, family));
+    if !are_taken(&staying) {
         let mut others = networks.iter().map(|network| &network.name);
         let is_other = |name: &&NetworkName| {
             let arranged = joined::rearrange(&mut staying, &networks, Some(name), leads_elsewhere);
-            arranged.is_ok() && is_taken_as_it_is(sandbox, &staying, &networks)
+            arranged.is_ok() && are_taken(&staying)
         };
         if others.find(is_other).is_none() {
             joined::rearrange(&mut staying, &networks, sandbox.publish_via.as_ref(), leads_elsewhere)?;
-            staying.iter_mut().for_each(|endpoint| endpoint.set_publishing(|_| Publishing::Off));
+            let taken: Families = Family::ALL.into_iter().filter(|family| is_taken(&staying, *family)).collect();
+            for endpoint in &mut staying {
+                let arranged = endpoint.clone();
+                let of = |family| if taken.contains(family) { arranged.publishing_of(family) } else { Publishing::Off };
+                endpoint.set_publishing(of);
+            }
         }
     }
     for endpoint in &mut sandbox.endpoints {
@@ -182,16 +189,19 @@ pub(in crate::engine) fn arrange(store: &Write<'_>, sandbox: &mut Sandbox) -> Re
     Ok(())
 }
 
-/// Whether the published ports of `before` can lead where they would lead to those `endpoints`, each on the network in
-/// its place. Where they stay they are as they were asked for.
-fn is_taken_as_it_is(before: &Sandbox, endpoints: &[Endpoint], networks: &[Network]) -> bool {
-    let mut targets = endpoints.iter().zip(networks).filter(|(endpoint, _)| endpoint.has_ports());
-    let stays = |number| before.publishing_endpoints().any(|endpoint| endpoint.number == number);
-    targets.all(|(endpoint, network)| {
-        before.publish.is_empty()
-            || stays(endpoint.number)
-            || PublishedBy::of(network).takes(&before.publish, before.routed)
-    })
+/// Whether the published ports of `before` can lead over `family` where they would lead to those `endpoints`, each on the
+/// network in its place. Where they stay they are as they were asked for.
+fn is_taken_as_it_is(before: &Sandbox, endpoints: &[Endpoint], networks: &[Network], family: Family) -> bool {
+    let after = Sandbox { endpoints: endpoints.to_vec(), ..before.clone() };
+    let Some((to, publishing)) = after.port_target(family) else { return true };
+    let is_routed = |publishing| publishing == Publishing::Routed;
+    let stays = |(from, was): (IpAddr, Publishing)| from == to && is_routed(was) == is_routed(publishing);
+    if before.publish.is_empty() || before.port_target(family).is_some_and(stays) {
+        return true;
+    }
+    let mut both = endpoints.iter().zip(networks);
+    let network = both.find(|(endpoint, _)| endpoint.address_of(family) == Some(to)).map(|(_, network)| network);
+    network.is_some_and(|network| PublishedBy::of(network).takes(&before.publish, family, before.routed))
 }
 
 /// The addresses to which published ports of `before` lead, and those of `after` do not.

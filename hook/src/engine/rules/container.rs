@@ -13,7 +13,7 @@ use crate::store::{HostRow, Store};
 
 /// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
 pub(in crate::engine) fn refuse_unasked<'p>(mut ports: impl Iterator<Item = &'p Publish>) -> Result<()> {
-    if ports.all(|port| port.family() != Some(Family::V6)) {
+    if ports.all(|port| port.family() != Some(Family::V6) || !port.reached_by.has_host()) {
         return Ok(());
     }
     Err(Error::Conflict(

@@ -99,8 +99,16 @@ fn listened_on(
     Ok(None)
 }
 
-/// Refuses a host address of a family of which the container has no address.
+/// Refuses a host address of a family of which the container has no address, or has one to which none of the host leads.
 fn refuse_untranslatable(publish: &[PublishRequest], by: &PublishedBy) -> Result<()> {
+    let field = "annotation io.ocinet.publish: host address";
+    if let Some((request, family)) = by.unroutable(publish) {
+        let why = format!(
+            "is an address of {family}, over which the network is routed, so that no port of the host leads there; name no \
+             address, or one of the other family"
+        );
+        return Err(Invalid::new(field, request.host_address.ip(), why).into());
+    }
     let Some(request) = by.untranslatable(publish) else { return Ok(()) };
     let (has, lacks) = match request.host_address.family() {
         Some(Family::V6) => (Family::V4, Family::V6),
@@ -110,7 +118,7 @@ fn refuse_untranslatable(publish: &[PublishRequest], by: &PublishedBy) -> Result
         "is an address of {lacks}, and the network to which the container's ports lead has {has} alone: no rule leads \
          from one to the other"
     );
-    Err(Invalid::new("annotation io.ocinet.publish: host address", request.host_address.ip(), why).into())
+    Err(Invalid::new(field, request.host_address.ip(), why).into())
 }
 
 /// That none is free of the ports that `request` could have.

@@ -49,6 +49,8 @@ pub(super) struct Worker {
     unanswered: u32,
     /// What it was told of the host's name servers, and how their file looked then.
     servers: Option<(FileLook, Vec<IpAddr>)>,
+    /// Whether their file could not be read at the last look, which was told.
+    is_unread: bool,
 }
 
 /// The device, the inode and the time of a file, if it is there.
@@ -74,6 +76,7 @@ impl Worker {
             asked: Instant::now(),
             unanswered: 0,
             servers: None,
+            is_unread: false,
         })
     }
 
@@ -127,8 +130,9 @@ impl Worker {
         let bytes = match kernel::read_regular(Path::new(RESOLV_CONF), MAX_BYTES) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) => {
-                self.servers = Some((look, self.servers.take().map(|(_, before)| before).unwrap_or_default()));
-                return Some(format!("the host's name servers are not followed: {error}"));
+                // It is read again with the next look, and the reason is told once.
+                let is_told = std::mem::replace(&mut self.is_unread, true);
+                return (!is_told).then(|| format!("the host's name servers are not followed: {error}"));
             }
         };
         let named = Resolver::parse(&String::from_utf8_lossy(&bytes)).nameservers;
@@ -137,7 +141,7 @@ impl Worker {
         if self.servers.as_ref().is_none_or(|(_, before)| *before != servers) {
             self.say(&servers_line(&servers));
         }
-        self.servers = Some((look, servers));
+        (self.servers, self.is_unread) = (Some((look, servers)), false);
         None
     }
 

@@ -143,7 +143,8 @@ fn a_network_is_routed_over_one_family() -> Result<()> {
 
 fn routed_over(host: &Host, routed: Family, nat: Family) -> Result<()> {
     let _world = host.peer().serve("world", &["7000"])?;
-    let publish = format!("8080:80,8080:80/udp,{}:81,{}:82", at(nat.uplink(), 8081), at(routed.uplink(), 8082));
+    let every = if routed == Family::V4 { "0.0.0.0" } else { "[::]" };
+    let publish = format!("8080:80,8080:80/udp,{}:81,{every}:8082:82", at(nat.uplink(), 8081));
     let web = host.container("web").network("n1").publish(&publish).run()?;
     let _more = web.serve("web", &["81", "82", "83"])?;
     let own = host.container("own").network("n2").run()?;
@@ -163,6 +164,11 @@ fn routed_over(host: &Host, routed: Family, nat: Family) -> Result<()> {
         web.reaches(Tcp, at(nat.peer(), 7000))?.is("world")?.seen_from(nat.uplink()).map(drop)
     };
     leads()?;
+    let loopback = if routed == Family::V4 { "127.0.0.1" } else { "::1" };
+    for address in [routed.uplink(), loopback] {
+        let refused = host.container("one").network("n1").publish(&format!("{}:80", at(address, 8083))).refused()?;
+        ensure!(refused.stderr.contains("over which the network is routed"), "{refused}");
+    }
     let closed = [at(&of_nat, 80), at(&of_routed, 81), at(&of_routed, 83), at(nat.uplink(), 8082)];
     for closed in closed.iter().chain(&[at(routed.uplink(), 8080)]) {
         host.peer().cannot_reach(Tcp, closed)?;
@@ -183,6 +189,47 @@ fn routed_over(host: &Host, routed: Family, nat: Family) -> Result<()> {
     web.delete()?;
     host.peer().cannot_reach(Tcp, at(&of_routed, 80))?;
     host.check()
+}
+
+/// Ports that were chosen for ports of the host are not opened at the container's own address by a network that it joins
+/// or that is left to it: what was published on the host's loopback stays there, or is dormant.
+#[test]
+fn a_routed_family_takes_no_ports_of_the_host() -> Result<()> {
+    let networks = [("plain", 1, ""), ("open", 2, "mode = \"routed\""), ("mixed", 3, "mode6 = \"routed\"")];
+    in_worlds(&[(Firewall::Nftables, false, Family::ALL)], &networks, |host, _| {
+        for (other, ports) in [("open", "127.0.0.1:8080:80,[::1]:8080:80,8081:81"), ("mixed", "[::1]:8080:80,8081:81")]
+        {
+            let web = host.container("web").network("plain").publish(ports).serving(&["80", "81"]).run()?;
+            host.ocinet(&format!("network connect --gw-priority 1 {other} web"))?.success()?;
+            let own = [Family::V4, Family::V6].map(|family| family.address_on(&web, other));
+            let own = own.into_iter().collect::<Result<Vec<_>>>()?;
+            let closed = || -> Result<()> {
+                for (address, port) in own.iter().flat_map(|address| [(address, 80), (address, 81)]) {
+                    host.peer().cannot_reach(Tcp, at(address, port))?;
+                }
+                host.check()
+            };
+            closed()?;
+            host.ocinet("network disconnect plain web")?.success()?;
+            closed()?;
+            let shown = host.ocinet("port web 80")?.success()?;
+            ensure!(shown.contains("[::1]:8080 (dormant)"), "{shown}");
+            ensure!(
+                other != "mixed" || host.peer().reaches(Tcp, at(Family::V4.uplink(), 8081))?.is("web").is_ok(),
+                "{other}"
+            );
+            web.delete()?;
+        }
+        // What was open to others at the attach stays so, and nothing else is.
+        let publish = "127.0.0.1:8080:80,8081:81";
+        let web = host.container("web").network("plain:gw-priority=0;mixed:gw-priority=-1").publish(publish).run()?;
+        host.ocinet("network disconnect plain web")?.success()?;
+        let own = Family::V6.address_on(&web, "mixed")?;
+        host.peer().cannot_reach(Tcp, at(&own, 80))?;
+        host.peer().cannot_reach(Tcp, at(&own, 81))?;
+        host.check()?;
+        web.delete()
+    })
 }
 
 /// Rules that were flushed, and a store that is lost, come back as they were.

@@ -252,10 +252,13 @@ impl Sandbox {
         self.routed || is_for_all && mapping.host_address.family().is_none_or(|of| of == family)
     }
 
-    /// Whether `mapping` is leased and leads nowhere: none of its networks can publish it over a family for which it is
-    /// published.
+    /// Whether `mapping`, which is published or where it is reached, is leased and leads nowhere: none of its networks can
+    /// publish it over a family for which it is published.
     pub fn is_dormant(&self, mapping: &PortMapping) -> bool {
+        let own = |family| self.port_target(family).map(|(own, _)| own);
+        let is_reached = mapping.host_address.one().is_some_and(|at| own(Family::of(at)) == Some(at));
         self.mode == Mode::Networks
+            && !is_reached
             && self.reached_at_host(mapping).is_empty()
             && self.reached_at_its_own(mapping).is_empty()
     }

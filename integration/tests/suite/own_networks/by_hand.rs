@@ -19,8 +19,8 @@ fn files_by_hand() -> Result<()> {
         let names: Vec<_> = listed.stdout.lines().collect();
         ensure!(names == ["bridge", "good", "host", "none", "open"], "{listed}");
         let places = [
-            "small.toml: mtu \"9\"",
-            "red.toml: colour \"red\"",
+            "small.toml, line 1: mtu \"9\"",
+            "red.toml, line 1: colour \"red\"",
             "torn.toml, line 1",
             "bridge.toml",
             "a b.toml",

@@ -14,10 +14,11 @@
 use std::fs;
 use std::io;
 
+use super::changed_settings::{make_changes, put_back};
 use super::error::{Doing, Error, Result};
 use super::{proc, sysctl};
 use crate::driver::Setting;
-use crate::model::Family;
+use crate::model::{ChangedSetting, Family};
 
 const V4: &str = "/proc/sys/net/ipv4/ip_forward";
 const ROUTER: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
@@ -75,12 +76,21 @@ pub fn forwarding_setting(family: Family) -> Result<Setting> {
     })
 }
 
-/// The links whose `accept_ra` is raised when forwarding of `family` is switched on, and `default` first where that is.
+/// What is changed of links when forwarding of `family` is switched on: that they take routes from router
+/// advertisements also where the host is a router.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn links_to_raise(family: Family) -> Result<Vec<String>> {
-    if family == Family::V4 || has_forced()? { Ok(Vec::new()) } else { hearing_links() }
+pub fn changes_to_forward(family: Family) -> Result<Vec<ChangedSetting>> {
+    if family == Family::V4 || has_forced()? {
+        return Ok(Vec::new());
+    }
+    let hears = |link: String| ChangedSetting {
+        from: "1".to_owned(),
+        to: "2".to_owned(),
+        key: Setting::router_hears(&link).key,
+    };
+    Ok(hearing_links()?.into_iter().map(hears).collect())
 }
 
 /// Switches forwarding of `family` on in this namespace, where it is off.
@@ -111,12 +121,12 @@ pub fn refuse_unforwardable(family: Family) -> Result<()> {
     Err(Error::refused("forward IPv6", io::Error::other(why)))
 }
 
-/// Switches off what [`switch_forwarding_on`] switched on, all of it or a part, and lowers `accept_ra` of the links that
-/// were `raised`. Returns the settings of forwarding that were on.
+/// Switches off what [`switch_forwarding_on`] switched on, all of it or a part, and returns the settings that were on.
+/// [`changes_to_forward`] are to be put back only then: a router whose `accept_ra` is 1 loses its routes.
 ///
 /// # Errors
 /// When /proc cannot be read or written.
-pub fn switch_forwarding_off(family: Family, raised: &[String]) -> Result<Vec<Setting>> {
+pub fn switch_forwarding_off(family: Family) -> Result<Vec<Setting>> {
     let settings = match family {
         Family::V4 => vec![Setting::ip_forward()],
         Family::V6 if has_forced()? => Setting::forced_forwarding().into(),
@@ -130,8 +140,6 @@ pub fn switch_forwarding_off(family: Family, raised: &[String]) -> Result<Vec<Se
             were_on.insert(0, setting);
         }
     }
-    // Only then: a router whose `accept_ra` is 1 loses its routes.
-    raised.iter().try_for_each(|link| lower(link))?;
     Ok(were_on)
 }
 
@@ -173,9 +181,9 @@ fn force() -> Result<()> {
 
 /// Makes the host a router that goes on to take routes from router advertisements.
 fn become_router() -> Result<()> {
-    let raised = hearing_links()?;
-    let made = raised.iter().try_for_each(|link| set_if_there(link, "2")).and_then(|()| write(ROUTER, "1"));
-    made.inspect_err(|_| raised.iter().for_each(|link| drop(lower(link))))
+    let changes = changes_to_forward(Family::V6)?;
+    let made = make_changes(&changes).and_then(|()| write(ROUTER, "1"));
+    made.inspect_err(|_| drop(put_back(&changes)))
 }
 
 /// The links that take routes from router advertisements while the host is no router, behind `default` for those to come.
@@ -184,34 +192,12 @@ fn hearing_links() -> Result<Vec<String>> {
     let mut hearing = Vec::new();
     for link in fs::read_dir(CONF).doing(all)? {
         let link = link.doing(all)?.file_name().to_string_lossy().into_owned();
-        if link != "all" && is_one_if_there(&accept_ra(&link))? {
+        if link != "all" && is_one_if_there(&Setting::router_hears(&link).path())? {
             hearing.push(link);
         }
     }
     hearing.sort_by_key(|link| link != "default");
     Ok(hearing)
-}
-
-/// Has `link` take routes from router advertisements only while the host is no router. One that is gone is none of ours.
-fn lower(link: &str) -> Result<()> {
-    match proc::value(&accept_ra(link)) {
-        Ok(value) if value == "2" => set_if_there(link, "1"),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).doing(|| format!("read {}", accept_ra(link)))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn set_if_there(link: &str, value: &str) -> Result<()> {
-    match fs::write(accept_ra(link), value) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.doing(|| format!("write {value} to {}", accept_ra(link))),
-    }
-}
-
-fn accept_ra(link: &str) -> String {
-    format!("{CONF}/{link}/accept_ra")
 }
 
 /// Whether this kernel forwards IPv6 link by link.

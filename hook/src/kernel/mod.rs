@@ -5,6 +5,7 @@
 
 mod answering;
 mod become_program;
+mod changed_settings;
 mod child_process;
 mod clock;
 mod error;
@@ -25,8 +26,9 @@ mod survey;
 mod sysctl;
 mod terminal;
 
-pub use answering::{make_changes, put_back, settings_to_answer};
+pub use answering::settings_to_answer;
 pub use become_program::{become_program, become_reader};
+pub use changed_settings::{make_changes, put_back};
 pub use child_process::start_resident;
 pub use clock::processor_time;
 pub use error::{Error, Result};
@@ -35,7 +37,7 @@ pub use firewall::{
     suits,
 };
 pub use forwarding::{
-    forwarding, forwarding_setting, forwarding_settings, forwards_link_by_link, links_to_raise,
+    changes_to_forward, forwarding, forwarding_setting, forwarding_settings, forwards_link_by_link,
     refuse_partial_forwarding, refuse_unforwardable, switch_forwarding_off, switch_forwarding_on,
 };
 pub use fs::{

@@ -38,9 +38,8 @@ pub struct HostRow {
     pub forwarding: Forwarding,
     /// Who switched forwarding of IPv6 on.
     pub forwarding6: Forwarding,
-    /// The links, and `default`, whose `accept_ra` we raised from 1 to 2 for that.
-    pub raised: Vec<String>,
-    /// The settings of its links that we changed so that it answers its neighbours, in the order of the changes.
+    /// The settings of its links that we changed, so that it answers its neighbours or forwards and keeps its routes, in the
+    /// order of the changes.
     pub changed: Vec<ChangedSetting>,
     /// Whether the host's own rules decide who from outside reaches a published port.
     pub respect_host_firewall: bool,
@@ -62,7 +61,6 @@ impl Default for HostRow {
             former_firewalls,
             forwarding,
             forwarding6: forwarding,
-            raised: Vec::new(),
             changed: Vec::new(),
             respect_host_firewall: false,
             has_internal: false,
@@ -80,8 +78,6 @@ struct StoredHostRow {
     forwarding: Forwarding,
     #[serde(default, skip_serializing_if = "Forwarding::is_of_others")]
     forwarding6: Forwarding,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    raised: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changed: Vec<ChangedSetting>,
     respect_host_firewall: bool,
@@ -114,7 +110,6 @@ impl HostRow {
             former_firewalls: self.former_firewalls.iter().map(Kind::to_string).collect(),
             forwarding: self.forwarding,
             forwarding6: self.forwarding6,
-            raised: self.raised.clone(),
             changed: self.changed.clone(),
             respect_host_firewall: self.respect_host_firewall,
             has_internal: self.has_internal,
@@ -132,7 +127,6 @@ impl HostRow {
             former_firewalls: row.former_firewalls.into_iter().map(kind).collect::<Result<_>>()?,
             forwarding: row.forwarding,
             forwarding6: row.forwarding6,
-            raised: row.raised,
             changed: row.changed,
             respect_host_firewall: row.respect_host_firewall,
             has_internal: row.has_internal,

@@ -374,23 +374,6 @@ fn a_network_remembers_the_last_address_of_each_family() {
     assert_eq!(store.read().host_row().unwrap().forwarding, Forwarding::Intended);
 }
 
-/// What is to be undone with forwarding of IPv6 is known until it is.
-#[test]
-fn raised_links_are_known_until_they_are_lowered() {
-    let scratch = Scratch::new("raised");
-    let mut store = scratch.open("a");
-    let mut after = |write: &dyn Fn(&Write<'_>) -> Result<()>| {
-        store.write::<_, Error>(write).unwrap();
-        store.read().host_row().unwrap().raised
-    };
-    let links = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(after(&|write| write.add_raised(&links(&["default", "lo"]))), ["default", "lo"]);
-    assert_eq!(after(&|write| write.add_raised(&links(&["lo", "eth0"]))), ["default", "lo", "eth0"]);
-    assert_eq!(after(&|write| write.set_forwarding(Family::V6, Forwarding::Ours)), ["default", "lo", "eth0"]);
-    assert_eq!(after(&|write| write.set_forwarding(Family::V4, Forwarding::OfOthers)), ["default", "lo", "eth0"]);
-    assert_eq!(after(&|write| write.set_forwarding(Family::V6, Forwarding::OfOthers)), Vec::<String>::new());
-}
-
 /// A setting that was changed again is put back to what it was at first.
 #[test]
 fn changed_settings_keep_their_first_value() {

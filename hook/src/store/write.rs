@@ -95,7 +95,7 @@ impl<'c> Write<'c> {
         self.note(NETWORKS, self.last()?)
     }
 
-    /// Remembers who switched forwarding of `family` on. Where that is another than us, nothing was raised for it.
+    /// Remembers who switched forwarding of `family` on.
     ///
     /// # Errors
     /// When the store fails.
@@ -103,25 +103,8 @@ impl<'c> Write<'c> {
         let row = self.host_row()?;
         self.set_host_row(&match family {
             Family::V4 => HostRow { forwarding, ..row },
-            Family::V6 if forwarding == Forwarding::OfOthers => {
-                HostRow { forwarding6: forwarding, raised: Vec::new(), ..row }
-            }
             Family::V6 => HostRow { forwarding6: forwarding, ..row },
         })
-    }
-
-    /// Remembers the links whose `accept_ra` we raise, beside those that are known.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn add_raised(&self, links: &[String]) -> Result<()> {
-        if links.is_empty() {
-            return Ok(());
-        }
-        let mut row = self.host_row()?;
-        let new: Vec<String> = links.iter().filter(|link| !row.raised.contains(link)).cloned().collect();
-        row.raised.extend(new);
-        self.set_host_row(&row)
     }
 
     /// Remembers settings that we are about to change. Of one that is known, the value that it had first stays.
@@ -361,8 +344,8 @@ impl<'c> Write<'c> {
         self.entries.put(&EntryKey::Host, &row.encode()?)
     }
 
-    /// Tells those who follow the store that the sandbox of that number, or of [`NETWORKS`] a network, is another now, and
-    /// forgets the oldest change.
+    /// Notes for followers that the sandbox of that number has changed, or a network where it is [`NETWORKS`], and forgets the
+    /// oldest change.
     fn note(&self, number: u32, last: Last) -> Result<()> {
         let change = last.change + 1;
         if let Some(oldest @ 1..) = change.checked_sub(CHANGES) {

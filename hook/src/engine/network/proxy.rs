@@ -130,7 +130,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Answers for nobody any more, and puts the settings of the links back. Returns those that were put back.
+    /// Deletes every entry of ours, and puts the settings of the links back, which were changed for that or for forwarding.
+    /// Returns the settings that were put back.
     pub(in crate::engine) fn answer_no_more(&mut self) -> Result<Vec<ChangedSetting>> {
         for entry in self.links.proxy_entries()? {
             self.links.remove_proxy_entry(&entry)?;

@@ -71,12 +71,12 @@ pub(in crate::engine) fn not_forwarded<'n>(mut networks: impl Iterator<Item = &'
 
 /// Remembers that we are about to switch forwarding on, with all that is to be undone then.
 fn remember_intent(family: Family, store: &mut Store) -> Result<()> {
-    let raised = kernel::links_to_raise(family)?;
+    let changes = kernel::changes_to_forward(family)?;
     let write = |store: &Write<'_>| {
         if store.host_row()?.forwarding_of(family) == Forwarding::OfOthers {
             store.set_forwarding(family, Forwarding::Intended)?;
         }
-        store.add_raised(&raised)
+        if changes.is_empty() { Ok(()) } else { store.add_changed(&changes) }
     };
     Ok(store.write::<_, store::Error>(write)?)
 }
@@ -98,9 +98,8 @@ fn forget_intent(family: Family, store: &mut Store) -> Result<()> {
 pub(in crate::engine) fn forward_no_more(store: &Store) -> Result<Vec<Vec<Setting>>> {
     let row = store.read().host_row()?;
     let ours = Family::ALL.into_iter().filter(|family| row.forwarding_of(*family) != Forwarding::OfOthers);
-    let raised = |family| if family == Family::V6 { &row.raised[..] } else { &[] };
     // Also what an earlier try that was cut off has left.
-    let off = ours.map(|family| Ok(kernel::switch_forwarding_off(family, raised(family))?));
+    let off = ours.map(|family| Ok(kernel::switch_forwarding_off(family)?));
     let off: Vec<Vec<Setting>> = off.collect::<Result<_>>()?;
     Ok(off.into_iter().filter(|settings| !settings.is_empty()).collect())
 }

@@ -36,6 +36,11 @@ impl Engine {
 
     fn examine_inside(&mut self) -> Result<Option<Finding>> {
         let subject = "namespace of the name server";
+        if self.is_whole_inside()? {
+            return Ok(None);
+        }
+        // A port that an attach was making is whole by now.
+        let _none_is_made = self.locks.shared(Place::Bridges)?;
         Ok(match self.undone_inside() {
             Err(Error::Kernel(kernel::Error::Busy(why))) => {
                 Some(Finding::ours(subject, format!("is not there: {LACK} ({why})")))
@@ -68,17 +73,24 @@ impl Engine {
         Ok(perform::undone(&namespace, &steps)?)
     }
 
-    /// Takes the namespace away where it is not as it was made. Who makes the ports makes another, which the name server
-    /// follows: what was changed in the old one need not be known.
+    /// Removes the namespace where it is not as it was made. The next port is made in another, which the name server follows,
+    /// so that what was changed in the old one need not be known.
     pub(super) fn renew_names_namespace(&mut self) -> Result<()> {
-        let is_whole = match self.undone_inside() {
-            Err(Error::Kernel(kernel::Error::Busy(_))) => false,
-            undone => undone?.is_empty(),
-        };
-        if is_whole {
+        if self.is_whole_inside()? {
             return Ok(());
         }
+        // A port that an attach was making is whole by now.
         let _making = self.locks.exclusive(Place::Bridges)?;
+        if self.is_whole_inside()? {
+            return Ok(());
+        }
         Ok(perform::remove_names_namespace(&self.state_dir.join(NAMESPACE))?)
+    }
+
+    fn is_whole_inside(&mut self) -> Result<bool> {
+        match self.undone_inside() {
+            Err(Error::Kernel(kernel::Error::Busy(_))) => Ok(false),
+            undone => Ok(undone?.is_empty()),
+        }
     }
 }

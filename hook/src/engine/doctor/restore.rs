@@ -36,6 +36,8 @@ impl Engine {
         self.forget_stray_proxies()?;
         let row = self.rules.follow_config(&mut self.store, &mut self.links)?;
         let guarded = self.rules.keeper.kind_of(&row)?.has_rules();
+        // Before the settings of single links: where some of them forward already, forwarding of all is refused.
+        self.restore_forwarding(guarded, &mut failures)?;
         for network in self.networks_in_use()? {
             for step in driver::of_network(&network, guarded) {
                 let restored = self.restore_shared(&network, &step);
@@ -54,16 +56,20 @@ impl Engine {
         failures.into_result()
     }
 
-    /// Forwarding, our rules, and the passes in the firewalls of others.
-    fn restore_rules(&mut self, guarded: bool, failures: &mut Failures) -> Result<()> {
-        let networks = self.networks_in_use()?;
-        let needs: Vec<NetworkNeeds> = networks.iter().filter_map(NetworkNeeds::of).collect();
+    fn restore_forwarding(&mut self, guarded: bool, failures: &mut Failures) -> Result<()> {
+        let needs: Vec<NetworkNeeds> = self.networks_in_use()?.iter().filter_map(NetworkNeeds::of).collect();
         if guarded && !needs.is_empty() {
             let families = not_forwarded(needs.iter());
             let forwarded =
                 families.and_then(|families| self.rules.forward(families, &mut self.store, &mut self.links));
             failures.note("forwarding", forwarded)?;
         }
+        Ok(())
+    }
+
+    /// Our rules, and the passes in the firewalls of others.
+    fn restore_rules(&mut self, guarded: bool, failures: &mut Failures) -> Result<()> {
+        let networks = self.networks_in_use()?;
         failures.note("rules", self.rules.reload_if_different(&self.store, &mut self.links))?;
         for network in networks.iter().filter(|network| guarded && network.link().is_some()) {
             let added = self.rules.passes.add_missing(&self.locks, std::slice::from_ref(network));

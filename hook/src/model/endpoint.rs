@@ -102,12 +102,6 @@ impl Endpoint {
         Family::ALL.into_iter().any(|family| self.publishing_of(family) != Publishing::Off)
     }
 
-    /// Whether others reach published ports at its own address.
-    pub fn is_addressed(&self) -> bool {
-        let is = |family| matches!(self.publishing_of(family), Publishing::Routed | Publishing::Trusted);
-        Family::ALL.into_iter().any(is)
-    }
-
     /// The next hops of its default routes.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.routes.iter().map(|Route::Default(gateway)| *gateway)

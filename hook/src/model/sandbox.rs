@@ -202,6 +202,20 @@ impl Sandbox {
         Family::ALL.into_iter().filter(is_routed).collect()
     }
 
+    /// The families over which others reach them at its address on `network`, from everywhere or by trusted links.
+    pub fn addressed_on(&self, network: &NetworkName) -> Families {
+        let is_there = |own: IpAddr| {
+            let on_it = self.endpoints.iter().filter(|endpoint| endpoint.network == *network);
+            on_it.flat_map(|endpoint| &endpoint.addresses).any(|net| net.addr() == own)
+        };
+        let is_addressed = |family: &Family| {
+            let target = self.port_target(*family).filter(|_| !self.publish.is_empty());
+            let kinds = [Publishing::Routed, Publishing::Trusted];
+            target.is_some_and(|(own, publishing)| kinds.contains(&publishing) && is_there(own))
+        };
+        Family::ALL.into_iter().filter(is_addressed).collect()
+    }
+
     /// Whether they reach all of them so. Then it holds no port of the host.
     pub fn is_routed(&self) -> bool {
         let routed = self.routed_families();

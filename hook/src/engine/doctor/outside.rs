@@ -109,10 +109,12 @@ fn passes(passes: &mut Passes, networks: &[Network]) -> Result<Vec<Finding>> {
     for network in networks {
         let Some(bridge) = network.link() else { continue };
         let options = &network.options;
-        let is_routed = !network.routed().is_empty() || !options.trusted_interfaces.is_empty();
-        if let Some(Unpassed { subject, trouble, remedy }) =
-            passes.unpassed(&survey, network, is_routed && !options.internal)?
-        {
+        let addressed = match (options.internal, options.trusted_interfaces.is_empty()) {
+            (true, _) => Families::default(),
+            (false, true) => network.routed(),
+            (false, false) => network.families(),
+        };
+        if let Some(Unpassed { subject, trouble, remedy }) = passes.unpassed(&survey, network, addressed)? {
             findings.push(Finding::yours(subject, trouble, remedy));
         }
         for foreign in passes.obstacles(&survey, network)? {

@@ -8,7 +8,7 @@ use crate::engine::locks::FirewallLock;
 use crate::engine::{Error, Result};
 use crate::firewall::{Change, Kind, NetworkNeeds, Publish, moved_ports, publish_needs};
 use crate::kernel::HostLinks;
-use crate::model::{Endpoint, Families, Family, Network, PortMapping, Sandbox};
+use crate::model::{Families, Family, Network, PortMapping, Sandbox};
 use crate::store::{HostRow, Store};
 
 /// Refuses ports of IPv6 where the host's own rules decide about published ports: they cannot be asked about these.
@@ -88,11 +88,10 @@ impl Rules {
     /// # Errors
     /// [`Error::Conflict`](crate::engine::Error::Conflict), which names the firewall.
     pub fn refuse_unpassed(&mut self, sandbox: &Sandbox, network: &Network, store: &Store) -> Result<()> {
-        let is_addressed = |endpoint: &Endpoint| endpoint.network == network.name && endpoint.is_addressed();
-        if network.link().is_none() || !sandbox.endpoints.iter().any(is_addressed) {
+        if network.link().is_none() || sandbox.addressed_on(&network.name).is_empty() {
             return Ok(());
         }
-        if sandbox.publish.is_empty() || !self.keeper.kind(store)?.has_rules() {
+        if !self.keeper.kind(store)?.has_rules() {
             return Ok(());
         }
         let networks = std::slice::from_ref(network);

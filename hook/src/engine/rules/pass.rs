@@ -86,25 +86,23 @@ impl Passes {
     /// [`Error::Conflict`], which names the firewall.
     pub fn refuse_unpassed(&mut self, survey: &Survey, sandbox: &Sandbox, networks: &[Network]) -> Result<()> {
         for network in networks {
-            let is_addressed = !sandbox.publish.is_empty()
-                && sandbox.endpoints.iter().any(|endpoint| {
-                    let is_there = endpoint.is_addressed();
-                    endpoint.network == network.name && is_there
-                });
-            if let Some(Unpassed { subject, trouble, remedy }) = self.unpassed(survey, network, is_addressed)? {
+            let addressed = sandbox.addressed_on(&network.name);
+            if let Some(Unpassed { subject, trouble, remedy }) = self.unpassed(survey, network, addressed)? {
                 return Err(Error::Conflict(format!("{subject} {trouble}; {remedy}")));
             }
         }
         Ok(())
     }
 
-    /// The first firewall through which there is no pass for `network`; `is_addressed` where its containers are to be
-    /// reached at their own addresses.
-    pub fn unpassed(&mut self, survey: &Survey, network: &Network, is_addressed: bool) -> Result<Option<Unpassed>> {
-        let Some(bridge) = network.link().filter(|bridge| is_addressed || !pass::is_known(bridge)) else {
-            return Ok(None);
+    /// The first firewall through which there is no pass for `network`, whose containers are to be reached at their own
+    /// addresses over the families `addressed`.
+    pub fn unpassed(&mut self, survey: &Survey, network: &Network, addressed: Families) -> Result<Option<Unpassed>> {
+        let Some(bridge) = network.link() else { return Ok(None) };
+        let is_closed = |family: Family| {
+            network.families().contains(family) && (addressed.contains(family) || !pass::is_known(bridge))
         };
-        for closed in survey.closed().into_iter().filter(|closed| network.has_ipv6() || !closed.is_of_ipv6()) {
+        let family = |of_ipv6: bool| if of_ipv6 { Family::V6 } else { Family::V4 };
+        for closed in survey.closed().into_iter().filter(|closed| is_closed(family(closed.is_of_ipv6()))) {
             let mut is_decided = false;
             for place in closed.decisions() {
                 is_decided = is_decided || self.firewalls()?.mentions(&place, bridge)?;

@@ -34,7 +34,8 @@ impl fmt::Display for ProxyEntry {
 }
 
 /// The entries for `address`, which is of the network on `bridge`: on each other link whose neighbours take it for one
-/// of them, by a route of `near`; where there is none, on the links that the default routes leave by, `out`.
+/// of them, by a route of `near` with the longest prefix; where there is none, on the links that the default routes leave
+/// by, `out`. A tunnel has wide routes and no neighbours that look.
 pub fn entries(
     address: Ipv6Addr,
     bridge: Option<&InterfaceName>,
@@ -42,8 +43,9 @@ pub fn entries(
     out: &[InterfaceName],
 ) -> Vec<ProxyEntry> {
     let is_other = |link: &&InterfaceName| Some(*link) != bridge;
-    let neighbours = near.iter().filter(|route| route.range.contains(&address)).map(|route| &route.link);
-    let among = distinct(neighbours.filter(is_other));
+    let around = || near.iter().filter(|route| route.range.contains(&address) && is_other(&&route.link));
+    let longest = around().map(|route| route.range.prefix_len()).max();
+    let among = distinct(around().filter(|route| Some(route.range.prefix_len()) == longest).map(|route| &route.link));
     let links = if among.is_empty() { distinct(out.iter().filter(is_other)) } else { among };
     links.into_iter().map(|link| ProxyEntry { link, address }).collect()
 }
@@ -98,7 +100,7 @@ mod tests {
             near("2001:db8:1::/64", "eth0"),
             near("2001:db8:1::/80", "ocn-1"),
             near("2001:db8:1::/64", "eth1"),
-            near("2001:db8::/32", "eth0"),
+            near("2001:db8::/32", "wg0"),
             near("2001:db8:2::/64", "eth2"),
         ];
         let out = [link("ppp0"), link("ocn-1"), link("ppp0")];

@@ -170,6 +170,7 @@ mod tests {
         let named = record(&format!(r#"{{"message":"no","container":"{id}","name":"shop"}}"#));
         assert!(text(&named).contains(" shop: no"));
     }
+
     /// What has no name of its own is found by the name that another record of its container has.
     #[test]
     fn records_are_found_by_id_and_by_name() {

@@ -100,8 +100,8 @@ struct Targets {
     first: Option<usize>,
     /// Whether the container answers by it as it is asked.
     is_direct: bool,
-    /// That of IPv6, where the default route of IPv6 is by another endpoint, whose network decides the same of published
-    /// ports.
+    /// That of IPv6, where the default route of IPv6 is by another endpoint, whose network has the same address of the host
+    /// for published ports.
     beside: Option<usize>,
     /// The families of which any lead to one of them.
     families: Families,
@@ -118,8 +118,9 @@ impl Targets {
         let way_out = ways_out.into_iter().flatten().next();
         let of_ours = way_out.filter(|_| !leads_elsewhere);
         // At a routed one, the container answers others at their own addresses, so that it has to have the default route.
-        let answers = |nth: usize, family| !networks[nth].options.is_routed(family) || of_ours == Some(nth);
-        let can_lead = |nth| Family::ALL.into_iter().any(|family| has_gateway(nth, family) && answers(nth, family));
+        let is_reachable = |nth: usize, family| !networks[nth].options.is_routed(family) || of_ours == Some(nth);
+        let can_lead =
+            |nth| Family::ALL.into_iter().any(|family| has_gateway(nth, family) && is_reachable(nth, family));
         let first = target(networks, via, way_out, can_lead)?;
         let is_direct = first.is_some() && first == of_ours;
         let decides = |nth: usize| PublishedBy::of(&networks[nth]);
@@ -129,12 +130,12 @@ impl Targets {
             *other != first && can_publish && decides(first).is_alike(&decides(*other))
         };
         let beside = ways_out[1].filter(is_beside);
-        let answers = |family: &Family| match first {
-            Some(first) if !is_direct => has_gateway(first, *family) && answers(first, *family),
+        let leads = |family: &Family| match first {
+            Some(first) if !is_direct => has_gateway(first, *family) && is_reachable(first, *family),
             Some(first) => Family::ALL.into_iter().zip(ways_out).any(|way| way == (*family, Some(first))),
             None => false,
         };
-        let of_first: Families = Family::ALL.into_iter().filter(answers).collect();
+        let of_first: Families = Family::ALL.into_iter().filter(leads).collect();
         let families = if beside.is_some() { of_first.with(Family::V6) } else { of_first };
         Ok(Self { first, is_direct, beside, families })
     }

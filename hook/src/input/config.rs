@@ -287,9 +287,7 @@ fn range_of_bridge(value: &Value) -> Read<Ipv4Net> {
         return Err("has no room for containers; /29 is the least".into());
     }
     if !is_for_hosts(&range) {
-        return Err(
-            "is no range for a network: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3".into()
-        );
+        return Err(format!("is no range for a network: {FOR_HOSTS}"));
     }
     match NAME_SERVERS.into_iter().find(|server| IpNet::V4(range).contains(server)) {
         Some(server) => Err(format!("has {server}, where containers ask for names")),
@@ -299,8 +297,8 @@ fn range_of_bridge(value: &Value) -> Read<Ipv4Net> {
 
 fn pool(keys: &mut Keys) -> Option<Pool> {
     let base = keys.need("base", |value| {
-        let why = "is no range for networks: a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
-        range(value).and_then(|range| if is_for_hosts(&range) { Ok(range) } else { Err(why.into()) })
+        let why = format!("is no range for networks: {FOR_HOSTS}");
+        range(value).and_then(|range| if is_for_hosts(&range) { Ok(range) } else { Err(why) })
     });
     let size = keys.need("size", number(0, 29));
     let pool = Pool { base: base?, size: u8::try_from(size?).ok()? };
@@ -309,6 +307,9 @@ fn pool(keys: &mut Keys) -> Option<Pool> {
     }
     Some(pool)
 }
+
+/// What [`is_for_hosts`] asks, for people.
+pub(super) const FOR_HOSTS: &str = "a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3";
 
 /// Whether hosts can have the addresses of `range` (RFC 6890, section 2.2.2).
 pub(super) fn is_for_hosts(range: &Ipv4Net) -> bool {

@@ -314,7 +314,8 @@ pub mod tests {
         }
     }
 
-    /// It leads to the other's addresses, and so it does not where that was started again without it.
+    /// A container that shares the network of another is found at the addresses of that one, but not where that one was
+    /// started again since.
     #[test]
     fn who_shares_a_network_is_found_by_its_own_names() {
         let mut world = world();

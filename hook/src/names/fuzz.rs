@@ -14,7 +14,8 @@ use crate::answer::{Verdict, decide};
 use crate::directory::Directory;
 use crate::wire::{self, LONGEST, Read};
 
-/// Who asks: of each network one, of two networks, of an internal one, and a stranger; with the networks' beginnings.
+/// The addresses that ask, each with the beginnings of the addresses of its networks: a container of two networks, one of
+/// one, one of an internal network, one of a network with both families, and an address of no container.
 const ASKING: [(&str, &[&str]); 5] = [
     ("10.64.0.2", &["10.64.0.", "10.64.1."]),
     ("10.64.1.3", &["10.64.1."]),

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv6Net};
 use toml::Value;
 
 use super::{Definition, definable};
-use crate::input::config::is_for_hosts;
+use crate::input::config::{FOR_HOSTS, is_for_hosts};
 use crate::input::toml_file::{self, Keys, Read, address, list, named, number, parsed, text, yes_or_no};
 use crate::model::{
     Families, Family, Gateway, GatewayMode, IPV6_MIN_MTU, InterfaceName, Invalid, Masquerade, NAME_SERVERS,
@@ -269,7 +269,7 @@ fn check_range(range: IpNet) -> Read<()> {
         return Err(format!("has no room for containers; /{least} is the least"));
     }
     let why = match range {
-        IpNet::V4(v4) if !is_for_hosts(&v4) => "a /8 at most, and none of 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3",
+        IpNet::V4(v4) if !is_for_hosts(&v4) => FOR_HOSTS,
         IpNet::V6(v6) if !is_for_hosts6(&v6) => "a part of fc00::/7 or 2000::/3, a /16 at most",
         _ => "",
     };

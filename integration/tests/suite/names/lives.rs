@@ -120,23 +120,25 @@ fn it_has_no_rights_and_nothing_of_its_starter() -> Result<()> {
     })
 }
 
+/// Kills the supervisor, and its worker with it.
+fn kill_whole(host: &Host) -> Result<()> {
+    host.sh(&format!("kill -KILL {}", host.name_servers()?[0]))?;
+    eventually("both are dead", || Ok(host.sh("pidof ocinet-agent || true")?.trim().is_empty()))
+}
+
 /// The supervisor is killed, and its worker with it: everything that looks starts another.
 #[test]
 fn one_that_is_killed_whole_is_started_again() -> Result<()> {
     story(|host| {
         let web = host.container("web").network("front").run()?;
-        let kill = || -> Result<()> {
-            host.sh(&format!("kill -KILL {}", host.name_servers()?[0]))?;
-            eventually("both are dead", || Ok(host.sh("pidof ocinet-agent || true")?.trim().is_empty()))
-        };
-        kill()?;
+        kill_whole(host)?;
         host.container("db").network("front").run()?.delete()?;
         ensure!(lookup(&web, "web")?.starts_with("10.64.1."), "after an attach");
-        kill()?;
+        kill_whole(host)?;
         host.ocinet("gc")?.success()?;
         ensure!(lookup(&web, "web")?.starts_with("10.64.1."), "after gc");
         // One without which an attach cannot be is an error, and the container does not start.
-        kill()?;
+        kill_whole(host)?;
         host.sh("mv /mnt/bin/ocinet-agent /mnt/kept")?;
         host.container("db").network("front").refused()?.says(&["/mnt/bin/ocinet-agent is missing"])?;
         let plain = host.container("plain").run()?;
@@ -256,11 +258,7 @@ fn its_namespace_is_made_anew_where_it_was_changed() -> Result<()> {
 fn one_that_cannot_start_says_why() -> Result<()> {
     story(|host| {
         let web = host.container("web").network("front").run()?;
-        let kill = || -> Result<()> {
-            host.sh(&format!("kill -KILL {}", host.name_servers()?[0]))?;
-            eventually("both are dead", || Ok(host.sh("pidof ocinet-agent || true")?.trim().is_empty()))
-        };
-        kill()?;
+        kill_whole(host)?;
         let began = Instant::now();
         let command = [OCINET, "gc"];
         let told = host.command(&[&["/mnt/bin/asker", "filtered", "inotify_init1"][..], &command].concat()).output()?;
@@ -269,7 +267,7 @@ fn one_that_cannot_start_says_why() -> Result<()> {
         ensure!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         host.ocinet("gc")?.success()?;
         ensure!(lookup(&web, "web")?.starts_with("10.64.1."), "with an instance");
-        kill()?;
+        kill_whole(host)?;
         web.delete()?;
         ensure!(host.sh("ls /run/ocinet")?.contains("agent.sock"), "it was left");
         host.ocinet("gc")?.success()?;
